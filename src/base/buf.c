@@ -1,0 +1,149 @@
+#include "base/buf.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+char buf_empty[1];
+
+void
+buf_init(struct buf *b, size_t ceiling_bytes)
+{
+    assert(ceiling_bytes <= SIZE_MAX / 4);
+    *b = (struct buf)BUF_INIT(ceiling_bytes);
+}
+
+void
+buf_finish(struct buf *b)
+{
+    if (b->room)
+        free(b->data);
+    buf_init(b, b->ceiling_bytes);
+}
+
+void
+buf_clear(struct buf *b)
+{
+    b->len = 0;
+    b->failed = false;
+    if (b->room)
+        b->data[0] = '\0';
+}
+
+void *
+buf_reserve(struct buf *b, size_t len)
+{
+    if (b->failed || len > b->ceiling_bytes - b->len) {
+        b->failed = true;
+        return NULL;
+    }
+    size_t need = b->len + len + 1;
+    if (need > b->room) {
+        size_t room = MAX(need, MIN(b->room * 2, b->ceiling_bytes + 1));
+        room = MAX(room, (size_t)64);
+        char *data = realloc(b->room ? b->data : NULL, room);
+        if (!data) {
+            b->failed = true;
+            return NULL;
+        }
+        data[b->len] = '\0';
+        b->data = data;
+        b->room = room;
+    }
+    return b->data + b->len;
+}
+
+void
+buf_commit(struct buf *b, size_t len)
+{
+    assert(len < b->room - b->len);
+    b->len += len;
+    b->data[b->len] = '\0';
+}
+
+void
+buf_add(struct buf *b, const void *bytes, size_t len)
+{
+    if (len == 0)
+        return;
+    void *to = buf_reserve(b, len);
+    if (!to)
+        return;
+    memcpy(to, bytes, len);
+    buf_commit(b, len);
+}
+
+void
+buf_add_str(struct buf *b, const char *text)
+{
+    buf_add(b, text, strlen(text));
+}
+
+void
+buf_add_char(struct buf *b, char c)
+{
+    buf_add(b, &c, 1);
+}
+
+void
+buf_add_u64(struct buf *b, uint64_t n)
+{
+    char digits[20]; /* 2^64 - 1 has 20 */
+    size_t at = sizeof(digits);
+    do
+        digits[--at] = (char)('0' + n % 10);
+    while (n /= 10);
+    buf_add(b, digits + at, sizeof(digits) - at);
+}
+
+void
+buf_vprintf(struct buf *b, const char *fmt, va_list args)
+{
+    va_list again;
+    va_copy(again, args);
+    int len = vsnprintf(NULL, 0, fmt, args);
+    assert(len >= 0);
+    char *to = buf_reserve(b, (size_t)len);
+    if (to) {
+        (void)vsnprintf(to, (size_t)len + 1, fmt, again);
+        buf_commit(b, (size_t)len);
+    }
+    va_end(again);
+}
+
+void
+buf_printf(struct buf *b, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    buf_vprintf(b, fmt, args);
+    va_end(args);
+}
+
+void
+buf_consume(struct buf *b, size_t len)
+{
+    assert(len <= b->len);
+    if (len == 0)
+        return;
+    b->len -= len;
+    memmove(b->data, b->data + len, b->len);
+    b->data[b->len] = '\0';
+}
+
+int
+buf_error(const struct buf *b)
+{
+    return b->failed ? -ENOBUFS : 0;
+}
+
+char *
+buf_steal(struct buf *b)
+{
+    char *text = b->room ? b->data : mem_strdup("");
+    buf_init(b, b->ceiling_bytes);
+    return text;
+}

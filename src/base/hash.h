@@ -1,0 +1,21 @@
+#pragma once
+
+/* Digests of content, and hashes for tables. */
+
+#include "base/util.h"
+
+#define HASH_SHA256_BYTES 32
+#define HASH_SHA256_HEX (2 * HASH_SHA256_BYTES + 1)
+
+/* SHA-256 of pieces: init, update as often as needed, final. */
+struct hash_sha256 {
+    void *state; /* EVP_MD_CTX */
+};
+
+void hash_sha256_init(struct hash_sha256 *h);
+void hash_sha256_update(struct hash_sha256 *h, const void *bytes, size_t len);
+void hash_sha256_final(struct hash_sha256 *h, uint8_t ret_digest[HASH_SHA256_BYTES]); /* ends it */
+void hash_sha256_hex(const uint8_t digest[HASH_SHA256_BYTES], char ret_text[HASH_SHA256_HEX]);
+
+/* For tables whose keys a stranger may choose: SipHash-1-3 under a key drawn once a process. */
+uint64_t hash_key(const void *bytes, size_t len);

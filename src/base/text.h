@@ -1,0 +1,20 @@
+#pragma once
+
+/* Questions about text. */
+
+#include "base/util.h"
+
+bool text_eq(const char *a, const char *b); /* both may be NULL */
+bool text_starts(const char *text, const char *start);
+bool text_ends(const char *text, const char *end);
+bool text_is_utf8(const char *text, size_t len); /* strict: no overlongs, no surrogates */
+
+/* A name of a service or a model: a lower-case letter or digit, then those, '-', '_' or '.', 63 at
+ * most. It is safe in file names, unit names, labels and URLs. */
+#define TEXT_NAME_MAX 63
+bool text_is_name(const char *text);
+
+/* The candidate most like text, or NULL if none is near enough to be what was meant.
+ * candidate(i, arg) returns NULL after the last. */
+const char *text_nearest(const char *text, const char *(*candidate)(size_t i, const void *arg),
+                         const void *arg);
