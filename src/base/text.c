@@ -25,10 +25,11 @@ text_ends(const char *text, const char *end)
     return text_len >= end_len && strcmp(text + text_len - end_len, end) == 0;
 }
 
-/* Bytes of the well-formed sequence at p, 0 if there is none (Unicode 15, table 3-7). */
-static size_t
-utf8_sequence(const unsigned char *p, size_t left)
+size_t
+text_utf8_step(const char *text, size_t left)
 {
+    /* Unicode 15, table 3-7. */
+    const unsigned char *p = (const unsigned char *)text;
     unsigned char first = p[0], low = 0x80, high = 0xBF;
     size_t len;
     if (first < 0x80)
@@ -55,12 +56,11 @@ utf8_sequence(const unsigned char *p, size_t left)
 bool
 text_is_utf8(const char *text, size_t len)
 {
-    const unsigned char *p = (const unsigned char *)text;
     while (len > 0) {
-        size_t step = utf8_sequence(p, len);
+        size_t step = text_utf8_step(text, len);
         if (step == 0)
             return false;
-        p += step;
+        text += step;
         len -= step;
     }
     return true;

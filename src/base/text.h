@@ -8,6 +8,8 @@ bool text_eq(const char *a, const char *b); /* both may be NULL */
 bool text_starts(const char *text, const char *start);
 bool text_ends(const char *text, const char *end);
 bool text_is_utf8(const char *text, size_t len); /* strict: no overlongs, no surrogates */
+/* Bytes of the character that text begins with; 0 when that is not UTF-8. left is at least 1. */
+size_t text_utf8_step(const char *text, size_t left);
 
 /* A name of a service or a model: a lower-case letter or digit, then those, '-', '_' or '.', 63 at
  * most. It is safe in file names, unit names, labels and URLs. */

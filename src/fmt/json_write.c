@@ -192,6 +192,33 @@ json_str(struct json_writer *w, const char *name, const char *text)
         json_null(w, name);
 }
 
+/* As RFC 8259 spells numbers; YAML has other spellings. */
+static bool
+is_json_number(const char *text)
+{
+    text += *text == '-';
+    if (text[0] == '0' && text[1] >= '0' && text[1] <= '9')
+        return false;
+    return *text >= '0' && *text <= '9' && text[strspn(text, "0123456789.+-eE")] == '\0' &&
+           !strstr(text, ".e") && !strstr(text, ".E") && text[strlen(text) - 1] != '.';
+}
+
+static void
+write_number(struct json_writer *w, const char *name, const struct value *value)
+{
+    uint64_t natural;
+    double real;
+    if (is_json_number(value->text)) {
+        begin(w, name);
+        buf_add(w->out, value->text, value->len);
+    } else if (value_u64(value, &natural)) {
+        json_u64(w, name, natural);
+    } else {
+        /* Infinity and NaN have no place in JSON. */
+        json_real(w, name, value_real(value, &real) ? real : NAN);
+    }
+}
+
 void
 json_value(struct json_writer *w, const char *name, const struct value *value)
 {
@@ -203,13 +230,7 @@ json_value(struct json_writer *w, const char *name, const struct value *value)
         json_bool(w, name, value->boolean);
         return;
     case VALUE_NUMBER:
-        /* Infinity and NaN have no place in JSON. */
-        if (strpbrk(value->text, "IN")) {
-            json_null(w, name);
-            return;
-        }
-        begin(w, name);
-        buf_add(w->out, value->text, value->len);
+        write_number(w, name, value);
         return;
     case VALUE_STRING:
         json_strn(w, name, value->text, value->len);

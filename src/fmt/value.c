@@ -3,7 +3,9 @@
 #include "base/quantity.h"
 #include "base/text.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *
@@ -33,13 +35,28 @@ value_real(const struct value *v, double *ret_n)
     return v && v->type == VALUE_NUMBER && quantity_parse_real(v->text, ret_n, NULL) == 0;
 }
 
+/* YAML's 0x1F and 0o17. */
+static bool
+read_based(const char *text, uint64_t *ret_n)
+{
+    bool hex = text_starts(text, "0x"), octal = text_starts(text, "0o");
+    if (!hex && !octal)
+        return false;
+    errno = 0;
+    uint64_t n = strtoull(text + 2, NULL, hex ? 16 : 8);
+    if (errno)
+        return false;
+    *ret_n = n;
+    return true;
+}
+
 bool
 value_u64(const struct value *v, uint64_t *ret_n)
 {
     double real;
     if (!v || v->type != VALUE_NUMBER)
         return false;
-    if (quantity_parse_u64(v->text, ret_n, NULL) == 0)
+    if (quantity_parse_u64(v->text, ret_n, NULL) == 0 || read_based(v->text, ret_n))
         return true;
     /* Above 2^53 a double no longer tells neighbours apart. */
     if (!value_real(v, &real) || real < 0 || real > 9007199254740992.0 || floor(real) != real)
@@ -52,8 +69,13 @@ bool
 value_i64(const struct value *v, int64_t *ret_n)
 {
     double real;
+    uint64_t natural;
     if (!v || v->type != VALUE_NUMBER)
         return false;
+    if (read_based(v->text, &natural) && natural <= INT64_MAX) {
+        *ret_n = (int64_t)natural;
+        return true;
+    }
     if (quantity_parse_i64(v->text, ret_n, NULL) == 0)
         return true;
     if (!value_real(v, &real) || fabs(real) > 9007199254740992.0 || floor(real) != real)

@@ -42,7 +42,7 @@ const char *value_type_name(enum value_type type); /* "a list": for sentences */
 const struct value *value_get(const struct value *v, const char *name);
 
 /* What a scalar holds; false, and nothing written, when v is NULL or holds something else.
- * value_u64() also takes 1e3 and 4.0: the number counts, not its spelling. */
+ * value_u64() also takes 1e3, 4.0 and YAML's 0x1F: the number counts, not its spelling. */
 bool value_u64(const struct value *v, uint64_t *ret_n);
 bool value_i64(const struct value *v, int64_t *ret_n);
 bool value_real(const struct value *v, double *ret_n);
