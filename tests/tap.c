@@ -23,7 +23,7 @@ static struct tap_test *tests;
 static struct progress {
     unsigned number, failed, skipped;
     const struct tap_test *running;
-} *progress;
+} * progress;
 
 static bool current_failed;
 static const char *skip_reason;
@@ -242,8 +242,8 @@ main(int argc, char **argv)
             (void)printf("%s:%s\n", t->file, t->name);
         return 0;
     }
-    progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                    -1, 0);
+    progress =
+        mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (progress == MAP_FAILED) {
         perror("mmap");
         return 1;

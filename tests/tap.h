@@ -25,7 +25,8 @@ struct tap_test {
 void tap_register(struct tap_test *test);
 void tap_fail(const char *file, int line, const char *fmt, ...) printf_like(3, 4);
 void tap_skip(const char *reason); /* the test must return next */
-void tap_note(const char *fmt, ...) printf_like(1, 2); /* said if the test fails: which row it was */
+void tap_note(const char *fmt, ...)
+    printf_like(1, 2); /* said if the test fails: which row it was */
 
 bool tap_check_eq(const char *file, int line, const char *what, long long got, long long want);
 bool tap_check_str(const char *file, int line, const char *what, const char *got, const char *want);
@@ -35,25 +36,24 @@ const char *tap_dir(void);
 /* tests/data/NAME of the source tree, or another path below its root. */
 const char *tap_source(const char *path);
 
-#define TEST(name_)                                                                                \
-    static void test_##name_(void);                                                                \
-    static struct tap_test tap_##name_ = {.file = __FILE__, .name = #name_, .run = test_##name_};  \
-    __attribute__((constructor)) static void tap_register_##name_(void)                            \
-    {                                                                                              \
-        tap_register(&tap_##name_);                                                                \
-    }                                                                                              \
+#define TEST(name_)                                                                               \
+    static void test_##name_(void);                                                               \
+    static struct tap_test tap_##name_ = {.file = __FILE__, .name = #name_, .run = test_##name_}; \
+    __attribute__((constructor)) static void tap_register_##name_(void)                           \
+    {                                                                                             \
+        tap_register(&tap_##name_);                                                               \
+    }                                                                                             \
     static void test_##name_(void)
 
-#define CHECK(expr)                                                                                \
-    ((expr) ? (void)0 : tap_fail(__FILE__, __LINE__, "%s", #expr))
-#define CHECK_EQ(got, want)                                                                        \
+#define CHECK(expr) ((expr) ? (void)0 : tap_fail(__FILE__, __LINE__, "%s", #expr))
+#define CHECK_EQ(got, want) \
     ((void)tap_check_eq(__FILE__, __LINE__, #got, (long long)(got), (long long)(want)))
 #define CHECK_STR(got, want) ((void)tap_check_str(__FILE__, __LINE__, #got, (got), (want)))
 
-#define REQUIRE(expr)                                                                              \
-    do {                                                                                           \
-        if (!(expr)) {                                                                             \
-            tap_fail(__FILE__, __LINE__, "%s", #expr);                                             \
-            return;                                                                                \
-        }                                                                                          \
+#define REQUIRE(expr)                                  \
+    do {                                               \
+        if (!(expr)) {                                 \
+            tap_fail(__FILE__, __LINE__, "%s", #expr); \
+            return;                                    \
+        }                                              \
     } while (0)

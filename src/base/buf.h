@@ -18,9 +18,9 @@ struct buf {
     bool failed;
 };
 
-#define BUF_INIT(ceiling)                                                                          \
-    {                                                                                              \
-        .data = buf_empty, .ceiling_bytes = (ceiling)                                              \
+#define BUF_INIT(ceiling)                             \
+    {                                                 \
+        .data = buf_empty, .ceiling_bytes = (ceiling) \
     }
 #define _cleanup_buf_ _cleanup_(buf_finish)
 

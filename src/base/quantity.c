@@ -16,20 +16,30 @@ struct unit {
 };
 
 static const struct unit byte_units[] = {
-    {"", 1},           {"B", 1},
-    {"KiB", KIB},      {"MiB", MIB},
-    {"GiB", GIB},      {"TiB", GIB << 10},
-    {"PiB", GIB << 20}, {"kB", 1000},
-    {"KB", 1000},      {"MB", 1000000},
-    {"GB", 1000000000}, {"TB", UINT64_C(1000000000000)},
+    {"", 1},
+    {"B", 1},
+    {"KiB", KIB},
+    {"MiB", MIB},
+    {"GiB", GIB},
+    {"TiB", GIB << 10},
+    {"PiB", GIB << 20},
+    {"kB", 1000},
+    {"KB", 1000},
+    {"MB", 1000000},
+    {"GB", 1000000000},
+    {"TB", UINT64_C(1000000000000)},
     {"PB", UINT64_C(1000000000000000)},
 };
 
 #define SECOND_US UINT64_C(1000000)
 /* Large to small, the order in which parts may follow each other. */
 static const struct unit time_units[] = {
-    {"w", 7 * 24 * 3600 * SECOND_US}, {"d", 24 * 3600 * SECOND_US}, {"h", 3600 * SECOND_US},
-    {"m", 60 * SECOND_US},            {"s", SECOND_US},             {"ms", 1000},
+    {"w", 7 * 24 * 3600 * SECOND_US},
+    {"d", 24 * 3600 * SECOND_US},
+    {"h", 3600 * SECOND_US},
+    {"m", 60 * SECOND_US},
+    {"s", SECOND_US},
+    {"ms", 1000},
     {"us", 1},
 };
 
@@ -70,8 +80,8 @@ read_decimal(const char *p, struct decimal *ret_d)
 static bool
 scale(struct decimal d, uint64_t factor, uint64_t *ret_n)
 {
-    unsigned __int128 n = (unsigned __int128)d.whole * factor +
-                          (unsigned __int128)d.nano * factor / 1000000000;
+    unsigned __int128 n =
+        (unsigned __int128)d.whole * factor + (unsigned __int128)d.nano * factor / 1000000000;
     if (n > UINT64_MAX)
         return false;
     *ret_n = (uint64_t)n;
@@ -201,8 +211,8 @@ quantity_parse_percent(const char *text, double *ret_percent, struct err *reterr
 const char *
 quantity_print_bytes(uint64_t bytes, quantity_text text)
 {
-    static const struct unit units[] = {{"PiB", GIB << 20}, {"TiB", GIB << 10}, {"GiB", GIB},
-                                        {"MiB", MIB},       {"KiB", KIB}};
+    static const struct unit units[] = {
+        {"PiB", GIB << 20}, {"TiB", GIB << 10}, {"GiB", GIB}, {"MiB", MIB}, {"KiB", KIB}};
     for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
         if (bytes && bytes % units[i].factor == 0) {
             (void)snprintf(text, QUANTITY_TEXT_MAX, "%" PRIu64 "%s", bytes / units[i].factor,

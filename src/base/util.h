@@ -29,12 +29,12 @@
 #define _cleanup_close_ _cleanup_(cleanup_close)
 
 /* Hands over what a variable with clean-up owns: `*ret_x = take_ptr(x)`. */
-#define take_ptr(p)                                                                                \
-    ({                                                                                             \
-        __typeof__(p) *take_from_ = &(p);                                                          \
-        __typeof__(p) taken_ = *take_from_;                                                        \
-        *take_from_ = NULL;                                                                        \
-        taken_;                                                                                    \
+#define take_ptr(p)                         \
+    ({                                      \
+        __typeof__(p) *take_from_ = &(p);   \
+        __typeof__(p) taken_ = *take_from_; \
+        *take_from_ = NULL;                 \
+        taken_;                             \
     })
 
 /* Likewise for a descriptor; -1 stays behind. */

@@ -38,7 +38,7 @@ void json_null(struct json_writer *w, const char *name);
 void json_bool(struct json_writer *w, const char *name, bool value);
 void json_u64(struct json_writer *w, const char *name, uint64_t value);
 void json_i64(struct json_writer *w, const char *name, int64_t value);
-void json_real(struct json_writer *w, const char *name, double value); /* null unless finite */
+void json_real(struct json_writer *w, const char *name, double value);    /* null unless finite */
 void json_str(struct json_writer *w, const char *name, const char *text); /* NULL: null */
 /* Bytes from anywhere: what is not UTF-8 becomes U+FFFD. */
 void json_strn(struct json_writer *w, const char *name, const char *text, size_t len);

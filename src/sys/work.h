@@ -6,7 +6,7 @@
 #include "sys/loop.h"
 
 struct work {
-    void (*run)(struct work *work);                 /* on a thread of the pool */
+    void (*run)(struct work *work);                  /* on a thread of the pool */
     void (*done)(struct work *work, bool cancelled); /* back on the loop */
     void *state;
 };

@@ -1,0 +1,84 @@
+#include "base/mem.h"
+
+#include "tap.h"
+
+#include <stdlib.h>
+
+TEST(an_arena_gives_zeroed_aligned_memory)
+{
+    _cleanup_arena_ struct arena a;
+    arena_init(&a, MIB);
+    for (size_t bytes = 0; bytes < 500; bytes++) {
+        unsigned char *p = arena_alloc(&a, bytes);
+        REQUIRE(p);
+        CHECK_EQ((uintptr_t)p % _Alignof(max_align_t), 0);
+        for (size_t i = 0; i < bytes; i++)
+            REQUIRE(p[i] == 0);
+        memset(p, 0xAA, bytes);
+    }
+}
+
+TEST(an_arena_stops_at_its_ceiling)
+{
+    _cleanup_arena_ struct arena a;
+    size_t given = 0;
+    arena_init(&a, 10000);
+    while (arena_alloc(&a, 100))
+        given += 100;
+    CHECK(a.full);
+    CHECK(given > 8000 && given <= 10000);
+    CHECK(a.used_bytes <= 10000);
+    CHECK(arena_alloc(&a, 1) == NULL); /* full stays, so that a builder may check once */
+    arena_finish(&a);
+    CHECK(!a.full);
+    void *p = arena_alloc(&a, 9984);
+    CHECK(p);
+    CHECK(arena_alloc(&a, SIZE_MAX) == NULL);
+}
+
+TEST(an_arena_holds_one_large_thing)
+{
+    _cleanup_arena_ struct arena a;
+    arena_init(&a, 8 * MIB);
+    char *large = arena_alloc(&a, 5 * MIB);
+    REQUIRE(large);
+    memset(large, 1, 5 * MIB);
+    char *small = arena_strdup(&a, "after");
+    CHECK_STR(small, "after");
+}
+
+TEST(an_arena_formats)
+{
+    _cleanup_arena_ struct arena a;
+    arena_init(&a, 4096);
+    CHECK_STR(arena_printf(&a, "%s-%d", "shard", 7), "shard-7");
+    CHECK_STR(arena_strndup(&a, "abcdef", 3), "abc");
+    CHECK(arena_printf(&a, "%5000d", 1) == NULL);
+    CHECK(a.full);
+}
+
+TEST(owned_memory_grows_zeroed)
+{
+    unsigned char *p = mem_alloc(4);
+    memset(p, 1, 4);
+    p = mem_grow(p, 4, 64);
+    CHECK_EQ(p[3], 1);
+    for (size_t i = 4; i < 64; i++)
+        CHECK_EQ(p[i], 0);
+    free(p);
+    _cleanup_free_ char *text = mem_printf("%d", 42);
+    CHECK_STR(text, "42");
+    _cleanup_free_ char *part = mem_strndup("hello", 4);
+    CHECK_STR(part, "hell");
+}
+
+TEST(ownership_is_taken)
+{
+    char *from = mem_strdup("mine");
+    _cleanup_free_ char *to = take_ptr(from);
+    CHECK(from == NULL);
+    CHECK_STR(to, "mine");
+    int fd = 5;
+    CHECK_EQ(take_fd(&fd), 5);
+    CHECK_EQ(fd, -1);
+}
