@@ -13,24 +13,31 @@
 struct loop;
 
 int loop_new(struct loop **ret_loop, struct err *reterr) must_check;
-void loop_free(struct loop *loop); /* every watch must be stopped */
-void loop_run(struct loop *loop);  /* until loop_stop(), or until nothing is watched */
+/* Every watch must be stopped. Work that still runs is waited for and told, then what is deferred
+ * is run. */
+void loop_free(struct loop *loop);
+void loop_run(struct loop *loop); /* until loop_stop(), or until nothing is watched */
 void loop_stop(struct loop *loop);
 uint64_t loop_now_us(struct loop *loop); /* monotonic, read once a pass */
 
 enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_HANGUP = 4 };
 
-/* A descriptor that poll() understands (socket, pipe, pidfd, eventfd, sd-bus). Level-triggered.
- * events: LOOP_READ | LOOP_WRITE as wanted; LOOP_HANGUP is always told. The descriptor stays the
- * caller's and must outlive the watch. */
+/* A descriptor that poll() understands (socket, pipe, pidfd, eventfd, sd-bus); it becomes
+ * non-blocking, stays the caller's and must outlive the watch. Level-triggered.
+ * events: LOOP_READ, LOOP_WRITE and LOOP_HANGUP (the peer will write no more, though it may still
+ * read) as wanted; 0 pauses the watch. A broken descriptor is told as all that is wanted and
+ * LOOP_HANGUP: the next read or write finds the error. One watch a descriptor (-EEXIST);
+ * a regular file is -EPERM. */
 struct loop_fd {
     void (*ready)(struct loop_fd *watch, unsigned events);
     struct loop_fd_state *state;
 };
 int loop_fd_start(struct loop *loop, struct loop_fd *watch, int fd, unsigned events) must_check;
 void loop_fd_stop(struct loop_fd *watch);
-int loop_fd_change(struct loop_fd *watch, unsigned events) must_check;
+void loop_fd_change(struct loop_fd *watch, unsigned events); /* of a started watch */
 
+/* Never early, and late by a millisecond or two. A timer that repeats keeps its beat: it does not
+ * drift, and beats that were missed are not made up for. */
 struct loop_timer {
     void (*expired)(struct loop_timer *timer);
     struct loop_timer_state *state;
@@ -39,6 +46,7 @@ struct loop_timer {
 void loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t after_us,
                       uint64_t every_us);
 void loop_timer_stop(struct loop_timer *timer);
+bool loop_timer_is_set(const struct loop_timer *timer);
 
 struct loop_signal {
     void (*received)(struct loop_signal *watch, int signo);
@@ -47,8 +55,9 @@ struct loop_signal {
 int loop_signal_start(struct loop *loop, struct loop_signal *watch, int signo) must_check;
 void loop_signal_stop(struct loop_signal *watch);
 
-/* Runs once at the end of this pass, before the loop waits again: where objects that callbacks may
- * still be using are freed. Deferring what is deferred already changes nothing. */
+/* Runs once at the end of this pass, before the loop waits again or returns: where objects that
+ * callbacks may still be using are freed. Deferring what is deferred already changes nothing; what
+ * is deferred by a deferred call waits for the next pass. */
 struct loop_defer {
     void (*run)(struct loop_defer *defer);
     struct loop_defer *next;

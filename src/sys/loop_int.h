@@ -1,0 +1,18 @@
+#pragma once
+
+/* What loop and work share: the libuv loop inside. */
+
+#include "sys/loop.h"
+
+#include <uv.h>
+
+struct loop {
+    uv_loop_t uv;
+    uv_prepare_t before_wait;
+    uv_check_t after_wait;
+    uv_idle_t awake; /* active while something is deferred: then the loop does not wait */
+    struct loop_defer *deferred;
+    struct loop_defer **deferred_end;
+    uint64_t now_us; /* 0: to be read */
+    bool running;
+};

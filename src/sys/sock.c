@@ -1,0 +1,407 @@
+/* The address of a Unix socket holds 108 bytes, less than a path may have. So its directory (to
+ * listen) or the socket's own file (to connect) is opened first, and named to the kernel as
+ * /proc/self/fd/N.
+ *
+ * A Unix socket is made under a name of its own and moved to its place when it listens and has its
+ * mode, in one step that sees what is there: nothing, or exactly the file at which nobody
+ * answered. Of two processes that start at once, one is told that the address is in use. */
+
+#include "sys/sock.h"
+
+#include "base/quantity.h"
+#include "base/text.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG 4096 /* the kernel lowers it to net.core.somaxconn, by default this */
+
+union address {
+    struct sockaddr any;
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+    struct sockaddr_un un;
+};
+
+static bool
+parse_port(const char *text, uint16_t *ret_port)
+{
+    uint64_t port;
+    if (quantity_parse_u64(text, &port, NULL) < 0 || port > UINT16_MAX)
+        return false;
+    *ret_port = (uint16_t)port;
+    return true;
+}
+
+static bool
+parse_host(const char *host, struct sock_addr *ret)
+{
+    size_t len = strlen(host);
+    if (host[0] == '[' && host[len - 1] == ']' && len - 1 < INET6_ADDRSTRLEN) {
+        char inner[INET6_ADDRSTRLEN] = "";
+        memcpy(inner, host + 1, len - 2);
+        ret->family = AF_INET6;
+        return inet_pton(AF_INET6, inner, ret->ip) == 1;
+    }
+    ret->family = AF_INET;
+    return inet_pton(AF_INET, text_eq(host, "localhost") ? "127.0.0.1" : host, ret->ip) == 1;
+}
+
+static int
+parse_tcp(const char *text, struct sock_addr *ret, struct err *reterr)
+{
+    char host[INET6_ADDRSTRLEN + 2]; /* with its brackets */
+    const char *colon = strrchr(text, ':');
+    if (!colon || (text[0] == '[' && colon[-1] != ']'))
+        return err_set(reterr, ERR_VALUE, "'%s' has no port", text);
+    size_t len = (size_t)(colon - text);
+    if (len == 0)
+        return err_set(reterr, ERR_VALUE, "'%s' has no host", text);
+    if (!parse_port(colon + 1, &ret->port))
+        return err_set(reterr, ERR_VALUE, "'%s': '%s' is not a port from 0 to 65535", text,
+                       colon + 1);
+    if (len < sizeof(host)) {
+        memcpy(host, text, len);
+        host[len] = '\0';
+        if (parse_host(host, ret))
+            return 0;
+    }
+    return err_set(reterr, ERR_VALUE, "'%s': '%.*s' is not an IP address", text,
+                   (int)MIN(len, (size_t)INT_MAX), text);
+}
+
+/* Abstract sockets (unix:@name) have no file whose mode could keep strangers out. */
+static int
+parse_unix(const char *path, struct sock_addr *ret, struct err *reterr)
+{
+    size_t len = strlen(path);
+    if (path[0] != '/')
+        return err_set(reterr, ERR_VALUE, "'unix:%s' is not an absolute path", path);
+    if (len >= PATH_MAX)
+        return err_set(reterr, ERR_VALUE, "a socket's path of %zu bytes is too long", len);
+    if (path[len - 1] == '/')
+        return err_set(reterr, ERR_VALUE, "'unix:%s' names a directory", path);
+    ret->family = AF_UNIX;
+    ret->path = path;
+    return 0;
+}
+
+int
+sock_addr_parse(const char *text, struct sock_addr *ret_addr, struct err *reterr)
+{
+    struct sock_addr addr = {0};
+    int r = text_starts(text, "unix:") ? parse_unix(text + strlen("unix:"), &addr, reterr)
+                                       : parse_tcp(text, &addr, reterr);
+    if (r < 0) {
+        err_fix(reterr, "write it like 127.0.0.1:8000, [::1]:8000, 0.0.0.0:8000 (every interface) "
+                        "or unix:/path");
+        return r;
+    }
+    *ret_addr = addr;
+    return 0;
+}
+
+const char *
+sock_addr_print(const struct sock_addr *addr, sock_addr_text text)
+{
+    char ip[INET6_ADDRSTRLEN];
+    if (addr->family == AF_UNIX) {
+        (void)snprintf(text, SOCK_ADDR_TEXT_MAX, "unix:%s", addr->path ? addr->path : "");
+        return text;
+    }
+    const char *r = inet_ntop(addr->family, addr->ip, ip, sizeof(ip));
+    assert(r);
+    (void)snprintf(text, SOCK_ADDR_TEXT_MAX, addr->family == AF_INET6 ? "[%s]:%u" : "%s:%u", ip,
+                   addr->port);
+    return text;
+}
+
+static socklen_t
+to_kernel(const struct sock_addr *addr, union address *ret)
+{
+    *ret = (union address){0};
+    ret->any.sa_family = (sa_family_t)addr->family;
+    if (addr->family == AF_INET6) {
+        ret->in6.sin6_port = htons(addr->port);
+        memcpy(&ret->in6.sin6_addr, addr->ip, 16);
+        return sizeof(ret->in6);
+    }
+    ret->in.sin_port = htons(addr->port);
+    memcpy(&ret->in.sin_addr, addr->ip, 4);
+    return sizeof(ret->in);
+}
+
+static void
+from_kernel(const union address *from, struct sock_addr *ret)
+{
+    *ret = (struct sock_addr){.family = from->any.sa_family};
+    if (ret->family == AF_INET6) {
+        ret->port = ntohs(from->in6.sin6_port);
+        memcpy(ret->ip, &from->in6.sin6_addr, 16);
+    } else if (ret->family == AF_INET) {
+        ret->port = ntohs(from->in.sin_port);
+        memcpy(ret->ip, &from->in.sin_addr, 4);
+    } else {
+        ret->family = AF_UNIX;
+    }
+}
+
+static int
+new_socket(int family)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+static int
+set_option(int fd, int level, int option, int value)
+{
+    return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+/* SO_REUSEADDR takes a port whose old connections linger (TIME_WAIT), never one that another
+ * process listens on. Accepted connections inherit TCP_NODELAY: a streamed token must not wait for
+ * the next. [::] takes IPv4 too, whatever the host's sysctl. */
+static int
+listen_tcp(const struct sock_addr *addr)
+{
+    union address to;
+    socklen_t len = to_kernel(addr, &to);
+    _cleanup_close_ int fd = new_socket(addr->family);
+    if (fd < 0)
+        return fd;
+    int r = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (r == 0)
+        r = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (r == 0 && addr->family == AF_INET6)
+        r = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    if (r < 0)
+        return r;
+    if (bind(fd, &to.any, len) < 0 || listen(fd, BACKLOG) < 0)
+        return -errno;
+    return take_fd(&fd);
+}
+
+static void
+name_by_fd(int fd, const char *name, union address *ret)
+{
+    *ret = (union address){.un = {.sun_family = AF_UNIX}};
+    int len = snprintf(ret->un.sun_path, sizeof(ret->un.sun_path), "/proc/self/fd/%d%s%s", fd,
+                       name ? "/" : "", name ? name : "");
+    assert(len < (int)sizeof(ret->un.sun_path));
+}
+
+/* Connects a socket to the file that fd is open at. */
+static int
+connect_file(int fd, int file)
+{
+    union address to;
+    name_by_fd(file, NULL, &to);
+    return connect(fd, &to.any, sizeof(to.un)) < 0 ? -errno : 0;
+}
+
+/* 0 when a socket's file is there at which nobody answers, with what tells it from others;
+ * -ENOENT, -EADDRINUSE, -ENOTSOCK or another error. */
+static int
+find_stale(int dir, const char *name, struct stat *ret_stale)
+{
+    _cleanup_close_ int file = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (file < 0 || fstat(file, ret_stale) < 0)
+        return -errno;
+    if (!S_ISSOCK(ret_stale->st_mode))
+        return -ENOTSOCK;
+    _cleanup_close_ int fd = new_socket(AF_UNIX);
+    if (fd < 0)
+        return fd;
+    int r = connect_file(fd, file);
+    return r == -ECONNREFUSED ? 0 : r == 0 || r == -EAGAIN ? -EADDRINUSE : r;
+}
+
+/* Moves the socket to the name, if that is free or stale. */
+static int
+publish(int dir, const char *made, const char *name)
+{
+    struct stat stale, there;
+    int r = find_stale(dir, name, &stale);
+    if (r == -ENOENT)
+        return renameat2(dir, made, dir, name, RENAME_NOREPLACE) == 0 ? 0
+               : errno == EEXIST                                      ? -EADDRINUSE
+                                                                      : -errno;
+    if (r < 0)
+        return r;
+    if (renameat2(dir, made, dir, name, RENAME_EXCHANGE) < 0)
+        return -errno;
+    if (fstatat(dir, made, &there, AT_SYMLINK_NOFOLLOW) == 0 && there.st_ino == stale.st_ino &&
+        there.st_dev == stale.st_dev)
+        return unlinkat(dir, made, 0) < 0 ? -errno : 0;
+    /* Another process has replaced the stale one since we looked. */
+    (void)renameat2(dir, made, dir, name, RENAME_EXCHANGE);
+    return -EADDRINUSE;
+}
+
+/* bind() makes the file with the socket's own mode less the umask: at first nobody's. */
+static int
+make_listener(int dir, const char *made, mode_t mode)
+{
+    union address to;
+    _cleanup_close_ int fd = new_socket(AF_UNIX);
+    if (fd < 0)
+        return fd;
+    name_by_fd(dir, made, &to);
+    if (fchmod(fd, 0) < 0 || bind(fd, &to.any, sizeof(to.un)) < 0)
+        return -errno;
+    if (listen(fd, BACKLOG) < 0 || fchmodat(dir, made, mode, 0) < 0) {
+        int r = -errno;
+        (void)unlinkat(dir, made, 0);
+        return r;
+    }
+    return take_fd(&fd);
+}
+
+static int
+listen_unix(const char *path, mode_t mode)
+{
+    char parent[PATH_MAX], made[32];
+    const char *name = strrchr(path, '/') + 1;
+    uint64_t lot;
+    (void)snprintf(parent, sizeof(parent), "%.*s", (int)(name - path), path);
+    _cleanup_close_ int dir = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return -errno;
+    if (getrandom(&lot, sizeof(lot), 0) < 0)
+        return -errno;
+    (void)snprintf(made, sizeof(made), ".socket-%016llx", (unsigned long long)lot);
+    _cleanup_close_ int fd = make_listener(dir, made, mode);
+    if (fd < 0)
+        return fd;
+    int r = publish(dir, made, name);
+    if (r < 0) {
+        (void)unlinkat(dir, made, 0);
+        return r;
+    }
+    return take_fd(&fd);
+}
+
+int
+sock_listen(const struct sock_addr *addr, mode_t mode, struct err *reterr)
+{
+    sock_addr_text text;
+    int r = addr->family == AF_UNIX ? listen_unix(addr->path, mode) : listen_tcp(addr);
+    if (r < 0)
+        return err_set_errno(reterr, -r, "cannot listen on %s", sock_addr_print(addr, text));
+    return r;
+}
+
+int
+sock_bound_port(int fd)
+{
+    union address at;
+    struct sock_addr addr;
+    socklen_t len = sizeof(at);
+    if (getsockname(fd, &at.any, &len) < 0)
+        return -errno;
+    from_kernel(&at, &addr);
+    return addr.family == AF_UNIX ? -EAFNOSUPPORT : addr.port;
+}
+
+/* accept() tells errors of connections that broke while they waited, as if they were its own; they
+ * are gone, and the next is taken. */
+static bool
+is_of_connection(int errno_value)
+{
+    static const int of_connection[] = {ECONNABORTED, EINTR,       EPROTO,    ENETDOWN,
+                                        ENOPROTOOPT,  EHOSTDOWN,   ENONET,    EHOSTUNREACH,
+                                        EOPNOTSUPP,   ENETUNREACH, ETIMEDOUT, EPERM};
+    for (size_t i = 0; i < ARRAY_SIZE(of_connection); i++)
+        if (errno_value == of_connection[i])
+            return true;
+    return false;
+}
+
+int
+sock_accept(int fd, struct sock_addr *ret_peer)
+{
+    union address from;
+    for (int tries = 0; tries < 64; tries++) {
+        socklen_t len = sizeof(from);
+        from.any.sa_family = AF_UNIX;
+        int got = accept4(fd, &from.any, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (got < 0 && is_of_connection(errno))
+            continue;
+        if (got < 0)
+            return -errno;
+        if (ret_peer)
+            from_kernel(&from, ret_peer);
+        return got;
+    }
+    return -EAGAIN;
+}
+
+static int
+connect_unix(const char *path)
+{
+    _cleanup_close_ int file = open(path, O_PATH | O_CLOEXEC);
+    if (file < 0)
+        return -errno;
+    _cleanup_close_ int fd = new_socket(AF_UNIX);
+    if (fd < 0)
+        return fd;
+    int r = connect_file(fd, file);
+    return r < 0 ? r : take_fd(&fd);
+}
+
+static int
+connect_tcp(const struct sock_addr *addr)
+{
+    union address to;
+    socklen_t len = to_kernel(addr, &to);
+    _cleanup_close_ int fd = new_socket(addr->family);
+    if (fd < 0)
+        return fd;
+    int r = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (r == 0 && connect(fd, &to.any, len) < 0 && errno != EINPROGRESS)
+        r = -errno;
+    return r < 0 ? r : take_fd(&fd);
+}
+
+int
+sock_connect(const struct sock_addr *addr, struct err *reterr)
+{
+    sock_addr_text text;
+    int r = addr->family == AF_UNIX ? connect_unix(addr->path) : connect_tcp(addr);
+    if (r < 0)
+        return err_set_errno(reterr, -r, "cannot connect to %s", sock_addr_print(addr, text));
+    return r;
+}
+
+int
+sock_connected(int fd)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+        return -errno;
+    return -error;
+}
+
+int
+sock_peer(int fd, struct sock_peer *ret_peer)
+{
+    struct ucred cred;
+    socklen_t len = sizeof(cred);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+        return -errno;
+    *ret_peer = (struct sock_peer){.pid = cred.pid, .uid = cred.uid, .gid = cred.gid};
+    return 0;
+}

@@ -1,0 +1,49 @@
+#pragma once
+
+/* Sockets that serve and connect, TCP and Unix, named by one text:
+ *
+ *   127.0.0.1:8000   [::1]:8000   localhost:8000 (as 127.0.0.1)   unix:/run/citadel/monitor.sock
+ *
+ * Only addresses, no names: nothing here waits for a resolver. The path of a Unix socket may be
+ * as long as any path. Every descriptor is close-on-exec and non-blocking. */
+
+#include "base/err.h"
+
+#include <sys/types.h>
+
+struct sock_addr {
+    int family;       /* AF_INET, AF_INET6 or AF_UNIX */
+    uint16_t port;    /* 0 when listening: any that is free, see sock_bound_port() */
+    uint8_t ip[16];   /* the first 4 of AF_INET */
+    const char *path; /* of AF_UNIX: a part of the text that was parsed, NULL of an unnamed peer */
+};
+
+int sock_addr_parse(const char *text, struct sock_addr *ret_addr, struct err *reterr) must_check;
+
+/* The text of it, cut where a path is longer than this; also of a peer. */
+#define SOCK_ADDR_TEXT_MAX 128
+typedef char sock_addr_text[SOCK_ADDR_TEXT_MAX];
+const char *sock_addr_print(const struct sock_addr *addr, sock_addr_text text);
+
+/* A listening descriptor, or -errno. -EADDRINUSE: somebody answers there; a Unix socket's file
+ * that nobody answers at is replaced.
+ * mode: who may connect to a Unix socket, at no moment more than these. */
+int sock_listen(const struct sock_addr *addr, mode_t mode, struct err *reterr) must_check;
+int sock_bound_port(int fd) must_check; /* of a TCP socket, or -errno */
+
+/* The next connection; -EAGAIN when there is none. -EMFILE, -ENFILE, -ENOBUFS and -ENOMEM: stop
+ * watching for a while, since the connection stays in the queue. ret_peer may be NULL. */
+int sock_accept(int fd, struct sock_addr *ret_peer) must_check;
+
+/* A descriptor whose connection may still be under way: when it is writable, sock_connected()
+ * tells 0 or -errno. */
+int sock_connect(const struct sock_addr *addr, struct err *reterr) must_check;
+int sock_connected(int fd) must_check;
+
+/* Who is at the other end of a Unix socket; as of its connect(), as the kernel knows. */
+struct sock_peer {
+    pid_t pid;
+    uid_t uid;
+    gid_t gid;
+};
+int sock_peer(int fd, struct sock_peer *ret_peer) must_check;
