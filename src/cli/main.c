@@ -1,5 +1,7 @@
+#include "cli/frame.h"
+
 int
-main(void)
+main(int argc, char *argv[])
 {
-    return 0;
+    return cli_main(argc, argv);
 }

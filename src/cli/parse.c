@@ -1,0 +1,333 @@
+/* Reads the command line, strictly: no abbreviations, no guesses, one meaning for each word.
+ *
+ * The leading words name the verb: they are taken as long as they make a verb or the beginning of
+ * one; options that every verb takes may stand before and between them. What follows are arguments
+ * and options in any order; "--" ends the options. An option is "--name value", "--name=value" or
+ * "-n value"; letters are not bundled. */
+
+#include "base/quantity.h"
+#include "base/text.h"
+#include "cli/frame.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+struct parse {
+    struct cli *cli;
+    const struct verb *verbs;
+    const struct verb_option *common;
+    char *const *next;  /* the words that are left */
+    char words[64];     /* of the verb, so far */
+    const char *before; /* the words, in a suggestion: "" or "help " */
+    bool settled;       /* the verb is known: no more words of it */
+    bool plain;         /* after "--" */
+};
+
+/* Words that could follow others, for a suggestion. */
+struct words {
+    char text[128][32];
+    size_t count;
+};
+
+static const char *
+words_at(size_t i, const void *arg)
+{
+    const struct words *words = arg;
+    return i < words->count ? words->text[i] : NULL;
+}
+
+static void
+words_after(const struct verb *verbs, const char *stem, struct words *ret_words)
+{
+    size_t len = strlen(stem);
+    ret_words->count = 0;
+    for (const struct verb *v = verbs; v->words; v++) {
+        const char *word = v->words + len;
+        if (!text_starts(v->words, stem) || (len > 0 && *word != ' '))
+            continue;
+        word += len > 0;
+        assert(ret_words->count < ARRAY_SIZE(ret_words->text));
+        (void)snprintf(ret_words->text[ret_words->count++], sizeof(ret_words->text[0]), "%.*s",
+                       (int)strcspn(word, " "), word);
+    }
+}
+
+static int
+refuse_word(struct parse *p, const char *word)
+{
+    struct err *err = &p->cli->err;
+    struct words words;
+    int r = p->words[0] ? err_set(err, ERR_NO_VERB, "'%s' has no verb '%s'", p->words, word)
+                        : err_set(err, ERR_NO_VERB, "there is no verb '%s'", word);
+    words_after(p->verbs, p->words, &words);
+    const char *nearest = text_nearest(word, words_at, &words);
+    if (nearest) {
+        err_fix(err, "citadel %s%s%s%s", p->before, p->words, p->words[0] ? " " : "", nearest);
+        return r;
+    }
+    /* The end of a verb whose beginning was forgotten: "check" of "config check". */
+    for (const struct verb *v = p->verbs; v->words; v++) {
+        const char *last = strrchr(v->words, ' ');
+        if (last && text_eq(last + 1, word)) {
+            err_fix(err, "citadel %s%s", p->before, v->words);
+            return r;
+        }
+    }
+    err_fix(err, "citadel help%s%s", p->words[0] ? " " : "", p->words);
+    return r;
+}
+
+/* --- options ---------------------------------------------------------------------------------- */
+
+static const struct verb_option *
+find_in(const struct verb_option *options, const char *word, size_t len)
+{
+    for (const struct verb_option *o = options; o && o->name; o++) {
+        bool is_long = len > 2 && strlen(o->name) == len - 2 && strncmp(word, "--", 2) == 0 &&
+                       strncmp(word + 2, o->name, len - 2) == 0;
+        if (is_long || (len == 2 && word[0] == '-' && o->letter && word[1] == o->letter))
+            return o;
+    }
+    return NULL;
+}
+
+static const struct verb_option *
+own_options(const struct parse *p)
+{
+    return p->cli->verb ? p->cli->verb->options : NULL;
+}
+
+struct option_names {
+    const struct verb_option *own, *common;
+};
+
+static const char *
+option_name_at(size_t i, const void *arg)
+{
+    const struct option_names *names = arg;
+    for (const struct verb_option *o = names->own; o && o->name; o++)
+        if (i-- == 0)
+            return o->name;
+    for (const struct verb_option *o = names->common; o->name; o++)
+        if (i-- == 0)
+            return o->name;
+    return NULL;
+}
+
+static int
+refuse_option(struct parse *p, const char *word, size_t len)
+{
+    struct err *err = &p->cli->err;
+    const struct option_names names = {own_options(p), p->common};
+    int shown = (int)MIN(len, (size_t)100);
+    char name[64];
+    int r;
+    if (p->cli->verb)
+        r = err_set(err, ERR_NO_OPTION, "'%s' has no option '%.*s'", p->cli->verb->words, shown,
+                    word);
+    else
+        r = err_set(err, ERR_NO_OPTION, "there is no option '%.*s' for every verb", shown, word);
+    (void)snprintf(name, sizeof(name), "%.*s", shown, word + strspn(word, "-"));
+    const char *nearest = text_nearest(name, option_name_at, &names);
+    if (nearest && len > 2)
+        err_fix(err, "--%s", nearest);
+    else
+        err_fix(err, "citadel help%s%s", p->words[0] ? " " : "", p->words);
+    return r;
+}
+
+static int
+check_choice(struct parse *p, const char *where, const char *label, const char *value)
+{
+    struct err *err = &p->cli->err;
+    struct verb_choices choices;
+    struct words words = {.count = 0};
+    char told[160] = "";
+    verb_choices(label, &choices);
+    if (verb_is_choice(&choices, value))
+        return 0;
+    for (size_t i = 0; choices.words[i]; i++) {
+        size_t len = strlen(told);
+        (void)snprintf(told + len, sizeof(told) - len, "%s%s", i > 0 ? ", " : "", choices.words[i]);
+        (void)snprintf(words.text[words.count++], sizeof(words.text[0]), "%s", choices.words[i]);
+    }
+    int r = err_set(err, ERR_USAGE, "'%s' does not know '%s', but: %s", where, value, told);
+    const char *nearest = text_nearest(value, words_at, &words);
+    if (nearest)
+        err_fix(err, "%s %s", where, nearest);
+    return r;
+}
+
+static int
+check_value(struct parse *p, const struct verb_option *option, const char *value)
+{
+    struct err *err = &p->cli->err;
+    uint64_t us;
+    char where[64];
+    int r = 0;
+    (void)snprintf(where, sizeof(where), "--%s", option->name);
+    if (!value[0]) {
+        r = err_set(err, ERR_USAGE, "'%s' needs a value: %s", where, option->label);
+    } else if (option->kind == ARG_ENUM) {
+        r = check_choice(p, where, option->label, value);
+    } else if (option->kind == ARG_DURATION) {
+        r = quantity_parse_us(value, &us, err);
+        if (r < 0)
+            err_prefix(err, "%s", where);
+    }
+    return r;
+}
+
+static int
+note_given(struct parse *p, const struct verb_option *option, const char *value)
+{
+    struct cli_frame *frame = p->cli->frame;
+    for (size_t i = 0; i < frame->given_count; i++) {
+        if (frame->given[i].option != option)
+            continue;
+        if (!value || text_eq(value, frame->given[i].value))
+            return 0;
+        return err_set(&p->cli->err, ERR_USAGE, "'--%s' is given twice: '%s' and '%s'",
+                       option->name, frame->given[i].value, value);
+    }
+    assert(frame->given_count < CLI_GIVEN_MAX);
+    frame->given[frame->given_count++] = (struct cli_given){option, value};
+    return value ? check_value(p, option, value) : 0;
+}
+
+static int
+take_option(struct parse *p)
+{
+    const char *word = *p->next++;
+    const char *value = text_starts(word, "--") ? strchr(word, '=') : NULL;
+    size_t len = value ? (size_t)(value - word) : strlen(word);
+    const struct verb_option *option = find_in(p->common, word, len);
+    if (!option) {
+        option = find_in(own_options(p), word, len);
+        p->settled = p->cli->verb != NULL;
+    }
+    if (!option)
+        return refuse_option(p, word, len);
+    if (value)
+        value++;
+    if (option->kind == ARG_NONE && value)
+        return err_set(&p->cli->err, ERR_USAGE, "'--%s' takes no value, but '%s' was given",
+                       option->name, value);
+    if (option->kind != ARG_NONE && !value) {
+        value = *p->next;
+        if (!value || (value[0] == '-' && value[1])) {
+            int r = err_set(&p->cli->err, ERR_USAGE, "'--%s' needs a value: %s", option->name,
+                            option->label);
+            if (value)
+                err_fix(&p->cli->err, "--%s=%s, if that is the value", option->name, value);
+            return r;
+        }
+        p->next++;
+    }
+    return note_given(p, option, value);
+}
+
+/* --- words ------------------------------------------------------------------------------------ */
+
+/* Takes a leading word into the verb's, if it makes a verb or the beginning of one. */
+static bool
+extend_words(struct parse *p, const char *word)
+{
+    char longer[sizeof(p->words)];
+    int len = snprintf(longer, sizeof(longer), "%s%s%s", p->words, p->words[0] ? " " : "", word);
+    if (len >= (int)sizeof(longer) || strchr(word, ' '))
+        return false;
+    const struct verb *verb = verb_find(p->verbs, longer);
+    if (!verb && !verb_is_stem(p->verbs, longer))
+        return false;
+    p->cli->verb = verb;
+    memcpy(p->words, longer, sizeof(longer));
+    return true;
+}
+
+static int
+take_argument(struct parse *p, const char *word)
+{
+    struct cli *cli = p->cli;
+    const struct verb *verb = cli->verb;
+    if (!verb || (verb->max == 0 && verb_is_stem(p->verbs, verb->words)))
+        return refuse_word(p, word);
+    p->settled = true;
+    if (cli->args_count == verb->max) {
+        int r = verb->max == 0
+                    ? err_set(&cli->err, ERR_USAGE, "'%s' takes no arguments, but '%s' was given",
+                              verb->words, word)
+                    : err_set(&cli->err, ERR_USAGE, "'%s' takes only %s, but '%s' was given too",
+                              verb->words, verb->arguments, word);
+        err_fix(&cli->err, "citadel help %s", verb->words);
+        return r;
+    }
+    cli->frame->args[cli->args_count++] = word;
+    return verb->kind == ARG_ENUM ? check_choice(p, verb->words, verb->arguments, word) : 0;
+}
+
+static int
+take_word(struct parse *p)
+{
+    const char *word = *p->next;
+    if (!p->plain && text_eq(word, "--")) {
+        p->plain = p->settled = true;
+        p->next++;
+        return 0;
+    }
+    if (!p->plain && word[0] == '-' && word[1])
+        return take_option(p);
+    p->next++;
+    if (!p->settled && extend_words(p, word))
+        return 0;
+    return take_argument(p, word);
+}
+
+static int
+check_complete(struct parse *p)
+{
+    struct cli *cli = p->cli;
+    if (cli_given(cli, "help", NULL) || cli_given(cli, "version", NULL))
+        return 0;
+    if (!cli->verb) {
+        int r = p->words[0] ? err_set(&cli->err, ERR_USAGE, "'%s' needs one more word", p->words)
+                            : err_set(&cli->err, ERR_USAGE, "no verb is given");
+        err_fix(&cli->err, "citadel help%s%s", p->words[0] ? " " : "", p->words);
+        return r;
+    }
+    if (cli->args_count < cli->verb->min) {
+        int r =
+            err_set(&cli->err, ERR_USAGE, "'%s' needs %s", cli->verb->words, cli->verb->arguments);
+        err_fix(&cli->err, "citadel help %s", cli->verb->words);
+        return r;
+    }
+    return 0;
+}
+
+int
+cli_parse(struct cli *cli, const struct verb *verbs, const struct verb_option *common, int argc,
+          char *const argv[])
+{
+    struct parse p = {
+        .cli = cli, .verbs = verbs, .common = common, .next = argv + (argc > 0), .before = ""};
+    cli->frame->args = mem_alloc(((size_t)argc + 1) * sizeof(*cli->frame->args));
+    cli->args = cli->frame->args;
+    while (*p.next) {
+        int r = take_word(&p);
+        if (r < 0)
+            return r;
+    }
+    (void)snprintf(cli->frame->words, sizeof(cli->frame->words), "%s", p.words);
+    return check_complete(&p);
+}
+
+int
+cli_refuse_words(struct cli *cli, const struct verb *verbs, const char *const *words)
+{
+    struct parse p = {.cli = cli, .verbs = verbs, .before = "help "};
+    while (*words && extend_words(&p, *words))
+        words++;
+    assert(*words);
+    return refuse_word(&p, *words);
+}

@@ -1,0 +1,90 @@
+#pragma once
+
+/* The verbs as data: one row of verbs.def each, its long help beside its function. The parser, the
+ * help, the manual and the completions read nothing else. */
+
+#include "base/util.h"
+
+struct cli;
+
+/* What a word on the command line is: how it is checked, and what a shell offers for it. */
+enum arg_kind {
+    ARG_NONE,
+    ARG_TEXT,
+    ARG_FILE,
+    ARG_DIR,
+    ARG_MODEL,    /* a model of the configuration; the verb checks it */
+    ARG_VERB,     /* words of a verb */
+    ARG_ENUM,     /* one of the words of its label: "bash|zsh|fish" */
+    ARG_DURATION, /* as quantity_parse_us() reads it */
+};
+
+struct verb_option {
+    const char *name; /* without the dashes */
+    char letter;      /* 0: none */
+    enum arg_kind kind;
+    const char *label; /* of its value: "FILE", "low|high"; NULL with ARG_NONE */
+    const char *help;  /* a phrase, no full stop */
+};
+
+struct verb_example {
+    const char *command;
+    const char *what;
+};
+
+/* Text: paragraphs between empty lines; one whose lines begin with two spaces is shown as it is. */
+struct verb_help {
+    const char *text;
+    const struct verb_example *examples; /* at least one; ends with command NULL */
+};
+
+#define VERB_EXAMPLES(...)        \
+    (const struct verb_example[]) \
+    {                             \
+        __VA_ARGS__,              \
+        {                         \
+            NULL, NULL            \
+        }                         \
+    }
+
+enum verb_group {
+#define GROUP(name, title) GROUP_##name,
+#include "cli/verbs.def"
+    GROUP_COUNT
+};
+
+#define VERB_MANY 1000 /* as the most arguments: as many as there are */
+
+struct verb {
+    int (*run)(struct cli *cli);
+    enum verb_group group;
+    const char *words;     /* "config check" */
+    const char *arguments; /* "[FILE]"; "" when it takes none; an ARG_ENUM's words: "[1|5]" */
+    enum arg_kind kind;    /* of all its arguments */
+    unsigned min, max;     /* how many */
+    const char *summary;   /* a phrase, no full stop */
+    const struct verb_option *options; /* ends with name NULL */
+    const struct verb_help *help;
+};
+
+extern const struct verb verb_rows[];          /* ends with words NULL */
+extern const struct verb_option verb_common[]; /* what every verb takes; ends with name NULL */
+extern const char *const verb_group_titles[GROUP_COUNT];
+
+#define VERB(function, ...)               \
+    int verb_##function(struct cli *cli); \
+    extern const struct verb_help verb_##function##_help;
+#include "cli/verbs.def"
+
+/* The words of an ARG_ENUM's label: "[1|5]" is "1" and "5". */
+struct verb_choices {
+    char text[128];
+    const char *words[16]; /* NULL behind the last */
+};
+void verb_choices(const char *label, struct verb_choices *ret_choices);
+bool verb_is_choice(const struct verb_choices *choices, const char *word);
+
+/* The verb with exactly these words; NULL if there is none. */
+const struct verb *verb_find(const struct verb *verbs, const char *words);
+/* Whether some verb has these words and more: "config". */
+bool verb_is_stem(const struct verb *verbs, const char *words);
