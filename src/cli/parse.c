@@ -121,14 +121,15 @@ refuse_option(struct parse *p, const char *word, size_t len)
     struct err *err = &p->cli->err;
     const struct option_names names = {own_options(p), p->common};
     int shown = (int)MIN(len, (size_t)100);
-    char name[64];
+    int dashes = word[1] == '-' ? 2 : 1;
+    char name[128];
     int r;
     if (p->cli->verb)
         r = err_set(err, ERR_NO_OPTION, "'%s' has no option '%.*s'", p->cli->verb->words, shown,
                     word);
     else
         r = err_set(err, ERR_NO_OPTION, "there is no option '%.*s' for every verb", shown, word);
-    (void)snprintf(name, sizeof(name), "%.*s", shown, word + strspn(word, "-"));
+    (void)snprintf(name, sizeof(name), "%.*s", shown - dashes, word + dashes);
     const char *nearest = text_nearest(name, option_name_at, &names);
     if (nearest && len > 2)
         err_fix(err, "--%s", nearest);

@@ -106,8 +106,10 @@ fit(const char *text, size_t limit, size_t *ret_len)
 size_t
 table_text_width(const char *text)
 {
-    size_t len;
-    return fit(text, SIZE_MAX, &len);
+    size_t len = 0;
+    while (text[len] && !(text[len] & 0x80))
+        len++;
+    return text[len] ? fit(text, SIZE_MAX, &len) : len;
 }
 
 const char *

@@ -45,7 +45,7 @@ void table_addf(struct table *t, enum tone tone, const char *fmt, ...) printf_li
 /* Prints the titles and all rows. A table that outgrew its memory ends with a row that says so. */
 void table_print(const struct table *t, const struct table_look *look, struct buf *out);
 
-/* Cells that text takes on a terminal, after disarming. */
+/* Cells that text without control bytes takes on a terminal. */
 size_t table_text_width(const char *text);
 
 /* What switches a tone on; "" when the look has no colours. tone_end() switches it off. */
