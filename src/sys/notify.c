@@ -1,0 +1,216 @@
+#include "sys/notify.h"
+
+#include "base/mem.h"
+#include "base/quantity.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* systemd refuses larger messages too. */
+#define MESSAGE_MAX 4096
+
+/* A path or, after '@', an abstract name. Paths are reached through a descriptor where they are
+ * longer than an address holds; *ret_dir keeps that open. */
+static int
+to_address(const char *name, struct sockaddr_un *ret_addr, socklen_t *ret_len, int *ret_dir)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    size_t len = strlen(name);
+    if ((name[0] != '/' && name[0] != '@') || !name[1])
+        return -EINVAL;
+    if (len < sizeof(addr.sun_path)) {
+        memcpy(addr.sun_path, name, len);
+        if (name[0] == '@')
+            addr.sun_path[0] = '\0';
+        *ret_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (name[0] == '/'));
+    } else {
+        const char *last = strrchr(name, '/') + 1;
+        if (name[0] == '@' || len >= PATH_MAX)
+            return -ENAMETOOLONG;
+        _cleanup_free_ char *parent = mem_strndup(name, (size_t)(last - name));
+        int dir = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (dir < 0)
+            return -errno;
+        int n = snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/%s", dir, last);
+        *ret_dir = dir;
+        if (n >= (int)sizeof(addr.sun_path))
+            return -ENAMETOOLONG;
+        *ret_len = (socklen_t)sizeof(addr);
+    }
+    *ret_addr = addr;
+    return 0;
+}
+
+int
+notify_open(struct notify *ret_notify, struct err *reterr)
+{
+    const char *name = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un addr;
+    socklen_t len;
+    _cleanup_close_ int dir = -1;
+    ret_notify->fd = -1;
+    if (!name)
+        return 0;
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int r = fd < 0 ? -errno : to_address(name, &addr, &len, &dir);
+    if (r == 0 && connect(fd, (struct sockaddr *)&addr, len) < 0)
+        r = -errno;
+    if (r < 0)
+        return err_set_errno(reterr, -r, "cannot reach $NOTIFY_SOCKET, '%s'", name);
+    (void)unsetenv("NOTIFY_SOCKET");
+    ret_notify->fd = take_fd(&fd);
+    return 0;
+}
+
+void
+notify_close(struct notify *notify)
+{
+    cleanup_close(&notify->fd);
+}
+
+int
+notify_send(struct notify *notify, const char *fmt, ...)
+{
+    char text[MESSAGE_MAX];
+    va_list args;
+    if (notify->fd < 0)
+        return 0;
+    va_start(args, fmt);
+    int len = vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    if (len < 0 || len >= (int)sizeof(text))
+        return -EMSGSIZE;
+    return send(notify->fd, text, (size_t)len, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int
+notify_listen(const char *path, struct err *reterr)
+{
+    const int on = 1;
+    struct sockaddr_un addr;
+    socklen_t len;
+    _cleanup_close_ int dir = -1;
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int r = fd < 0 ? -errno : to_address(path, &addr, &len, &dir);
+    if (r == 0 && path[0] == '/')
+        (void)unlink(path);
+    if (r == 0 && (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0 ||
+                   bind(fd, (struct sockaddr *)&addr, len) < 0))
+        r = -errno;
+    if (r < 0)
+        return err_set_errno(reterr, -r, "cannot listen for notifications at '%s'", path);
+    return take_fd(&fd);
+}
+
+/* The sender as the kernel saw it; descriptors that came along are closed. */
+static pid_t
+take_sender(struct msghdr *message)
+{
+    pid_t pid = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level != SOL_SOCKET)
+            continue;
+        if (c->cmsg_type == SCM_CREDENTIALS && c->cmsg_len == CMSG_LEN(sizeof(struct ucred))) {
+            struct ucred cred;
+            memcpy(&cred, CMSG_DATA(c), sizeof(cred));
+            pid = cred.pid;
+        } else if (c->cmsg_type == SCM_RIGHTS) {
+            size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            for (size_t i = 0; i < count; i++) {
+                int fd;
+                memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+                (void)close(fd);
+            }
+        }
+    }
+    return pid;
+}
+
+int
+notify_receive(int fd, struct notify_message *ret_message, pid_t *ret_pid)
+{
+    char text[MESSAGE_MAX];
+    /* Room for as many descriptors as one message may carry (253): those that find no room would
+     * be lost, but a truncated control message could hide the credentials. */
+    _Alignas(struct cmsghdr) char
+        control[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(253 * sizeof(int))];
+    struct iovec iov = {.iov_base = text, .iov_len = sizeof(text)};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof(control)};
+    ssize_t len;
+    do
+        len = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_TRUNC);
+    while (len < 0 && errno == EINTR);
+    if (len < 0)
+        return -errno;
+    pid_t pid = take_sender(&message);
+    if ((size_t)len > sizeof(text) || (message.msg_flags & MSG_CTRUNC) || pid <= 0)
+        return -EBADMSG;
+    notify_parse(text, (size_t)len, ret_message);
+    *ret_pid = pid;
+    return 0;
+}
+
+static void
+take_status(const char *value, struct notify_message *message)
+{
+    struct err told; /* cuts and disarms as every text from outside */
+    (void)err_set(&told, ERR_VALUE, "%s", value);
+    message->has_status = true;
+    (void)snprintf(message->status, sizeof(message->status), "%.*s", NOTIFY_STATUS_MAX - 1,
+                   told.what);
+}
+
+static void
+take_line(const char *line, struct notify_message *message)
+{
+    uint64_t n;
+    if (text_eq(line, "READY=1"))
+        message->ready = true;
+    else if (text_eq(line, "STOPPING=1"))
+        message->stopping = true;
+    else if (text_eq(line, "RELOADING=1"))
+        message->reloading = true;
+    else if (text_eq(line, "WATCHDOG=1"))
+        message->watchdog = true;
+    else if (text_starts(line, "STATUS="))
+        take_status(line + strlen("STATUS="), message);
+    else if (text_starts(line, "EXTEND_TIMEOUT_USEC=") &&
+             quantity_parse_u64(line + strlen("EXTEND_TIMEOUT_USEC="), &n, NULL) == 0)
+        message->extend_us = n;
+    else if (text_starts(line, "MAINPID=") &&
+             quantity_parse_u64(line + strlen("MAINPID="), &n, NULL) == 0 && n <= INT_MAX)
+        message->main_pid = (pid_t)n;
+    else if (text_starts(line, "ERRNO=") &&
+             quantity_parse_u64(line + strlen("ERRNO="), &n, NULL) == 0 && n < 4096)
+        message->err = (int)n;
+}
+
+void
+notify_parse(const char *text, size_t len, struct notify_message *ret_message)
+{
+    char line[MESSAGE_MAX + 1];
+    *ret_message = (struct notify_message){0};
+    for (size_t at = 0; at < len;) {
+        const char *end = memchr(text + at, '\n', len - at);
+        size_t line_len = end ? (size_t)(end - text) - at : len - at;
+        /* A line with a NUL inside is no line of this protocol. */
+        if (line_len < sizeof(line) && !memchr(text + at, '\0', line_len)) {
+            memcpy(line, text + at, line_len);
+            line[line_len] = '\0';
+            take_line(line, ret_message);
+        }
+        at += line_len + 1;
+    }
+}
