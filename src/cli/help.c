@@ -135,7 +135,7 @@ verbs(struct page *page, const char *stem)
         bool titled = false;
         for (const struct verb *v = verb_rows; v->words; v++) {
             char usage[128];
-            if (v->group != group || !begins_with(v, stem))
+            if (v->group != group || !verb_group_titles[group] || !begins_with(v, stem))
                 continue;
             if (!titled)
                 title(page, verb_group_titles[group]);
@@ -224,7 +224,9 @@ help_many(struct page *page, const char *stem)
                          "models: one YAML file says what should run.");
     verbs(page, stem);
     options(page, "Options of every verb", verb_common);
-    paragraphs(page, "'citadel help VERB' tells all about a verb, 'citadel manual' about all.");
+    paragraphs(page,
+               "'citadel help VERB' tells all about a verb; 'citadel manual | man -l -' is the "
+               "whole manual.");
 }
 
 bool

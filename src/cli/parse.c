@@ -26,7 +26,7 @@ struct parse {
 
 /* Words that could follow others, for a suggestion. */
 struct words {
-    char text[128][32];
+    char text[128][VERB_WORD_MAX];
     size_t count;
 };
 
@@ -40,16 +40,11 @@ words_at(size_t i, const void *arg)
 static void
 words_after(const struct verb *verbs, const char *stem, struct words *ret_words)
 {
-    size_t len = strlen(stem);
     ret_words->count = 0;
     for (const struct verb *v = verbs; v->words; v++) {
-        const char *word = v->words + len;
-        if (!text_starts(v->words, stem) || (len > 0 && *word != ' '))
-            continue;
-        word += len > 0;
         assert(ret_words->count < ARRAY_SIZE(ret_words->text));
-        (void)snprintf(ret_words->text[ret_words->count++], sizeof(ret_words->text[0]), "%.*s",
-                       (int)strcspn(word, " "), word);
+        if (verb_next_word(v, stem, ret_words->text[ret_words->count]))
+            ret_words->count++;
     }
 }
 
@@ -237,7 +232,7 @@ extend_words(struct parse *p, const char *word)
 {
     char longer[sizeof(p->words)];
     int len = snprintf(longer, sizeof(longer), "%s%s%s", p->words, p->words[0] ? " " : "", word);
-    if (len >= (int)sizeof(longer) || strchr(word, ' '))
+    if (!word[0] || strchr(word, ' ') || len >= (int)sizeof(longer))
         return false;
     const struct verb *verb = verb_find(p->verbs, longer);
     if (!verb && !verb_is_stem(p->verbs, longer))

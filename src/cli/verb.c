@@ -79,9 +79,23 @@ verb_find(const struct verb *verbs, const char *words)
 bool
 verb_is_stem(const struct verb *verbs, const char *words)
 {
-    size_t len = strlen(words);
+    char next[VERB_WORD_MAX];
     for (const struct verb *v = verbs; v->words; v++)
-        if (text_starts(v->words, words) && v->words[len] == ' ')
+        if (verb_next_word(v, words, next))
             return true;
     return false;
+}
+
+bool
+verb_next_word(const struct verb *verb, const char *stem, char ret_word[VERB_WORD_MAX])
+{
+    size_t stem_len = strlen(stem);
+    if (!text_starts(verb->words, stem) || (stem_len > 0 && verb->words[stem_len] != ' '))
+        return false;
+    const char *word = verb->words + stem_len + (stem_len > 0);
+    size_t len = strcspn(word, " ");
+    assert(len < VERB_WORD_MAX);
+    memcpy(ret_word, word, len);
+    ret_word[len] = '\0';
+    return true;
 }

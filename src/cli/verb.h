@@ -88,3 +88,7 @@ bool verb_is_choice(const struct verb_choices *choices, const char *word);
 const struct verb *verb_find(const struct verb *verbs, const char *words);
 /* Whether some verb has these words and more: "config". */
 bool verb_is_stem(const struct verb *verbs, const char *words);
+/* The word of a verb that follows the stem; false when it does not begin with the stem, or ends
+ * there. The stem "" is that of every verb. */
+#define VERB_WORD_MAX 32
+bool verb_next_word(const struct verb *verb, const char *stem, char ret_word[VERB_WORD_MAX]);

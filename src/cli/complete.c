@@ -1,0 +1,175 @@
+#include "cli/complete.h"
+
+#include "base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct complete {
+    const struct verb *verbs;
+    const struct verb_option *common;
+    struct buf *out;
+    const struct verb *verb;
+    char stem[64];                   /* words of the verb so far */
+    bool settled;                    /* arguments have begun */
+    bool plain;                      /* after "--" */
+    size_t args_count;               /* before the last word */
+    const struct verb_option *value; /* the last word is its value */
+    const char *last;
+};
+
+static const struct verb_option *
+find_option(const struct complete *c, const char *word)
+{
+    const struct verb_option *lists[] = {c->common, c->verb ? c->verb->options : NULL};
+    size_t len = strcspn(word, "=");
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+        for (const struct verb_option *o = lists[i]; o && o->name; o++)
+            if ((text_starts(word, "--") && strlen(o->name) == len - 2 &&
+                 strncmp(o->name, word + 2, len - 2) == 0) ||
+                (len == 2 && o->letter && word[1] == o->letter))
+                return o;
+    return NULL;
+}
+
+static bool
+extend_stem(struct complete *c, const char *word)
+{
+    char longer[sizeof(c->stem)];
+    int len = snprintf(longer, sizeof(longer), "%s%s%s", c->stem, c->stem[0] ? " " : "", word);
+    if (!word[0] || len >= (int)sizeof(longer))
+        return false;
+    const struct verb *verb = verb_find(c->verbs, longer);
+    if (!verb && !verb_is_stem(c->verbs, longer))
+        return false;
+    memcpy(c->stem, longer, sizeof(longer));
+    c->verb = verb;
+    return true;
+}
+
+/* Reads the words before the last; false when one of them cannot stand there. */
+static bool
+walk(struct complete *c, const char *const *words)
+{
+    for (; words[1]; words++) {
+        const char *word = *words;
+        if (!c->plain && text_eq(word, "--")) {
+            c->plain = c->settled = true;
+        } else if (!c->plain && word[0] == '-' && word[1]) {
+            const struct verb_option *o = find_option(c, word);
+            if (!o)
+                return false;
+            if (o->kind == ARG_NONE || strchr(word, '='))
+                continue;
+            if (!words[2])
+                c->value = o;
+            else
+                words++;
+        } else if (c->settled || !extend_stem(c, word)) {
+            c->settled = true;
+            c->args_count++;
+        }
+    }
+    c->last = *words;
+    return true;
+}
+
+/* A line of the answer, if the word begins as the last one does. */
+static void
+offer(struct complete *c, const char *before, const char *word, const char *what)
+{
+    char whole[128];
+    (void)snprintf(whole, sizeof(whole), "%s%s", before, word);
+    if (text_starts(whole, c->last))
+        buf_printf(c->out, "%s\t%s\n", whole, what);
+}
+
+/* The words that may follow the stem, each once. */
+static void
+offer_words(struct complete *c, const char *stem)
+{
+    char told[VERB_WORD_MAX] = "", word[VERB_WORD_MAX];
+    for (const struct verb *v = c->verbs; v->words; v++) {
+        if (!verb_group_titles[v->group] || !verb_next_word(v, stem, word))
+            continue;
+        /* Verbs with the same beginning stand together in the table. */
+        if (!text_eq(word, told))
+            offer(c, "", word,
+                  text_ends(v->words, word) ? v->summary : verb_group_titles[v->group]);
+        memcpy(told, word, sizeof(told));
+    }
+}
+
+static void
+offer_kind(struct complete *c, enum arg_kind kind, const char *label, const char *before)
+{
+    struct verb_choices choices;
+    switch (kind) {
+    case ARG_FILE:
+        buf_add_str(c->out, ":file\n");
+        break;
+    case ARG_DIR:
+        buf_add_str(c->out, ":dir\n");
+        break;
+    case ARG_MODEL:
+        buf_add_str(c->out, ":model\n");
+        break;
+    case ARG_ENUM:
+        verb_choices(label, &choices);
+        for (size_t i = 0; choices.words[i]; i++)
+            offer(c, before, choices.words[i], "");
+        break;
+    case ARG_VERB:
+    case ARG_DURATION:
+    case ARG_TEXT:
+    case ARG_NONE:
+        break;
+    }
+}
+
+static void
+offer_options(struct complete *c)
+{
+    const struct verb_option *lists[] = {c->verb ? c->verb->options : NULL, c->common};
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+        for (const struct verb_option *o = lists[i]; o && o->name; o++)
+            offer(c, "--", o->name, o->help);
+}
+
+/* "help config": its arguments are words of another verb. */
+static void
+offer_verb_argument(struct complete *c, const char *const *words)
+{
+    struct complete other = {.verbs = c->verbs, .common = c->common, .out = c->out};
+    while (*words && !text_eq(*words, c->verb->words))
+        words++;
+    if (*words && walk(&other, words + 1) && !other.settled)
+        offer_words(&other, other.stem);
+}
+
+void
+complete_words(const struct verb *verbs, const struct verb_option *common, const char *const *words,
+               struct buf *out)
+{
+    struct complete c = {.verbs = verbs, .common = common, .out = out};
+    if (!*words || !walk(&c, words))
+        return;
+    if (c.value) {
+        offer_kind(&c, c.value->kind, c.value->label, "");
+    } else if (!c.plain && text_starts(c.last, "--") && strchr(c.last, '=')) {
+        char before[64];
+        const struct verb_option *o = find_option(&c, c.last);
+        (void)snprintf(before, sizeof(before), "--%s=", o ? o->name : "");
+        if (o)
+            offer_kind(&c, o->kind, o->label, before);
+    } else if (!c.plain && c.last[0] == '-') {
+        offer_options(&c);
+    } else {
+        if (!c.settled)
+            offer_words(&c, c.stem);
+        if (c.verb && c.verb->kind == ARG_VERB)
+            offer_verb_argument(&c, words);
+        else if (c.verb && c.args_count < c.verb->max)
+            offer_kind(&c, c.verb->kind, c.verb->arguments, "");
+    }
+}
