@@ -23,14 +23,6 @@ new_line(struct json_writer *w)
         buf_add(w->out, "  ", 2);
 }
 
-/* Length of the well-formed UTF-8 sequence at p that is not ASCII, 0 if there is none. */
-static size_t
-utf8_len(const unsigned char *p, size_t left)
-{
-    size_t len = p[0] >= 0xF0 ? 4 : p[0] >= 0xE0 ? 3 : 2;
-    return p[0] >= 0xC2 && len <= left && text_is_utf8((const char *)p, len) ? len : 0;
-}
-
 static void
 add_escaped(struct buf *out, unsigned char c)
 {
@@ -60,7 +52,7 @@ add_string(struct buf *out, const char *text, size_t len)
             add_escaped(out, *p++);
             continue;
         }
-        size_t step = utf8_len(p, (size_t)(end - p));
+        size_t step = text_utf8_step((const char *)p, (size_t)(end - p));
         if (step)
             buf_add(out, p, step);
         else
