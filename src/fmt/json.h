@@ -1,7 +1,7 @@
 #pragma once
 
 /* JSON as RFC 8259 has it, in and out. One way to read a document or none: duplicate names, bad
- * UTF-8, lone surrogates and anything behind the end are errors. */
+ * UTF-8, lone surrogates, a byte order mark and anything behind the end are errors. */
 
 #include "base/buf.h"
 #include "fmt/value.h"
@@ -15,8 +15,9 @@ enum json_flags {
 
 #define JSON_DEPTH_MAX 64
 
-/* Parses text into a tree in the arena. The tree may point into text: keep both. Time is linear in
- * len, memory bounded by the arena's ceiling. On error *ret_at (may be NULL) is the place. */
+/* Parses text into a tree in the arena, which does not need text any longer. Time is linear in len;
+ * memory is bounded by the arena's ceiling: len and some 80 bytes a value. On error *ret_at (may be
+ * NULL) is the place. */
 int json_parse(struct arena *arena, const char *text, size_t len, enum json_flags flags,
                struct value **ret_value, struct value_at *ret_at, struct err *reterr) must_check;
 
