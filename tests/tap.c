@@ -141,7 +141,7 @@ read_open_fds(struct open_fds *ret)
     if (!d)
         return;
     for (struct dirent *e; (e = readdir(d));) {
-        int fd = atoi(e->d_name);
+        int fd = (int)strtol(e->d_name, NULL, 10);
         if (e->d_name[0] != '.' && fd >= 0 && fd < 1024 && fd != dirfd(d))
             ret->open[fd] = true;
     }
