@@ -13,7 +13,7 @@
 static inline char *
 test_read(const char *directory, const char *name, size_t *ret_len)
 {
-    char path[256];
+    char path[512];
     (void)snprintf(path, sizeof(path), "tests/data/%s/%s", directory, name);
     FILE *f = fopen(tap_source(path), "rbe");
     CHECK(f != NULL);
@@ -30,7 +30,7 @@ test_read(const char *directory, const char *name, size_t *ret_len)
 static inline size_t
 test_count(const char *directory, const char *ending)
 {
-    char path[256];
+    char path[512];
     (void)snprintf(path, sizeof(path), "tests/data/%s", directory);
     DIR *dir = opendir(tap_source(path));
     size_t count = 0;
