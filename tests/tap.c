@@ -17,6 +17,8 @@
 #    error "TAP_SOURCE_ROOT names the top of the source tree"
 #endif
 
+#define TEST_SECONDS_MAX 60 /* under sanitizers, on a busy machine */
+
 static struct tap_test *tests;
 
 /* Shared with the child that runs a file, so that a crash can be blamed on its test. */
@@ -30,6 +32,14 @@ static const char *skip_reason;
 static char note[512];
 static char dir[PATH_MAX];
 
+/* Files by name; within one, tests as they stand there, which is not how constructors run. */
+static bool
+is_before(const struct tap_test *a, const struct tap_test *b)
+{
+    int order = strcmp(a->file, b->file);
+    return order ? order < 0 : a->line < b->line;
+}
+
 void
 tap_register(struct tap_test *test)
 {
@@ -37,7 +47,7 @@ tap_register(struct tap_test *test)
     if (strncmp(test->file, top, sizeof(top) - 1) == 0)
         test->file += sizeof(top) - 1;
     struct tap_test **at = &tests;
-    while (*at && strcmp((*at)->file, test->file) <= 0)
+    while (*at && is_before(*at, test))
         at = &(*at)->next;
     test->next = *at;
     *at = test;
@@ -128,7 +138,7 @@ remove_dir(void)
     dir[0] = '\0';
 }
 
-/* A bit for every open descriptor below 1024, sorted by nature: the number itself. */
+/* Which descriptors are open; tests use few, so those from 1024 on are not looked at. */
 struct open_fds {
     bool open[1024];
 };
@@ -170,7 +180,9 @@ run_test(const struct tap_test *test)
     skip_reason = NULL;
     note[0] = '\0';
     read_open_fds(&before);
+    (void)alarm(TEST_SECONDS_MAX);
     test->run();
+    (void)alarm(0);
     remove_dir();
     check_fds(&before);
     progress->number++;
@@ -248,6 +260,8 @@ main(int argc, char **argv)
         perror("mmap");
         return 1;
     }
+    /* What a test said is out before it crashes. */
+    (void)setvbuf(stdout, NULL, _IOLBF, 0);
     (void)printf("TAP version 13\n");
     for (const struct tap_test *t = tests; t;)
         t = is_wanted(t, argc, argv) ? run_file(t, argc, argv) : t->next;

@@ -8,8 +8,9 @@
  *         CHECK_EQ(n, 1536);
  *     }
  *
- * Every test file runs in a child of its own, so that a crash fails its test and no other.
- * A test that leaves a descriptor open, or closes one that was open, fails. */
+ * Every test file runs in a child of its own, so that a crash fails its test and no other; what the
+ * file's tests leak fails at its end. A test that leaves a descriptor open, or closes one that was
+ * open, fails; so does one that takes longer than a minute. */
 
 #include "base/util.h"
 
@@ -18,6 +19,7 @@
 struct tap_test {
     const char *file;
     const char *name;
+    int line;
     void (*run)(void);
     struct tap_test *next;
 };
@@ -25,8 +27,8 @@ struct tap_test {
 void tap_register(struct tap_test *test);
 void tap_fail(const char *file, int line, const char *fmt, ...) printf_like(3, 4);
 void tap_skip(const char *reason); /* the test must return next */
-void tap_note(const char *fmt, ...)
-    printf_like(1, 2); /* said if the test fails: which row it was */
+/* Said if the test fails: which row it was. */
+void tap_note(const char *fmt, ...) printf_like(1, 2);
 
 bool tap_check_eq(const char *file, int line, const char *what, long long got, long long want);
 bool tap_check_str(const char *file, int line, const char *what, const char *got, const char *want);
@@ -36,13 +38,14 @@ const char *tap_dir(void);
 /* tests/data/NAME of the source tree, or another path below its root. */
 const char *tap_source(const char *path);
 
-#define TEST(name_)                                                                               \
-    static void test_##name_(void);                                                               \
-    static struct tap_test tap_##name_ = {.file = __FILE__, .name = #name_, .run = test_##name_}; \
-    __attribute__((constructor)) static void tap_register_##name_(void)                           \
-    {                                                                                             \
-        tap_register(&tap_##name_);                                                               \
-    }                                                                                             \
+#define TEST(name_)                                                               \
+    static void test_##name_(void);                                               \
+    static struct tap_test tap_##name_ = {                                        \
+        .file = __FILE__, .name = #name_, .line = __LINE__, .run = test_##name_}; \
+    __attribute__((constructor)) static void tap_register_##name_(void)           \
+    {                                                                             \
+        tap_register(&tap_##name_);                                               \
+    }                                                                             \
     static void test_##name_(void)
 
 #define CHECK(expr) ((expr) ? (void)0 : tap_fail(__FILE__, __LINE__, "%s", #expr))
