@@ -134,6 +134,16 @@ buf_consume(struct buf *b, size_t len)
     b->data[b->len] = '\0';
 }
 
+void
+buf_truncate(struct buf *b, size_t len)
+{
+    assert(len <= b->len);
+    b->len = len;
+    b->failed = false;
+    if (b->room)
+        b->data[len] = '\0';
+}
+
 int
 buf_error(const struct buf *b)
 {

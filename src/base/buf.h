@@ -42,8 +42,9 @@ void buf_vprintf(struct buf *b, const char *fmt, va_list args) printf_like(2, 0)
 void *buf_reserve(struct buf *b, size_t len) must_check;
 void buf_commit(struct buf *b, size_t len);
 
-/* Drops the first len bytes. */
+/* Drops the first len bytes; or all but these, and with them a failure to add more. */
 void buf_consume(struct buf *b, size_t len);
+void buf_truncate(struct buf *b, size_t len);
 
 int buf_error(const struct buf *b) must_check; /* 0, or -ENOBUFS */
 

@@ -86,3 +86,16 @@ TEST(reserved_room_counts_when_committed)
     CHECK(buf_reserve(&b, 98) == NULL);
     CHECK_EQ(buf_error(&b), -ENOBUFS);
 }
+
+TEST(truncating_forgets_what_did_not_fit)
+{
+    _cleanup_buf_ struct buf b = BUF_INIT(5);
+    buf_truncate(&b, 0);
+    CHECK_STR(b.data, "");
+    buf_add_str(&b, "123");
+    buf_add_str(&b, "456");
+    CHECK_EQ(buf_error(&b), -ENOBUFS);
+    buf_truncate(&b, 2);
+    CHECK_STR(b.data, "12");
+    CHECK_EQ(buf_error(&b), 0);
+}
