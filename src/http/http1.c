@@ -195,8 +195,8 @@ slice(uint32_t from, uint32_t to)
     return (struct http1_slice){from, to - from};
 }
 
-static uint32_t
-skip_class(const char *bytes, uint32_t at, uint32_t end, unsigned class)
+uint32_t
+http1_skip_class(const char *bytes, uint32_t at, uint32_t end, unsigned class)
 {
     while (at < end && http1_in_class(bytes[at], class))
         at++;
@@ -215,8 +215,8 @@ find_controls(uint64_t x)
 }
 
 /* Skips what may stand in a value, eight bytes at a time. */
-static uint32_t
-skip_text(const char *bytes, uint32_t at, uint32_t end)
+uint32_t
+http1_skip_text(const char *bytes, uint32_t at, uint32_t end)
 {
     while (end - at >= 8) {
         uint64_t word;
@@ -285,7 +285,7 @@ step_start(struct http1_head *h, const char *bytes)
 static int
 step_method(struct http1_head *h, const char *bytes, uint32_t end)
 {
-    h->at = skip_class(bytes, h->at, end, HTTP1_TOKEN);
+    h->at = http1_skip_class(bytes, h->at, end, HTTP1_TOKEN);
     if (h->at - h->mark > METHOD_MAX)
         return HTTP1_METHOD_LONG;
     if (h->at == end)
@@ -302,7 +302,7 @@ step_method(struct http1_head *h, const char *bytes, uint32_t end)
 static int
 step_target(struct http1_head *h, const char *bytes, uint32_t end)
 {
-    h->at = skip_class(bytes, h->at, end, HTTP1_TARGET);
+    h->at = http1_skip_class(bytes, h->at, end, HTTP1_TARGET);
     if (h->at - h->mark > h->limits->target_bytes)
         return HTTP1_TARGET_LONG;
     if (h->at == end)
@@ -378,7 +378,7 @@ step_status(struct http1_head *h, const char *bytes, uint32_t end)
 static int
 step_phrase(struct http1_head *h, const char *bytes, uint32_t end)
 {
-    h->at = skip_text(bytes, h->at, end);
+    h->at = http1_skip_text(bytes, h->at, end);
     if (h->at - h->mark > PHRASE_MAX)
         return HTTP1_PHRASE_LONG;
     if (h->at == end)
@@ -413,7 +413,7 @@ step_line(struct http1_head *h, const char *bytes)
 static int
 step_name(struct http1_head *h, const char *bytes, uint32_t end)
 {
-    h->at = skip_class(bytes, h->at, end, HTTP1_TOKEN);
+    h->at = http1_skip_class(bytes, h->at, end, HTTP1_TOKEN);
     if (h->at == end)
         return STEP_MORE;
     char c = bytes[h->at];
@@ -458,7 +458,7 @@ add_field(struct http1_head *h, const char *bytes)
 static int
 step_value(struct http1_head *h, const char *bytes, uint32_t end)
 {
-    h->at = skip_text(bytes, h->at, end);
+    h->at = http1_skip_text(bytes, h->at, end);
     if (h->at == end)
         return STEP_MORE;
     if (bytes[h->at] != '\r')

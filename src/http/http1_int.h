@@ -34,5 +34,9 @@ http1_is_text(char c)
     return (u >= 0x20 && u != 0x7F) || u == '\t';
 }
 
+/* Where the first byte of another class is, from at on; end if there is none. */
+uint32_t http1_skip_class(const char *bytes, uint32_t at, uint32_t end, unsigned class);
+uint32_t http1_skip_text(const char *bytes, uint32_t at, uint32_t end);
+
 /* What follows from the fields of a whole head; fills in the rest of it. */
 enum http1_reason http1_head_check(struct http1_head *head) must_check;

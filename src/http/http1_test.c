@@ -5,7 +5,7 @@
 #include "http/http1.h"
 
 #include "base/buf.h"
-#include "tests/tap.h"
+#include "tap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
