@@ -80,6 +80,46 @@ def test_help_fits_the_terminal(columns):
                 assert len(line) <= min(columns, 100), line
 
 
+NARROW = """\
+Usage: citadel completion bash|zsh|fish
+
+Prints what makes a shell complete
+verbs, options and their values at the
+press of Tab. 'make install' puts it
+where each shell looks; without that,
+have the shell read it at its start, as
+the examples do.
+
+Options of every verb
+  -c, --config FILE
+             the configuration to use
+      --root DIR
+             put every path under DIR,
+             and leave this machine
+             alone
+      --json
+             print results, and errors,
+             as JSON
+"""
+
+WIDE = """\
+Usage: citadel completion bash|zsh|fish
+
+Prints what makes a shell complete verbs, options and their values at the press of Tab. 'make
+install' puts it where each shell looks; without that, have the shell read it at its start, as the
+examples do.
+
+Options of every verb
+  -c, --config FILE         the configuration to use
+"""
+
+
+@pytest.mark.parametrize("columns, want", [(40, NARROW), (200, WIDE)])
+def test_help_is_laid_out(columns, want):
+    _, shown = run_on_terminal("help", "completion", "--no-color", columns=columns)
+    assert shown.startswith(want)
+
+
 def test_the_manual_tells_everything():
     manual = run("manual").stdout
     plain = manual.replace("\\-", "-")

@@ -1,0 +1,62 @@
+"""What the documents say exists, exists."""
+
+import re
+
+import pytest
+
+import program
+
+DOCUMENTS = sorted([program.TOP / "README.md", *program.TOP.glob("docs/*.md")])
+
+
+def commands(text):
+    """What a document shows as typed: lines of code blocks, and code within sentences."""
+    blocks = re.findall(r"^(?:    |\$ )(?:\$ )?(citadel .*)$", text, re.M)
+    inline = re.findall(r"`(citadel [^`]*)`", text)
+    return [c for c in blocks + inline]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_files_that_are_named_are_there(document):
+    text = document.read_text()
+    for path in re.findall(r"`((?:src|tests|tools|docs|examples)/[\w./-]*\w)`", text):
+        assert (program.TOP / path).exists(), path
+
+
+def test_the_house_has_the_rooms_that_are_described():
+    text = (program.TOP / "docs/architecture.md").read_text()
+    stands, _, planned = text.partition("## What is planned")
+    rows = r"^\| ((?:`\w+`(?:, )?)+) \| [\d, ]+ \|"
+    told = {room for row in re.findall(rows, stands, re.M) for room in re.findall(r"\w+", row)}
+    later = {room for row in re.findall(rows, planned, re.M) for room in re.findall(r"\w+", row)}
+    rooms = {path.name for path in (program.TOP / "src").iterdir() if path.is_dir()}
+    assert told == rooms
+    assert not later & rooms
+
+
+@pytest.mark.parametrize("name", ["README.md", "operations.md"])
+def test_commands_are_verbs(name):
+    (document,) = [path for path in DOCUMENTS if path.name == name]
+    verbs = {row["verb"] for row in program.run_json("help")[1]["verbs"]}
+    stems = {verb.split()[0] for verb in verbs}
+    for command in commands(document.read_text()):
+        words = [w for w in command.split()[1:] if not w.startswith("-")]
+        if words and words[0] not in stems:
+            assert program.run(*words).returncode == 64  # shown as a mistake
+            assert f"no verb '{words[0]}'" in document.read_text()
+
+
+def test_every_exit_code_is_explained():
+    text = (program.TOP / "docs/operations.md").read_text()
+    table = (program.TOP / "src/base/exit.def").read_text()
+    codes = re.findall(r"^EXIT\(\w+, (\d+),", table, re.M)
+    assert codes
+    for code in codes:
+        assert re.search(rf"^\| {code} \|", text, re.M), code

@@ -1,0 +1,57 @@
+"""`make install DESTDIR=` puts things where a distribution looks for them, and nowhere else."""
+
+import subprocess
+
+import pytest
+
+import program
+
+WANT = {
+    "bin/citadel",
+    "bin/citadel-sim",
+    "share/man/man1/citadel.1",
+    "share/bash-completion/completions/citadel.bash",
+    "share/zsh/site-functions/_citadel",
+    "share/fish/vendor_completions.d/citadel.fish",
+    "share/doc/citadel/LICENSE",
+    "share/doc/citadel/README.md",
+    "share/doc/citadel/CHANGELOG.md",
+    "share/doc/citadel/docs/operations.md",
+}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    if not (program.BIN / "build.ninja").exists():
+        pytest.skip(f"{program.BIN} is not a build directory")
+    top = tmp_path_factory.mktemp("installed")
+    subprocess.run(
+        ["meson", "install", "--no-rebuild", "--quiet", "-C", program.BIN, "--destdir", top],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    (prefix,) = [path.parent.parent for path in top.rglob("bin/citadel")]
+    return prefix
+
+
+def test_everything_is_where_it_belongs(installed):
+    files = {str(p.relative_to(installed)) for p in installed.rglob("*") if p.is_file()}
+    assert WANT <= files
+    assert not [f for f in files if f.endswith((".a", ".h"))]
+
+
+def test_what_is_installed_is_what_the_program_says(installed):
+    pages = {
+        "share/man/man1/citadel.1": ["manual"],
+        "share/bash-completion/completions/citadel.bash": ["completion", "bash"],
+        "share/zsh/site-functions/_citadel": ["completion", "zsh"],
+        "share/fish/vendor_completions.d/citadel.fish": ["completion", "fish"],
+    }
+    for path, words in pages.items():
+        assert (installed / path).read_text() == program.run(*words).stdout
+
+
+def test_the_installed_program_runs(installed):
+    done = subprocess.run([installed / "bin/citadel", "--version"], capture_output=True, text=True)
+    version = (program.TOP / "VERSION").read_text().strip()
+    assert done.stdout.startswith(f"citadel {version}\n")
