@@ -247,7 +247,7 @@ take_argument(struct parse *p, const char *word)
 {
     struct cli *cli = p->cli;
     const struct verb *verb = cli->verb;
-    if (!verb || (verb->max == 0 && verb_is_stem(p->verbs, verb->words)))
+    if (!verb || (verb->max == 0 && !p->settled && verb_is_stem(p->verbs, verb->words)))
         return refuse_word(p, word);
     p->settled = true;
     if (cli->args_count == verb->max) {

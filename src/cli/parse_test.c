@@ -121,6 +121,8 @@ TEST(wrong_lines_are_refused)
         {"show al", ERR_NO_VERB, "'show' has no verb 'al'", "citadel show all"},
         {"show all x", ERR_USAGE, "'show all' takes no arguments, but 'x' was given",
          "citadel help show all"},
+        {"show -- all", ERR_USAGE, "'show' takes no arguments, but 'all' was given",
+         "citadel help show"},
         {"store check a b", ERR_USAGE, "'store check' takes only [FILE], but 'b' was given too",
          "citadel help store check"},
         {"run", ERR_USAGE, "'run' needs MODEL...", "citadel help run"},

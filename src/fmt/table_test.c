@@ -121,6 +121,8 @@ TEST(cells_cannot_drive_a_terminal)
         {"bad \xFF\xC3", "bad ??"},
         {"turned \xE2\x80\xAEtxt", "turned ?txt"},
         {"\x7F", "?"},
+        {"\xEF\xBB\xBFmark", "?mark"},
+        {"zero\xE2\x80\x8Bwidth", "zero?width"},
     };
     static const struct table_column one = {.title = "T"};
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

@@ -80,6 +80,14 @@ def test_help_fits_the_terminal(columns):
                 assert len(line) <= min(columns, 100), line
 
 
+def test_help_names_only_verbs_that_are_there():
+    stems = {verb.split()[0] for verb in verbs()}
+    for row in tables()["verbs"]:
+        shown = [row["text"], *(e["command"] for e in row["examples"])]
+        for word in re.findall(r"\bcitadel ([a-z]\w*)", " ".join(shown)):
+            assert word in stems, f"{row['verb']} tells of 'citadel {word}'"
+
+
 NARROW = """\
 Usage: citadel completion bash|zsh|fish
 
