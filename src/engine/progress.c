@@ -11,15 +11,13 @@
 /* More GPU memory than the contexts and displays of a machine hold: somebody else's model. */
 #define OTHERS_GIB 1.0
 
-enum { SAME = ENGINE_PHASE_COUNT };
-
 enum verdict { MOVES, CONFIG, NOT_NOW, CRASHED, MEMORY };
 enum when { START, EVER };
 
 struct row {
     enum engine_dialect dialect;
     enum verdict verdict;
-    int phase; /* of a step */
+    enum engine_phase phase; /* of a step */
     int sure;
     enum when when;
     const char *pattern;
@@ -38,7 +36,7 @@ struct row {
 #define STEP(phase, pattern) \
     {DIALECT, MOVES, phase, 0, (phase) >= READY ? EVER : START, pattern, NULL, NULL},
 #define FAIL(verdict, sure, when, pattern, why, fix) \
-    {DIALECT, verdict, SAME, sure, when, pattern, why, fix},
+    {DIALECT, verdict, 0, sure, when, pattern, why, fix},
 
 static const struct row rows[] = {
 #define DIALECT ENGINE_SAYS_VLLM
@@ -74,7 +72,7 @@ engine_phase_name(enum engine_phase phase)
 static double *
 figure_at(struct engine_progress *p, const struct figure *f)
 {
-    return (double *)((char *)&p->figures + f->offset);
+    return (void *)((char *)&p->figures + f->offset);
 }
 
 void
@@ -196,16 +194,16 @@ enter(struct engine_progress *p, enum engine_phase phase)
 
 /* A start may go back and forth, and measures twice; what is ready stays so until it stops. */
 static bool
-is_allowed(const struct engine_progress *p, int phase)
+is_allowed(const struct engine_progress *p, enum engine_phase phase)
 {
-    return p->phase < ENGINE_READY || phase >= (int)p->phase;
+    return p->phase < ENGINE_READY || phase >= p->phase;
 }
 
 static void
 take_step(struct engine_progress *p, const struct row *row, const struct match *m)
 {
-    if (row->phase != SAME && is_allowed(p, row->phase))
-        enter(p, (enum engine_phase)row->phase);
+    if (is_allowed(p, row->phase))
+        enter(p, row->phase);
     take_figures(p, m);
     p->news++;
 }

@@ -90,6 +90,7 @@ need_flag(struct engine_builder *b, enum flag_id id)
         if (f->id == id)
             other = f;
     }
+    assert(other);
     build_fail(b, ERR_ENGINE_OPTION, "%s: %s needs vLLM %s or newer; %s is installed",
                b->wish->name, other->words, other->first,
                engine_version_print(b->wish->version, installed));

@@ -218,7 +218,7 @@ prom_label(const struct prom_sample *sample, const char *name, const char **ret_
 {
     const char *p = sample->labels, *end = p + sample->labels_len;
     size_t len = strlen(name);
-    while (p < end) {
+    while (p && p < end) {
         const char *next = skip_label(p, end);
         const char *name_end = skip_name(p, end);
         if ((size_t)(name_end - p) == len && memcmp(p, name, len) == 0) {
