@@ -1,0 +1,44 @@
+#pragma once
+
+/* For tests: runs something in a child that ends before its n-th system call that changes files.
+ * torn: a write before that one is cut in half, and the child ends right after it.
+ * Returns whether the child ended that way; false: it made fewer calls, and has run through. */
+
+#include "sys/fault.h"
+
+#include <errno.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CRASHED 42
+
+static unsigned crash_left;
+static bool crash_torn, crash_next;
+
+static void
+crash_before(const char *call unused_arg, size_t *bytes)
+{
+    if (crash_next || (--crash_left == 0 && (!crash_torn || *bytes < 2)))
+        _exit(CRASHED);
+    if (crash_left == 0) {
+        *bytes /= 2;
+        crash_next = true;
+    }
+}
+
+static bool
+crash_at(unsigned n, bool torn, void (*run)(void *arg), void *arg)
+{
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        crash_left = n;
+        crash_torn = torn;
+        fault_before = crash_before;
+        run(arg);
+        _exit(0);
+    }
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    return WIFEXITED(status) && WEXITSTATUS(status) == CRASHED;
+}

@@ -1,0 +1,21 @@
+#pragma once
+
+/* The system calls that change files, each told to a test before it happens: so a test can stop
+ * the process at every one of them in turn. Without a test it costs one branch. */
+
+#include "base/util.h"
+
+#include <sys/types.h>
+
+/* NULL but in tests. Of a write, *bytes may be made smaller: then only so many are written. */
+extern void (*fault_before)(const char *call, size_t *bytes);
+
+/* Like the calls they are named after, but -errno. Relative names are below dir. */
+int fault_write(int fd, const void *bytes, size_t len) must_check; /* all of it, or an error */
+int fault_sync(int fd) must_check;
+int fault_truncate(int fd) must_check;                               /* to nothing */
+int fault_create(int dir, const char *name, mode_t mode) must_check; /* opens what is there, too */
+int fault_rename(int dir, const char *from, const char *to) must_check;
+int fault_unlink(int dir, const char *name, bool is_dir) must_check;
+int fault_symlink(const char *target, int dir, const char *name) must_check;
+int fault_mkdir(int dir, const char *name, mode_t mode) must_check;

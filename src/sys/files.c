@@ -1,0 +1,267 @@
+/* A file is written under a second name, ".NAME.new" beside it, and renamed when it is complete and
+ * on the disk. That name is always the same, so that what a crash leaves is taken over by the next
+ * writer and never piles up; a lock on it keeps two writers apart. */
+
+#include "sys/files.h"
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "sys/fault.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Directories in directories: a tree that is deeper was not made by us, and recursion must end. */
+#define TREE_DEPTH_MAX 100
+
+int
+file_place_open(const char *path, struct file_place *ret_place)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    if (!name[0] || text_eq(name, ".") || text_eq(name, ".."))
+        return -EINVAL;
+    _cleanup_free_ char *parent =
+        slash ? mem_strndup(path, (size_t)(name - path)) : mem_strdup(".");
+    int dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return -errno;
+    *ret_place = (struct file_place){dir, name};
+    return 0;
+}
+
+/* ---- reading ---- */
+
+static int
+read_all(int fd, struct buf *out)
+{
+    for (;;) {
+        /* One byte more than may be there, so that a file at the ceiling is told from one above. */
+        size_t left = out->ceiling_bytes - out->len, piece = MIN(left, (size_t)(64 * KIB));
+        char probe;
+        void *to = piece ? buf_reserve(out, piece) : &probe;
+        if (!to)
+            return -ENOMEM;
+        ssize_t n = read(fd, to, piece ? piece : 1);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : 0;
+        if (!piece)
+            return -EFBIG;
+        buf_commit(out, (size_t)n);
+    }
+}
+
+int
+file_read(const char *path, struct buf *out, struct err *reterr)
+{
+    struct stat st;
+    /* O_NONBLOCK: opening a pipe must not wait for a writer before we have seen what it is. */
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_set_errno(reterr, errno, "cannot read '%s'", path);
+    if (S_ISDIR(st.st_mode))
+        return err_set_errno(reterr, EISDIR, "cannot read '%s'", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(reterr, ERR_VALUE, "'%s' is not a file but a device, pipe or socket", path);
+    int r = read_all(fd, out);
+    if (r == -EFBIG)
+        return err_set(reterr, ERR_TOO_LARGE, "'%s' is larger than %zu bytes", path,
+                       out->ceiling_bytes);
+    return r < 0 ? err_set_errno(reterr, -r, "cannot read '%s'", path) : 0;
+}
+
+/* ---- writing ---- */
+
+/* Opens and locks the second name; when another writer has renamed it meanwhile, the next one. */
+static int
+open_draft(int dir, const char *draft)
+{
+    for (;;) {
+        struct stat here, there;
+        _cleanup_close_ int fd = fault_create(dir, draft, 0600);
+        if (fd < 0)
+            return fd;
+        if (flock(fd, LOCK_EX) < 0)
+            return -errno;
+        if (fstat(fd, &here) < 0)
+            return -errno;
+        if (fstatat(dir, draft, &there, AT_SYMLINK_NOFOLLOW) < 0 || here.st_ino != there.st_ino ||
+            here.st_dev != there.st_dev)
+            continue;
+        /* Not a pipe, nor a second name of a file that matters. */
+        if (!S_ISREG(here.st_mode) || here.st_nlink != 1)
+            return -EEXIST;
+        return take_fd(&fd);
+    }
+}
+
+static int
+set_owner(int fd, int dir, const char *name, mode_t mode)
+{
+    struct stat old, now;
+    if (fstat(fd, &now) < 0)
+        return -errno;
+    if (fstatat(dir, name, &old, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(old.st_mode)) {
+        mode = old.st_mode & 07777;
+        bool differs = old.st_uid != now.st_uid || old.st_gid != now.st_gid;
+        if (differs && fchown(fd, old.st_uid, old.st_gid) < 0)
+            return -errno;
+    }
+    return fchmod(fd, mode) < 0 ? -errno : 0;
+}
+
+static bool
+draft_name(const char *name, char draft[NAME_MAX + 1])
+{
+    return snprintf(draft, NAME_MAX + 1, ".%s.new", name) <= NAME_MAX;
+}
+
+static int
+write_at(int dir, const char *name, const void *bytes, size_t len, mode_t mode)
+{
+    char draft[NAME_MAX + 1];
+    if (!draft_name(name, draft))
+        return -ENAMETOOLONG;
+    _cleanup_close_ int fd = open_draft(dir, draft);
+    if (fd < 0)
+        return fd;
+    int r = fault_truncate(fd);
+    if (r == 0)
+        r = fault_write(fd, bytes, len);
+    if (r == 0)
+        r = set_owner(fd, dir, name, mode);
+    if (r == 0)
+        r = fault_sync(fd);
+    if (r == 0)
+        r = fault_rename(dir, draft, name);
+    if (r < 0) {
+        (void)!fault_unlink(dir, draft, false);
+        return r;
+    }
+    return fault_sync(dir);
+}
+
+int
+file_write(const char *path, const void *bytes, size_t len, mode_t mode, struct err *reterr)
+{
+    struct file_place place;
+    int r = file_place_open(path, &place);
+    if (r == 0) {
+        _cleanup_close_ int dir = place.dir;
+        r = write_at(dir, place.name, bytes, len, mode);
+    }
+    return r < 0 ? err_set_errno(reterr, -r, "cannot write '%s'", path) : 0;
+}
+
+int
+file_remove_draft(const char *path, struct err *reterr)
+{
+    char draft[NAME_MAX + 1];
+    struct file_place place;
+    int r = file_place_open(path, &place);
+    if (r == 0) {
+        _cleanup_close_ int dir = place.dir;
+        r = draft_name(place.name, draft) ? fault_unlink(dir, draft, false) : 0;
+    }
+    return r < 0 && r != -ENOENT ? err_set_errno(reterr, -r, "cannot tidy up behind '%s'", path)
+                                 : 0;
+}
+
+/* ---- directories ---- */
+
+/* Where we may not read the directory that holds it, the kernel writes the name in its own time. */
+static int
+make_dir(int dir, const char *name, mode_t mode)
+{
+    int r = fault_mkdir(dir, name, mode);
+    if (r < 0)
+        return r == -EEXIST ? 0 : r;
+    _cleanup_close_ int holder = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return holder < 0 ? 0 : fault_sync(holder);
+}
+
+int
+file_make_dirs(const char *path, mode_t mode, struct err *reterr)
+{
+    _cleanup_free_ char *part = mem_strdup(path);
+    _cleanup_close_ int dir = open(path[0] == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int r = dir < 0 ? -errno : 0;
+    char *rest = part;
+    for (char *name; r == 0 && (name = strsep(&rest, "/"));) {
+        if (!name[0])
+            continue;
+        r = make_dir(dir, name, mode);
+        int next = r < 0 ? -1 : openat(dir, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (r == 0 && next < 0)
+            r = -errno;
+        cleanup_close(&dir);
+        dir = next;
+    }
+    return r < 0 ? err_set_errno(reterr, -r, "cannot make the directory '%s'", path) : 0;
+}
+
+static int remove_at(int dir, const char *name, dev_t device, unsigned depth);
+
+static int
+remove_inside(int fd, dev_t device, unsigned depth)
+{
+    DIR *d = fdopendir(fd);
+    int r = 0;
+    if (!d) {
+        r = -errno;
+        (void)close(fd);
+        return r;
+    }
+    for (struct dirent *e; r == 0 && (e = readdir(d));)
+        if (!text_eq(e->d_name, ".") && !text_eq(e->d_name, ".."))
+            r = remove_at(dirfd(d), e->d_name, device, depth + 1);
+    (void)closedir(d);
+    return r;
+}
+
+static int
+remove_at(int dir, const char *name, dev_t device, unsigned depth)
+{
+    struct stat st;
+    int r = fault_unlink(dir, name, false);
+    if (r != -EISDIR && r != -EPERM)
+        return r == -ENOENT ? 0 : r;
+    int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOTDIR ? r : -errno;
+    if (depth > TREE_DEPTH_MAX || fstat(fd, &st) < 0 || st.st_dev != device) {
+        (void)close(fd);
+        return depth > TREE_DEPTH_MAX ? -ELOOP : -EBUSY;
+    }
+    r = remove_inside(fd, device, depth);
+    if (r == 0)
+        r = fault_unlink(dir, name, true);
+    return r == -ENOENT ? 0 : r;
+}
+
+int
+file_remove_tree(const char *path, struct err *reterr)
+{
+    struct file_place place;
+    struct stat st;
+    int r = file_place_open(path, &place);
+    if (r == -ENOENT)
+        return 0;
+    if (r == 0) {
+        _cleanup_close_ int dir = place.dir;
+        r = fstat(dir, &st) < 0 ? -errno : remove_at(dir, place.name, st.st_dev, 0);
+        if (r == 0)
+            r = fault_sync(dir);
+    }
+    return r < 0 ? err_set_errno(reterr, -r, "cannot remove '%s'", path) : 0;
+}

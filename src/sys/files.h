@@ -1,0 +1,36 @@
+#pragma once
+
+/* Files as wholes. What a call has changed is on the disk when it returns; a crash at any point
+ * leaves the old file or the new one. Several files as one: change.h. */
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <sys/types.h>
+
+/* Reads a regular file behind what the buffer holds, up to the buffer's ceiling: the bytes count,
+ * not the size that the file claims. Anything else (directory, pipe, device) is refused. */
+int file_read(const char *path, struct buf *out, struct err *reterr) must_check;
+
+/* Replaces the file, or makes it. One that is there keeps its owner and mode; a new one gets mode,
+ * whatever the umask. Of two writers at once, one comes after the other. */
+int file_write(const char *path, const void *bytes, size_t len, mode_t mode, struct err *reterr)
+    must_check;
+
+/* Removes what a writer of this path that crashed may have left. The next writer would take it over;
+ * this is for when there may be no next one. */
+int file_remove_draft(const char *path, struct err *reterr) must_check;
+
+/* Makes the directory and those above it; what is there stays as it is. */
+int file_make_dirs(const char *path, mode_t mode, struct err *reterr) must_check;
+
+/* Removes a file, or a directory with all in it; links are removed, never followed, and other file
+ * systems mounted inside are not entered (-EBUSY). Nothing there is no error. */
+int file_remove_tree(const char *path, struct err *reterr) must_check;
+
+/* A path as the directory that holds it, open, and its last part. For the other files of sys/. */
+struct file_place {
+    int dir;
+    const char *name; /* within the path */
+};
+int file_place_open(const char *path, struct file_place *ret_place) must_check;

@@ -1,0 +1,138 @@
+#include "sys/files.h"
+
+#include "base/mem.h"
+#include "sys/crash_int.h"
+#include "tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char *
+in_dir(const char *name)
+{
+    return mem_printf("%s/%s", tap_dir(), name);
+}
+
+static bool
+holds(const char *path, const char *want)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(MIB);
+    return file_read(path, &text, NULL) == 0 && strcmp(text.data, want) == 0;
+}
+
+TEST(a_file_is_read_to_its_ceiling)
+{
+    _cleanup_free_ char *path = in_dir("f");
+    REQUIRE(file_write(path, "12345", 5, 0644, NULL) == 0);
+    for (size_t ceiling = 0; ceiling < 8; ceiling++) {
+        _cleanup_buf_ struct buf b;
+        struct err err = {0};
+        buf_init(&b, ceiling);
+        tap_note("ceiling %zu", ceiling);
+        CHECK_EQ(file_read(path, &b, &err), ceiling < 5 ? -EFBIG : 0);
+        CHECK_EQ(err.id, ceiling < 5 ? ERR_TOO_LARGE : ERR_NONE);
+        if (ceiling >= 5)
+            CHECK_STR(b.data, "12345");
+    }
+}
+
+TEST(only_files_are_read)
+{
+    _cleanup_free_ char *fifo = in_dir("fifo");
+    _cleanup_buf_ struct buf b = BUF_INIT(100);
+    struct err err = {0};
+    REQUIRE(mkfifo(fifo, 0600) == 0);
+    CHECK(file_read(fifo, &b, &err) < 0); /* at once: nobody writes to it */
+    CHECK_EQ(err.id, ERR_VALUE);
+    CHECK_EQ(file_read(tap_dir(), &b, &err), -EISDIR);
+    CHECK_EQ(file_read("/dev/zero", &b, &err), -EINVAL);
+    CHECK_EQ(file_read("/nowhere", &b, &err), -ENOENT);
+}
+
+TEST(a_file_keeps_its_mode_and_a_new_one_gets_it)
+{
+    _cleanup_free_ char *path = in_dir("f");
+    struct stat st;
+    mode_t old = umask(077);
+    CHECK_EQ(file_write(path, "a", 1, 0644, NULL), 0);
+    (void)umask(old);
+    REQUIRE(stat(path, &st) == 0);
+    CHECK_EQ(st.st_mode & 07777, 0644);
+    REQUIRE(chmod(path, 0640) == 0);
+    CHECK_EQ(file_write(path, "b", 1, 0600, NULL), 0);
+    REQUIRE(stat(path, &st) == 0);
+    CHECK_EQ(st.st_mode & 07777, 0640);
+    CHECK(holds(path, "b"));
+}
+
+TEST(what_a_crash_left_is_taken_over)
+{
+    _cleanup_free_ char *path = in_dir("f"), *draft = in_dir(".f.new");
+    REQUIRE(file_write(draft, "a longer text than the new one", 30, 0600, NULL) == 0);
+    CHECK_EQ(file_write(path, "new", 3, 0644, NULL), 0);
+    CHECK(holds(path, "new"));
+    CHECK(access(draft, F_OK) < 0);
+}
+
+TEST(a_draft_that_is_not_ours_is_refused)
+{
+    _cleanup_free_ char *path = in_dir("f"), *draft = in_dir(".f.new"), *other = in_dir("other");
+    REQUIRE(file_write(other, "precious", 8, 0600, NULL) == 0);
+    REQUIRE(symlink(other, draft) == 0);
+    CHECK(file_write(path, "x", 1, 0644, NULL) < 0);
+    REQUIRE(unlink(draft) == 0 && link(other, draft) == 0);
+    CHECK(file_write(path, "x", 1, 0644, NULL) < 0);
+    CHECK(holds(other, "precious"));
+}
+
+static void
+write_new(void *path)
+{
+    (void)!file_write(path, "the new text", 12, 0600, NULL);
+}
+
+TEST(a_crash_leaves_the_old_file_or_the_new_one)
+{
+    _cleanup_free_ char *path = in_dir("f");
+    for (int torn = 0; torn < 2; torn++) {
+        unsigned old = 0, new = 0;
+        for (unsigned n = 1;; n++) {
+            tap_note("torn %d, call %u", torn, n);
+            REQUIRE(file_write(path, "the old text", 12, 0600, NULL) == 0);
+            bool crashed = crash_at(n, torn, write_new, path);
+            bool is_old = holds(path, "the old text"), is_new = holds(path, "the new text");
+            REQUIRE(is_old != is_new);
+            old += is_old;
+            new += is_new;
+            if (!crashed)
+                break;
+        }
+        CHECK(old >= 4); /* before create, truncate, write, fsync, rename */
+        CHECK(new >= 2); /* before the directory's fsync, and without a crash */
+    }
+}
+
+TEST(directories_are_made_and_removed_whole)
+{
+    _cleanup_free_ char *deep = in_dir("a/b//c/"), *file = in_dir("a/b/c/f"), *top = in_dir("a");
+    _cleanup_free_ char *link = in_dir("a/link"), *outside = in_dir("outside");
+    REQUIRE(file_make_dirs(deep, 0755, NULL) == 0);
+    REQUIRE(file_make_dirs(deep, 0755, NULL) == 0);
+    REQUIRE(file_write(file, "x", 1, 0600, NULL) == 0);
+    REQUIRE(file_write(outside, "x", 1, 0600, NULL) == 0);
+    REQUIRE(symlink(outside, link) == 0);
+    struct err err = {0};
+    CHECK_EQ(file_make_dirs(file, 0755, &err), -ENOTDIR);
+    CHECK_EQ(file_remove_tree(top, NULL), 0);
+    CHECK(access(top, F_OK) < 0);
+    CHECK(access(outside, F_OK) == 0);
+    CHECK_EQ(file_remove_tree(top, NULL), 0);
+    CHECK_EQ(file_remove_tree(outside, NULL), 0);
+    CHECK(access(outside, F_OK) < 0);
+    CHECK_EQ(file_remove_tree("/", &err), -EINVAL);
+    CHECK_EQ(file_remove_tree("/tmp/..", &err), -EINVAL);
+}
