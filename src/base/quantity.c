@@ -32,11 +32,13 @@ static const struct unit byte_units[] = {
 };
 
 #define SECOND_US UINT64_C(1000000)
+#define HOUR_US (3600 * SECOND_US)
+#define DAY_US (24 * HOUR_US)
 /* Large to small, the order in which parts may follow each other. */
 static const struct unit time_units[] = {
-    {"w", 7 * 24 * 3600 * SECOND_US},
-    {"d", 24 * 3600 * SECOND_US},
-    {"h", 3600 * SECOND_US},
+    {"w", 7 * DAY_US},
+    {"d", DAY_US},
+    {"h", HOUR_US},
     {"m", 60 * SECOND_US},
     {"s", SECOND_US},
     {"ms", 1000},

@@ -51,6 +51,7 @@ extend_stem(struct complete *c, const char *word)
 static bool
 walk(struct complete *c, const char *const *words)
 {
+    assert(words[0]);
     for (; words[1]; words++) {
         const char *word = *words;
         if (!c->plain && text_eq(word, "--")) {

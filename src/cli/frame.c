@@ -194,10 +194,11 @@ static bool
 is_utf8(void)
 {
     static const char *const variables[] = {"LC_ALL", "LC_CTYPE", "LANG"};
-    for (size_t i = 0; i < ARRAY_SIZE(variables); i++)
-        if (is_set(variables[i]))
-            return strcasestr(getenv(variables[i]), "utf-8") ||
-                   strcasestr(getenv(variables[i]), "utf8");
+    for (size_t i = 0; i < ARRAY_SIZE(variables); i++) {
+        const char *value = getenv(variables[i]);
+        if (value && *value)
+            return strcasestr(value, "utf-8") || strcasestr(value, "utf8");
+    }
     return false;
 }
 

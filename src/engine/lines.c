@@ -28,9 +28,8 @@ skip(struct engine_lines *lines, unsigned char c)
 {
     if (lines->state == ESCAPE)
         lines->state = c == '[' ? SEQUENCE : c == ']' ? STRING : PLAIN;
-    else if (lines->state == SEQUENCE && c >= 0x40 && c < 0x7F)
-        lines->state = PLAIN;
-    else if (lines->state == STRING && c == '\a')
+    else if ((lines->state == SEQUENCE && c >= 0x40 && c < 0x7F) ||
+             (lines->state == STRING && c == '\a'))
         lines->state = PLAIN;
 }
 

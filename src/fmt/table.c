@@ -179,6 +179,7 @@ static void
 measure(const struct table *t, struct layout *l)
 {
     size_t i = 0;
+    assert(t->columns_count > 0);
     for (; i < t->columns_count; i++)
         l->width[i] = MAX(table_text_width(t->columns[i].title), (size_t)1);
     i = 0;

@@ -55,7 +55,7 @@ notify_open(struct notify *ret_notify, struct err *reterr)
 {
     const char *name = getenv("NOTIFY_SOCKET");
     struct sockaddr_un addr;
-    socklen_t len;
+    socklen_t len = 0;
     _cleanup_close_ int dir = -1;
     ret_notify->fd = -1;
     if (!name)
@@ -97,7 +97,7 @@ notify_listen(const char *path, struct err *reterr)
 {
     const int on = 1;
     struct sockaddr_un addr;
-    socklen_t len;
+    socklen_t len = 0;
     _cleanup_close_ int dir = -1;
     _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int r = fd < 0 ? -errno : to_address(path, &addr, &len, &dir);

@@ -232,7 +232,7 @@ find_stale(int dir, const char *name, struct stat *ret_stale)
 static int
 publish(int dir, const char *made, const char *name)
 {
-    struct stat stale, there;
+    struct stat stale = {0}, there;
     int r = find_stale(dir, name, &stale);
     if (r == -ENOENT)
         return renameat2(dir, made, dir, name, RENAME_NOREPLACE) == 0 ? 0
@@ -306,7 +306,7 @@ sock_listen(const struct sock_addr *addr, mode_t mode, struct err *reterr)
 int
 sock_bound_port(int fd)
 {
-    union address at;
+    union address at = {0};
     struct sock_addr addr;
     socklen_t len = sizeof(at);
     if (getsockname(fd, &at.any, &len) < 0)
@@ -332,7 +332,7 @@ is_of_connection(int errno_value)
 int
 sock_accept(int fd, struct sock_addr *ret_peer)
 {
-    union address from;
+    union address from = {0};
     for (int tries = 0; tries < 64; tries++) {
         socklen_t len = sizeof(from);
         from.any.sa_family = AF_UNIX;
