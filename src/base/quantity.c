@@ -36,13 +36,8 @@ static const struct unit byte_units[] = {
 #define DAY_US (24 * HOUR_US)
 /* Large to small, the order in which parts may follow each other. */
 static const struct unit time_units[] = {
-    {"w", 7 * DAY_US},
-    {"d", DAY_US},
-    {"h", HOUR_US},
-    {"m", 60 * SECOND_US},
-    {"s", SECOND_US},
-    {"ms", 1000},
-    {"us", 1},
+    {"w", 7 * DAY_US}, {"d", DAY_US}, {"h", HOUR_US}, {"m", 60 * SECOND_US},
+    {"s", SECOND_US},  {"ms", 1000},  {"us", 1},
 };
 
 /* An unsigned decimal with up to nine digits after the point: whole + nano / 10^9. */

@@ -136,7 +136,7 @@ add_wav(struct buf *out)
     add_le16(out, 16);
     buf_add(out, "data", 4);
     add_le32(out, SILENCE_BYTES);
-    buf_add(out, silence, SILENCE_BYTES);
+    buf_add(out, silence, sizeof(silence));
 }
 
 static void

@@ -174,7 +174,7 @@ static int
 read_unicode(struct reader *r, char **to)
 {
     struct value_at start = place(r, r->p - 2);
-    uint32_t code, low = 0;
+    uint32_t code = 0, low = 0;
     int err = read_hex4(r, &code);
     if (err < 0)
         return err;
@@ -386,7 +386,7 @@ is_new_name(const struct value *map, struct value *member, struct map *index)
 static int
 read_name(struct reader *r, const struct value *map, struct value *member, struct map *index)
 {
-    size_t len;
+    size_t len = 0;
     if (!at(r, '"'))
         return unexpected(r, map->count ? "a name in quotes" : "a name in quotes, or '}'");
     member->name_at = place(r, r->p);

@@ -3,7 +3,6 @@
 #include "http/http1_int.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <time.h>
 
 static bool
@@ -144,7 +143,7 @@ http_status_phrase(unsigned status)
     }
 }
 
-/* Not by strftime(): its names are those of the locale. */
+/* The names are written over strftime()'s pattern: its own are those of the locale. */
 const char *
 http_date(struct http_date *date, uint64_t wall_us)
 {
@@ -155,11 +154,12 @@ http_date(struct http_date *date, uint64_t wall_us)
         return date->text;
     struct tm tm;
     time_t t = (time_t)second;
-    if (!gmtime_r(&t, &tm))
+    char text[sizeof(date->text)];
+    if (!gmtime_r(&t, &tm) || !strftime(text, sizeof(text), "Day, %d Mon %Y %H:%M:%S GMT", &tm))
         return date->text;
+    memcpy(text, &days[3 * (size_t)tm.tm_wday], 3);
+    memcpy(text + 8, &months[3 * (size_t)tm.tm_mon], 3);
+    memcpy(date->text, text, sizeof(text));
     date->second = second;
-    (void)snprintf(date->text, sizeof(date->text), "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
-                   days + 3 * tm.tm_wday, tm.tm_mday, months + 3 * tm.tm_mon, tm.tm_year + 1900,
-                   tm.tm_hour, tm.tm_min, tm.tm_sec);
     return date->text;
 }

@@ -11,7 +11,7 @@ TEST(write_response_head)
     struct http_writer w;
     http_write_response(&w, &out, 404);
     http_write_field(&w, "Content-Type", "text/plain");
-    http_write_field_n(&w, "X-Caf\xC3\xA9" + 5, "", 0); /* a name that is no token */
+    http_write_field_n(&w, "\xC3\xA9", "", 0); /* a name that is no token */
     CHECK_EQ(http_write_end(&w), -EINVAL);
     CHECK_STR(out.data, "");
     http_write_response(&w, &out, 404);
