@@ -73,82 +73,94 @@ number(struct fake_gpu *gpu, unsigned index, unsigned count)
     gpu->cpus = gpu->numa_node == 0 ? 0x00000000ffffffff : 0xffffffff00000000;
 }
 
-static int
-set_count(struct fake_gpu *gpu, unsigned *count, const char *value)
-{
-    char *end;
-    unsigned long n = strtoul(value, &end, 10);
-    (void)gpu;
-    *count = (unsigned)n;
-    return *end == '\0' && n >= 1 && n <= FAKE_GPUS_MAX ? 0 : -EINVAL;
-}
-
-static int
-set_memory(struct fake_gpu *gpu, unsigned *count, const char *value)
-{
-    (void)count;
-    if (quantity_parse_bytes(value, &gpu->total_bytes, NULL) < 0)
-        return -EINVAL;
-    gpu->reserved_bytes = MIN(gpu->reserved_bytes, gpu->total_bytes / 64);
-    return 0;
-}
-
-static int
-set_compute(struct fake_gpu *gpu, unsigned *count, const char *value)
-{
-    (void)count;
-    return sscanf(value, "%2u.%1u", &gpu->cuda_major, &gpu->cuda_minor) == 2 ? 0 : -EINVAL;
-}
-
-static int
-set_power(struct fake_gpu *gpu, unsigned *count, const char *value)
-{
-    unsigned watts;
-    (void)count;
-    if (sscanf(value, "%4u", &watts) != 1 || watts == 0)
-        return -EINVAL;
-    gpu->limit_mw = gpu->default_limit_mw = gpu->max_limit_mw = watts * 1000;
-    gpu->min_limit_mw = MIN(gpu->min_limit_mw, gpu->max_limit_mw);
-    return 0;
-}
-
-static int
-set_links(struct fake_gpu *gpu, unsigned *count, const char *value)
-{
-    (void)count;
-    return sscanf(value, "%2u", &gpu->links) == 1 && gpu->links <= FAKE_LINKS_MAX ? 0 : -EINVAL;
-}
-
-static int
-set_fans(struct fake_gpu *gpu, unsigned *count, const char *value)
-{
-    (void)count;
-    gpu->fan_percent = 30;
-    return sscanf(value, "%1u", &gpu->fans) == 1 ? 0 : -EINVAL;
-}
-
-static int
-set_ecc(struct fake_gpu *gpu, unsigned *count, const char *value)
-{
-    (void)count;
-    if (!text_eq(value, "yes") && !text_eq(value, "no"))
-        return -EINVAL;
-    gpu->ecc = gpu->ecc_pending = text_eq(value, "yes") ? 1 : FAKE_NONE;
-    return 0;
-}
-
-static const struct {
-    const char *word;
-    int (*set)(struct fake_gpu *gpu, unsigned *count, const char *value);
-} words[] = {
-    {"count", set_count}, {"memory", set_memory}, {"compute", set_compute}, {"power", set_power},
-    {"links", set_links}, {"fans", set_fans},     {"ecc", set_ecc},
-};
-
 /* The kind of GPU being described, and how many of it. */
 struct kind {
     struct fake_gpu gpu;
     unsigned count;
+};
+
+/* The number must lie between least and most. */
+static int
+read_number(const char *value, unsigned least, unsigned most, unsigned *ret_n)
+{
+    uint64_t n;
+    if (quantity_parse_u64(value, &n, NULL) < 0 || n < least || n > most)
+        return -EINVAL;
+    *ret_n = (unsigned)n;
+    return 0;
+}
+
+/* Two small numbers with a point between them. */
+static int
+read_version(const char *value, unsigned *ret_major, unsigned *ret_minor)
+{
+    char *end;
+    unsigned long major = strtoul(value, &end, 10);
+    if (major > 99 || *end != '.')
+        return -EINVAL;
+    *ret_major = (unsigned)major;
+    return read_number(end + 1, 0, 9, ret_minor);
+}
+
+static int
+set_count(struct kind *kind, const char *value)
+{
+    return read_number(value, 1, FAKE_GPUS_MAX, &kind->count);
+}
+
+static int
+set_memory(struct kind *kind, const char *value)
+{
+    struct fake_gpu *gpu = &kind->gpu;
+    int r = quantity_parse_bytes(value, &gpu->total_bytes, NULL);
+    gpu->reserved_bytes = MIN(gpu->reserved_bytes, gpu->total_bytes / 64);
+    return r;
+}
+
+static int
+set_compute(struct kind *kind, const char *value)
+{
+    return read_version(value, &kind->gpu.cuda_major, &kind->gpu.cuda_minor);
+}
+
+static int
+set_power(struct kind *kind, const char *value)
+{
+    struct fake_gpu *gpu = &kind->gpu;
+    unsigned watts = 0;
+    int r = read_number(value, 1, 9999, &watts);
+    gpu->limit_mw = gpu->default_limit_mw = gpu->max_limit_mw = watts * 1000;
+    gpu->min_limit_mw = MIN(gpu->min_limit_mw, gpu->max_limit_mw);
+    return r;
+}
+
+static int
+set_links(struct kind *kind, const char *value)
+{
+    return read_number(value, 0, FAKE_LINKS_MAX, &kind->gpu.links);
+}
+
+static int
+set_fans(struct kind *kind, const char *value)
+{
+    kind->gpu.fan_percent = 30;
+    return read_number(value, 0, 8, &kind->gpu.fans);
+}
+
+static int
+set_ecc(struct kind *kind, const char *value)
+{
+    bool yes = text_eq(value, "yes");
+    kind->gpu.ecc = kind->gpu.ecc_pending = yes ? 1 : FAKE_NONE;
+    return yes || text_eq(value, "no") ? 0 : -EINVAL;
+}
+
+static const struct {
+    const char *word;
+    int (*set)(struct kind *kind, const char *value);
+} words[] = {
+    {"count", set_count}, {"memory", set_memory}, {"compute", set_compute}, {"power", set_power},
+    {"links", set_links}, {"fans", set_fans},     {"ecc", set_ecc},
 };
 
 static int
@@ -165,14 +177,13 @@ add_kind(struct fake_state *state, const struct kind *kind)
 static int
 set_word(struct fake_state *state, struct kind *kind, const char *word, const char *value)
 {
-    unsigned major, minor;
     if (text_eq(word, "driver"))
         return snprintf(state->driver, sizeof(state->driver), "%s", value) > 0 ? 0 : -EINVAL;
     if (text_eq(word, "cuda")) {
-        if (sscanf(value, "%2u.%1u", &major, &minor) != 2)
-            return -EINVAL;
+        unsigned major = 0, minor = 0;
+        int r = read_version(value, &major, &minor);
         state->cuda_version = major * 1000 + minor * 10;
-        return 0;
+        return r;
     }
     if (text_eq(word, "gpu")) {
         int r = add_kind(state, kind);
@@ -182,7 +193,7 @@ set_word(struct fake_state *state, struct kind *kind, const char *word, const ch
     }
     for (size_t i = 0; kind->count > 0 && i < ARRAY_SIZE(words); i++)
         if (text_eq(word, words[i].word))
-            return words[i].set(&kind->gpu, &kind->count, value);
+            return words[i].set(kind, value);
     return -EINVAL;
 }
 

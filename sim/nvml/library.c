@@ -301,22 +301,31 @@ nvmlDeviceGetHandleBySerial(const char *serial, struct nvml_device **ret_device)
 
 /* domain:bus:device.function, domain:bus:device or bus:device.function, in hexadecimal. */
 static bool
-read_bus_id(const char *text, unsigned *ret_domain, unsigned *ret_bus, unsigned *ret_device)
+read_bus_id(const char *text, unsigned long *ret_domain, unsigned long *ret_bus,
+            unsigned long *ret_device)
 {
-    unsigned function;
-    int end = 0;
-    *ret_domain = 0;
-    if (sscanf(text, "%x:%x:%x%n", ret_domain, ret_bus, ret_device, &end) == 3 &&
-        (!text[end] || (sscanf(text + end, ".%x%n", &function, &end) == 1)))
-        return true;
-    *ret_domain = 0;
-    return sscanf(text, "%x:%x.%x", ret_bus, ret_device, &function) == 3;
+    unsigned long part[3];
+    unsigned count = 0;
+    char *end;
+    for (;;) {
+        part[count++] = strtoul(text, &end, 16);
+        if (end == text || *end != ':' || count == ARRAY_SIZE(part))
+            break;
+        text = end + 1;
+    }
+    bool has_function = *end == '.' && end[1];
+    if (count < 2 || end == text || (*end && !has_function) || (count == 2 && !has_function))
+        return false;
+    *ret_domain = count == 3 ? part[0] : 0;
+    *ret_bus = part[count - 2];
+    *ret_device = part[count - 1];
+    return true;
 }
 
 int
 nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, struct nvml_device **ret_device)
 {
-    unsigned domain, bus, device;
+    unsigned long domain, bus, device;
     NOWHERE(bus_id && ret_device && read_bus_id(bus_id, &domain, &bus, &device))
     for (unsigned i = 0; i < device_count; i++) {
         const struct fake_gpu *gpu = &call.fake->state->gpus[devices[i].index];
