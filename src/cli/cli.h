@@ -42,6 +42,9 @@ int cli_flush(struct cli *cli) must_check; /* writes what was printed now: for v
 /* A message about the work, a line on stderr; nothing under --quiet. */
 void cli_note(struct cli *cli, const char *fmt, ...) printf_like(2, 3);
 
+/* Lines for stderr as they are: of what has its own form, "FILE:LINE:COLUMN: ...". */
+void cli_complain(struct cli *cli, const char *lines);
+
 /* Speaks an error at once, for a verb that has several; the last one it returns is spoken by the
  * frame. On stderr: "citadel: what" and "  try: fix", with --json an object on a line. */
 void cli_error(struct cli *cli, const struct err *err);

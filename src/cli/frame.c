@@ -150,6 +150,14 @@ cli_note(struct cli *cli, const char *fmt, ...)
     (void)write_all(STDERR_FILENO, line.data, line.len);
 }
 
+void
+cli_complain(struct cli *cli, const char *lines)
+{
+    /* Programs are told by the result, or by the error that follows. */
+    if (!cli->frame->json)
+        (void)write_all(STDERR_FILENO, lines, strlen(lines));
+}
+
 static void
 add_error_json(struct buf *out, const struct err *err)
 {

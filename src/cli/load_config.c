@@ -1,0 +1,13 @@
+#include "cli/load_config.h"
+
+int
+cli_load_config(struct cli *cli, struct config **ret_config)
+{
+    _cleanup_config_problems_ struct config_problems problems;
+    _cleanup_buf_ struct buf lines = BUF_INIT(1 * MIB);
+    config_problems_init(&problems);
+    int r = config_load(cli->config_file, ret_config, &problems, &cli->err);
+    config_problems_print(&problems, &lines);
+    cli_complain(cli, lines.data);
+    return r;
+}

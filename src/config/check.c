@@ -1,0 +1,190 @@
+/* What no single option can tell: combinations, references, places. */
+
+#include "base/text.h"
+#include "config/check_int.h"
+#include "config/rooted.h"
+#include "config/type.h"
+
+#include <string.h>
+
+struct value_at
+check_at(const struct loading *l, const void *section, const char *option)
+{
+    const struct section_head *head = section;
+    const struct value *v = option ? value_get(head->given, option) : NULL;
+    bool is_model =
+        head >= (struct section_head *)l->config->models.items &&
+        head < (struct section_head *)(l->config->models.items + l->config->models.count);
+    if (!v && option && is_model)
+        v = value_get(l->config->defaults.given, option);
+    if (v)
+        return v->at;
+    if (!head->given)
+        return (struct value_at){0};
+    return head->given->name ? head->given->name_at : head->given->at;
+}
+
+static bool
+is_below(const char *path, const char *top)
+{
+    size_t len = strlen(top);
+    return strncmp(path, top, len) == 0 && (path[len] == '/' || path[len] == '\0');
+}
+
+static void
+check_paths(const struct loading *l)
+{
+    const struct config_paths *p = &l->config->paths;
+    const struct {
+        const char *name;
+        const char *path;
+    } apart[] = {{"root", p->root},   {"models", p->models}, {"backup", p->backup},
+                 {"state", p->state}, {"run", p->run},       {"generations", p->generations}};
+    for (size_t i = 0; i < ARRAY_SIZE(apart); i++)
+        for (size_t k = 0; k < i; k++)
+            if (text_eq(apart[i].path, apart[k].path))
+                problem_add(l->problems, check_at(l, p, apart[i].name),
+                            "give each its own directory", "paths.%s is %s, which is paths.%s",
+                            apart[i].name, rooted_strip(apart[i].path), apart[k].name);
+    if (!text_eq(p->backup, p->models) && is_below(p->backup, p->models))
+        problem_add(l->problems, check_at(l, p, "backup"), "another disk, mounted elsewhere",
+                    "paths.backup is inside paths.models, and would be lost with it");
+    if (!text_eq(p->backup, p->models) && is_below(p->models, p->backup))
+        problem_add(l->problems, check_at(l, p, "models"), "another disk, mounted elsewhere",
+                    "paths.models is inside paths.backup, and would back itself up");
+}
+
+static void
+check_lists(const struct loading *l, const struct config_list *list, const void *section,
+            const char *section_name, const char *option)
+{
+    for (size_t i = 0; i < list->count; i++)
+        for (size_t k = 0; k < i; k++)
+            if (text_eq(list->items[i], list->items[k]))
+                problem_add(l->problems, check_at(l, section, option), "name each once",
+                            "%s.%s has %s twice", section_name, option, list->items[i]);
+}
+
+static bool
+is_loopback(const char *address)
+{
+    return text_starts(address, "127.") || text_eq(address, "::1");
+}
+
+static void
+check_gateway(const struct loading *l)
+{
+    const struct config_gateway *g = &l->config->gateway;
+    check_lists(l, &g->listen, g, "gateway", "listen");
+    if (!g->tls.certificate != !g->tls.key)
+        problem_add(l->problems, check_at(l, &g->tls, g->tls.key ? "key" : "certificate"),
+                    "give both, or neither", "gateway.tls has a %s but no %s",
+                    g->tls.key ? "key" : "certificate", g->tls.key ? "certificate" : "key");
+    if (g->tls.client_ca && !g->tls.certificate)
+        problem_add(l->problems, check_at(l, &g->tls, "client_ca"), "add certificate and key",
+                    "gateway.tls.client_ca is given, but port %u does not speak TLS", g->port);
+    if (g->limits.body_bytes > g->limits.bodies_bytes)
+        problem_add(l->problems, check_at(l, &g->limits, "body"), "at most gateway.limits.bodies",
+                    "gateway.limits.body is larger than all bodies together may be");
+    for (size_t i = 0; g->anonymous && i < g->listen.count; i++) {
+        if (is_loopback(g->listen.items[i]))
+            continue;
+        problem_warn(l->problems, check_at(l, g, "anonymous"),
+                     "make keys with `citadel keys create`, or listen on 127.0.0.1",
+                     "gateway.anonymous lets everybody use the models who reaches %s",
+                     g->listen.items[i]);
+        return;
+    }
+}
+
+static void
+check_notifier(const struct loading *l, const struct config_notifier *n)
+{
+    const char *missing = NULL;
+    bool url = n->url || n->url_secret.kind != CONFIG_SECRET_NONE;
+    switch (n->kind) {
+    case CONFIG_NOTIFIER_WEBHOOK:
+    case CONFIG_NOTIFIER_SLACK:
+        missing = url ? NULL : "url or url_secret";
+        break;
+    case CONFIG_NOTIFIER_EMAIL:
+        missing = !n->to.count ? "to" : !n->server ? "server" : NULL;
+        break;
+    case CONFIG_NOTIFIER_COMMAND:
+        missing = n->command.count ? NULL : "command";
+        break;
+    }
+    if (missing)
+        problem_add(l->problems, check_at(l, n, NULL), "", "alerts.notifiers.%s needs %s", n->name,
+                    missing);
+    if (n->url && n->url_secret.kind != CONFIG_SECRET_NONE)
+        problem_add(l->problems, check_at(l, n, "url"), "one of the two",
+                    "alerts.notifiers.%s has both url and url_secret", n->name);
+}
+
+static void
+check_command(const struct loading *l, const struct config_list *command, const void *section,
+              const char *path, const char *option)
+{
+    if (command->count && command->items[0][0] != '/')
+        problem_add(l->problems, check_at(l, section, option), "an absolute path, then arguments",
+                    "%s.%s begins with %s", path, option, command->items[0]);
+}
+
+static void
+check_alerts(const struct loading *l)
+{
+    const struct config_hooks *h = &l->config->hooks;
+    for (size_t i = 0; i < l->config->alerts.notifiers.count; i++) {
+        const struct config_notifier *n = &l->config->alerts.notifiers.items[i];
+        check_notifier(l, n);
+        check_command(l, &n->command, n, n->name, "command");
+    }
+    check_command(l, &h->model_appeared, h, "hooks", "model_appeared");
+    check_command(l, &h->health_changed, h, "hooks", "health_changed");
+    check_command(l, &h->deployment_ended, h, "hooks", "deployment_ended");
+    check_command(l, &h->backup_ended, h, "hooks", "backup_ended");
+}
+
+static void
+check_backup(const struct loading *l)
+{
+    const struct config_backup *b = &l->config->backup;
+    const struct config_backup_shares *s = &b->shares;
+    double sum = s->models_percent + s->system_percent + s->logs_percent + s->temporary_percent;
+    if (sum > 100)
+        problem_add(l->problems, check_at(l, s, NULL), "100% at most",
+                    "backup.shares add up to %g%%", sum);
+    if (b->copy.to && text_eq(b->copy.to, b->repository))
+        problem_add(l->problems, check_at(l, &b->copy, "to"), "another repository",
+                    "backup.copy.to is backup.repository itself");
+}
+
+static void
+check_devops(const struct loading *l)
+{
+    const struct config_devops *d = &l->config->devops;
+    const char *fix = "give devops.address, or the URL";
+    if (d->address)
+        return;
+    if (d->prometheus.remote_write && !d->prometheus.remote_write_url)
+        problem_add(l->problems, check_at(l, &d->prometheus, "remote_write"), fix,
+                    "devops.prometheus.remote_write is on, but nothing says where to");
+    if (d->grafana.token.kind != CONFIG_SECRET_NONE && !d->grafana.url)
+        problem_add(l->problems, check_at(l, &d->grafana, "token"), fix,
+                    "devops.grafana has a token, but nothing says for which host");
+}
+
+void
+config_check(const struct loading *l)
+{
+    const struct config_monitor *m = &l->config->monitor;
+    check_paths(l);
+    check_models(l);
+    check_routes(l);
+    check_gateway(l);
+    check_lists(l, &m->listen, m, "monitor", "listen");
+    check_alerts(l);
+    check_backup(l);
+    check_devops(l);
+}

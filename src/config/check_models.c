@@ -1,0 +1,259 @@
+/* Models against each other, against the GPUs they ask for, and against their engine. */
+
+#include "base/map.h"
+#include "base/text.h"
+#include "config/check_int.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Names that commands and units give to other things. */
+static const char *const reserved[] = {
+    "all",      "ai",         "storage",        "gpu",   "models", "gateway",
+    "monitor",  "monitoring", "infrastructure", "probe", "backup", "control",
+    "defaults", "report",     "verify",         "logs",
+};
+
+bool
+config_is_reserved(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(reserved); i++)
+        if (text_eq(name, reserved[i]))
+            return true;
+    return text_starts(name, "backup-");
+}
+
+static void
+check_name(const struct loading *l, const struct config_model *m)
+{
+    if (config_is_reserved(m->name))
+        problem_add(l->problems, m->given->name_at, "another name",
+                    "the model name '%s' is taken: commands and services use it", m->name);
+}
+
+/* Every port in the order in which it is looked at: the one of two that is told is the later. */
+static void
+check_ports(const struct loading *l)
+{
+    const struct config *c = l->config;
+    for (size_t i = 0; i < c->models.count; i++) {
+        const struct config_model *m = &c->models.items[i];
+        const char *other = m->port == c->gateway.port   ? "gateway.port"
+                            : m->port == c->monitor.port ? "monitor.port"
+                                                         : NULL;
+        char path[TRAIL_MAX];
+        for (size_t k = 0; k < i && !other; k++) {
+            if (c->models.items[k].port != m->port)
+                continue;
+            (void)snprintf(path, sizeof(path), "models.%s.port", c->models.items[k].name);
+            other = path;
+        }
+        if (other)
+            problem_add(l->problems, check_at(l, m, "port"), "a port of its own, or auto",
+                        "models.%s.port is %u, which is %s", m->name, m->port, other);
+    }
+    if (c->gateway.port == c->monitor.port) {
+        bool moved = value_get(c->monitor.given, "port");
+        problem_add(l->problems,
+                    moved ? check_at(l, &c->monitor, "port") : check_at(l, &c->gateway, "port"),
+                    "a port of its own", "monitor.port is %u, which is gateway.port",
+                    c->monitor.port);
+    }
+}
+
+static void
+check_gpus(const struct loading *l, const struct config_model *m)
+{
+    uint64_t wanted = (uint64_t)m->tensor_parallel * m->pipeline_parallel;
+    if (m->gpus.count && m->gpus.count != wanted)
+        problem_add(l->problems, check_at(l, m, "gpus"),
+                    "as many GPUs as tensor_parallel x pipeline_parallel, or auto",
+                    "models.%s.gpus has %zu where %u x %u are needed", m->name, m->gpus.count,
+                    m->tensor_parallel, m->pipeline_parallel);
+    for (size_t i = 0; i < m->gpus.count; i++)
+        for (size_t k = 0; k < i; k++)
+            if (text_eq(m->gpus.items[i], m->gpus.items[k]))
+                problem_add(l->problems, check_at(l, m, "gpus"), "each GPU once",
+                            "models.%s.gpus has %s twice", m->name, m->gpus.items[i]);
+}
+
+static void
+check_engine(const struct loading *l, const struct config_model *m)
+{
+    bool sleeps = m->engine == CONFIG_ENGINE_VLLM || m->engine == CONFIG_ENGINE_SIM;
+    if (m->engine == CONFIG_ENGINE_COMMAND && !m->command.count)
+        problem_add(l->problems, check_at(l, m, "engine"), "add command: [PROGRAM, ARGUMENT...]",
+                    "models.%s has engine: command, but no command", m->name);
+    if (m->engine != CONFIG_ENGINE_COMMAND && m->command.count)
+        problem_add(l->problems, check_at(l, m, "command"),
+                    "engine: command; or extra_args, for arguments",
+                    "models.%s.command is given, but the engine is another", m->name);
+    if (m->sleep_level && !sleeps)
+        problem_add(l->problems, check_at(l, m, "sleep_level"), "0",
+                    "models.%s.sleep_level is %u, but its engine cannot sleep", m->name,
+                    m->sleep_level);
+    if (m->sleep_level && m->listen == CONFIG_LISTEN_NETWORK)
+        problem_add(l->problems, check_at(l, m, "listen"), "loopback, or sleep_level: 0",
+                    "models.%s.listen is network, and with sleep_level anybody there could control "
+                    "the engine",
+                    m->name);
+}
+
+static void
+check_limits(const struct loading *l, const struct config_model *m)
+{
+    if (m->start_stall_limit_us > m->start_max_us)
+        problem_add(l->problems, check_at(l, m, "start_stall_limit"), "at most start_max",
+                    "models.%s.start_stall_limit is longer than start_max", m->name);
+    if (m->chunked_prefill == CONFIG_SWITCH_OFF && m->max_num_batched_tokens && m->max_model_len &&
+        m->max_num_batched_tokens < m->max_model_len)
+        problem_add(l->problems, check_at(l, m, "max_num_batched_tokens"),
+                    "at least max_model_len, or chunked_prefill: true",
+                    "models.%s.max_num_batched_tokens is %u, so that no prompt of %u tokens fits",
+                    m->name, m->max_num_batched_tokens, m->max_model_len);
+}
+
+/* Arguments that an option stands for: given twice, one of them would lie. */
+static const char *
+option_of_argument(const char *argument)
+{
+    static const struct {
+        const char *argument;
+        const char *option;
+    } rows[] = {
+        {"--port", "port"},
+        {"--host", "listen"},
+        {"--uds", "listen"},
+        {"--model", "path"},
+        {"--served-model-name", "served_names"},
+        {"--tensor-parallel-size", "tensor_parallel"},
+        {"-tp", "tensor_parallel"},
+        {"--pipeline-parallel-size", "pipeline_parallel"},
+        {"-pp", "pipeline_parallel"},
+        {"--gpu-memory-utilization", "gpu_memory_fraction"},
+        {"--kv-cache-memory-bytes", "kv_cache_memory"},
+        {"--max-model-len", "max_model_len"},
+        {"--max-num-seqs", "max_num_seqs"},
+        {"--max-num-batched-tokens", "max_num_batched_tokens"},
+        {"--dtype", "dtype"},
+        {"--quantization", "quantization"},
+        {"--kv-cache-dtype", "kv_cache_dtype"},
+        {"--trust-remote-code", "trust_remote_code"},
+        {"--enable-chunked-prefill", "chunked_prefill"},
+        {"--no-enable-chunked-prefill", "chunked_prefill"},
+        {"--enable-prefix-caching", "prefix_caching"},
+        {"--no-enable-prefix-caching", "prefix_caching"},
+        {"--enforce-eager", "enforce_eager"},
+        {"--enable-sleep-mode", "sleep_level"},
+        {"--shutdown-timeout", "drain_timeout"},
+        {"--lora-modules", "lora.adapters"},
+        {"--max-lora-rank", "lora.max_rank"},
+        {"--max-loras", "lora.max_adapters"},
+        {"--chat-template", "chat_template"},
+    };
+    size_t len = strcspn(argument, "=");
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        if (strlen(rows[i].argument) == len && strncmp(rows[i].argument, argument, len) == 0)
+            return rows[i].option;
+    return NULL;
+}
+
+static struct value_at
+item_at(const struct loading *l, const struct config_model *m, const char *option, size_t i)
+{
+    const struct value *list = value_get(m->given, option);
+    const struct value *v = list && list->type == VALUE_LIST ? list->first : NULL;
+    for (; v && i > 0; i--)
+        v = v->next;
+    return v ? v->at : check_at(l, m, option);
+}
+
+static void
+check_arguments(const struct loading *l, const struct config_model *m)
+{
+    bool vllm = m->engine == CONFIG_ENGINE_VLLM || m->engine == CONFIG_ENGINE_SIM;
+    for (size_t i = 0; vllm && i < m->extra_args.count; i++) {
+        const char *argument = m->extra_args.items[i];
+        const char *option = option_of_argument(argument);
+        struct value_at at = item_at(l, m, "extra_args", i);
+        if (option)
+            problem_add(l->problems, at, "use the option instead",
+                        "models.%s.extra_args has %s, which is what the option %s is for", m->name,
+                        argument, option);
+        if (text_eq(argument, "--disable-log-stats"))
+            problem_add(l->problems, at, "take it out",
+                        "models.%s.extra_args has --disable-log-stats, which removes every metric "
+                        "that health and dashboards are made of",
+                        m->name);
+    }
+    for (size_t i = 0; i < m->extra_env.count; i++)
+        if (text_eq(m->extra_env.items[i].name, "CUDA_VISIBLE_DEVICES"))
+            problem_add(l->problems, check_at(l, m, "extra_env"), "use the option gpus",
+                        "models.%s.extra_env has CUDA_VISIBLE_DEVICES, which Citadel sets",
+                        m->name);
+}
+
+/* A name under which clients reach a model leads to one model. */
+static void
+claim_name(const struct loading *l, struct map *names, const struct config_model *m,
+           const char *name, struct value_at at)
+{
+    const struct config_model *other = map_add(names, name, (void *)(uintptr_t)m);
+    if (other != m)
+        problem_add(l->problems, at, "a name of its own",
+                    "models.%s is served as '%s', and so is models.%s", m->name, name, other->name);
+}
+
+static void
+check_served_names(const struct loading *l)
+{
+    _cleanup_map_ struct map names = {0};
+    const struct config *c = l->config;
+    for (size_t i = 0; i < c->models.count; i++) {
+        const struct config_model *m = &c->models.items[i];
+        for (size_t k = 0; k < m->served_names.count; k++)
+            claim_name(l, &names, m, m->served_names.items[k], item_at(l, m, "served_names", k));
+        for (size_t k = 0; k < m->lora.adapters.count; k++)
+            claim_name(l, &names, m, m->lora.adapters.items[k].name,
+                       check_at(l, &m->lora, "adapters"));
+    }
+}
+
+static void
+check_defaults(const struct loading *l)
+{
+    for (size_t i = 0; i < option_model->count; i++) {
+        const struct option *o = &option_model->options[i];
+        const struct value *v = value_get(l->config->defaults.given, o->name);
+        if (v && option_is_own(o) && !text_eq(value_str(v), o->word))
+            problem_add(l->problems, v->name_at, "give it to each model",
+                        "defaults.%s would be the same for every model", o->name);
+    }
+}
+
+void
+check_models(const struct loading *l)
+{
+    const struct config *c = l->config;
+    bool enabled = false;
+    const struct value *models = value_get(c->given, "models");
+    for (size_t i = 0; i < c->models.count; i++) {
+        const struct config_model *m = &c->models.items[i];
+        enabled = enabled || m->enabled;
+        check_name(l, m);
+        check_gpus(l, m);
+        check_engine(l, m);
+        check_limits(l, m);
+        check_arguments(l, m);
+    }
+    if (c->models.count == 0 && !(models && models->count))
+        problem_add(
+            l->problems, models ? models->name_at : (struct value_at){1, 1},
+            "models: and below it a name with its options; `citadel config init` writes one",
+            "no model is configured");
+    else if (!enabled && c->models.count)
+        problem_warn(l->problems, models->name_at, "", "no model is enabled");
+    check_defaults(l);
+    check_ports(l);
+    check_served_names(l);
+}

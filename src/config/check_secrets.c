@@ -1,0 +1,122 @@
+/* Secrets do not stand in a configuration: it is shown, copied, backed up and put under version
+ * control. What looks like one is refused, and never repeated in the message. */
+
+#include "base/text.h"
+#include "config/read.h"
+
+#include <string.h>
+#include <strings.h>
+
+#define ELSEWHERE \
+    "a secret belongs in a file that only root reads; see `citadel config options hub`"
+
+/* How tokens of well-known services begin, and how many letters and digits follow at least. */
+static const struct {
+    const char *start;
+    size_t len;
+    const char *what;
+} tokens[] = {
+    {"hf_", 30, "a Hugging Face token"},
+    {"sk-", 20, "an API key"},
+    {"ghp_", 30, "a GitHub token"},
+    {"github_pat_", 20, "a GitHub token"},
+    {"glpat-", 20, "a GitLab token"},
+    {"xoxb-", 20, "a Slack token"},
+    {"glsa_", 20, "a Grafana token"},
+    {"AKIA", 16, "an AWS access key"},
+    {"https://hooks.slack.com/services/", 20, "the address of a Slack webhook, which is a secret"},
+    {"-----BEGIN", 0, "a private key or certificate"},
+};
+
+static const char *
+looks_like(const char *text)
+{
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_/";
+    for (size_t i = 0; i < ARRAY_SIZE(tokens); i++)
+        for (const char *at = strstr(text, tokens[i].start); at;
+             at = strstr(at + 1, tokens[i].start))
+            if (strspn(at + strlen(tokens[i].start), letters) >= tokens[i].len)
+                return tokens[i].what;
+    return NULL;
+}
+
+static void
+look_for_tokens(const struct loading *l, const struct value *v, const struct trail *trail)
+{
+    char path[TRAIL_MAX];
+    if (v->type == VALUE_STRING) {
+        const char *what = problem_is_at(l->problems, v->at) ? NULL : looks_like(v->text);
+        if (what)
+            problem_add(l->problems, v->at, ELSEWHERE, "%s holds what looks like %s",
+                        trail_print(trail, path), what);
+        return;
+    }
+    size_t index = 0;
+    for (const struct value *m = v->first; m; m = m->next, index++) {
+        struct trail inner = {.up = trail, .name = m->name, .index = index};
+        look_for_tokens(l, m, &inner);
+    }
+}
+
+/* HF_TOKEN, OPENAI_API_KEY, DB_PASSWORD; not TOKENIZERS_PARALLELISM, and not a path to a file. */
+static bool
+names_secret(const char *name)
+{
+    static const char *const ends[] = {"TOKEN", "_KEY", "APIKEY", "PASSWORD", "PASSWD", "SECRET"};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+        if (len >= strlen(ends[i]) && strcasecmp(name + len - strlen(ends[i]), ends[i]) == 0)
+            return true;
+    return false;
+}
+
+static void
+look_at_environment(const struct loading *l, const struct value *section, const char *path)
+{
+    const struct value *map = value_get(section, "extra_env");
+    if (!map || map->type != VALUE_MAP)
+        return;
+    for (const struct value *v = map->first; v; v = v->next) {
+        bool plain = v->type == VALUE_STRING && v->len > 0 && *v->text != '/';
+        size_t letters =
+            strspn(v->name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789");
+        if (v->name[letters] || (*v->name >= '0' && *v->name <= '9'))
+            problem_add(l->problems, v->name_at,
+                        "letters, digits and '_', not beginning with a digit",
+                        "%s.extra_env has the name '%s'", path, v->name);
+        if (names_secret(v->name) && plain && !looks_like(v->text))
+            problem_add(l->problems, v->at, ELSEWHERE, "%s.extra_env.%s holds a secret", path,
+                        v->name);
+    }
+}
+
+static void
+look_at_arguments(const struct loading *l, const struct value *section, const char *path)
+{
+    const struct value *list = value_get(section, "extra_args");
+    if (!list || list->type != VALUE_LIST)
+        return;
+    for (const struct value *v = list->first; v; v = v->next)
+        if (v->type == VALUE_STRING &&
+            (text_starts(v->text, "--api-key") || text_starts(v->text, "--hf-token")))
+            problem_add(l->problems, v->at, "take it out; Citadel gives engines their keys itself",
+                        "%s.extra_args holds a secret, which everybody sees in the process list",
+                        path);
+}
+
+void
+config_check_secrets(const struct loading *l, const struct value *tree)
+{
+    const struct value *models = value_get(tree, "models");
+    look_for_tokens(l, tree, NULL);
+    look_at_environment(l, value_get(tree, "defaults"), "defaults");
+    look_at_arguments(l, value_get(tree, "defaults"), "defaults");
+    for (const struct value *m = models ? models->first : NULL; m; m = m->next) {
+        char path[TRAIL_MAX];
+        struct trail up = {.name = "models"}, trail = {.up = &up, .name = m->name};
+        (void)trail_print(&trail, path);
+        look_at_environment(l, m, path);
+        look_at_arguments(l, m, path);
+    }
+}

@@ -1,0 +1,185 @@
+/* From a file to a configuration, or to all that is wrong with it. */
+
+#include "base/text.h"
+#include "config/read.h"
+#include "config/rooted.h"
+#include "fmt/yaml.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The tree of the largest file (50,000 nodes of 112 bytes and their texts), 256 models and the
+ * sentences about them, several times over. */
+#define ARENA_BYTES (32 * MIB)
+
+#define HERE "./citadel.yaml"
+#define SYSTEM "/etc/citadel/citadel.yaml"
+
+/* The arena stands before what lives in it. */
+struct loaded {
+    struct arena arena;
+    struct config config;
+};
+
+void
+config_free(struct config *config)
+{
+    if (!config)
+        return;
+    struct loaded *loaded = (struct loaded *)((char *)config - offsetof(struct loaded, config));
+    arena_finish(&loaded->arena);
+    free(loaded);
+}
+
+void
+config_freep(struct config **config)
+{
+    config_free(*config);
+}
+
+const struct config_model *
+config_find_model(const struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->models.count; i++)
+        if (text_eq(config->models.items[i].name, name))
+            return &config->models.items[i];
+    return NULL;
+}
+
+struct yaml_errors {
+    struct yaml_listener listener;
+    struct config_problems *problems;
+};
+
+static void
+note_yaml_error(struct yaml_listener *listener, struct value_at at, const struct err *err)
+{
+    struct yaml_errors *errors = (struct yaml_errors *)listener;
+    problem_add(errors->problems, at, err->fix, "%s", err->what);
+}
+
+static int
+end(struct config_problems *problems, bool full, struct err *reterr)
+{
+    problem_sort(problems);
+    if (full)
+        return err_set(reterr, ERR_TOO_LARGE, "%s needs more memory than a configuration may have",
+                       problems->file);
+    if (problems->errors)
+        return err_set(reterr, ERR_CONFIG_INVALID, "%s has %zu error%s", problems->file,
+                       problems->errors, problems->errors == 1 ? "" : "s");
+    return 0;
+}
+
+int
+config_parse(const char *text, size_t len, const char *file, struct config **ret_config,
+             struct config_problems *problems, struct err *reterr)
+{
+    struct loaded *loaded = mem_new(struct loaded);
+    struct yaml_errors errors = {{note_yaml_error}, problems};
+    struct loading l = {&loaded->arena, &loaded->config, problems};
+    struct value *tree;
+    arena_init(&loaded->arena, ARENA_BYTES);
+    problems->file = arena_strdup(&problems->arena, file);
+    assert(problems->file);
+    const char *file_name = arena_strdup(l.arena, file);
+    (void)!yaml_parse_all(l.arena, text, len, &errors.listener, &tree);
+    if (tree && !l.arena->full) {
+        config_read(&l, tree);
+        if (!l.arena->full)
+            config_complete(&l);
+        if (!l.arena->full) {
+            config_check_secrets(&l, tree);
+            config_check(&l);
+        }
+    }
+    int r = end(problems, l.arena->full, reterr);
+    if (r < 0) {
+        config_free(l.config);
+        return r;
+    }
+    l.config->name = file_name;
+    *ret_config = l.config;
+    return 0;
+}
+
+static int
+refuse_size(struct config_problems *problems, struct err *reterr)
+{
+    problem_add(problems, (struct value_at){1, 1}, "1 MiB at most", "the file is too large");
+    return end(problems, false, reterr);
+}
+
+/* A file that says that it is too large is not read at all; one that does not (a pipe) is not read
+ * further than it may be long. */
+static int
+read_file(int fd, struct buf *text, struct config_problems *problems, struct err *reterr)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return err_set_errno(reterr, errno, "%s", problems->file);
+    if (S_ISDIR(st.st_mode))
+        return err_set_errno(reterr, EISDIR, "%s", problems->file);
+    if (S_ISREG(st.st_mode) && st.st_size > (off_t)YAML_BYTES_MAX)
+        return refuse_size(problems, reterr);
+    for (;;) {
+        char piece[16 * KIB];
+        ssize_t n = read(fd, piece, sizeof(piece));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_set_errno(reterr, errno, "%s", problems->file);
+        if (n == 0)
+            return 0;
+        buf_add(text, piece, (size_t)n);
+        if (buf_error(text) < 0)
+            return refuse_size(problems, reterr);
+    }
+}
+
+/* -ENOENT, and nothing said, when there is no such file. */
+static int
+load_file(const char *file, struct config **ret_config, struct config_problems *problems,
+          struct err *reterr)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(YAML_BYTES_MAX);
+    _cleanup_close_ int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0)
+        return errno == ENOENT ? -ENOENT : err_set_errno(reterr, errno, "%s", file);
+    problems->file = arena_strdup(&problems->arena, file);
+    assert(problems->file);
+    int r = read_file(fd, &text, problems, reterr);
+    return r < 0 ? r : config_parse(text.data, text.len, file, ret_config, problems, reterr);
+}
+
+int
+config_load(const char *file, struct config **ret_config, struct config_problems *problems,
+            struct err *reterr)
+{
+    _cleanup_arena_ struct arena arena;
+    const char *named = file ? file : getenv("CITADEL_CONFIG");
+    arena_init(&arena, 64 * KIB);
+    const char *system = rooted_path(&arena, SYSTEM);
+    if (named && *named) {
+        int r = load_file(named, ret_config, problems, reterr);
+        if (r == -ENOENT)
+            (void)err_set(reterr, ERR_CONFIG_MISSING, "there is no %s%s", named,
+                          file ? "" : ", which $CITADEL_CONFIG names");
+        return r;
+    }
+    int r = load_file(HERE, ret_config, problems, reterr);
+    if (r == -ENOENT && system)
+        r = load_file(system, ret_config, problems, reterr);
+    if (r == -ENOENT) {
+        (void)err_set(reterr, ERR_CONFIG_MISSING,
+                      "no configuration: -c names none, $CITADEL_CONFIG is not set, and there is "
+                      "neither " HERE " nor %s",
+                      system);
+        err_fix(reterr, "citadel config init > citadel.yaml");
+    }
+    return r;
+}

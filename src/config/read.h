@@ -1,0 +1,23 @@
+#pragma once
+
+/* The steps from a tree to a configuration: read.c fills the structs from the tree by the table;
+ * complete.c fills in what `auto` stands for; check.c looks at what no single option can tell. */
+
+#include "config/option.h"
+#include "config/problem.h"
+
+#define CONFIG_MODELS_MAX 256 /* entries of any map of sections */
+
+struct loading {
+    struct arena *arena;
+    struct config *config;
+    struct config_problems *problems;
+};
+
+/* Whether commands or units use the name for something else than a model. */
+bool config_is_reserved(const char *name);
+
+void config_read(const struct loading *l, const struct value *tree);
+void config_complete(const struct loading *l);
+void config_check(const struct loading *l);
+void config_check_secrets(const struct loading *l, const struct value *tree);
