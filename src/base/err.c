@@ -1,5 +1,7 @@
 #include "base/err.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,25 +23,6 @@ err_row(enum err_id id)
     return &rows[id];
 }
 
-/* Marks a cut text and disarms control bytes; C1 controls in UTF-8 are C2 80 to C2 9F. */
-static void
-make_safe(char *text, size_t room, int wanted)
-{
-    static const char mark[] = "...";
-    if (wanted >= (int)room) {
-        size_t cut = room - sizeof(mark);
-        while (cut > 0 && ((unsigned char)text[cut] & 0xC0) == 0x80)
-            cut--;
-        memcpy(text + cut, mark, sizeof(mark));
-    }
-    for (unsigned char *c = (unsigned char *)text; *c; c++) {
-        if (*c < 0x20 || *c == 0x7F)
-            *c = '?';
-        else if (*c == 0xC2 && c[1] >= 0x80 && c[1] <= 0x9F)
-            *c = c[1] = '?';
-    }
-}
-
 static void format_safe(char *text, size_t room, const char *fmt, va_list args) printf_like(3, 0);
 
 static void
@@ -47,7 +30,7 @@ format_safe(char *text, size_t room, const char *fmt, va_list args)
 {
     int wanted = vsnprintf(text, room, fmt, args);
     assert(wanted >= 0);
-    make_safe(text, room, wanted);
+    text_make_safe(text, room, wanted);
 }
 
 int
@@ -124,7 +107,7 @@ err_prefix(struct err *reterr, const char *fmt, ...)
     va_end(args);
     memcpy(after, reterr->what, sizeof(after));
     int wanted = snprintf(reterr->what, sizeof(reterr->what), "%s: %s", before, after);
-    make_safe(reterr->what, sizeof(reterr->what), wanted);
+    text_make_safe(reterr->what, sizeof(reterr->what), wanted);
 }
 
 enum exit_code

@@ -137,3 +137,22 @@ text_nearest(const char *text, const char *(*candidate)(size_t i, const void *ar
         }
     }
 }
+
+void
+text_make_safe(char *text, size_t room, int wanted)
+{
+    static const char mark[] = "...";
+    assert(wanted >= 0 && room >= sizeof(mark));
+    if ((size_t)wanted >= room) {
+        size_t cut = room - sizeof(mark);
+        while (cut > 0 && ((unsigned char)text[cut] & 0xC0) == 0x80)
+            cut--;
+        memcpy(text + cut, mark, sizeof(mark));
+    }
+    for (unsigned char *c = (unsigned char *)text; *c; c++) {
+        if (*c < 0x20 || *c == 0x7F)
+            *c = '?';
+        else if (*c == 0xC2 && c[1] >= 0x80 && c[1] <= 0x9F)
+            *c = c[1] = '?';
+    }
+}

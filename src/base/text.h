@@ -20,3 +20,8 @@ bool text_is_name(const char *text);
  * candidate(i, arg) returns NULL after the last. */
 const char *text_nearest(const char *text, const char *(*candidate)(size_t i, const void *arg),
                          const void *arg);
+
+/* After vsnprintf() into room bytes, which wanted `wanted`: marks a text that was cut, between
+ * characters, and replaces bytes that could drive a terminal, line ends too (C1 controls are C2 80
+ * to C2 9F in UTF-8). */
+void text_make_safe(char *text, size_t room, int wanted);

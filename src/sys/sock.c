@@ -48,7 +48,7 @@ static bool
 parse_host(const char *host, struct sock_addr *ret)
 {
     size_t len = strlen(host);
-    if (host[0] == '[' && host[len - 1] == ']' && len - 1 < INET6_ADDRSTRLEN) {
+    if (host[0] == '[' && host[len - 1] == ']' && len - 2 < INET6_ADDRSTRLEN) {
         char inner[INET6_ADDRSTRLEN] = "";
         memcpy(inner, host + 1, len - 2);
         ret->family = AF_INET6;

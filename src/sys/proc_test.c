@@ -1,0 +1,182 @@
+#include "sys/proc.h"
+
+#include "base/mem.h"
+#include "tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static struct proc_wish
+shell(const char *const argv[4])
+{
+    return (struct proc_wish){.argv = argv, .fds = PROC_FDS_NULL};
+}
+
+#define SHELL(script) ((const char *const[4]){"sh", "-c", (script), NULL})
+
+TEST(a_process_tells_how_it_ended)
+{
+    static const struct {
+        const char *script;
+        bool killed;
+        int status;
+        const char *text;
+    } rows[] = {
+        {"exit 0", false, 0, "exit status 0"},
+        {"exit 75", false, 75, "exit status 75"},
+        {"kill -9 $$", true, SIGKILL, "killed by SIGKILL"},
+        {"kill -TERM $$", true, SIGTERM, "killed by SIGTERM"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct proc_wish wish = shell(SHELL(rows[i].script));
+        struct proc p;
+        struct proc_end end;
+        char text[64];
+        tap_note("%s", rows[i].script);
+        REQUIRE(proc_start(&wish, &p, NULL) == 0);
+        CHECK_EQ(proc_wait(&p, &end), 0);
+        CHECK_EQ(end.killed, rows[i].killed);
+        CHECK_EQ(end.status, rows[i].status);
+        CHECK_STR(proc_end_print(&end, text), rows[i].text);
+        CHECK_EQ(p.fd, -1);
+        CHECK_EQ(proc_signal(&p, SIGTERM), -ESRCH);
+        CHECK_EQ(proc_reap(&p, &end), -ESRCH);
+    }
+}
+
+TEST(what_cannot_run_is_told_at_once)
+{
+    static const char *const absent[] = {"no-such-program-here", NULL};
+    static const char *const directory[] = {"/tmp", NULL};
+    struct err err = {0};
+    struct proc p;
+    struct proc_wish wish = {.argv = absent, .fds = PROC_FDS_NULL};
+    CHECK_EQ(proc_start(&wish, &p, &err), -ENOENT);
+    CHECK(strstr(err.what, "no-such-program-here") != NULL);
+    wish.argv = directory;
+    CHECK_EQ(proc_start(&wish, &p, &err), -EACCES);
+    wish = shell(SHELL("exit 0"));
+    wish.dir = "/nowhere";
+    CHECK_EQ(proc_start(&wish, &p, &err), -ENOENT);
+    CHECK(strstr(err.what, "directory") != NULL);
+}
+
+/* What the script writes to its standard output. */
+static char *
+run(struct proc_wish *wish)
+{
+    static char said[4096];
+    int ends[2];
+    struct proc p;
+    struct proc_end end;
+    size_t len = 0;
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return NULL;
+    wish->fds[1] = ends[1];
+    int r = proc_start(wish, &p, NULL);
+    (void)close(ends[1]);
+    for (ssize_t n = 1; r == 0 && n > 0 && len < sizeof(said) - 1; len += (size_t)MAX(n, 0))
+        n = read(ends[0], said + len, sizeof(said) - 1 - len);
+    said[len] = '\0';
+    (void)close(ends[0]);
+    return r == 0 && proc_wait(&p, &end) == 0 ? said : NULL;
+}
+
+TEST(a_process_gets_what_was_wished_and_no_more)
+{
+    static const char *const env[] = {"A=1", "B=two words", NULL};
+    struct proc_wish wish = shell(SHELL("pwd; echo \"$A $B $HOME\"; ls /proc/self/fd | wc -l"));
+    int extra = open("/dev/null", O_RDONLY); /* without O_CLOEXEC, as a library might */
+    wish.dir = "/";
+    wish.environ = env;
+    /* 0, 1, 2, and the directory that ls reads */
+    CHECK_STR(run(&wish), "/\n1 two words \n4\n");
+    (void)close(extra);
+}
+
+TEST(standard_descriptors_may_trade_places)
+{
+    int out = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    struct proc_wish wish = shell(SHELL("echo to stderr >&2"));
+    int ends[2];
+    struct proc p;
+    struct proc_end end;
+    char said[64] = "";
+    REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+    wish.fds[1] = out;
+    wish.fds[2] = ends[1];
+    wish.fds[0] = 2; /* our own standard error becomes its input */
+    REQUIRE(proc_start(&wish, &p, NULL) == 0);
+    (void)close(ends[1]);
+    CHECK(read(ends[0], said, sizeof(said) - 1) > 0);
+    CHECK_STR(said, "to stderr\n");
+    CHECK_EQ(proc_wait(&p, &end), 0);
+    (void)close(ends[0]);
+    (void)close(out);
+}
+
+TEST(ignored_and_blocked_signals_are_not_inherited)
+{
+    sigset_t blocked, old;
+    (void)sigemptyset(&blocked);
+    (void)sigaddset(&blocked, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &blocked, &old);
+    (void)sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+    struct proc_wish wish = shell(SHELL("grep -E 'Sig(Blk|Ign)' /proc/self/status | cut -f2"));
+    CHECK_STR(run(&wish), "0000000000000000\n0000000000000000\n");
+    (void)sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+    (void)sigprocmask(SIG_SETMASK, &old, NULL);
+}
+
+TEST(a_session_of_its_own)
+{
+    struct proc_wish wish = shell(SHELL("cut -d' ' -f6 /proc/self/stat; echo $$"));
+    wish.new_session = true;
+    int session = 0, pid = 1;
+    const char *said = run(&wish);
+    REQUIRE(said && sscanf(said, "%d %d", &session, &pid) == 2);
+    CHECK_EQ(session, pid);
+}
+
+struct ended {
+    struct proc_watch watch;
+    struct loop *loop;
+    struct proc_end end;
+    int count;
+};
+
+static void
+note_end(struct proc_watch *watch, const struct proc_end *end)
+{
+    struct ended *e = (struct ended *)watch;
+    e->end = *end;
+    e->count++;
+    loop_stop(e->loop);
+}
+
+TEST(the_loop_hears_of_the_end)
+{
+    struct ended e = {.watch.ended = note_end};
+    struct proc_wish wish = shell(SHELL("exec cat /proc/self/fd/0 >/dev/null; sleep 1000"));
+    int ends[2];
+    struct proc p;
+    REQUIRE(loop_new(&e.loop, NULL) == 0);
+    REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+    wish.fds[0] = ends[0];
+    REQUIRE(proc_start(&wish, &p, NULL) == 0);
+    (void)close(ends[0]);
+    struct proc_end end;
+    CHECK_EQ(proc_reap(&p, &end), -EAGAIN);
+    CHECK_EQ(proc_watch_start(e.loop, &e.watch, &p), 0);
+    CHECK_EQ(proc_signal(&p, SIGKILL), 0);
+    loop_run(e.loop);
+    CHECK_EQ(e.count, 1);
+    CHECK(e.end.killed && e.end.status == SIGKILL);
+    CHECK_EQ(p.fd, -1);
+    (void)close(ends[1]);
+    loop_free(e.loop);
+}

@@ -1,0 +1,92 @@
+#include "sys/work.h"
+
+#include "base/mem.h"
+#include "tap.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+
+/* More than libuv's pool has threads, unless UV_THREADPOOL_SIZE says otherwise. */
+#define JOBS 8
+
+struct job {
+    struct work work;
+    sem_t *gate;
+    pthread_t thread;
+    bool ran, done, cancelled;
+};
+
+static void
+on_run(struct work *work)
+{
+    struct job *job = (struct job *)work;
+    if (job->gate)
+        while (sem_wait(job->gate) < 0)
+            ;
+    job->thread = pthread_self();
+    job->ran = true;
+}
+
+static void
+on_done(struct work *work, bool cancelled)
+{
+    struct job *job = (struct job *)work;
+    job->done = true;
+    job->cancelled = cancelled;
+    CHECK(!job->work.state);
+}
+
+TEST(work_runs_elsewhere_and_ends_here)
+{
+    struct loop *loop;
+    REQUIRE(loop_new(&loop, NULL) == 0);
+    struct job job = {.work = {.run = on_run, .done = on_done}};
+    for (int i = 0; i < 2; i++) {
+        job.ran = job.done = false;
+        work_start(loop, &job.work);
+        CHECK(!job.done);
+        loop_run(loop);
+        CHECK(job.ran && job.done && !job.cancelled);
+        CHECK(!pthread_equal(job.thread, pthread_self()));
+    }
+    CHECK(!work_cancel(&job.work));
+    loop_free(loop);
+}
+
+TEST(work_that_has_not_begun_can_be_cancelled)
+{
+    struct loop *loop;
+    struct job jobs[JOBS] = {0};
+    sem_t gate;
+    int cancelled = 0;
+    REQUIRE(loop_new(&loop, NULL) == 0);
+    REQUIRE(sem_init(&gate, 0, 0) == 0);
+    for (int i = 0; i < JOBS; i++) {
+        jobs[i] = (struct job){.work = {.run = on_run, .done = on_done}, .gate = &gate};
+        work_start(loop, &jobs[i].work);
+    }
+    for (int i = JOBS - 1; i >= 0; i--)
+        cancelled += work_cancel(&jobs[i].work);
+    CHECK(cancelled >= 1);
+    for (int i = 0; i < JOBS; i++)
+        (void)sem_post(&gate);
+    loop_run(loop);
+    for (int i = 0; i < JOBS; i++) {
+        CHECK(jobs[i].done);
+        CHECK(jobs[i].ran != jobs[i].cancelled);
+        cancelled -= jobs[i].cancelled;
+    }
+    CHECK_EQ(cancelled, 0);
+    (void)sem_destroy(&gate);
+    loop_free(loop);
+}
+
+TEST(the_end_of_the_loop_waits_for_work)
+{
+    struct loop *loop;
+    REQUIRE(loop_new(&loop, NULL) == 0);
+    struct job job = {.work = {.run = on_run, .done = on_done}};
+    work_start(loop, &job.work);
+    loop_free(loop);
+    CHECK(job.ran && job.done);
+}
