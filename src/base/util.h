@@ -19,6 +19,10 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
+/* The struct that this member is in. */
+#define container_of(member_ptr, type, member) \
+    ((type *)((uintptr_t)(member_ptr)-offsetof(type, member)))
+
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)

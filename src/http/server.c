@@ -1,0 +1,362 @@
+/* Listeners, lists and deadlines; what single connections do is in server_conn.c. */
+
+#include "http/server.h"
+
+#include "base/mem.h"
+#include "http/server_int.h"
+#include "sys/sock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ACCEPT_BATCH 64
+#define RETRY_US 100000
+#define SPARE_MAX 64
+#define SPARE_ROOM_MAX (64 * KIB)
+
+const struct http_server_config http_server_config_default = {
+    .head = {.target_bytes = 8192,
+             .head_bytes = 32 * KIB,
+             .fields = 100,
+             .extension_bytes = 16 * KIB,
+             .trailer_bytes = 8 * KIB},
+    .body_bytes_max = 64 * MIB,
+    .answer_bytes_max = 64 * MIB,
+    .high_bytes = 256 * KIB,
+    .low_bytes = 64 * KIB,
+    .connections_max = 10000,
+    .idle_us = 75 * 1000000,
+    .head_us = 10 * 1000000,
+    .body_us = 30 * 1000000,
+    .write_us = 30 * 1000000,
+    .linger_us = 2 * 1000000,
+    .name = "citadel",
+};
+
+/* Lists */
+
+static void
+unlink_conn(struct conn *c)
+{
+    struct conn_list *list = &c->server->lists[c->state];
+    *(c->previous ? &c->previous->next : &list->first) = c->next;
+    *(c->next ? &c->next->previous : &list->last) = c->previous;
+}
+
+static void
+arm(struct http_server *s, uint64_t due_us, uint64_t now_us)
+{
+    if (s->timer_due_us && s->timer_due_us <= due_us)
+        return;
+    s->timer_due_us = due_us;
+    loop_timer_start(s->loop, &s->timer, due_us > now_us ? due_us - now_us : 0, 0);
+}
+
+static void
+append_conn(struct conn *c, enum conn_state state)
+{
+    struct http_server *s = c->server;
+    struct conn_list *list = &s->lists[state];
+    c->state = state;
+    c->since_us = loop_now_us(s->loop);
+    c->moved_bytes = 0;
+    c->next = NULL;
+    c->previous = list->last;
+    *(list->last ? &list->last->next : &list->first) = c;
+    list->last = c;
+    if (list->limit_us)
+        arm(s, c->since_us + list->limit_us, c->since_us);
+}
+
+void
+server_move(struct conn *c, enum conn_state state)
+{
+    unlink_conn(c);
+    append_conn(c, state);
+}
+
+static void
+arm_next(struct http_server *s, uint64_t now_us)
+{
+    for (int state = 0; state < CONN_STATES; state++) {
+        struct conn_list *list = &s->lists[state];
+        if (list->limit_us && list->first)
+            arm(s, list->first->since_us + list->limit_us, now_us);
+    }
+}
+
+static void
+on_deadline(struct loop_timer *timer)
+{
+    struct http_server *s = container_of(timer, struct http_server, timer);
+    uint64_t now_us = loop_now_us(s->loop);
+    s->timer_due_us = 0;
+    for (int state = 0; state < CONN_STATES; state++) {
+        struct conn_list *list = &s->lists[state];
+        while (list->limit_us && list->first && now_us - list->first->since_us >= list->limit_us)
+            conn_expire(list->first);
+    }
+    arm_next(s, now_us);
+}
+
+/* Spare exchanges: the last one given is taken first, while its memory is still in the cache. */
+
+static void
+trim(struct buf *b)
+{
+    if (b->room > SPARE_ROOM_MAX)
+        buf_finish(b);
+    else
+        buf_clear(b);
+}
+
+static void
+free_exchange(struct exchange *x)
+{
+    buf_finish(&x->in);
+    buf_finish(&x->out);
+    buf_finish(&x->request.content);
+    free(x);
+}
+
+struct exchange *
+server_take_exchange(struct http_server *s)
+{
+    struct exchange *x = s->spare;
+    if (x) {
+        s->spare = x->next;
+        s->spare_count--;
+        return x;
+    }
+    x = mem_new(struct exchange);
+    buf_init(&x->in, s->config.head.head_bytes + CONN_READ_BYTES);
+    buf_init(&x->out, s->config.answer_bytes_max);
+    buf_init(&x->request.content, SIZE_MAX / 4);
+    return x;
+}
+
+void
+server_give_exchange(struct http_server *s, struct exchange *x)
+{
+    if (s->spare_count >= SPARE_MAX) {
+        free_exchange(x);
+        return;
+    }
+    trim(&x->in);
+    trim(&x->out);
+    trim(&x->request.content);
+    x->in_at = x->out_at = 0;
+    x->next = s->spare;
+    s->spare = x;
+    s->spare_count++;
+}
+
+/* Listeners */
+
+static void
+watch_listeners(struct http_server *s, bool watch)
+{
+    s->full = !watch;
+    for (struct listener *l = s->listeners; l; l = l->next)
+        loop_fd_change(&l->watch, watch ? LOOP_READ : 0);
+}
+
+static void
+on_retry(struct loop_timer *timer)
+{
+    struct http_server *s = container_of(timer, struct http_server, retry);
+    watch_listeners(s, true);
+}
+
+/* Without room for one more, the connection that has been idle longest makes some. */
+static bool
+make_room(struct http_server *s)
+{
+    struct conn *idle = s->lists[CONN_IDLE].first;
+    if (!idle)
+        return false;
+    s->counts.evicted++;
+    conn_break(idle);
+    return true;
+}
+
+static bool
+add_conn(struct http_server *s, int fd)
+{
+    struct conn *c = conn_new(s, fd);
+    if (!c)
+        return false;
+    s->counts.accepted++;
+    s->counts.connections++;
+    append_conn(c, CONN_IDLE);
+    return true;
+}
+
+int
+http_server_adopt(struct http_server *server, int fd)
+{
+    return add_conn(server, fd) ? 0 : -EBADF;
+}
+
+static void
+on_connection(struct loop_fd *watch, unsigned events unused_arg)
+{
+    struct listener *l = container_of(watch, struct listener, watch);
+    struct http_server *s = l->server;
+    for (int i = 0; i < ACCEPT_BATCH; i++) {
+        bool at_most = s->counts.connections >= s->config.connections_max;
+        if (at_most && i > 0) /* that one waits is known for the first only */
+            return;
+        if (at_most && !make_room(s)) {
+            watch_listeners(s, false);
+            return;
+        }
+        int fd = sock_accept(l->fd, NULL);
+        if (fd == -EAGAIN)
+            return;
+        if (fd < 0) {
+            watch_listeners(s, false);
+            loop_timer_start(s->loop, &s->retry, RETRY_US, 0);
+            return;
+        }
+        (void)add_conn(s, fd);
+    }
+}
+
+int
+http_server_listen(struct http_server *server, int fd, struct err *reterr)
+{
+    struct listener *l = mem_new(struct listener);
+    l->server = server;
+    l->fd = fd;
+    l->watch.ready = on_connection;
+    int r = loop_fd_start(server->loop, &l->watch, fd, LOOP_READ);
+    if (r < 0) {
+        free(l);
+        return err_set_errno(reterr, -r, "cannot watch a listening socket");
+    }
+    l->next = server->listeners;
+    server->listeners = l;
+    return 0;
+}
+
+static void
+close_listeners(struct http_server *s)
+{
+    while (s->listeners) {
+        struct listener *l = s->listeners;
+        s->listeners = l->next;
+        loop_fd_stop(&l->watch);
+        (void)close(l->fd);
+        free(l);
+    }
+    loop_timer_stop(&s->retry);
+}
+
+/* The server as a whole */
+
+static void
+on_drained(struct loop_defer *defer)
+{
+    struct http_server *s = container_of(defer, struct http_server, drained);
+    if (s->service.drained)
+        s->service.drained(s->service.arg);
+}
+
+struct http_server *
+http_server_new(struct loop *loop, const struct http_server_config *config,
+                const struct http_service *service)
+{
+    struct http_server *s = mem_new(struct http_server);
+    assert(config->low_bytes <= config->high_bytes && config->connections_max > 0);
+    s->loop = loop;
+    s->config = *config;
+    s->service = *service;
+    s->timer.expired = on_deadline;
+    s->retry.expired = on_retry;
+    s->drained.run = on_drained;
+    s->lists[CONN_IDLE].limit_us = config->idle_us;
+    s->lists[CONN_HEAD].limit_us = config->head_us;
+    s->lists[CONN_BODY].limit_us = config->body_us;
+    s->lists[CONN_WRITE].limit_us = config->write_us;
+    s->lists[CONN_LINGER].limit_us = config->linger_us;
+    return s;
+}
+
+void
+server_bury(struct conn *c)
+{
+    struct http_server *s = c->server;
+    server_move(c, CONN_DEAD);
+    loop_defer(s->loop, &c->defer);
+    s->counts.connections--;
+    if (s->full && !loop_timer_is_set(&s->retry))
+        watch_listeners(s, true);
+    if (s->counts.connections > 0)
+        return;
+    loop_timer_stop(&s->timer); /* the loop may end */
+    s->timer_due_us = 0;
+    if (s->draining)
+        loop_defer(s->loop, &s->drained);
+}
+
+void
+server_free_conn(struct conn *c)
+{
+    unlink_conn(c);
+    free(c);
+}
+
+void
+http_server_drain(struct http_server *server)
+{
+    close_listeners(server);
+    server->draining = true;
+    for (struct conn *c = server->lists[CONN_IDLE].first, *next; c; c = next) {
+        next = c->next;
+        if (!c->running)
+            conn_break(c);
+    }
+    if (server->counts.connections == 0)
+        loop_defer(server->loop, &server->drained);
+}
+
+void
+http_server_stop(struct http_server *server)
+{
+    close_listeners(server);
+    for (int state = 0; state < CONN_DEAD; state++) {
+        for (struct conn *c = server->lists[state].first, *next; c; c = next) {
+            next = c->next;
+            conn_break(c);
+        }
+    }
+}
+
+void
+http_server_free(struct http_server *server)
+{
+    if (!server)
+        return;
+    http_server_stop(server);
+    while (server->lists[CONN_DEAD].first) {
+        struct conn *c = server->lists[CONN_DEAD].first;
+        loop_defer_cancel(server->loop, &c->defer);
+        server_free_conn(c);
+    }
+    loop_defer_cancel(server->loop, &server->drained);
+    loop_timer_stop(&server->timer);
+    while (server->spare) {
+        struct exchange *x = server->spare;
+        server->spare = x->next;
+        free_exchange(x);
+    }
+    free(server);
+}
+
+const struct http_server_counts *
+http_server_counts(const struct http_server *server)
+{
+    return &server->counts;
+}

@@ -1,0 +1,130 @@
+#pragma once
+
+/* What the files of the server share.
+ *
+ * A connection's state is the list it is on: for each, one thing is waited for and one timeout
+ * holds, so the one that has waited longest is first on its list. conn_run() does everything that
+ * can be done now; then conn_settle() finds the list by looking at the connection. */
+
+#include "http/server.h"
+#include "http/write.h"
+#include "sys/loop.h"
+
+#define CONN_READ_BYTES (16 * KIB) /* at a time */
+
+enum conn_state {
+    CONN_IDLE,   /* for a request to begin */
+    CONN_HEAD,   /* for the rest of a head */
+    CONN_BODY,   /* for more of a body */
+    CONN_ANSWER, /* for the handler */
+    CONN_WRITE,  /* for the client to read */
+    CONN_LINGER, /* for the client to leave: our last words are said */
+    CONN_DEAD,   /* for the end of the pass */
+    CONN_STATES,
+};
+
+struct conn_list {
+    struct conn *first; /* has waited longest */
+    struct conn *last;
+    uint64_t limit_us; /* 0: none */
+};
+
+/* What a connection has only while something is going on: an idle one is small. */
+struct exchange {
+    struct http_request request; /* first, so that one is the other */
+    struct conn *conn;
+    struct exchange *next; /* of the spare ones */
+    struct buf in;
+    size_t in_at; /* what is before it was read */
+    struct buf out;
+    size_t out_at; /* what is before it was sent */
+    struct http1_body body;
+    struct http_writer writer;
+
+    bool in_flight;      /* the handler has the request */
+    bool body_whole;     /* all of it has come */
+    bool wants_continue; /* and was not told to */
+    bool paused;         /* by the handler */
+    bool begun;          /* the answer */
+    bool head_open;      /* of the answer: from writer.start on it may not be sent */
+    bool chunked;
+    bool bare;       /* 204, 304: nothing is said about content */
+    bool no_content; /* none follows: bare, or to HEAD */
+    bool ended;      /* the answer is complete */
+    bool held;       /* something waits until the client has caught up */
+    bool told_full;  /* the handler: http_answer_write() returned false */
+};
+
+struct conn {
+    struct conn *next, *previous;
+    struct http_server *server;
+    struct exchange *exchange; /* NULL while idle */
+    struct loop_fd watch;
+    struct loop_defer defer;
+    int fd;
+    enum conn_state state;
+    unsigned events;      /* watched for */
+    uint64_t since_us;    /* waiting for what the state says */
+    uint64_t moved_bytes; /* read or written since then */
+    bool running;         /* inside conn_run() */
+    bool touched;         /* got on with what it waits for: the time starts again */
+    bool ends;            /* nothing more is read as requests; closes when all is sent */
+    bool linger;          /* our side is shut down */
+    bool has_left;        /* the client will send no more */
+    bool broken;          /* nothing can be sent or expected */
+};
+
+struct listener {
+    struct listener *next;
+    struct http_server *server;
+    struct loop_fd watch;
+    int fd;
+};
+
+struct http_server {
+    struct loop *loop;
+    struct http_server_config config;
+    struct http_service service;
+    struct http_server_counts counts;
+    struct conn_list lists[CONN_STATES];
+    struct loop_timer timer; /* for the first deadline of all lists */
+    uint64_t timer_due_us;   /* 0: not set */
+    struct loop_timer retry; /* of accepting, where descriptors ran out */
+    struct loop_defer drained;
+    struct listener *listeners;
+    struct exchange *spare;
+    unsigned spare_count;
+    struct http_date date;
+    bool draining;
+    bool full; /* listeners are not watched */
+};
+
+/* server.c */
+void server_move(struct conn *c, enum conn_state state); /* to the end of a list */
+struct exchange *server_take_exchange(struct http_server *s);
+void server_give_exchange(struct http_server *s, struct exchange *x);
+void server_bury(struct conn *c);      /* its socket is closed; freed at the end of the pass */
+void server_free_conn(struct conn *c); /* a dead one */
+
+/* server_conn.c */
+struct conn *conn_new(struct http_server *s, int fd);
+void conn_run(struct conn *c);
+void conn_schedule(struct conn *c); /* conn_run() at the end of the pass */
+void conn_expire(struct conn *c);
+void conn_break(struct conn *c); /* and whatever it has */
+
+/* server_answer.c */
+void answer_error(struct exchange *x, unsigned status, const char *reason, const char *why);
+
+static inline size_t
+exchange_unread(const struct exchange *x)
+{
+    return x->in.len - x->in_at;
+}
+
+/* A head to which fields are still added stays behind. */
+static inline size_t
+exchange_unsent(const struct exchange *x)
+{
+    return (x->head_open ? x->writer.start : x->out.len) - x->out_at;
+}
