@@ -110,7 +110,7 @@ static size_t
 fold(char *folded, const char *text)
 {
     size_t len = 0;
-    for (; text[len] && len < WORD_MAX; len++) {
+    for (; len < WORD_MAX && text[len]; len++) {
         char c = (char)tolower((unsigned char)text[len]);
         folded[len] = c == '-' || c == ' ' ? '_' : c;
     }

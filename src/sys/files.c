@@ -46,7 +46,7 @@ read_all(int fd, struct buf *out)
     for (;;) {
         /* One byte more than may be there, so that a file at the ceiling is told from one above. */
         size_t left = out->ceiling_bytes - out->len, piece = MIN(left, (size_t)(64 * KIB));
-        char probe;
+        char probe = 0;
         void *to = piece ? buf_reserve(out, piece) : &probe;
         if (!to)
             return -ENOMEM;

@@ -41,7 +41,9 @@ def test_tap_is_counted(text, status, want):
     assert numbers(runner.count_tap(text, status)) == want
 
 
-@pytest.mark.parametrize("status, want", [(0, (1, 0, 0)), (1, (0, 1, 0)), (-11, (0, 1, 0)), (77, (0, 0, 1))])
+@pytest.mark.parametrize(
+    "status, want", [(0, (1, 0, 0)), (1, (0, 1, 0)), (-11, (0, 1, 0)), (77, (0, 0, 1))]
+)
 def test_a_status_is_one_test(status, want):
     assert numbers(runner.count_status("no such device\n", status)) == want
 
@@ -68,18 +70,19 @@ def test_a_part_that_takes_too_long_is_ended_with_its_children():
     assert seconds < 20
 
 
+STRAY = """
+import importlib.machinery, importlib.util, subprocess
+loader = importlib.machinery.SourceFileLoader("runner", "tests/run")
+runner = importlib.util.module_from_spec(importlib.util.spec_from_loader("runner", loader))
+loader.exec_module(runner)
+runner.adopt_strays()
+begin = "setsid sleep 77 & until grep -q ^sleep /proc/$!/cmdline; do :; done"
+subprocess.run(["sh", "-c", begin], check=True)
+print(runner.end_strays(0), runner.children())
+"""
+
+
 def test_strays_are_named_and_ended():
-    code = (
-        "import importlib.machinery, importlib.util, subprocess\n"
-        "loader = importlib.machinery.SourceFileLoader('runner', 'tests/run')\n"
-        "runner = importlib.util.module_from_spec(importlib.util.spec_from_loader('runner', loader))\n"
-        "loader.exec_module(runner)\n"
-        "runner.adopt_strays()\n"
-        "begin = 'setsid sleep 77 & until grep -q ^sleep /proc/$!/cmdline; do :; done'\n"
-        "subprocess.run(['sh', '-c', begin], check=True)\n"
-        "print(runner.end_strays(0), runner.children())\n"
-    )
-    r = subprocess.run(
-        [sys.executable, "-B", "-c", code], cwd=TOP, capture_output=True, text=True, timeout=60, check=True
-    )
+    command = [sys.executable, "-B", "-c", STRAY]
+    r = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=60, check=True)
     assert r.stdout.strip() == "['sleep 77'] []"

@@ -47,7 +47,8 @@ def test_every_failure_is_told_in_the_order_of_the_file(ran):
 
 
 def test_a_failed_check_says_what_it_got(ran):
-    assert re.search(r"tap_selftest.c:\d+: failed: 1 \+ 1 is 2, not 3 \(the second row\)", ran[1].stdout)
+    said = r"tap_selftest.c:\d+: failed: 1 \+ 1 is 2, not 3 \(the second row\)"
+    assert re.search(said, ran[1].stdout)
 
 
 def test_nothing_is_left_on_disk(ran):
