@@ -141,7 +141,7 @@ tell(const struct sim *sim, const struct arguments *a, const char *where)
 }
 
 static int
-serve(struct sim *sim, int fd, struct err *reterr)
+serve(struct sim *sim, int fd, const struct arguments *a, const char *where, struct err *reterr)
 {
     static const int signals[] = {SIGTERM, SIGINT};
     struct stop_watch stops[ARRAY_SIZE(signals)];
@@ -152,8 +152,10 @@ serve(struct sim *sim, int fd, struct err *reterr)
         if (r == 0)
             r = loop_signal_start(sim->loop, &stops[i].signal, signals[i]);
     }
-    if (r == 0)
+    if (r == 0) {
+        tell(sim, a, where); /* who reads it may connect, and may stop us */
         loop_run(sim->loop);
+    }
     for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
         loop_signal_stop(&stops[i].signal);
     return r;
@@ -181,8 +183,7 @@ run(const struct arguments *a, struct err *reterr)
         return r;
     }
     sim.server = http_server_new(sim.loop, &config, &service);
-    tell(&sim, a, where.data);
-    r = serve(&sim, fd, reterr);
+    r = serve(&sim, fd, a, where.data, reterr);
     http_server_free(sim.server);
     loop_free(sim.loop);
     return r;

@@ -3,16 +3,15 @@
 import http.client
 import json
 import os
-import pathlib
 import re
 import signal
 import socket
 import subprocess
 
 import pytest
+from program import BIN
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
-SIM = pathlib.Path(os.environ.get("CITADEL_BIN_DIR", TOP / "build")) / "citadel-sim"
+SIM = BIN / "citadel-sim"
 
 
 class Sim:
