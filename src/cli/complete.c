@@ -15,7 +15,10 @@ struct complete {
     bool plain;                      /* after "--" */
     size_t args_count;               /* before the last word */
     const struct verb_option *value; /* the last word is its value */
+    const char *before;              /* what of the last word stands: "--model=" */
     const char *last;
+    const char *const *words;
+    void (*names)(struct complete *complete, enum arg_kind kind);
 };
 
 static const struct verb_option *
@@ -101,8 +104,32 @@ offer_words(struct complete *c, const char *stem)
     }
 }
 
+void
+complete_offer(struct complete *c, const char *name, const char *what)
+{
+    offer(c, c->before, name, what);
+}
+
+const char *
+complete_typed(const struct complete *c)
+{
+    return c->last + strlen(c->before);
+}
+
+const char *
+complete_value(const struct complete *c, const char *option)
+{
+    for (const char *const *word = c->words; word[0] && word[1]; word++) {
+        const struct verb_option *o = word[0][0] == '-' ? find_option(c, word[0]) : NULL;
+        const char *value = strchr(word[0], '=');
+        if (o && text_eq(o->name, option))
+            return value ? value + 1 : word[1];
+    }
+    return NULL;
+}
+
 static void
-offer_kind(struct complete *c, enum arg_kind kind, const char *label, const char *before)
+offer_kind(struct complete *c, enum arg_kind kind, const char *label)
 {
     struct verb_choices choices;
     switch (kind) {
@@ -112,13 +139,15 @@ offer_kind(struct complete *c, enum arg_kind kind, const char *label, const char
     case ARG_DIR:
         buf_add_str(c->out, ":dir\n");
         break;
-    case ARG_MODEL:
-        buf_add_str(c->out, ":model\n");
-        break;
     case ARG_ENUM:
         verb_choices(label, &choices);
         for (size_t i = 0; choices.words[i]; i++)
-            offer(c, before, choices.words[i], "");
+            complete_offer(c, choices.words[i], "");
+        break;
+    case ARG_MODEL:
+    case ARG_OPTION:
+    case ARG_SETTING:
+        c->names(c, kind);
         break;
     case ARG_VERB:
     case ARG_DURATION:
@@ -148,21 +177,32 @@ offer_verb_argument(struct complete *c, const char *const *words)
         offer_words(&other, other.stem);
 }
 
+/* "--option=": the value, whose beginning stands in the same word. */
+static void
+offer_joined(struct complete *c)
+{
+    char before[64];
+    const struct verb_option *o = find_option(c, c->last);
+    if (!o)
+        return;
+    (void)snprintf(before, sizeof(before), "--%s=", o->name);
+    c->before = before;
+    offer_kind(c, o->kind, o->label);
+    c->before = "";
+}
+
 void
 complete_words(const struct verb *verbs, const struct verb_option *common, const char *const *words,
-               struct buf *out)
+               void (*names)(struct complete *complete, enum arg_kind kind), struct buf *out)
 {
-    struct complete c = {.verbs = verbs, .common = common, .out = out};
+    struct complete c = {
+        .verbs = verbs, .common = common, .out = out, .before = "", .words = words, .names = names};
     if (!*words || !walk(&c, words))
         return;
     if (c.value) {
-        offer_kind(&c, c.value->kind, c.value->label, "");
+        offer_kind(&c, c.value->kind, c.value->label);
     } else if (!c.plain && text_starts(c.last, "--") && strchr(c.last, '=')) {
-        char before[64];
-        const struct verb_option *o = find_option(&c, c.last);
-        (void)snprintf(before, sizeof(before), "--%s=", o ? o->name : "");
-        if (o)
-            offer_kind(&c, o->kind, o->label, before);
+        offer_joined(&c);
     } else if (!c.plain && c.last[0] == '-') {
         offer_options(&c);
     } else {
@@ -171,6 +211,6 @@ complete_words(const struct verb *verbs, const struct verb_option *common, const
         if (c.verb && c.verb->kind == ARG_VERB)
             offer_verb_argument(&c, words);
         else if (c.verb && c.args_count < c.verb->max)
-            offer_kind(&c, c.verb->kind, c.verb->arguments, "");
+            offer_kind(&c, c.verb->kind, c.verb->arguments);
     }
 }

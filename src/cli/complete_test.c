@@ -32,6 +32,15 @@ static const struct verb verbs[] = {
     {0},
 };
 
+static void
+offer_model(struct complete *c, enum arg_kind kind)
+{
+    const char *root = complete_value(c, "root");
+    CHECK_EQ(kind, ARG_MODEL);
+    complete_offer(c, "phi3", root ? root : "MODEL");
+    complete_offer(c, "yi34b", root ? root : "MODEL");
+}
+
 /* A '/' stands for the end of a line, and of a word. */
 TEST(words_are_offered)
 {
@@ -48,18 +57,22 @@ TEST(words_are_offered)
         {"show/--", "--root\tbelow/--json\tas JSON/"},
         {"store/check/", ":file/"},
         {"store/check/a/", ""},
-        {"run/", ":model/"},
+        {"run/", "phi3\tMODEL/yi34b\tMODEL/"},
+        {"run/y", "yi34b\tMODEL/"},
+        {"-r/x/run/y", "yi34b\tx/"},
+        {"run/--root=x/y", "yi34b\tx/"},
         {"run/a/b/", ""},
         {"run/-", "--output\twhere to/--mode\thow/--force\task nothing/--root\tbelow/--json\tas "
                   "JSON/"},
         {"run/--f", "--force\task nothing/"},
-        {"run/--/--f", ":model/"},
-        {"run/--force/", ":model/"},
-        {"run/--force=/", ":model/"},
+        {"run/--/--f", ""},
+        {"run/--/p", "phi3\tMODEL/"},
+        {"run/--force/", "phi3\tMODEL/yi34b\tMODEL/"},
+        {"run/--force=/", "phi3\tMODEL/yi34b\tMODEL/"},
         {"run/-o/", ":file/"},
-        {"run/-o/x/", ":model/"},
+        {"run/-o/x/", "phi3\tMODEL/yi34b\tMODEL/"},
         {"run/--output=", ":file/"},
-        {"run/--output=x/", ":model/"},
+        {"run/--output=x/", "phi3\tMODEL/yi34b\tMODEL/"},
         {"run/--mode/", "fast\t/slow\t/"},
         {"run/--mode/s", "slow\t/"},
         {"run/--mode=s", "--mode=slow\t/"},
@@ -81,7 +94,7 @@ TEST(words_are_offered)
         (void)snprintf(line, sizeof(line), "%s", rows[i].words);
         for (size_t n = 0; rest; n++)
             words[n] = strsep(&rest, "/");
-        complete_words(verbs, common, words, &out);
+        complete_words(verbs, common, words, offer_model, &out);
         for (char *c = out.data; *c; c++)
             if (*c == '\n')
                 *c = '/';

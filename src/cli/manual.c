@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "cli/roff.h"
 #include "cli/verb.h"
+#include "config/config.h"
 
 #include <string.h>
 
@@ -169,4 +170,94 @@ manual_citadel(struct buf *out)
     exit_status(out);
     examples(out);
     diagnostics(out);
+    buf_add_str(out, ".Sh SEE ALSO\n.Xr citadel.yaml 5\n");
+}
+
+/* --- citadel.yaml(5) -------------------------------------------------------------------------- */
+
+struct option_pages {
+    struct buf *out;
+    char section[64]; /* the first word of the paths, for the headings */
+    bool open;        /* a list of options */
+};
+
+static void
+begin_section(struct option_pages *p, const char *name, size_t len)
+{
+    assert(len < sizeof(p->section));
+    if (p->open)
+        buf_add_str(p->out, ".El\n");
+    p->open = false;
+    memcpy(p->section, name, len);
+    p->section[len] = '\0';
+    buf_printf(p->out, ".Ss %s\n", p->section);
+}
+
+static void
+heading(struct option_pages *p, const struct config_option *o)
+{
+    /* What stands in the file without a section has one here. */
+    bool bare = !o->section && !strchr(o->path, '.');
+    const char *name = bare ? "general" : o->path;
+    size_t len = strcspn(name, ".");
+    if (strlen(p->section) == len && strncmp(p->section, name, len) == 0)
+        return;
+    begin_section(p, name, len);
+    if (o->section)
+        roff_prose(p->out, o->help);
+}
+
+static void
+tell_option(const struct config_option *o, void *arg)
+{
+    struct option_pages *p = arg;
+    heading(p, o);
+    if (o->section)
+        return;
+    if (!p->open)
+        buf_add_str(p->out, ".Bl -tag -width Ds\n");
+    p->open = true;
+    _cleanup_buf_ struct buf told = BUF_INIT(8 * KIB);
+    buf_printf(&told, "%s. Allowed: %s. ", o->help, o->allowed);
+    if (o->meanings[0])
+        buf_printf(&told, "%s. ", o->meanings);
+    if (o->preset)
+        buf_printf(&told, "Default: %s. ", o->preset);
+    else
+        buf_add_str(&told, "It must be given. ");
+    buf_printf(&told, "A change %s.", o->reload);
+    buf_add_str(p->out, ".It Cm ");
+    roff_words(p->out, o->path);
+    buf_add_char(p->out, '\n');
+    roff_prose(p->out, told.data);
+}
+
+void
+manual_citadel_yaml(struct buf *out)
+{
+    struct option_pages pages = {.out = out};
+    begin(out, "CITADEL.YAML", "5", "citadel.yaml", "what Citadel should run");
+    buf_add_str(out, ".Sh DESCRIPTION\n");
+    roff_paragraphs(out,
+                    "One file in YAML says everything: which models are served, and how this "
+                    "machine is kept. Only what differs from the defaults needs to be in it. The "
+                    "smallest one names a model:\n\n"
+                    "  models:\n"
+                    "    phi3:\n"
+                    "      path: phi-3-mini-128k\n\n"
+                    "What is read is the file of --config, else the one that CITADEL_CONFIG names, "
+                    "else ./citadel.yaml, else /etc/citadel/citadel.yaml.\n\n"
+                    "'citadel config check' tells everything that is wrong with it, each with its "
+                    "line and column; 'citadel config show' shows what holds, defaults included; "
+                    "'citadel config init' writes a first one; 'citadel config schema' makes "
+                    "editors complete and check it.\n\n"
+                    "NAME stands for a name that you choose. The options of a model may also "
+                    "stand under defaults, for all models.");
+    buf_add_str(out, ".Sh OPTIONS\n");
+    config_each_option(tell_option, &pages);
+    if (pages.open)
+        buf_add_str(out, ".El\n");
+    buf_add_str(out, ".Sh FILES\n");
+    tagged(out, "Pa", files, ARRAY_SIZE(files));
+    buf_add_str(out, ".Sh SEE ALSO\n.Xr citadel 1\n");
 }

@@ -48,6 +48,15 @@ words_after(const struct verb *verbs, const char *stem, struct words *ret_words)
     }
 }
 
+static void
+list_words(const struct words *words, char *ret_text, size_t room)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < words->count && len < room; i++)
+        len +=
+            (size_t)snprintf(ret_text + len, room - len, "%s%s", i > 0 ? ", " : "", words->text[i]);
+}
+
 static int
 refuse_word(struct parse *p, const char *word)
 {
@@ -280,18 +289,33 @@ take_word(struct parse *p)
     return take_argument(p, word);
 }
 
+/* The line ends before there is a verb. */
+static int
+refuse_end(struct parse *p)
+{
+    struct err *err = &p->cli->err;
+    struct words words;
+    char told[256] = "";
+    int r;
+    if (p->words[0]) {
+        words_after(p->verbs, p->words, &words);
+        list_words(&words, told, sizeof(told));
+        r = err_set(err, ERR_USAGE, "'%s' needs one more word: %s", p->words, told);
+    } else {
+        r = err_set(err, ERR_USAGE, "no verb is given");
+    }
+    err_fix(err, "citadel help%s%s", p->words[0] ? " " : "", p->words);
+    return r;
+}
+
 static int
 check_complete(struct parse *p)
 {
     struct cli *cli = p->cli;
     if (cli_given(cli, "help", NULL) || cli_given(cli, "version", NULL))
         return 0;
-    if (!cli->verb) {
-        int r = p->words[0] ? err_set(&cli->err, ERR_USAGE, "'%s' needs one more word", p->words)
-                            : err_set(&cli->err, ERR_USAGE, "no verb is given");
-        err_fix(&cli->err, "citadel help%s%s", p->words[0] ? " " : "", p->words);
-        return r;
-    }
+    if (!cli->verb)
+        return refuse_end(p);
     if (cli->args_count < cli->verb->min) {
         int r =
             err_set(&cli->err, ERR_USAGE, "'%s' needs %s", cli->verb->words, cli->verb->arguments);

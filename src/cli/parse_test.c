@@ -115,7 +115,7 @@ TEST(wrong_lines_are_refused)
         {"ru", ERR_NO_VERB, "there is no verb 'ru'", "citadel run"},
         {"xylophone", ERR_NO_VERB, "there is no verb 'xylophone'", "citadel help"},
         {"check", ERR_NO_VERB, "there is no verb 'check'", "citadel store check"},
-        {"store", ERR_USAGE, "'store' needs one more word", "citadel help store"},
+        {"store", ERR_USAGE, "'store' needs one more word: check", "citadel help store"},
         {"store chek", ERR_NO_VERB, "'store' has no verb 'chek'", "citadel store check"},
         {"store --root x y", ERR_NO_VERB, "'store' has no verb 'y'", "citadel help store"},
         {"show al", ERR_NO_VERB, "'show' has no verb 'al'", "citadel show all"},

@@ -13,7 +13,9 @@ enum arg_kind {
     ARG_TEXT,
     ARG_FILE,
     ARG_DIR,
-    ARG_MODEL,    /* a model of the configuration; the verb checks it */
+    ARG_MODEL,    /* a model of the configuration; the verb checks it, as the next two */
+    ARG_OPTION,   /* the path of an option: "models.NAME.port" */
+    ARG_SETTING,  /* the path of an option as it is in the configuration: "models.phi3.port" */
     ARG_VERB,     /* words of a verb */
     ARG_ENUM,     /* one of the words of its label: "bash|zsh|fish" */
     ARG_DURATION, /* as quantity_parse_us() reads it */

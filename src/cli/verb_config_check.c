@@ -4,7 +4,7 @@
 const struct verb_help verb_config_check_help = {
     .text = "Reads the configuration and tells everything that is wrong with it in one go, each "
             "with file, line and column, what was found and what is allowed. Nothing is changed, "
-            "and the machine is not looked at: `citadel doctor` does that.\n\n"
+            "and the machine is not looked at.\n\n"
             "Without FILE it is the file of -c, else the one that $CITADEL_CONFIG names, else "
             "./citadel.yaml, else /etc/citadel/citadel.yaml.",
     .examples = VERB_EXAMPLES({"citadel config check", "the configuration that is in use"},

@@ -6,7 +6,7 @@ const struct verb_help verb_config_schema_help = {
             "options, to show their help and to mark errors while one types. With a YAML language "
             "server, the first line of the configuration names it:\n\n"
             "  # yaml-language-server: $schema=citadel.schema.json\n\n"
-            "What needs two options to be seen together is left to `citadel config check`.",
+            "What needs two options to be seen together is left to 'citadel config check'.",
     .examples = VERB_EXAMPLES({"citadel config schema > citadel.schema.json", "for an editor"}),
 };
 

@@ -145,7 +145,7 @@ def source(path):
     return (program.TOP / path).read_text()
 
 
-PAGES = [["manual"]]
+PAGES = [["manual"], ["manual", "5"]]
 
 
 @needs("mandoc")

@@ -10,6 +10,7 @@ WANT = {
     "bin/citadel",
     "bin/citadel-sim",
     "share/man/man1/citadel.1",
+    "share/man/man5/citadel.yaml.5",
     "share/bash-completion/completions/citadel.bash",
     "share/zsh/site-functions/_citadel",
     "share/fish/vendor_completions.d/citadel.fish",
@@ -17,6 +18,7 @@ WANT = {
     "share/doc/citadel/README.md",
     "share/doc/citadel/CHANGELOG.md",
     "share/doc/citadel/docs/operations.md",
+    "share/doc/citadel/examples/reference.yaml",
 }
 
 
@@ -43,6 +45,7 @@ def test_everything_is_where_it_belongs(installed):
 def test_what_is_installed_is_what_the_program_says(installed):
     pages = {
         "share/man/man1/citadel.1": ["manual"],
+        "share/man/man5/citadel.yaml.5": ["manual", "5"],
         "share/bash-completion/completions/citadel.bash": ["completion", "bash"],
         "share/zsh/site-functions/_citadel": ["completion", "zsh"],
         "share/fish/vendor_completions.d/citadel.fish": ["completion", "fish"],
