@@ -2,6 +2,7 @@
 
 #include "base/quantity.h"
 #include "base/text.h"
+#include "sys/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -264,7 +265,12 @@ take_common(struct cli *cli)
 {
     (void)cli_given(cli, "config", &cli->config_file);
     (void)cli_given(cli, "root", &cli->root);
-    (void)cli_given(cli, "log-level", &cli->log_level);
+    if (cli_given(cli, "log-level", &cli->log_level)) {
+        enum log_level level = LOG_LEVEL_INFO;
+        bool known = log_level_parse(cli->log_level, &level);
+        assert(known); /* the parser has checked it */
+        log_set_level(level);
+    }
     cli->quiet = cli_given(cli, "quiet", NULL);
     if (cli_given(cli, "json", NULL))
         cli->json = &cli->frame->writer;

@@ -14,6 +14,12 @@ verb_config_init(struct cli *cli)
 {
     _cleanup_buf_ struct buf out = BUF_INIT(1 * MIB);
     config_print_init(&out);
-    cli_print_bytes(cli, out.data, out.len);
+    if (cli->json) {
+        json_open_map(cli->json, NULL);
+        json_strn(cli->json, "yaml", out.data, out.len);
+        json_close_map(cli->json);
+    } else {
+        cli_print_bytes(cli, out.data, out.len);
+    }
     return EXIT_CODE_OK;
 }
