@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import pty
+import re
 import struct
 import subprocess
 import termios
@@ -51,6 +52,24 @@ def error_json(done):
     assert set(error) == {"id", "message", "fix", "exit"}
     assert error["exit"] == done.returncode
     return error
+
+
+def talk(text, cwd, path):
+    """Types what a document shows after "$ ", and compares what it shows as the answer. path: where
+    commands are found first."""
+    for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
+        command, _, want = part.partition("\n")
+        done = subprocess.run(
+            ["sh", "-c", command],
+            cwd=cwd,
+            env=environment(PATH=f"{path}:{os.environ['PATH']}"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+        )
+        assert done.stdout == want, command
 
 
 def run_on_terminal(*words, columns, cwd=None, **env):

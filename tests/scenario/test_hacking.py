@@ -2,7 +2,6 @@
 files, what comes out builds without a warning, passes the tests that the page adds, and answers
 what the page says it answers."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -82,23 +81,6 @@ def build(top):
     must(["ninja", "-C", top / "build", "citadel", *new], cwd=top)
 
 
-def talk(top, text):
-    """Types what the page types, and reads what it reads."""
-    path = f"{top}/build:{top}/build/tests:{os.environ['PATH']}"
-    for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
-        command, _, want = part.partition("\n")
-        done = subprocess.run(
-            ["sh", "-c", command],
-            cwd=top,
-            env=program.environment(PATH=path),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-        )
-        assert done.stdout == want, command
-
-
 def run_new_tests(top):
     paths = {c.path for s in sections() for c in s.changes if c.path.startswith("tests/scenario")}
     assert paths
@@ -118,5 +100,5 @@ def test_the_page_is_true(tmp_path):
     build(tmp_path)
     for section in sections():
         for text in section.talks:
-            talk(tmp_path, text)
+            program.talk(text, tmp_path, f"{tmp_path}/build:{tmp_path}/build/tests")
     run_new_tests(tmp_path)
