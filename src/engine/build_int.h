@@ -45,7 +45,6 @@ bool build_host_is_loopback(const char *host);
 /* What every engine has in its environment: paths, caches, GPUs. */
 void build_common_env(struct engine_builder *b);
 
-void build_vllm(struct engine_builder *b);
-void build_sim(struct engine_builder *b);
-void build_llama_server(struct engine_builder *b);
-void build_command(struct engine_builder *b);
+#define ENGINE(constant, name, function, ...) void build_##function(struct engine_builder *b);
+#include "engine/engine.def"
+#undef ENGINE

@@ -8,14 +8,10 @@
 #include <string.h>
 
 const struct engine engines[] = {
-    {"vllm", "vLLM, in a Python environment of its own", "vllm", ENGINE_SAYS_VLLM, true,
-     build_vllm},
-    {"llama-server", "llama.cpp's server, for GGUF files and machines without a large GPU", NULL,
-     ENGINE_SAYS_LLAMA, false, build_llama_server},
-    {"sim", "a simulator that answers like vLLM without a GPU", NULL, ENGINE_SAYS_VLLM, true,
-     build_sim},
-    {"command", "any server that speaks the OpenAI API, by its command line", NULL,
-     ENGINE_SAYS_NOTHING, false, build_command},
+#define ENGINE(constant, name, function, package, dialect, sleeps, help) \
+    {name, help, package, ENGINE_SAYS_##dialect, sleeps, build_##function},
+#include "engine/engine.def"
+#undef ENGINE
     {0},
 };
 
