@@ -3,6 +3,7 @@
 #include "base/quantity.h"
 #include "base/text.h"
 #include "sys/log.h"
+#include "sys/root.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -289,7 +290,8 @@ run(struct cli *cli, int argc, char *argv[])
     }
     if (cli_given(cli, "version", NULL))
         cli->verb = verb_find(verb_rows, "version");
-    return cli->verb->run(cli);
+    r = root_set(cli->root, &cli->err);
+    return r < 0 ? r : cli->verb->run(cli);
 }
 
 static int

@@ -4,6 +4,7 @@
 #include "config/option.h"
 #include "config/type.h"
 #include "fmt/yaml.h"
+#include "sys/root.h"
 
 #include "tap.h"
 
@@ -541,4 +542,29 @@ TEST(the_first_configuration_is_accepted)
     config_print_init(&out);
     const char *said = complaints(out.data);
     CHECK(said[0] == '\0' || text_ends(said, ": warning: no model is enabled\n"));
+}
+
+TEST(paths_lie_under_the_root)
+{
+    _cleanup_buf_ struct buf shown = BUF_INIT(1 * MIB);
+    char want[512];
+    REQUIRE(root_set(tap_dir(), NULL) == 0);
+    _cleanup_config_ struct config *c = parse("hub: {token: {file: /etc/t}}\n"
+                                              "models: {m: {lora: {adapters: {a: b}}}}\n");
+    REQUIRE(c);
+    (void)snprintf(want, sizeof(want), "%s/opt/citadel/models/m", tap_dir());
+    CHECK_STR(c->models.items[0].path, want);
+    (void)snprintf(want, sizeof(want), "%s/opt/citadel/models/b", tap_dir());
+    CHECK_STR(c->models.items[0].lora.adapters.items[0].value, want);
+    (void)snprintf(want, sizeof(want), "%s/var/lib/citadel/gateway/keys.db", tap_dir());
+    CHECK_STR(c->gateway.keys_file, want);
+    (void)snprintf(want, sizeof(want), "%s/mnt/citadel-backup", tap_dir());
+    CHECK_STR(c->backup.repository, want);
+    (void)snprintf(want, sizeof(want), "%s/etc/t", tap_dir());
+    CHECK_STR(c->hub.token.where, want);
+    /* What is shown is the configuration, which knows nothing of the root. */
+    CHECK(config_print(c, NULL, &shown, NULL) == 0);
+    CHECK(!strstr(shown.data, tap_dir()));
+    check_round_trip(everything);
+    REQUIRE(root_set("", NULL) == 0);
 }

@@ -100,8 +100,8 @@ refuse_unknown(const struct loading *l, const struct section *section, const str
         else if (find_places(option_root, v->name, "", place, sizeof(place)) == 1)
             (void)snprintf(allowed, sizeof(allowed), "it belongs elsewhere: %s%s", place, v->name);
         else
-            (void)snprintf(allowed, sizeof(allowed), "see `citadel config options %s`",
-                           trail ? trail_print(trail, path) : "");
+            (void)snprintf(allowed, sizeof(allowed), "see `citadel config options%s%s`",
+                           trail ? " " : "", trail_print(trail, path));
     }
     struct trail unknown = {.up = trail, .name = v->name};
     problem_add(l->problems, v->name_at, allowed, "%s is no option", trail_print(&unknown, path));

@@ -1,6 +1,7 @@
 #include "config/rooted.h"
 
 #include "base/text.h"
+#include "sys/root.h"
 
 #include <string.h>
 
@@ -39,25 +40,19 @@ tidy(char *path)
     *to = '\0';
 }
 
-static const char *
-root(void)
-{
-    return "";
-}
-
 char *
 rooted_path(struct arena *arena, const char *path)
 {
     assert(*path == '/');
-    char *full = arena_printf(arena, "%s%s", root(), path);
+    char *full = arena_printf(arena, "%s%s", root_dir(), path);
     if (full)
-        tidy(full + strlen(root()));
+        tidy(full + strlen(root_dir()));
     return full;
 }
 
 const char *
 rooted_strip(const char *path)
 {
-    size_t len = strlen(root());
-    return len && text_starts(path, root()) && path[len] == '/' ? path + len : path;
+    size_t len = strlen(root_dir());
+    return len && text_starts(path, root_dir()) && path[len] == '/' ? path + len : path;
 }

@@ -40,6 +40,21 @@ check_json(const struct value *v)
     require(json.len == again.len && memcmp(json.data, again.data, json.len) == 0);
 }
 
+/* And a text that is JSON is the same document in both. */
+static void
+check_as_json(const char *text, size_t len, const struct value *v)
+{
+    _cleanup_arena_ struct arena arena;
+    _cleanup_buf_ struct buf one = BUF_INIT(YAML_BYTES_MAX), other = BUF_INIT(YAML_BYTES_MAX);
+    struct value *same;
+    arena_init(&arena, 64 * MIB);
+    if (json_parse(&arena, text, len, JSON_STRICT, &same, NULL, NULL) < 0)
+        return;
+    write_json(&one, v);
+    write_json(&other, same);
+    require(one.len == other.len && memcmp(one.data, other.data, one.len) == 0);
+}
+
 static void
 check_string(const struct value *v)
 {
@@ -66,6 +81,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         return 0;
     }
     check_json(v);
+    check_as_json((const char *)data, len, v);
     for (const struct value *m = v; m; m = m->first)
         if (m->type == VALUE_STRING)
             check_string(m);
