@@ -7,15 +7,21 @@
 
 #include <string.h>
 
+static bool
+is_model(const struct config *config, const void *section)
+{
+    for (size_t i = 0; i < config->models.count; i++)
+        if (section == &config->models.items[i])
+            return true;
+    return false;
+}
+
 struct value_at
 check_at(const struct loading *l, const void *section, const char *option)
 {
     const struct section_head *head = section;
     const struct value *v = option ? value_get(head->given, option) : NULL;
-    bool is_model =
-        head >= (struct section_head *)l->config->models.items &&
-        head < (struct section_head *)(l->config->models.items + l->config->models.count);
-    if (!v && option && is_model)
+    if (!v && option && is_model(l->config, section))
         v = value_get(l->config->defaults.given, option);
     if (v)
         return v->at;
@@ -102,6 +108,8 @@ check_notifier(const struct loading *l, const struct config_notifier *n)
 {
     const char *missing = NULL;
     bool url = n->url || n->url_secret.kind != CONFIG_SECRET_NONE;
+    if (!value_get(n->given, "kind"))
+        return; /* that was said already */
     switch (n->kind) {
     case CONFIG_NOTIFIER_WEBHOOK:
     case CONFIG_NOTIFIER_SLACK:

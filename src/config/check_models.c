@@ -246,7 +246,7 @@ check_models(const struct loading *l)
         check_limits(l, m);
         check_arguments(l, m);
     }
-    if (c->models.count == 0 && !(models && models->count))
+    if (c->models.count == 0 && l->whole && c->given && !(models && models->count))
         problem_add(
             l->problems, models ? models->name_at : (struct value_at){1, 1},
             "models: and below it a name with its options; `citadel config init` writes one",

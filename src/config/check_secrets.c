@@ -28,6 +28,16 @@ static const struct {
     {"-----BEGIN", 0, "a private key or certificate"},
 };
 
+/* SCHEME://USER:PASSWORD@HOST */
+static bool
+has_password(const char *text)
+{
+    const char *user = strstr(text, "://");
+    size_t len = user ? strcspn(user + 3, "/?#") : 0;
+    const char *at = user ? memchr(user + 3, '@', len) : NULL;
+    return at && memchr(user + 3, ':', (size_t)(at - user - 3));
+}
+
 static const char *
 looks_like(const char *text)
 {
@@ -38,7 +48,7 @@ looks_like(const char *text)
              at = strstr(at + 1, tokens[i].start))
             if (strspn(at + strlen(tokens[i].start), letters) >= tokens[i].len)
                 return tokens[i].what;
-    return NULL;
+    return has_password(text) ? "a URL with a password" : NULL;
 }
 
 static void

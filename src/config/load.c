@@ -81,13 +81,13 @@ config_parse(const char *text, size_t len, const char *file, struct config **ret
 {
     struct loaded *loaded = mem_new(struct loaded);
     struct yaml_errors errors = {{note_yaml_error}, problems};
-    struct loading l = {&loaded->arena, &loaded->config, problems};
+    struct loading l = {&loaded->arena, &loaded->config, problems, true};
     struct value *tree;
     arena_init(&loaded->arena, ARENA_BYTES);
     problems->file = arena_strdup(&problems->arena, file);
     assert(problems->file);
     const char *file_name = arena_strdup(l.arena, file);
-    (void)!yaml_parse_all(l.arena, text, len, &errors.listener, &tree);
+    l.whole = yaml_parse_all(l.arena, text, len, &errors.listener, &tree) == 0;
     if (tree && !l.arena->full) {
         config_read(&l, tree);
         if (!l.arena->full)

@@ -12,6 +12,7 @@ struct loading {
     struct arena *arena;
     struct config *config;
     struct config_problems *problems;
+    bool whole; /* nothing was left out of the tree because it could not be read */
 };
 
 /* Whether commands or units use the name for something else than a model. */

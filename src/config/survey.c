@@ -208,11 +208,20 @@ is_known(const struct survey *s, const char *path)
     return false;
 }
 
+/* Whether a configuration may hold the path. */
+static bool
+is_sayable(const char *path)
+{
+    for (const char *c = path; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7F)
+            return false;
+    return rooted_is_absolute(path) && text_is_utf8(path, strlen(path));
+}
+
 static void
 add_model(struct survey *s, const char *path, const char *base, uint64_t weights_bytes, bool gguf)
 {
-    if (s->model_count == SURVEY_MODELS_MAX || is_known(s, path) ||
-        !rooted_is_absolute(rooted_strip(path)))
+    if (s->model_count == SURVEY_MODELS_MAX || is_known(s, path) || !is_sayable(rooted_strip(path)))
         return;
     struct survey_model m = {
         .name = name_model(s, &s->arena, base),

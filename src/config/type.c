@@ -138,7 +138,7 @@ type_tell_allowed(const struct option *o, struct buf *out)
     bool many = strcmp(type->json, "array") == 0 || o->type == OPTION_PAIRS ||
                 o->type == OPTION_PLACES || o->type == OPTION_CHAINS || o->type == OPTION_SCHEDULES;
     if (type_range(o, &range))
-        buf_printf(out, many ? " of %s to %s" : " from %s to %s", range.low, range.high);
+        buf_printf(out, many ? " (%s to %s entries)" : " from %s to %s", range.low, range.high);
     if (type->example)
         buf_printf(out, ", as in %s", type->example);
     if (o->word)
@@ -169,6 +169,9 @@ type_refuse(const struct reading *r, const struct value *v)
     }
     if (v->type >= VALUE_LIST)
         return type_refuse_because(r, v->at, allowed.data, "is %s", value_type_name(v->type));
+    /* A password must not be repeated: the message ends in logs. */
+    if (strstr(v->text, "://") && strchr(v->text, '@'))
+        return type_refuse_because(r, v->at, allowed.data, "has a user or password in it");
     if (v->type == VALUE_STRING && yaml_plain_type(v->text, v->len) == VALUE_NUMBER)
         return type_refuse_because(r, v->at, allowed.data, "is '%s' in quotes", v->text);
     return type_refuse_because(r, v->at, allowed.data,

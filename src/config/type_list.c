@@ -48,8 +48,11 @@ is_sized(const struct reading *r, const struct value *v, enum value_type type)
     if (v->type != type)
         return type_refuse(r, v);
     if (type_range(r->option, &range) &&
-        (v->count < strtoul(range.low, NULL, 10) || v->count > strtoul(range.high, NULL, 10)))
-        return type_refuse_because(r, v->at, r->option->range, "has %zu entries", v->count);
+        (v->count < strtoul(range.low, NULL, 10) || v->count > strtoul(range.high, NULL, 10))) {
+        char allowed[64];
+        (void)snprintf(allowed, sizeof(allowed), "%s to %s", range.low, range.high);
+        return type_refuse_because(r, v->at, allowed, "has %zu entries", v->count);
+    }
     return true;
 }
 

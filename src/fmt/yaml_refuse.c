@@ -24,9 +24,6 @@ static const struct phrase {
      "a tab used as indentation", "indent with spaces"},
     {"found a tab character that violates indentation", NULL, AT_PROBLEM,
      "a tab used as indentation", "indent with spaces"},
-    {"mapping values are not allowed in this context", NULL, AT_PROBLEM,
-     "a ':' that cannot be here",
-     "put a value that holds ': ' in quotes; or the line is indented too far"},
     {"mapping keys are not allowed in this context", NULL, AT_PROBLEM, "a '?' that cannot be here",
      "put a value that begins with '? ' in quotes"},
     {"block sequence entries are not allowed in this context", NULL, AT_PROBLEM,
@@ -118,6 +115,33 @@ translate_stray(char c, struct err *ret_err)
     }
 }
 
+/* A ':' behind something that cannot be a key. Mostly the reason stands before it: in the line above,
+ * which was taken for the beginning of a text of two lines, or in its own line. */
+static void
+translate_colon(const char *text, const char *here, struct err *ret_err)
+{
+    const char *line = here;
+    while (line > text && line[-1] != '\n')
+        line--;
+    const char *above = line > text ? line - 1 : text;
+    while (above > text && above[-1] != '\n')
+        above--;
+    size_t len = (size_t)(line - above);
+    const char *colon = memchr(above, ':', len);
+    bool second = memmem(line, (size_t)(here - line), ": ", 2) != NULL;
+    (void)err_set(ret_err, ERR_SYNTAX,
+                  second ? "a second ':' in one line" : "a ':' that cannot be here");
+    if (second)
+        err_fix(ret_err, "put a value that holds ': ' in quotes, or begin a new line");
+    else if (len > 1 && !colon)
+        err_fix(ret_err, "write a ':' behind the key in the line above, or indent this line less");
+    else if (colon && colon + 1 < line && !strchr(" \r\n", colon[1]))
+        err_fix(ret_err, "put a space behind the ':' in the line above");
+    else
+        err_fix(ret_err,
+                "indent the line as its neighbours are; put a value that holds ': ' in quotes");
+}
+
 /* A list or map in brackets that does not go on as it should: the place where it was opened helps,
  * and when the text ends there is no better place. */
 static bool
@@ -162,6 +186,15 @@ yaml_translate(const struct yaml_parser_s *parser, const char *text, size_t len,
     if (fits(parser->problem, "did not find expected key") && !at_end && *here == ':') {
         (void)err_set(ret_err, ERR_SYNTAX, "a ':' with no key before it");
         err_fix(ret_err, "write a name before the ':'");
+        return place(parser->problem_mark);
+    }
+    if (fits(parser->problem, "mapping values are not allowed")) {
+        translate_colon(text, here, ret_err);
+        return place(parser->problem_mark);
+    }
+    if (fits(parser->problem, "did not find expected node content") && at_end) {
+        (void)err_set(ret_err, ERR_SYNTAX, "the text ends inside a list or map in brackets");
+        err_fix(ret_err, "close it with ']' or '}'");
         return place(parser->problem_mark);
     }
     if (translate_bracket(parser, at_end, ret_err))
