@@ -33,7 +33,7 @@
     } while (0)
 
 #define vec_foreach(v, it) \
-    for (__typeof__((v)->items) it = (v)->items; it && it < (v)->items + (v)->count; it++)
+    for (__typeof__(*(v)->items) *it = (v)->items; it && it < (v)->items + (v)->count; it++)
 
 static inline void *
 vec_grow_(void *items, size_t count, size_t *room, size_t item_bytes)
