@@ -69,7 +69,7 @@ def talk(text, cwd, path):
             text=True,
             timeout=60,
         )
-        assert done.stdout == want, command
+        assert done.stdout == want, f"{command} says:\n{done.stdout}"
 
 
 def run_on_terminal(*words, columns, cwd=None, **env):
