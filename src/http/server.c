@@ -34,70 +34,10 @@ const struct http_server_config http_server_config_default = {
     .name = "citadel",
 };
 
-/* Lists */
-
 static void
-unlink_conn(struct conn *c)
+on_expired(struct waits *waits unused_arg, struct wait *wait)
 {
-    struct conn_list *list = &c->server->lists[c->state];
-    *(c->previous ? &c->previous->next : &list->first) = c->next;
-    *(c->next ? &c->next->previous : &list->last) = c->previous;
-}
-
-static void
-arm(struct http_server *s, uint64_t due_us, uint64_t now_us)
-{
-    if (s->timer_due_us && s->timer_due_us <= due_us)
-        return;
-    s->timer_due_us = due_us;
-    loop_timer_start(s->loop, &s->timer, due_us > now_us ? due_us - now_us : 0, 0);
-}
-
-static void
-append_conn(struct conn *c, enum conn_state state)
-{
-    struct http_server *s = c->server;
-    struct conn_list *list = &s->lists[state];
-    c->state = state;
-    c->since_us = loop_now_us(s->loop);
-    c->moved_bytes = 0;
-    c->next = NULL;
-    c->previous = list->last;
-    *(list->last ? &list->last->next : &list->first) = c;
-    list->last = c;
-    if (list->limit_us)
-        arm(s, c->since_us + list->limit_us, c->since_us);
-}
-
-void
-server_move(struct conn *c, enum conn_state state)
-{
-    unlink_conn(c);
-    append_conn(c, state);
-}
-
-static void
-arm_next(struct http_server *s, uint64_t now_us)
-{
-    for (int state = 0; state < CONN_STATES; state++) {
-        struct conn_list *list = &s->lists[state];
-        if (list->limit_us && list->first)
-            arm(s, list->first->since_us + list->limit_us, now_us);
-    }
-}
-
-static void
-on_deadline(struct loop_timer *timer)
-{
-    struct http_server *s = container_of(timer, struct http_server, timer);
-    uint64_t now_us = loop_now_us(s->loop);
-    s->timer_due_us = 0;
-    for (int state = 0; state < CONN_STATES; state++) {
-        struct conn_list *list = &s->lists[state];
-        while (list->limit_us && list->first && now_us - list->first->since_us >= list->limit_us)
-            conn_expire(list->first);
-    }
-    arm_next(s, now_us);
+    conn_expire(container_of(wait, struct conn, wait));
 }
 
 /* Spare exchanges: the last one given is taken first, while its memory is still in the cache. */
@@ -173,11 +113,11 @@ on_retry(struct loop_timer *timer)
 static bool
 make_room(struct http_server *s)
 {
-    struct conn *idle = s->lists[CONN_IDLE].first;
+    struct wait *idle = s->lists[CONN_IDLE].first;
     if (!idle)
         return false;
     s->counts.evicted++;
-    conn_break(idle);
+    conn_break(container_of(idle, struct conn, wait));
     return true;
 }
 
@@ -189,7 +129,7 @@ add_conn(struct http_server *s, int fd)
         return false;
     s->counts.accepted++;
     s->counts.connections++;
-    append_conn(c, CONN_IDLE);
+    conn_enter(c, CONN_IDLE);
     return true;
 }
 
@@ -273,7 +213,7 @@ http_server_new(struct loop *loop, const struct http_server_config *config,
     s->loop = loop;
     s->config = *config;
     s->service = *service;
-    s->timer.expired = on_deadline;
+    waits_init(&s->waits, loop, s->lists, CONN_STATES, on_expired);
     s->retry.expired = on_retry;
     s->drained.run = on_drained;
     s->lists[CONN_IDLE].limit_us = config->idle_us;
@@ -288,24 +228,32 @@ void
 server_bury(struct conn *c)
 {
     struct http_server *s = c->server;
-    server_move(c, CONN_DEAD);
+    conn_enter(c, CONN_DEAD);
     loop_defer(s->loop, &c->defer);
     s->counts.connections--;
     if (s->full && !loop_timer_is_set(&s->retry))
         watch_listeners(s, true);
-    if (s->counts.connections > 0)
-        return;
-    loop_timer_stop(&s->timer); /* the loop may end */
-    s->timer_due_us = 0;
-    if (s->draining)
+    if (s->draining && s->counts.connections == 0)
         loop_defer(s->loop, &s->drained);
 }
 
 void
 server_free_conn(struct conn *c)
 {
-    unlink_conn(c);
+    wait_end(&c->server->waits, &c->wait);
     free(c);
+}
+
+/* One that runs now is on the list of its former state: drained, it finds out for itself. */
+static void
+break_list(struct http_server *s, enum conn_state state, bool also_running)
+{
+    for (struct wait *w = s->lists[state].first, *next; w; w = next) {
+        struct conn *c = container_of(w, struct conn, wait);
+        next = w->next;
+        if (also_running || !c->running)
+            conn_break(c);
+    }
 }
 
 void
@@ -313,11 +261,7 @@ http_server_drain(struct http_server *server)
 {
     close_listeners(server);
     server->draining = true;
-    for (struct conn *c = server->lists[CONN_IDLE].first, *next; c; c = next) {
-        next = c->next;
-        if (!c->running)
-            conn_break(c);
-    }
+    break_list(server, CONN_IDLE, false);
     if (server->counts.connections == 0)
         loop_defer(server->loop, &server->drained);
 }
@@ -326,12 +270,8 @@ void
 http_server_stop(struct http_server *server)
 {
     close_listeners(server);
-    for (int state = 0; state < CONN_DEAD; state++) {
-        for (struct conn *c = server->lists[state].first, *next; c; c = next) {
-            next = c->next;
-            conn_break(c);
-        }
-    }
+    for (int state = 0; state < CONN_DEAD; state++)
+        break_list(server, (enum conn_state)state, true);
 }
 
 void
@@ -341,12 +281,12 @@ http_server_free(struct http_server *server)
         return;
     http_server_stop(server);
     while (server->lists[CONN_DEAD].first) {
-        struct conn *c = server->lists[CONN_DEAD].first;
+        struct conn *c = container_of(server->lists[CONN_DEAD].first, struct conn, wait);
         loop_defer_cancel(server->loop, &c->defer);
         server_free_conn(c);
     }
     loop_defer_cancel(server->loop, &server->drained);
-    loop_timer_stop(&server->timer);
+    waits_finish(&server->waits);
     while (server->spare) {
         struct exchange *x = server->spare;
         server->spare = x->next;

@@ -283,6 +283,14 @@ flush(struct conn *c)
 
 /* What is waited for */
 
+void
+conn_enter(struct conn *c, enum conn_state state)
+{
+    c->state = state;
+    c->moved_bytes = 0;
+    wait_begin(&c->server->waits, &c->server->lists[state], &c->wait);
+}
+
 static void
 bury(struct conn *c)
 {
@@ -360,7 +368,7 @@ settle(struct conn *c)
         return;
     }
     if (state != c->state || c->touched)
-        server_move(c, state);
+        conn_enter(c, state);
     c->touched = false;
     if (state == CONN_IDLE)
         drop_exchange(c);

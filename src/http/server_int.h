@@ -7,6 +7,7 @@
  * can be done now; then conn_settle() finds the list by looking at the connection. */
 
 #include "http/server.h"
+#include "http/wait.h"
 #include "http/write.h"
 #include "sys/loop.h"
 
@@ -21,12 +22,6 @@ enum conn_state {
     CONN_LINGER, /* for the client to leave: our last words are said */
     CONN_DEAD,   /* for the end of the pass */
     CONN_STATES,
-};
-
-struct conn_list {
-    struct conn *first; /* has waited longest */
-    struct conn *last;
-    uint64_t limit_us; /* 0: none */
 };
 
 /* What a connection has only while something is going on: an idle one is small. */
@@ -56,16 +51,14 @@ struct exchange {
 };
 
 struct conn {
-    struct conn *next, *previous;
+    struct wait wait; /* on the list of its state */
     struct http_server *server;
     struct exchange *exchange; /* NULL while idle */
     struct loop_fd watch;
     struct loop_defer defer;
     int fd;
     enum conn_state state;
-    unsigned events;      /* watched for */
-    uint64_t since_us;    /* waiting for what the state says */
-    uint64_t moved_bytes; /* read or written since then */
+    uint64_t moved_bytes; /* read or written since it waits */
     bool running;         /* inside conn_run() */
     bool touched;         /* got on with what it waits for: the time starts again */
     bool ends;            /* nothing more is read as requests; closes when all is sent */
@@ -86,9 +79,8 @@ struct http_server {
     struct http_server_config config;
     struct http_service service;
     struct http_server_counts counts;
-    struct conn_list lists[CONN_STATES];
-    struct loop_timer timer; /* for the first deadline of all lists */
-    uint64_t timer_due_us;   /* 0: not set */
+    struct waits waits;
+    struct wait_list lists[CONN_STATES];
     struct loop_timer retry; /* of accepting, where descriptors ran out */
     struct loop_defer drained;
     struct listener *listeners;
@@ -100,7 +92,6 @@ struct http_server {
 };
 
 /* server.c */
-void server_move(struct conn *c, enum conn_state state); /* to the end of a list */
 struct exchange *server_take_exchange(struct http_server *s);
 void server_give_exchange(struct http_server *s, struct exchange *x);
 void server_bury(struct conn *c);      /* its socket is closed; freed at the end of the pass */
@@ -108,6 +99,7 @@ void server_free_conn(struct conn *c); /* a dead one */
 
 /* server_conn.c */
 struct conn *conn_new(struct http_server *s, int fd);
+void conn_enter(struct conn *c, enum conn_state state); /* to the end of its list */
 void conn_run(struct conn *c);
 void conn_schedule(struct conn *c); /* conn_run() at the end of the pass */
 void conn_expire(struct conn *c);

@@ -540,7 +540,7 @@ TEST(server_limits_bodies)
 
 #define EXPECTS(target, length)                                                                    \
     "POST " target " HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: " length "\r\n\r" \
-                                                                                          "\n"
+    "\n"
 
 TEST(server_asks_for_an_expected_body)
 {
