@@ -131,8 +131,8 @@ http_method_is_idempotent(enum http_method method)
     return methods[method].idempotent;
 }
 
-static enum http_method
-find_method(const char *name, size_t len)
+enum http_method
+http_method_of(const char *name, size_t len)
 {
     for (size_t i = 1; i < ARRAY_SIZE(methods); i++)
         if (methods[i].len == len && memcmp(methods[i].name, name, len) == 0)
@@ -293,7 +293,7 @@ step_method(struct http1_head *h, const char *bytes, uint32_t end)
     if (bytes[h->at] != ' ' || h->at == h->mark)
         return odd_byte(bytes, h->at, end, HTTP1_METHOD_BYTE, HTTP1_METHOD_BYTE);
     h->method_name = slice(h->mark, h->at);
-    h->method = find_method(bytes + h->mark, h->method_name.len);
+    h->method = http_method_of(bytes + h->mark, h->method_name.len);
     h->mark = ++h->at;
     h->state = TARGET;
     return STEP_ON;

@@ -173,6 +173,7 @@ enum http1_verdict http1_body_read(struct http1_body *body, const char *bytes, s
 /* The connection ended: HTTP1_DONE where that ends the body, else HTTP1_REFUSED. */
 enum http1_verdict http1_body_end(struct http1_body *body);
 
+enum http_method http_method_of(const char *name, size_t len);
 const char *http_method_name(enum http_method method); /* NULL for HTTP_OTHER */
 bool http_method_is_idempotent(enum http_method method);
 const char *http_field_name(enum http_field id); /* NULL for HTTP_FIELD_OTHER */

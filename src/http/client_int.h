@@ -1,0 +1,92 @@
+#pragma once
+
+/* What the files of the client share. */
+
+#include "http/client.h"
+#include "http/wait.h"
+#include "http/write.h"
+#include "sys/sock.h"
+
+#define LINK_READ_BYTES (16 * KIB) /* at a time */
+
+/* What is waited for; the state of calls and links is the list they are on. */
+enum client_wait {
+    WAIT_CALLER,  /* for the caller to write or to go on reading */
+    WAIT_CONNECT, /* for the connection */
+    WAIT_FIRST,   /* for the first byte of an answer */
+    WAIT_BETWEEN, /* for the next ones */
+    WAIT_TOTAL,   /* every call */
+    WAIT_IDLE,    /* links without a call */
+    CLIENT_WAITS,
+};
+
+/* A connection. */
+struct link {
+    struct wait wait; /* on WAIT_IDLE, or on no list */
+    struct http_client *client;
+    struct pending *pending; /* NULL: idle */
+    struct loop_fd watch;
+    int fd;
+    bool connected;
+    bool used; /* it has carried a call before */
+    bool deaf; /* it cannot be written to any more */
+};
+
+/* A call, and what the caller need not see of it. */
+struct pending {
+    struct http_call call; /* first, so that one is the other */
+    struct pending *next;  /* of the spare ones */
+    struct http_client *client;
+    const struct http_call_ops *ops;
+    struct link *link;
+    struct wait wait, total;
+    struct loop_defer defer;
+    enum http_method method;
+    struct http_writer writer;
+    struct buf out;
+    size_t out_at; /* what is before it was sent */
+    struct buf in;
+    size_t in_at; /* what is before it was read */
+    struct http1_body body;
+    unsigned interims; /* 1xx answers */
+    struct err error;
+
+    bool head_open; /* of the request: fields are added */
+    bool chunked;
+    bool ended;     /* the request is whole */
+    bool kept;      /* all of the request is still in out */
+    bool has_head;  /* of the answer */
+    bool paused;    /* by the caller */
+    bool told_full; /* the caller: http_call_write() returned false */
+    bool touched;   /* got on with what it waits for */
+    bool running;   /* inside call_run() */
+    bool failed;    /* error tells why */
+    bool whole;     /* the answer is */
+    bool dead;      /* ended; its caller may not use it any more */
+};
+
+struct http_client {
+    struct loop *loop;
+    struct http_client_config config;
+    char *address; /* the text that addr.path is in */
+    struct sock_addr addr;
+    char *host;
+    struct http_client_counts counts;
+    unsigned links;
+    struct waits waits;
+    struct wait_list lists[CLIENT_WAITS];
+    struct pending *spare;
+    unsigned spare_count;
+};
+
+/* client.c */
+void client_take_link(struct pending *p, bool fresh); /* or fails the call */
+void client_drop_link(struct pending *p, bool keep);
+void client_give_back(struct pending *p);
+
+/* client_call.c */
+void call_fail(struct pending *p, enum err_id id, const char *fmt, ...) printf_like(3, 4);
+void call_ready(struct pending *p, unsigned events); /* the link is */
+void call_expire(struct pending *p, enum client_wait wait);
+void call_end(struct pending *p); /* without telling */
+void call_init(struct pending *p, const char *method, const char *target);
