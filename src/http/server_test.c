@@ -298,11 +298,11 @@ counts(void)
     return http_server_counts(rig->server);
 }
 
-#define RIG(...)                                     \
-    struct rig r_;                                   \
-    rig_config(&r_);                                 \
-    __VA_ARGS__;                                     \
-    _cleanup_(finish_rig) struct rig *finish_ = &r_; \
+#define RIG(...)                                                \
+    struct rig r_;                                              \
+    rig_config(&r_);                                            \
+    __VA_ARGS__;                                                \
+    _cleanup_(finish_rig) unused_arg struct rig *finish_ = &r_; \
     REQUIRE(rig_start(&r_))
 
 /* Each request that the handler got was ended exactly once. */
