@@ -414,6 +414,8 @@ def test_with_everything_closed_it_still_ends_as_it_should():
          "'config' needs one more word: check, show, options, schema, init", "citadel help config"),
         (["config", "chekc"], "cli.no-verb", "'config' has no verb 'chekc'", "citadel config check"),
         (["check"], "cli.no-verb", "there is no verb 'check'", "citadel config check"),
+        (["--root", "/nowhere", "config", "show"], "system.not-found",
+         "--root: '/nowhere': No such file or directory", None),
     ],
 )
 def test_mistakes_are_told_with_what_was_meant(words, error, what, fix):
