@@ -22,7 +22,6 @@ struct cli {
     struct err err;
     struct json_writer *json; /* writes the results with --json, else NULL */
     const char *config_file;  /* of -c, else NULL */
-    const char *root;         /* of --root, else "" */
     const char *log_level;    /* of --log-level, else NULL */
     bool quiet;
     struct table_look look; /* of stdout */

@@ -1,3 +1,7 @@
+/* What happens around a verb. Arguments are read, the verb runs, what it printed is written, its
+ * error is spoken: each once, here. Results are collected first, so that a verb that fails in the
+ * middle of a JSON document leaves none behind, and a full disk or a reader that has gone is seen. */
+
 #include "cli/frame.h"
 
 #include "base/quantity.h"
@@ -8,17 +12,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #define OUT_CEILING_BYTES (64 * MIB)
-#define OUT_FLUSH_BYTES (64 * KIB)
-
-/* --- what was given --------------------------------------------------------------------------- */
 
 bool
 cli_given(const struct cli *cli, const char *name, const char **ret_value)
@@ -71,126 +70,6 @@ cli_duration_us(const struct cli *cli, const char *name, uint64_t otherwise_us)
     }
     return us;
 }
-
-/* --- output ----------------------------------------------------------------------------------- */
-
-static int
-write_all(int fd, const char *bytes, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, bytes, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        bytes += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
-int
-cli_flush(struct cli *cli)
-{
-    struct cli_frame *frame = cli->frame;
-    if (!frame->write_error && buf_error(&frame->out) < 0)
-        frame->write_error = ENOBUFS;
-    if (!frame->write_error)
-        frame->write_error = -write_all(STDOUT_FILENO, frame->out.data, frame->out.len);
-    buf_clear(&frame->out);
-    if (frame->write_error == 0)
-        return 0;
-    (void)err_set(&cli->err, ERR_OUTPUT, "the results could not be written: %s",
-                  strerror(frame->write_error));
-    return -frame->write_error;
-}
-
-static void
-flush_some(struct cli *cli)
-{
-    /* A failure is remembered, and told when the verb has ended. */
-    if (cli->frame->out.len >= OUT_FLUSH_BYTES && cli_flush(cli) < 0)
-        cli->err.id = ERR_NONE;
-}
-
-void
-cli_print(struct cli *cli, const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    buf_vprintf(&cli->frame->out, fmt, args);
-    va_end(args);
-    flush_some(cli);
-}
-
-void
-cli_print_bytes(struct cli *cli, const char *bytes, size_t len)
-{
-    buf_add(&cli->frame->out, bytes, len);
-    flush_some(cli);
-}
-
-void
-cli_table(struct cli *cli, const struct table *table)
-{
-    table_print(table, &cli->look, &cli->frame->out);
-    flush_some(cli);
-}
-
-void
-cli_note(struct cli *cli, const char *fmt, ...)
-{
-    _cleanup_buf_ struct buf line = BUF_INIT(64 * KIB);
-    va_list args;
-    if (cli->quiet)
-        return;
-    va_start(args, fmt);
-    buf_vprintf(&line, fmt, args);
-    va_end(args);
-    buf_add_char(&line, '\n');
-    /* A message that cannot be written has nobody to be told to. */
-    (void)write_all(STDERR_FILENO, line.data, line.len);
-}
-
-void
-cli_complain(struct cli *cli, const char *lines)
-{
-    /* Programs are told by the result, or by the error that follows. */
-    if (!cli->frame->json)
-        (void)write_all(STDERR_FILENO, lines, strlen(lines));
-}
-
-static void
-add_error_json(struct buf *out, const struct err *err)
-{
-    struct json_writer w;
-    json_init(&w, out, false);
-    json_open_map(&w, NULL);
-    json_str(&w, "id", err_row(err->id)->name);
-    json_str(&w, "message", err->what);
-    json_str(&w, "fix", err->fix[0] ? err->fix : NULL);
-    json_u64(&w, "exit", err_exit(err));
-    json_close_map(&w);
-    buf_add_char(out, '\n');
-}
-
-void
-cli_error(struct cli *cli, const struct err *err)
-{
-    _cleanup_buf_ struct buf said = BUF_INIT(64 * KIB);
-    const struct table_look *look = &cli->frame->err_look;
-    if (cli->frame->json) {
-        add_error_json(&said, err);
-    } else {
-        buf_printf(&said, "%scitadel:%s %s\n", tone_start(TONE_BAD, look), tone_end(TONE_BAD, look),
-                   err->what);
-        if (err->fix[0])
-            buf_printf(&said, "  try: %s\n", err->fix);
-    }
-    (void)write_all(STDERR_FILENO, said.data, said.len);
-}
-
-/* --- the frame -------------------------------------------------------------------------------- */
 
 static bool
 is_set(const char *variable)
@@ -250,7 +129,7 @@ void
 cli_init(struct cli *cli, struct cli_frame *frame)
 {
     *frame = (struct cli_frame){.out = BUF_INIT(OUT_CEILING_BYTES)};
-    *cli = (struct cli){.frame = frame, .root = ""};
+    *cli = (struct cli){.frame = frame};
     json_init(&frame->writer, &frame->out, true);
 }
 
@@ -261,11 +140,12 @@ cli_finish(struct cli *cli)
     free(cli->frame->args);
 }
 
-static void
+static int
 take_common(struct cli *cli)
 {
+    const char *root = "";
     (void)cli_given(cli, "config", &cli->config_file);
-    (void)cli_given(cli, "root", &cli->root);
+    (void)cli_given(cli, "root", &root);
     if (cli_given(cli, "log-level", &cli->log_level)) {
         enum log_level level = LOG_LEVEL_INFO;
         bool known = log_level_parse(cli->log_level, &level);
@@ -275,23 +155,24 @@ take_common(struct cli *cli)
     cli->quiet = cli_given(cli, "quiet", NULL);
     if (cli_given(cli, "json", NULL))
         cli->json = &cli->frame->writer;
+    return root_set(root, &cli->err);
 }
 
 static int
 run(struct cli *cli, int argc, char *argv[])
 {
     int r = cli_parse(cli, verb_rows, verb_common, argc, argv);
+    if (r == 0)
+        r = take_common(cli);
     if (r < 0)
         return r;
-    take_common(cli);
     if (cli_given(cli, "help", NULL)) {
         (void)cli_help(cli, cli->frame->words);
         return EXIT_CODE_OK;
     }
     if (cli_given(cli, "version", NULL))
         cli->verb = verb_find(verb_rows, "version");
-    r = root_set(cli->root, &cli->err);
-    return r < 0 ? r : cli->verb->run(cli);
+    return cli->verb->run(cli);
 }
 
 static int

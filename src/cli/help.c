@@ -1,3 +1,5 @@
+/* Help out of the table of verbs: lines of the terminal's width, or JSON. */
+
 #include "base/text.h"
 #include "cli/frame.h"
 
@@ -13,8 +15,6 @@ struct page {
     const struct table_look *look;
     size_t width;
 };
-
-/* --- text ------------------------------------------------------------------------------------- */
 
 /* Words in lines of the page's width, from column indent on; `at` is the column that the cursor is
  * in already. */
@@ -79,8 +79,6 @@ entry(struct page *page, const char *name, const char *what, size_t column)
     flow(page, what, strlen(what), column, len);
 }
 
-/* --- verbs and options ------------------------------------------------------------------------ */
-
 static void
 verb_usage(const struct verb *verb, char *ret_text, size_t room)
 {
@@ -121,11 +119,12 @@ examples(struct page *page, const struct verb_example *list)
     }
 }
 
+/* Whether it is the verb with these words, or begins with them. */
 static bool
 begins_with(const struct verb *verb, const char *stem)
 {
-    size_t len = strlen(stem);
-    return len == 0 || (text_starts(verb->words, stem) && strchr(" ", verb->words[len]));
+    char next[VERB_WORD_MAX];
+    return text_eq(verb->words, stem) || verb_next_word(verb, stem, next);
 }
 
 static void
@@ -145,8 +144,6 @@ verbs(struct page *page, const char *stem)
         }
     }
 }
-
-/* --- as JSON ---------------------------------------------------------------------------------- */
 
 static void
 options_json(struct json_writer *w, const char *name, const struct verb_option *list)
@@ -196,8 +193,6 @@ help_json(struct json_writer *w, const char *stem, const struct verb *only)
     json_close_map(w);
 }
 
-/* --- pages ------------------------------------------------------------------------------------ */
-
 static void
 help_one(struct page *page, const struct verb *verb)
 {
@@ -235,8 +230,8 @@ cli_help(struct cli *cli, const char *words)
     const struct verb *verb = verb_find(verb_rows, words);
     if (!verb && words[0] && !verb_is_stem(verb_rows, words))
         return false;
-    if (cli_given(cli, "json", NULL)) {
-        help_json(&cli->frame->writer, words, verb);
+    if (cli->json) {
+        help_json(cli->json, words, verb);
         return true;
     }
     struct page page = {.out = &cli->frame->out, .look = &cli->look};

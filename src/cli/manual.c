@@ -173,8 +173,6 @@ manual_citadel(struct buf *out)
     buf_add_str(out, ".Sh SEE ALSO\n.Xr citadel.yaml 5\n");
 }
 
-/* --- citadel.yaml(5) -------------------------------------------------------------------------- */
-
 struct option_pages {
     struct buf *out;
     char section[64]; /* the first word of the paths, for the headings */

@@ -82,8 +82,6 @@ refuse_word(struct parse *p, const char *word)
     return r;
 }
 
-/* --- options ---------------------------------------------------------------------------------- */
-
 static const struct verb_option *
 find_in(const struct verb_option *options, const char *word, size_t len)
 {
@@ -232,8 +230,6 @@ take_option(struct parse *p)
     }
     return note_given(p, option, value);
 }
-
-/* --- words ------------------------------------------------------------------------------------ */
 
 /* Takes a leading word into the verb's, if it makes a verb or the beginning of one. */
 static bool

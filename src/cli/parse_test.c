@@ -183,9 +183,9 @@ TEST(options_are_read_by_name)
 /* Any words at all are read or refused, without harm. */
 TEST(many_words_are_read_or_refused)
 {
-    static const char *const pieces[] = {"run", "show",  "all",   "--",    "-o",  "--output=x",
-                                         "-",   "store", "check", "--for", "1h",  "--json",
-                                         "-h",  "",      "--=",   "shell", "zsh", "=x"};
+    static char pieces[][16] = {"run", "show",  "all",   "--",    "-o",  "--output=x",
+                                "-",   "store", "check", "--for", "1h",  "--json",
+                                "-h",  "",      "--=",   "shell", "zsh", "=x"};
     uint64_t dice = 1;
     for (size_t round = 0; round < 20000; round++) {
         _cleanup_(cli_finish) struct cli cli;
@@ -197,7 +197,7 @@ TEST(many_words_are_read_or_refused)
             size_t pick = (dice >> 33) % (ARRAY_SIZE(pieces) + 4);
             if (pick >= ARRAY_SIZE(pieces))
                 break;
-            argv[argc] = (char *)(uintptr_t)pieces[pick];
+            argv[argc] = pieces[pick];
         }
         cli_init(&cli, &frame);
         int r = cli_parse(&cli, verbs, common, argc, argv);

@@ -35,7 +35,7 @@ check_options(const struct verb_option *options)
         CHECK(is_dashed(o->name, strlen(o->name)));
         CHECK(is_phrase(o->help));
         CHECK((o->kind == ARG_NONE) == (o->label == NULL));
-        CHECK(o->kind != ARG_ENUM || strchr(o->label, '|'));
+        CHECK(o->kind != ARG_ENUM || (o->label && strchr(o->label, '|')));
         for (const struct verb_option *p = options; p < o; p++) {
             CHECK(!text_eq(p->name, o->name));
             CHECK(!o->letter || p->letter != o->letter);

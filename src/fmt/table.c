@@ -33,8 +33,6 @@ struct table_cell {
     const char *text;
 };
 
-/* --- text on a terminal ----------------------------------------------------------------------- */
-
 /* The character at *text, which it steps over; what is not UTF-8 is U+FFFD, a byte at a time. */
 static uint32_t
 next_char(const char **text, const char *end)
@@ -128,8 +126,6 @@ tone_end(enum tone tone, const struct table_look *look)
     return look->color && tone != TONE_PLAIN ? "\033[0m" : "";
 }
 
-/* --- cells ------------------------------------------------------------------------------------ */
-
 void
 table_init(struct table *t, const struct table_column *columns, size_t count)
 {
@@ -168,8 +164,6 @@ table_addf(struct table *t, enum tone tone, const char *fmt, ...)
     va_end(args);
     table_add(t, tone, text);
 }
-
-/* --- fitting ---------------------------------------------------------------------------------- */
 
 struct layout {
     size_t width[TABLE_COLUMNS_MAX]; /* 0: left out */
@@ -253,8 +247,6 @@ lay_out(const struct table *t, size_t limit, struct layout *ret_layout)
         *ret_layout = whole;
     }
 }
-
-/* --- printing --------------------------------------------------------------------------------- */
 
 /* A row is printed from left to right; spaces wait for what they stand before, so that no line
  * ends with some. */

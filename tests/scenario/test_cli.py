@@ -1,6 +1,7 @@
 """The command line as a person and a script meet it. What there is to test comes from the program
 itself (`citadel help --json`), so that a new verb is tested before its author has written a line."""
 
+import fcntl
 import functools
 import json
 import os
@@ -373,6 +374,19 @@ def test_a_reader_that_has_gone_is_no_message(words):
     done = run(*words, stdout=theirs)
     os.close(theirs)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_an_output_that_does_not_block_is_waited_for():
+    ours, theirs = os.pipe()
+    fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(theirs, False)
+    child = subprocess.Popen([program.CITADEL, "manual", "5"], stdout=theirs)
+    os.close(theirs)
+    with open(ours) as pipe:
+        shown = pipe.read()
+    assert child.wait(timeout=30) == 0
+    assert shown == run("manual", "5").stdout
+    assert len(shown) > 2 * 4096
 
 
 def test_a_closed_output_is_noticed():
