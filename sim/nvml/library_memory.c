@@ -92,7 +92,7 @@ nvmlDeviceGetComputeRunningProcesses(struct nvml_device *device, unsigned *count
     ON(device, count)
     unsigned have_count = processes_of(call.fake, call.index, have);
     if (give_list(count, have_count, list, &code))
-        for (unsigned i = 0; i < have_count; i++)
+        for (unsigned i = 0; list && i < have_count; i++)
             list[i] = (struct nvml_process_v1){have[i].pid, have[i].used_bytes};
     return code;
 }
@@ -129,7 +129,7 @@ nvmlDeviceGetProcessUtilization(struct nvml_device *device, struct nvml_process_
     if (!list)
         *count = 0;
     if (give_list(count, have_count, list, &code))
-        for (unsigned i = 0; i < have_count; i++)
+        for (unsigned i = 0; list && i < have_count; i++)
             list[i] = (struct nvml_process_utilization){
                 .pid = have[i].pid,
                 .time_us = now_us,
@@ -166,7 +166,7 @@ nvmlDeviceGetAccountingPids(struct nvml_device *device, unsigned *count, unsigne
         return NVML_ERROR_NOT_SUPPORTED;
     unsigned have_count = processes_of(call.fake, call.index, have);
     if (give_list(count, have_count, list, &code))
-        for (unsigned i = 0; i < have_count; i++)
+        for (unsigned i = 0; list && i < have_count; i++)
             list[i] = have[i].pid;
     return code;
 }

@@ -7,9 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#undef err_set
-#undef err_set_errno
-
 static const struct err_row rows[ERR_COUNT] = {
 #define ERR(name, id, err, exit, http, help) [ERR_##name] = {id, err, EXIT_CODE_##exit, http, help},
 #include "base/err.def"

@@ -49,16 +49,4 @@ void err_fix(struct err *reterr, const char *fmt, ...) printf_like(2, 3);
 /* Puts words and ": " before the sentence. */
 void err_prefix(struct err *reterr, const char *fmt, ...) printf_like(2, 3);
 
-/* Analyzers see one file at a time, where nothing says that an error is negative. */
-#ifdef LINT
-static inline int
-err_is_negative_(int r)
-{
-    assert(r < 0);
-    return r;
-}
-#    define err_set(...) err_is_negative_(err_set(__VA_ARGS__))
-#    define err_set_errno(...) err_is_negative_(err_set_errno(__VA_ARGS__))
-#endif
-
 enum exit_code err_exit(const struct err *err); /* EXIT_CODE_FAILED when no id is set */

@@ -178,6 +178,7 @@ void
 spot_visit(struct visitor *v, const struct spot *spot, const char *path)
 {
     struct trail trail = {.name = path};
+    assert(spot->section || spot->map || spot->option);
     if (spot->section)
         visit_section(v, spot->section, spot->at, spot->inherit, path && *path ? &trail : NULL);
     else if (spot->map)
@@ -254,7 +255,7 @@ int
 config_print(const struct config *config, const char *path, struct buf *out, struct err *reterr)
 {
     struct yaml_printer p = {.visitor = {yaml_enter, yaml_leave, yaml_option, config}, .out = out};
-    struct spot spot;
+    struct spot spot = {0};
     int r = spot_find(config, path, &spot, reterr);
     if (r < 0)
         return r;
@@ -323,7 +324,7 @@ config_print_json(const struct config *config, const char *path, struct json_wri
 {
     struct json_printer p = {.visitor = {json_enter, json_leave, json_option, config}, .w = w};
     struct json_printer defaults = {.visitor = {skip, skip_back, json_defaulted, config}, .w = w};
-    struct spot spot;
+    struct spot spot = {0};
     int r = spot_find(config, path, &spot, reterr);
     if (r < 0)
         return r;

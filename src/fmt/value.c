@@ -69,7 +69,7 @@ bool
 value_i64(const struct value *v, int64_t *ret_n)
 {
     double real;
-    uint64_t natural;
+    uint64_t natural = 0;
     if (!v || v->type != VALUE_NUMBER)
         return false;
     if (read_based(v->text, &natural) && natural <= INT64_MAX) {

@@ -352,7 +352,7 @@ is_over(const struct conn *c, enum conn_state state)
     if (c->broken)
         return true;
     if (c->has_left) /* a half-closed connection is there for what is to be sent only */
-        return state != CONN_WRITE || c->exchange->in_flight;
+        return state != CONN_WRITE || !c->exchange || c->exchange->in_flight;
     return state == CONN_IDLE && c->server->draining;
 }
 

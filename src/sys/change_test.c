@@ -256,8 +256,8 @@ TEST(a_damaged_journal_is_left_alone)
 {
     static const char *const bad[] = {
         "", "citadel-change 1 staging 0123456789abcdef 0\n", "nonsense\n",
-        "citadel-change 1 staging 0123456789abcdef 0\n"
-        "0000000000000000000000000000000000000000000000000000000000000000\n"};
+        ("citadel-change 1 staging 0123456789abcdef 0\n"
+         "0000000000000000000000000000000000000000000000000000000000000000\n")};
     struct scene s;
     scene_make(&s);
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {

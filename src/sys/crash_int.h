@@ -26,7 +26,7 @@ crash_before(const char *call unused_arg, size_t *bytes)
     }
 }
 
-static bool
+static inline bool
 crash_at(unsigned n, bool torn, void (*run)(void *arg), void *arg)
 {
     int status;

@@ -154,7 +154,7 @@ write_at(int dir, const char *name, const void *bytes, size_t len, mode_t mode)
 int
 file_write(const char *path, const void *bytes, size_t len, mode_t mode, struct err *reterr)
 {
-    struct file_place place;
+    struct file_place place = {.dir = -1, .name = path};
     int r = file_place_open(path, &place);
     if (r == 0) {
         _cleanup_close_ int dir = place.dir;
@@ -167,7 +167,7 @@ int
 file_remove_draft(const char *path, struct err *reterr)
 {
     char draft[NAME_MAX + 1];
-    struct file_place place;
+    struct file_place place = {.dir = -1, .name = path};
     int r = file_place_open(path, &place);
     if (r == 0) {
         _cleanup_close_ int dir = place.dir;
@@ -252,7 +252,7 @@ remove_at(int dir, const char *name, dev_t device, unsigned depth)
 int
 file_remove_tree(const char *path, struct err *reterr)
 {
-    struct file_place place;
+    struct file_place place = {.dir = -1, .name = path};
     struct stat st;
     int r = file_place_open(path, &place);
     if (r == -ENOENT)
