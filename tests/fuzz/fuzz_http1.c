@@ -40,26 +40,24 @@ count(struct outcome *o, const char *piece, size_t len)
         o->content_sum = o->content_sum * 31 + (unsigned char)piece[i];
 }
 
-/* Reads what of the body lies in [at, to). */
+/* Reads what of the body lies in [at, to). After a piece the reader is asked again, also when
+ * nothing is left: it may know by now that this was all. */
 static void
 read_body(struct http1_body *body, const char *text, size_t at, size_t to, struct outcome *o)
 {
-    while (at < to && (o->body == HTTP1_MORE || o->body == HTTP1_PIECE)) {
+    do {
         size_t used = 0, piece = 0;
         o->body = http1_body_read(body, text + at, to - at, &used, &piece);
         if (used > to - at || piece > used)
             abort();
-        if (o->body == HTTP1_PIECE && used == 0)
-            abort(); /* it would never end */
+        if (o->body == HTTP1_PIECE ? piece == 0 : piece > 0)
+            abort();
         at += used;
         o->body_used += used;
-        if (o->body == HTTP1_PIECE)
-            count(o, text + at - piece, piece);
-        else if (piece)
-            abort();
+        count(o, text + at - piece, piece);
         if (o->body == HTTP1_MORE && at < to)
             abort();
-    }
+    } while (o->body == HTTP1_PIECE);
 }
 
 static struct outcome
