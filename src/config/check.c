@@ -1,5 +1,6 @@
 /* What no single option can tell: combinations, references, places. */
 
+#include "base/map.h"
 #include "base/text.h"
 #include "config/check_int.h"
 #include "config/rooted.h"
@@ -184,15 +185,18 @@ check_devops(const struct loading *l)
 }
 
 void
-config_check(const struct loading *l)
+config_check(const struct loading *loading)
 {
-    const struct config_monitor *m = &l->config->monitor;
-    check_paths(l);
-    check_models(l);
-    check_routes(l);
-    check_gateway(l);
-    check_lists(l, &m->listen, m, "monitor", "listen");
-    check_alerts(l);
-    check_backup(l);
-    check_devops(l);
+    _cleanup_map_ struct map served = {0};
+    struct loading l = *loading;
+    const struct config_monitor *m = &l.config->monitor;
+    l.served = &served;
+    check_paths(&l);
+    check_models(&l);
+    check_routes(&l);
+    check_gateway(&l);
+    check_lists(&l, &m->listen, m, "monitor", "listen");
+    check_alerts(&l);
+    check_backup(&l);
+    check_devops(&l);
 }

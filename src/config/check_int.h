@@ -9,8 +9,8 @@
 struct value_at check_at(const struct loading *l, const void *section, const char *option);
 
 /* Whether the gateway answers to this name: that of a model, one it is served under, or one that
- * a peer serves. */
-bool check_is_served(const struct config *config, const char *name);
+ * a peer serves. check_models() has noted them. */
+bool check_is_served(const struct loading *l, const char *name);
 
 /* "did you mean phi3?", or what there is to choose from. */
 const char *check_suggest_model(const struct loading *l, const char *name);

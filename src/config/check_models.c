@@ -61,18 +61,26 @@ check_ports(const struct loading *l)
     }
 }
 
+/* Whether what is wrong with the option was not said before: of an inherited one it is said for the
+ * first model that shows it. */
+static bool
+is_news(const struct loading *l, const struct config_model *m, const char *option)
+{
+    return value_get(m->given, option) || !problem_is_at(l->problems, check_at(l, m, option));
+}
+
 static void
 check_gpus(const struct loading *l, const struct config_model *m)
 {
     uint64_t wanted = (uint64_t)m->tensor_parallel * m->pipeline_parallel;
-    if (m->gpus.count && m->gpus.count != wanted)
+    if (m->gpus.count && m->gpus.count != wanted && is_news(l, m, "gpus"))
         problem_add(l->problems, check_at(l, m, "gpus"),
                     "as many GPUs as tensor_parallel x pipeline_parallel, or auto",
                     "models.%s.gpus has %zu where %u x %u are needed", m->name, m->gpus.count,
                     m->tensor_parallel, m->pipeline_parallel);
     for (size_t i = 0; i < m->gpus.count; i++)
         for (size_t k = 0; k < i; k++)
-            if (text_eq(m->gpus.items[i], m->gpus.items[k]))
+            if (text_eq(m->gpus.items[i], m->gpus.items[k]) && is_news(l, m, "gpus"))
                 problem_add(l->problems, check_at(l, m, "gpus"), "each GPU once",
                             "models.%s.gpus has %s twice", m->name, m->gpus.items[i]);
 }
@@ -81,18 +89,18 @@ static void
 check_engine(const struct loading *l, const struct config_model *m)
 {
     bool sleeps = m->engine == CONFIG_ENGINE_VLLM || m->engine == CONFIG_ENGINE_SIM;
-    if (m->engine == CONFIG_ENGINE_COMMAND && !m->command.count)
+    if (m->engine == CONFIG_ENGINE_COMMAND && !m->command.count && is_news(l, m, "engine"))
         problem_add(l->problems, check_at(l, m, "engine"), "add command: [PROGRAM, ARGUMENT...]",
                     "models.%s has engine: command, but no command", m->name);
-    if (m->engine != CONFIG_ENGINE_COMMAND && m->command.count)
+    if (m->engine != CONFIG_ENGINE_COMMAND && m->command.count && is_news(l, m, "command"))
         problem_add(l->problems, check_at(l, m, "command"),
                     "engine: command; or extra_args, for arguments",
                     "models.%s.command is given, but the engine is another", m->name);
-    if (m->sleep_level && !sleeps)
+    if (m->sleep_level && !sleeps && is_news(l, m, "sleep_level"))
         problem_add(l->problems, check_at(l, m, "sleep_level"), "0",
                     "models.%s.sleep_level is %u, but its engine cannot sleep", m->name,
                     m->sleep_level);
-    if (m->sleep_level && m->listen == CONFIG_LISTEN_NETWORK)
+    if (m->sleep_level && m->listen == CONFIG_LISTEN_NETWORK && is_news(l, m, "listen"))
         problem_add(l->problems, check_at(l, m, "listen"), "loopback, or sleep_level: 0",
                     "models.%s.listen is network, and with sleep_level anybody there could control "
                     "the engine",
@@ -102,11 +110,11 @@ check_engine(const struct loading *l, const struct config_model *m)
 static void
 check_limits(const struct loading *l, const struct config_model *m)
 {
-    if (m->start_stall_limit_us > m->start_max_us)
+    if (m->start_stall_limit_us > m->start_max_us && is_news(l, m, "start_stall_limit"))
         problem_add(l->problems, check_at(l, m, "start_stall_limit"), "at most start_max",
                     "models.%s.start_stall_limit is longer than start_max", m->name);
     if (m->chunked_prefill == CONFIG_SWITCH_OFF && m->max_num_batched_tokens && m->max_model_len &&
-        m->max_num_batched_tokens < m->max_model_len)
+        m->max_num_batched_tokens < m->max_model_len && is_news(l, m, "max_num_batched_tokens"))
         problem_add(l->problems, check_at(l, m, "max_num_batched_tokens"),
                     "at least max_model_len, or chunked_prefill: true",
                     "models.%s.max_num_batched_tokens is %u, so that no prompt of %u tokens fits",
@@ -158,65 +166,71 @@ option_of_argument(const char *argument)
     return NULL;
 }
 
+/* The place of an item of a list that the section itself gives. */
 static struct value_at
-item_at(const struct loading *l, const struct config_model *m, const char *option, size_t i)
+item_at(const struct config_model *m, const char *option, size_t i)
 {
     const struct value *list = value_get(m->given, option);
     const struct value *v = list && list->type == VALUE_LIST ? list->first : NULL;
     for (; v && i > 0; i--)
         v = v->next;
-    return v ? v->at : check_at(l, m, option);
+    return v ? v->at : (struct value_at){0};
 }
 
+/* What a model inherits is looked at once, where the defaults give it. */
 static void
-check_arguments(const struct loading *l, const struct config_model *m)
+check_arguments(const struct loading *l, const struct config_model *m, const char *path)
 {
     bool vllm = m->engine == CONFIG_ENGINE_VLLM || m->engine == CONFIG_ENGINE_SIM;
-    for (size_t i = 0; vllm && i < m->extra_args.count; i++) {
+    const struct value *env = value_get(value_get(m->given, "extra_env"), "CUDA_VISIBLE_DEVICES");
+    size_t count = value_get(m->given, "extra_args") && vllm ? m->extra_args.count : 0;
+    for (size_t i = 0; i < count; i++) {
         const char *argument = m->extra_args.items[i];
         const char *option = option_of_argument(argument);
-        struct value_at at = item_at(l, m, "extra_args", i);
+        struct value_at at = item_at(m, "extra_args", i);
         if (option)
             problem_add(l->problems, at, "use the option instead",
-                        "models.%s.extra_args has %s, which is what the option %s is for", m->name,
-                        argument, option);
+                        "%s.extra_args has %s, which is what the option %s is for", path, argument,
+                        option);
         if (text_eq(argument, "--disable-log-stats"))
             problem_add(l->problems, at, "take it out",
-                        "models.%s.extra_args has --disable-log-stats, which removes every metric "
-                        "that health and dashboards are made of",
-                        m->name);
+                        "%s.extra_args has --disable-log-stats, which removes every metric that "
+                        "health and dashboards are made of",
+                        path);
     }
-    for (size_t i = 0; i < m->extra_env.count; i++)
-        if (text_eq(m->extra_env.items[i].name, "CUDA_VISIBLE_DEVICES"))
-            problem_add(l->problems, check_at(l, m, "extra_env"), "use the option gpus",
-                        "models.%s.extra_env has CUDA_VISIBLE_DEVICES, which Citadel sets",
-                        m->name);
+    if (env)
+        problem_add(l->problems, env->at, "use the option gpus",
+                    "%s.extra_env has CUDA_VISIBLE_DEVICES, which Citadel sets", path);
 }
 
 /* A name under which clients reach a model leads to one model. */
 static void
-claim_name(const struct loading *l, struct map *names, const struct config_model *m,
-           const char *name, struct value_at at)
+claim_name(const struct loading *l, struct config_model *m, const char *name, struct value_at at)
 {
-    const struct config_model *other = map_add(names, name, (void *)(uintptr_t)m);
-    if (other != m)
+    const struct section_head *other = map_add(l->served, name, m);
+    if (other != (struct section_head *)m)
         problem_add(l->problems, at, "a name of its own",
                     "models.%s is served as '%s', and so is models.%s", m->name, name, other->name);
 }
 
+/* The own names come first: whoever takes one of them is told, not its owner. */
 static void
 check_served_names(const struct loading *l)
 {
-    _cleanup_map_ struct map names = {0};
-    const struct config *c = l->config;
+    struct config *c = l->config;
+    for (size_t i = 0; i < c->models.count; i++)
+        claim_name(l, &c->models.items[i], c->models.items[i].name, (struct value_at){0});
     for (size_t i = 0; i < c->models.count; i++) {
-        const struct config_model *m = &c->models.items[i];
+        struct config_model *m = &c->models.items[i];
         for (size_t k = 0; k < m->served_names.count; k++)
-            claim_name(l, &names, m, m->served_names.items[k], item_at(l, m, "served_names", k));
+            claim_name(l, m, m->served_names.items[k], item_at(m, "served_names", k));
         for (size_t k = 0; k < m->lora.adapters.count; k++)
-            claim_name(l, &names, m, m->lora.adapters.items[k].name,
-                       check_at(l, &m->lora, "adapters"));
+            claim_name(l, m, m->lora.adapters.items[k].name, check_at(l, &m->lora, "adapters"));
     }
+    for (size_t i = 0; i < c->gateway.peers.count; i++)
+        for (size_t k = 0; k < c->gateway.peers.items[i].models.count; k++)
+            (void)map_add(l->served, c->gateway.peers.items[i].models.items[k],
+                          &c->gateway.peers.items[i]);
 }
 
 static void
@@ -239,12 +253,14 @@ check_models(const struct loading *l)
     const struct value *models = value_get(c->given, "models");
     for (size_t i = 0; i < c->models.count; i++) {
         const struct config_model *m = &c->models.items[i];
+        char path[TRAIL_MAX];
+        (void)snprintf(path, sizeof(path), "models.%s", m->name);
         enabled = enabled || m->enabled;
         check_name(l, m);
         check_gpus(l, m);
         check_engine(l, m);
         check_limits(l, m);
-        check_arguments(l, m);
+        check_arguments(l, m, path);
     }
     if (c->models.count == 0 && l->whole && c->given && !(models && models->count))
         problem_add(
@@ -253,6 +269,7 @@ check_models(const struct loading *l)
             "no model is configured");
     else if (!enabled && c->models.count)
         problem_warn(l->problems, models->name_at, "", "no model is enabled");
+    check_arguments(l, &c->defaults, "defaults");
     check_defaults(l);
     check_ports(l);
     check_served_names(l);

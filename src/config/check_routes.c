@@ -1,34 +1,15 @@
 /* References to models: aliases, fallbacks, the default model, the model that is tried first. */
 
+#include "base/map.h"
 #include "base/text.h"
 #include "config/check_int.h"
 
 #include <stdio.h>
 
-static bool
-is_in(const struct config_list *list, const char *name)
-{
-    for (size_t i = 0; i < list->count; i++)
-        if (text_eq(list->items[i], name))
-            return true;
-    return false;
-}
-
 bool
-check_is_served(const struct config *config, const char *name)
+check_is_served(const struct loading *l, const char *name)
 {
-    for (size_t i = 0; i < config->models.count; i++) {
-        const struct config_model *m = &config->models.items[i];
-        if (text_eq(m->name, name) || is_in(&m->served_names, name))
-            return true;
-        for (size_t k = 0; k < m->lora.adapters.count; k++)
-            if (text_eq(m->lora.adapters.items[k].name, name))
-                return true;
-    }
-    for (size_t i = 0; i < config->gateway.peers.count; i++)
-        if (is_in(&config->gateway.peers.items[i].models, name))
-            return true;
-    return false;
+    return map_get(l->served, name) != NULL;
 }
 
 static const char *
@@ -41,7 +22,9 @@ model_name(size_t i, const void *arg)
 const char *
 check_suggest_model(const struct loading *l, const char *name)
 {
-    const char *nearest = text_nearest(name, model_name, l->config);
+    /* Worth its time only while somebody will read it. */
+    const char *nearest =
+        l->problems->count < CONFIG_PROBLEMS_MAX ? text_nearest(name, model_name, l->config) : NULL;
     const char *said = nearest ? arena_printf(l->arena, "did you mean %s?", nearest) : NULL;
     return said ? said : "the name of a model";
 }
@@ -74,9 +57,9 @@ check_aliases(const struct loading *l)
         struct value_at at = member_at(l, "aliases", a->name, 0);
         char path[TRAIL_MAX];
         (void)snprintf(path, sizeof(path), "gateway.aliases.%s", a->name);
-        if (!check_is_served(l->config, a->value))
+        if (!check_is_served(l, a->value))
             refuse_name(l, at, path, a->value);
-        if (check_is_served(l->config, a->name))
+        if (check_is_served(l, a->name))
             problem_add(l->problems, at, "a name that is not taken",
                         "%s hides the model that is served under this name", path);
     }
@@ -130,11 +113,11 @@ check_fallbacks(const struct loading *l)
         (void)snprintf(path, sizeof(path), "gateway.fallbacks.%s", c->name);
         const struct value *v =
             value_get(value_get(l->config->gateway.given, "fallbacks"), c->name);
-        if (!check_is_served(l->config, c->name))
+        if (!check_is_served(l, c->name))
             refuse_name(l, v ? v->name_at : (struct value_at){0}, "a key of gateway.fallbacks",
                         c->name);
         for (size_t k = 0; k < c->to.count; k++)
-            if (!check_is_served(l->config, c->to.items[k]))
+            if (!check_is_served(l, c->to.items[k]))
                 refuse_name(l, member_at(l, "fallbacks", c->name, k), path, c->to.items[k]);
         if (!walk.done[i])
             walk_chain(&walk, c);
@@ -148,7 +131,7 @@ check_routes(const struct loading *l)
     const char *test = l->config->deploy.test_model;
     check_aliases(l);
     check_fallbacks(l);
-    if (g->default_model && !check_is_served(l->config, g->default_model))
+    if (g->default_model && !check_is_served(l, g->default_model))
         refuse_name(l, check_at(l, g, "default_model"), "gateway.default_model", g->default_model);
     if (!test)
         return;

@@ -1,4 +1,5 @@
-/* What `auto` stands for, where the file alone tells it: names, paths, ports. */
+/* What `auto` stands for, where the file alone tells it: names, paths, ports; and defaults that give
+ * way to what was given. */
 
 #include "config/read.h"
 #include "config/rooted.h"
@@ -19,9 +20,18 @@ place(const struct loading *l, const char *path)
     return full ? rooted_path(l->arena, full) : NULL;
 }
 
+static bool
+is_given(const struct loading *l, const struct config_model *m, const char *option)
+{
+    return value_get(m->given, option) || value_get(l->config->defaults.given, option);
+}
+
 static void
 complete_model(const struct loading *l, struct config_model *m)
 {
+    /* Who shortens the whole start need not know of its parts. */
+    if (!is_given(l, m, "start_stall_limit"))
+        m->start_stall_limit_us = MIN(m->start_stall_limit_us, m->start_max_us);
     m->path = place(l, m->path ? m->path : m->name);
     for (size_t i = 0; i < m->lora.adapters.count; i++) {
         struct config_pair *adapter = &m->lora.adapters.items[i];

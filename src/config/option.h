@@ -95,8 +95,15 @@ bool option_is_own(const struct option *o);
 struct section_head *section_item(const struct section *of, const struct section_map *map,
                                   size_t i);
 
-static inline void *
+/* The option's field in the struct of its section: to read it, and to fill it. */
+static inline const void *
 option_field(const struct option *o, const void *section_struct)
 {
-    return (char *)(uintptr_t)section_struct + o->offset;
+    return (const char *)section_struct + o->offset;
+}
+
+static inline void *
+option_slot(const struct option *o, void *section_struct)
+{
+    return (char *)section_struct + o->offset;
 }

@@ -183,7 +183,7 @@ spot_visit(struct visitor *v, const struct spot *spot, const char *path)
         visit_section(v, spot->section, spot->at, spot->inherit, path && *path ? &trail : NULL);
     else if (spot->map)
         visit_map(v, spot->map, spot->at, &trail);
-    else
+    else if (spot->option)
         v->option(v, spot->option, spot->at, spot->inherit, &trail);
 }
 

@@ -1,5 +1,7 @@
 #include "config/problem.h"
 
+#include "base/text.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +42,19 @@ trail_print(const struct trail *trail, char text[TRAIL_MAX])
     return text;
 }
 
+/* A name that was cut to fit may end within a character. */
+static void
+mend_utf8(char *text)
+{
+    for (size_t left = strlen(text); left > 0;) {
+        size_t step = text_utf8_step(text, left);
+        if (step == 0)
+            *text = '?';
+        text += MAX(step, (size_t)1);
+        left -= MAX(step, (size_t)1);
+    }
+}
+
 static void add(struct config_problems *problems, struct value_at at, bool warning,
                 const char *allowed, const char *found_fmt, va_list args) printf_like(5, 0);
 
@@ -47,7 +62,7 @@ static void
 add(struct config_problems *problems, struct value_at at, bool warning, const char *allowed,
     const char *found_fmt, va_list args)
 {
-    char found[sizeof(((struct err *)NULL)->what)];
+    char found[2048]; /* more than struct err has room for, which marks what it cuts */
     struct err said;
     problems->errors += !warning;
     if (problems->count == CONFIG_PROBLEMS_MAX) {
@@ -57,6 +72,7 @@ add(struct config_problems *problems, struct value_at at, bool warning, const ch
     (void)vsnprintf(found, sizeof(found), found_fmt, args);
     (void)err_set(&said, ERR_CONFIG_INVALID, "%s", found);
     err_fix(&said, "%s", allowed ? allowed : "");
+    mend_utf8(said.what);
     struct config_problem p = {
         .at = at,
         .warning = warning,

@@ -159,7 +159,7 @@ read_option(const struct loading *l, const struct option *o, const struct source
         .option = o,
         .paths = &l->config->paths,
     };
-    void *field = option_field(o, ret);
+    void *field = option_slot(o, ret);
     bool given = v != NULL;
     if (!v)
         v = value_get(source->preset, o->name);
@@ -207,7 +207,7 @@ read_group(const struct loading *l, const struct option *o, const struct source 
     };
     if (!is_section(l, &trail, inner.given, "a map of options"))
         inner.given = NULL;
-    read_section(l, o->of, &inner, option_field(o, ret));
+    read_section(l, o->of, &inner, option_slot(o, ret));
 }
 
 static bool
@@ -228,7 +228,7 @@ read_map(const struct loading *l, const struct option *o, const struct source *s
 {
     struct trail trail = {.up = source->trail, .name = o->name};
     const struct value *given = value_get(source->given, o->name);
-    struct section_map *map = option_field(o, ret);
+    struct section_map *map = option_slot(o, ret);
     char path[TRAIL_MAX];
     if (!is_section(l, &trail, given, "a map of names, each with its options") || !given)
         return;

@@ -12,7 +12,8 @@ struct loading {
     struct arena *arena;
     struct config *config;
     struct config_problems *problems;
-    bool whole; /* nothing was left out of the tree because it could not be read */
+    bool whole;         /* nothing was left out of the tree because it could not be read */
+    struct map *served; /* while checking: the names that the gateway answers to */
 };
 
 /* Whether commands or units use the name for something else than a model. */

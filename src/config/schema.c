@@ -297,7 +297,7 @@ write_definitions(struct json_writer *w, const struct section *section, struct m
         const struct section *of = section->options[i].of;
         if (!of || map_get(written, of->name))
             continue;
-        (void)map_add(written, of->name, (void *)(uintptr_t)of);
+        (void)map_add(written, of->name, written); /* the name is all that counts */
         json_open_map(w, of->name);
         write_section(w, of);
         json_close_map(w);

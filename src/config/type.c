@@ -149,7 +149,7 @@ bool
 type_refuse_because(const struct reading *r, struct value_at at, const char *allowed,
                     const char *found_fmt, ...)
 {
-    char path[TRAIL_MAX], found[256];
+    char path[TRAIL_MAX], found[1024];
     va_list args;
     va_start(args, found_fmt);
     (void)vsnprintf(found, sizeof(found), found_fmt, args);

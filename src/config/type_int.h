@@ -16,39 +16,25 @@ const char *type_text(const struct value *v);
 
 struct value *type_new(struct arena *arena, enum value_type type, const char *text);
 
-#define TYPE_READ(noun) \
-    bool type_read_##noun(const struct reading *r, const struct value *v, void *field)
-#define TYPE_WRITE(noun) \
+/* The two functions of a row of the table. */
+#define TYPE_FUNCTIONS(noun)                                                            \
+    bool type_read_##noun(const struct reading *r, const struct value *v, void *field); \
     struct value *type_write_##noun(struct arena *arena, const struct option *o, const void *field)
 
-TYPE_READ(bool);
-TYPE_WRITE(bool);
-TYPE_READ(switch);
-TYPE_WRITE(switch);
-TYPE_READ(count);
-TYPE_WRITE(count);
-TYPE_READ(port);
-TYPE_WRITE(port);
-TYPE_READ(fraction);
-TYPE_WRITE(fraction);
-TYPE_READ(quantity);
-TYPE_WRITE(quantity);
-TYPE_READ(text);
-TYPE_WRITE(text);
-TYPE_READ(choice);
-TYPE_WRITE(choice);
-TYPE_READ(schedule);
-TYPE_WRITE(schedule);
-TYPE_READ(list);
-TYPE_WRITE(list);
-TYPE_READ(pairs);
-TYPE_WRITE(pairs);
-TYPE_READ(chains);
-TYPE_WRITE(chains);
-TYPE_READ(secret);
-TYPE_WRITE(secret);
-TYPE_READ(schedules);
-TYPE_WRITE(schedules);
+TYPE_FUNCTIONS(bool);
+TYPE_FUNCTIONS(switch);
+TYPE_FUNCTIONS(count);
+TYPE_FUNCTIONS(port);
+TYPE_FUNCTIONS(fraction);
+TYPE_FUNCTIONS(quantity);
+TYPE_FUNCTIONS(text);
+TYPE_FUNCTIONS(choice);
+TYPE_FUNCTIONS(schedule);
+TYPE_FUNCTIONS(list);
+TYPE_FUNCTIONS(pairs);
+TYPE_FUNCTIONS(chains);
+TYPE_FUNCTIONS(secret);
+TYPE_FUNCTIONS(schedules);
 
 bool type_is_text(const char *text); /* also an empty one */
 bool type_is_any(const char *text);  /* any but an empty one */

@@ -17,6 +17,9 @@
 #include <string.h>
 #include <yaml.h>
 
+/* Text counts, too, so that whoever goes over all texts of a tree is done soon. */
+#define TEXT_OF_NODE 32
+
 struct anchor {
     const struct value *node; /* NULL while it is still being read */
     size_t nodes;
@@ -78,7 +81,7 @@ count_nodes(struct reader *r, size_t nodes, struct value_at at)
     if (r->nodes <= YAML_NODES_MAX)
         return true;
     stop(r, at, "use fewer aliases (*name), or a smaller file",
-         "the document holds more than 50000 values once its aliases are written out");
+         "the document holds more than 100000 values once its aliases are written out");
     return false;
 }
 
@@ -155,10 +158,10 @@ apply_tag(struct reader *r, const yaml_char_t *tag, enum value_type type, struct
 }
 
 static struct value *
-new_node(struct reader *r, enum value_type type, struct value_at at)
+new_node(struct reader *r, enum value_type type, size_t len, struct value_at at)
 {
     struct value *v = keep(r, arena_new(r->arena, struct value));
-    if (!v || !count_nodes(r, 1, at))
+    if (!v || !count_nodes(r, 1 + len / TEXT_OF_NODE, at))
         return NULL;
     v->type = type;
     v->at = at;
@@ -174,7 +177,7 @@ read_scalar(struct reader *r, const yaml_event_t *event)
     bool tagged = event->data.scalar.tag != NULL;
     bool plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     enum value_type type = plain || tagged ? yaml_plain_type(text, len) : VALUE_STRING;
-    struct value *v = new_node(r, apply_tag(r, event->data.scalar.tag, type, at), at);
+    struct value *v = new_node(r, apply_tag(r, event->data.scalar.tag, type, at), len, at);
     if (!v)
         return NULL;
     v->text = keep(r, arena_strndup(r->arena, text, len));
@@ -212,7 +215,7 @@ read_alias(struct reader *r, const yaml_event_t *event, unsigned depth, unsigned
              anchor ? "the alias *%s stands inside what it names"
                     : "the alias *%s names nothing: no &%s stands before it",
              name, name);
-        return new_node(r, VALUE_NULL, at);
+        return new_node(r, VALUE_NULL, 0, at);
     }
     if (!is_shallow(r, depth + anchor->height - 1, at) || !count_nodes(r, anchor->nodes, at))
         return NULL;
@@ -343,7 +346,7 @@ read_container(struct reader *r, const yaml_event_t *event, unsigned depth, unsi
     struct value_at at = place(event->start_mark);
     enum value_type type = is_map ? apply_tag(r, event->data.mapping_start.tag, VALUE_MAP, at)
                                   : apply_tag(r, event->data.sequence_start.tag, VALUE_LIST, at);
-    struct value *v = is_shallow(r, depth, at) ? new_node(r, type, at) : NULL;
+    struct value *v = is_shallow(r, depth, at) ? new_node(r, type, 0, at) : NULL;
     if (!v)
         return NULL;
     *height = 1;
@@ -408,7 +411,7 @@ read_document(struct reader *r)
         yaml_event_type_t type = event.type;
         struct value *v = NULL;
         if (type == YAML_STREAM_END_EVENT)
-            v = new_node(r, VALUE_NULL, (struct value_at){1, 1});
+            v = new_node(r, VALUE_NULL, 0, (struct value_at){1, 1});
         else if (type != YAML_STREAM_START_EVENT && type != YAML_DOCUMENT_START_EVENT)
             v = read_node(r, &event, 1, &height);
         yaml_event_delete(&event);

@@ -12,7 +12,8 @@
 
 #define YAML_BYTES_MAX ((size_t)1 << 20)
 #define YAML_DEPTH_MAX 64
-#define YAML_NODES_MAX ((size_t)50000) /* with every alias written out */
+#define YAML_NODES_MAX \
+    ((size_t)100000) /* 32 bytes of text count as one more; aliases as written out */
 
 /* Parses text into a tree in the arena; an empty text is nothing (VALUE_NULL). Stops at the first
  * error; *ret_at (may be NULL) is then its place. */

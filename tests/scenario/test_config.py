@@ -98,7 +98,7 @@ def test_bomb(file):
     found = said(file, "l0: &l0 boom\n" + levels)
     assert time.monotonic() - began < 2
     assert found == [
-        (6, 35, "the document holds more than 50000 values once its aliases are written out: "
+        (7, 10, "the document holds more than 100000 values once its aliases are written out: "
                 "use fewer aliases (*name), or a smaller file"),
     ]
 
@@ -156,6 +156,32 @@ def test_long_words_take_no_time(file):
     began = time.monotonic()
     said(file, MINIMAL + "".join(f"    {'x' * 200}{i}: 1\n" for i in range(4000)))
     assert time.monotonic() - began < 2
+
+
+def test_a_long_text_many_times(file):
+    """What aliases repeat is counted by its length, too: here 500 kB, forty thousand times."""
+    text = f"models: {{m: {{}}}}\na: &a {'x' * 500000}\nb: [{', '.join(['*a'] * 40000)}]\n"
+    began = time.monotonic()
+    assert said(file, text)[0][2].startswith("the document holds more than 100000 values")
+    assert time.monotonic() - began < 2
+
+
+HEAVY = {
+    "keys": "a: ", "explicit keys": "? ", "items": "- ", "lists": "[", "maps": "{", "anchors": "&a ",
+    "tags": "!a ", "aliases": "*a ", "quotes": "'\n", "lines": "a:\n", "comments": "#\n",
+    "words": "a ", "word lines": "a\n", "commas": ",", "colons": ":", "empty quotes": '""',
+    "percents": "%a\n", "markers": "---\n", "ends": "...\n", "backslashes": "\\", "blank": " \n",
+    "steps": "- - ", "pairs": "{a: ", "values": "[a, ", "block texts": "|\n ", "merges": "<<: \n",
+}
+
+
+@pytest.mark.parametrize("piece", HEAVY.values(), ids=HEAVY.keys())
+@pytest.mark.parametrize("before", ["", "models: ", "models: [", "models:\n  - '", "models: |\n  "])
+def test_a_megabyte_of_anything_is_answered(file, before, piece):
+    file.write_text((before + piece * ((1 << 20) // len(piece)))[: 1 << 20])
+    began = time.monotonic()
+    assert check(file).returncode == 64
+    assert time.monotonic() - began < 5
 
 
 def test_nul_bytes(file):
