@@ -31,26 +31,35 @@ check_name(const struct loading *l, const struct config_model *m)
                     "the model name '%s' is taken: commands and services use it", m->name);
 }
 
-/* Every port in the order in which it is looked at: the one of two that is told is the later. */
+/* Who has the port of the i-th model before it: of two, the later one is told. NULL: nobody. */
+static const char *
+find_port_owner(const struct config *c, size_t i, char path[TRAIL_MAX])
+{
+    uint16_t port = c->models.items[i].port;
+    if (port == c->gateway.port)
+        return "gateway.port";
+    if (port == c->monitor.port)
+        return "monitor.port";
+    for (size_t k = 0; k < i; k++) {
+        if (c->models.items[k].port != port)
+            continue;
+        (void)snprintf(path, TRAIL_MAX, "models.%s.port", c->models.items[k].name);
+        return path;
+    }
+    return NULL;
+}
+
 static void
 check_ports(const struct loading *l)
 {
     const struct config *c = l->config;
     for (size_t i = 0; i < c->models.count; i++) {
         const struct config_model *m = &c->models.items[i];
-        const char *other = m->port == c->gateway.port   ? "gateway.port"
-                            : m->port == c->monitor.port ? "monitor.port"
-                                                         : NULL;
         char path[TRAIL_MAX];
-        for (size_t k = 0; k < i && !other; k++) {
-            if (c->models.items[k].port != m->port)
-                continue;
-            (void)snprintf(path, sizeof(path), "models.%s.port", c->models.items[k].name);
-            other = path;
-        }
-        if (other)
+        const char *owner = find_port_owner(c, i, path);
+        if (owner)
             problem_add(l->problems, check_at(l, m, "port"), "a port of its own, or auto",
-                        "models.%s.port is %u, which is %s", m->name, m->port, other);
+                        "models.%s.port is %u, which is %s", m->name, m->port, owner);
     }
     if (c->gateway.port == c->monitor.port) {
         bool moved = value_get(c->monitor.given, "port");

@@ -9,7 +9,7 @@
 #include <strings.h>
 
 #define HOUR 60u
-#define DAY (24 * HOUR)
+#define DAY 1440u
 
 static const char *const days[] = {"sunday",   "monday", "tuesday", "wednesday",
                                    "thursday", "friday", "saturday"};
