@@ -12,6 +12,7 @@ LAYERS = """
 rank 0 base
 rank 1 sys fmt
 rank 3 model plan run
+rank 7 tests
 edge run -> plan
 library uv.h sys
 """
@@ -27,6 +28,9 @@ GOOD = {
     "src/base/err.def": '/* ERR(NAME, "id", errno, EXIT, http, "help") */\n'
     'ERR(VALUE, "value.invalid", EINVAL, FAILED, 400, "it cannot be read")\n',
     "src/base/b.c": "int b = ERR_VALUE;\n",
+    "tools/a": "#!/bin/sh\nexec true\n",
+    # What tests/lint/analysis.h needs.
+    "src/base/err.h": "#pragma once\n#include <assert.h>\nint err_set(int id);\n",
 }
 
 
@@ -177,7 +181,7 @@ def test_tools(tree, lint, tool, path, text, want):
 
 COMPILED = """[{
     "directory": "%s", "file": "../src/base/b.c", "output": "b.o",
-    "command": "%s -Werror -MD -MQ b.o -MF b.o.d -o b.o -c ../src/base/b.c"
+    "command": "%s -I../src -Werror -MD -MQ b.o -MF b.o.d -o b.o -c ../src/base/b.c"
 }]"""
 
 EMPTY_IF = "if (p);\n    {\n        free(p);\n    }"
