@@ -14,6 +14,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef FAKE_NVML_PATH /* the build names the one it made */
+#    define FAKE_NVML_PATH "libnvidia-ml.so.1"
+#endif
+
 struct rig {
     struct fake fake;
     struct nvml nvml;

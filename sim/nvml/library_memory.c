@@ -126,8 +126,10 @@ nvmlDeviceGetProcessUtilization(struct nvml_device *device, struct nvml_process_
     unsigned have_count = processes_of(call.fake, call.index, have);
     if (have_count == 0 || since_us >= now_us)
         return NVML_ERROR_NOT_FOUND;
-    if (!list)
-        *count = 0;
+    if (!list) {
+        *count = have_count;
+        return NVML_ERROR_INSUFFICIENT_SIZE;
+    }
     if (give_list(count, have_count, list, &code))
         for (unsigned i = 0; list && i < have_count; i++)
             list[i] = (struct nvml_process_utilization){

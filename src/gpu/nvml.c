@@ -84,16 +84,23 @@ nvml_error(int code, struct err *reterr, const char *fmt, ...)
     return r;
 }
 
+static const struct {
+    const char *symbol;
+    size_t at; /* in struct nvml */
+} calls[] = {
+#define NVML_CALL(name, args) {"nvml" #name, offsetof(struct nvml, name)},
+#include "gpu/nvml_call.def"
+#undef NVML_CALL
+};
+
 /* POSIX has dlsym() answer functions as void *; C has no cast for it. */
 static void
 resolve(struct nvml *nvml)
 {
-    void *symbol;
-#define NVML_CALL(name, args)                    \
-    symbol = dlsym(nvml->library, "nvml" #name); \
-    memcpy(&nvml->name, &symbol, sizeof(symbol));
-#include "gpu/nvml_call.def"
-#undef NVML_CALL
+    for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+        void *symbol = dlsym(nvml->library, calls[i].symbol);
+        memcpy((char *)nvml + calls[i].at, &symbol, sizeof(symbol));
+    }
 }
 
 static int

@@ -113,8 +113,6 @@ read_process(struct rest *rest, struct gpu_xid *xid)
     struct rest at = *rest;
     if (skip(&at, ", pid="))
         xid->pid_known = read_number(&at, 10, 9, &xid->pid);
-    if (!xid->pid_known)
-        xid->pid = 0;
     if (!xid->pid_known || !skip(&at, ", name="))
         return;
     size_t len = 0;
