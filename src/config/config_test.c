@@ -464,8 +464,8 @@ check_row(const struct section *section, const struct option *o)
         return;
     const char *ends[] = {range.low, range.high, o->word};
     for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
-        _cleanup_arena_ struct arena arena;
-        _cleanup_config_problems_ struct config_problems problems;
+        _cleanup_arena_ struct arena arena = {0};
+        _cleanup_config_problems_ struct config_problems problems = {0};
         uint64_t field[8] = {0};
         struct trail trail = {.name = o->name};
         struct reading r = {.arena = &arena, .problems = &problems, .trail = &trail, .option = o};

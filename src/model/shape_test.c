@@ -203,7 +203,7 @@ check_measured_weights(const struct model *m, char *const *row)
 {
     double gib = strtod(row[WEIGHTS], NULL);
     bool exact = text_eq(row[BASIS], "table") || text_eq(row[BASIS], "log");
-    unsigned gpus = (unsigned)(atoi(row[TP]) * atoi(row[PP]));
+    unsigned gpus = (unsigned)(strtoul(row[TP], NULL, 10) * strtoul(row[PP], NULL, 10));
     uint64_t bytes = model_weight_bytes_on_gpu(m, gpus);
     if (gib == 0 || bytes == MODEL_UNKNOWN)
         return false;
@@ -221,7 +221,8 @@ check_measured_cache(const struct model *m, char *const *row)
     const char *point = strchr(row[KV_GIB], '.');
     if (gib <= 0 || tokens <= 0 || text_eq(row[OUTCOME], "fail"))
         return false;
-    double ours = (double)model_kv_bytes_per_token(m, (unsigned)atoi(row[TP]), measured_dtype(row));
+    double ours = (double)model_kv_bytes_per_token(m, (unsigned)strtoul(row[TP], NULL, 10),
+                                                   measured_dtype(row));
     double theirs = gib * (double)GIB / tokens;
     double rounding = (point && strlen(point) > 2 ? 0.005 : 0.05) / gib;
     tap_note("%s: %.0f bytes a token, ours %.0f", row[MODEL], theirs, ours);
