@@ -66,6 +66,19 @@ take_fds(const int fds[3])
     return 0;
 }
 
+/* Everything else closes, also what a library opened without O_CLOEXEC; `tell` moves to 3. Linux 5.9
+ * can close a range, only 5.11 can mark it. */
+static int
+close_others(int *tell)
+{
+    if (*tell != 3 && dup3(*tell, 3, O_CLOEXEC) < 0)
+        return -errno;
+    *tell = 3;
+    return syscall(SYS_close_range, 4u, ~0u, 0u) < 0 ? -errno : 0;
+}
+
+/* Signals come blocked: one that arrived since the fork is the program's, and our own handlers
+ * (which write to a pipe that we share with the parent) must not take it. */
 static void
 reset_signals(void)
 {
@@ -77,7 +90,7 @@ reset_signals(void)
 }
 
 static int
-prepare(const struct proc_wish *wish, pid_t parent)
+prepare(const struct proc_wish *wish, pid_t parent, int *tell)
 {
     reset_signals();
     if (wish->new_session && setsid() < 0)
@@ -87,17 +100,14 @@ prepare(const struct proc_wish *wish, pid_t parent)
     if (wish->death_signal && getppid() != parent) /* it ended before the line above */
         return -ESRCH;
     int r = take_fds(wish->fds);
-    if (r < 0)
-        return r;
-    /* Everything else closes at exec, also what a library opened without saying so. */
-    return syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */) < 0 ? -errno : 0;
+    return r < 0 ? r : close_others(tell);
 }
 
 static _Noreturn void
 become(const struct proc_wish *wish, const char *program, int tell, pid_t parent)
 {
     struct failure failure = {0};
-    int r = prepare(wish, parent);
+    int r = prepare(wish, parent, &tell);
     if (r == 0 && wish->dir && chdir(wish->dir) < 0) {
         failure.step = STEP_DIR;
         r = -errno;
@@ -124,6 +134,20 @@ read_failure(int fd, struct failure *ret)
     return n == sizeof(*ret);
 }
 
+static pid_t
+fork_with_signals_blocked(void)
+{
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t pid = fork();
+    int failed = errno;
+    if (pid != 0)
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = failed;
+    return pid;
+}
+
 int
 proc_start(const struct proc_wish *wish, struct proc *ret_proc, struct err *reterr)
 {
@@ -137,7 +161,7 @@ proc_start(const struct proc_wish *wish, struct proc *ret_proc, struct err *rete
     /* The child's end must not be among the descriptors that the child rearranges. */
     int above = fcntl(tell, F_DUPFD_CLOEXEC, 3);
     pid_t self = getpid();
-    pid_t pid = above < 0 ? -1 : fork();
+    pid_t pid = above < 0 ? -1 : fork_with_signals_blocked();
     if (pid == 0)
         become(wish, program, above, self);
     int failed = pid < 0 ? errno : 0;

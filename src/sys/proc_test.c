@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,6 +139,43 @@ TEST(ignored_and_blocked_signals_are_not_inherited)
     CHECK_EQ(ignored_there & ~(3ull << 31), 0);
     (void)sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
     (void)sigprocmask(SIG_SETMASK, &old, NULL);
+}
+
+static volatile sig_atomic_t handled;
+static bool raise_after_fork;
+
+static void
+on_signal(int signo unused_arg)
+{
+    handled = 1;
+}
+
+static void
+in_child(void)
+{
+    if (!raise_after_fork)
+        return;
+    (void)raise(SIGUSR1);
+    if (handled)
+        _exit(99); /* our handler took it, and the program would never hear of it */
+}
+
+TEST(a_signal_right_after_the_fork_is_for_the_program)
+{
+    struct proc_wish wish = shell(SHELL("exit 0"));
+    struct sigaction old;
+    struct proc p;
+    struct proc_end end;
+    REQUIRE(pthread_atfork(NULL, NULL, in_child) == 0);
+    (void)sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_signal}, &old);
+    raise_after_fork = true;
+    int r = proc_start(&wish, &p, NULL);
+    raise_after_fork = false;
+    (void)sigaction(SIGUSR1, &old, NULL);
+    REQUIRE(r == 0);
+    CHECK_EQ(proc_wait(&p, &end), 0);
+    CHECK(end.killed);
+    CHECK_EQ(end.status, SIGUSR1);
 }
 
 TEST(a_session_of_its_own)
