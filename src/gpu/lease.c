@@ -100,18 +100,26 @@ gpu_leases_finish(struct gpu_leases *leases)
     vec_finish(leases);
 }
 
+/* Adds a lease's share of a GPU to *sum; false when it is all of it. */
+static bool
+add_share(const struct gpu_lease *lease, const char *uuid, uint64_t *sum)
+{
+    for (size_t i = 0; i < lease->part_count; i++) {
+        const struct gpu_lease_part *part = &lease->parts[i];
+        if (strcmp(part->uuid, uuid) == 0 &&
+            (part->exclusive || __builtin_add_overflow(*sum, part->bytes, sum)))
+            return false;
+    }
+    return true;
+}
+
 uint64_t
 gpu_leases_sum(const struct gpu_leases *leases, const char *uuid, uint64_t total_bytes)
 {
     uint64_t sum = 0;
     vec_foreach (leases, lease) {
-        for (size_t i = 0; i < lease->part_count; i++) {
-            const struct gpu_lease_part *part = &lease->parts[i];
-            if (strcmp(part->uuid, uuid) != 0)
-                continue;
-            if (part->exclusive || __builtin_add_overflow(sum, part->bytes, &sum))
-                return total_bytes;
-        }
+        if (!add_share(lease, uuid, &sum))
+            return total_bytes;
     }
     return MIN(sum, total_bytes);
 }
@@ -131,13 +139,17 @@ name_holders(const struct gpu_leases *leases, const char *uuid, struct buf *out)
     }
 }
 
+/* A GPU that is leased whole needs no reserve: nobody else will want it. */
 static int
-check_part(const struct gpu_leases *leases, const struct gpu_lease_part *part, uint64_t reserve,
-           struct err *reterr)
+check_part(const struct gpu_leases *leases, const struct gpu_lease *lease,
+           const struct gpu_lease_part *part, uint64_t reserve, struct err *reterr)
 {
     uint64_t taken = gpu_leases_sum(leases, part->uuid, part->total_bytes);
-    uint64_t wanted = part->exclusive ? part->total_bytes : part->bytes;
-    uint64_t kept = part->exclusive ? 0 : MIN(reserve, part->total_bytes);
+    uint64_t wanted = 0, kept = MIN(reserve, part->total_bytes);
+    if (!add_share(lease, part->uuid, &wanted)) {
+        wanted = part->total_bytes;
+        kept = 0;
+    }
     if (wanted <= part->total_bytes - kept && taken <= part->total_bytes - kept - wanted)
         return 0;
     _cleanup_buf_ struct buf holders = BUF_INIT(256);
@@ -161,7 +173,7 @@ check(const struct gpu_leases *leases, const struct gpu_lease *lease, uint64_t r
                            other->holder.name, other->holder.pid);
     }
     for (size_t i = 0; i < lease->part_count; i++) {
-        int r = check_part(leases, &lease->parts[i], reserve, reterr);
+        int r = check_part(leases, lease, &lease->parts[i], reserve, reterr);
         if (r < 0)
             return r;
     }

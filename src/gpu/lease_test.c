@@ -117,6 +117,13 @@ TEST(a_lease_of_many_gpus_is_taken_whole_or_not)
     gpu_lease_release(&one);
     CHECK_EQ(gpu_lease_take(&both, tap_dir(), 0, NULL), 0);
     gpu_lease_release(&both);
+    /* Of one GPU twice is of one GPU so much more. */
+    (void)snprintf(both.parts[1].uuid, sizeof(both.parts[1].uuid), "%s", ONE);
+    both.parts[1].bytes = 51 * GIB;
+    CHECK_EQ(gpu_lease_take(&both, tap_dir(), 0, NULL), -ENOMEM);
+    both.parts[1].bytes = 50 * GIB;
+    CHECK_EQ(gpu_lease_take(&both, tap_dir(), 0, NULL), 0);
+    gpu_lease_release(&both);
 }
 
 static void
