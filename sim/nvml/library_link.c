@@ -139,9 +139,10 @@ nvmlDeviceGetTopologyNearestGpus(struct nvml_device *device, int level, unsigned
         if (i != call.index && other && (int)level_between(gpu, &gpu[i - call.index]) == level)
             near[near_count++] = other;
     }
+    bool only_counts = *count == 0; /* which is no error here */
     if (give_list(count, near_count, list, &code) && near_count > 0)
         memcpy(list, near, near_count * sizeof(struct nvml_device *));
-    return code;
+    return only_counts ? (int)NVML_SUCCESS : code;
 }
 
 int
