@@ -44,8 +44,6 @@ def needs(name):
     return pytest.mark.skipif(not shutil.which(name), reason=f"{name} is not installed")
 
 
-# --- help, and what is generated ------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("verb", verbs())
 def test_every_verb_has_help_with_an_example(verb):
@@ -175,8 +173,6 @@ def test_man_shows_the_manual_without_a_warning(page, tmp_path):
     assert "NAME" in done.stdout
 
 
-# --- completion -----------------------------------------------------------------------------------
-
 BASH = """
 source <("$CITADEL" completion bash)
 compopt() { :; }
@@ -248,7 +244,7 @@ def test_a_shell_offers_verbs_and_values(shell, tmp_path):
 class Zsh:
     """A zsh on a terminal, at which somebody types."""
 
-    def __init__(self):
+    def __init__(self, setup):
         self.fd, theirs = pty.openpty()
         self.child = subprocess.Popen(
             ["zsh", "-f", "-i"],
@@ -260,7 +256,7 @@ class Zsh:
         )
         os.close(theirs)
         self.type("bindkey -e; PS1=; PATH=${CITADEL:h}:$PATH; autoload -U compinit\n")
-        self.type("compinit -D -u; source <(citadel completion zsh); print re''ady\n")
+        self.type(f"{setup}; print re''ady\n")
         self.read_until(r"ready\r")
 
     def type(self, text):
@@ -287,7 +283,7 @@ class Zsh:
 @needs("zsh")
 def test_zsh_completes(tmp_path):
     (tmp_path / "one-file").touch()
-    zsh = Zsh()
+    zsh = Zsh("compinit -D -u; source <(citadel completion zsh)")
     try:
         assert zsh.complete("citadel vers") == "citadel version"
         assert zsh.complete("citadel completion z") == "citadel completion zsh"
@@ -303,7 +299,16 @@ def test_zsh_completes(tmp_path):
         zsh.end()
 
 
-# --- output ---------------------------------------------------------------------------------------
+@needs("zsh")
+def test_zsh_finds_the_installed_completion(tmp_path):
+    (tmp_path / "_citadel").write_text(run("completion", "zsh").stdout)
+    zsh = Zsh(f"fpath=({tmp_path} $fpath); compinit -D -u")
+    try:
+        assert zsh.complete("citadel vers") == "citadel version"
+        assert zsh.complete("citadel completion z") == "citadel completion zsh"
+    finally:
+        zsh.end()
+
 
 # Verbs that can be run as they are, with the arguments they need.
 RUNS = [
@@ -402,8 +407,6 @@ def test_with_everything_closed_it_still_ends_as_it_should():
         shell = '"$0" "$@" <&- >&- 2>&-'
         assert subprocess.run(["sh", "-c", shell, program.CITADEL, *words]).returncode == status
 
-
-# --- mistakes -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
