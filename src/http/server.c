@@ -22,6 +22,7 @@ const struct http_server_config http_server_config_default = {
              .extension_bytes = 16 * KIB,
              .trailer_bytes = 8 * KIB},
     .body_bytes_max = 64 * MIB,
+    .content_bytes_max = 1 * GIB,
     .answer_bytes_max = 64 * MIB,
     .high_bytes = 256 * KIB,
     .low_bytes = 64 * KIB,

@@ -52,16 +52,17 @@ struct http_service {
 struct http_server_config {
     struct http1_limits head;
     uint64_t body_bytes_max;
-    uint64_t answer_bytes_max; /* of an answer not yet sent; one that grows above it is cut */
-    uint64_t high_bytes;       /* not yet sent: from here on http_answer_write() returns false */
-    uint64_t low_bytes;        /* from here down it is writable again */
-    unsigned connections_max;  /* then the longest idle one makes room, else new ones wait */
-    uint64_t idle_us;          /* before a request begins */
-    uint64_t head_us;          /* from a head's first byte to its last */
-    uint64_t body_us;          /* in which 4 KiB of a body must come, or its end */
-    uint64_t write_us;         /* in which a client must take 4 KiB, or the rest */
-    uint64_t linger_us;        /* for a client to read our last words when it still sends */
-    const char *name;          /* Server; NULL: none */
+    uint64_t content_bytes_max; /* of all bodies that are collected at a time, together */
+    uint64_t answer_bytes_max;  /* of an answer not yet sent; one that grows above it is cut */
+    uint64_t high_bytes;        /* not yet sent: from here on http_answer_write() returns false */
+    uint64_t low_bytes;         /* from here down it is writable again */
+    unsigned connections_max;   /* then the longest idle one makes room, else new ones wait */
+    uint64_t idle_us;           /* before a request begins */
+    uint64_t head_us;           /* from a head's first byte to its last */
+    uint64_t body_us;           /* in which 4 KiB of a body must come, or its end */
+    uint64_t write_us;          /* in which a client must take 4 KiB, or the rest */
+    uint64_t linger_us;         /* for a client to read our last words when it still sends */
+    const char *name;           /* Server; NULL: none */
 };
 extern const struct http_server_config http_server_config_default;
 
@@ -70,11 +71,12 @@ struct http_server_counts {
     uint64_t evicted;  /* idle ones, to make room */
     uint64_t requests; /* given to the handler */
     uint64_t answered;
-    uint64_t gone;        /* not answered: the client left or failed, or the handler cut it */
-    uint64_t refused;     /* malformed or too large */
-    uint64_t timed_out;   /* any timeout but that of idle connections */
-    unsigned connections; /* now */
-    unsigned in_flight;   /* requests, now */
+    uint64_t gone;          /* not answered: the client left or failed, or the handler cut it */
+    uint64_t refused;       /* malformed or too large */
+    uint64_t timed_out;     /* any timeout but that of idle connections */
+    uint64_t content_bytes; /* collected, now */
+    unsigned connections;   /* now */
+    unsigned in_flight;     /* requests, now */
 };
 
 struct http_server *http_server_new(struct loop *loop, const struct http_server_config *config,

@@ -74,6 +74,7 @@ finish_request(struct conn *c, bool answered)
     (*(answered ? &s->counts.answered : &s->counts.gone))++;
     if (r->ops && r->ops->finished)
         r->ops->finished(r, answered);
+    s->counts.content_bytes -= r->content.len;
     buf_clear(&r->content);
     http1_request_init(&r->head, &s->config.head);
     c->touched = true;
@@ -123,15 +124,27 @@ step_head(struct conn *c)
 }
 
 static void
-take_piece(struct exchange *x, const char *bytes, size_t len)
+collect(struct conn *c, const char *bytes, size_t len)
 {
-    struct http_request *r = &x->request;
-    if (x->ended)
+    struct http_server *s = c->server;
+    if (len > s->config.content_bytes_max - s->counts.content_bytes) {
+        fail_request(c, 503, "too-much-content", "there is no room for more requests' bodies");
+        return;
+    }
+    s->counts.content_bytes += len;
+    buf_add(&c->exchange->request.content, bytes, len);
+}
+
+static void
+take_piece(struct conn *c, const char *bytes, size_t len)
+{
+    struct http_request *r = &c->exchange->request;
+    if (c->exchange->ended)
         return;
     if (r->ops->body)
         r->ops->body(r, bytes, len);
     else
-        buf_add(&r->content, bytes, len);
+        collect(c, bytes, len);
 }
 
 static void
@@ -180,7 +193,7 @@ step_body(struct conn *c)
     switch (verdict) {
     case HTTP1_PIECE:
         x->wants_continue = false;
-        take_piece(x, bytes + used - piece, piece);
+        take_piece(c, bytes + used - piece, piece);
         return true;
     case HTTP1_DONE:
         take_body_end(x);

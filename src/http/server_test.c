@@ -11,6 +11,7 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -127,6 +128,11 @@ on_request(struct http_request *r)
         answer_pieces(r);
     } else if (http1_is(h, h->path, "/bad")) {
         answer_bad_field(r);
+    } else if (http1_is(h, h->path, "/drain")) {
+        http_server_drain(rig->server);
+        http_answer(r, 200, NULL, "", 0);
+    } else if (http1_is(h, h->path, "/stop")) {
+        http_server_stop(rig->server);
     } else if (http1_is(h, h->path, "/none")) {
         http_answer(r, 204, NULL, "", 0);
     } else if (http1_is(h, h->path, "/unchanged")) {
@@ -536,6 +542,23 @@ TEST(server_limits_bodies)
     CHECK(WAIT(rig->gone == 3));
 }
 
+TEST(server_limits_what_all_bodies_take_together)
+{
+    RIG(r_.config.content_bytes_max = 10);
+    _cleanup_client_ struct client c, d;
+    client_open(&c);
+    CHECK(client_send(&c, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 7\r\n\r\n012345"));
+    REQUIRE(WAIT(counts()->content_bytes == 6));
+    client_open(&d);
+    CHECK(client_send(&d, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\n01234"));
+    EXPECT(&d, ERROR("503 Service Unavailable", "86",
+                     "503 Service Unavailable: too-much-content: there is no room for more "
+                     "requests' bodies"));
+    CHECK(client_send(&c, "6"));
+    EXPECT(&c, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n0123456");
+    CHECK_EQ(counts()->content_bytes, 0);
+}
+
 /* 100-continue */
 
 #define EXPECTS(target, length)                                                                    \
@@ -902,6 +925,24 @@ TEST(server_lets_new_connections_wait_when_all_are_busy)
     EXPECT(&b, HELLO);
 }
 
+TEST(server_tries_again_when_descriptors_run_out)
+{
+    struct rlimit before, none;
+    RIG();
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    none = before;
+    none.rlim_cur = 3;
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    CHECK(client_send(&c, GET("/hello")));
+    loop_timer_start(rig->loop, &rig->beat, 20000, 0);
+    loop_run(rig->loop);
+    CHECK_EQ(counts()->accepted, 0);
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+    EXPECT(&c, HELLO);
+}
+
 TEST(server_serves_unix_sockets)
 {
     char text[300];
@@ -988,6 +1029,26 @@ TEST(server_stops)
     http_server_stop(rig->server);
     CHECK_EQ(rig->gone, 1);
     CHECK(WAIT(c.ended));
+}
+
+TEST(server_may_be_ended_by_a_request)
+{
+    for (int stop = 0; stop < 2; stop++) {
+        RIG();
+        _cleanup_client_ struct client c, d;
+        client_open(&c);
+        CHECK(client_send(&c, GET("/late")));
+        REQUIRE(WAIT(rig->late_count == 1));
+        client_open(&d);
+        CHECK(client_send(&d, stop ? GET("/stop") : GET("/drain")));
+        if (!stop) {
+            EXPECT(&d, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            http_answer(rig->late[0], 204, NULL, "", 0);
+            EXPECT(&c, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+        }
+        CHECK(WAIT(c.ended && d.ended));
+        CHECK_EQ(rig->gone, stop ? 2 : 0);
+    }
 }
 
 /* Handlers that go wrong */
