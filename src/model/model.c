@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define PROBLEMS_MAX 500
+#define PROBLEM_TEXT_MAX 512
 #define TEXT_KEPT_MAX 255
 #define SCRATCH_MAX (64 * MIB)
 
@@ -62,38 +63,33 @@ scan_keep(struct scan *s, const char *text)
 void
 scan_problem(struct scan *s, enum model_problem_id id, const char *file, const char *fmt, ...)
 {
-    struct err said;
-    char what[sizeof(said.what)];
+    char what[PROBLEM_TEXT_MAX];
     va_list args;
     if (s->problems.count == PROBLEMS_MAX) {
         s->model->problems_untold++;
         return;
     }
     va_start(args, fmt);
-    (void)vsnprintf(what, sizeof(what), fmt, args);
+    text_make_safe(what, sizeof(what), vsnprintf(what, sizeof(what), fmt, args));
     va_end(args);
-    (void)err_set(&said, ERR_VALUE, "%s", what); /* what makes text from outside safe to print */
-    vec_push(&s->problems, ((struct model_problem){
-                               .id = id,
-                               .file = scan_keep(s, file),
-                               .what = arena_strdup(s->arena, said.what),
-                               .fix = "",
-                           }));
+    struct model_problem *problem = vec_add(&s->problems);
+    problem->id = id;
+    problem->file = scan_keep(s, file);
+    problem->what = arena_strdup(s->arena, what);
+    problem->fix = "";
 }
 
 void
 scan_fix(struct scan *s, const char *fmt, ...)
 {
-    struct err said = {0};
-    char fix[sizeof(said.fix)];
+    char fix[PROBLEM_TEXT_MAX];
     va_list args;
     if (s->problems.count == 0 || s->model->problems_untold)
         return;
     va_start(args, fmt);
-    (void)vsnprintf(fix, sizeof(fix), fmt, args);
+    text_make_safe(fix, sizeof(fix), vsnprintf(fix, sizeof(fix), fmt, args));
     va_end(args);
-    err_fix(&said, "%s", fix);
-    s->problems.items[s->problems.count - 1].fix = arena_strdup(s->arena, said.fix);
+    s->problems.items[s->problems.count - 1].fix = arena_strdup(s->arena, fix);
 }
 
 static bool
@@ -140,7 +136,7 @@ read_tokenizer(struct scan *s)
     m->has_tokenizer = any_usable(s, names);
     if (!m->has_tokenizer && s->problems.count == told)
         scan_problem(s, MODEL_PROBLEM_NO_TOKENIZER, NULL,
-                     "no tokenizer: neither tokenizer.json nor tokenizer.model is there");
+                     "neither tokenizer.json nor tokenizer.model is there");
     m->has_chat_template = is_there(s, "chat_template.jinja") ||
                            is_there(s, "chat_template.json") || is_there(s, "chat_templates");
     m->has_generation_config = is_there(s, "generation_config.json");

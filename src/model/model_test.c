@@ -51,14 +51,14 @@ static const struct {
     {{{"config.json", CONFIG}, {"vocab.json", "x"}}, true, "", true},
     {{{"config.json", CONFIG}},
      true,
-     "no-tokenizer: no tokenizer: neither tokenizer.json nor tokenizer.model is there\n",
+     "no-tokenizer: neither tokenizer.json nor tokenizer.model is there\n",
      false},
     {{{"tokenizer.json", "{}"}}, true, "no-config: config.json is missing\n", false},
     {{{"README.md", "hello"}},
      false,
      "no-config: config.json is missing\n"
-     "no-tokenizer: no tokenizer: neither tokenizer.json nor tokenizer.model is there\n"
-     "no-weights: no weights: no file *.safetensors\n",
+     "no-tokenizer: neither tokenizer.json nor tokenizer.model is there\n"
+     "no-weights: no file *.safetensors is there\n",
      false},
     {{{"config.json", ""}, {"tokenizer.json", "{}"}},
      true,

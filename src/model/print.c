@@ -177,6 +177,7 @@ print_problems(struct json_writer *w, const struct model *m)
         const struct model_problem_row *row = &model_problem_rows[problem->id];
         json_open_map(w, NULL);
         json_str(w, "id", row->text);
+        json_str(w, "meaning", row->help);
         json_bool(w, "breaks", row->breaks);
         json_str(w, "file", problem->file);
         json_str(w, "message", problem->what);

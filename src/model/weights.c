@@ -429,7 +429,7 @@ weights_read(struct scan *s)
                                 .gpu_bytes = MODEL_UNKNOWN,
                                 .params = MODEL_UNKNOWN};
     if (r.format == MODEL_NO_WEIGHTS) {
-        scan_problem(s, MODEL_PROBLEM_NO_WEIGHTS, NULL, "no weights: no file *.safetensors");
+        scan_problem(s, MODEL_PROBLEM_NO_WEIGHTS, NULL, "no file *.safetensors is there");
         return;
     }
     arena_init(&r.arena, INDEX_MEMORY_MAX);

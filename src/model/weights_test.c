@@ -447,14 +447,14 @@ TEST(without_weights_the_configuration_counts)
     _cleanup_arena_ struct arena arena;
     char dir[TEST_PATH];
     make_dir(dir, "m", "");
-    check(dir, "no-weights: no weights: no file *.safetensors\n",
+    check(dir, "no-weights: no file *.safetensors is there\n",
           "none 0/0 files, 0 tensors, 0 bytes, gpu 2960, params -1, left out 0");
     arena_init(&arena, MIB);
     struct model m = test_read(&arena, dir);
     CHECK(m.params_computed);
     CHECK_EQ(m.params, 1480);
     make_dir(dir, "n", ", \"quantization_config\": {\"quant_method\": \"awq\", \"bits\": 4}");
-    check(dir, "no-weights: no weights: no file *.safetensors\n",
+    check(dir, "no-weights: no file *.safetensors is there\n",
           "none 0/0 files, 0 tensors, 0 bytes, gpu -1, params -1, left out 0");
 }
 
