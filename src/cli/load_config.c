@@ -1,5 +1,7 @@
 #include "cli/load_config.h"
 
+#include "config/problems.h"
+
 int
 cli_load_config(struct cli *cli, struct config **ret_config)
 {

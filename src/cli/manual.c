@@ -4,7 +4,7 @@
 #include "base/text.h"
 #include "cli/roff.h"
 #include "cli/verb.h"
-#include "config/config.h"
+#include "config/show.h"
 
 #include <string.h>
 

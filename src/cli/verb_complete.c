@@ -2,6 +2,8 @@
 #include "cli/cli.h"
 #include "cli/complete.h"
 #include "config/config.h"
+#include "config/problems.h"
+#include "config/show.h"
 #include "sys/root.h"
 
 #include <stdio.h>

@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 #include "config/config.h"
+#include "config/problems.h"
 
 const struct verb_help verb_config_check_help = {
     .text = "Reads the configuration and tells everything that is wrong with it in one go, each "

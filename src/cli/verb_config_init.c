@@ -1,5 +1,5 @@
 #include "cli/cli.h"
-#include "config/config.h"
+#include "config/show.h"
 
 const struct verb_help verb_config_init_help = {
     .text = "Prints a first configuration, with comments: the models that stand in the usual "

@@ -1,6 +1,6 @@
 #include "base/text.h"
 #include "cli/cli.h"
-#include "config/config.h"
+#include "config/show.h"
 
 #include <string.h>
 

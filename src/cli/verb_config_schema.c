@@ -1,5 +1,5 @@
 #include "cli/cli.h"
-#include "config/config.h"
+#include "config/show.h"
 
 const struct verb_help verb_config_schema_help = {
     .text = "Prints the JSON Schema (draft 2020-12) of citadel.yaml. Editors use it to complete "

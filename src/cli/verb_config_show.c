@@ -1,4 +1,5 @@
 #include "cli/load_config.h"
+#include "config/show.h"
 
 const struct verb_help verb_config_show_help = {
     .text = "Shows the configuration as it takes effect: every option with its value, also those "

@@ -3,8 +3,8 @@
 #include "base/map.h"
 #include "base/text.h"
 #include "config/check_int.h"
-#include "config/rooted.h"
-#include "config/type.h"
+#include "config/rooted_int.h"
+#include "config/type_int.h"
 
 #include <string.h>
 

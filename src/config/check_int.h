@@ -2,7 +2,7 @@
 
 /* Between the files of checks. */
 
-#include "config/read.h"
+#include "config/read_int.h"
 
 /* Where an option of a section was given; else where the section begins, which for a model may also
  * be in the defaults. */

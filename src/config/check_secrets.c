@@ -2,7 +2,7 @@
  * control. What looks like one is refused, and never repeated in the message. */
 
 #include "base/text.h"
-#include "config/read.h"
+#include "config/read_int.h"
 
 #include <string.h>
 #include <strings.h>

@@ -1,8 +1,8 @@
 /* What `auto` stands for, where the file alone tells it: names, paths, ports; and defaults that give
  * way to what was given. */
 
-#include "config/read.h"
-#include "config/rooted.h"
+#include "config/read_int.h"
+#include "config/rooted_int.h"
 
 #include "base/text.h"
 

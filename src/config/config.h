@@ -8,11 +8,12 @@
  * struct config, and is freed with it.
  *
  *     for (size_t i = 0; i < config->models.count; i++)
- *         use(config->models.items[i].name, config->models.items[i].port); */
+ *         use(config->models.items[i].name, config->models.items[i].port);
+ *
+ * What is wrong with one: problems.h; shown and explained: show.h; compared: diff.h. */
 
-#include "base/buf.h"
+#include "base/err.h"
 #include "config/types.h"
-#include "fmt/json.h"
 #include "fmt/value.h"
 
 /* The structs of options.def. Each begins with its name (of a model, say; of struct config: the
@@ -36,37 +37,11 @@
     ;
 #include "config/options.def"
 
-/* What is wrong with a file: everything in one go, in the order of the file. */
-#define CONFIG_PROBLEMS_MAX 100
-
-struct config_problem {
-    struct value_at at; /* line 0: of the file as a whole */
-    bool warning;       /* the configuration is accepted all the same */
-    const char *found;
-    const char *allowed; /* may be empty */
-};
-
-struct config_problems {
-    struct arena arena;
-    const char *file;
-    struct config_problem items[CONFIG_PROBLEMS_MAX];
-    size_t count;
-    size_t left_out; /* beyond the ceiling */
-    size_t errors;   /* of all, without warnings */
-};
-
-void config_problems_init(struct config_problems *problems);
-void config_problems_finish(struct config_problems *problems);
-#define _cleanup_config_problems_ _cleanup_(config_problems_finish)
-
-/* A line each: "citadel.yaml:4:11: models.phi3.port is 70000: a port from 1 to 65535, or auto". */
-void config_problems_print(const struct config_problems *problems, struct buf *out);
-/* Writes a list of {file, line, column, severity, found, allowed}. */
-void config_problems_json(const struct config_problems *problems, struct json_writer *w,
-                          const char *name);
+struct config_problems;
 
 /* The file to read: `file` when not NULL, else what $CITADEL_CONFIG holds, else ./citadel.yaml, else
- * /etc/citadel/citadel.yaml under the root. The problems are filled (warnings too, on success). */
+ * /etc/citadel/citadel.yaml under the root. The problems are filled, with
+ * warnings also on success. */
 int config_load(const char *file, struct config **ret_config, struct config_problems *problems,
                 struct err *reterr) must_check;
 int config_parse(const char *text, size_t len, const char *file, struct config **ret_config,
@@ -81,53 +56,3 @@ const struct config_model *config_find_model(const struct config *config, const 
 #define CONFIG_CALENDAR_MAX 32
 const char *config_schedule_calendar(const struct config_schedule *schedule,
                                      char text[CONFIG_CALENDAR_MAX]);
-
-/* The effective configuration, as YAML that is read back as the same, defaults marked; `path` picks
- * a part ("models.phi3"), NULL is all. */
-int config_print(const struct config *config, const char *path, struct buf *out, struct err *reterr)
-    must_check;
-int config_print_json(const struct config *config, const char *path, struct json_writer *w,
-                      struct err *reterr) must_check;
-
-void config_print_schema(struct buf *out); /* JSON Schema, draft 2020-12 */
-
-/* A commented file for the machine this runs on, from cheap looks at /proc and the usual places. */
-void config_print_init(struct buf *out);
-
-/* The options, in the order of the file, for manuals. */
-struct config_option {
-    const char *path;     /* "gateway.port"; "models.NAME.port" */
-    const char *allowed;  /* "a port from 1 to 65535" */
-    const char *meanings; /* of its words; "" when it has none */
-    const char *preset;   /* NULL: must be given */
-    const char *reload;   /* what a change needs, in words */
-    const char *help;
-    bool section; /* a heading: only path and help are set */
-    bool secret;
-};
-void config_each_option(void (*tell)(const struct config_option *option, void *arg), void *arg);
-
-/* What differs between two configurations, and what that needs. */
-enum config_reload {
-    CONFIG_RELOAD_LIVE,    /* nothing: it takes effect at once */
-    CONFIG_RELOAD_MODEL,   /* a restart of the model */
-    CONFIG_RELOAD_SERVICE, /* a restart of gateway or monitor */
-    CONFIG_RELOAD_DEPLOY,  /* citadel apply */
-};
-
-struct config_change {
-    const char *path;  /* "models.phi3.port" */
-    const char *model; /* whose option it is, else NULL */
-    const char *from;  /* as written in a file; NULL: was added */
-    const char *to;    /* NULL: was removed */
-    enum config_reload reload;
-};
-
-struct config_diff {
-    struct arena arena;
-    struct config_change *items;
-    size_t count;
-};
-
-void config_diff(const struct config *from, const struct config *to, struct config_diff *ret_diff);
-void config_diff_finish(struct config_diff *diff);

@@ -1,8 +1,11 @@
 #include "config/config.h"
 
 #include "base/text.h"
-#include "config/option.h"
-#include "config/type.h"
+#include "config/diff.h"
+#include "config/option_int.h"
+#include "config/problems.h"
+#include "config/show.h"
+#include "config/type_int.h"
 #include "fmt/yaml.h"
 #include "sys/root.h"
 

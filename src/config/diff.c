@@ -1,9 +1,11 @@
 /* What differs between two configurations, option by option. */
 
+#include "config/diff.h"
+
 #include "base/text.h"
 #include "base/vec.h"
-#include "config/print.h"
-#include "config/type.h"
+#include "config/show_int.h"
+#include "config/type_int.h"
 
 /* Two texts for each option of 256 models at most, and one value at a time. */
 #define ARENA_BYTES (64 * MIB)

@@ -2,10 +2,12 @@
  * as comments. The headings are no comments, so that taking the '#' from one line is enough: a
  * section in which every line is a comment is an empty one. */
 
+#include "config/show.h"
+
 #include "base/quantity.h"
 #include "base/text.h"
-#include "config/option.h"
-#include "config/survey.h"
+#include "config/option_int.h"
+#include "config/survey_int.h"
 #include "fmt/yaml.h"
 
 #include <string.h>

@@ -1,8 +1,8 @@
 /* From a file to a configuration, or to all that is wrong with it. */
 
 #include "base/text.h"
-#include "config/read.h"
-#include "config/rooted.h"
+#include "config/read_int.h"
+#include "config/rooted_int.h"
 #include "fmt/yaml.h"
 
 #include <errno.h>

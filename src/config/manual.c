@@ -1,8 +1,10 @@
 /* The table of options told to people: one after the other, in the order of the file. */
 
-#include "config/option.h"
-#include "config/problem.h"
-#include "config/type.h"
+#include "config/show.h"
+
+#include "config/option_int.h"
+#include "config/problem_int.h"
+#include "config/type_int.h"
 #include "fmt/yaml.h"
 
 #include <string.h>

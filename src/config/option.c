@@ -1,4 +1,4 @@
-#include "config/option.h"
+#include "config/option_int.h"
 
 #include "base/text.h"
 

@@ -1,10 +1,10 @@
 /* From the tree of a file to the structs. Options that are absent or wrong get the value they would
  * have without the line, so that the checks that follow see nothing impossible. */
 
-#include "config/read.h"
+#include "config/read_int.h"
 
 #include "base/text.h"
-#include "config/type.h"
+#include "config/type_int.h"
 #include "fmt/yaml.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "config/rooted.h"
+#include "config/rooted_int.h"
 
 #include "base/text.h"
 #include "sys/root.h"

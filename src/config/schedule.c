@@ -1,4 +1,4 @@
-#include "config/schedule.h"
+#include "config/schedule_int.h"
 
 #include "base/quantity.h"
 #include "base/text.h"

@@ -1,11 +1,13 @@
 /* The table of options told to editors: JSON Schema, draft 2020-12. What needs two options to be
  * seen together (ports, references) is left to `citadel config check`. */
 
+#include "config/show.h"
+
 #include "base/map.h"
 #include "base/quantity.h"
 #include "base/text.h"
-#include "config/option.h"
-#include "config/type.h"
+#include "config/option_int.h"
+#include "config/type_int.h"
 #include "fmt/yaml.h"
 
 #include <stdio.h>

@@ -4,13 +4,13 @@
  *
  * A model is a directory with a config.json, or a GGUF file. */
 
-#include "config/survey.h"
+#include "config/survey_int.h"
 
 #include "base/buf.h"
 #include "base/text.h"
 #include "config/config.h"
-#include "config/read.h"
-#include "config/rooted.h"
+#include "config/read_int.h"
+#include "config/rooted_int.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,10 +1,10 @@
 /* The table of types, and what is the same for all of them. */
 
-#include "config/type.h"
+#include "config/type_int.h"
 
 #include "base/text.h"
-#include "config/rooted.h"
-#include "config/type_int.h"
+#include "config/rooted_int.h"
+#include "config/type_row_int.h"
 #include "fmt/yaml.h"
 
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* Types of several parts: lists, maps, and secrets, which say where they are. */
 
 #include "base/text.h"
-#include "config/rooted.h"
-#include "config/schedule.h"
-#include "config/type_int.h"
+#include "config/rooted_int.h"
+#include "config/schedule_int.h"
+#include "config/type_row_int.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>

@@ -2,9 +2,9 @@
 
 #include "base/quantity.h"
 #include "base/text.h"
-#include "config/rooted.h"
-#include "config/schedule.h"
-#include "config/type_int.h"
+#include "config/rooted_int.h"
+#include "config/schedule_int.h"
+#include "config/type_row_int.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>

@@ -2,6 +2,9 @@
  * that means the same. */
 
 #include "config/config.h"
+#include "config/diff.h"
+#include "config/problems.h"
+#include "config/show.h"
 
 #include <stdlib.h>
 #include <string.h>

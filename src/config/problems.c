@@ -1,4 +1,4 @@
-#include "config/problem.h"
+#include "config/problem_int.h"
 
 #include "base/text.h"
 

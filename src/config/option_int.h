@@ -3,6 +3,7 @@
 /* The rows of options.def as data, for the files of this room. */
 
 #include "config/config.h"
+#include "config/diff.h"
 
 enum option_type {
     OPTION_BOOL,

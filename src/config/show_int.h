@@ -2,8 +2,8 @@
 
 /* Values as text, and options by their path: for show and diff. */
 
-#include "config/option.h"
-#include "config/problem.h"
+#include "config/option_int.h"
+#include "config/problem_int.h"
 
 /* One line: 12, "a b", [a, b], {a: b}. */
 void print_flow(struct buf *out, const struct value *v);

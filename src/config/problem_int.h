@@ -3,6 +3,7 @@
 /* Noting what is wrong, inside this room. */
 
 #include "config/config.h"
+#include "config/problems.h"
 
 /* The way to an option, for sentences: models.phi3.port. */
 struct trail {

@@ -1,10 +1,10 @@
 /* The effective configuration: every option with its value and where that comes from. */
 
-#include "config/print.h"
+#include "config/show.h"
 
 #include "base/text.h"
-#include "config/problem.h"
-#include "config/type.h"
+#include "config/show_int.h"
+#include "config/type_int.h"
 #include "fmt/yaml.h"
 
 #include <string.h>

@@ -3,8 +3,8 @@
 /* The steps from a tree to a configuration: read.c fills the structs from the tree by the table;
  * complete.c fills in what `auto` stands for; check.c looks at what no single option can tell. */
 
-#include "config/option.h"
-#include "config/problem.h"
+#include "config/option_int.h"
+#include "config/problem_int.h"
 
 #define CONFIG_MODELS_MAX 256 /* entries of any map of sections */
 

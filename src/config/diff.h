@@ -1,0 +1,31 @@
+#pragma once
+
+/* What differs between two configurations, and what that needs. */
+
+#include "base/mem.h"
+
+struct config;
+
+enum config_reload {
+    CONFIG_RELOAD_LIVE,    /* nothing: it takes effect at once */
+    CONFIG_RELOAD_MODEL,   /* a restart of the model */
+    CONFIG_RELOAD_SERVICE, /* a restart of gateway or monitor */
+    CONFIG_RELOAD_DEPLOY,  /* citadel apply */
+};
+
+struct config_change {
+    const char *path;  /* "models.phi3.port" */
+    const char *model; /* whose option it is, else NULL */
+    const char *from;  /* as written in a file; NULL: was added */
+    const char *to;    /* NULL: was removed */
+    enum config_reload reload;
+};
+
+struct config_diff {
+    struct arena arena;
+    struct config_change *items;
+    size_t count;
+};
+
+void config_diff(const struct config *from, const struct config *to, struct config_diff *ret_diff);
+void config_diff_finish(struct config_diff *diff);
