@@ -58,7 +58,8 @@ name_process(struct reader *r, struct gpu_process *process)
     path[sizeof(path) - 1] = '\0';
     path[strcspn(path, " ")] = '\0';
     const char *slash = strrchr(path, '/');
-    (void)snprintf(process->name, sizeof(process->name), "%s", slash ? slash + 1 : path);
+    (void)snprintf(process->name, sizeof(process->name), "%.*s", (int)sizeof(process->name) - 1,
+                   slash ? slash + 1 : path);
     for (char *c = process->name; *c; c++)
         if (!isprint((unsigned char)*c))
             *c = '?';
