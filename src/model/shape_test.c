@@ -443,8 +443,8 @@ TEST(parameters_stay_unknown_where_a_formula_does_not_hold)
         "\"architectures\": [\"NovelForCausalLM\"]",
         "\"architectures\": [\"LlamaForCausalLM\"], \"vocab_size\": 0",
         "\"architectures\": [\"LlamaForCausalLM\"], \"intermediate_size\": [1, 2]",
-        "\"architectures\": [\"DeepseekForCausalLM\"], \"n_routed_experts\": 4, "
-        "\"moe_intermediate_size\": 8, \"moe_layer_freq\": 2",
+        ("\"architectures\": [\"DeepseekForCausalLM\"], \"n_routed_experts\": 4, "
+         "\"moe_intermediate_size\": 8, \"moe_layer_freq\": 2"),
         "\"architectures\": [\"DeepseekV3ForCausalLM\"], \"kv_lora_rank\": 16",
         "\"architectures\": [\"Qwen3NextForCausalLM\"]",
         "\"architectures\": [\"LlavaForConditionalGeneration\"], \"model_type\": \"llava\"",
