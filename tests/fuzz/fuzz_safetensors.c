@@ -53,6 +53,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     _cleanup_arena_ struct arena arena;
     struct safetensors st;
     struct err err = {0};
+    arena_init(&arena, CEILING);
     check_file(data, len, len);
     check_file(data, len, len + MIB);
     if (len < FIRST_BYTES)
@@ -62,7 +63,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     char *header = malloc(header_len ? header_len : 1);
     assert(header);
     memcpy(header, data + FIRST_BYTES, header_len);
-    arena_init(&arena, CEILING);
     int r = safetensors_parse(&arena, header, header_len, &st, &err);
     assert((r == 0) == (err.id == ERR_NONE));
     if (r == 0)
