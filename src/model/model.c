@@ -436,7 +436,7 @@ model_read(struct arena *arena, const char *dir, struct model *ret, struct err *
     struct model m = model_blank(arena_strdup(arena, dir));
     m.name = keep_last_part(arena, dir);
     struct scan s = {.arena = arena, .model = &m, .fd = -1};
-    bool in_hub;
+    bool in_hub = false;
     arena_init(&s.scratch, SCRATCH_MAX);
     int error = m.dir && m.name ? open_directory(&s, &in_hub, reterr) : 0;
     if (error == 0 && s.fd >= 0)
