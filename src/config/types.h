@@ -66,6 +66,10 @@ struct config_schedules {
     ;
 #include "config/words.def"
 
+/* Their words: config_engine_word(CONFIG_ENGINE_VLLM) is "vllm". */
+#define WORDS(name) const char *config_##name##_word(enum config_##name value);
+#include "config/words.def"
+
 /* What the TYPE of a row is in C, and how the unit joins the name: `start_max` is start_max_us. */
 #define CONFIG_C_BOOL bool
 #define CONFIG_C_SWITCH enum config_switch

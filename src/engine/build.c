@@ -157,7 +157,8 @@ build_host(struct engine_builder *b)
         build_fail(b, ERR_ENGINE_UNSAFE,
                    "%s would listen on %s, where the network reaches it without a key", w->name,
                    host);
-        build_fix(b, "leave host away (the gateway serves the network), or set exposed: true");
+        build_fix(
+            b, "set listen: network, if that is meant; the gateway serves the network with keys");
     }
     return host;
 }

@@ -57,14 +57,21 @@ struct engine_wish {
     double gpu_memory_fraction;
     uint64_t kv_cache_memory_bytes;
     uint64_t max_model_len;
+    unsigned max_num_seqs;
+    unsigned max_num_batched_tokens;
     const char *dtype;
     const char *kv_cache_dtype;
     const char *quantization;
     enum engine_switch trust_remote_code;
     enum engine_switch chunked_prefill;
     enum engine_switch prefix_caching;
+    bool enforce_eager;
+    const char *chat_template; /* a file */
+    const char *tool_parser;
+    const char *reasoning_parser;
     const struct engine_lora *loras;
     size_t lora_count;
+    unsigned max_loras; /* in one batch */
     unsigned max_lora_rank;
     const struct engine_limit *limits; /* of items in one prompt */
     size_t limit_count;

@@ -194,7 +194,7 @@ TEST(an_option_that_the_release_lacks_is_an_error)
     wish.force = true;
     wish.kv_cache_memory_bytes = 8 * GIB;
     CHECK_STR(make_vllm("0.10.1.1", &wish),
-              "phi3: kv_cache_memory_bytes needs vLLM 0.10.2 or newer; 0.10.1.1 is installed");
+              "phi3: kv_cache_memory needs vLLM 0.10.2 or newer; 0.10.1.1 is installed");
     CHECK_EQ(made.err.id, ERR_ENGINE_OPTION);
     (void)make_vllm("0.10.2", &wish);
     CHECK(has_arg("--kv-cache-memory-bytes", "8589934592"));
@@ -254,7 +254,7 @@ TEST(extra_args_are_checked)
         {"0.19.0", "--max-model", "--max-model is set by the option 'max_model_len'", NULL},
         {"0.19.0", "-tp", "-tp is set by the option 'tensor_parallel'", NULL},
         {"0.19.0", "--no-enable-prefix-caching", "is set by the option 'prefix_caching'", NULL},
-        {"0.19.0", "--limit-mm-per-prompt.image", "the option 'multimodal_limits'", NULL},
+        {"0.19.0", "--limit-mm-per-prompt.image", "the option 'media.images'", NULL},
         {"0.19.0", "--api-key", "--api-key is not possible: every user", "out of extra_args"},
         {"0.19.0", "--disable-log-stats", "is not possible: it removes every vllm: metric", NULL},
         {"0.19.0", "--disable_log_stats", "is not possible: it removes every vllm: metric", NULL},

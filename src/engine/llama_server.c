@@ -9,7 +9,7 @@
 static const char *const llama_kept[][2] = {
     {"--model", "path"},
     {"-m", "path"},
-    {"--host", "host"},
+    {"--host", "listen"},
     {"--port", "port"},
     {"--alias", "served_names"},
     {"-a", "served_names"},
@@ -84,14 +84,18 @@ llama_warnings(struct engine_builder *b)
         bool said;
     } unused[] = {
         {"gpu_memory_fraction", w->gpu_memory_fraction > 0},
-        {"kv_cache_memory_bytes", w->kv_cache_memory_bytes > 0},
+        {"kv_cache_memory", w->kv_cache_memory_bytes > 0},
         {"dtype", w->dtype},
         {"quantization", w->quantization},
         {"trust_remote_code", w->trust_remote_code == ENGINE_ON},
         {"chunked_prefill", w->chunked_prefill != ENGINE_DEFAULT},
+        {"max_num_batched_tokens", w->max_num_batched_tokens > 0},
+        {"enforce_eager", w->enforce_eager},
+        {"tool_parser", w->tool_parser},
+        {"reasoning_parser", w->reasoning_parser},
         {"prefix_caching", w->prefix_caching != ENGINE_DEFAULT},
-        {"multimodal_limits", w->limit_count > 0},
-        {"media_domains", w->media_domains && *w->media_domains},
+        {"media.images", w->limit_count > 0},
+        {"media.domains", w->media_domains && *w->media_domains},
     };
     for (size_t i = 0; i < ARRAY_SIZE(unused); i++)
         if (unused[i].said)
@@ -119,6 +123,14 @@ build_llama_server(struct engine_builder *b)
     if (w->max_model_len) {
         build_arg(b, "--ctx-size");
         build_argf(b, "%llu", (unsigned long long)w->max_model_len);
+    }
+    if (w->max_num_seqs) {
+        build_arg(b, "--parallel");
+        build_argf(b, "%u", w->max_num_seqs);
+    }
+    if (w->chat_template) {
+        build_arg(b, "--chat-template-file");
+        build_arg(b, w->chat_template);
     }
     if (w->kv_cache_dtype) {
         build_arg(b, "--cache-type-k");

@@ -266,7 +266,7 @@ add_address(struct engine_builder *b)
         build_fail(b, ERR_ENGINE_UNSAFE,
                    "%s: sleep opens routes that run anything, and %s is open to the network",
                    w->name, host);
-        build_fix(b, "leave host away and let the gateway serve the network");
+        build_fix(b, "set listen: loopback, and let the gateway serve the network");
     }
     if (open)
         build_warn(b,
@@ -287,13 +287,15 @@ add_memory(struct engine_builder *b)
     add_u64(b, FLAG_KV_BYTES, w->kv_cache_memory_bytes);
     /* Plain integers: 32k and 32K differ to vLLM. */
     add_u64(b, FLAG_MAX_LEN, w->max_model_len);
+    add_u64(b, FLAG_MAX_SEQS, w->max_num_seqs);
+    add_u64(b, FLAG_MAX_BATCHED, w->max_num_batched_tokens);
     add_text(b, FLAG_DTYPE, w->dtype);
     add_text(b, FLAG_KV_DTYPE, w->kv_cache_dtype);
     add_text(b, FLAG_QUANTIZATION, w->quantization);
     if (w->kv_cache_memory_bytes && w->gpu_memory_fraction <= 0)
         build_warn(b,
                    "%s: vLLM still wants gpu_memory_fraction of the memory free at its start "
-                   "(0.92 unless set), although kv_cache_memory_bytes is",
+                   "(0.92 unless set), although kv_cache_memory is",
                    w->name);
 }
 
@@ -323,6 +325,7 @@ add_loras(struct engine_builder *b)
     if (!modules)
         return;
     add_switch(b, FLAG_LORA, ENGINE_ON);
+    add_u64(b, FLAG_LORA_MAX, w->max_loras);
     add_u64(b, FLAG_LORA_RANK, w->max_lora_rank);
     build_arg(b, modules->flag);
     for (size_t i = 0; i < w->lora_count; i++)
@@ -366,6 +369,17 @@ add_media(struct engine_builder *b)
         add_list(b, FLAG_MEDIA, nowhere);
 }
 
+/* How chats are put to the model, and its answers taken apart. */
+static void
+add_chat(struct engine_builder *b)
+{
+    const struct engine_wish *w = b->wish;
+    add_text(b, FLAG_TEMPLATE, w->chat_template);
+    add_switch(b, FLAG_TOOL_CHOICE, w->tool_parser ? ENGINE_ON : ENGINE_DEFAULT);
+    add_text(b, FLAG_TOOL_PARSER, w->tool_parser);
+    add_text(b, FLAG_REASONING_PARSER, w->reasoning_parser);
+}
+
 static void
 add_manners(struct engine_builder *b)
 {
@@ -373,6 +387,7 @@ add_manners(struct engine_builder *b)
     add_switch(b, FLAG_REMOTE_CODE, w->trust_remote_code == ENGINE_ON ? ENGINE_ON : ENGINE_DEFAULT);
     add_switch(b, FLAG_CHUNKED, w->chunked_prefill);
     add_switch(b, FLAG_PREFIX, w->prefix_caching);
+    add_switch(b, FLAG_EAGER, w->enforce_eager ? ENGINE_ON : ENGINE_DEFAULT);
     add_switch(b, FLAG_SLEEP, w->sleep_mode ? ENGINE_ON : ENGINE_DEFAULT);
     if (has_flag(b, FLAG_DRAIN))
         add_u64(b, FLAG_DRAIN, w->drain_seconds);
@@ -436,6 +451,7 @@ build_serve(struct engine_builder *b, const char *program)
     add_loras(b);
     add_limits(b);
     add_media(b);
+    add_chat(b);
     add_manners(b);
     for (const char *const *arg = w->extra_args; arg && *arg; arg++)
         check_extra_arg(b, *arg);

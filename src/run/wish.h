@@ -1,0 +1,37 @@
+#pragma once
+
+/* From the configuration to the command of one model's engine: every option of the model that
+ * concerns it, its version as installed, its directories. Nothing is started. */
+
+#include "base/err.h"
+#include "base/mem.h"
+
+struct config;
+struct config_model;
+struct engine_command;
+struct engine_version;
+
+/* Which GPUs a model is given. */
+enum run_gpus {
+    RUN_GPUS_NEVER,    /* it needs none, and is given none */
+    RUN_GPUS_IF_THERE, /* it uses what there is */
+    RUN_GPUS_ALWAYS,   /* without them it will never work */
+};
+enum run_gpus run_wish_gpus(const struct config_model *model);
+unsigned run_wish_gpu_count(const struct config_model *model);
+
+/* RUN/models/NAME: sockets and what is known of a running engine; gone at a reboot. */
+char *run_dir(struct arena *arena, const struct config *config, const char *name) must_check;
+
+/* What engines say on /v1/models, and are asked for. */
+const char *run_served_name(const struct config_model *model);
+
+/* The version that is installed; -ENODATA when this engine has none that counts. */
+int run_engine_version(const struct config *config, const struct config_model *model,
+                       struct engine_version *ret_version, struct err *reterr) must_check;
+
+/* version: NULL where run_engine_version() knows none. Lives in the arena. */
+int run_wish_build(const struct config *config, const struct config_model *model,
+                   const struct engine_version *version, const unsigned *gpus, size_t gpu_count,
+                   struct arena *arena, struct engine_command *ret_command, struct err *reterr)
+    must_check;
