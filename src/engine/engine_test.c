@@ -85,7 +85,7 @@ TEST(the_reference_model_has_this_command)
 {
     static const unsigned gpus[] = {0, 1};
     static const char *const names[] = {"mixtral", "mixtral-8x7b", NULL};
-    static const char *const extra[] = {"--max-num-seqs", "128", NULL};
+    static const char *const extra[] = {"--max-logprobs", "128", NULL};
     static const struct engine_var extra_env[] = {{"NCCL_P2P_DISABLE", "1", false}};
     struct engine_wish wish = {
         .name = "mixtral",
@@ -150,7 +150,7 @@ TEST(the_reference_model_has_this_command)
               "    --shutdown-timeout 30 \\\n"
               "    --disable-fastapi-docs \\\n"
               "    --disable-access-log-for-endpoints /health,/metrics,/is_sleeping \\\n"
-              "    --max-num-seqs 128\n");
+              "    --max-logprobs 128\n");
     CHECK(made.command.warnings[0] == NULL);
     CHECK_STR(made.command.environ[0], "CUDA_CACHE_PATH=/cache/mixtral/cuda");
     forget();
@@ -241,14 +241,14 @@ TEST(extra_args_are_checked)
         const char *error; /* NULL: accepted */
         const char *fix;
     } rows[] = {
-        {"0.19.0", "--max-num-seqs", NULL, NULL},
+        {"0.19.0", "--max-logprobs", NULL, NULL},
         {"0.19.0", "--model-impl", NULL, NULL},
         {"0.19.0", "--kv-cache-dtype-skip-layers", NULL, NULL},
         {"0.19.0", "16384", NULL, NULL},
         {"0.19.0", "--port", "--port is set by the option 'port'", "out of extra_args"},
         {"0.19.0", "--port=9000", "--port is set by the option 'port'", NULL},
-        {"0.19.0", "--host", "--host is set by the option 'host'", NULL},
-        {"0.19.0", "--uds", "--uds is set by the option 'socket'", NULL},
+        {"0.19.0", "--host", "--host is set by the option 'listen'", NULL},
+        {"0.19.0", "--uds", "--uds is set by the option 'port'", NULL},
         {"0.19.0", "--model", "--model is set by the option 'path'", NULL},
         {"0.19.0", "--max_model_len=4096", "--max-model-len is set by the option", NULL},
         {"0.19.0", "--max-model", "--max-model is set by the option 'max_model_len'", NULL},
