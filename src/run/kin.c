@@ -1,0 +1,220 @@
+#include "run/kin.h"
+
+#include "base/buf.h"
+#include "base/text.h"
+#include "base/vec.h"
+#include "fmt/json.h"
+#include "sys/clock.h"
+#include "sys/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* More processes than that are not counted in one go; who kills comes again until none is left. */
+#define PROCESSES_MAX 65536
+#define END_WAIT_MS 5000
+#define END_STEP_MS 20
+
+void
+kin_adopt(void)
+{
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+}
+
+/* "4711 (a name) S 1 4711 4711 ...": the name may hold anything, so it is skipped from behind. */
+static bool
+parse_stat(const char *text, struct kin *kin)
+{
+    const char *behind = strrchr(text, ')');
+    char state;
+    int parent, group, session;
+    unsigned long long start;
+    if (!behind ||
+        sscanf(behind + 1, /* NOLINT(cert-err34-c): the kernel's own numbers */
+               " %c %d %d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+               &state, &parent, &group, &session, &start) != 5 ||
+        state == 'Z' || state == 'X')
+        return false;
+    kin->parent = parent;
+    kin->session = session;
+    kin->start = start;
+    return true;
+}
+
+int
+kin_look(pid_t pid, struct kin *ret_kin)
+{
+    char path[64], text[1024];
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (len <= 0)
+        return -ESRCH;
+    text[len] = '\0';
+    struct kin kin = {.pid = pid};
+    if (!parse_stat(text, &kin))
+        return -ESRCH;
+    *ret_kin = kin;
+    return 0;
+}
+
+struct kin_list {
+    VEC(struct kin) all;
+};
+
+static void
+list_all(struct kin_list *list)
+{
+    DIR *proc = opendir("/proc");
+    for (struct dirent *e; proc && (e = readdir(proc)) && list->all.count < PROCESSES_MAX;) {
+        struct kin kin;
+        char *end;
+        long pid = strtol(e->d_name, &end, 10);
+        if (pid > 0 && *end == '\0' && kin_look((pid_t)pid, &kin) == 0)
+            vec_push(&list->all, kin);
+    }
+    if (proc)
+        (void)closedir(proc);
+}
+
+static const struct kin *
+find(const struct kin_list *list, pid_t pid)
+{
+    vec_foreach (&list->all, k)
+        if (k->pid == pid)
+            return k;
+    return NULL;
+}
+
+static bool
+descends_from_us(const struct kin_list *list, const struct kin *kin)
+{
+    pid_t us = getpid();
+    for (size_t depth = 0; kin && depth < list->all.count; depth++) {
+        if (kin->parent == us)
+            return true;
+        kin = find(list, kin->parent);
+    }
+    return false;
+}
+
+/* Only if it still is the one that was looked at. */
+static void
+signal_one(const struct kin *kin, int signo)
+{
+    struct kin now;
+    _cleanup_close_ int fd = (int)syscall(SYS_pidfd_open, kin->pid, 0);
+    if (fd >= 0 && kin_look(kin->pid, &now) == 0 && now.start == kin->start)
+        (void)syscall(SYS_pidfd_send_signal, fd, signo, NULL, 0);
+}
+
+size_t
+kin_signal(pid_t session, pid_t keep, int signo)
+{
+    struct kin_list list = {0};
+    size_t count = 0;
+    list_all(&list);
+    vec_foreach (&list.all, k) {
+        bool ours = session ? k->session == session : descends_from_us(&list, k);
+        if (!ours || k->pid == keep || k->pid == getpid())
+            continue;
+        signal_one(k, signo);
+        count++;
+    }
+    vec_finish(&list.all);
+    return count;
+}
+
+void
+kin_reap(pid_t keep)
+{
+    for (;;) {
+        siginfo_t info = {0};
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0 ||
+            info.si_pid == keep)
+            return;
+        (void)waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG);
+    }
+}
+
+/* ---- the note ---- */
+
+int
+kin_note(const char *path, pid_t engine, struct err *reterr)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(KIB);
+    char boot[CLOCK_BOOT_ID_LEN + 1] = "";
+    struct json_writer w;
+    struct kin kin;
+    if (kin_look(engine, &kin) < 0 || clock_boot_id(boot) < 0)
+        return 0; /* it has ended; or nothing can be told from the next boot's processes */
+    json_init(&w, &text, false);
+    json_open_map(&w, NULL);
+    json_str(&w, "boot", boot);
+    json_i64(&w, "pid", kin.pid);
+    json_i64(&w, "session", kin.session);
+    json_u64(&w, "start", kin.start);
+    json_close_map(&w);
+    return file_write(path, text.data, text.len, 0600, reterr);
+}
+
+/* The session of the note, if it can still be that one: 0 where it cannot. */
+static pid_t
+noted_session(const char *text, size_t len)
+{
+    _cleanup_arena_ struct arena arena;
+    char boot[CLOCK_BOOT_ID_LEN + 1] = "";
+    struct value *root;
+    struct kin leader;
+    uint64_t session, start;
+    arena_init(&arena, 64 * KIB);
+    if (clock_boot_id(boot) < 0 ||
+        json_parse(&arena, text, len, JSON_STRICT, &root, NULL, NULL) < 0 ||
+        !text_eq(value_str(value_get(root, "boot")), boot) ||
+        !value_u64(value_get(root, "session"), &session) || session < 2 || session > INT32_MAX ||
+        !value_u64(value_get(root, "start"), &start) || (pid_t)session == getsid(0))
+        return 0;
+    /* A session's number is not given out again while one of it lives; so it is another one only if
+     * its leader is there and started at another time. */
+    if (kin_look((pid_t)session, &leader) == 0 && leader.start != start)
+        return 0;
+    return (pid_t)session;
+}
+
+int
+kin_end_noted(const char *path, struct err *reterr)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(4 * KIB);
+    struct err err = {0};
+    size_t killed = 0, left = 0;
+    int r = file_read(path, &text, &err);
+    if (r < 0) {
+        if (r != -ENOENT && reterr)
+            *reterr = err;
+        return r == -ENOENT ? 0 : r;
+    }
+    pid_t session = noted_session(text.data, text.len);
+    for (int ms = 0; session && ms < END_WAIT_MS; ms += END_STEP_MS) {
+        left = kin_signal(session, 0, SIGKILL);
+        killed = MAX(killed, left);
+        if (left == 0)
+            break;
+        (void)poll(NULL, 0,
+                   END_STEP_MS); /* nothing tells the end of those who are not our children */
+    }
+    if (left)
+        return err_set(reterr, ERR_ENGINE_NOT_NOW,
+                       "%zu processes of an engine that ran before do not end", left);
+    (void)unlink(path);
+    return (int)killed;
+}

@@ -1,0 +1,37 @@
+#pragma once
+
+/* The processes of an engine, however far they have strayed: its session, and all that descend from
+ * us. Engines start workers, workers start helpers, and any of them may die first.
+ *
+ * A process is known by its number and the time at which it started, so that nobody is killed who
+ * got a number later. */
+
+#include "base/err.h"
+
+#include <sys/types.h>
+
+struct kin {
+    pid_t pid;
+    pid_t parent;
+    pid_t session;
+    uint64_t start; /* ticks since boot */
+};
+
+/* From now on, whoever loses a parent below us becomes our child. */
+void kin_adopt(void);
+
+/* One process; -ESRCH when it has ended. A zombie counts as ended. */
+int kin_look(pid_t pid, struct kin *ret_kin) must_check;
+
+/* Sends a signal to all descendants of us (session 0) or to all in a session, and tells how many there
+ * were; 0: none is left. keep: one that is passed over, 0: nobody. */
+size_t kin_signal(pid_t session, pid_t keep, int signo);
+
+/* Takes what has ended of our children out of the process table; keep is left to its watcher. */
+void kin_reap(pid_t keep);
+
+/* Who the engine is, in a file: for the next shim, should this one be killed. */
+int kin_note(const char *path, pid_t engine, struct err *reterr) must_check;
+/* Kills what the note tells of, if it is still there, and removes the note. Returns the number of
+ * processes that had to be killed; waits for them for some seconds. */
+int kin_end_noted(const char *path, struct err *reterr) must_check;
