@@ -1,0 +1,144 @@
+#include "base/text.h"
+#include "cli/load_config.h"
+#include "engine/engine.h"
+#include "engine/version.h"
+#include "run/run.h"
+#include "run/wish.h"
+#include "sys/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+const struct verb_help verb_run_help = {
+    .text =
+        "Runs the engine of one model and stays beside it, in the foreground: this is what its "
+        "service runs. It waits for the host's start lock, leases GPU memory, sees that it is "
+        "free, follows the engine's log while it loads, is ready when the model has answered a "
+        "request, watches that it works, and ends with a reason.\n\n"
+        "With --print nothing is started: the environment and the command of the engine are "
+        "printed, secrets as ***. GPUs are chosen when it starts; what is printed has the first "
+        "ones, unless the configuration names them.\n\n"
+        "Exits with 0 when it was asked to end, 64 when this will never work, 75 when it does not "
+        "work now, and 1 when the engine crashed or hung.",
+    .examples = VERB_EXAMPLES(
+        {"citadel run phi3", "run one model, in the foreground"},
+        {"citadel run phi3 --print", "what would be started"},
+        {"citadel run phi3 --print --engine-version 0.19.0", "with the flags of another release"}),
+};
+
+#define ARENA_MAX (1 * MIB)
+
+static const char *
+candidate(size_t i, const void *arg)
+{
+    const struct config *config = arg;
+    return i < config->models.count ? config->models.items[i].name : NULL;
+}
+
+static const struct config_model *
+find_model(struct cli *cli, const struct config *config, const char *name)
+{
+    const struct config_model *model = config_find_model(config, name);
+    if (model)
+        return model;
+    const char *nearest = text_nearest(name, candidate, config);
+    (void)err_set(&cli->err, ERR_NO_MODEL, "there is no model '%s' in %s", name, config->name);
+    if (nearest)
+        err_fix(&cli->err, "citadel run %s", nearest);
+    else
+        err_fix(&cli->err, "see `citadel config show models`");
+    return NULL;
+}
+
+static int
+choose_version(struct cli *cli, const struct config *config, const struct config_model *model,
+               struct engine_version *version)
+{
+    const char *given = cli_option(cli, "engine-version");
+    if (given)
+        return engine_version_parse(given, version, &cli->err);
+    int r = run_engine_version(config, model, version, &cli->err);
+    if (r < 0 && r != -ENODATA)
+        err_fix(&cli->err, "install it, or name a release with --engine-version");
+    return r;
+}
+
+static void
+print_json(struct json_writer *w, const struct engine_command *command)
+{
+    json_open_map(w, NULL);
+    json_open_list(w, "argv");
+    for (const char *const *arg = command->argv; *arg; arg++)
+        json_str(w, NULL, *arg);
+    json_close_list(w);
+    json_open_map(w, "environment");
+    for (size_t i = 0; i < command->env_count; i++)
+        json_str(w, command->env[i].name, command->env[i].secret ? "***" : command->env[i].value);
+    json_close_map(w);
+    json_open_list(w, "warnings");
+    for (const char *const *warning = command->warnings; *warning; warning++)
+        json_str(w, NULL, *warning);
+    json_close_list(w);
+    json_close_map(w);
+}
+
+/* The GPUs that it may have, as far as that is known before it starts. */
+static size_t
+assume_gpus(const struct config_model *model, unsigned gpus[64])
+{
+    size_t count = run_wish_gpus(model) == RUN_GPUS_NEVER ? 0 : run_wish_gpu_count(model);
+    for (size_t i = 0; i < count && i < 64; i++) {
+        const char *named = i < model->gpus.count ? model->gpus.items[i] : NULL;
+        char *end = NULL;
+        unsigned long index = named ? strtoul(named, &end, 10) : i;
+        gpus[i] = named && *end ? (unsigned)i : (unsigned)index;
+    }
+    return MIN(count, (size_t)64);
+}
+
+static int
+print_command(struct cli *cli, const struct config *config, const struct config_model *model)
+{
+    _cleanup_arena_ struct arena arena;
+    _cleanup_buf_ struct buf text = BUF_INIT(ARENA_MAX);
+    struct engine_command command;
+    struct engine_version version;
+    unsigned gpus[64];
+    arena_init(&arena, ARENA_MAX);
+    int r = choose_version(cli, config, model, &version);
+    if (r < 0 && r != -ENODATA)
+        return r;
+    r = run_wish_build(config, model, r == 0 ? &version : NULL, gpus, assume_gpus(model, gpus),
+                       &arena, &command, &cli->err);
+    if (r < 0)
+        return r;
+    if (cli->json) {
+        print_json(cli->json, &command);
+        return EXIT_CODE_OK;
+    }
+    for (const char *const *warning = command.warnings; *warning; warning++)
+        cli_note(cli, "%s", *warning);
+    engine_command_print(&command, &text);
+    cli_print_bytes(cli, text.data, text.len);
+    return EXIT_CODE_OK;
+}
+
+int
+verb_run(struct cli *cli)
+{
+    _cleanup_config_ struct config *config = NULL;
+    int r = cli_load_config(cli, &config);
+    if (r < 0)
+        return r;
+    const struct config_model *model = find_model(cli, config, cli->args[0]);
+    if (!model)
+        return -err_row(cli->err.id)->err;
+    if (cli_flag(cli, "print"))
+        return print_command(cli, config, model);
+    if (cli_option(cli, "engine-version"))
+        return err_set(&cli->err, ERR_USAGE, "--engine-version is for --print only");
+    enum exit_code code = (enum exit_code)run_model(config, model, &cli->err);
+    if (code != EXIT_CODE_OK)
+        cli_error(cli, &cli->err);
+    return (int)code;
+}

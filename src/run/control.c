@@ -1,0 +1,152 @@
+/* The shim's own socket: a few paths, for root and for the account that runs it. */
+
+#include "run/run.h"
+#include "run/shim_int.h"
+
+#include "fmt/json.h"
+#include "sys/log.h"
+#include "sys/sock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define BODY_MAX (64 * KIB)
+
+void
+control_answer_error(struct http_request *r, const struct err *err)
+{
+    _cleanup_buf_ struct buf body = BUF_INIT(BODY_MAX);
+    const struct err_row *row = err_row(err->id);
+    struct json_writer w;
+    json_init(&w, &body, false);
+    json_open_map(&w, NULL);
+    json_str(&w, "id", row->name);
+    json_str(&w, "what", err->what);
+    json_str(&w, "fix", err->fix[0] ? err->fix : NULL);
+    json_u64(&w, "exit", row->exit);
+    json_close_map(&w);
+    buf_add_char(&body, '\n');
+    http_answer(r, (unsigned)row->http_status, "application/json", body.data, body.len);
+}
+
+void
+control_answer_state(struct shim *s, struct http_request *r)
+{
+    _cleanup_buf_ struct buf body = BUF_INIT(BODY_MAX);
+    run_state_print(&s->state, &body);
+    http_answer(r, 200, "application/json", body.data, body.len);
+}
+
+static void
+on_state(struct shim *s, struct http_request *r)
+{
+    control_answer_state(s, r);
+}
+
+static void
+on_sleep(struct shim *s, struct http_request *r)
+{
+    struct err err;
+    bool two = http1_is(&r->head, r->head.query, "level=2");
+    if (two || r->head.query.len == 0 || http1_is(&r->head, r->head.query, "level=1")) {
+        sleep_begin(s, r, two ? 2 : 1);
+        return;
+    }
+    (void)err_set(&err, ERR_VALUE, "'%.*s' is not how deep it shall sleep", (int)r->head.query.len,
+                  r->head.bytes + r->head.query.at);
+    err_fix(&err, "level=1 or level=2");
+    control_answer_error(r, &err);
+}
+
+static void
+on_wake(struct shim *s, struct http_request *r)
+{
+    sleep_wake(s, r);
+}
+
+static void
+on_drain(struct shim *s, struct http_request *r)
+{
+    leave_drained(s);
+    control_answer_state(s, r);
+}
+
+static const struct {
+    enum http_method method;
+    const char *path;
+    void (*take)(struct shim *s, struct http_request *r);
+} paths[] = {
+    {HTTP_GET, "/state", on_state},
+    {HTTP_POST, "/sleep", on_sleep},
+    {HTTP_POST, "/wake", on_wake},
+    {HTTP_POST, "/drain", on_drain},
+};
+
+static void
+on_finished(struct http_request *r, bool answered unused_arg)
+{
+    struct shim *s = r->arg;
+    if (s->asker == r)
+        s->asker = NULL; /* it goes on without them */
+}
+
+static bool
+is_allowed(struct http_request *r)
+{
+    struct sock_peer peer;
+    return sock_peer(http_request_fd(r), &peer) == 0 && (peer.uid == 0 || peer.uid == geteuid());
+}
+
+static void
+on_request(struct http_request *r)
+{
+    static const struct http_request_ops ops = {.finished = on_finished};
+    struct shim *s = r->arg;
+    struct err err;
+    r->ops = &ops;
+    if (!is_allowed(r)) {
+        (void)err_set(&err, ERR_NOT_PERMITTED, "only root and the account of the service may ask");
+        control_answer_error(r, &err);
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+        if (r->head.method == paths[i].method && http1_is(&r->head, r->head.path, paths[i].path)) {
+            paths[i].take(s, r);
+            return;
+        }
+    (void)err_set(&err, ERR_NOT_FOUND,
+                  "there is GET /state, and POST /sleep, /wake and /drain; nothing else");
+    control_answer_error(r, &err);
+}
+
+int
+control_open(struct shim *s, struct err *reterr)
+{
+    const struct http_service service = {.request = on_request, .arg = s};
+    struct http_server_config config = http_server_config_default;
+    struct sock_addr addr;
+    const char *text = arena_printf(&s->arena, "unix:%s/" RUN_SOCKET_NAME, s->dir);
+    int r = text ? sock_addr_parse(text, &addr, reterr) : -ENOMEM;
+    int fd = r < 0 ? r : sock_listen(&addr, 0600, reterr);
+    if (fd == -EADDRINUSE) {
+        r = err_set(reterr, ERR_RUN_TWICE, "%s is run by another process already", s->model->name);
+        err_fix(reterr, "citadel status %s", s->model->name);
+        return r;
+    }
+    if (fd < 0)
+        return fd;
+    config.connections_max = 64;
+    config.body_bytes_max = config.content_bytes_max = BODY_MAX;
+    config.answer_bytes_max = BODY_MAX * 2;
+    s->server = http_server_new(s->loop, &config, &service);
+    return http_server_listen(s->server, fd, reterr);
+}
+
+void
+control_close(struct shim *s)
+{
+    if (s->server)
+        http_server_free(s->server);
+    s->server = NULL;
+}

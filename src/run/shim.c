@@ -1,0 +1,290 @@
+#include "run/run.h"
+
+#include "run/kin.h"
+#include "run/shim_int.h"
+#include "run/wish.h"
+#include "sys/clock.h"
+#include "sys/files.h"
+#include "sys/log.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ARENA_MAX (1 * MIB)
+#define EXTEND_US (60 * 1000000ULL) /* beyond the stall limit: ours is the sharper one */
+
+uint64_t
+shim_now(struct shim *s)
+{
+    return loop_now_us(s->loop);
+}
+
+/* ---- what is told ---- */
+
+static void set_status(struct shim *s, const char *fmt, va_list args) printf_like(2, 0);
+
+static void
+set_status(struct shim *s, const char *fmt, va_list args)
+{
+    char text[sizeof(s->state.status)];
+    text_make_safe(text, sizeof(text), vsnprintf(text, sizeof(text), fmt, args));
+    if (text_eq(text, s->state.status))
+        return;
+    memcpy(s->state.status, text, sizeof(text));
+    (void)notify_send(&s->notify, "STATUS=%s", text);
+    log_info("%s: %s", s->model->name, text);
+}
+
+void
+shim_status(struct shim *s, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    set_status(s, fmt, args);
+    va_end(args);
+}
+
+void
+shim_phase(struct shim *s, enum run_phase phase, const char *fmt, ...)
+{
+    va_list args;
+    if (s->state.phase != phase || s->state.since_us == 0)
+        s->state.since_us = clock_wall_us();
+    s->state.phase = phase;
+    if (phase != RUN_DEGRADED)
+        s->state.why = s->why;
+    va_start(args, fmt);
+    set_status(s, fmt, args);
+    va_end(args);
+}
+
+void
+shim_trouble(struct shim *s, const struct err *why)
+{
+    if (why && (s->state.phase == RUN_READY || s->state.phase == RUN_DEGRADED)) {
+        shim_phase(s, RUN_DEGRADED, "degraded: %s", why->what);
+        s->state.why = *why;
+    } else if (!why && s->state.phase == RUN_DEGRADED) {
+        shim_phase(s, RUN_READY, "ready: recovered");
+    }
+}
+
+/* ---- the tick ---- */
+
+/* systemd's own limits are moved on for as long as ours are kept. */
+static void
+extend(struct shim *s)
+{
+    uint64_t limit = s->state.phase == RUN_STARTING ? s->model->start_stall_limit_us : 0;
+    if (s->state.phase <= RUN_STARTING || s->state.phase == RUN_STOPPING ||
+        s->state.phase == RUN_DRAINING)
+        (void)notify_send(&s->notify, "EXTEND_TIMEOUT_USEC=%llu",
+                          (unsigned long long)(limit + EXTEND_US));
+}
+
+static void
+on_tick(struct loop_timer *timer)
+{
+    struct shim *s = container_of(timer, struct shim, tick);
+    uint64_t now = shim_now(s);
+    extend(s);
+    start_tick(s, now);
+    watch_tick(s, now);
+    leave_tick(s, now);
+}
+
+static void
+on_terminate(struct loop_signal *watch, int signo unused_arg)
+{
+    struct shim *s = container_of(watch, struct shim, terminate);
+    if (s->leaving)
+        leave_now(s);
+    else
+        leave_drained(s);
+}
+
+static void
+on_interrupt(struct loop_signal *watch, int signo)
+{
+    struct shim *s = container_of(watch, struct shim, interrupt);
+    on_terminate(&s->terminate, signo);
+}
+
+static void
+on_child(struct loop_signal *watch, int signo unused_arg)
+{
+    struct shim *s = container_of(watch, struct shim, child);
+    kin_reap(s->runs ? s->engine.pid : 0);
+}
+
+/* ---- a life ---- */
+
+static int
+refuse_held(const struct run_record *record, const char *name, struct err *reterr)
+{
+    int r = err_set(reterr, ERR_RUN_HELD, "%s is held by %s: %s", name, record->hold.by,
+                    record->hold.why);
+    err_fix(reterr, "citadel start %s", name);
+    return r;
+}
+
+/* What a shim that was killed may have left: its engine first, since it may have our GPUs. */
+static int
+end_leftovers(struct shim *s, struct err *reterr)
+{
+    int r = kin_end_noted(s->note, reterr);
+    if (r > 0)
+        log_warning("%s: %d processes of an engine that had lost its shim were ended",
+                    s->model->name, r);
+    return MIN(r, 0);
+}
+
+static int
+open_places(struct shim *s, struct err *reterr)
+{
+    struct err damaged = {0};
+    s->dir = run_dir(&s->arena, s->config, s->model->name);
+    s->note = s->dir ? arena_printf(&s->arena, "%s/engine.json", s->dir) : NULL;
+    if (!s->note)
+        return err_set(reterr, ERR_TOO_LARGE, "the paths are too long");
+    int r = run_record_load(s->config->paths.state, s->model->name, &s->record, &damaged);
+    if (r < 0 && reterr)
+        *reterr = damaged;
+    if (r == 0 && damaged.id != ERR_NONE)
+        log_err(&damaged);
+    if (r == 0 && s->record.hold.set)
+        r = refuse_held(&s->record, s->model->name, reterr);
+    s->state.failures = s->record.failures;
+    return r < 0 ? r : file_make_dirs(s->dir, 0755, reterr);
+}
+
+static int
+open_signals(struct shim *s, struct err *reterr)
+{
+    s->terminate.received = on_terminate;
+    s->interrupt.received = on_interrupt;
+    s->child.received = on_child;
+    int r = loop_signal_start(s->loop, &s->terminate, SIGTERM);
+    if (r == 0)
+        r = loop_signal_start(s->loop, &s->interrupt, SIGINT);
+    if (r == 0)
+        r = loop_signal_start(s->loop, &s->child, SIGCHLD);
+    return r < 0 ? err_set_errno(reterr, -r, "signals") : 0;
+}
+
+static int
+open_all(struct shim *s, struct err *reterr)
+{
+    int r = open_places(s, reterr);
+    if (r == 0)
+        r = notify_open(&s->notify, reterr);
+    if (r == 0)
+        r = loop_new(&s->loop, reterr);
+    if (r == 0)
+        r = open_signals(s, reterr);
+    if (r == 0)
+        r = control_open(s, reterr); /* from here on we are the only one */
+    if (r == 0)
+        r = end_leftovers(s, reterr);
+    if (r == 0)
+        r = watch_open(s, reterr);
+    return r;
+}
+
+static void
+close_all(struct shim *s)
+{
+    if (s->has_lease)
+        gpu_lease_release(&s->lease);
+    gpu_start_release(&s->start);
+    if (s->loop) {
+        loop_fd_stop(&s->log);
+        proc_watch_stop(&s->ended);
+        proc_close(&s->engine);
+        loop_timer_stop(&s->tick);
+        loop_signal_stop(&s->terminate);
+        loop_signal_stop(&s->interrupt);
+        loop_signal_stop(&s->child);
+        watch_close(s);
+        control_close(s);
+        loop_free(s->loop);
+    }
+    cleanup_close(&s->log_fd);
+    notify_close(&s->notify);
+    arena_finish(&s->arena);
+}
+
+static void
+remember(struct shim *s, enum exit_code code)
+{
+    struct err err;
+    s->record.last.at_us = clock_wall_us();
+    s->record.last.exit = code;
+    s->record.last.err = s->why;
+    if (clock_boot_id(s->record.boot) < 0)
+        s->record.boot[0] = '\0';
+    if (code == EXIT_CODE_FAILED && s->record.failures < UINT32_MAX)
+        s->record.failures++;
+    if (run_record_save(s->config->paths.state, s->model->name, &s->record, &err) < 0)
+        log_err(&err);
+}
+
+/* A shim has four ways to end. What is not one of them is a failure like a crash. */
+static enum exit_code
+exit_of(const struct err *why)
+{
+    enum exit_code code = why->id == ERR_NONE ? EXIT_CODE_OK : err_exit(why);
+    if (code == EXIT_CODE_NOT_FOUND || code == EXIT_CODE_NOT_PERMITTED)
+        return EXIT_CODE_USAGE;
+    if (code != EXIT_CODE_OK && code != EXIT_CODE_USAGE && code != EXIT_CODE_TRY_LATER)
+        return EXIT_CODE_FAILED;
+    return code;
+}
+
+static void
+live(struct shim *s)
+{
+    s->tick.expired = on_tick;
+    loop_timer_start(s->loop, &s->tick, SHIM_TICK_US, SHIM_TICK_US);
+    start_begin(s);
+    loop_run(s->loop);
+    enum exit_code code = exit_of(&s->why);
+    shim_phase(s, RUN_ENDED, "ended%s%s", code ? ": " : "", code ? s->why.what : "");
+    remember(s, code);
+    if (s->why.id == ERR_NONE || !s->runs)
+        (void)!kin_end_noted(s->note, NULL);
+}
+
+int
+run_model(const struct config *config, const struct config_model *model, struct err *reterr)
+{
+    struct shim *s = mem_new(struct shim);
+    *s = (struct shim){.config = config,
+                       .model = model,
+                       .kind = &engines[model->engine],
+                       .start = GPU_START_INIT,
+                       .engine = {.fd = -1},
+                       .notify = {.fd = -1},
+                       .log_fd = -1,
+                       .look = {.fd = -1, .child = -1},
+                       .canary_body = BUF_INIT(64 * KIB)};
+    arena_init(&s->arena, ARENA_MAX);
+    (void)snprintf(s->address, sizeof(s->address), "127.0.0.1:%u", model->port);
+    (void)snprintf(s->state.name, sizeof(s->state.name), "%s", model->name);
+    (void)snprintf(s->state.engine, sizeof(s->state.engine), "%s", s->kind->name);
+    (void)snprintf(s->state.address, sizeof(s->state.address), "%s", s->address);
+    (void)snprintf(s->state.model, sizeof(s->state.model), "%s", run_served_name(model));
+    kin_adopt();
+    if (open_all(s, &s->why) == 0)
+        live(s);
+    if (reterr)
+        *reterr = s->why;
+    int code = exit_of(&s->why);
+    close_all(s);
+    free(s);
+    return code;
+}
