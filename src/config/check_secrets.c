@@ -10,22 +10,28 @@
 #define ELSEWHERE \
     "a secret belongs in a file that only root reads; see `citadel config options hub`"
 
-/* How tokens of well-known services begin, and how many letters and digits follow at least. */
+#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+#define WORD UPPER "abcdefghijklmnopqrstuvwxyz_-"
+
+/* How tokens of well-known services begin, and how many of which characters follow at least. They
+ * begin words: the "sk-" of /mnt/disk-one/models is none. */
 static const struct {
     const char *start;
+    const char *letters;
     size_t len;
     const char *what;
 } tokens[] = {
-    {"hf_", 30, "a Hugging Face token"},
-    {"sk-", 20, "an API key"},
-    {"ghp_", 30, "a GitHub token"},
-    {"github_pat_", 20, "a GitHub token"},
-    {"glpat-", 20, "a GitLab token"},
-    {"xoxb-", 20, "a Slack token"},
-    {"glsa_", 20, "a Grafana token"},
-    {"AKIA", 16, "an AWS access key"},
-    {"https://hooks.slack.com/services/", 20, "the address of a Slack webhook, which is a secret"},
-    {"-----BEGIN", 0, "a private key or certificate"},
+    {"hf_", WORD, 30, "a Hugging Face token"},
+    {"sk-", WORD, 20, "an API key"},
+    {"ghp_", WORD, 30, "a GitHub token"},
+    {"github_pat_", WORD, 20, "a GitHub token"},
+    {"glpat-", WORD, 20, "a GitLab token"},
+    {"xoxb-", WORD, 20, "a Slack token"},
+    {"glsa_", WORD, 20, "a Grafana token"},
+    {"AKIA", UPPER, 16, "an AWS access key"},
+    {"https://hooks.slack.com/services/", WORD "/", 20,
+     "the address of a Slack webhook, which is a secret"},
+    {"-----BEGIN", WORD, 0, "a private key or certificate"},
 };
 
 /* SCHEME://USER:PASSWORD@HOST */
@@ -41,12 +47,11 @@ has_password(const char *text)
 static const char *
 looks_like(const char *text)
 {
-    static const char letters[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_/";
     for (size_t i = 0; i < ARRAY_SIZE(tokens); i++)
         for (const char *at = strstr(text, tokens[i].start); at;
              at = strstr(at + 1, tokens[i].start))
-            if (strspn(at + strlen(tokens[i].start), letters) >= tokens[i].len)
+            if ((at == text || !strchr(WORD, at[-1])) &&
+                strspn(at + strlen(tokens[i].start), tokens[i].letters) >= tokens[i].len)
                 return tokens[i].what;
     return has_password(text) ? "a URL with a password" : NULL;
 }
@@ -65,7 +70,11 @@ look_for_tokens(const struct loading *l, const struct value *v, const struct tra
     size_t index = 0;
     for (const struct value *m = v->first; m; m = m->next, index++) {
         struct trail inner = {.up = trail, .name = m->name, .index = index};
-        look_for_tokens(l, m, &inner);
+        if (m->name && looks_like(m->name)) /* not to be repeated, as the path would */
+            problem_add(l->problems, m->name_at, ELSEWHERE, "a name that looks like %s",
+                        looks_like(m->name));
+        else
+            look_for_tokens(l, m, &inner);
     }
 }
 

@@ -196,6 +196,15 @@ TEST(secrets_are_references)
     CHECK_EQ(c->devops.grafana.token.kind, CONFIG_SECRET_CREDENTIAL);
 }
 
+/* Once the "sk-" of a disk's path was taken for the beginning of an API key. */
+TEST(a_path_is_no_secret)
+{
+    CHECK_STR(complaints("models: {m: {path: /mnt/disk-one-with-a-long-name/models/phi}}\n"), "");
+    CHECK_STR(complaints("models: {m: {path: /x/sk-0123456789abcdefghij}}\n"),
+              "c.yaml:1:20: models.m.path holds what looks like an API key: a secret belongs in a "
+              "file that only root reads; see `citadel config options hub`\n");
+}
+
 /* One line of each kind of error; the scenario has them all, through the program. */
 TEST(everything_is_said_in_one_go)
 {
