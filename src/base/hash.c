@@ -1,34 +1,7 @@
 #include "base/hash.h"
 
-#include <openssl/evp.h>
 #include <string.h>
 #include <sys/random.h>
-
-void
-hash_sha256_init(struct hash_sha256 *h)
-{
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    assert(ctx);
-    int ok = EVP_DigestInit_ex(ctx, EVP_sha256(), NULL);
-    assert(ok == 1);
-    h->state = ctx;
-}
-
-void
-hash_sha256_update(struct hash_sha256 *h, const void *bytes, size_t len)
-{
-    int ok = EVP_DigestUpdate(h->state, bytes, len);
-    assert(ok == 1);
-}
-
-void
-hash_sha256_final(struct hash_sha256 *h, uint8_t ret_digest[HASH_SHA256_BYTES])
-{
-    int ok = EVP_DigestFinal_ex(h->state, ret_digest, NULL);
-    assert(ok == 1);
-    EVP_MD_CTX_free(h->state);
-    h->state = NULL;
-}
 
 void
 hash_sha256_hex(const uint8_t digest[HASH_SHA256_BYTES], char ret_text[HASH_SHA256_HEX])

@@ -9,7 +9,9 @@
 
 /* SHA-256 of pieces: init, update as often as needed, final. */
 struct hash_sha256 {
-    void *state; /* EVP_MD_CTX */
+    uint32_t state[8];
+    uint64_t bytes;
+    uint8_t block[64];
 };
 
 void hash_sha256_init(struct hash_sha256 *h);

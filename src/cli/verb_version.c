@@ -1,6 +1,5 @@
 #include "cli/cli.h"
 
-#include <openssl/crypto.h>
 #include <uv.h>
 #include <yaml.h>
 
@@ -18,7 +17,6 @@ verb_version(struct cli *cli)
         const char *name, *version;
     } libraries[] = {
         {"libuv", uv_version_string()},
-        {"openssl", OpenSSL_version(OPENSSL_VERSION_STRING)},
         {"libyaml", yaml_get_version_string()},
     };
     if (cli->json) {

@@ -8,7 +8,7 @@
 #include "sys/sock.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define BODY_MAX (64 * KIB)
@@ -127,6 +127,7 @@ control_open(struct shim *s, struct err *reterr)
     struct http_server_config config = http_server_config_default;
     struct sock_addr addr;
     const char *text = arena_printf(&s->arena, "unix:%s/" RUN_SOCKET_NAME, s->dir);
+    s->socket_path = text ? text + strlen("unix:") : NULL;
     int r = text ? sock_addr_parse(text, &addr, reterr) : -ENOMEM;
     int fd = r < 0 ? r : sock_listen(&addr, 0600, reterr);
     if (fd == -EADDRINUSE) {
@@ -146,7 +147,10 @@ control_open(struct shim *s, struct err *reterr)
 void
 control_close(struct shim *s)
 {
-    if (s->server)
-        http_server_free(s->server);
+    if (!s->server)
+        return;
+    http_server_free(s->server);
     s->server = NULL;
+    if (s->socket_path)
+        (void)unlink(s->socket_path);
 }

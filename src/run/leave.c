@@ -207,8 +207,7 @@ explain_end(struct shim *s, const struct proc_end *end, struct err *err)
     if (s->progress.why.id != ERR_NONE && (end->killed || end->status != 0 || !serving))
         *err = s->progress.why;
     if (err->id == ERR_NONE) {
-        (void)err_set(err, ERR_ENGINE_CRASHED,
-                      "the engine ended unasked, with %s; its last line: %s",
+        (void)err_set(err, ERR_ENGINE_CRASHED, "the engine ended unasked (%s); its last line: %s",
                       proc_end_print(end, how), s->last_line[0] ? s->last_line : "none");
         err_fix(err, "see its log: citadel logs %s", s->model->name);
     }

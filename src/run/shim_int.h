@@ -81,6 +81,7 @@ struct shim {
     uint64_t healthy_since;
 
     struct http_server *server;
+    const char *socket_path;
     struct http_request *asker; /* who waits for sleep or wake; NULL: nobody, or gone */
     struct http_call *step;
     const struct engine_step *steps;

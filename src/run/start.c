@@ -196,7 +196,7 @@ take_line(const char *line, size_t len, void *arg)
     struct shim *s = arg;
     engine_progress_line(&s->progress, line);
     text_make_safe(s->last_line, sizeof(s->last_line),
-                   snprintf(s->last_line, sizeof(s->last_line), "%s", line));
+                   snprintf(s->last_line, sizeof(s->last_line), "%s", line + strspn(line, " ")));
     pass_on(line, len);
 }
 
