@@ -6,9 +6,9 @@
 #include "base/quantity.h"
 #include "base/text.h"
 #include "gpu/memory.h"
-#include "run/kin.h"
 #include "run/wish.h"
 #include "sys/clock.h"
+#include "sys/kin.h"
 #include "sys/log.h"
 
 #include <errno.h>
@@ -119,7 +119,7 @@ count_left(struct shim *s)
 static void
 check_gone(struct shim *s, uint64_t now)
 {
-    kin_reap(s->runs ? s->engine.pid : 0);
+    kin_reap(&s->engine.pid, s->runs);
     if (!s->runs && s->killed_at == 0)
         kill_all(s, now); /* what the first process has left behind */
     size_t left = count_left(s);

@@ -1,10 +1,10 @@
 #include "run/run.h"
 
-#include "run/kin.h"
 #include "run/shim_int.h"
 #include "run/wish.h"
 #include "sys/clock.h"
 #include "sys/files.h"
+#include "sys/kin.h"
 #include "sys/log.h"
 
 #include <errno.h>
@@ -118,7 +118,7 @@ static void
 on_child(struct loop_signal *watch, int signo unused_arg)
 {
     struct shim *s = container_of(watch, struct shim, child);
-    kin_reap(s->runs ? s->engine.pid : 0);
+    kin_reap(&s->engine.pid, s->runs);
 }
 
 /* ---- a life ---- */

@@ -5,10 +5,10 @@
 #include "base/quantity.h"
 #include "base/text.h"
 #include "gpu/memory.h"
-#include "run/kin.h"
 #include "run/place.h"
 #include "run/wish.h"
 #include "sys/files.h"
+#include "sys/kin.h"
 #include "sys/log.h"
 
 #include <errno.h>

@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -89,15 +91,39 @@ reset_signals(void)
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* Mounts of its own, so that its /proc is seen by nobody else. */
+static int
+show_own_pids(void)
+{
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+        return -errno;
+    return 0;
+}
+
+/* Whoever asked for us still waits for our word. In a namespace the parent has no number. */
+static bool
+is_parent_there(const struct proc_wish *wish, pid_t parent, int tell)
+{
+    struct pollfd fd = {.fd = tell};
+    if (!wish->own_pids)
+        return getppid() == parent;
+    return poll(&fd, 1, 0) >= 0 && !(fd.revents & POLLERR);
+}
+
 static int
 prepare(const struct proc_wish *wish, pid_t parent, int *tell)
 {
     reset_signals();
+    if (wish->cgroup > 0 && write(wish->cgroup, "0", 1) < 0)
+        return -errno;
+    if (wish->own_pids && show_own_pids() < 0)
+        return -errno;
     if (wish->new_session && setsid() < 0)
         return -errno;
     if (wish->death_signal && prctl(PR_SET_PDEATHSIG, wish->death_signal) < 0)
         return -errno;
-    if (wish->death_signal && getppid() != parent) /* it ended before the line above */
+    if (wish->death_signal && !is_parent_there(wish, parent, *tell)) /* before the line above */
         return -ESRCH;
     int r = take_fds(wish->fds);
     return r < 0 ? r : close_others(tell);
@@ -134,13 +160,22 @@ read_failure(int fd, struct failure *ret)
     return n == sizeof(*ret);
 }
 
+/* As fork(), but for the handlers of libraries, which the child has no use for. */
 static pid_t
-fork_with_signals_blocked(void)
+fork_into(bool own_pids)
+{
+    if (!own_pids)
+        return fork();
+    return (pid_t)syscall(SYS_clone, SIGCHLD | CLONE_NEWPID | CLONE_NEWNS, NULL, NULL, NULL, 0UL);
+}
+
+static pid_t
+fork_with_signals_blocked(bool own_pids)
 {
     sigset_t all, before;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    pid_t pid = fork();
+    pid_t pid = fork_into(own_pids);
     int failed = errno;
     if (pid != 0)
         (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -161,7 +196,7 @@ proc_start(const struct proc_wish *wish, struct proc *ret_proc, struct err *rete
     /* The child's end must not be among the descriptors that the child rearranges. */
     int above = fcntl(tell, F_DUPFD_CLOEXEC, 3);
     pid_t self = getpid();
-    pid_t pid = above < 0 ? -1 : fork_with_signals_blocked();
+    pid_t pid = above < 0 ? -1 : fork_with_signals_blocked(wish->own_pids);
     if (pid == 0)
         become(wish, program, above, self);
     int failed = pid < 0 ? errno : 0;

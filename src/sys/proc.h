@@ -14,6 +14,8 @@ struct proc_wish {
     const char *dir;            /* NULL: where we are */
     int fds[3]; /* its 0, 1 and 2; -1: /dev/null. No other descriptor is passed on */
     bool new_session;
+    bool own_pids; /* a PID namespace: all in it end with this process; its /proc shows only them */
+    int cgroup;    /* of which it is to be: its cgroup.procs, open for writing; 0: ours */
     int death_signal; /* sent to it when the thread that started it ends; 0: none */
 };
 

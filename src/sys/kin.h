@@ -1,7 +1,7 @@
 #pragma once
 
-/* The processes of an engine, however far they have strayed: its session, and all that descend from
- * us. Engines start workers, workers start helpers, and any of them may die first.
+/* The processes that come of one that we started, however far they have strayed: its session, and
+ * all that descend from us. Engines start workers, workers start helpers, and any may die first.
  *
  * A process is known by its number and the time at which it started, so that nobody is killed who
  * got a number later. */
@@ -27,11 +27,14 @@ int kin_look(pid_t pid, struct kin *ret_kin) must_check;
  * were; 0: none is left. keep: one that is passed over, 0: nobody. */
 size_t kin_signal(pid_t session, pid_t keep, int signo);
 
-/* Takes what has ended of our children out of the process table; keep is left to its watcher. */
-void kin_reap(pid_t keep);
+/* Likewise to all descendants of us that descend from none of these. */
+size_t kin_signal_strays(const pid_t *known, size_t count, int signo);
 
-/* Who the engine is, in a file: for the next shim, should this one be killed. */
-int kin_note(const char *path, pid_t engine, struct err *reterr) must_check;
+/* Takes what has ended of our children out of the process table; these are left to their watchers. */
+void kin_reap(const pid_t *known, size_t count);
+
+/* Who a leader of a session is, in a file: for who comes after us, should we be killed. */
+int kin_note(const char *path, pid_t leader, struct err *reterr) must_check;
 /* Kills what the note tells of, if it is still there, and removes the note. Returns the number of
  * processes that had to be killed; waits for them for some seconds. */
 int kin_end_noted(const char *path, struct err *reterr) must_check;

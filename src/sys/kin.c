@@ -1,9 +1,8 @@
-#include "run/kin.h"
+#include "sys/kin.h"
 
 #include "base/buf.h"
 #include "base/text.h"
 #include "base/vec.h"
-#include "fmt/json.h"
 #include "sys/clock.h"
 #include "sys/files.h"
 
@@ -118,6 +117,35 @@ signal_one(const struct kin *kin, int signo)
         (void)syscall(SYS_pidfd_send_signal, fd, signo, NULL, 0);
 }
 
+static bool
+descends_from_any(const struct kin_list *list, const struct kin *kin, const pid_t *roots,
+                  size_t count)
+{
+    for (size_t depth = 0; kin && depth < list->all.count; depth++) {
+        for (size_t i = 0; i < count; i++)
+            if (roots[i] == kin->pid)
+                return true;
+        kin = find(list, kin->parent);
+    }
+    return false;
+}
+
+size_t
+kin_signal_strays(const pid_t *known, size_t count, int signo)
+{
+    struct kin_list list = {0};
+    size_t strays = 0;
+    list_all(&list);
+    vec_foreach (&list.all, k) {
+        if (!descends_from_us(&list, k) || descends_from_any(&list, k, known, count))
+            continue;
+        signal_one(k, signo);
+        strays++;
+    }
+    vec_finish(&list.all);
+    return strays;
+}
+
 size_t
 kin_signal(pid_t session, pid_t keep, int signo)
 {
@@ -135,54 +163,60 @@ kin_signal(pid_t session, pid_t keep, int signo)
     return count;
 }
 
-void
-kin_reap(pid_t keep)
+static bool
+is_among(pid_t pid, const pid_t *known, size_t count)
 {
-    for (;;) {
-        siginfo_t info = {0};
-        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0 ||
-            info.si_pid == keep)
-            return;
-        (void)waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG);
+    for (size_t i = 0; i < count; i++)
+        if (known[i] == pid)
+            return true;
+    return false;
+}
+
+/* waitid() would tell of one that is known again and again, so the children are looked for. */
+void
+kin_reap(const pid_t *known, size_t count)
+{
+    siginfo_t info = {0};
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
+        return;
+    DIR *proc = opendir("/proc");
+    for (struct dirent *e; proc && (e = readdir(proc));) {
+        char *end;
+        long pid = strtol(e->d_name, &end, 10);
+        if (pid > 0 && *end == '\0' && !is_among((pid_t)pid, known, count))
+            (void)waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG);
     }
+    if (proc)
+        (void)closedir(proc);
 }
 
 /* ---- the note ---- */
 
+/*     BOOT PID SESSION START\n */
 int
-kin_note(const char *path, pid_t engine, struct err *reterr)
+kin_note(const char *path, pid_t leader, struct err *reterr)
 {
-    _cleanup_buf_ struct buf text = BUF_INIT(KIB);
-    char boot[CLOCK_BOOT_ID_LEN + 1] = "";
-    struct json_writer w;
+    char boot[CLOCK_BOOT_ID_LEN + 1], text[128];
     struct kin kin;
-    if (kin_look(engine, &kin) < 0 || clock_boot_id(boot) < 0)
+    if (kin_look(leader, &kin) < 0 || clock_boot_id(boot) < 0)
         return 0; /* it has ended; or nothing can be told from the next boot's processes */
-    json_init(&w, &text, false);
-    json_open_map(&w, NULL);
-    json_str(&w, "boot", boot);
-    json_i64(&w, "pid", kin.pid);
-    json_i64(&w, "session", kin.session);
-    json_u64(&w, "start", kin.start);
-    json_close_map(&w);
-    return file_write(path, text.data, text.len, 0600, reterr);
+    int len = snprintf(text, sizeof(text), "%s %d %d %" PRIu64 "\n", boot, (int)kin.pid,
+                       (int)kin.session, kin.start);
+    return file_write(path, text, (size_t)len, 0600, reterr);
 }
 
 /* The session of the note, if it can still be that one: 0 where it cannot. */
 static pid_t
-noted_session(const char *text, size_t len)
+noted_session(const char *text)
 {
-    _cleanup_arena_ struct arena arena;
-    char boot[CLOCK_BOOT_ID_LEN + 1] = "";
-    struct value *root;
+    char boot[CLOCK_BOOT_ID_LEN + 1], noted[CLOCK_BOOT_ID_LEN + 1];
     struct kin leader;
-    uint64_t session, start;
-    arena_init(&arena, 64 * KIB);
+    int pid, session;
+    unsigned long long start;
     if (clock_boot_id(boot) < 0 ||
-        json_parse(&arena, text, len, JSON_STRICT, &root, NULL, NULL) < 0 ||
-        !text_eq(value_str(value_get(root, "boot")), boot) ||
-        !value_u64(value_get(root, "session"), &session) || session < 2 || session > INT32_MAX ||
-        !value_u64(value_get(root, "start"), &start) || (pid_t)session == getsid(0))
+        sscanf(text, "%36s %d %d %llu\n", noted, &pid, &session, /* NOLINT(cert-err34-c) */
+               &start) != 4 ||
+        !text_eq(noted, boot) || session < 2 || session != pid || session == getsid(0))
         return 0;
     /* A session's number is not given out again while one of it lives; so it is another one only if
      * its leader is there and started at another time. */
@@ -203,7 +237,7 @@ kin_end_noted(const char *path, struct err *reterr)
             *reterr = err;
         return r == -ENOENT ? 0 : r;
     }
-    pid_t session = noted_session(text.data, text.len);
+    pid_t session = noted_session(text.data);
     for (int ms = 0; session && ms < END_WAIT_MS; ms += END_STEP_MS) {
         left = kin_signal(session, 0, SIGKILL);
         killed = MAX(killed, left);
@@ -213,8 +247,8 @@ kin_end_noted(const char *path, struct err *reterr)
                    END_STEP_MS); /* nothing tells the end of those who are not our children */
     }
     if (left)
-        return err_set(reterr, ERR_ENGINE_NOT_NOW,
-                       "%zu processes of an engine that ran before do not end", left);
+        return err_set(reterr, ERR_PROC_STUCK, "%zu processes of one that ran before do not end",
+                       left);
     (void)unlink(path);
     return (int)killed;
 }
