@@ -1,0 +1,108 @@
+#include "service/service.h"
+
+#include "fmt/json.h"
+
+#include <stdio.h>
+
+static const struct {
+    const char *word;
+    bool settled;
+} states[] = {
+#define STATE(name, word, settled, help) [SERVICE_##name] = {word, settled},
+    SERVICE_STATES(STATE)
+#undef STATE
+};
+
+const char *
+service_state_word(enum service_state state)
+{
+    return states[state].word;
+}
+
+bool
+service_state_is_settled(enum service_state state)
+{
+    return states[state].settled;
+}
+
+uint64_t
+service_budget_delay(const struct service_budget *budget, unsigned failures)
+{
+    uint64_t delay = budget->delay_us;
+    if (failures >= budget->burst)
+        return UINT64_MAX;
+    for (unsigned i = 1; i < failures && delay < SERVICE_DELAY_MAX_US; i++)
+        delay *= 2;
+    return failures ? MIN(delay, SERVICE_DELAY_MAX_US) : 0;
+}
+
+uint64_t
+service_budget_bound(const struct service_budget *budget)
+{
+    uint64_t sum = 0;
+    for (unsigned failures = 0; failures < budget->burst; failures++)
+        sum += service_budget_delay(budget, failures) + budget->start_us;
+    return sum;
+}
+
+void
+service_status_print(const struct service_status *s, struct json_writer *w)
+{
+    json_open_map(w, NULL);
+    json_str(w, "name", s->name);
+    json_str(w, "kind", s->kind);
+    json_str(w, "address", s->address[0] ? s->address : NULL);
+    json_str(w, "state", states[s->state].word);
+    json_u64(w, "since_us", s->since_us);
+    if (s->next_us)
+        json_u64(w, "next_us", s->next_us);
+    json_str(w, "status", s->status);
+    json_str(w, "reason", s->reason[0] ? s->reason : NULL);
+    json_u64(w, "pid", s->pid);
+    json_u64(w, "restarts", s->restarts);
+    json_u64(w, "failures", s->failures);
+    if (s->last_exit >= 0)
+        json_i64(w, "last_exit", s->last_exit);
+    json_close_map(w);
+}
+
+static void
+take_text(char *to, size_t room, const struct value *v)
+{
+    const char *text = value_str(v);
+    text_make_safe(to, room, snprintf(to, room, "%s", text ? text : ""));
+}
+
+static unsigned
+take_unsigned(const struct value *v)
+{
+    uint64_t n = 0;
+    return value_u64(v, &n) && n <= UINT32_MAX ? (unsigned)n : 0;
+}
+
+bool
+service_status_read(const struct value *v, struct service_status *ret_status)
+{
+    struct service_status s = {.last_exit = -1, .state = SERVICE_STATE_COUNT};
+    const char *word = value_str(value_get(v, "state"));
+    uint64_t n;
+    for (unsigned i = 0; word && i < SERVICE_STATE_COUNT; i++)
+        if (text_eq(word, states[i].word))
+            s.state = (enum service_state)i;
+    take_text(s.name, sizeof(s.name), value_get(v, "name"));
+    if (s.state == SERVICE_STATE_COUNT || !text_is_name(s.name) ||
+        !value_u64(value_get(v, "since_us"), &s.since_us))
+        return false;
+    (void)value_u64(value_get(v, "next_us"), &s.next_us);
+    take_text(s.kind, sizeof(s.kind), value_get(v, "kind"));
+    take_text(s.address, sizeof(s.address), value_get(v, "address"));
+    take_text(s.status, sizeof(s.status), value_get(v, "status"));
+    take_text(s.reason, sizeof(s.reason), value_get(v, "reason"));
+    s.pid = take_unsigned(value_get(v, "pid"));
+    s.restarts = take_unsigned(value_get(v, "restarts"));
+    s.failures = take_unsigned(value_get(v, "failures"));
+    if (value_u64(value_get(v, "last_exit"), &n) && n <= 255)
+        s.last_exit = (int)n;
+    *ret_status = s;
+    return true;
+}

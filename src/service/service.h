@@ -1,0 +1,78 @@
+#pragma once
+
+/* A service: something that is kept running, whoever does that. */
+
+#include "base/err.h"
+#include "base/text.h"
+#include "base/vec.h"
+
+struct buf;
+struct config;
+struct json_writer;
+struct value;
+
+/* STATE(NAME, "word", settled, "what it means"); settled: nothing will happen by itself */
+#define SERVICE_STATES(STATE)                                                     \
+    STATE(STOPPED, "stopped", true, "it was not started, or was stopped")         \
+    STATE(WAITING, "waiting", false, "what it needs is not ready yet")            \
+    STATE(STARTING, "starting", false, "it has not said that it is ready")        \
+    STATE(READY, "ready", true, "it works")                                       \
+    STATE(STOPPING, "stopping", false, "it was told to end")                      \
+    STATE(BACKING_OFF, "backing-off", false, "it failed, and is tried again")     \
+    STATE(NOT_NOW, "not-now", false, "what it lacks may come; it is tried again") \
+    STATE(FAILED, "failed", true, "it is not tried again by itself")
+
+enum service_state {
+#define STATE(name, word, settled, help) SERVICE_##name,
+    SERVICE_STATES(STATE)
+#undef STATE
+        SERVICE_STATE_COUNT
+};
+const char *service_state_word(enum service_state state);
+bool service_state_is_settled(enum service_state state);
+
+/* How often it is started again. */
+struct service_budget {
+    unsigned burst;      /* failures in a row */
+    uint64_t delay_us;   /* before the second start; doubled after each failure */
+    uint64_t forgive_us; /* ready for so long, and failures are forgotten */
+    uint64_t start_us;   /* the longest start */
+};
+#define SERVICE_DELAY_MAX_US (600 * 1000000ULL)
+
+/* Before the start that follows so many failures; UINT64_MAX: there is none. */
+uint64_t service_budget_delay(const struct service_budget *budget, unsigned failures);
+/* The longest that a service which always fails goes on, with starts as long as they may be. */
+uint64_t service_budget_bound(const struct service_budget *budget);
+
+#define SERVICE_AFTER_MAX 16
+
+struct service {
+    const char *name;
+    const char *kind;    /* "model" */
+    const char *address; /* "127.0.0.1:11400"; NULL: none */
+    const char *const *argv;
+    const char *log_path;
+    const char *after[SERVICE_AFTER_MAX]; /* ready before it starts, and stopped after it */
+    size_t after_count;
+    uint64_t stop_us;     /* from being told to end to being killed */
+    uint64_t watchdog_us; /* 0: none */
+    struct service_budget budget;
+};
+
+/* What is told of one. */
+struct service_status {
+    char name[TEXT_NAME_MAX + 1];
+    char kind[16];
+    char address[128];
+    enum service_state state;
+    uint64_t since_us; /* since 1970 */
+    uint64_t next_us;  /* of BACKING_OFF and NOT_NOW: when it is tried again, since 1970 */
+    char status[256];  /* as it says itself */
+    char reason[512];  /* why it is not as it should be */
+    unsigned pid, restarts, failures;
+    int last_exit; /* -1: none yet; 128 + a signal */
+};
+
+void service_status_print(const struct service_status *status, struct json_writer *w);
+bool service_status_read(const struct value *v, struct service_status *ret_status);
