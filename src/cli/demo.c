@@ -1,0 +1,123 @@
+#include "cli/demo.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "sys/files.h"
+#include "sys/sock.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct {
+    const char *name, *kind, *more;
+} models[] = {
+    {"chat", "chat", "gpu_memory_fraction: 0.5, max_model_len: 8192, sleep_level: 1"},
+    {"large", "chat", "gpu_memory_fraction: 0.4, max_model_len: 32768, tensor_parallel: 2"},
+    {"embed", "embedding", "gpu_memory_fraction: 0.1, max_model_len: 512"},
+};
+
+/* The fake driver: in the build tree below our program, or installed with it. */
+static int
+find_driver(const char *program, char path[PATH_MAX], struct err *reterr)
+{
+    static const char *const places[] = {"sim", "../lib/citadel"};
+    const char *slash = strrchr(program, '/');
+    for (size_t i = 0; slash && i < ARRAY_SIZE(places); i++) {
+        int len = snprintf(path, PATH_MAX, "%.*s/%s/libnvidia-ml.so.1", (int)(slash - program),
+                           program, places[i]);
+        if (len < PATH_MAX && access(path, R_OK) == 0)
+            return 0;
+    }
+    int r = err_set(reterr, ERR_NOT_FOUND, "the simulated driver is not beside %s", program);
+    err_fix(reterr, "run it from the tree it was built in, or install it with `make install`");
+    return r;
+}
+
+/* The usual one, unless somebody has it. */
+static unsigned
+free_port(unsigned wish)
+{
+    char text[32];
+    for (unsigned port = wish;; port = 0) {
+        struct sock_addr addr;
+        (void)snprintf(text, sizeof(text), "127.0.0.1:%u", port);
+        int fd = sock_addr_parse(text, &addr, NULL) < 0 ? -1 : sock_listen(&addr, 0600, NULL);
+        int bound = fd < 0 ? -1 : sock_bound_port(fd);
+        cleanup_close(&fd);
+        if (bound > 0)
+            return (unsigned)bound;
+        if (port == 0)
+            return wish; /* none at all: the model will say so */
+    }
+}
+
+static void
+print_config(struct demo *d, struct buf *out)
+{
+    buf_printf(out,
+               "# Made by `citadel up --demo`; it goes with it.\n"
+               "paths: {root: %s, models: %s/models, run: %s/run, state: %s/state, backup: "
+               "%s/backup, generations: %s/generations}\n"
+               "gateway: {enabled: false}\n"
+               "monitor: {enabled: false}\n"
+               "defaults: {engine: sim, drain_timeout: 5s, restart_delay: 1s}\n"
+               "models:\n",
+               d->dir, d->dir, d->dir, d->dir, d->dir, d->dir);
+    for (size_t i = 0; i < ARRAY_SIZE(models); i++) {
+        d->ports[i] = free_port(11400 + (unsigned)i);
+        buf_printf(out, "  %s: {port: %u, kind: %s, %s}\n", models[i].name, d->ports[i],
+                   models[i].kind, models[i].more);
+    }
+}
+
+static int
+make_places(const struct demo *d, struct err *reterr)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(models); i++) {
+        _cleanup_free_ char *path = mem_printf("%s/models/%s", d->dir, models[i].name);
+        int r = file_make_dirs(path, 0755, reterr);
+        if (r < 0)
+            return r;
+    }
+    _cleanup_free_ char *gpus = mem_printf("%s/gpus", d->dir);
+    return file_make_dirs(gpus, 0755, reterr);
+}
+
+int
+demo_make(struct demo *d, const char *program, struct err *reterr)
+{
+    _cleanup_buf_ struct buf config = BUF_INIT(64 * KIB);
+    char driver[PATH_MAX];
+    const char *base = getenv("TMPDIR");
+    *d = (struct demo){0};
+    int r = find_driver(program, driver, reterr);
+    if (r < 0)
+        return r;
+    if (!base || base[0] != '/' || strlen(base) > 30)
+        base = "/tmp";
+    (void)snprintf(d->dir, sizeof(d->dir), "%s/citadel-demo-XXXXXX", base);
+    if (!mkdtemp(d->dir)) {
+        r = err_set_errno(reterr, errno, "cannot make %s", d->dir);
+        d->dir[0] = '\0';
+        return r;
+    }
+    (void)snprintf(d->config_file, sizeof(d->config_file), "%s/citadel.yaml", d->dir);
+    print_config(d, &config);
+    _cleanup_free_ char *gpus = mem_printf("%s/gpus", d->dir);
+    if (setenv("CITADEL_NVML", driver, 1) < 0 || setenv("CITADEL_FAKE_NVML", gpus, 1) < 0)
+        return err_set_errno(reterr, errno, "the environment");
+    r = make_places(d, reterr);
+    return r < 0 ? r : file_write(d->config_file, config.data, config.len, 0644, reterr);
+}
+
+void
+demo_remove(struct demo *d)
+{
+    struct err err;
+    if (d->dir[0])
+        (void)!file_remove_tree(d->dir, &err);
+}

@@ -1,0 +1,26 @@
+#pragma once
+
+/* What several verbs do with services: find the supervisor, show a table, wait. */
+
+#include "cli/cli.h"
+#include "config/config.h"
+#include "service/client.h"
+
+/* The configuration, and from it what its supervisor tells. */
+int cli_load_services(struct cli *cli, struct config **ret_config, struct service_view *ret_view)
+    must_check;
+
+/* The one with this name; NULL, with cli->err filled. */
+const struct service_seen *cli_find_service(struct cli *cli, const struct service_view *view,
+                                            const char *name);
+
+#define SERVICE_COLUMNS 6
+extern const struct table_column service_columns[SERVICE_COLUMNS];
+void cli_add_service(struct table *table, const struct service_seen *seen, uint64_t now_us);
+
+/* One state as a line: "phi3: ready: answers chat completions". */
+void cli_service_line(const struct service_status *status, struct buf *out);
+
+/* Asks for `verb` of the named services (none, or `all`: all of them), and waits until they have got
+ * there. Returns an exit code, or a negative errno. */
+int cli_change_services(struct cli *cli, const char *verb, enum service_state goal);

@@ -1,0 +1,93 @@
+#include "service/list.h"
+
+#include "config/config.h"
+#include "sys/root.h"
+
+#include <string.h>
+
+/* What a shim needs beyond the drain: SIGTERM to SIGKILL, killed processes gone, memory back. */
+#define STOP_MARGIN_US (70 * 1000000ULL)
+/* The shim says that it lives every two seconds. */
+#define WATCHDOG_US (60 * 1000000ULL)
+#define FORGIVE_US (600 * 1000000ULL)
+
+static const char *
+candidate(size_t i, const void *arg)
+{
+    const struct config *config = arg;
+    return i < config->models.count ? config->models.items[i].name : NULL;
+}
+
+static int
+check_names(const struct config *config, const char *const *names, struct err *reterr)
+{
+    for (; names && *names; names++) {
+        if (config_find_model(config, *names))
+            continue;
+        int r = err_set(reterr, ERR_SERVICE_NONE, "there is no service '%s' in %s", *names,
+                        config->name);
+        const char *nearest = text_nearest(*names, candidate, config);
+        if (nearest)
+            err_fix(reterr, "did you mean %s?", nearest);
+        return r;
+    }
+    return 0;
+}
+
+static bool
+is_wanted(const struct config_model *model, const char *const *names)
+{
+    if (!names || !*names)
+        return model->enabled;
+    for (; *names; names++)
+        if (text_eq(*names, model->name))
+            return true;
+    return false;
+}
+
+static struct service
+of_model(struct arena *arena, const struct config *config, const struct config_model *model,
+         const char *program, const char *config_file)
+{
+    const char *words[] = {program, "run", model->name, "-c", config_file, NULL, NULL, NULL};
+    if (root_is_set()) {
+        words[5] = "--root";
+        words[6] = root_dir();
+    }
+    const char **argv = arena_alloc(arena, sizeof(words));
+    if (argv)
+        memcpy(argv, words, sizeof(words));
+    return (struct service){
+        .name = model->name,
+        .kind = "model",
+        .address = arena_printf(arena, "127.0.0.1:%u", model->port),
+        .argv = argv,
+        .log_path = arena_printf(arena, "%s/models/%s.log", config->paths.logs, model->name),
+        .stop_us = model->drain_timeout_us + STOP_MARGIN_US,
+        .watchdog_us = WATCHDOG_US,
+        .budget = {.burst = model->restart_limit,
+                   .delay_us = model->restart_delay_us,
+                   .forgive_us = FORGIVE_US,
+                   .start_us = model->start_max_us},
+    };
+}
+
+int
+service_list_make(struct arena *arena, const struct config *config, const char *program,
+                  const char *config_file, const char *const *names, struct service_list *ret_list,
+                  struct err *reterr)
+{
+    struct service_list list = {.arena = arena};
+    int r = check_names(config, names, reterr);
+    if (r < 0)
+        return r;
+    list.items = arena_alloc(arena, (config->models.count + 1) * sizeof(*list.items));
+    for (size_t i = 0; list.items && i < config->models.count; i++)
+        if (is_wanted(&config->models.items[i], names))
+            list.items[list.count++] =
+                of_model(arena, config, &config->models.items[i], program, config_file);
+    if (arena->full)
+        return err_set(reterr, ERR_TOO_LARGE, "there are too many services");
+    *ret_list = list;
+    return 0;
+}

@@ -1,0 +1,19 @@
+#pragma once
+
+/* The services that a configuration asks for. */
+
+#include "service/service.h"
+
+struct config;
+
+struct service_list {
+    struct arena *arena; /* of everything in it */
+    struct service *items;
+    size_t count;
+};
+
+/* program: our own path, which runs each model; config_file: what it is told to read. names: of
+ * those that are wanted, NULL at the end; none: all that are enabled. */
+int service_list_make(struct arena *arena, const struct config *config, const char *program,
+                      const char *config_file, const char *const *names,
+                      struct service_list *ret_list, struct err *reterr) must_check;
