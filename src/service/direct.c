@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CLEAR_US (20 * 1000ULL)      /* between two looks at what a service has left */
@@ -265,6 +266,24 @@ open_pipes(struct unit *u, int *ret_end, struct err *reterr)
     return r < 0 ? err_set_errno(reterr, -r, "the log of %s", u->service->name) : 0;
 }
 
+/* We hear its standard error as the journal does: the priority in front of a line, and no time. */
+static int
+start_in_journal(struct unit *u, const struct proc_wish *given, struct err *reterr)
+{
+    char stream[64];
+    struct stat st;
+    struct proc_wish wish = *given;
+    if (fstat(u->output_fd, &st) < 0)
+        return err_set_errno(reterr, errno, "the log of %s", u->service->name);
+    (void)snprintf(stream, sizeof(stream), "JOURNAL_STREAM=%llu:%llu",
+                   (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+    u->environ[0] = stream;
+    wish.environ = u->environ;
+    int r = proc_start(&wish, &u->proc, reterr);
+    u->environ[0] = "JOURNAL_STREAM=";
+    return r;
+}
+
 static int
 start_process(struct unit *u, struct err *reterr)
 {
@@ -274,13 +293,12 @@ start_process(struct unit *u, struct err *reterr)
     if (r < 0)
         return r;
     struct proc_wish wish = {.argv = u->service->argv,
-                             .environ = u->environ,
                              .fds = {-1, end, end},
                              .new_session = true,
                              .death_signal = SIGTERM};
     r = contain_prepare(&d->contain, u->service->name, &wish, &group, reterr);
     if (r == 0)
-        r = proc_start(&wish, &u->proc, reterr);
+        r = start_in_journal(u, &wish, reterr);
     if (r < 0)
         return r;
     u->runs = true;
@@ -537,9 +555,11 @@ make_environ(struct unit *u)
     while (environ[count])
         count++;
     u->environ = mem_alloc((count + 3) * sizeof(*u->environ));
-    size_t n = 0;
+    size_t n = 1; /* the first is JOURNAL_STREAM */
+    u->environ[0] = "JOURNAL_STREAM=";
     for (size_t i = 0; i < count; i++)
-        if (!text_starts(environ[i], "NOTIFY_SOCKET=") && !text_starts(environ[i], "WATCHDOG_"))
+        if (!text_starts(environ[i], "NOTIFY_SOCKET=") && !text_starts(environ[i], "WATCHDOG_") &&
+            !text_starts(environ[i], "JOURNAL_STREAM="))
             u->environ[n++] = environ[i];
     u->environ[n++] = mem_printf("NOTIFY_SOCKET=%s", u->notify_path);
     u->environ[n] = NULL;

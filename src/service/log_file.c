@@ -66,17 +66,34 @@ rotate(struct log_file *log)
     (void)!open_file(log);
 }
 
+/* "<4>" as sd-daemon(3) has it becomes "warning: "; what is no more than information goes bare. */
+static const char *
+take_priority(const char **line, size_t *len)
+{
+    static const char *const words[] = {
+        "error: ", "error: ", "error: ", "error: ", "warning: ", "", "", "debug: "};
+    if (*len < 3 || (*line)[0] != '<' || (*line)[1] < '0' || (*line)[1] > '7' || (*line)[2] != '>')
+        return "";
+    const char *word = words[(*line)[1] - '0'];
+    *line += 3;
+    *len -= 3;
+    return word;
+}
+
 static void
 write_line(struct log_file *log, struct buf *written)
 {
-    char out[LOG_LINE_MAX + 40];
+    char out[LOG_LINE_MAX + 64];
+    const char *line = log->line;
+    size_t len = log->len;
+    const char *word = take_priority(&line, &len);
     uint64_t now = clock_wall_us();
     time_t seconds = (time_t)(now / 1000000);
     struct tm tm;
     size_t at = strftime(out, 40, "%Y-%m-%d %H:%M:%S", localtime_r(&seconds, &tm));
-    at += (size_t)snprintf(out + at, 40 - at, ".%03u ", (unsigned)(now / 1000 % 1000));
-    memcpy(out + at, log->line, log->len);
-    at += log->len;
+    at += (size_t)snprintf(out + at, 60 - at, ".%03u %s", (unsigned)(now / 1000 % 1000), word);
+    memcpy(out + at, line, len);
+    at += len;
     out[at++] = '\n';
     if (log->bytes + at > log->bytes_max)
         rotate(log);

@@ -1,7 +1,7 @@
 #pragma once
 
 /* The log of a service as files: NAME.log, and NAME.log.1 to .4, which are older. Each line gets the
- * time in front. When NAME.log is full the others move on by one; the last is dropped. */
+ * time in front, and the word for its priority if it begins with one as for the journal. When NAME.log is full the others move on by one; the last is dropped. */
 
 #include "base/buf.h"
 #include "base/err.h"

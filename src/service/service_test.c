@@ -95,11 +95,13 @@ TEST(a_log_rotates_and_its_end_is_found)
     CHECK_STR(lines_of(path, 3), "");
     add(&log, "e\n");
     CHECK_STR(lines_of(path, 3), "one|");
+    add(&log, "<4>hot\n");
+    CHECK_STR(lines_of(path, 1), "warning: hot|");
     add(&log, "two\nthree\nfour\nfive\n");
     CHECK_STR(lines_of(path, 1), "five|");
     CHECK_STR(lines_of(path, 2), "four|five|");
     CHECK_STR(lines_of(path, 4), "two|three|four|five|");
-    CHECK_STR(lines_of(path, 9), "one|two|three|four|five|");
+    CHECK_STR(lines_of(path, 9), "one|warning: hot|two|three|four|five|");
     for (int i = 0; i < 40; i++)
         add(&log, "more\n");
     CHECK(access(oldest, F_OK) < 0);
