@@ -47,8 +47,8 @@ TEST(words_are_offered)
     static const struct {
         const char *words, *want;
     } rows[] = {
-        {"", "run\tR/show\tS/store\tConfiguration/shell\tP/help\tH/"},
-        {"st", "store\tConfiguration/"},
+        {"", "run\tR/show\tS/store\tServices/shell\tP/help\tH/"},
+        {"st", "store\tServices/"},
         {"x", ""},
         {"store/", "check\tC/list\tL/"},
         {"store/l", "list\tL/"},
@@ -79,10 +79,10 @@ TEST(words_are_offered)
         {"run/--mdoe=s", ""},
         {"run/--mdoe/", ""},
         {"-r/", ":dir/"},
-        {"-r/x/sto", "store\tConfiguration/"},
+        {"-r/x/sto", "store\tServices/"},
         {"--json/store/--json/c", "check\tC/"},
         {"shell/", "bash\t/zsh\t/"},
-        {"help/", "run\tR/show\tS/store\tConfiguration/shell\tP/help\tH/"},
+        {"help/", "run\tR/show\tS/store\tServices/shell\tP/help\tH/"},
         {"help/store/", "check\tC/list\tL/"},
         {"help/store/check/", ""},
         {"help/nothing/", ""},

@@ -17,15 +17,10 @@
 enum run_gpus
 run_wish_gpus(const struct config_model *model)
 {
-    switch (model->engine) {
-    case CONFIG_ENGINE_VLLM:
+    if (model->engine == CONFIG_ENGINE_VLLM)
         return RUN_GPUS_ALWAYS;
-    case CONFIG_ENGINE_SIM: /* the memory of real GPUs is not its to take */
-        return getenv(FAKE_DRIVER) ? RUN_GPUS_IF_THERE : RUN_GPUS_NEVER;
-    case CONFIG_ENGINE_LLAMA_SERVER:
-    case CONFIG_ENGINE_COMMAND:
-        break;
-    }
+    if (model->engine == CONFIG_ENGINE_SIM && !getenv(FAKE_DRIVER))
+        return RUN_GPUS_NEVER; /* the memory of real GPUs is not its to take */
     return RUN_GPUS_IF_THERE;
 }
 
@@ -129,16 +124,9 @@ find_simulator(struct arena *arena)
 static const char *
 executable_of(const struct config *config, const struct config_model *model, struct arena *arena)
 {
-    switch (model->engine) {
-    case CONFIG_ENGINE_LLAMA_SERVER:
+    if (model->engine == CONFIG_ENGINE_LLAMA_SERVER)
         return config->paths.llama_server;
-    case CONFIG_ENGINE_SIM:
-        return find_simulator(arena);
-    case CONFIG_ENGINE_VLLM:
-    case CONFIG_ENGINE_COMMAND:
-        break;
-    }
-    return NULL;
+    return model->engine == CONFIG_ENGINE_SIM ? find_simulator(arena) : NULL;
 }
 
 static void

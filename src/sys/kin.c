@@ -10,9 +10,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -30,23 +32,26 @@ kin_adopt(void)
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 }
 
-/* "4711 (a name) S 1 4711 4711 ...": the name may hold anything, so it is skipped from behind. */
+/* "4711 (a name) S 1 4711 4711 ...": the n-th field as proc(5) counts them, from 3 on. The name may
+ * hold anything, so it is skipped from behind. */
+static const char *
+stat_field(const char *text, unsigned n)
+{
+    const char *at = strrchr(text, ')');
+    for (unsigned field = 2; at && field < n; field++)
+        at = strchr(at + 1, ' ');
+    return at ? at + 1 : NULL;
+}
+
 static bool
 parse_stat(const char *text, struct kin *kin)
 {
-    const char *behind = strrchr(text, ')');
-    char state;
-    int parent, group, session;
-    unsigned long long start;
-    if (!behind ||
-        sscanf(behind + 1, /* NOLINT(cert-err34-c): the kernel's own numbers */
-               " %c %d %d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-               &state, &parent, &group, &session, &start) != 5 ||
-        state == 'Z' || state == 'X')
+    const char *state = stat_field(text, 3), *start = stat_field(text, 22);
+    if (!start || *state == 'Z' || *state == 'X')
         return false;
-    kin->parent = parent;
-    kin->session = session;
-    kin->start = start;
+    kin->parent = (pid_t)strtol(stat_field(text, 4), NULL, 10);
+    kin->session = (pid_t)strtol(stat_field(text, 6), NULL, 10);
+    kin->start = strtoull(start, NULL, 10);
     return true;
 }
 
@@ -209,14 +214,13 @@ kin_note(const char *path, pid_t leader, struct err *reterr)
 static pid_t
 noted_session(const char *text)
 {
-    char boot[CLOCK_BOOT_ID_LEN + 1], noted[CLOCK_BOOT_ID_LEN + 1];
+    char boot[CLOCK_BOOT_ID_LEN + 1], *at;
     struct kin leader;
-    int pid, session;
-    unsigned long long start;
-    if (clock_boot_id(boot) < 0 ||
-        sscanf(text, "%36s %d %d %llu\n", noted, &pid, &session, /* NOLINT(cert-err34-c) */
-               &start) != 4 ||
-        !text_eq(noted, boot) || session < 2 || session != pid || session == getsid(0))
+    if (clock_boot_id(boot) < 0 || !text_starts(text, boot))
+        return 0;
+    long pid = strtol(text + CLOCK_BOOT_ID_LEN, &at, 10), session = strtol(at, &at, 10);
+    uint64_t start = strtoull(at, &at, 10);
+    if (*at != '\n' || session < 2 || session > INT_MAX || session != pid || session == getsid(0))
         return 0;
     /* A session's number is not given out again while one of it lives; so it is another one only if
      * its leader is there and started at another time. */
