@@ -39,13 +39,14 @@ void change_write(struct change *c, const char *path, const void *bytes, size_t 
 void change_link(struct change *c, const char *path, const char *target);
 void change_remove(struct change *c, const char *path); /* a file or link; absent is no error */
 
-/* -EBUSY when another process commits or recovers with the same journal. After an error nothing has
- * changed, but for ERR_CHANGE_HALF: then the disk failed while names were moved, and the rest is
- * done by change_recover(). */
+/* -EBUSY when another process commits or recovers with the same journal, or this one could not end
+ * an earlier change. After an error nothing has changed, but for ERR_CHANGE_HALF: then names may have
+ * moved, and the rest is done by change_recover(). */
 int change_commit(struct change *c, struct err *reterr) must_check;
 
 enum change_recovered { CHANGE_NOTHING, CHANGE_UNDONE, CHANGE_COMPLETED };
 
-/* Ends what a crash has left: undoes what was not yet decided, completes what was. */
+/* Ends what a crash has left: undoes what was not yet decided, completes what was.
+ * ERR_CHANGE_DAMAGED: a person must look, as the error says; the journal stays until then. */
 int change_recover(const char *journal, enum change_recovered *ret_what, struct err *reterr)
     must_check;

@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,11 +20,14 @@
 /* A change of every kind: a and the link are replaced, b is removed, new is made. */
 struct scene {
     char *journal, *a, *b, *new, *link;
+    int result; /* of the last commit */
+    struct err err;
 };
 
 static void
 scene_make(struct scene *s)
 {
+    *s = (struct scene){0};
     s->journal = mem_printf("%s/.journal", tap_dir());
     s->a = mem_printf("%s/a", tap_dir());
     s->b = mem_printf("%s/b", tap_dir());
@@ -63,9 +67,11 @@ note_all(const struct scene *s, struct change *c)
 static void
 commit_all(void *scene)
 {
+    struct scene *s = scene;
     _cleanup_change_ struct change c;
-    note_all(scene, &c);
-    (void)!change_commit(&c, NULL);
+    note_all(s, &c);
+    s->err = (struct err){0};
+    s->result = change_commit(&c, &s->err);
 }
 
 static void
@@ -170,6 +176,146 @@ TEST(a_crash_anywhere_leaves_all_old_or_all_new)
         CHECK(undone >= 10);
         CHECK(completed >= 8);
     }
+    scene_finish(&s);
+}
+
+/* A commit ends itself: nobody needs to recover, unless the error says so. */
+TEST(a_call_that_fails_once_leaves_nothing_behind)
+{
+    struct scene s;
+    unsigned undone = 0, completed = 0, halves = 0;
+    scene_make(&s);
+    for (unsigned n = 1;; n++) {
+        enum change_recovered what;
+        tap_note("call %u", n);
+        CHECK(scene_reset(&s));
+        fail_at(n, false, commit_all, &s);
+        if (s.result == -EIO && s.err.id == ERR_CHANGE_HALF) {
+            CHECK_EQ(change_recover(s.journal, &what, NULL), 0);
+            CHECK(what != CHANGE_UNDONE);
+            CHECK(all_new(&s));
+            halves++;
+        } else {
+            CHECK(s.result == 0 ? all_new(&s) : all_old(&s));
+            CHECK_EQ(s.err.id == ERR_NONE, s.result == 0);
+            undone += s.result < 0;
+            completed += s.result == 0;
+        }
+        CHECK_EQ(litter(), 0);
+        if (fail_left > 0)
+            break; /* it made fewer calls */
+        CHECK(scene_reset(&s));
+        commit_all(&s);
+        CHECK_EQ(s.result, 0);
+    }
+    CHECK(undone >= 10);
+    CHECK(completed >= 2); /* without the sync behind the decision, and with all */
+    CHECK(halves >= 8);
+    scene_finish(&s);
+}
+
+TEST(what_a_commit_tells_is_what_a_dead_disk_will_be_found_with)
+{
+    struct scene s;
+    unsigned half = 0, undone = 0;
+    scene_make(&s);
+    for (unsigned n = 1;; n++) {
+        enum change_recovered what;
+        tap_note("from call %u on", n);
+        CHECK(scene_reset(&s));
+        fail_at(n, true, commit_all, &s);
+        CHECK_EQ(change_recover(s.journal, &what, NULL), 0);
+        CHECK(s.result == 0 || s.err.id == ERR_CHANGE_HALF ? all_new(&s) : all_old(&s));
+        CHECK_EQ(litter(), 0);
+        if (fail_left > 0)
+            break;
+        half += s.result < 0 && s.err.id == ERR_CHANGE_HALF;
+        undone += what == CHANGE_UNDONE;
+    }
+    CHECK(half >= 8);
+    CHECK(undone >= 8);
+    scene_finish(&s);
+}
+
+/* Second names are ".citadel-ID-N"; that of the N-th goes before the third rename, which is the first
+ * behind the two of the journal. */
+static char stolen;
+static unsigned renames;
+
+static int
+steal(const char *call, size_t *bytes unused_arg)
+{
+    DIR *d = strcmp(call, "rename") == 0 && ++renames == 3 ? opendir(tap_dir()) : NULL;
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (strncmp(e->d_name, ".citadel-", 9) == 0 && e->d_name[strlen(e->d_name) - 1] == stolen)
+            (void)unlinkat(dirfd(d), e->d_name, 0);
+    if (d)
+        (void)closedir(d);
+    return 0;
+}
+
+TEST(a_second_name_that_somebody_removed_is_not_taken_for_done)
+{
+    static const char *const lost[] = {['0'] = "/a'", ['2'] = "/new'", ['3'] = "/current'"};
+    struct scene s;
+    enum change_recovered what;
+    scene_make(&s);
+    for (stolen = '0'; stolen <= '3'; stolen++) {
+        if (!lost[(int)stolen])
+            continue;
+        tap_note("number %c", stolen);
+        CHECK(scene_reset(&s));
+        renames = 0;
+        fault_before = steal;
+        commit_all(&s);
+        fault_before = NULL;
+        CHECK_EQ(s.err.id, ERR_CHANGE_HALF);
+        CHECK(strstr(s.err.what, lost[(int)stolen]) != NULL);
+        CHECK(!all_new(&s));
+        CHECK(access(s.b, F_OK) < 0); /* the others are done */
+        CHECK_EQ(change_recover(s.journal, &what, &s.err), -EBADMSG);
+        CHECK_EQ(s.err.id, ERR_CHANGE_DAMAGED);
+        CHECK(strstr(s.err.what, lost[(int)stolen]) != NULL);
+        /* A person puts it there. */
+        (void)unlink(s.link);
+        CHECK(symlink("gen/2", s.link) == 0);
+        CHECK(file_write(s.a, "new a", 5, 0644, NULL) == 0);
+        CHECK(file_write(s.new, "new", 3, 0644, NULL) == 0);
+        CHECK_EQ(change_recover(s.journal, &what, NULL), 0);
+        CHECK_EQ(what, CHANGE_COMPLETED);
+        CHECK(all_new(&s));
+        CHECK_EQ(litter(), 0);
+    }
+    scene_finish(&s);
+}
+
+static struct buf calls = BUF_INIT(KIB);
+
+static int
+record(const char *call, size_t *bytes unused_arg)
+{
+    buf_printf(&calls, "%s ", call);
+    return 0;
+}
+
+/* Else a power failure could bring the old journal back behind names that have moved. */
+TEST(a_decision_is_synced_before_it_is_carried_out)
+{
+    struct scene s;
+    scene_make(&s);
+    for (unsigned n = 1;; n++) {
+        CHECK(scene_reset(&s));
+        REQUIRE(crash_at(n, false, commit_all, &s));
+        buf_clear(&calls);
+        fault_before = record;
+        recover(&s);
+        fault_before = NULL;
+        if (all_new(&s))
+            break; /* the first crash behind the decision: its sync was not made */
+    }
+    CHECK_STR(calls.data,
+              "unlink fsync rename fsync unlink fsync rename fsync rename fsync unlink fsync ");
+    buf_finish(&calls);
     scene_finish(&s);
 }
 

@@ -1,8 +1,10 @@
 #pragma once
 
-/* For tests: runs something in a child that ends before its n-th system call that changes files.
- * torn: a write before that one is cut in half, and the child ends right after it.
- * Returns whether the child ended that way; false: it made fewer calls, and has run through. */
+/* For tests: crash_at() runs something in a child that ends before its n-th system call that changes
+ * files. torn: a write before that one is cut in half, and the child ends right after it.
+ * Returns whether the child ended that way; false: it made fewer calls, and has run through.
+ *
+ * fail_at() runs it here: that call fails, and with `dead` all behind it. */
 
 #include "sys/fault.h"
 
@@ -15,7 +17,7 @@
 static unsigned crash_left;
 static bool crash_torn, crash_next;
 
-static void
+static int
 crash_before(const char *call unused_arg, size_t *bytes)
 {
     if (crash_next || (--crash_left == 0 && (!crash_torn || *bytes < 2)))
@@ -24,6 +26,7 @@ crash_before(const char *call unused_arg, size_t *bytes)
         *bytes /= 2;
         crash_next = true;
     }
+    return 0;
 }
 
 static inline bool
@@ -41,4 +44,25 @@ crash_at(unsigned n, bool torn, void (*run)(void *arg), void *arg)
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
     return WIFEXITED(status) && WEXITSTATUS(status) == CRASHED;
+}
+
+static unsigned fail_left;
+static bool fail_dead;
+
+static int
+fail_before(const char *call unused_arg, size_t *bytes unused_arg)
+{
+    if (fail_left > 0 && --fail_left == 0)
+        return -EIO;
+    return fail_left == 0 && fail_dead ? -EIO : 0;
+}
+
+static inline void
+fail_at(unsigned n, bool dead, void (*run)(void *arg), void *arg)
+{
+    fail_left = n;
+    fail_dead = dead;
+    fault_before = fail_before;
+    run(arg);
+    fault_before = NULL;
 }

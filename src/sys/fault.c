@@ -6,14 +6,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void (*fault_before)(const char *call, size_t *bytes);
+int (*fault_before)(const char *call, size_t *bytes);
 
-static size_t
-before(const char *call, size_t bytes)
+/* Of a call that writes nothing. */
+static int
+before(const char *call)
 {
-    if (fault_before)
-        fault_before(call, &bytes);
-    return bytes;
+    size_t none = 0;
+    return fault_before ? fault_before(call, &none) : 0;
 }
 
 static int
@@ -27,7 +27,11 @@ fault_write(int fd, const void *bytes, size_t len)
 {
     const char *p = bytes;
     while (len > 0) {
-        ssize_t n = write(fd, p, before("write", len));
+        size_t piece = len;
+        int r = fault_before ? fault_before("write", &piece) : 0;
+        if (r < 0)
+            return r;
+        ssize_t n = write(fd, p, piece);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -41,48 +45,49 @@ fault_write(int fd, const void *bytes, size_t len)
 int
 fault_sync(int fd)
 {
-    (void)before("fsync", 0);
-    return result(fsync(fd));
+    int r = before("fsync");
+    return r < 0 ? r : result(fsync(fd));
 }
 
 int
 fault_truncate(int fd)
 {
-    (void)before("ftruncate", 0);
-    return result(ftruncate(fd, 0));
+    int r = before("ftruncate");
+    return r < 0 ? r : result(ftruncate(fd, 0));
 }
 
 int
 fault_create(int dir, const char *name, mode_t mode)
 {
-    (void)before("create", 0);
-    return result(openat(dir, name, O_CREAT | O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, mode));
+    const int flags = O_CREAT | O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY;
+    int r = before("create");
+    return r < 0 ? r : result(openat(dir, name, flags, mode));
 }
 
 int
 fault_rename(int dir, const char *from, const char *to)
 {
-    (void)before("rename", 0);
-    return result(renameat(dir, from, dir, to));
+    int r = before("rename");
+    return r < 0 ? r : result(renameat(dir, from, dir, to));
 }
 
 int
 fault_unlink(int dir, const char *name, bool is_dir)
 {
-    (void)before("unlink", 0);
-    return result(unlinkat(dir, name, is_dir ? AT_REMOVEDIR : 0));
+    int r = before("unlink");
+    return r < 0 ? r : result(unlinkat(dir, name, is_dir ? AT_REMOVEDIR : 0));
 }
 
 int
 fault_symlink(const char *target, int dir, const char *name)
 {
-    (void)before("symlink", 0);
-    return result(symlinkat(target, dir, name));
+    int r = before("symlink");
+    return r < 0 ? r : result(symlinkat(target, dir, name));
 }
 
 int
 fault_mkdir(int dir, const char *name, mode_t mode)
 {
-    (void)before("mkdir", 0);
-    return result(mkdirat(dir, name, mode));
+    int r = before("mkdir");
+    return r < 0 ? r : result(mkdirat(dir, name, mode));
 }

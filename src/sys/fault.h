@@ -1,14 +1,15 @@
 #pragma once
 
 /* The system calls that change files, each told to a test before it happens: so a test can stop
- * the process at every one of them in turn. Without a test it costs one branch. */
+ * the process at every one of them in turn, or let it fail. Without a test it costs one branch. */
 
 #include "base/util.h"
 
 #include <sys/types.h>
 
-/* NULL but in tests. Of a write, *bytes may be made smaller: then only so many are written. */
-extern void (*fault_before)(const char *call, size_t *bytes);
+/* NULL but in tests. 0, or the -errno with which the call fails and does nothing. Of a write,
+ * *bytes may be made smaller: then only so many are written. */
+extern int (*fault_before)(const char *call, size_t *bytes);
 
 /* Like the calls they are named after, but -errno. Relative names are below dir. */
 int fault_write(int fd, const void *bytes, size_t len) must_check; /* all of it, or an error */
