@@ -3,11 +3,20 @@
 #include "base/text.h"
 #include "fmt/json.h"
 #include "sys/files.h"
+#include "sys/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+static const char *const wanted_words[] = {
+    [RUN_WANTED_STARTED] = "started",
+    [RUN_WANTED_STOPPED] = "stopped",
+};
 
 void
 run_record_path(struct buf *out, const char *state_dir, const char *name)
@@ -28,6 +37,26 @@ print_last(struct json_writer *w, const struct run_record *record)
     json_close_map(w);
 }
 
+static void
+print_hold(struct json_writer *w, const struct run_record *record)
+{
+    json_open_map(w, "hold");
+    json_str(w, "by", record->hold.by);
+    json_str(w, "why", record->hold.why);
+    json_u64(w, "since_us", record->hold.since_us);
+    json_close_map(w);
+}
+
+static void
+print_wanted(struct json_writer *w, const struct run_record *record)
+{
+    json_open_map(w, "wanted");
+    json_str(w, "state", wanted_words[record->wanted.state]);
+    json_str(w, "by", record->wanted.by);
+    json_u64(w, "since_us", record->wanted.since_us);
+    json_close_map(w);
+}
+
 void
 run_record_print(const struct run_record *record, struct buf *out)
 {
@@ -36,15 +65,16 @@ run_record_print(const struct run_record *record, struct buf *out)
     json_open_map(&w, NULL);
     json_u64(&w, "failures", record->failures);
     json_str(&w, "boot", record->boot);
+    json_open_list(&w, "failed_us");
+    for (size_t i = 0; i < record->failed_count; i++)
+        json_u64(&w, NULL, record->failed_us[i]);
+    json_close_list(&w);
     if (record->last.at_us)
         print_last(&w, record);
-    if (record->hold.set) {
-        json_open_map(&w, "hold");
-        json_str(&w, "by", record->hold.by);
-        json_str(&w, "why", record->hold.why);
-        json_u64(&w, "since_us", record->hold.since_us);
-        json_close_map(&w);
-    }
+    if (record->hold.set)
+        print_hold(&w, record);
+    if (record->wanted.state)
+        print_wanted(&w, record);
     json_close_map(&w);
     buf_add_char(out, '\n');
 }
@@ -70,17 +100,25 @@ id_of(const struct value *v)
 }
 
 static bool
+is_there(const struct value *v)
+{
+    return v && v->type != VALUE_NULL;
+}
+
+static bool
 read_last(const struct value *v, struct run_record *record)
 {
     uint64_t exit_code;
-    if (!v)
+    if (!is_there(v))
         return true;
     if (!value_u64(value_get(v, "at_us"), &record->last.at_us) ||
-        !value_u64(value_get(v, "exit"), &exit_code) || exit_code > UINT8_MAX)
+        !value_u64(value_get(v, "exit"), &exit_code) || record->last.at_us == 0 ||
+        exit_code > UINT8_MAX)
         return false;
     record->last.exit = (unsigned)exit_code;
     record->last.err.id = id_of(value_get(v, "id"));
-    take_text(record->last.err.what, sizeof(record->last.err.what), value_get(v, "what"));
+    if (record->last.err.id != ERR_NONE)
+        take_text(record->last.err.what, sizeof(record->last.err.what), value_get(v, "what"));
     take_text(record->last.err.fix, sizeof(record->last.err.fix), value_get(v, "fix"));
     return true;
 }
@@ -88,12 +126,38 @@ read_last(const struct value *v, struct run_record *record)
 static bool
 read_hold(const struct value *v, struct run_record *record)
 {
-    if (!v)
+    if (!is_there(v))
         return true;
     record->hold.set = true;
     take_text(record->hold.by, sizeof(record->hold.by), value_get(v, "by"));
     take_text(record->hold.why, sizeof(record->hold.why), value_get(v, "why"));
     return value_u64(value_get(v, "since_us"), &record->hold.since_us);
+}
+
+static bool
+read_wanted(const struct value *v, struct run_record *record)
+{
+    const char *word = value_str(value_get(v, "state"));
+    if (!is_there(v))
+        return true;
+    for (enum run_wanted w = RUN_WANTED_STARTED; word && w <= RUN_WANTED_STOPPED; w++)
+        if (text_eq(word, wanted_words[w]))
+            record->wanted.state = w;
+    take_text(record->wanted.by, sizeof(record->wanted.by), value_get(v, "by"));
+    return record->wanted.state != RUN_WANTED_UNSAID &&
+           value_u64(value_get(v, "since_us"), &record->wanted.since_us);
+}
+
+/* A record of an older release has none. */
+static bool
+read_failed(const struct value *v, struct run_record *record)
+{
+    if (v && (v->type != VALUE_LIST || v->count > RUN_RECORD_FAILED_MAX))
+        return false;
+    for (const struct value *at = v ? v->first : NULL; at; at = at->next)
+        if (!value_u64(at, &record->failed_us[record->failed_count++]))
+            return false;
+    return true;
 }
 
 int
@@ -108,8 +172,10 @@ run_record_parse(const char *text, size_t len, struct run_record *ret_record, st
     if (r < 0)
         return r;
     if (root->type != VALUE_MAP || !value_u64(value_get(root, "failures"), &failures) ||
-        failures > UINT32_MAX || !read_last(value_get(root, "last"), &record) ||
-        !read_hold(value_get(root, "hold"), &record))
+        failures > UINT32_MAX || !read_failed(value_get(root, "failed_us"), &record) ||
+        !read_last(value_get(root, "last"), &record) ||
+        !read_hold(value_get(root, "hold"), &record) ||
+        !read_wanted(value_get(root, "wanted"), &record))
         return err_set(reterr, ERR_SYNTAX, "it is not the record of a model");
     record.failures = (uint32_t)failures;
     take_text(record.boot, sizeof(record.boot), value_get(root, "boot"));
@@ -140,25 +206,100 @@ run_record_load(const char *state_dir, const char *name, struct run_record *ret_
     int r = file_read(path.data, &text, &err);
     if (r == -ENOENT)
         return 0;
-    if (r == 0 && run_record_parse(text.data, text.len, ret_record, &err) < 0)
+    if (r == -EFBIG || (r == 0 && run_record_parse(text.data, text.len, ret_record, &err) < 0)) {
         put_aside(path.data, &err);
+        r = 0;
+    }
     if (err.id != ERR_NONE && reterr)
         *reterr = err;
     return r;
 }
 
-int
-run_record_save(const char *state_dir, const char *name, const struct run_record *record,
-                struct err *reterr)
+static int
+save(const char *state_dir, const char *name, const struct run_record *record, struct err *reterr)
 {
     _cleanup_buf_ struct buf path = BUF_INIT(PATH_MAX), text = BUF_INIT(RUN_RECORD_MAX);
-    buf_printf(&path, "%s/models", state_dir);
-    int r = file_make_dirs(path.data, 0755, reterr);
-    if (r < 0)
-        return r;
-    buf_clear(&path);
     run_record_path(&path, state_dir, name);
     run_record_print(record, &text);
     assert(buf_error(&text) == 0);
     return file_write(path.data, text.data, text.len, 0644, reterr);
+}
+
+/* Held for as long as a small file takes to be written; ends with the descriptor. */
+static int
+take_lock(const char *state_dir, const char *name, struct err *reterr)
+{
+    _cleanup_buf_ struct buf path = BUF_INIT(PATH_MAX);
+    buf_printf(&path, "%s/models", state_dir);
+    int r = file_make_dirs(path.data, 0755, reterr);
+    if (r < 0)
+        return r;
+    buf_printf(&path, "/%s.lock", name);
+    _cleanup_close_ int fd = open(path.data, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_set_errno(reterr, errno, "%s", path.data);
+    while (flock(fd, LOCK_EX) < 0)
+        if (errno != EINTR)
+            return err_set_errno(reterr, errno, "locking %s", path.data);
+    return take_fd(&fd);
+}
+
+int
+run_record_change(const char *state_dir, const char *name,
+                  void (*change)(struct run_record *record, const void *arg), const void *arg,
+                  struct run_record *ret_record, struct err *reterr)
+{
+    struct run_record record;
+    struct err damaged = {0};
+    _cleanup_close_ int lock = take_lock(state_dir, name, reterr);
+    if (lock < 0)
+        return lock;
+    int r = run_record_load(state_dir, name, &record, &damaged);
+    if (r < 0) {
+        if (reterr)
+            *reterr = damaged;
+        return r;
+    }
+    if (damaged.id != ERR_NONE)
+        log_err(&damaged);
+    change(&record, arg);
+    r = save(state_dir, name, &record, reterr);
+    if (r == 0 && ret_record)
+        *ret_record = record;
+    return r;
+}
+
+/* ---- changes ---- */
+
+static void
+add_failure(struct run_record *record, uint64_t at_us)
+{
+    const size_t last = RUN_RECORD_FAILED_MAX - 1;
+    if (record->failures < UINT32_MAX)
+        record->failures++;
+    if (record->failed_count > last) {
+        memmove(record->failed_us, record->failed_us + 1, last * sizeof(*record->failed_us));
+        record->failed_count = last;
+    }
+    record->failed_us[record->failed_count++] = at_us;
+}
+
+void
+run_record_ended(struct run_record *record, const void *arg)
+{
+    const struct run_record_end *end = arg;
+    record->last.at_us = end->at_us;
+    record->last.exit = end->exit;
+    record->last.err = *end->why;
+    if (clock_boot_id(record->boot) < 0)
+        record->boot[0] = '\0';
+    if (end->exit == EXIT_CODE_FAILED)
+        add_failure(record, end->at_us);
+}
+
+void
+run_record_forgive(struct run_record *record, const void *unused unused_arg)
+{
+    record->failures = 0;
+    record->failed_count = 0;
 }

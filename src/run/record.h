@@ -1,20 +1,30 @@
 #pragma once
 
-/* What is remembered of a model over restarts and reboots: STATE/models/NAME.json. Its shim alone
- * writes it, and whoever sets or lifts a hold.
+/* What is remembered of a model over restarts and reboots: STATE/models/NAME.json.
  *
- *   {"failures": 2, "boot": "...", "last": {"at_us": 1, "exit": 1, "id": "engine.crashed",
- *    "what": "...", "fix": "..."}, "hold": {"by": "...", "why": "...", "since_us": 1}} */
+ *   {"failures": 2, "boot": "...", "failed_us": [1, 2],
+ *    "last": {"at_us": 2, "exit": 1, "id": "engine.crashed", "what": "...", "fix": "..."},
+ *    "hold": {"by": "...", "why": "...", "since_us": 1},
+ *    "wanted": {"state": "stopped", "by": "...", "since_us": 1}}
+ *
+ * Several write it, each its own part: the shim how the model ended, the breaker a hold, a command
+ * what a person wants. So nobody writes back what it once read: run_record_change() reads, changes
+ * and writes with STATE/models/NAME.lock held. */
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "sys/clock.h"
 
 #define RUN_RECORD_MAX (16 * KIB)
+#define RUN_RECORD_FAILED_MAX 16
+
+enum run_wanted { RUN_WANTED_UNSAID, RUN_WANTED_STARTED, RUN_WANTED_STOPPED };
 
 struct run_record {
-    uint32_t failures; /* crashes in a row; 0 once it was healthy for a while */
-    char boot[CLOCK_BOOT_ID_LEN + 1];
+    uint32_t failures;                /* crashes in a row; 0 once it was healthy for a while */
+    char boot[CLOCK_BOOT_ID_LEN + 1]; /* in which it ended last */
+    size_t failed_count;
+    uint64_t failed_us[RUN_RECORD_FAILED_MAX]; /* the latest of the crashes in a row, since 1970 */
     struct {
         uint64_t at_us; /* since 1970; 0: it never ended */
         unsigned exit;
@@ -26,14 +36,32 @@ struct run_record {
         char by[64];
         char why[256];
     } hold;
+    struct {
+        enum run_wanted state;
+        uint64_t since_us;
+        char by[64];
+    } wanted; /* by a person */
 };
 
 /* Nothing there is an empty record. A file that is no record is put aside, to NAME.json.damaged, and
  * told in *reterr although it returns 0: better a forgotten failure than a model that cannot start. */
 int run_record_load(const char *state_dir, const char *name, struct run_record *ret_record,
                     struct err *reterr) must_check;
-int run_record_save(const char *state_dir, const char *name, const struct run_record *record,
-                    struct err *reterr) must_check;
+
+/* Changes what is there now. ret_record, which may be NULL, is as it was written. A damaged file is
+ * put aside as above, and told in the log. */
+int run_record_change(const char *state_dir, const char *name,
+                      void (*change)(struct run_record *record, const void *arg), const void *arg,
+                      struct run_record *ret_record, struct err *reterr) must_check;
+
+/* Changes, for run_record_change(). */
+struct run_record_end {
+    uint64_t at_us;
+    unsigned exit;
+    const struct err *why; /* id ERR_NONE: it was asked to */
+};
+void run_record_ended(struct run_record *record, const void *end); /* struct run_record_end */
+void run_record_forgive(struct run_record *record, const void *unused);
 
 void run_record_print(const struct run_record *record, struct buf *out);
 int run_record_parse(const char *text, size_t len, struct run_record *ret_record,

@@ -221,15 +221,10 @@ close_all(struct shim *s)
 static void
 remember(struct shim *s, enum exit_code code)
 {
+    const struct run_record_end end = {clock_wall_us(), code, &s->why};
     struct err err;
-    s->record.last.at_us = clock_wall_us();
-    s->record.last.exit = code;
-    s->record.last.err = s->why;
-    if (clock_boot_id(s->record.boot) < 0)
-        s->record.boot[0] = '\0';
-    if (code == EXIT_CODE_FAILED && s->record.failures < UINT32_MAX)
-        s->record.failures++;
-    if (run_record_save(s->config->paths.state, s->model->name, &s->record, &err) < 0)
+    if (run_record_change(s->config->paths.state, s->model->name, run_record_ended, &end,
+                          &s->record, &err) < 0)
         log_err(&err);
 }
 

@@ -204,8 +204,9 @@ act_on(struct shim *s, enum vigil_verdict verdict, const struct err *why, uint64
     }
     shim_trouble(s, NULL);
     if (s->record.failures && now - s->healthy_since >= FORGIVE_US) {
-        s->record.failures = s->state.failures = 0;
-        (void)!run_record_save(s->config->paths.state, s->model->name, &s->record, NULL);
+        s->record.failures = s->state.failures = 0; /* even where it cannot be written */
+        (void)!run_record_change(s->config->paths.state, s->model->name, run_record_forgive, NULL,
+                                 &s->record, NULL);
     }
 }
 
