@@ -137,6 +137,9 @@ run_state_parse(const char *text, size_t len, struct run_state *ret_state, struc
     struct run_state s = {0};
     struct value *root;
     arena_init(&arena, ARENA_MAX);
+    if (len > RUN_STATE_MAX)
+        return err_set(reterr, ERR_TOO_LARGE, "the state of a model is larger than %d bytes",
+                       (int)RUN_STATE_MAX);
     int r = json_parse(&arena, text, len, JSON_STRICT, &root, NULL, reterr);
     if (r < 0)
         return r;

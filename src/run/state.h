@@ -34,6 +34,7 @@ const char *run_phase_word(enum run_phase phase);
 bool run_phase_is_healthy(enum run_phase phase);
 
 #define RUN_STATE_GPUS_MAX 32
+#define RUN_STATE_MAX (16 * KIB) /* printed; more is refused */
 
 struct run_state {
     char name[TEXT_NAME_MAX + 1];
@@ -54,6 +55,8 @@ struct run_state {
     unsigned gpus[RUN_STATE_GPUS_MAX];
 };
 
+/* What cannot be is refused, as a phase that there is not, or read as 0, as less than nothing running.
+ * The id of an error of another release is read as ERR_SYSTEM. */
 void run_state_print(const struct run_state *state, struct buf *out);
 int run_state_parse(const char *text, size_t len, struct run_state *ret_state, struct err *reterr)
     must_check;
