@@ -25,6 +25,8 @@ static const struct {
 };
 
 static enum log_level shown = LOG_LEVEL_INFO;
+static void (*taker)(const char *line, size_t len, void *arg);
+static void *taker_arg;
 
 bool
 log_level_parse(const char *word, enum log_level *ret_level)
@@ -42,6 +44,13 @@ void
 log_set_level(enum log_level level)
 {
     shown = level;
+}
+
+void
+log_divert(void (*take)(const char *line, size_t len, void *arg), void *arg)
+{
+    taker = take;
+    taker_arg = arg;
 }
 
 /* $JOURNAL_STREAM names the device and inode of what systemd gave us as standard error; a redirected
@@ -74,6 +83,19 @@ add_head(char *line, size_t room, enum log_level level)
                             levels[level].word);
 }
 
+static void
+write_line(const char *line, size_t len)
+{
+    ssize_t n;
+    if (taker) {
+        taker(line, len, taker_arg);
+        return;
+    }
+    do
+        n = write(STDERR_FILENO, line, len);
+    while (n < 0 && errno == EINTR);
+}
+
 static void say(enum log_level level, const char *fmt, va_list args) printf_like(2, 0);
 
 static void
@@ -87,10 +109,7 @@ say(enum log_level level, const char *fmt, va_list args)
     text_make_safe(text, (size_t)(end - text) + 1, wanted);
     char *stop = text + strlen(text);
     *stop++ = '\n';
-    ssize_t n;
-    do
-        n = write(STDERR_FILENO, line, (size_t)(stop - line));
-    while (n < 0 && errno == EINTR);
+    write_line(line, (size_t)(stop - line));
 }
 
 #define LEVEL(name, level)                \

@@ -13,6 +13,9 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 bool log_level_parse(const char *word, enum log_level *ret_level) must_check;
 void log_set_level(enum log_level level); /* at first: info */
 
+/* Lines, with their end, are given to take() instead of being written; NULL: written again. */
+void log_divert(void (*take)(const char *line, size_t len, void *arg), void *arg);
+
 void log_error(const char *fmt, ...) printf_like(1, 2);
 void log_warning(const char *fmt, ...) printf_like(1, 2);
 void log_info(const char *fmt, ...) printf_like(1, 2);
