@@ -87,8 +87,9 @@ static void
 on_finished(struct http_request *r, bool answered unused_arg)
 {
     struct shim *s = r->arg;
-    if (s->asker == r)
-        s->asker = NULL; /* it goes on without them */
+    for (size_t i = 0; i < SHIM_ASKERS_MAX; i++)
+        if (s->askers[i] == r)
+            s->askers[i] = NULL; /* it goes on without them */
 }
 
 static bool

@@ -1,98 +1,112 @@
 /* The end: running requests finished, the engine stopped, all of its processes gone, its memory given
- * back; in this order, each with a limit, and then the lease. */
+ * back; in this order, each with a limit. Only then are the start lock and the lease given back: when
+ * others may take that memory, it is free. */
 
 #include "run/shim_int.h"
 
 #include "base/quantity.h"
 #include "base/text.h"
 #include "gpu/memory.h"
-#include "run/wish.h"
-#include "sys/clock.h"
 #include "sys/kin.h"
 #include "sys/log.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-#define GRACE_US (15 * 1000000ULL)  /* from SIGTERM to SIGKILL */
-#define GONE_US (10 * 1000000ULL)   /* for killed processes to go */
-#define MEMORY_US (30 * 1000000ULL) /* for memory to come back */
-#define QUICK_US (100 * 1000ULL)    /* the beat of the end */
+#define GRACE_US UINT64_C(15000000)       /* from SIGTERM to SIGKILL */
+#define GRACE_BROKEN_US UINT64_C(5000000) /* of one that fails anyway */
+#define GONE_US UINT64_C(10000000)        /* for killed processes to go */
+#define MEMORY_US UINT64_C(30000000)      /* for memory to come back */
+#define MEMORY_RETRY_US UINT64_C(500000)
+#define QUICK_US UINT64_C(100000) /* the beat of the end */
 
 static void
 end_loop(struct shim *s)
 {
-    start_finish(s);
+    room_stop(s);
+    loop_timer_stop(&s->poll);
     watch_stop(s);
     loop_stop(s->loop);
 }
 
+/* What is left at the end is the reason where there is no other: what was asked for was not wholly
+ * done, and must not look as if it were. */
+static void
+end_short(struct shim *s, const struct err *left)
+{
+    log_err(left);
+    if (s->why.id == ERR_NONE)
+        s->why = *left;
+    end_loop(s);
+}
+
 /* ---- memory ---- */
 
-static bool
-is_ours(unsigned pid, const void *arg)
+static void prove_memory(struct shim *s);
+
+/* What others may have taken of a GPU since we looked at it first is no memory of ours. */
+static uint64_t
+expected_bytes(const struct shim *s, size_t part, const struct gpu_leases *leases)
 {
-    const struct shim *s = arg;
-    struct kin kin;
-    return pid <= INT32_MAX && kin_look((pid_t)pid, &kin) == 0 && kin.session == s->session;
+    const struct gpu_lease_part *p = &s->lease.parts[part];
+    uint64_t others = gpu_leases_sum(leases, p->uuid, p->total_bytes);
+    if (s->has_lease)
+        others -= MIN(others, p->bytes);
+    return MAX(s->used_before[part], others);
 }
 
 static int
 check_left(struct shim *s, const struct gpu_inventory *inventory, struct err *reterr)
 {
-    for (size_t i = 0; i < s->state.gpu_count; i++)
-        for (size_t g = 0; g < inventory->count; g++) {
+    _cleanup_gpu_leases_ struct gpu_leases leases = {0};
+    int r = gpu_leases_read(&leases, s->config->paths.run, reterr);
+    for (size_t i = 0; r == 0 && i < s->state.gpu_count; i++)
+        for (size_t g = 0; r == 0 && g < inventory->count; g++) {
             const struct gpu *gpu = &inventory->gpus[g];
             struct gpu before = {.memory_total_bytes = gpu->memory_total_bytes,
                                  .memory_free_bytes = gpu->memory_free_bytes,
-                                 .memory_used_bytes = {s->used_before[i], true}};
-            if (!text_eq(gpu->uuid, s->lease.parts[i].uuid))
-                continue;
-            int r = gpu_memory_check_left(gpu, &before, is_ours, s, reterr);
-            if (r < 0)
-                return r;
+                                 .memory_used_bytes = {expected_bytes(s, i, &leases), true}};
+            if (text_eq(gpu->uuid, s->lease.parts[i].uuid))
+                r = gpu_memory_check_left(gpu, &before, room_is_ours, s, reterr);
         }
-    return 0;
+    return r;
+}
+
+static void
+on_retry(struct loop_timer *timer)
+{
+    prove_memory(container_of(timer, struct shim, retry));
 }
 
 static void
 on_looked(struct look *look, const struct gpu_inventory *inventory, const struct err *cause)
 {
     struct shim *s = container_of(look, struct shim, look);
-    struct err err = {0};
-    int r = inventory ? check_left(s, inventory, &err) : 0;
-    if (!inventory)
-        log_warning("%s: whether its GPU memory is free is not known: %s", s->model->name,
-                    cause->what);
-    if (r == -EAGAIN && shim_now(s) - s->killed_at < GONE_US + MEMORY_US) {
+    struct err err = cause ? *cause : (struct err){0};
+    int r = inventory ? check_left(s, inventory, &err) : -1;
+    if (r == 0) {
+        end_loop(s);
+    } else if (inventory && shim_now(s) - s->gone_at < MEMORY_US) {
         shim_status(s, "waiting for its memory: %s", err.what);
-        return; /* the next beat looks again */
+        s->retry.expired = on_retry;
+        loop_timer_start(s->loop, &s->retry, MEMORY_RETRY_US, 0);
+    } else {
+        err_prefix(&err, inventory ? "it has ended, and its memory has not come back"
+                                   : "it has ended, and whether its memory is free is not known");
+        end_short(s, &err);
     }
-    if (r < 0) {
-        log_err(&err);
-        if (s->why.id == ERR_NONE)
-            s->why = err;
-    }
-    end_loop(s);
 }
 
 static void
 prove_memory(struct shim *s)
 {
     struct err err;
-    if (s->look.running)
-        return;
-    if (s->state.gpu_count == 0) {
-        end_loop(s);
-        return;
-    }
     s->look.done = on_looked;
-    if (look_start(s->loop, &s->look, &err) < 0) {
-        log_err(&err);
+    if (s->state.gpu_count == 0)
         end_loop(s);
-    }
+    else if (look_start(s->loop, &s->look, &err) < 0)
+        end_short(s, &err);
 }
 
 /* ---- processes ---- */
@@ -108,49 +122,74 @@ kill_all(struct shim *s, uint64_t now)
 
 /* Everybody of the engine but its first process, which has its own watch. */
 static size_t
-count_left(struct shim *s)
+kill_rest(struct shim *s)
 {
-    pid_t keep = s->runs ? s->engine.pid : 0;
-    int signo = s->killed_at ? SIGKILL : 0;
-    size_t left = s->session ? kin_signal(s->session, keep, signo) : 0;
-    return left + kin_signal(0, keep, signo);
+    pid_t first = s->runs ? s->engine.pid : 0;
+    size_t left = s->session ? kin_signal(s->session, first, SIGKILL) : 0;
+    return left + kin_signal_strays(&first, s->runs ? 1 : 0, SIGKILL);
 }
 
 static void
 check_gone(struct shim *s, uint64_t now)
 {
-    kin_reap(&s->engine.pid, s->runs);
-    if (!s->runs && s->killed_at == 0)
-        kill_all(s, now); /* what the first process has left behind */
-    size_t left = count_left(s);
+    struct err err;
+    kin_reap(&s->engine.pid, s->runs ? 1 : 0);
+    size_t left = kill_rest(s);
     if (!s->runs && left == 0) {
+        s->gone_at = now;
         prove_memory(s);
-    } else if (s->killed_at && now - s->killed_at >= GONE_US) {
-        log_error("%s: %zu of its processes cannot be killed: they hang in the kernel",
-                  s->model->name, left + s->runs);
-        prove_memory(s);
-    } else if (!s->killed_at && now - s->leave_at >= GRACE_US) {
-        log_warning("%s: the engine has not ended %llu s after SIGTERM: it is killed",
-                    s->model->name, GRACE_US / 1000000);
+    } else if (now - s->killed_at >= GONE_US) {
+        s->stuck = true;
+        (void)err_set(&err, ERR_PROC_STUCK,
+                      "%zu of its processes hang in the kernel and cannot "
+                      "be killed",
+                      left + s->runs);
+        err_fix(&err, "see `dmesg`; the machine may have to be rebooted");
+        end_short(s, &err);
+    }
+}
+
+static void
+stopping_tick(struct shim *s, uint64_t now)
+{
+    quantity_text text;
+    if (s->gone_at)
+        return; /* the look at the GPUs has its own time */
+    if (s->killed_at == 0 && !s->runs) {
+        kill_all(s, now); /* what the first process has left behind */
+    } else if (s->killed_at == 0 && now - s->leave_at >= s->grace_us) {
+        log_warning("%s: the engine has not ended %s after SIGTERM: it is killed", s->model->name,
+                    quantity_print_us(s->grace_us, text));
         kill_all(s, now);
     }
+    if (s->killed_at)
+        check_gone(s, now);
 }
 
 /* ---- the order of the end ---- */
 
-static void
-stop_engine(struct shim *s, bool at_once)
+/* An engine that does not tell what runs in it has the time for that for itself. */
+static uint64_t
+grace_of(const struct shim *s)
 {
-    uint64_t now = shim_now(s);
+    bool blind = s->state.phase == RUN_DRAINING && !s->vigil.has_load;
+    if (s->why.id != ERR_NONE)
+        return GRACE_BROKEN_US;
+    return GRACE_US + (blind ? s->model->drain_timeout_us : 0);
+}
+
+static void
+stop_engine(struct shim *s)
+{
+    s->leave_at = shim_now(s);
+    s->grace_us = grace_of(s);
     watch_stop(s);
-    start_finish(s);
-    s->leave_at = now;
+    room_stop(s);
+    loop_timer_stop(&s->poll);
     shim_phase(s, RUN_STOPPING, "stopping%s%s", s->why.id == ERR_NONE ? "" : ": ",
                s->why.id == ERR_NONE ? "" : s->why.what);
-    (void)notify_send(&s->notify, "STOPPING=1\nSTATUS=%s", s->state.status);
-    if (at_once)
-        kill_all(s, now);
-    else if (s->runs)
+    (void)notify_send(&s->notify, "STOPPING=1");
+    if (s->runs)
         (void)!proc_signal(&s->engine, SIGTERM);
     loop_timer_start(s->loop, &s->tick, 0, QUICK_US);
 }
@@ -158,24 +197,26 @@ stop_engine(struct shim *s, bool at_once)
 void
 leave(struct shim *s, const struct err *why)
 {
+    if (s->state.phase >= RUN_STOPPING)
+        return;
     if (why && s->why.id == ERR_NONE)
         s->why = *why;
-    if (s->leaving && s->state.phase == RUN_STOPPING)
-        return;
     s->leaving = true;
     sleep_stop(s);
-    /* An engine that hangs does not hear SIGTERM; one that has ended needs none. */
-    stop_engine(s, s->why.id == ERR_ENGINE_HUNG || !s->runs);
+    stop_engine(s);
 }
 
 void
 leave_now(struct shim *s)
 {
-    s->forced = true;
-    if (s->state.phase == RUN_STOPPING)
+    struct err err;
+    leave(s, NULL);
+    if (s->gone_at == 0) {
         kill_all(s, shim_now(s));
-    else
-        leave(s, NULL);
+        return;
+    }
+    (void)err_set(&err, ERR_GPU_NOT_FREE, "it was not waited for its memory: %s", s->state.status);
+    end_short(s, &err);
 }
 
 void
@@ -184,71 +225,88 @@ leave_drained(struct shim *s)
     bool serves = s->state.phase == RUN_READY || s->state.phase == RUN_DEGRADED;
     if (s->leaving)
         return;
+    s->asked = true;
     if (!serves || !s->runs || s->model->drain_timeout_us == 0) {
         leave(s, NULL);
         return;
     }
     s->leaving = true;
     s->leave_at = shim_now(s);
-    watch_stop(s);
-    shim_phase(s, RUN_DRAINING, "finishing %.0f requests", s->state.running + s->state.waiting);
-    (void)notify_send(&s->notify, "STOPPING=1\nSTATUS=%s", s->state.status);
-    s->vigil.has_load = false; /* what was known before is old */
-    loop_timer_start(s->loop, &s->tick, 0, QUICK_US);
-}
-
-/* Nobody has asked it to. The log may have said why. */
-static void
-explain_end(struct shim *s, const struct proc_end *end, struct err *err)
-{
-    char how[64];
-    bool serving = s->state.phase != RUN_STARTING;
-    *err = (struct err){0};
-    if (s->progress.why.id != ERR_NONE && (end->killed || end->status != 0 || !serving))
-        *err = s->progress.why;
-    if (err->id == ERR_NONE) {
-        (void)err_set(err, ERR_ENGINE_CRASHED, "the engine ended unasked (%s); its last line: %s",
-                      proc_end_print(end, how), s->last_line[0] ? s->last_line : "none");
-        err_fix(err, "see its log: citadel logs %s", s->model->name);
-    }
-}
-
-void
-leave_engine_ended(struct shim *s, const struct proc_end *end)
-{
-    struct err err;
-    s->state.pid = 0;
-    if (s->state.phase == RUN_STOPPING) {
-        leave_tick(s, shim_now(s));
-        return;
-    }
-    explain_end(s, end, &err);
-    if (s->state.phase == RUN_DRAINING && !end->killed && end->status == 0)
-        leave(s, NULL);
+    shim_phase(s, RUN_DRAINING, "finishing what runs");
+    (void)notify_send(&s->notify, "STOPPING=1");
+    vigil_forget_load(&s->vigil); /* what was known before is old */
+    shim_beat(s, SHIM_DRAIN_BEAT_US);
+    if (s->vigil.measures)
+        watch_ask_metrics(s);
     else
-        leave(s, &err);
+        leave(s, NULL);
 }
 
 static void
-drain_tick(struct shim *s, uint64_t now)
+draining_tick(struct shim *s, uint64_t now)
 {
     quantity_text text;
-    bool idle = s->vigil.has_load && s->state.running + s->state.waiting == 0;
-    bool blind = s->kind->dialect == ENGINE_SAYS_NOTHING;
     uint64_t most = s->model->drain_timeout_us;
-    if (!idle && !blind && now - s->leave_at < most)
-        return;
-    if (!idle && !blind)
+    double requests = s->state.running + s->state.waiting;
+    if (s->vigil.has_load)
+        shim_status(s, "finishing %.0f requests", requests);
+    if (vigil_is_idle(&s->vigil) || s->vigil.untold) {
+        leave(s, NULL);
+    } else if (now - s->leave_at >= most) {
         log_warning("%s: %.0f requests are cut off after drain_timeout, %s", s->model->name,
-                    s->state.running + s->state.waiting, quantity_print_us(most, text));
-    stop_engine(s, false);
+                    requests, quantity_print_us(most, text));
+        leave(s, NULL);
+    }
 }
 
 void
 leave_tick(struct shim *s, uint64_t now)
 {
     if (s->state.phase == RUN_DRAINING)
-        drain_tick(s, now);
+        draining_tick(s, now);
     else if (s->state.phase == RUN_STOPPING)
-        check_gone(s, now);
+        stopping_tick(s, now);
+}
+
+/* ---- an end that nobody asked for ---- */
+
+/* An exit code of sysexits.h, where it can be meant: of a command that a person wrote. */
+static enum err_id
+id_of_end(const struct shim *s, const struct proc_end *end)
+{
+    bool means_it = s->kind->dialect == ENGINE_SAYS_NOTHING && !end->killed;
+    if (means_it && end->status == EXIT_CODE_USAGE)
+        return ERR_ENGINE_CONFIG;
+    return means_it && end->status == EXIT_CODE_TRY_LATER ? ERR_ENGINE_NOT_NOW : ERR_ENGINE_CRASHED;
+}
+
+/* The log may have said why. What has once answered can start: to call it hopeless would leave it
+ * stopped for good. */
+static void
+explain_end(struct shim *s, const struct proc_end *end, struct err *ret_why)
+{
+    char how[64];
+    if (start_has_verdict(s)) {
+        *ret_why = s->progress.why;
+    } else {
+        (void)err_set(ret_why, id_of_end(s, end),
+                      "the engine ended unasked (%s); its last line: %s", proc_end_print(end, how),
+                      s->last_line[0] ? s->last_line : "none");
+        err_fix(ret_why, "see its log: citadel logs %s", s->model->name);
+    }
+    if (s->healthy_since)
+        ret_why->id = ERR_ENGINE_CRASHED;
+}
+
+void
+leave_engine_ended(struct shim *s, const struct proc_end *end)
+{
+    struct err why;
+    s->state.pid = 0;
+    if (s->state.phase == RUN_STOPPING) {
+        stopping_tick(s, shim_now(s));
+        return;
+    }
+    explain_end(s, end, &why);
+    leave(s, &why);
 }

@@ -293,7 +293,7 @@ run_record_ended(struct run_record *record, const void *arg)
     record->last.err = *end->why;
     if (clock_boot_id(record->boot) < 0)
         record->boot[0] = '\0';
-    if (end->exit == EXIT_CODE_FAILED)
+    if (end->exit == EXIT_CODE_FAILED && !end->asked)
         add_failure(record, end->at_us);
 }
 

@@ -58,6 +58,7 @@ int run_record_change(const char *state_dir, const char *name,
 struct run_record_end {
     uint64_t at_us;
     unsigned exit;
+    bool asked;            /* to end: then even a crash does not count */
     const struct err *why; /* id ERR_NONE: it was asked to */
 };
 void run_record_ended(struct run_record *record, const void *end); /* struct run_record_end */

@@ -161,13 +161,19 @@ TEST(null_is_nothing)
 /* ---- the file ---- */
 
 static int
-end_with(const char *dir, unsigned exit_code, uint64_t at_us, struct run_record *ret)
+end_as(const char *dir, unsigned exit_code, bool asked, uint64_t at_us, struct run_record *ret)
 {
     struct err why = {0};
     if (exit_code)
         (void)err_set(&why, ERR_ENGINE_CRASHED, "why");
-    const struct run_record_end end = {at_us, exit_code, &why};
+    const struct run_record_end end = {at_us, exit_code, asked, &why};
     return run_record_change(dir, "phi3", run_record_ended, &end, ret, NULL);
+}
+
+static int
+end_with(const char *dir, unsigned exit_code, uint64_t at_us, struct run_record *ret)
+{
+    return end_as(dir, exit_code, false, at_us, ret);
 }
 
 TEST(only_crashes_are_counted_and_the_latest_are_kept)
@@ -195,6 +201,14 @@ TEST(only_crashes_are_counted_and_the_latest_are_kept)
     REQUIRE(run_record_change(dir, "phi3", run_record_forgive, NULL, &record, NULL) == 0);
     CHECK_EQ(record.failures + record.failed_count, 0);
     CHECK_EQ(record.last.exit, 1);
+}
+
+TEST(a_crash_of_one_that_was_asked_to_end_is_told_and_not_counted)
+{
+    struct run_record record;
+    REQUIRE(end_as(tap_dir(), 1, true, 100, &record) == 0);
+    CHECK_EQ(record.failures + record.failed_count, 0);
+    CHECK(record.last.exit == 1 && record.last.err.id == ERR_ENGINE_CRASHED);
 }
 
 static void

@@ -1,6 +1,8 @@
 #include "run/run.h"
 
 #include "run/shim_int.h"
+
+#include "base/quantity.h"
 #include "run/wish.h"
 #include "sys/clock.h"
 #include "sys/files.h"
@@ -13,9 +15,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ARENA_MAX (1 * MIB)
-#define EXTEND_US (60 * 1000000ULL) /* beyond the stall limit: ours is the sharper one */
+#define EXTEND_US UINT64_C(60000000)
+#define EXTEND_EVERY_US UINT64_C(15000000) /* three may be lost */
 
 uint64_t
 shim_now(struct shim *s)
@@ -36,7 +40,6 @@ set_status(struct shim *s, const char *fmt, va_list args)
         return;
     memcpy(s->state.status, text, sizeof(text));
     (void)notify_send(&s->notify, "STATUS=%s", text);
-    log_info("%s: %s", s->model->name, text);
 }
 
 void
@@ -60,13 +63,17 @@ shim_phase(struct shim *s, enum run_phase phase, const char *fmt, ...)
     va_start(args, fmt);
     set_status(s, fmt, args);
     va_end(args);
+    log_info("%s: %s", s->model->name, s->state.status);
 }
 
 void
 shim_trouble(struct shim *s, const struct err *why)
 {
-    if (why && (s->state.phase == RUN_READY || s->state.phase == RUN_DEGRADED)) {
+    if (why && s->state.phase == RUN_READY) {
         shim_phase(s, RUN_DEGRADED, "degraded: %s", why->what);
+        s->state.why = *why;
+    } else if (why && s->state.phase == RUN_DEGRADED) {
+        shim_status(s, "degraded: %s", why->what);
         s->state.why = *why;
     } else if (!why && s->state.phase == RUN_DEGRADED) {
         shim_phase(s, RUN_READY, "ready: recovered");
@@ -77,13 +84,14 @@ shim_trouble(struct shim *s, const struct err *why)
 
 /* systemd's own limits are moved on for as long as ours are kept. */
 static void
-extend(struct shim *s)
+extend(struct shim *s, uint64_t now)
 {
-    uint64_t limit = s->state.phase == RUN_STARTING ? s->model->start_stall_limit_us : 0;
-    if (s->state.phase <= RUN_STARTING || s->state.phase == RUN_STOPPING ||
-        s->state.phase == RUN_DRAINING)
-        (void)notify_send(&s->notify, "EXTEND_TIMEOUT_USEC=%llu",
-                          (unsigned long long)(limit + EXTEND_US));
+    bool limited = s->state.phase <= RUN_STARTING || s->state.phase == RUN_STOPPING ||
+                   s->state.phase == RUN_DRAINING;
+    if (!limited || (s->extended_at && now - s->extended_at < EXTEND_EVERY_US))
+        return;
+    s->extended_at = now;
+    (void)notify_send(&s->notify, "EXTEND_TIMEOUT_USEC=%llu", (unsigned long long)EXTEND_US);
 }
 
 static void
@@ -91,16 +99,24 @@ on_tick(struct loop_timer *timer)
 {
     struct shim *s = container_of(timer, struct shim, tick);
     uint64_t now = shim_now(s);
-    extend(s);
+    extend(s, now);
     start_tick(s, now);
     watch_tick(s, now);
+    sleep_tick(s, now);
     leave_tick(s, now);
+    if (s->watched && s->state.phase < RUN_ENDED)
+        (void)notify_send(&s->notify, "WATCHDOG=1");
+}
+
+void
+shim_beat(struct shim *s, uint64_t every_us)
+{
+    loop_timer_start(s->loop, &s->tick, every_us, every_us);
 }
 
 static void
-on_terminate(struct loop_signal *watch, int signo unused_arg)
+stop_as_asked(struct shim *s)
 {
-    struct shim *s = container_of(watch, struct shim, terminate);
     if (s->leaving)
         leave_now(s);
     else
@@ -108,17 +124,28 @@ on_terminate(struct loop_signal *watch, int signo unused_arg)
 }
 
 static void
-on_interrupt(struct loop_signal *watch, int signo)
+on_terminate(struct loop_signal *watch, int signo unused_arg)
 {
-    struct shim *s = container_of(watch, struct shim, interrupt);
-    on_terminate(&s->terminate, signo);
+    stop_as_asked(container_of(watch, struct shim, terminate));
+}
+
+static void
+on_interrupt(struct loop_signal *watch, int signo unused_arg)
+{
+    stop_as_asked(container_of(watch, struct shim, interrupt));
+}
+
+static void
+on_hangup(struct loop_signal *watch, int signo unused_arg)
+{
+    stop_as_asked(container_of(watch, struct shim, hangup));
 }
 
 static void
 on_child(struct loop_signal *watch, int signo unused_arg)
 {
     struct shim *s = container_of(watch, struct shim, child);
-    kin_reap(&s->engine.pid, s->runs);
+    kin_reap(&s->engine.pid, s->runs ? 1 : 0);
 }
 
 /* ---- a life ---- */
@@ -167,21 +194,34 @@ open_signals(struct shim *s, struct err *reterr)
 {
     s->terminate.received = on_terminate;
     s->interrupt.received = on_interrupt;
+    s->hangup.received = on_hangup;
     s->child.received = on_child;
     int r = loop_signal_start(s->loop, &s->terminate, SIGTERM);
     if (r == 0)
         r = loop_signal_start(s->loop, &s->interrupt, SIGINT);
     if (r == 0)
+        r = loop_signal_start(s->loop, &s->hangup, SIGHUP);
+    if (r == 0)
         r = loop_signal_start(s->loop, &s->child, SIGCHLD);
     return r < 0 ? err_set_errno(reterr, -r, "signals") : 0;
+}
+
+/* A sign of life is wanted by whoever set a watchdog for this very process. */
+static bool
+is_watched(void)
+{
+    const char *pid = getenv("WATCHDOG_PID");
+    uint64_t n;
+    bool for_us = !pid || (quantity_parse_u64(pid, &n, NULL) == 0 && n == (uint64_t)getpid());
+    return getenv("WATCHDOG_USEC") && for_us;
 }
 
 static int
 open_all(struct shim *s, struct err *reterr)
 {
-    int r = open_places(s, reterr);
+    int r = notify_open(&s->notify, reterr);
     if (r == 0)
-        r = notify_open(&s->notify, reterr);
+        r = open_places(s, reterr);
     if (r == 0)
         r = loop_new(&s->loop, reterr);
     if (r == 0)
@@ -198,19 +238,22 @@ open_all(struct shim *s, struct err *reterr)
 static void
 close_all(struct shim *s)
 {
-    if (s->has_lease)
-        gpu_lease_release(&s->lease);
-    gpu_start_release(&s->start);
+    room_give_lease(s);
     if (s->loop) {
+        room_stop(s);
+        room_unlock(s);
         loop_fd_stop(&s->log);
         proc_watch_stop(&s->ended);
         proc_close(&s->engine);
         loop_timer_stop(&s->tick);
+        loop_timer_stop(&s->poll);
         loop_signal_stop(&s->terminate);
         loop_signal_stop(&s->interrupt);
+        loop_signal_stop(&s->hangup);
         loop_signal_stop(&s->child);
         watch_close(s);
         control_close(s);
+        relay_finish(&s->relay);
         loop_free(s->loop);
     }
     cleanup_close(&s->log_fd);
@@ -218,10 +261,12 @@ close_all(struct shim *s)
     arena_finish(&s->arena);
 }
 
+/* A crash while it was being stopped is told, but is no reason to try less often. */
 static void
 remember(struct shim *s, enum exit_code code)
 {
-    const struct run_record_end end = {clock_wall_us(), code, &s->why};
+    const struct run_record_end end = {
+        .at_us = clock_wall_us(), .exit = code, .asked = s->asked, .why = &s->why};
     struct err err;
     if (run_record_change(s->config->paths.state, s->model->name, run_record_ended, &end,
                           &s->record, &err) < 0)
@@ -232,6 +277,10 @@ remember(struct shim *s, enum exit_code code)
 static enum exit_code
 exit_of(const struct err *why)
 {
+    static const enum err_id later[] = {ERR_GPU_NO_DRIVER, ERR_GPU_SICK, ERR_GPU_CALL};
+    for (size_t i = 0; i < ARRAY_SIZE(later); i++)
+        if (why->id == later[i]) /* what ails a driver may pass */
+            return EXIT_CODE_TRY_LATER;
     enum exit_code code = why->id == ERR_NONE ? EXIT_CODE_OK : err_exit(why);
     if (code == EXIT_CODE_NOT_FOUND || code == EXIT_CODE_NOT_PERMITTED)
         return EXIT_CODE_USAGE;
@@ -244,14 +293,17 @@ static void
 live(struct shim *s)
 {
     s->tick.expired = on_tick;
-    loop_timer_start(s->loop, &s->tick, SHIM_TICK_US, SHIM_TICK_US);
+    s->watched = is_watched();
+    relay_init(&s->relay, s->loop, STDERR_FILENO);
+    shim_beat(s, VIGIL_BEAT_US);
+    extend(s, shim_now(s));
     start_begin(s);
     loop_run(s->loop);
     enum exit_code code = exit_of(&s->why);
-    shim_phase(s, RUN_ENDED, "ended%s%s", code ? ": " : "", code ? s->why.what : "");
+    shim_phase(s, RUN_ENDED, "ended%s%s", s->why.id ? ": " : "", s->why.what);
     remember(s, code);
-    if (s->why.id == ERR_NONE || !s->runs)
-        (void)!kin_end_noted(s->note, NULL);
+    if (!s->stuck)
+        (void)unlink(s->note);
 }
 
 int
@@ -274,8 +326,13 @@ run_model(const struct config *config, const struct config_model *model, struct 
     (void)snprintf(s->state.address, sizeof(s->state.address), "%s", s->address);
     (void)snprintf(s->state.model, sizeof(s->state.model), "%s", run_served_name(model));
     kin_adopt();
-    if (open_all(s, &s->why) == 0)
+    int r = open_all(s, &s->why);
+    if (r < 0 && s->why.id == ERR_NONE)
+        (void)err_set_errno(&s->why, -r, "%s", model->name);
+    if (r == 0)
         live(s);
+    else
+        shim_status(s, "ended: %s", s->why.what);
     if (reterr)
         *reterr = s->why;
     int code = exit_of(&s->why);

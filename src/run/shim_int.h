@@ -2,7 +2,9 @@
 
 /* Inside the shim. A life in this order, each part in a file of its own:
  *
- *   start.c    lock, GPUs, memory, the engine's process; until it answers
+ *   place.c    which GPUs
+ *   room.c     the start lock, the lease, free memory: before a start and before a wake
+ *   start.c    the engine's process and its log; until it answers
  *   watch.c    health, metrics, canaries, verdicts
  *   sleep.c    asleep and awake again
  *   control.c  what others ask
@@ -21,14 +23,16 @@
 #include "http/server.h"
 #include "run/look.h"
 #include "run/record.h"
+#include "run/relay.h"
 #include "run/state.h"
 #include "run/vigil.h"
 #include "sys/loop.h"
 #include "sys/notify.h"
 #include "sys/proc.h"
 
-#define SHIM_TICK_US (2 * 1000000ULL)
 #define SHIM_GPUS_MAX GPU_LEASE_PARTS_MAX
+#define SHIM_ASKERS_MAX 8
+#define SHIM_DRAIN_BEAT_US UINT64_C(500000) /* of the tick, while running answers are waited for */
 
 struct shim {
     const struct config *config;
@@ -41,16 +45,22 @@ struct shim {
 
     struct loop *loop;
     struct loop_timer tick;
-    struct loop_signal terminate, interrupt, child;
+    struct loop_signal terminate, interrupt, hangup, child;
     struct notify notify;
+    bool watched; /* somebody wants WATCHDOG=1 */
+    uint64_t extended_at;
+    struct relay relay;
     struct run_state state;
     struct run_record record;
 
+    /* The start lock, and GPU memory under it. */
     struct gpu_start start;
-    bool has_start;
     struct loop_fd start_wait;
-    struct loop_timer retry; /* of what is not free yet */
-    uint64_t memory_since;
+    struct loop_timer retry;           /* of what is not free yet */
+    void (*on_room)(struct shim *s);   /* what was waited for is there */
+    void (*on_memory)(struct shim *s); /* the lock is; then memory */
+    void (*on_no_room)(struct shim *s, const struct err *why);
+    uint64_t short_since; /* memory is; 0: it is not */
     struct look look;
     struct gpu_lease lease;
     bool has_lease;
@@ -69,28 +79,34 @@ struct shim {
     struct engine_progress progress;
     char last_line[200];
     uint64_t started_at, news_at, news;
+    uint64_t verdict_at; /* when its log last said what would be the reason; 0: it has not */
 
-    struct http_client *quick;   /* questions that are answered at once, or not */
-    struct http_client *patient; /* those that wait behind others */
+    struct http_client *client;
     struct http_call *health, *metrics, *canary;
     struct loop_timer poll; /* of /health, while it starts */
     struct buf canary_body;
-    enum engine_kind answers; /* what it was seen to answer; AUTO: not yet */
-    size_t attempt;
+    enum engine_kind answers;         /* what it was seen to answer; AUTO: not yet */
+    size_t attempt;                   /* at what it may answer */
+    unsigned broken;                  /* trials in a row that failed */
+    void (*on_trial)(struct shim *s); /* it has answered */
     struct vigil vigil;
     uint64_t healthy_since;
 
     struct http_server *server;
     const char *socket_path;
-    struct http_request *asker; /* who waits for sleep or wake; NULL: nobody, or gone */
+    struct http_request *askers[SHIM_ASKERS_MAX]; /* who wait for sleep or wake; NULL: nobody */
     struct http_call *step;
     const struct engine_step *steps;
     unsigned level; /* of the sleep that it goes to, is in, or comes from */
+    uint64_t until; /* which what runs may end, before it sleeps */
+    bool drains;    /* waits for what runs, before it sleeps */
+    bool changes;   /* between the first step and the last */
 
-    bool leaving;
-    struct err why; /* id ERR_NONE: it was asked to */
-    uint64_t leave_at, killed_at;
-    bool forced; /* a second signal: at once */
+    bool leaving, asked; /* it ends; because somebody asked it to */
+    struct err why;      /* id ERR_NONE: all is well */
+    uint64_t leave_at, grace_us;
+    uint64_t killed_at, gone_at; /* 0: not yet */
+    bool stuck;                  /* a process of it cannot be killed */
 };
 
 uint64_t shim_now(struct shim *s);
@@ -101,21 +117,37 @@ void shim_phase(struct shim *s, enum run_phase phase, const char *fmt, ...) prin
 void shim_status(struct shim *s, const char *fmt, ...) printf_like(2, 3);
 /* What is wrong while it goes on; NULL: nothing. */
 void shim_trouble(struct shim *s, const struct err *why);
+void shim_beat(struct shim *s, uint64_t every_us); /* of the tick, from now on */
+
+/* Takes the start lock, then the GPUs and sees that their memory is free; waits for either. */
+void room_take(struct shim *s, void (*then)(struct shim *s),
+               void (*otherwise)(struct shim *s, const struct err *why));
+/* The lock alone. */
+void room_lock(struct shim *s, void (*then)(struct shim *s),
+               void (*otherwise)(struct shim *s, const struct err *why));
+void room_unlock(struct shim *s);
+void room_stop(struct shim *s);                    /* whatever is waited for; the lock is kept */
+void room_give_lease(struct shim *s);              /* back; the GPUs stay known */
+bool room_is_ours(unsigned pid, const void *shim); /* of the engine's session */
 
 void start_begin(struct shim *s);
+void start_listens(struct shim *s); /* somebody answers where the engine should */
 void start_tick(struct shim *s, uint64_t now);
-void start_finish(struct shim *s);
+bool start_has_verdict(struct shim *s); /* its log says why it ends, and not long ago */
 
-void watch_poll(struct shim *s); /* asks /health now */
-void watch_tick(struct shim *s, uint64_t now);
-void watch_ask_canary(struct shim *s);
-void watch_stop(struct shim *s); /* cancels what is asked */
 int watch_open(struct shim *s, struct err *reterr) must_check;
 void watch_close(struct shim *s);
+void watch_poll(struct shim *s); /* asks /health now */
+void watch_ask_metrics(struct shim *s);
+/* Asks a request of its kind until it is answered; then() is told. */
+void watch_try(struct shim *s, void (*then)(struct shim *s));
+void watch_tick(struct shim *s, uint64_t now);
+void watch_stop(struct shim *s); /* cancels what is asked */
 
 /* Both answer r, at once or when it is done. */
 void sleep_begin(struct shim *s, struct http_request *r, unsigned level);
 void sleep_wake(struct shim *s, struct http_request *r);
+void sleep_tick(struct shim *s, uint64_t now);
 void sleep_stop(struct shim *s);
 
 int control_open(struct shim *s, struct err *reterr) must_check;
@@ -128,4 +160,4 @@ void leave(struct shim *s, const struct err *why);
 void leave_drained(struct shim *s); /* first lets running requests end */
 void leave_engine_ended(struct shim *s, const struct proc_end *end);
 void leave_tick(struct shim *s, uint64_t now);
-void leave_now(struct shim *s); /* a second signal */
+void leave_now(struct shim *s); /* a second signal: what is waited for is not waited for */

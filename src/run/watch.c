@@ -5,44 +5,63 @@
 #include "engine/canary.h"
 #include "engine/metrics.h"
 #include "run/wish.h"
+#include "sys/log.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define HEALTH_US (5 * 1000000ULL)
+#define CONNECT_US UINT64_C(2000000)
 #define PAGE_BYTES_MAX (8 * MIB)
+/* A trial of an engine that starts or wakes: asked again, and for how often it may fail. */
+#define TRIALS_BROKEN_MAX 3
 
-static void become_ready(struct shim *s);
+/* A question is asked again when its call ends without an answer; who asks counts from the first. */
+static struct http_call *
+ask(struct shim *s, const struct engine_request *request, const struct http_call_ops *ops)
+{
+    struct http_call *call = http_call_new(s->client, request->method, request->path, ops, s);
+    if (request->content_type)
+        http_call_field(call, "Content-Type", request->content_type);
+    http_call_whole(call, request->body, request->body_len);
+    return call;
+}
 
 /* ---- /health ---- */
+
+/* A server may lack the route: that it answers is what counts then. */
+static enum vigil_answer
+read_health(struct http_call *call, const struct err *error, struct err *unwell)
+{
+    if (error && call->phase == HTTP_PHASE_CONNECT)
+        return VIGIL_REFUSED;
+    if (error)
+        *unwell = *error;
+    else if (call->head.status >= 500)
+        (void)err_set(unwell, ERR_ENGINE_CRASHED, "/health answers %u", call->head.status);
+    return unwell->id == ERR_NONE ? VIGIL_ANSWERED : VIGIL_UNWELL;
+}
 
 static void
 on_health(struct http_call *call, const struct err *error)
 {
     struct shim *s = call->user;
-    bool well = !error && call->head.status == 200;
+    struct err unwell = {0};
     s->health = NULL;
-    if (s->state.phase == RUN_STARTING) {
-        if (well)
-            watch_ask_canary(s);
-        return;
-    }
     if (error && error->id == ERR_HTTP_TIMEOUT)
-        vigil_health(&s->vigil, VIGIL_SLOW);
-    else if (error && call->phase == HTTP_PHASE_CONNECT)
-        vigil_health(&s->vigil, VIGIL_REFUSED);
-    else
-        vigil_health(&s->vigil, VIGIL_ANSWERED);
+        return; /* it is late, and is asked again */
+    enum vigil_answer answer = read_health(call, error, &unwell);
+    if (s->state.phase != RUN_STARTING)
+        vigil_health(&s->vigil, shim_now(s), answer, &unwell);
+    else if (answer == VIGIL_ANSWERED)
+        start_listens(s);
 }
 
 void
 watch_poll(struct shim *s)
 {
     static const struct http_call_ops ops = {.finished = on_health};
-    if (s->health || s->leaving)
-        return;
-    s->health = http_call_new(s->quick, "GET", "/health", &ops, s);
-    http_call_whole(s->health, NULL, 0);
+    if (!s->health)
+        s->health = ask(s, &(struct engine_request){"GET", "/health", NULL, NULL, 0}, &ops);
 }
 
 /* ---- /metrics ---- */
@@ -51,27 +70,31 @@ static void
 on_metrics(struct http_call *call, const struct err *error)
 {
     struct shim *s = call->user;
-    struct engine_load load;
+    struct engine_load load = {0};
     s->metrics = NULL;
-    if (error || call->head.status != 200 ||
-        engine_load_read(s->kind->dialect, call->content.data, call->content.len, &load, NULL) < 0)
+    if (error && error->id == ERR_HTTP_TIMEOUT)
         return;
+    if (error || call->head.status != 200 ||
+        engine_load_read(s->kind->dialect, call->content.data, call->content.len, &load, NULL) <
+            0 ||
+        !load.told) {
+        vigil_no_load(&s->vigil);
+        return;
+    }
     vigil_load(&s->vigil, shim_now(s), &load);
     s->state.running = load.running;
     s->state.waiting = load.waiting;
     s->state.kv_usage = load.kv_usage;
-    if (s->state.phase == RUN_DRAINING)
-        leave_tick(s, shim_now(s));
+    leave_tick(s, shim_now(s));
+    sleep_tick(s, shim_now(s));
 }
 
-static void
-ask_metrics(struct shim *s)
+void
+watch_ask_metrics(struct shim *s)
 {
     static const struct http_call_ops ops = {.finished = on_metrics};
-    if (s->metrics || s->kind->dialect == ENGINE_SAYS_NOTHING)
-        return;
-    s->metrics = http_call_new(s->patient, "GET", "/metrics", &ops, s);
-    http_call_whole(s->metrics, NULL, 0);
+    if (!s->metrics)
+        s->metrics = ask(s, &(struct engine_request){"GET", "/metrics", NULL, NULL, 0}, &ops);
 }
 
 /* ---- canaries ---- */
@@ -91,141 +114,160 @@ configured_kind(const struct shim *s)
     return kinds[s->model->kind];
 }
 
-static void
-canary_failed(struct shim *s, const struct err *err)
+static enum engine_kind
+next_kind(const struct shim *s)
 {
-    if (s->state.phase == RUN_STARTING) {
-        shim_status(s, "not ready: %s", err->what);
-        s->attempt = 0; /* the next poll tries again */
-        return;
-    }
-    vigil_canary_answered(&s->vigil, shim_now(s), false);
-    shim_trouble(s, err);
+    return s->answers ? s->answers : engine_canary_attempt(configured_kind(s), s->attempt);
 }
 
-/* That a question is wrong will not change by asking it again. */
+static void ask_canary(struct shim *s);
+
+/* The answer of one that serves. Whatever it says, it lives, unless it fails. */
 static void
-canary_impossible(struct shim *s, const struct err *err)
+take_sign(struct shim *s, enum engine_answer answer, const struct err *why)
 {
-    if (s->state.phase == RUN_STARTING)
-        leave(s, err);
+    vigil_canary(&s->vigil, shim_now(s), answer == ENGINE_BROKEN ? why : NULL);
+}
+
+static void
+fail_trial(struct shim *s, const struct err *why)
+{
+    if (++s->broken >= TRIALS_BROKEN_MAX)
+        leave(s, why);
     else
-        canary_failed(s, err);
+        shim_status(s, "not ready: %s", why->what); /* the next beat tries again */
+}
+
+/* The answer of one that starts or wakes. */
+static void
+take_trial(struct shim *s, enum engine_answer answer, const struct err *why)
+{
+    switch (answer) {
+    case ENGINE_ALIVE:
+        s->answers = next_kind(s);
+        s->news_at = shim_now(s);
+        take_ptr(s->on_trial)(s);
+        break;
+    case ENGINE_OTHER_KIND:
+        s->attempt++;
+        if (s->answers || next_kind(s) == ENGINE_KIND_COUNT)
+            leave(s, why);
+        else
+            ask_canary(s);
+        break;
+    case ENGINE_NO_MODEL:
+    case ENGINE_KEY_REFUSED:
+        leave(s, why);
+        break;
+    case ENGINE_BUSY:
+        break;
+    case ENGINE_BROKEN:
+        fail_trial(s, why);
+        break;
+    }
 }
 
 static void
 on_canary(struct http_call *call, const struct err *error)
 {
     struct shim *s = call->user;
-    enum engine_kind kind = engine_canary_attempt(configured_kind(s), s->attempt);
-    struct err err = {0};
+    struct err why = {0};
+    enum engine_answer answer = ENGINE_BROKEN;
     s->canary = NULL;
-    if (error) {
-        canary_failed(s, error);
+    if (error && error->id == ERR_HTTP_TIMEOUT)
         return;
-    }
-    switch (engine_canary_judge(s->answers ? s->answers : kind, run_served_name(s->model),
-                                (int)call->head.status, call->content.data, call->content.len,
-                                &err)) {
-    case ENGINE_ALIVE:
-        s->answers = s->answers ? s->answers : kind;
-        vigil_canary_answered(&s->vigil, shim_now(s), true);
-        if (s->state.phase == RUN_STARTING)
-            become_ready(s);
-        break;
-    case ENGINE_OTHER_KIND:
-        if (s->answers ||
-            engine_canary_attempt(configured_kind(s), ++s->attempt) == ENGINE_KIND_COUNT)
-            canary_impossible(s, &err);
-        else
-            watch_ask_canary(s);
-        break;
-    case ENGINE_NO_MODEL:
-    case ENGINE_KEY_REFUSED:
-        canary_impossible(s, &err);
-        break;
-    case ENGINE_BUSY: /* it lives: others are served */
-        if (s->state.phase != RUN_STARTING)
-            vigil_canary_answered(&s->vigil, shim_now(s), true);
-        break;
-    case ENGINE_BROKEN:
-        canary_failed(s, &err);
-        break;
-    }
+    if (error)
+        why = *error;
+    else
+        answer =
+            engine_canary_judge(next_kind(s), run_served_name(s->model), (int)call->head.status,
+                                call->content.data, call->content.len, &why);
+    if (s->on_trial)
+        take_trial(s, answer, &why);
+    else
+        take_sign(s, answer, &why);
 }
 
-void
-watch_ask_canary(struct shim *s)
+static void
+ask_canary(struct shim *s)
 {
     static const struct http_call_ops ops = {.finished = on_canary};
     struct engine_request request;
-    enum engine_kind kind =
-        s->answers ? s->answers : engine_canary_attempt(configured_kind(s), s->attempt);
-    if (s->canary || s->leaving)
+    if (s->canary)
         return;
-    buf_clear(&s->canary_body);
-    if (engine_canary_make(kind, run_served_name(s->model), &s->canary_body, &request) < 0)
-        return;
-    if (s->state.phase != RUN_STARTING)
-        vigil_canary_asked(&s->vigil, shim_now(s));
-    s->canary = http_call_new(s->patient, request.method, request.path, &ops, s);
-    if (request.content_type)
-        http_call_field(s->canary, "Content-Type", request.content_type);
-    http_call_whole(s->canary, request.body, request.body_len);
+    int r = engine_canary_make(next_kind(s), run_served_name(s->model), &s->canary_body, &request);
+    assert(r == 0); /* a name and a question always fit */
+    s->canary = ask(s, &request, &ops);
 }
 
-/* ---- readiness and verdicts ---- */
-
-static void
-become_ready(struct shim *s)
+void
+watch_try(struct shim *s, void (*then)(struct shim *s))
 {
-    uint64_t now = shim_now(s);
-    start_finish(s);
-    vigil_init(&s->vigil, s->model->stall_limit_us, now);
-    s->healthy_since = now;
-    shim_phase(s, RUN_READY, "ready: answers %s", engine_kind_what(s->answers));
-    (void)notify_send(&s->notify, "READY=1\nSTATUS=%s", s->state.status);
+    if (s->on_trial)
+        return;
+    s->on_trial = then;
+    s->broken = 0;
+    ask_canary(s);
 }
+
+/* ---- the beat ---- */
 
 /* A model that stays well has nothing to answer for any more. */
-#define FORGIVE_US (600 * 1000000ULL)
+#define FORGIVE_US UINT64_C(600000000)
+
+static void
+forgive(struct shim *s, uint64_t now)
+{
+    struct err err;
+    if (s->record.failures == 0 || now - s->healthy_since < FORGIVE_US)
+        return;
+    s->record.failures = s->state.failures = 0; /* even where it cannot be written */
+    if (run_record_change(s->config->paths.state, s->model->name, run_record_forgive, NULL,
+                          &s->record, &err) < 0)
+        log_err(&err);
+}
 
 static void
 act_on(struct shim *s, enum vigil_verdict verdict, const struct err *why, uint64_t now)
 {
     if (verdict == VIGIL_DEAD || verdict == VIGIL_HUNG) {
-        leave(s, why);
+        leave(s, verdict == VIGIL_DEAD && start_has_verdict(s) ? &s->progress.why : why);
         return;
     }
-    if (verdict == VIGIL_DEGRADED) {
+    shim_trouble(s, verdict == VIGIL_DEGRADED ? why : NULL);
+    if (verdict == VIGIL_DEGRADED)
         s->healthy_since = now;
-        shim_trouble(s, why);
-        return;
-    }
-    shim_trouble(s, NULL);
-    if (s->record.failures && now - s->healthy_since >= FORGIVE_US) {
-        s->record.failures = s->state.failures = 0; /* even where it cannot be written */
-        (void)!run_record_change(s->config->paths.state, s->model->name, run_record_forgive, NULL,
-                                 &s->record, NULL);
-    }
+    forgive(s, now);
+}
+
+/* Calls end when nobody answers for long; then what they asked is asked again here. */
+static void
+ask_questions(struct shim *s, uint64_t now)
+{
+    unsigned questions = vigil_questions(&s->vigil, now);
+    if (questions & VIGIL_HEALTH || s->vigil.asked & VIGIL_HEALTH)
+        watch_poll(s);
+    if (questions & VIGIL_METRICS || s->vigil.asked & VIGIL_METRICS)
+        watch_ask_metrics(s);
+    if (questions & VIGIL_CANARY || s->vigil.asked & VIGIL_CANARY)
+        ask_canary(s);
 }
 
 void
 watch_tick(struct shim *s, uint64_t now)
 {
     struct err why = {0};
-    if (s->state.phase == RUN_DRAINING)
-        ask_metrics(s);
-    if (s->state.phase != RUN_READY && s->state.phase != RUN_DEGRADED)
+    bool dies_anyway = s->state.phase == RUN_DRAINING;
+    if (s->state.phase == RUN_STARTING && s->on_trial)
+        ask_canary(s);
+    if (s->state.phase < RUN_READY || s->state.phase >= RUN_STOPPING)
         return;
-    watch_poll(s);
-    ask_metrics(s);
-    if (vigil_wants_canary(&s->vigil, now))
-        watch_ask_canary(s);
+    if (s->state.phase == RUN_WAKING && s->on_trial)
+        ask_canary(s);
+    ask_questions(s, now);
     enum vigil_verdict verdict = vigil_judge(&s->vigil, now, &why);
-    act_on(s, verdict, &why, now);
-    if (!s->leaving)
-        (void)notify_send(&s->notify, "WATCHDOG=1");
+    if (!dies_anyway || verdict == VIGIL_DEAD)
+        act_on(s, verdict, &why, now);
 }
 
 void
@@ -237,6 +279,7 @@ watch_stop(struct shim *s)
             http_call_cancel(*calls[i]);
         *calls[i] = NULL;
     }
+    s->on_trial = NULL;
 }
 
 int
@@ -246,23 +289,17 @@ watch_open(struct shim *s, struct err *reterr)
     config.body_bytes_max = PAGE_BYTES_MAX;
     config.connections_max = 8;
     config.idle_max = 2;
-    config.total_us = HEALTH_US;
-    int r = http_client_new(s->loop, s->address, NULL, &config, &s->quick, reterr);
-    if (r < 0)
-        return r;
-    /* Whoever waits longer than the stall limit has been judged by then; waking may read weights. */
+    config.connect_us = CONNECT_US;
+    /* Lateness is judged elsewhere, and sooner; waking may read all weights. */
     config.total_us = MAX(2 * s->model->stall_limit_us, s->model->start_stall_limit_us);
     config.first_byte_us = config.between_us = 0;
-    return http_client_new(s->loop, s->address, NULL, &config, &s->patient, reterr);
+    return http_client_new(s->loop, s->address, NULL, &config, &s->client, reterr);
 }
 
 void
 watch_close(struct shim *s)
 {
     watch_stop(s);
-    if (s->quick)
-        http_client_free(s->quick);
-    if (s->patient)
-        http_client_free(s->patient);
+    http_client_free(s->client);
     buf_finish(&s->canary_body);
 }
