@@ -17,12 +17,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* More processes than that are not counted in one go; who kills comes again until none is left. */
 #define PROCESSES_MAX 65536
+#define ENVIRON_MAX (4 * MIB)
 #define END_WAIT_MS 5000
 #define END_STEP_MS 20
 
@@ -195,18 +197,76 @@ kin_reap(const pid_t *known, size_t count)
         (void)closedir(proc);
 }
 
+/* ---- those who bear a mark ---- */
+
+static bool
+bears(pid_t pid, const char *mark)
+{
+    char path[64];
+    struct stat st;
+    _cleanup_buf_ struct buf text = BUF_INIT(ENVIRON_MAX);
+    (void)snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
+    if (stat(path, &st) < 0 || st.st_uid != geteuid() || file_read(path, &text, NULL) < 0)
+        return false; /* another user's, or it has ended */
+    for (size_t at = 0; at < text.len; at += strlen(text.data + at) + 1)
+        if (text_starts(text.data + at, mark))
+            return true;
+    return false;
+}
+
+/* Our shell may bear the mark too. */
+static bool
+is_above_us(const struct kin_list *list, pid_t pid)
+{
+    const struct kin *kin = find(list, getpid());
+    for (size_t depth = 0; kin && depth < list->all.count; depth++) {
+        if (kin->pid == pid)
+            return true;
+        kin = find(list, kin->parent);
+    }
+    return false;
+}
+
+size_t
+kin_signal_marked(const char *mark, int signo)
+{
+    struct kin_list list = {0};
+    size_t count = 0;
+    list_all(&list);
+    vec_foreach (&list.all, k) {
+        if (is_above_us(&list, k->pid) || !bears(k->pid, mark))
+            continue;
+        signal_one(k, signo);
+        count++;
+    }
+    vec_finish(&list.all);
+    return count;
+}
+
 /* ---- the note ---- */
 
-/*     BOOT PID SESSION START\n */
+/* Numbers of processes mean something in their PID namespace only. */
+static bool
+own_namespace(uint64_t *ret_id)
+{
+    struct stat st;
+    if (stat("/proc/self/ns/pid", &st) < 0)
+        return false;
+    *ret_id = (uint64_t)st.st_ino;
+    return true;
+}
+
+/*     BOOT NAMESPACE PID SESSION START\n */
 int
 kin_note(const char *path, pid_t leader, struct err *reterr)
 {
     char boot[CLOCK_BOOT_ID_LEN + 1], text[128];
     struct kin kin;
-    if (kin_look(leader, &kin) < 0 || clock_boot_id(boot) < 0)
+    uint64_t namespace;
+    if (kin_look(leader, &kin) < 0 || clock_boot_id(boot) < 0 || !own_namespace(&namespace))
         return 0; /* it has ended; or nothing can be told from the next boot's processes */
-    int len = snprintf(text, sizeof(text), "%s %d %d %" PRIu64 "\n", boot, (int)kin.pid,
-                       (int)kin.session, kin.start);
+    int len = snprintf(text, sizeof(text), "%s %" PRIu64 " %d %d %" PRIu64 "\n", boot, namespace,
+                       (int)kin.pid, (int)kin.session, kin.start);
     return file_write(path, text, (size_t)len, 0600, reterr);
 }
 
@@ -216,9 +276,11 @@ noted_session(const char *text)
 {
     char boot[CLOCK_BOOT_ID_LEN + 1], *at;
     struct kin leader;
-    if (clock_boot_id(boot) < 0 || !text_starts(text, boot))
+    uint64_t namespace;
+    if (clock_boot_id(boot) < 0 || !own_namespace(&namespace) || !text_starts(text, boot) ||
+        strtoull(text + CLOCK_BOOT_ID_LEN, &at, 10) != namespace)
         return 0;
-    long pid = strtol(text + CLOCK_BOOT_ID_LEN, &at, 10), session = strtol(at, &at, 10);
+    long pid = strtol(at, &at, 10), session = strtol(at, &at, 10);
     uint64_t start = strtoull(at, &at, 10);
     if (*at != '\n' || session < 2 || session > INT_MAX || session != pid || session == getsid(0))
         return 0;

@@ -30,6 +30,10 @@ size_t kin_signal(pid_t session, pid_t keep, int signo);
 /* Likewise to all descendants of us that descend from none of these. */
 size_t kin_signal_strays(const pid_t *known, size_t count, int signo);
 
+/* Likewise to all processes of this user, whoever started them, whose environment as they got it has
+ * something that begins with mark, "NAME=value"; but to neither us nor those whom we descend from. */
+size_t kin_signal_marked(const char *mark, int signo);
+
 /* Takes what has ended of our children out of the process table; these are left to their watchers. */
 void kin_reap(const pid_t *known, size_t count);
 
