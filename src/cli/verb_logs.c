@@ -83,7 +83,7 @@ print_tail(struct cli *cli, const struct config *config, const char *name, uint6
 {
     _cleanup_free_ char *path = mem_printf("%s/models/%s.log", config->paths.logs, name);
     _cleanup_buf_ struct buf text = BUF_INIT(TEXT_MAX);
-    log_file_tail(path, lines, &text);
+    (void)!log_file_tail(path, lines, &text, NULL);
     if (!cli->json) {
         cli_print_bytes(cli, text.data, text.len);
         return;

@@ -259,7 +259,7 @@ supervise(struct up *u, const struct config *config, const struct service_list *
         tell_bounds(u, list);
         loop_timer_start(u->loop, &u->refresh, REFRESH_US, REFRESH_US);
         if (r == 0)
-            direct_start_all(u->direct);
+            direct_start(u->direct);
         if (r == 0)
             loop_run(u->loop);
         direct_free(u->direct);

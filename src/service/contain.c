@@ -2,8 +2,10 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "sys/files.h"
 #include "sys/kin.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -15,18 +17,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define GROUP_MAX 300     /* of the path below the mount */
+#define GROUP_DEPTH_MAX 8 /* that a service may have made below its own */
+#define CLEAN_WAIT_MS 5000
+#define CLEAN_STEP_MS 20
+#define PROBE "_probe" /* no service has that name */
+
 static const struct {
     const char *word;
     const char *promise;
 } kinds[] = {
     [CONTAIN_AUTO] = {"auto", ""},
-    [CONTAIN_CGROUP] = {"cgroup", "each service has a control group, which ends as a whole"},
+    [CONTAIN_CGROUP] = {"cgroup", "each service has a control group, which is killed as a whole"},
     [CONTAIN_NAMESPACE] = {"namespace",
                            "each service has a PID namespace: all of it ends with its first "
                            "process, whatever happens"},
     [CONTAIN_SUBREAPER] = {"subreaper",
                            "orphans of a service are found and killed; should this supervisor be "
-                           "killed itself, the next start ends what is left"},
+                           "killed itself, the next `citadel up` ends what is left"},
 };
 
 const char *
@@ -58,85 +66,117 @@ contain_parse(const char *word, enum contain_kind *ret_kind)
 static const char *const mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
 
 static bool
-own_group(char *path, size_t room)
+read_own_group(char group[GROUP_MAX])
 {
-    char line[PATH_MAX] = "";
+    char line[PATH_MAX];
     FILE *f = fopen("/proc/self/cgroup", "re");
     bool found = false;
     while (f && !found && fgets(line, sizeof(line), f))
         found = text_starts(line, "0::/");
     if (f)
         (void)fclose(f);
-    line[strcspn(line, "\n")] = '\0';
     if (!found)
         return false;
-    const char *group = line + strlen("0::");
-    if (strlen(group) > 300)
+    line[strcspn(line, "\n")] = '\0';
+    const char *path = line + strlen("0::");
+    return snprintf(group, GROUP_MAX, "%s", text_eq(path, "/") ? "" : path) < GROUP_MAX;
+}
+
+static bool
+find_own_group(char path[GROUP_MAX + 64])
+{
+    char group[GROUP_MAX], file[GROUP_MAX + 128];
+    if (!read_own_group(group))
         return false;
     for (size_t i = 0; i < ARRAY_SIZE(mounts); i++) {
-        char kill_file[PATH_MAX];
-        (void)snprintf(path, room, "%s%.300s", mounts[i], text_eq(group, "/") ? "" : group);
-        (void)snprintf(kill_file, sizeof(kill_file), "%s/cgroup.controllers", path);
-        if (access(kill_file, R_OK) == 0)
+        (void)snprintf(path, GROUP_MAX + 64, "%s%s", mounts[i], group);
+        (void)snprintf(file, sizeof(file), "%s/cgroup.controllers", path);
+        if (access(file, R_OK) == 0)
             return true;
     }
     return false;
 }
 
-static int
-write_file(const char *path, const char *text)
-{
-    _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    return write(fd, text, strlen(text)) < 0 ? -errno : 0;
-}
-
+/* A group's file as text; "" where it cannot be read. */
 static void
-group_file(const struct contain *c, const char *name, const char *file, char path[PATH_MAX])
+read_group(const char *dir, const char *name, char *text, size_t room)
 {
-    (void)snprintf(path, PATH_MAX, "%s/%s/%s", c->dir, name, file);
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, room - 1);
+    text[MAX(n, 0)] = '\0';
 }
 
-/* A group that can be made and killed is one that can be used. */
-static int
-open_groups(struct contain *c)
+/* Kills it with all below it; returns how many processes there were, or 1 for at least one. */
+static size_t
+kill_group(const char *dir)
 {
-    char path[PATH_MAX], own[400];
-    if (!own_group(own, sizeof(own)))
-        return -ENOENT;
+    char path[PATH_MAX], text[64 * 1024];
+    size_t count = 0;
+    read_group(dir, "cgroup.events", text, sizeof(text));
+    if (!strstr(text, "populated 1"))
+        return 0;
+    read_group(dir, "cgroup.procs", text, sizeof(text)); /* those below have their own lists */
+    for (const char *c = text; *c; c++)
+        count += *c == '\n';
+    (void)snprintf(path, sizeof(path), "%s/cgroup.kill", dir);
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0)
+        (void)!write(fd, "1", 1);
+    return MAX(count, 1u);
+}
+
+/* Its files go with it; only groups below it are in the way. */
+static void
+remove_group(const char *dir, unsigned depth)
+{
+    DIR *d = depth < GROUP_DEPTH_MAX && rmdir(dir) < 0 && errno != ENOENT ? opendir(dir) : NULL;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char path[PATH_MAX];
+        if (e->d_type == DT_DIR && e->d_name[0] != '.' &&
+            snprintf(path, sizeof(path), "%s/%s", dir, e->d_name) < (int)sizeof(path))
+            remove_group(path, depth + 1);
+    }
+    if (d) {
+        (void)closedir(d);
+        (void)rmdir(dir);
+    }
+}
+
+static char *
+note_path(const char *run_dir)
+{
+    return mem_printf("%s/services/.group", run_dir);
+}
+
+static int
+open_groups(struct contain *c, struct err *reterr)
+{
+    char own[GROUP_MAX + 64];
+    _cleanup_free_ char *dir = mem_printf("%s/services", c->run_dir);
+    _cleanup_free_ char *note = note_path(c->run_dir);
+    if (!find_own_group(own))
+        return err_set(reterr, ERR_NOT_FOUND, "no control groups of version 2 are mounted");
     (void)snprintf(c->dir, sizeof(c->dir), "%s/citadel-%d", own, (int)getpid());
-    if (mkdir(c->dir, 0755) < 0 && errno != EEXIST)
-        return -errno;
-    (void)snprintf(path, sizeof(path), "%s/cgroup.kill", c->dir);
-    int r = access(path, W_OK) < 0 ? -errno : 0;
-    if (r < 0)
-        (void)rmdir(c->dir);
+    /* The note first: a group that was not made is not missed. */
+    int r = file_make_dirs(dir, 0700, reterr);
+    if (r == 0)
+        r = file_write(note, c->dir, strlen(c->dir), 0600, reterr);
+    if (r == 0 && mkdir(c->dir, 0755) < 0 && errno != EEXIST)
+        r = err_set_errno(reterr, errno, "cannot make the control group %s", c->dir);
     return r;
 }
 
-static size_t
-count_group(const struct contain *c, const char *name)
+static void
+close_groups(struct contain *c)
 {
-    char path[PATH_MAX], text[64 * 1024];
-    size_t lines = 0;
-    group_file(c, name, "cgroup.procs", path);
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-    for (ssize_t n; fd >= 0 && (n = read(fd, text, sizeof(text))) > 0;)
-        for (ssize_t i = 0; i < n; i++)
-            lines += text[i] == '\n';
-    return lines;
-}
-
-static size_t
-kill_group(const struct contain *c, const char *name)
-{
-    char path[PATH_MAX];
-    size_t left = count_group(c, name);
-    group_file(c, name, "cgroup.kill", path);
-    if (left)
-        (void)!write_file(path, "1");
-    return left;
+    _cleanup_free_ char *note = note_path(c->run_dir);
+    if (c->dir[0] == '\0')
+        return;
+    remove_group(c->dir, 0);
+    (void)unlink(note);
+    c->dir[0] = '\0';
 }
 
 static int
@@ -146,54 +186,88 @@ prepare_group(const struct contain *c, const char *name, int *ret_fd, struct err
     (void)snprintf(path, sizeof(path), "%s/%s", c->dir, name);
     if (mkdir(path, 0755) < 0 && errno != EEXIST)
         return err_set_errno(reterr, errno, "cannot make the control group %s", path);
-    group_file(c, name, "cgroup.procs", path);
+    (void)snprintf(path, sizeof(path), "%s/%s/cgroup.procs", c->dir, name);
     *ret_fd = open(path, O_WRONLY | O_CLOEXEC);
     return *ret_fd < 0 ? err_set_errno(reterr, errno, "cannot use %s", path) : 0;
 }
 
-/* ---- namespaces ---- */
+/* ---- what a killed supervisor left ---- */
 
-static int
-try_namespace(void)
+/* One of ours, and not the group of half the machine: a group of that name is made by us only. */
+static bool
+is_our_group(const char *dir)
 {
-    static const char *const argv[] = {"/bin/true", NULL};
-    const struct proc_wish wish = {.argv = argv, .fds = PROC_FDS_NULL, .own_pids = true};
-    struct proc proc;
-    struct proc_end end;
-    int r = proc_start(&wish, &proc, NULL);
-    if (r < 0)
-        return r;
-    r = proc_wait(&proc, &end);
-    proc_close(&proc);
-    return r == 0 && !end.killed && end.status == 0 ? 0 : -EPERM;
+    const char *last = strrchr(dir, '/');
+    return text_starts(dir, "/sys/fs/cgroup/") && !strstr(dir, "/../") && last &&
+           text_starts(last, "/citadel-");
+}
+
+int
+contain_clean(const char *run_dir, struct err *reterr)
+{
+    _cleanup_buf_ struct buf group = BUF_INIT(4 * KIB);
+    _cleanup_free_ char *note = note_path(run_dir);
+    _cleanup_free_ char *mark = mem_printf("CITADEL_SERVICE=%s/services/", run_dir);
+    bool has_group = file_read(note, &group, NULL) == 0 && is_our_group(group.data);
+    size_t killed = 0, left = 0;
+    for (int ms = 0; ms < CLEAN_WAIT_MS; ms += CLEAN_STEP_MS) {
+        left = has_group ? kill_group(group.data) : 0;
+        left = MAX(left, kin_signal_marked(mark, SIGKILL));
+        killed = MAX(killed, left);
+        if (left == 0)
+            break;
+        (void)poll(NULL, 0, CLEAN_STEP_MS); /* they are not our children: nothing tells their end */
+    }
+    if (left)
+        return err_set(reterr, ERR_PROC_STUCK,
+                       "%zu processes of a supervisor that was killed do not end", left);
+    if (has_group)
+        remove_group(group.data, 0);
+    (void)unlink(note);
+    return (int)killed;
 }
 
 /* ---- any ---- */
 
 static int
-try_kind(struct contain *c, enum contain_kind kind)
+try_kind(struct contain *c, enum contain_kind kind, struct err *reterr)
 {
-    c->dir[0] = '\0';
+    static const char *const argv[] = {"/bin/true", NULL};
+    struct proc_wish wish = {.argv = argv, .fds = PROC_FDS_NULL};
+    _cleanup_close_ int fd = -1;
+    struct proc proc;
+    struct proc_end end;
     c->kind = kind;
-    return kind == CONTAIN_CGROUP      ? open_groups(c)
-           : kind == CONTAIN_NAMESPACE ? try_namespace()
-                                       : 0;
+    int r = kind == CONTAIN_CGROUP ? open_groups(c, reterr) : 0;
+    if (r == 0)
+        r = contain_prepare(c, PROBE, &wish, &fd, reterr);
+    if (r == 0)
+        r = proc_start(&wish, &proc, reterr);
+    if (r == 0)
+        r = proc_wait(&proc, &end);
+    if (kind == CONTAIN_CGROUP && r == 0) { /* Linux before 5.14 cannot */
+        _cleanup_free_ char *path = mem_printf("%s/cgroup.kill", c->dir);
+        r = access(path, W_OK) < 0 ? err_set_errno(reterr, errno, "%s", path) : 0;
+    }
+    if (r < 0)
+        close_groups(c);
+    return r;
 }
 
 int
-contain_open(struct contain *c, enum contain_kind kind, struct err *reterr)
+contain_open(struct contain *c, enum contain_kind kind, const char *run_dir, struct err *reterr)
 {
+    *c = (struct contain){.run_dir = run_dir};
     kin_adopt();
     if (kind != CONTAIN_AUTO) {
-        int r = try_kind(c, kind);
+        int r = try_kind(c, kind, reterr);
         if (r < 0) {
-            r = err_set_errno(reterr, -r, "containment by %s is not possible here",
-                              contain_word(kind));
-            err_fix(reterr, "leave --containment away, and the strongest possible is taken");
+            err_prefix(reterr, "containment by %s is not possible here", contain_word(kind));
+            err_fix(reterr, "leave --containment away: the strongest that is possible is taken");
         }
         return r;
     }
-    for (kind = CONTAIN_CGROUP; kind < CONTAIN_SUBREAPER && try_kind(c, kind) < 0;)
+    for (kind = CONTAIN_CGROUP; kind < CONTAIN_SUBREAPER && try_kind(c, kind, NULL) < 0;)
         kind++;
     c->kind = kind;
     return 0;
@@ -203,11 +277,17 @@ void
 contain_close(struct contain *c)
 {
     if (c->kind == CONTAIN_CGROUP)
-        (void)rmdir(c->dir);
+        close_groups(c);
+}
+
+char *
+contain_mark(const struct contain *c, const char *name)
+{
+    return mem_printf("CITADEL_SERVICE=%s/services/%s", c->run_dir, name);
 }
 
 int
-contain_prepare(struct contain *c, const char *name, struct proc_wish *wish, int *ret_fd,
+contain_prepare(const struct contain *c, const char *name, struct proc_wish *wish, int *ret_fd,
                 struct err *reterr)
 {
     *ret_fd = -1;
@@ -220,20 +300,19 @@ contain_prepare(struct contain *c, const char *name, struct proc_wish *wish, int
     return r;
 }
 
+/* In a namespace nobody outlives the first process. */
 size_t
-contain_kill(struct contain *c, const char *name, const struct proc *first, const pid_t *known,
-             size_t count)
+contain_kill(const struct contain *c, const char *name, const pid_t *known, size_t count)
 {
-    char path[PATH_MAX];
-    if (first->fd >= 0)
-        (void)!proc_signal(first, SIGKILL);
+    char dir[PATH_MAX];
+    size_t left = 0;
     if (c->kind == CONTAIN_CGROUP) {
-        size_t left = kill_group(c, name);
-        (void)snprintf(path, sizeof(path), "%s/%s", c->dir, name);
+        (void)snprintf(dir, sizeof(dir), "%s/%s", c->dir, name);
+        left = kill_group(dir);
         if (left == 0)
-            (void)rmdir(path);
-        return left;
+            remove_group(dir, 0);
     }
-    /* In a namespace nobody outlives the first process. */
-    return c->kind == CONTAIN_SUBREAPER ? kin_signal_strays(known, count, SIGKILL) : 0;
+    if (c->kind != CONTAIN_NAMESPACE)
+        left = MAX(left, kin_signal_strays(known, count, SIGKILL));
+    return left;
 }

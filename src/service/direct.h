@@ -4,12 +4,21 @@
  * need, hears them by the notify protocol, restarts what fails within its budget, stops them in the
  * opposite order, and leaves nothing running. One for a run directory.
  *
- * What others may ask on RUN/control.sock, root and its own user only:
+ *     RUN/up.lock         locked while it runs; has the number of its process
+ *     RUN/control.sock    what others ask, root and its own user only
+ *     RUN/notify/NAME     where a service tells how it is
+ *     RUN/services/       see contain.h
+ *
+ * The control socket speaks HTTP; answers are JSON, errors {"id", "what", "fix", "exit"}:
  *
  *     GET  /services                         {"containment": ..., "services": [status, ...]}
- *     POST /services/NAME/start|stop|restart NAME may be `all`; answered at once, it goes on
+ *     POST /services/NAME/start|stop|restart NAME may be `all`; answered at once as GET /services,
+ *                                            while it goes on
  *     GET  /services/NAME/log?lines=N        text; with &follow=1 it goes on
- *     POST /stop                             as SIGTERM */
+ *     POST /stop                             as SIGTERM
+ *
+ * How a service ends decides what follows: 64 is not tried again, 75 is tried later (sooner when
+ * another has stopped), everything else that nobody asked for is a failure. */
 
 #include "base/err.h"
 #include "service/contain.h"
@@ -21,24 +30,28 @@ struct direct;
 struct direct_config {
     const char *run_dir;
     enum contain_kind contain;
-    const struct service *services; /* theirs and all texts are the caller's */
+    const struct service
+        *services; /* theirs and all texts are the caller's; `after` has no circles */
     size_t count;
-    /* A service has changed, or has said something. NULL: nobody looks. */
+    /* A service has changed, or has said something. NULL: nobody looks. Nothing may be asked of the
+     * supervisor from inside but direct_status(). */
     void (*changed)(void *arg, const struct service_status *status);
     /* All have stopped, and that was asked for. */
     void (*ended)(void *arg);
     void *arg;
 };
 
+/* ERR_SERVICE_TWICE when there is one. Ends first what a killed one may have left. */
 int direct_new(struct loop *loop, const struct direct_config *config, struct direct **ret_direct,
                struct err *reterr) must_check;
-void direct_free(struct direct *direct);
+void direct_free(struct direct *direct); /* what runs is not waited for: direct_stop_all() is */
 
-void direct_start_all(struct direct *direct);
+void direct_start(struct direct *direct);    /* all that are wanted */
 void direct_stop_all(struct direct *direct); /* in order, then ended() */
 void direct_kill_all(struct direct *direct); /* at once, then ended() */
 
 enum contain_kind direct_containment(const struct direct *direct);
+size_t direct_leftovers(const struct direct *direct); /* processes that were ended at first */
 size_t direct_count(const struct direct *direct);
 const struct service_status *direct_status(const struct direct *direct, size_t i);
 

@@ -6,13 +6,16 @@
 #include "fmt/json.h"
 #include "sys/sock.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define BODY_MAX (4 * MIB)
 #define LINES_MAX 100000
-#define FOLLOWERS_MAX 16 /* of a service */
+#define FOLLOWERS_MAX 16
+#define CONNECTIONS_MAX 64 /* some are left when all follow */
+#define SERVICES "/services/"
 
 static void
 answer_error(struct http_request *r, const struct err *err)
@@ -50,20 +53,44 @@ answer_services(struct direct *d, struct http_request *r)
 
 /* ---- logs ---- */
 
+/* One who reads what a log gets. What it does not take in time is left out, and it is told so: nobody
+ * is kept waiting, and what is kept for it is bounded. */
+struct follower {
+    struct follower *next;
+    struct unit *unit;
+    struct http_request *request;
+    bool is_slow;
+    uint64_t missed_bytes;
+};
+
+static bool
+read_number(const char *digits, size_t len, size_t *ret_n)
+{
+    size_t n = 0;
+    if (len < 1 || len > 6)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (digits[i] < '0' || digits[i] > '9')
+            return false;
+        n = n * 10 + (size_t)(digits[i] - '0');
+    }
+    *ret_n = n;
+    return true;
+}
+
 /* lines=N and follow=1, in any order; false for anything else. */
 static bool
 read_query(const char *at, size_t len, size_t *ret_lines, bool *ret_follow)
 {
+    static const char lines[] = "lines=", follow[] = "follow=1";
     while (len) {
         const char *amp = memchr(at, '&', len);
-        size_t part = amp ? (size_t)(amp - at) : len;
-        if (part > 6 && part < 14 && memcmp(at, "lines=", 6) == 0) {
-            *ret_lines = strtoul(at + 6, NULL, 10); /* ends at '&' or the blank behind the target */
-        } else if (part == 8 && memcmp(at, "follow=1", 8) == 0) {
+        size_t part = amp ? (size_t)(amp - at) : len, name = sizeof(lines) - 1;
+        if (part == sizeof(follow) - 1 && memcmp(at, follow, part) == 0)
             *ret_follow = true;
-        } else {
+        else if (part < name || memcmp(at, lines, name) != 0 ||
+                 !read_number(at + name, part - name, ret_lines))
             return false;
-        }
         at += part + (amp != NULL);
         len -= part + (amp != NULL);
     }
@@ -74,42 +101,62 @@ static void
 follow(struct unit *u, struct http_request *r)
 {
     struct follower *f = mem_new(struct follower);
-    f->request = r;
-    f->next = u->followers;
+    *f = (struct follower){.next = u->followers, .unit = u, .request = r};
     u->followers = f;
+    r->user = f;
 }
 
 static void
-unfollow(struct direct *d, const struct http_request *r)
+on_finished(struct http_request *r, bool answered unused_arg)
 {
-    for (size_t i = 0; i < d->config.count; i++)
-        for (struct follower **f = &d->units[i].followers; *f;) {
-            struct follower *gone = *f;
-            if (gone->request != r) {
-                f = &gone->next;
-                continue;
-            }
-            *f = gone->next;
-            free(gone);
-        }
+    struct follower *f = r->user;
+    if (!f)
+        return;
+    struct follower **at = &f->unit->followers;
+    while (*at != f)
+        at = &(*at)->next;
+    *at = f->next;
+    free(f);
 }
 
-/* One that cannot keep up loses its connection when the server's ceiling is reached. */
+static void
+on_writable(struct http_request *r)
+{
+    struct follower *f = r->user;
+    char text[100];
+    if (!f || !f->is_slow)
+        return;
+    int len = snprintf(text, sizeof(text), "... %llu bytes are left out: they came too fast\n",
+                       (unsigned long long)f->missed_bytes);
+    f->is_slow = f->missed_bytes && !http_answer_write(r, text, (size_t)len);
+    f->missed_bytes = 0;
+}
+
+static void
+feed(struct follower *f, const struct buf *lines)
+{
+    if (f->is_slow)
+        f->missed_bytes += lines->len;
+    else if (lines->len)
+        f->is_slow = !http_answer_write(f->request, lines->data, lines->len);
+}
+
 void
 direct_control_feed(struct unit *u, const struct buf *lines)
 {
     for (struct follower *f = u->followers, *next; f; f = next) {
         next = f->next;
-        (void)http_answer_write(f->request, lines->data, lines->len);
+        feed(f, lines);
     }
 }
 
 static size_t
-count_followers(const struct unit *u)
+count_followers(const struct direct *d)
 {
     size_t count = 0;
-    for (const struct follower *f = u->followers; f; f = f->next)
-        count++;
+    for (size_t i = 0; i < d->config.count; i++)
+        for (const struct follower *f = d->units[i].followers; f; f = f->next)
+            count++;
     return count;
 }
 
@@ -121,50 +168,56 @@ answer_log(struct unit *u, struct http_request *r)
     bool goes_on = false;
     struct err err;
     if (!read_query(r->head.bytes + r->head.query.at, r->head.query.len, &lines, &goes_on)) {
-        (void)err_set(&err, ERR_VALUE, "the query may be lines=0 to %d, and follow=1", LINES_MAX);
+        (void)err_set(&err, ERR_VALUE, "the query may be lines=0 to %d, and follow=1; not '%.*s'",
+                      LINES_MAX, (int)MIN(r->head.query.len, (size_t)100),
+                      r->head.bytes + r->head.query.at);
         answer_error(r, &err);
-        return;
-    }
-    if (goes_on && count_followers(u) == FOLLOWERS_MAX) {
-        (void)err_set(&err, ERR_SERVICE_BUSY, "%d follow the log of %s already", FOLLOWERS_MAX,
-                      u->service->name);
+    } else if (goes_on && count_followers(u->direct) == FOLLOWERS_MAX) {
+        (void)err_set(&err, ERR_SERVICE_BUSY, "%d follow logs already", FOLLOWERS_MAX);
+        err_fix(&err, "citadel logs %s --no-follow", u->service->name);
         answer_error(r, &err);
-        return;
-    }
-    log_file_tail(u->service->log_path, lines, &text);
-    if (!goes_on) {
+    } else if (log_file_tail(u->service->log_path, lines, &text, &err) < 0) {
+        answer_error(r, &err);
+    } else if (!goes_on) {
         http_answer(r, 200, "text/plain; charset=utf-8", text.data, text.len);
-        return;
+    } else {
+        http_answer_begin(r, 200);
+        http_answer_field(r, "Content-Type", "text/plain; charset=utf-8");
+        http_answer_stream(r);
+        follow(u, r);
+        feed(r->user, &text);
     }
-    http_answer_begin(r, 200);
-    http_answer_field(r, "Content-Type", "text/plain; charset=utf-8");
-    http_answer_stream(r);
-    if (text.len)
-        (void)http_answer_write(r, text.data, text.len);
-    follow(u, r);
 }
 
 /* ---- start, stop, restart ---- */
 
-static bool
-act(struct unit *u, const char *verb, size_t len)
+static void
+act_start(struct unit *u)
 {
-    if (len == 5 && memcmp(verb, "start", 5) == 0)
-        unit_want(u, true);
-    else if (len == 4 && memcmp(verb, "stop", 4) == 0)
-        unit_want(u, false);
-    else if (len == 7 && memcmp(verb, "restart", 7) == 0)
-        unit_restart(u);
-    else
-        return false;
-    return true;
+    unit_want(u, true);
 }
+
+static void
+act_stop(struct unit *u)
+{
+    unit_want(u, false);
+}
+
+static const struct {
+    const char *word;
+    void (*act)(struct unit *u);
+    bool starts;
+} acts[] = {
+    {"start", act_start, true},
+    {"stop", act_stop, false},
+    {"restart", unit_restart, true},
+};
 
 static const char *
 candidate(size_t i, const void *arg)
 {
     const struct direct *d = arg;
-    return i < d->config.count ? d->units[i].service->name : NULL;
+    return i < d->config.count ? d->config.services[i].name : NULL;
 }
 
 static void
@@ -192,35 +245,70 @@ answer_no_path(struct http_request *r)
     answer_error(r, &err);
 }
 
-/* "/services/NAME/VERB" */
+static void
+answer_ending(struct http_request *r)
+{
+    struct err err;
+    (void)err_set(&err, ERR_SERVICE_DOWN, "citadel up is ending, and starts nothing any more");
+    err_fix(&err, "wait for its end, then citadel up");
+    answer_error(r, &err);
+}
+
+/* "NAME/VERB", as a slice of the path. */
+struct wish {
+    const char *name, *verb;
+    size_t name_len, verb_len;
+};
+
+static struct wish
+read_wish(const struct http_request *r)
+{
+    const char *at = r->head.bytes + r->head.path.at + strlen(SERVICES);
+    size_t left = r->head.path.len - strlen(SERVICES);
+    const char *slash = memchr(at, '/', left);
+    struct wish w = {.name = at, .name_len = slash ? (size_t)(slash - at) : left};
+    w.verb = slash ? slash + 1 : at + left;
+    w.verb_len = left - (size_t)(w.verb - at);
+    return w;
+}
+
+static bool
+is_word(const char *text, size_t len, const char *word)
+{
+    return strlen(word) == len && memcmp(text, word, len) == 0;
+}
+
+static void
+answer_act(struct direct *d, struct http_request *r, struct unit *one, const struct wish *w)
+{
+    size_t i = 0;
+    while (i < ARRAY_SIZE(acts) && !is_word(w->verb, w->verb_len, acts[i].word))
+        i++;
+    if (i == ARRAY_SIZE(acts)) {
+        answer_no_path(r);
+        return;
+    }
+    if (acts[i].starts && d->ending) {
+        answer_ending(r);
+        return;
+    }
+    for (size_t n = 0; n < d->config.count; n++)
+        if (!one || one == &d->units[n])
+            acts[i].act(&d->units[n]);
+    answer_services(d, r);
+}
+
 static void
 answer_service(struct direct *d, struct http_request *r)
 {
-    static const char start[] = "/services/";
-    const char *path = r->head.bytes + r->head.path.at;
-    size_t left = r->head.path.len - (sizeof(start) - 1);
-    const char *name = path + sizeof(start) - 1;
-    const char *slash = memchr(name, '/', left);
-    size_t len = slash ? (size_t)(slash - name) : left;
-    const char *verb = slash ? slash + 1 : NULL;
-    size_t verb_len = slash ? left - len - 1 : 0;
-    bool all = len == 3 && memcmp(name, "all", 3) == 0;
-    struct unit *u = direct_find(d, name, len);
-    bool is_post = r->head.method == HTTP_POST, known = false;
-    if (!u && !all) {
-        answer_no_service(d, r, name, len);
-        return;
-    }
-    if (u && r->head.method == HTTP_GET && verb_len == 3 && memcmp(verb, "log", 3) == 0) {
+    struct wish w = read_wish(r);
+    struct unit *u = direct_find(d, w.name, w.name_len);
+    if (!u && !is_word(w.name, w.name_len, "all"))
+        answer_no_service(d, r, w.name, w.name_len);
+    else if (r->head.method == HTTP_POST)
+        answer_act(d, r, u, &w);
+    else if (u && r->head.method == HTTP_GET && is_word(w.verb, w.verb_len, "log"))
         answer_log(u, r);
-        return;
-    }
-    if (u)
-        known = is_post && verb && act(u, verb, verb_len);
-    for (size_t i = 0; !u && is_post && verb && i < d->config.count; i++)
-        known = act(&d->units[i], verb, verb_len);
-    if (known)
-        answer_services(d, r);
     else
         answer_no_path(r);
 }
@@ -233,25 +321,13 @@ is_allowed(struct http_request *r)
 }
 
 static void
-on_finished(struct http_request *r, bool answered unused_arg)
-{
-    unfollow(r->arg, r);
-}
-
-static bool
-begins(const struct http_request *r, const char *start)
-{
-    return r->head.path.len > strlen(start) &&
-           memcmp(r->head.bytes + r->head.path.at, start, strlen(start)) == 0;
-}
-
-static void
 on_request(struct http_request *r)
 {
-    static const struct http_request_ops ops = {.finished = on_finished};
+    static const struct http_request_ops ops = {.finished = on_finished, .writable = on_writable};
     struct direct *d = r->arg;
     struct err err;
     r->ops = &ops;
+    r->user = NULL;
     if (!is_allowed(r)) {
         (void)err_set(&err, ERR_NOT_PERMITTED, "only root and user %u may ask", geteuid());
         answer_error(r, &err);
@@ -260,7 +336,8 @@ on_request(struct http_request *r)
     } else if (r->head.method == HTTP_POST && http1_is(&r->head, r->head.path, "/stop")) {
         direct_stop_all(d);
         answer_services(d, r);
-    } else if (begins(r, "/services/")) {
+    } else if (r->head.path.len > strlen(SERVICES) &&
+               memcmp(r->head.bytes + r->head.path.at, SERVICES, strlen(SERVICES)) == 0) {
         answer_service(d, r);
     } else {
         answer_no_path(r);
@@ -279,9 +356,11 @@ direct_control_open(struct direct *d, struct err *reterr)
     if (fd < 0)
         return fd;
     d->socket_path = mem_strdup(addr.path);
-    config.connections_max = 64;
-    config.body_bytes_max = config.content_bytes_max = 64 * KIB;
+    config.connections_max = CONNECTIONS_MAX;
+    config.body_bytes_max = config.content_bytes_max = 64 * KIB; /* nobody needs to send one */
     config.answer_bytes_max = 2 * BODY_MAX;
+    config.high_bytes = 256 * KIB;
+    config.low_bytes = 64 * KIB;
     d->server = http_server_new(d->loop, &config, &service);
     return http_server_listen(d->server, fd, reterr);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
-/* Inside the supervisor: direct.c has the services' lives, direct_control.c what others ask. */
+/* Inside the supervisor: direct.c has who may run when, direct_unit.c the life of one service,
+ * direct_control.c what others ask. */
 
 #include "http/server.h"
 #include "service/direct.h"
@@ -8,35 +9,35 @@
 #include "sys/loop.h"
 #include "sys/proc.h"
 
-struct follower {
-    struct follower *next;
-    struct http_request *request;
-};
-
-/* One service. Its status tells its state. */
+/* One service. Its status tells its state; what it means for the processes:
+ *
+ *     runs        its first process lives
+ *     clearing    that has ended, and what it left is being killed: only then the service has ended
+ *     neither     it is dormant, and `timer` may be set to start it again */
 struct unit {
     struct direct *direct;
     const struct service *service;
     struct service_status status;
     bool wanted; /* it is to run */
     bool again;  /* start it once it has stopped */
+    bool runs;
+    bool clearing;
+    bool explained; /* status.reason tells already why it will have ended */
     struct proc proc;
     struct proc_watch watch;
-    bool runs;
-    bool clearing; /* the first process has ended; what it left is being killed */
     int notify_fd;
     struct loop_fd notify;
     int output_fd;
     struct loop_fd output;
     struct log_file log;
-    bool has_log;
-    struct loop_timer timer;    /* of the state: to start again, to kill, to clear */
+    struct loop_timer timer;    /* to start again; to kill; to look whether all have gone */
     struct loop_timer watchdog; /* while it starts: its deadline */
-    uint64_t ready_at, deadline_us;
+    uint64_t ready_at, deadline_at, cleared_since;
     unsigned not_now; /* times in a row */
     struct follower *followers;
     char *notify_path;
-    const char **environ;
+    const char **environ; /* [0] is JOURNAL_STREAM; made[] are freed */
+    char *made[2];
 };
 
 struct direct {
@@ -50,15 +51,33 @@ struct direct {
     int lock;
     struct loop_signal child;
     bool ending;
+    uint64_t killed_at; /* 0: in order */
+    size_t leftovers;
     struct loop_defer ended;
 };
 
+/* direct.c */
 size_t direct_known(struct direct *d); /* fills d->known */
 struct unit *direct_find(struct direct *d, const char *name, size_t len);
+const struct unit *direct_blocker(const struct unit *u); /* for whom it waits; NULL: it may start */
+void direct_consider(struct direct *d); /* something has changed: who may start or stop now? */
 
+/* direct_unit.c */
+int unit_open(struct direct *d, struct unit *u, const struct service *service, struct err *reterr)
+    must_check;
+void unit_close(struct unit *u);
+bool unit_is_dormant(const struct unit *u);
+void unit_enter(struct unit *u, enum service_state state);
+void unit_start(struct unit *u);
+void unit_wait(struct unit *u, const struct unit *blocker);
+void unit_stop(struct unit *u);
+void unit_kill(struct unit *u);
+
+/* What a person wants: what was before is forgotten. */
 void unit_want(struct unit *u, bool wanted);
 void unit_restart(struct unit *u);
 
+/* direct_control.c */
 int direct_control_open(struct direct *d, struct err *reterr) must_check;
 void direct_control_close(struct direct *d);
 void direct_control_feed(struct unit *u, const struct buf *lines); /* to those who follow */

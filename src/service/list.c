@@ -7,6 +7,8 @@
 
 /* What a shim needs beyond the drain: SIGTERM to SIGKILL, killed processes gone, memory back. */
 #define STOP_MARGIN_US (70 * 1000000ULL)
+/* The shim keeps the limit of a start itself, and says why it is over: ours is behind it. */
+#define START_MARGIN_US (120 * 1000000ULL)
 /* The shim says that it lives every two seconds. */
 #define WATCHDOG_US (60 * 1000000ULL)
 #define FORGIVE_US (600 * 1000000ULL)
@@ -63,12 +65,13 @@ of_model(struct arena *arena, const struct config *config, const struct config_m
         .address = arena_printf(arena, "127.0.0.1:%u", model->port),
         .argv = argv,
         .log_path = arena_printf(arena, "%s/models/%s.log", config->paths.logs, model->name),
+        .wanted = true,
         .stop_us = model->drain_timeout_us + STOP_MARGIN_US,
         .watchdog_us = WATCHDOG_US,
         .budget = {.burst = model->restart_limit,
                    .delay_us = model->restart_delay_us,
                    .forgive_us = FORGIVE_US,
-                   .start_us = model->start_max_us},
+                   .start_us = model->start_max_us + START_MARGIN_US},
     };
 }
 

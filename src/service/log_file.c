@@ -1,5 +1,6 @@
 #include "service/log_file.h"
 
+#include "base/text.h"
 #include "sys/clock.h"
 #include "sys/files.h"
 
@@ -13,14 +14,23 @@
 #include <time.h>
 #include <unistd.h>
 
+#define TIME_MAX 32
+
+/* ---- files ---- */
+
+/* O_NONBLOCK: a pipe that somebody has put there would keep us waiting. */
 static int
 open_file(struct log_file *log)
 {
     struct stat st;
-    log->fd = open(log->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
-    if (log->fd < 0 || fstat(log->fd, &st) < 0)
+    _cleanup_close_ int fd =
+        open(log->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+    if (fd < 0 || fstat(fd, &st) < 0)
         return -errno;
+    if (!S_ISREG(st.st_mode))
+        return -EINVAL;
     log->bytes = (uint64_t)st.st_size;
+    log->fd = take_fd(&fd);
     return 0;
 }
 
@@ -35,7 +45,7 @@ log_file_open(struct log_file *log, const char *path, struct err *reterr)
     if (r < 0)
         return r;
     r = open_file(log);
-    return r < 0 ? err_set_errno(reterr, -r, "the log '%s'", path) : 0;
+    return r < 0 ? err_set_errno(reterr, -r, "cannot write the log '%s'", path) : 0;
 }
 
 void
@@ -53,6 +63,8 @@ name_of(const char *path, unsigned age, char name[PATH_MAX])
         (void)snprintf(name, PATH_MAX, "%s", path);
 }
 
+/* The oldest first: a crash in between loses nothing. Where the file cannot be moved it is emptied,
+ * since it must not grow. */
 static void
 rotate(struct log_file *log)
 {
@@ -60,95 +72,190 @@ rotate(struct log_file *log)
     for (unsigned age = LOG_FILE_COUNT - 1; age > 0; age--) {
         name_of(log->path, age - 1, from);
         name_of(log->path, age, to);
-        (void)rename(from, to);
+        if (rename(from, to) < 0 && age == 1 && errno != ENOENT)
+            (void)!truncate(from, 0);
     }
     cleanup_close(&log->fd);
     (void)!open_file(log);
 }
 
+/* ---- lines ---- */
+
 /* "<4>" as sd-daemon(3) has it becomes "warning: "; what is no more than information goes bare. */
 static const char *
-take_priority(const char **line, size_t *len)
+take_priority(const char **line)
 {
     static const char *const words[] = {
         "error: ", "error: ", "error: ", "error: ", "warning: ", "", "", "debug: "};
-    if (*len < 3 || (*line)[0] != '<' || (*line)[1] < '0' || (*line)[1] > '7' || (*line)[2] != '>')
+    const char *l = *line;
+    if (l[0] != '<' || l[1] < '0' || l[1] > '7' || l[2] != '>')
         return "";
-    const char *word = words[(*line)[1] - '0'];
     *line += 3;
-    *len -= 3;
-    return word;
+    return words[l[1] - '0'];
+}
+
+/* "ESC [ 1 ; 3 2 m": the bytes of it; 0 for anything else. */
+static size_t
+color_len(const char *at, size_t left)
+{
+    size_t len = 2;
+    if (left < 3 || at[0] != '\033' || at[1] != '[')
+        return 0;
+    while (len < left && (at[len] == ';' || (at[len] >= '0' && at[len] <= '9')))
+        len++;
+    return len < left && at[len] == 'm' ? len + 1 : 0;
+}
+
+/* As text that any terminal and any reader of UTF-8 may get. */
+static void
+clean(const struct log_file *log, char text[LOG_LINE_MAX + 4])
+{
+    size_t len = 0;
+    for (size_t at = 0; at < log->len;) {
+        size_t color = color_len(log->line + at, log->len - at);
+        size_t step = text_utf8_step(log->line + at, log->len - at);
+        if (color) {
+            at += color;
+            continue;
+        }
+        if (step == 0 || log->line[at] == '\0')
+            text[len] = '?';
+        else if (log->line[at] == '\t')
+            text[len] = ' ';
+        else
+            memcpy(text + len, log->line + at, step);
+        len += MAX(step, 1u);
+        at += MAX(step, 1u);
+    }
+    memcpy(text + len, "...", sizeof("..."));
+    if (!log->cut)
+        text[len] = '\0';
+    text_make_safe(text, LOG_LINE_MAX + 4, (int)strlen(text));
+}
+
+static size_t
+print_time(char text[TIME_MAX])
+{
+    uint64_t now = clock_wall_us();
+    time_t seconds = (time_t)(now / 1000000);
+    struct tm tm;
+    size_t len = strftime(text, TIME_MAX - 8, "%Y-%m-%d %H:%M:%S", localtime_r(&seconds, &tm));
+    return len +
+           (size_t)snprintf(text + len, TIME_MAX - len, ".%03u ", (unsigned)(now / 1000 % 1000));
 }
 
 static void
 write_line(struct log_file *log, struct buf *written)
 {
-    char out[LOG_LINE_MAX + 64];
-    const char *line = log->line;
-    size_t len = log->len;
-    const char *word = take_priority(&line, &len);
-    uint64_t now = clock_wall_us();
-    time_t seconds = (time_t)(now / 1000000);
-    struct tm tm;
-    size_t at = strftime(out, 40, "%Y-%m-%d %H:%M:%S", localtime_r(&seconds, &tm));
-    at += (size_t)snprintf(out + at, 60 - at, ".%03u %s", (unsigned)(now / 1000 % 1000), word);
-    memcpy(out + at, line, len);
-    at += len;
-    out[at++] = '\n';
-    if (log->bytes + at > log->bytes_max)
-        rotate(log);
-    if (log->fd >= 0 && write(log->fd, out, at) == (ssize_t)at)
-        log->bytes += at;
-    if (written)
-        buf_add(written, out, at);
+    char text[LOG_LINE_MAX + 4], out[LOG_LINE_MAX + 64];
+    const char *line = text;
+    clean(log, text);
+    const char *word = take_priority(&line);
+    size_t len = print_time(out);
+    len += (size_t)snprintf(out + len, sizeof(out) - len, "%s%s\n", word, line);
     log->len = 0;
+    log->cut = false;
+    if (log->fd < 0)
+        (void)!open_file(log);
+    else if (log->bytes + len > log->bytes_max)
+        rotate(log);
+    ssize_t n = log->fd < 0 ? 0 : write(log->fd, out, len);
+    log->bytes += (uint64_t)MAX(n, 0);
+    if (written)
+        buf_add(written, out, len);
+}
+
+void
+log_file_end(struct log_file *log, struct buf *written)
+{
+    if (log->len)
+        write_line(log, written);
 }
 
 void
 log_file_add(struct log_file *log, const char *bytes, size_t len, struct buf *written)
 {
     for (size_t i = 0; i < len; i++) {
-        if (bytes[i] == '\n')
-            write_line(log, written);
+        if (bytes[i] == '\n' || bytes[i] == '\r')
+            log_file_end(log, written);
         else if (log->len < sizeof(log->line))
             log->line[log->len++] = bytes[i];
+        else
+            log->cut = true;
     }
 }
 
 /* ---- reading ---- */
 
-/* Puts the last lines of a file before what is there already; returns how many. */
+/* Where the last lines begin; *ret_count: how many there are from there on. */
 static size_t
+find_lines(const char *text, size_t len, size_t lines, size_t *ret_count)
+{
+    size_t at = len, count = 0;
+    while (at > 0 && count < lines) {
+        const char *before = at > 1 ? memrchr(text, '\n', at - 1) : NULL;
+        at = before ? (size_t)(before - text) + 1 : 0;
+        count++;
+    }
+    *ret_count = count;
+    return at;
+}
+
+static void
+put_before(struct buf *out, const char *text, size_t len)
+{
+    char *room = buf_reserve(out, len);
+    if (!room)
+        return;
+    memmove(out->data + len, out->data, out->len);
+    memcpy(out->data, text, len);
+    buf_commit(out, len);
+}
+
+/* Puts the last lines of a file before what is there already, and counts them; -ENOSPC: not all that
+ * were wanted, since the buffer is full. */
+static int
 tail_one(const char *path, size_t lines, struct buf *out)
 {
     struct stat st;
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 || fstat(fd, &st) < 0 || st.st_size == 0 || !S_ISREG(st.st_mode))
-        return 0;
-    size_t room = out->ceiling_bytes - out->len;
-    size_t want = MIN((size_t)st.st_size, MIN(room, (size_t)LOG_FILE_BYTES + LOG_LINE_MAX));
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode))
+        return -EINVAL;
+    size_t room = out->ceiling_bytes - out->len, size = (size_t)st.st_size, count;
+    size_t want = MIN(size, MIN(room, (size_t)(LOG_FILE_BYTES + LOG_LINE_MAX)));
     _cleanup_free_ char *text = malloc(want + 1);
-    ssize_t got = text ? pread(fd, text, want, st.st_size - (off_t)want) : -1;
-    if (got <= 0)
-        return 0;
-    size_t at = (size_t)got, count = 0;
-    while (at > 0 && (text[at - 1] != '\n' || at == (size_t)got || ++count < lines))
-        at--;
-    count += at == 0;
-    _cleanup_buf_ struct buf later = BUF_INIT(out->ceiling_bytes);
-    buf_add(&later, out->data, out->len);
-    buf_clear(out);
-    buf_add(out, text + at, (size_t)got - at);
-    buf_add(out, later.data, later.len);
-    return MIN(count, lines);
+    ssize_t got = text ? pread(fd, text, want, (off_t)(size - want)) : -1;
+    if (got < 0)
+        return text ? -errno : -ENOMEM;
+    size_t at = find_lines(text, (size_t)got, lines, &count);
+    if (at == 0 && want < size && got > 0) { /* begins in the middle of a line */
+        const char *end = memchr(text, '\n', (size_t)got);
+        at = end ? (size_t)(end - text) + 1 : (size_t)got;
+        put_before(out, text + at, (size_t)got - at);
+        return -ENOSPC;
+    }
+    put_before(out, text + at, (size_t)got - at);
+    return (int)count;
 }
 
-void
-log_file_tail(const char *path, size_t lines, struct buf *out)
+int
+log_file_tail(const char *path, size_t lines, struct buf *out, struct err *reterr)
 {
     char name[PATH_MAX];
-    for (unsigned age = 0; age < LOG_FILE_COUNT && lines > 0; age++) {
+    int found = -ENOENT;
+    for (unsigned age = 0; age < LOG_FILE_COUNT && (lines > 0 || age == 0); age++) {
         name_of(path, age, name);
-        lines -= tail_one(name, lines, out);
+        int r = tail_one(name, lines, out);
+        if (r == -ENOSPC)
+            return 0;
+        if (r < 0 && r != -ENOENT)
+            return err_set_errno(reterr, -r, "cannot read the log '%s'", name);
+        if (r >= 0) {
+            found = 0;
+            lines -= MIN((size_t)r, lines);
+        }
     }
+    return found < 0 ? err_set_errno(reterr, -found, "there is no log '%s'", path) : 0;
 }

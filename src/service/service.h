@@ -53,6 +53,7 @@ struct service {
     const char *address; /* "127.0.0.1:11400"; NULL: none */
     const char *const *argv;
     const char *log_path;
+    bool wanted;                          /* from the beginning; else once a person starts it */
     const char *after[SERVICE_AFTER_MAX]; /* ready before it starts, and stopped after it */
     size_t after_count;
     uint64_t stop_us;     /* from being told to end to being killed */

@@ -74,7 +74,7 @@ lines_of(const char *path, size_t count)
     static char out[4096];
     _cleanup_buf_ struct buf text = BUF_INIT(64 * KIB);
     size_t len = 0;
-    log_file_tail(path, count, &text);
+    (void)!log_file_tail(path, count, &text, NULL);
     char *rest = text.data;
     for (char *line; text.len && (line = strsep(&rest, "\n")) && *line;)
         len += (size_t)snprintf(out + len, sizeof(out) - len, "%s|", line + 24);
