@@ -123,8 +123,8 @@ print_command(struct cli *cli, const struct config *config, const struct config_
     return EXIT_CODE_OK;
 }
 
-int
-verb_run(struct cli *cli)
+static int
+run_or_print(struct cli *cli, bool print)
 {
     _cleanup_config_ struct config *config = NULL;
     int r = cli_load_config(cli, &config);
@@ -133,12 +133,20 @@ verb_run(struct cli *cli)
     const struct config_model *model = find_model(cli, config, cli->args[0]);
     if (!model)
         return -err_row(cli->err.id)->err;
-    if (cli_flag(cli, "print"))
+    if (print)
         return print_command(cli, config, model);
-    if (cli_option(cli, "engine-version"))
+    return run_model(config, model, &cli->err);
+}
+
+int
+verb_run(struct cli *cli)
+{
+    bool print = cli_flag(cli, "print");
+    if (!print && cli_option(cli, "engine-version"))
         return err_set(&cli->err, ERR_USAGE, "--engine-version is for --print only");
-    enum exit_code code = (enum exit_code)run_model(config, model, &cli->err);
-    if (code != EXIT_CODE_OK)
-        cli_error(cli, &cli->err);
-    return (int)code;
+    int r = run_or_print(cli, print);
+    if (r == 0 || print)
+        return r;
+    cli_error(cli, &cli->err);
+    return (int)run_exit(&cli->err);
 }

@@ -188,10 +188,17 @@ stop_engine(struct shim *s)
     loop_timer_stop(&s->poll);
     shim_phase(s, RUN_STOPPING, "stopping%s%s", s->why.id == ERR_NONE ? "" : ": ",
                s->why.id == ERR_NONE ? "" : s->why.what);
-    (void)notify_send(&s->notify, "STOPPING=1");
     if (s->runs)
         (void)!proc_signal(&s->engine, SIGTERM);
     loop_timer_start(s->loop, &s->tick, 0, QUICK_US);
+}
+
+static void
+begin_leaving(struct shim *s)
+{
+    if (!s->leaving)
+        (void)notify_send(&s->notify, "STOPPING=1");
+    s->leaving = true;
 }
 
 void
@@ -201,7 +208,7 @@ leave(struct shim *s, const struct err *why)
         return;
     if (why && s->why.id == ERR_NONE)
         s->why = *why;
-    s->leaving = true;
+    begin_leaving(s);
     sleep_stop(s);
     stop_engine(s);
 }
@@ -230,10 +237,9 @@ leave_drained(struct shim *s)
         leave(s, NULL);
         return;
     }
-    s->leaving = true;
+    begin_leaving(s);
     s->leave_at = shim_now(s);
     shim_phase(s, RUN_DRAINING, "finishing what runs");
-    (void)notify_send(&s->notify, "STOPPING=1");
     vigil_forget_load(&s->vigil); /* what was known before is old */
     shim_beat(s, SHIM_DRAIN_BEAT_US);
     if (s->vigil.measures)

@@ -24,4 +24,8 @@ struct config_model;
  * 75 not now, 1 crashed; reterr tells why it is not 0. The engine's output goes to our stderr. */
 int run_model(const struct config *config, const struct config_model *model, struct err *reterr);
 
+/* A shim has these four ways to end, and no other: whoever starts it knows them. What is neither
+ * hopeless nor untimely is a failure like a crash. */
+enum exit_code run_exit(const struct err *why);
+
 #define RUN_SOCKET_NAME "control.sock"

@@ -273,9 +273,8 @@ remember(struct shim *s, enum exit_code code)
         log_err(&err);
 }
 
-/* A shim has four ways to end. What is not one of them is a failure like a crash. */
-static enum exit_code
-exit_of(const struct err *why)
+enum exit_code
+run_exit(const struct err *why)
 {
     static const enum err_id later[] = {ERR_GPU_NO_DRIVER, ERR_GPU_SICK, ERR_GPU_CALL};
     for (size_t i = 0; i < ARRAY_SIZE(later); i++)
@@ -299,7 +298,7 @@ live(struct shim *s)
     extend(s, shim_now(s));
     start_begin(s);
     loop_run(s->loop);
-    enum exit_code code = exit_of(&s->why);
+    enum exit_code code = run_exit(&s->why);
     shim_phase(s, RUN_ENDED, "ended%s%s", s->why.id ? ": " : "", s->why.what);
     remember(s, code);
     if (!s->stuck)
@@ -335,7 +334,7 @@ run_model(const struct config *config, const struct config_model *model, struct 
         shim_status(s, "ended: %s", s->why.what);
     if (reterr)
         *reterr = s->why;
-    int code = exit_of(&s->why);
+    int code = run_exit(&s->why);
     close_all(s);
     free(s);
     return code;

@@ -288,7 +288,7 @@ watch_open(struct shim *s, struct err *reterr)
     struct http_client_config config = http_client_config_default;
     config.body_bytes_max = PAGE_BYTES_MAX;
     config.connections_max = 8;
-    config.idle_max = 2;
+    config.idle_max = 0; /* that it takes new connections is part of the answer */
     config.connect_us = CONNECT_US;
     /* Lateness is judged elsewhere, and sooner; waking may read all weights. */
     config.total_us = MAX(2 * s->model->stall_limit_us, s->model->start_stall_limit_us);
