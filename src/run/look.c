@@ -157,13 +157,19 @@ on_pipe(struct loop_fd *watch, unsigned events unused_arg)
     tell(look, &err);
 }
 
+static uint64_t
+limit_of(const struct look *look)
+{
+    return look->timeout_us ? look->timeout_us : LOOK_TIMEOUT_US;
+}
+
 static void
 on_timeout(struct loop_timer *timer)
 {
     struct look *look = container_of(timer, struct look, timer);
     struct err err;
     (void)err_set(&err, ERR_GPU_SICK, "the NVIDIA driver has not answered for %llu s",
-                  LOOK_TIMEOUT_US / 1000000);
+                  (unsigned long long)limit_of(look) / 1000000);
     err_fix(&err, "see `nvidia-smi` and `dmesg`; the machine may have to be rebooted");
     look_stop(look);
     look->done(look, NULL, &err);
@@ -195,7 +201,7 @@ look_start(struct loop *loop, struct look *look, struct err *reterr)
     look->running = true;
     look->pipe.ready = on_pipe;
     look->timer.expired = on_timeout;
-    loop_timer_start(loop, &look->timer, LOOK_TIMEOUT_US, 0);
+    loop_timer_start(loop, &look->timer, limit_of(look), 0);
     int r = loop_fd_start(loop, &look->pipe, look->fd, LOOP_READ);
     if (r < 0) {
         look_stop(look);

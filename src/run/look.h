@@ -8,11 +8,12 @@
 #include "sys/loop.h"
 #include "sys/proc.h"
 
-#define LOOK_TIMEOUT_US (20 * 1000000ULL)
+#define LOOK_TIMEOUT_US UINT64_C(20000000)
 
 struct look {
     /* inventory is NULL, and err tells why, when nothing could be read; it ends with this call. */
     void (*done)(struct look *look, const struct gpu_inventory *inventory, const struct err *err);
+    uint64_t timeout_us; /* 0: LOOK_TIMEOUT_US */
     struct loop *loop;
     struct loop_fd pipe;
     struct loop_timer timer;

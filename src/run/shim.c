@@ -159,15 +159,19 @@ refuse_held(const struct run_record *record, const char *name, struct err *reter
     return r;
 }
 
-/* What a shim that was killed may have left: its engine first, since it may have our GPUs. */
+/* What a shim that was killed may have left: its engine first, since it may have our GPUs. Some of its
+ * processes may have left its session; some may have changed their environment. */
 static int
 end_leftovers(struct shim *s, struct err *reterr)
 {
-    int r = kin_end_noted(s->note, reterr);
-    if (r > 0)
+    int noted = kin_end_noted(s->note, reterr);
+    int marked = noted < 0 ? noted : kin_end_marked(s->mark, reterr);
+    if (marked < 0)
+        return marked;
+    if (noted + marked > 0)
         log_warning("%s: %d processes of an engine that had lost its shim were ended",
-                    s->model->name, r);
-    return MIN(r, 0);
+                    s->model->name, noted + marked);
+    return 0;
 }
 
 static int
@@ -176,7 +180,8 @@ open_places(struct shim *s, struct err *reterr)
     struct err damaged = {0};
     s->dir = run_dir(&s->arena, s->config, s->model->name);
     s->note = s->dir ? arena_printf(&s->arena, "%s/engine.json", s->dir) : NULL;
-    if (!s->note)
+    s->mark = run_mark(&s->arena, s->config, s->model->name);
+    if (!s->note || !s->mark)
         return err_set(reterr, ERR_TOO_LARGE, "the paths are too long");
     int r = run_record_load(s->config->paths.state, s->model->name, &s->record, &damaged);
     if (r < 0 && reterr)

@@ -41,6 +41,7 @@ struct shim {
     struct arena arena; /* of the command and all that lives as long as the shim */
     const char *dir;    /* RUN/models/NAME */
     const char *note;   /* the engine's, for the next shim */
+    const char *mark;   /* likewise, in its environment */
     char address[64];   /* the engine's */
 
     struct loop *loop;

@@ -13,6 +13,7 @@
 
 /* Where the fake driver of a test or a demo is described; only the simulator may use it. */
 #define FAKE_DRIVER "CITADEL_FAKE_NVML"
+#define MARK "CITADEL_SERVICE"
 
 enum run_gpus
 run_wish_gpus(const struct config_model *model)
@@ -34,6 +35,12 @@ char *
 run_dir(struct arena *arena, const struct config *config, const char *name)
 {
     return arena_printf(arena, "%s/models/%s", config->paths.run, name);
+}
+
+char *
+run_mark(struct arena *arena, const struct config *config, const char *name)
+{
+    return arena_printf(arena, MARK "=%s/services/%s/engine", config->paths.run, name);
 }
 
 const char *
@@ -158,16 +165,20 @@ wish_loras(struct engine_wish *wish, const struct config_model *model, struct ar
 }
 
 static void
-wish_env(struct engine_wish *wish, const struct config_model *model, struct arena *arena)
+wish_env(struct engine_wish *wish, const struct config *config, const struct config_model *model,
+         struct arena *arena)
 {
     const char *fake = model->engine == CONFIG_ENGINE_SIM ? getenv(FAKE_DRIVER) : NULL;
+    const char *mark = run_mark(arena, config, model->name);
     size_t count = model->extra_env.count;
-    struct engine_var *vars = arena_alloc(arena, (count + 1) * sizeof(*vars));
+    struct engine_var *vars = arena_alloc(arena, (count + 2) * sizeof(*vars));
     for (size_t i = 0; vars && i < count; i++)
         vars[i] = (struct engine_var){.name = model->extra_env.items[i].name,
                                       .value = model->extra_env.items[i].value};
     if (vars && fake)
         vars[count++] = (struct engine_var){.name = FAKE_DRIVER, .value = fake};
+    if (vars && mark)
+        vars[count++] = (struct engine_var){.name = MARK, .value = mark + strlen(MARK "=")};
     wish->extra_env = vars;
     wish->extra_env_count = vars ? count : 0;
 }
@@ -238,7 +249,7 @@ run_wish_build(const struct config *config, const struct config_model *model,
     wish_manners(&wish, model);
     wish_media(&wish, model, arena);
     wish_loras(&wish, model, arena);
-    wish_env(&wish, model, arena);
+    wish_env(&wish, config, model, arena);
     if (gpu_count == 0 && run_wish_gpus(model) != RUN_GPUS_ALWAYS)
         wish.tensor_parallel = wish.pipeline_parallel = 1; /* on the processor, or made up */
     if (arena->full)

@@ -291,12 +291,39 @@ noted_session(const char *text)
     return (pid_t)session;
 }
 
+/* Nothing tells the end of those who are not our children. */
+static int
+end_all(size_t (*kill_all)(const void *arg), const void *arg, struct err *reterr)
+{
+    size_t killed = 0, left = kill_all(arg);
+    for (int ms = 0; left && ms < END_WAIT_MS; ms += END_STEP_MS) {
+        killed = MAX(killed, left);
+        (void)poll(NULL, 0, END_STEP_MS);
+        left = kill_all(arg);
+    }
+    if (left)
+        return err_set(reterr, ERR_PROC_STUCK, "%zu processes of one that ran before do not end",
+                       left);
+    return (int)killed;
+}
+
+static size_t
+kill_session(const void *session)
+{
+    return kin_signal(*(const pid_t *)session, 0, SIGKILL);
+}
+
+static size_t
+kill_marked(const void *mark)
+{
+    return kin_signal_marked(mark, SIGKILL);
+}
+
 int
 kin_end_noted(const char *path, struct err *reterr)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(4 * KIB);
     struct err err = {0};
-    size_t killed = 0, left = 0;
     int r = file_read(path, &text, &err);
     if (r < 0) {
         if (r != -ENOENT && reterr)
@@ -304,17 +331,14 @@ kin_end_noted(const char *path, struct err *reterr)
         return r == -ENOENT ? 0 : r;
     }
     pid_t session = noted_session(text.data);
-    for (int ms = 0; session && ms < END_WAIT_MS; ms += END_STEP_MS) {
-        left = kin_signal(session, 0, SIGKILL);
-        killed = MAX(killed, left);
-        if (left == 0)
-            break;
-        (void)poll(NULL, 0,
-                   END_STEP_MS); /* nothing tells the end of those who are not our children */
-    }
-    if (left)
-        return err_set(reterr, ERR_PROC_STUCK, "%zu processes of one that ran before do not end",
-                       left);
-    (void)unlink(path);
-    return (int)killed;
+    r = session ? end_all(kill_session, &session, reterr) : 0;
+    if (r >= 0)
+        (void)unlink(path);
+    return r;
+}
+
+int
+kin_end_marked(const char *mark, struct err *reterr)
+{
+    return end_all(kill_marked, mark, reterr);
 }

@@ -42,3 +42,5 @@ int kin_note(const char *path, pid_t leader, struct err *reterr) must_check;
 /* Kills what the note tells of, if it is still there, and removes the note. Returns the number of
  * processes that had to be killed; waits for them for some seconds. */
 int kin_end_noted(const char *path, struct err *reterr) must_check;
+/* Likewise those who bear a mark. */
+int kin_end_marked(const char *mark, struct err *reterr) must_check;

@@ -70,6 +70,16 @@ TEST(a_noted_session_is_ended_by_who_comes_later)
     CHECK_EQ(kin_end_noted(note, NULL), 0);
 }
 
+TEST(who_bears_a_mark_is_ended)
+{
+    struct proc a = start(WAITS, "MARK=/run/a/b", true);
+    struct proc b = start(WAITS, "MARK=/run/a/bc", true);
+    CHECK_EQ(kin_end_marked("MARK=/run/a/b/", NULL), 0);
+    CHECK_EQ(kin_end_marked("MARK=/run/a/b", NULL), 2);
+    CHECK_EQ(end_of(&a), SIGKILL);
+    CHECK_EQ(end_of(&b), SIGKILL);
+}
+
 /* Boot, namespace, number, session, start: each must be what it was. */
 TEST(a_note_that_may_mean_somebody_else_is_not_followed)
 {
