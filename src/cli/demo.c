@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "cli/cli.h"
 #include "sys/files.h"
 #include "sys/sock.h"
 
@@ -87,6 +88,14 @@ make_places(const struct demo *d, struct err *reterr)
     return file_make_dirs(gpus, 0755, reterr);
 }
 
+/* It goes into YAML as it is. */
+static bool
+is_plain(const char *path)
+{
+    return path[strspn(
+               path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-")] == '\0';
+}
+
 int
 demo_make(struct demo *d, const char *program, struct err *reterr)
 {
@@ -97,7 +106,7 @@ demo_make(struct demo *d, const char *program, struct err *reterr)
     int r = find_driver(program, driver, reterr);
     if (r < 0)
         return r;
-    if (!base || base[0] != '/' || strlen(base) > 30)
+    if (!base || base[0] != '/' || strlen(base) > 30 || !is_plain(base))
         base = "/tmp";
     (void)snprintf(d->dir, sizeof(d->dir), "%s/citadel-demo-XXXXXX", base);
     if (!mkdtemp(d->dir)) {
@@ -115,9 +124,25 @@ demo_make(struct demo *d, const char *program, struct err *reterr)
 }
 
 void
-demo_remove(struct demo *d)
+demo_tell(const struct demo *d, struct buf *out)
+{
+    buf_printf(out,
+               "\nThe demo answers. In another terminal:\n\n"
+               "  curl http://127.0.0.1:%u/v1/chat/completions -H 'Content-Type: application/json' "
+               "-d '{\"model\": \"chat\", \"messages\": [{\"role\": \"user\", \"content\": "
+               "\"hello\"}]}'\n\n"
+               "  curl -N http://127.0.0.1:%u/v1/chat/completions -H 'Content-Type: "
+               "application/json' -d '{\"model\": \"large\", \"stream\": true, \"messages\": "
+               "[{\"role\": \"user\", \"content\": \"hello\"}]}'\n\n"
+               "  export CITADEL_CONFIG=%s      # then: citadel status, citadel logs chat\n\n"
+               "Ctrl-C ends it.\n\n",
+               d->ports[0], d->ports[1], d->config_file);
+}
+
+void
+demo_remove(struct demo *d, struct cli *cli)
 {
     struct err err;
-    if (d->dir[0])
-        (void)!file_remove_tree(d->dir, &err);
+    if (d->dir[0] && file_remove_tree(d->dir, &err) < 0)
+        cli_note(cli, "%s is left behind: %s", d->dir, err.what);
 }

@@ -5,6 +5,9 @@
 
 #include "base/err.h"
 
+struct buf;
+struct cli;
+
 struct demo {
     char dir[64];
     char config_file[96];
@@ -13,4 +16,5 @@ struct demo {
 
 /* Sets the environment so that our children see the made-up driver. */
 int demo_make(struct demo *demo, const char *program, struct err *reterr) must_check;
-void demo_remove(struct demo *demo);
+void demo_tell(const struct demo *demo, struct buf *out); /* what a person may try */
+void demo_remove(struct demo *demo, struct cli *cli);

@@ -11,18 +11,6 @@
 
 #define LOOK_AGAIN_MS 200
 
-int
-cli_load_services(struct cli *cli, struct config **ret_config, struct service_view *ret_view)
-{
-    _cleanup_config_ struct config *config = NULL;
-    int r = cli_load_config(cli, &config);
-    if (r == 0)
-        r = service_view_read(config->paths.run, ret_view, &cli->err);
-    if (r == 0)
-        *ret_config = take_ptr(config);
-    return r;
-}
-
 static const char *
 candidate(size_t i, const void *arg)
 {
@@ -30,19 +18,37 @@ candidate(size_t i, const void *arg)
     return i < view->items.count ? view->items.items[i].status.name : NULL;
 }
 
-const struct service_seen *
-cli_find_service(struct cli *cli, const struct service_view *view, const char *name)
+static int
+check_name(struct cli *cli, const struct service_view *view, const char *name)
 {
-    const struct service_seen *seen = service_view_find(view, name);
-    if (seen)
-        return seen;
-    (void)err_set(&cli->err, ERR_SERVICE_NONE, "there is no service '%s'", name);
+    if (service_view_find(view, name))
+        return 0;
+    int r = err_set(&cli->err, ERR_SERVICE_NONE, "there is no service '%s'", name);
     const char *nearest = text_nearest(name, candidate, view);
     if (nearest)
         err_fix(&cli->err, "did you mean %s?", nearest);
     else
-        err_fix(&cli->err, "see `citadel status`");
-    return NULL;
+        err_fix(&cli->err, "citadel status");
+    return r;
+}
+
+int
+cli_load_services(struct cli *cli, const char *name, struct config **ret_config,
+                  struct service_view *ret_view)
+{
+    _cleanup_config_ struct config *config = NULL;
+    _cleanup_service_view_ struct service_view view = {0};
+    int r = cli_load_config(cli, &config);
+    if (r == 0)
+        r = service_view_read(config->paths.run, &view, &cli->err);
+    if (r == 0 && name)
+        r = check_name(cli, &view, name);
+    if (r < 0)
+        return r;
+    *ret_config = take_ptr(config);
+    *ret_view = view;
+    view = (struct service_view){0};
+    return 0;
 }
 
 /* ---- the table ---- */
@@ -56,17 +62,24 @@ const struct table_column service_columns[SERVICE_COLUMNS] = {
     {.title = "What it does", .min_width = 16, .expendable = 1},
 };
 
+/* It tells why, not what it does. */
+static bool
+is_troubled(const struct service_status *s)
+{
+    return s->state == SERVICE_FAILED || s->state == SERVICE_BACKING_OFF ||
+           s->state == SERVICE_NOT_NOW || s->state == SERVICE_WAITING;
+}
+
 static enum tone
 tone_of(const struct service_seen *seen)
 {
     const char *why;
-    if (seen->status.state == SERVICE_FAILED || seen->status.state == SERVICE_BACKING_OFF ||
-        !service_is_healthy(seen, &why))
-        return service_state_is_settled(seen->status.state) ||
-                       seen->status.state == SERVICE_BACKING_OFF
-                   ? TONE_BAD
-                   : TONE_PLAIN;
-    return seen->status.state == SERVICE_READY ? TONE_GOOD : TONE_DIM;
+    enum service_state state = seen->status.state;
+    if (state == SERVICE_FAILED || state == SERVICE_BACKING_OFF)
+        return TONE_BAD;
+    if (state == SERVICE_READY)
+        return service_is_healthy(seen, &why) ? TONE_GOOD : TONE_WARN;
+    return state == SERVICE_STOPPED ? TONE_DIM : TONE_PLAIN;
 }
 
 /* A model says more than "ready". */
@@ -94,69 +107,83 @@ void
 cli_add_service(struct table *table, const struct service_seen *seen, uint64_t now_us)
 {
     const struct service_status *s = &seen->status;
+    const char *why;
+    bool sick = !service_is_healthy(seen, &why) && s->state == SERVICE_READY;
     quantity_text text;
-    bool bad = s->state == SERVICE_FAILED || s->state == SERVICE_BACKING_OFF ||
-               s->state == SERVICE_NOT_NOW;
     table_add(table, TONE_PLAIN, s->name);
     table_add(table, tone_of(seen), state_of(seen));
     table_add(table, TONE_PLAIN, show_age(s->since_us, now_us, text));
     table_addf(table, s->restarts ? TONE_PLAIN : TONE_DIM, "%u", s->restarts);
     table_add(table, TONE_PLAIN, s->address);
-    table_add(table, TONE_PLAIN, bad && s->reason[0] ? s->reason : s->status);
+    table_add(table, TONE_PLAIN, sick || (is_troubled(s) && s->reason[0]) ? why : s->status);
 }
 
 void
 cli_service_line(const struct service_status *s, struct buf *out)
 {
-    bool bad = s->state == SERVICE_FAILED || s->state == SERVICE_BACKING_OFF ||
-               s->state == SERVICE_NOT_NOW;
-    const char *more = bad && s->reason[0] ? s->reason : s->status;
+    const char *more = is_troubled(s) && s->reason[0] ? s->reason : s->status;
     const char *word = service_state_word(s->state);
-    size_t len = strlen(word);
-    bool repeats = strncmp(more, word, len) == 0;
+    quantity_text text;
+    bool repeats = text_starts(more, word);
     buf_printf(out, "%s: %s%s%s", s->name, repeats ? more : word, !repeats && more[0] ? ": " : "",
                repeats ? "" : more);
+    if (s->next_us > s->since_us)
+        buf_printf(out, " (failure %u; again in %s)", s->failures,
+                   quantity_print_us(s->next_us - s->since_us, text));
 }
 
 /* ---- changing them ---- */
 
 static bool
-is_meant(const struct cli *cli, const char *name)
+is_every(const char *name)
 {
-    if (cli->args_count == 0)
-        return true;
-    for (size_t i = 0; i < cli->args_count; i++)
-        if (text_eq(cli->args[i], name) || text_eq(cli->args[i], "all") ||
-            text_eq(cli->args[i], "models"))
-            return true;
-    return false;
+    return text_eq(name, "all") || text_eq(name, "models");
 }
 
-/* How many are not there yet; -1: one has failed, which is told. */
+static bool
+is_meant(const struct cli *cli, const char *name)
+{
+    for (size_t i = 0; i < cli->args_count; i++)
+        if (text_eq(cli->args[i], name) || is_every(cli->args[i]))
+            return true;
+    return cli->args_count == 0;
+}
+
+/* Asked to be ready, a service is nowhere near it in these states: it has tried since, and failed. */
 static int
-count_missing(struct cli *cli, const struct service_view *view, enum service_state goal,
-              uint64_t asked_us)
+check_not_failed(struct cli *cli, const struct service_status *s)
+{
+    int r;
+    if (s->state == SERVICE_STOPPED)
+        return err_set(&cli->err, ERR_SERVICE_FAILED, "%s was stopped meanwhile by somebody else",
+                       s->name);
+    if (s->state != SERVICE_FAILED && s->state != SERVICE_BACKING_OFF &&
+        s->state != SERVICE_NOT_NOW)
+        return 0;
+    r = err_set(&cli->err, s->state == SERVICE_NOT_NOW ? ERR_SERVICE_NOT_NOW : ERR_SERVICE_FAILED,
+                "%s: %s", s->name, s->reason);
+    err_fix(&cli->err, "citadel logs %s%s", s->name,
+            s->state == SERVICE_FAILED ? "" : "; it is tried again meanwhile");
+    return r;
+}
+
+/* How many are not there yet, or a negative errno. */
+static int
+count_missing(struct cli *cli, const struct service_view *view, enum service_state goal)
 {
     int missing = 0;
     vec_foreach (&view->items, seen) {
-        const struct service_status *s = &seen->status;
-        if (!is_meant(cli, s->name))
+        if (!is_meant(cli, seen->status.name) || seen->status.state == goal)
             continue;
-        bool failed = goal == SERVICE_READY && s->since_us >= asked_us &&
-                      (s->state == SERVICE_FAILED || s->state == SERVICE_NOT_NOW ||
-                       s->state == SERVICE_BACKING_OFF);
-        if (failed) {
-            (void)err_set(&cli->err,
-                          s->state == SERVICE_NOT_NOW ? ERR_ENGINE_NOT_NOW : ERR_ENGINE_CRASHED,
-                          "%s: %s", s->name, s->reason[0] ? s->reason : s->status);
-            err_fix(&cli->err, "see its log: citadel logs %s", s->name);
-            return -1;
-        }
-        missing += s->state != goal;
+        int r = goal == SERVICE_READY ? check_not_failed(cli, &seen->status) : 0;
+        if (r < 0)
+            return r;
+        missing++;
     }
     return missing;
 }
 
+/* What the first that is on its way does, when that has changed. */
 static void
 tell_progress(struct cli *cli, const struct service_view *view, struct buf *before)
 {
@@ -174,19 +201,16 @@ tell_progress(struct cli *cli, const struct service_view *view, struct buf *befo
 }
 
 static int
-wait_for(struct cli *cli, const struct config *config, enum service_state goal, uint64_t asked_us)
+wait_for(struct cli *cli, const struct config *config, enum service_state goal)
 {
     _cleanup_buf_ struct buf before = BUF_INIT(4 * KIB);
     for (;;) {
         _cleanup_service_view_ struct service_view view = {0};
         int r = service_view_read(config->paths.run, &view, &cli->err);
-        if (r < 0)
-            return r;
-        int missing = count_missing(cli, &view, goal, asked_us);
-        if (missing < 0)
-            return -err_row(cli->err.id)->err;
-        if (missing == 0)
-            return EXIT_CODE_OK;
+        if (r == 0)
+            r = count_missing(cli, &view, goal);
+        if (r <= 0)
+            return r < 0 ? r : EXIT_CODE_OK;
         tell_progress(cli, &view, &before);
         (void)poll(NULL, 0, LOOK_AGAIN_MS);
     }
@@ -197,12 +221,9 @@ cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
 {
     _cleanup_config_ struct config *config = NULL;
     _cleanup_service_view_ struct service_view view = {0};
-    uint64_t asked_us = clock_wall_us();
-    int r = cli_load_services(cli, &config, &view);
+    int r = cli_load_services(cli, NULL, &config, &view);
     for (size_t i = 0; r == 0 && i < cli->args_count; i++)
-        if (!text_eq(cli->args[i], "all") && !text_eq(cli->args[i], "models") &&
-            !cli_find_service(cli, &view, cli->args[i]))
-            return -err_row(cli->err.id)->err;
+        r = is_every(cli->args[i]) ? 0 : check_name(cli, &view, cli->args[i]);
     if (r < 0)
         return r;
     vec_foreach (&view.items, seen) {
@@ -211,5 +232,5 @@ cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
         if (r < 0)
             return r;
     }
-    return cli_flag(cli, "no-wait") ? EXIT_CODE_OK : wait_for(cli, config, goal, asked_us);
+    return cli_flag(cli, "no-wait") ? EXIT_CODE_OK : wait_for(cli, config, goal);
 }

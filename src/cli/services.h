@@ -6,13 +6,10 @@
 #include "config/config.h"
 #include "service/client.h"
 
-/* The configuration, and from it what its supervisor tells. */
-int cli_load_services(struct cli *cli, struct config **ret_config, struct service_view *ret_view)
-    must_check;
-
-/* The one with this name; NULL, with cli->err filled. */
-const struct service_seen *cli_find_service(struct cli *cli, const struct service_view *view,
-                                            const char *name);
+/* The configuration, and what the supervisor of its run directory tells. name: one that must be
+ * there; NULL: none need be. */
+int cli_load_services(struct cli *cli, const char *name, struct config **ret_config,
+                      struct service_view *ret_view) must_check;
 
 #define SERVICE_COLUMNS 6
 extern const struct table_column service_columns[SERVICE_COLUMNS];

@@ -3,6 +3,7 @@
 #include "cli/load_config.h"
 #include "config/config.h"
 #include "http/client.h"
+#include "service/client.h"
 #include "service/direct.h"
 #include "service/log_file.h"
 #include "sys/loop.h"
@@ -21,10 +22,15 @@ const struct verb_help verb_logs_help = {
 
 #define TEXT_MAX (64 * MIB)
 #define LINES_MAX 100000
+#define ERROR_MAX (16 * KIB)
+
+/* ---- what goes on, from the supervisor ---- */
 
 struct following {
     struct cli *cli;
     struct loop *loop;
+    struct buf refused; /* what it said instead of lines */
+    bool began;
     struct err err;
 };
 
@@ -32,67 +38,93 @@ static void
 on_body(struct http_call *call, const char *bytes, size_t len)
 {
     struct following *f = call->user;
-    if (call->head.status == 200)
-        cli_print_bytes(f->cli, bytes, len);
-    if (cli_flush(f->cli) < 0)
+    if (call->head.status != 200) {
+        buf_add(&f->refused, bytes, len);
+        return;
+    }
+    cli_print_bytes(f->cli, bytes, len);
+    if (cli_flush(f->cli) < 0) { /* nobody reads it: the frame knows */
+        f->cli->err.id = ERR_NONE;
         loop_stop(f->loop);
+    }
 }
 
 static void
 on_finished(struct http_call *call, const struct err *error)
 {
     struct following *f = call->user;
+    f->began = call->head.status == 200;
     if (error)
         f->err = *error;
     else if (call->head.status != 200)
-        (void)err_set(&f->err, ERR_HTTP_ANSWER, "the supervisor answered %u", call->head.status);
+        (void)service_read_error(f->refused.data, f->refused.len, call->head.status, &f->err);
     loop_stop(f->loop);
 }
 
 static int
-follow(struct cli *cli, const struct config *config, const char *name, uint64_t lines)
+follow(struct following *f, const struct config *config, const char *name, uint64_t lines)
 {
     static const struct http_call_ops ops = {.body = on_body, .finished = on_finished};
     _cleanup_free_ char *address = mem_printf("unix:%s/" DIRECT_SOCKET_NAME, config->paths.run);
     _cleanup_free_ char *target =
         mem_printf("/services/%s/log?lines=%llu&follow=1", name, (unsigned long long)lines);
     struct http_client_config limits = http_client_config_default;
-    struct following f = {.cli = cli};
     struct http_client *client;
-    limits.between_us = limits.first_byte_us = 0;
+    limits.between_us = limits.first_byte_us = limits.total_us = 0;
     limits.body_bytes_max = UINT64_MAX / 2;
+    int r = http_client_new(f->loop, address, "localhost", &limits, &client, &f->err);
+    if (r < 0)
+        return r;
+    http_call_whole(http_call_new(client, "GET", target, &ops, f), NULL, 0);
+    loop_run(f->loop);
+    http_client_free(client);
+    return f->err.id == ERR_NONE ? 0 : -err_row(f->err.id)->err;
+}
+
+/* 1: nobody is there who could tell. */
+static int
+try_follow(struct cli *cli, const struct config *config, const char *name, uint64_t lines)
+{
+    struct following f = {.cli = cli, .refused = BUF_INIT(ERROR_MAX)};
     int r = loop_new(&f.loop, &cli->err);
     if (r < 0)
         return r;
-    r = http_client_new(f.loop, address, "localhost", &limits, &client, &cli->err);
-    if (r == 0) {
-        http_call_whole(http_call_new(client, "GET", target, &ops, &f), NULL, 0);
-        loop_run(f.loop);
-        http_client_free(client);
-    }
+    r = follow(&f, config, name, lines);
     loop_free(f.loop);
-    if (f.err.id == ERR_HTTP_CUT) /* the supervisor has ended */
-        return EXIT_CODE_OK;
-    if (f.err.id != ERR_NONE)
+    buf_finish(&f.refused);
+    if (f.err.id == ERR_HTTP_CONNECT)
+        return 1;
+    if (f.err.id == ERR_HTTP_CUT && f.began) {
+        cli_note(cli, "the supervisor has ended");
+        return 0;
+    }
+    if (r < 0)
         cli->err = f.err;
-    return r < 0 ? r : f.err.id == ERR_NONE ? EXIT_CODE_OK : -err_row(f.err.id)->err;
+    return r;
 }
 
-static void
+/* ---- what is there, from the files ---- */
+
+static int
 print_tail(struct cli *cli, const struct config *config, const char *name, uint64_t lines)
 {
     _cleanup_free_ char *path = mem_printf("%s/models/%s.log", config->paths.logs, name);
     _cleanup_buf_ struct buf text = BUF_INIT(TEXT_MAX);
-    (void)!log_file_tail(path, lines, &text, NULL);
+    int r = log_file_tail(path, lines, &text, &cli->err);
+    if (r == -ENOENT)
+        err_fix(&cli->err, "citadel up %s; it writes one", name);
+    if (r < 0)
+        return r;
     if (!cli->json) {
         cli_print_bytes(cli, text.data, text.len);
-        return;
+        return EXIT_CODE_OK;
     }
     json_open_map(cli->json, NULL);
     json_str(cli->json, "service", name);
     json_str(cli->json, "path", path);
     json_strn(cli->json, "text", text.data, text.len);
     json_close_map(cli->json);
+    return EXIT_CODE_OK;
 }
 
 static const char *
@@ -100,6 +132,27 @@ candidate(size_t i, const void *arg)
 {
     const struct config *config = arg;
     return i < config->models.count ? config->models.items[i].name : NULL;
+}
+
+static int
+check_name(struct cli *cli, const struct config *config, const char *name)
+{
+    if (config_find_model(config, name))
+        return 0;
+    const char *nearest = text_nearest(name, candidate, config);
+    int r = err_set(&cli->err, ERR_SERVICE_NONE, "there is no service '%s'", name);
+    if (nearest)
+        err_fix(&cli->err, "did you mean %s?", nearest);
+    else
+        err_fix(&cli->err, "citadel config show models");
+    return r;
+}
+
+static bool
+is_to_follow(const struct cli *cli)
+{
+    bool wished = cli_flag(cli, "follow") || (isatty(STDOUT_FILENO) && !cli->json);
+    return wished && !cli_flag(cli, "no-follow");
 }
 
 int
@@ -111,22 +164,15 @@ verb_logs(struct cli *cli)
     int r = given ? quantity_parse_u64(given, &lines, &cli->err) : 0;
     if (r == 0 && lines > LINES_MAX)
         r = err_set(&cli->err, ERR_USAGE, "--lines: %s is more than %d", given, LINES_MAX);
+    if (r == 0 && cli->json && cli_flag(cli, "follow"))
+        r = err_set(&cli->err, ERR_USAGE, "--follow has no end, and --json needs one");
     if (r == 0)
         r = cli_load_config(cli, &config);
+    if (r == 0)
+        r = check_name(cli, config, name);
     if (r < 0)
         return r;
-    if (!config_find_model(config, name)) {
-        const char *nearest = text_nearest(name, candidate, config);
-        r = err_set(&cli->err, ERR_SERVICE_NONE, "there is no service '%s'", name);
-        if (nearest)
-            err_fix(&cli->err, "did you mean %s?", nearest);
+    if (is_to_follow(cli) && (r = try_follow(cli, config, name, lines)) <= 0)
         return r;
-    }
-    bool wanted = cli_flag(cli, "follow") || (isatty(STDOUT_FILENO) && !cli->json);
-    if (wanted && !cli_flag(cli, "no-follow") &&
-        (r = follow(cli, config, name, lines)) != -ECONNREFUSED && r != -ENOENT)
-        return r;
-    cli->err = (struct err){0};
-    print_tail(cli, config, name, lines);
-    return EXIT_CODE_OK;
+    return print_tail(cli, config, name, lines);
 }

@@ -1,3 +1,4 @@
+#include "base/quantity.h"
 #include "cli/services.h"
 #include "sys/clock.h"
 
@@ -16,6 +17,8 @@ print_run(struct json_writer *w, const struct run_state *run)
 {
     json_open_map(w, "model");
     json_str(w, "phase", run_phase_word(run->phase));
+    json_u64(w, "since_us", run->since_us);
+    json_str(w, "why", run->why.id == ERR_NONE ? NULL : run->why.what);
     json_str(w, "served_as", run->model);
     json_str(w, "engine", run->engine);
     json_str(w, "version", run->version[0] ? run->version : NULL);
@@ -36,6 +39,7 @@ print_json(struct json_writer *w, const struct service_view *view, const char *n
 {
     json_open_map(w, NULL);
     json_str(w, "containment", view->containment);
+    json_str(w, "promise", view->promise);
     json_u64(w, "pid", view->pid);
     json_open_list(w, "services");
     vec_foreach (&view->items, seen) {
@@ -43,17 +47,8 @@ print_json(struct json_writer *w, const struct service_view *view, const char *n
         if (name && !text_eq(name, seen->status.name))
             continue;
         json_open_map(w, NULL);
+        service_status_print(&seen->status, w);
         json_bool(w, "healthy", service_is_healthy(seen, &why));
-        json_str(w, "name", seen->status.name);
-        json_str(w, "kind", seen->status.kind);
-        json_str(w, "state", service_state_word(seen->status.state));
-        json_u64(w, "since_us", seen->status.since_us);
-        json_str(w, "status", seen->status.status);
-        json_str(w, "reason", seen->status.reason[0] ? seen->status.reason : NULL);
-        json_str(w, "address", seen->status.address[0] ? seen->status.address : NULL);
-        json_u64(w, "pid", seen->status.pid);
-        json_u64(w, "restarts", seen->status.restarts);
-        json_u64(w, "failures", seen->status.failures);
         if (seen->has_run)
             print_run(w, &seen->run);
         json_close_map(w);
@@ -62,29 +57,51 @@ print_json(struct json_writer *w, const struct service_view *view, const char *n
     json_close_map(w);
 }
 
+/* What has no room in a table. */
+static void
+print_why(struct cli *cli, const struct service_seen *seen, uint64_t now_us)
+{
+    const struct service_status *s = &seen->status;
+    const char *why;
+    quantity_text text;
+    bool healthy = service_is_healthy(seen, &why);
+    if (!healthy || s->reason[0])
+        cli_print(cli, "\n%s\n", healthy ? s->reason : why);
+    if (s->next_us > now_us)
+        cli_print(cli, "It is started again in %s, after %u failure%s.\n",
+                  quantity_print_us((s->next_us - now_us + 999999) / 1000000 * 1000000, text),
+                  s->failures, s->failures == 1 ? "" : "s");
+    if (s->state == SERVICE_FAILED)
+        cli_print(cli, "It is not started again by itself: citadel start %s\n", s->name);
+}
+
+static void
+print_table(struct cli *cli, const struct service_view *view, const char *name)
+{
+    _cleanup_table_ struct table table;
+    uint64_t now_us = clock_wall_us();
+    table_init(&table, service_columns, SERVICE_COLUMNS);
+    vec_foreach (&view->items, seen)
+        if (!name || text_eq(name, seen->status.name))
+            cli_add_service(&table, seen, now_us);
+    cli_table(cli, &table);
+    if (name)
+        print_why(cli, service_view_find(view, name), now_us);
+}
+
 int
 verb_status(struct cli *cli)
 {
     _cleanup_config_ struct config *config = NULL;
     _cleanup_service_view_ struct service_view view = {0};
-    _cleanup_table_ struct table table;
     const char *name = cli->args_count ? cli->args[0] : NULL;
-    table_init(&table, service_columns, SERVICE_COLUMNS);
-    int r = cli_load_services(cli, &config, &view);
-    if (r == 0 && name && !cli_find_service(cli, &view, name))
-        r = -err_row(cli->err.id)->err;
+    int r = cli_load_services(cli, name, &config, &view);
     if (r < 0)
         return r;
-    if (cli->json) {
+    service_view_ask(&view, config->paths.run, name);
+    if (cli->json)
         print_json(cli->json, &view, name);
-        return EXIT_CODE_OK;
-    }
-    vec_foreach (&view.items, seen)
-        if (!name || text_eq(name, seen->status.name))
-            cli_add_service(&table, seen, clock_wall_us());
-    cli_table(cli, &table);
-    const struct service_seen *one = name ? service_view_find(&view, name) : NULL;
-    if (one && one->status.reason[0])
-        cli_print(cli, "\n%s\n", one->status.reason);
+    else
+        print_table(cli, &view, name);
     return EXIT_CODE_OK;
 }

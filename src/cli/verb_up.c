@@ -1,12 +1,11 @@
 #include "base/mem.h"
 #include "base/quantity.h"
+#include "cli/cli.h"
 #include "cli/demo.h"
 #include "cli/load_config.h"
-#include "cli/services.h"
-#include "service/direct.h"
+#include "cli/up_view.h"
+#include "config/config.h"
 #include "service/list.h"
-#include "sys/clock.h"
-#include "sys/log.h"
 #include "sys/loop.h"
 
 #include <errno.h>
@@ -14,7 +13,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 const struct verb_help verb_up_help = {
@@ -25,6 +23,8 @@ const struct verb_help verb_up_help = {
         "Ctrl-C is pressed; a second Ctrl-C does not wait. On a terminal a table shows their "
         "states; elsewhere each change is a line. From another terminal, `citadel status`, "
         "`start`, `stop`, `restart`, `logs` and `health` speak with it.\n\n"
+        "With names, only these are started; the others are there, stopped, and can be started "
+        "later.\n\n"
         "With --demo nothing is needed: three simulated models are started on two simulated GPUs, "
         "in a temporary directory that goes when it ends. Their addresses are told, with a command "
         "that asks one.",
@@ -34,40 +34,29 @@ const struct verb_help verb_up_help = {
 };
 
 #define ARENA_MAX (4 * MIB)
-#define DRAW_US (100 * 1000ULL)
-#define REFRESH_US (1000 * 1000ULL)
 
 struct up {
     struct cli *cli;
     struct loop *loop;
     struct direct *direct;
+    const struct service_list *list;
     struct demo demo;
-    bool is_demo, on_terminal, told, stopping;
+    bool is_demo, told, stopping;
+    struct up_view view;
     struct loop_signal signals[3];
-    struct loop_timer draw, refresh;
-    unsigned lines; /* that the table took last time */
-    struct {
-        char line[768];
-    } * said; /* of each service, elsewhere than on a terminal */
+    struct loop_defer ready; /* all that are wanted */
 };
 
-/* ---- what is shown ---- */
+/* ---- what is told ---- */
 
 static void
-tell_demo(struct up *u)
+on_all_ready(struct loop_defer *defer)
 {
-    const unsigned *ports = u->demo.ports;
-    cli_print(u->cli,
-              "\nThe demo answers. In another terminal:\n\n"
-              "  curl http://127.0.0.1:%u/v1/chat/completions -H 'Content-Type: application/json' "
-              "-d '{\"model\": \"chat\", \"messages\": [{\"role\": \"user\", \"content\": "
-              "\"hello\"}]}'\n\n"
-              "  curl -N http://127.0.0.1:%u/v1/chat/completions -H 'Content-Type: "
-              "application/json' -d '{\"model\": \"large\", \"stream\": true, \"messages\": "
-              "[{\"role\": \"user\", \"content\": \"hello\"}]}'\n\n"
-              "  export CITADEL_CONFIG=%s      # then: citadel status, citadel logs chat\n\n"
-              "Ctrl-C ends it.\n",
-              ports[0], ports[1], u->demo.config_file);
+    struct up *u = container_of(defer, struct up, ready);
+    _cleanup_buf_ struct buf text = BUF_INIT(8 * KIB);
+    u->told = true;
+    demo_tell(&u->demo, &text);
+    up_view_say(&u->view, text.data);
 }
 
 static bool
@@ -80,103 +69,40 @@ all_are_ready(const struct up *u)
 }
 
 static void
-flush(struct up *u)
-{
-    if (cli_flush(u->cli) < 0) { /* nobody reads it any more: that is no reason to stop */
-        u->cli->err.id = ERR_NONE;
-        u->on_terminal = false;
-    }
-}
-
-static unsigned
-count_lines(const struct buf *text)
-{
-    unsigned lines = 0;
-    for (size_t i = 0; i < text->len; i++)
-        lines += text->data[i] == '\n';
-    return lines;
-}
-
-/* Over what was there before. */
-static void
-draw_table(struct up *u)
-{
-    _cleanup_table_ struct table table;
-    _cleanup_buf_ struct buf text = BUF_INIT(1 * MIB);
-    table_init(&table, service_columns, SERVICE_COLUMNS);
-    for (size_t i = 0; i < direct_count(u->direct); i++) {
-        const struct service_seen seen = {.status = *direct_status(u->direct, i)};
-        cli_add_service(&table, &seen, clock_wall_us());
-    }
-    table_print(&table, &u->cli->look, &text);
-    if (u->lines)
-        cli_print(u->cli, "\033[%uA\033[J", u->lines);
-    cli_print_bytes(u->cli, text.data, text.len);
-    u->lines = count_lines(&text);
-    flush(u);
-}
-
-static void
-tell_once(struct up *u)
-{
-    if (u->told || !u->is_demo || u->stopping || !all_are_ready(u))
-        return;
-    u->told = true;
-    tell_demo(u);
-    u->lines = 0; /* the table goes on below */
-    flush(u);
-}
-
-static void
-on_draw(struct loop_timer *timer)
-{
-    struct up *u = container_of(timer, struct up, draw);
-    if (u->on_terminal)
-        draw_table(u);
-    tell_once(u);
-}
-
-static void
-on_refresh(struct loop_timer *timer)
-{
-    struct up *u = container_of(timer, struct up, refresh);
-    if (u->on_terminal && !u->told)
-        draw_table(u);
-}
-
-static void
-print_change(struct up *u, const struct service_status *status)
-{
-    _cleanup_buf_ struct buf line = BUF_INIT(4 * KIB);
-    cli_service_line(status, &line);
-    for (size_t i = 0; i < direct_count(u->direct); i++) {
-        if (direct_status(u->direct, i) != status)
-            continue;
-        if (strcmp(u->said[i].line, line.data) == 0)
-            return;
-        (void)snprintf(u->said[i].line, sizeof(u->said[i].line), "%.767s", line.data);
-    }
-    cli_print(u->cli, "%s\n", line.data);
-    flush(u);
-}
-
-static void
 on_changed(void *arg, const struct service_status *status)
 {
     struct up *u = arg;
-    if (!u->on_terminal)
-        print_change(u, status);
-    if (!loop_timer_is_set(&u->draw))
-        loop_timer_start(u->loop, &u->draw, DRAW_US, 0);
+    up_view_changed(&u->view, status);
+    if (u->is_demo && !u->told && !u->stopping && all_are_ready(u))
+        loop_defer(u->loop, &u->ready);
 }
 
 static void
 on_ended(void *arg)
 {
     struct up *u = arg;
-    if (u->on_terminal)
-        draw_table(u);
     loop_stop(u->loop);
+}
+
+static void
+tell_promises(struct up *u)
+{
+    enum contain_kind kind = direct_containment(u->direct);
+    size_t leftovers = direct_leftovers(u->direct);
+    const struct service *worst = &u->list->items[0];
+    quantity_text text;
+    for (size_t i = 1; i < u->list->count; i++)
+        if (service_budget_bound(&u->list->items[i].budget) > service_budget_bound(&worst->budget))
+            worst = &u->list->items[i];
+    if (leftovers)
+        cli_note(u->cli, "ended %zu process%s of a supervisor that was killed", leftovers,
+                 leftovers == 1 ? "" : "es");
+    cli_note(u->cli, "containment: %s: %s", contain_word(kind), contain_promise(kind));
+    cli_note(u->cli,
+             "restarts: a service that always fails is given up after %u starts, and after %s at "
+             "most (%s; not counting the time that it waits for others)",
+             worst->budget.burst, quantity_print_us(service_budget_bound(&worst->budget), text),
+             worst->name);
 }
 
 /* ---- signals ---- */
@@ -189,10 +115,8 @@ stop(struct up *u)
         return;
     }
     u->stopping = true;
-    if (u->on_terminal && u->told) {
-        cli_print(u->cli, "\n");
-        u->lines = 0;
-    }
+    if (u->view.in_place)
+        u->view.footer = "Ending in order. Ctrl-C again ends all at once.";
     direct_stop_all(u->direct);
 }
 
@@ -220,54 +144,51 @@ open_signals(struct up *u)
     return 0;
 }
 
+static void
+close_signals(struct up *u)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(u->signals); i++)
+        loop_signal_stop(&u->signals[i]);
+}
+
 /* ---- a life ---- */
 
-static void
-tell_bounds(struct up *u, const struct service_list *list)
+static int
+live(struct up *u)
 {
-    enum contain_kind kind = direct_containment(u->direct);
-    quantity_text text;
-    uint64_t longest = 0;
-    for (size_t i = 0; i < list->count; i++)
-        longest = MAX(longest, service_budget_bound(&list->items[i].budget));
-    cli_note(u->cli, "containment: %s: %s", contain_word(kind), contain_promise(kind));
-    if (list->count)
-        cli_note(u->cli,
-                 "restarts: one that always fails is left stopped after %u failures, %s at most",
-                 list->items[0].budget.burst, quantity_print_us(longest, text));
+    int r = open_signals(u);
+    if (r < 0)
+        return r;
+    tell_promises(u);
+    up_view_show(&u->view, u->direct);
+    direct_start(u->direct);
+    loop_run(u->loop);
+    return 0;
 }
 
 static int
-supervise(struct up *u, const struct config *config, const struct service_list *list,
-          enum contain_kind contain)
+supervise(struct up *u, const struct config *config, enum contain_kind contain)
 {
     const struct direct_config wish = {.run_dir = config->paths.run,
                                        .contain = contain,
-                                       .services = list->items,
-                                       .count = list->count,
+                                       .services = u->list->items,
+                                       .count = u->list->count,
                                        .changed = on_changed,
                                        .ended = on_ended,
                                        .arg = u};
     int r = loop_new(&u->loop, &u->cli->err);
     if (r < 0)
         return r;
-    u->draw.expired = on_draw;
-    u->refresh.expired = on_refresh;
+    up_view_open(&u->view, u->cli, u->loop);
+    u->ready.run = on_all_ready;
     r = direct_new(u->loop, &wish, &u->direct, &u->cli->err);
-    if (r == 0) {
-        r = open_signals(u);
-        tell_bounds(u, list);
-        loop_timer_start(u->loop, &u->refresh, REFRESH_US, REFRESH_US);
-        if (r == 0)
-            direct_start(u->direct);
-        if (r == 0)
-            loop_run(u->loop);
+    if (r == 0)
+        r = live(u);
+    up_view_close(&u->view);
+    if (u->direct)
         direct_free(u->direct);
-    }
-    loop_timer_stop(&u->draw);
-    loop_timer_stop(&u->refresh);
-    for (size_t i = 0; i < ARRAY_SIZE(u->signals); i++)
-        loop_signal_stop(&u->signals[i]);
+    close_signals(u);
+    loop_defer_cancel(u->loop, &u->ready);
     loop_free(u->loop);
     return r;
 }
@@ -292,17 +213,15 @@ run_services(struct up *u, const char *program, enum contain_kind contain)
         r = err_set(&u->cli->err, ERR_NO_MODEL, "%s has no enabled model", config->name);
     if (r < 0)
         return r;
-    u->said = mem_alloc(list.count * sizeof(*u->said));
-    r = supervise(u, config, &list, contain);
-    free(u->said);
-    return r;
+    u->list = &list;
+    return supervise(u, config, contain);
 }
 
 int
 verb_up(struct cli *cli)
 {
     struct up u = {.cli = cli, .is_demo = cli_flag(cli, "demo")};
-    const char *term = getenv("TERM"), *kind = cli_option(cli, "containment");
+    const char *kind = cli_option(cli, "containment");
     enum contain_kind contain = CONTAIN_AUTO;
     char program[PATH_MAX];
     ssize_t len = readlink("/proc/self/exe", program, sizeof(program) - 1);
@@ -313,13 +232,10 @@ verb_up(struct cli *cli)
         return err_set(&cli->err, ERR_USAGE, "up has no result to print as JSON; status has");
     if (kind && !contain_parse(kind, &contain)) /* the parser has seen to that */
         return err_set(&cli->err, ERR_USAGE, "--containment: '%s'", kind);
-    u.on_terminal = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO) && term && *term &&
-                    !text_eq(term, "dumb") && !cli->quiet;
-    if (u.on_terminal)
-        log_set_level(LOG_LEVEL_ERROR); /* the table says it */
     int r = u.is_demo ? demo_make(&u.demo, program, &cli->err) : 0;
     if (r == 0)
         r = run_services(&u, program, contain);
-    demo_remove(&u.demo);
+    if (u.is_demo)
+        demo_remove(&u.demo, cli);
     return r;
 }

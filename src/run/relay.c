@@ -107,6 +107,18 @@ relay_line(struct relay *relay, const char *line, size_t len)
     pass_on(relay, text, len + 1);
 }
 
+void
+relay_text(struct relay *relay, const char *text, size_t len)
+{
+    pass_on(relay, text, len);
+}
+
+bool
+relay_is_behind(const struct relay *relay)
+{
+    return kept(relay) > 0;
+}
+
 static void
 on_own_line(const char *line, size_t len, void *arg)
 {

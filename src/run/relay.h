@@ -25,3 +25,6 @@ void relay_finish(struct relay *relay); /* waits a moment for a reader */
 
 /* A line without its end; cut to what fits into a pipe at a time. */
 void relay_line(struct relay *relay, const char *line, size_t len);
+/* Text as it is, of any number of lines; and whether it would have to wait for a reader. */
+void relay_text(struct relay *relay, const char *text, size_t len);
+bool relay_is_behind(const struct relay *relay);

@@ -9,30 +9,38 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define BODY_MAX (4 * MIB)
 #define TREE_MAX (64 * MIB)
+#define SERVICES_MAX 10000
+#define SHIM_US (1000 * 1000ULL)
 
 static int
-fetch(const char *socket_path, const char *method, const char *target, struct buf *body,
-      struct err *reterr)
+fetch(const char *socket_path, const char *method, const char *target, uint64_t timeout_us,
+      struct buf *body, struct err *reterr)
 {
     _cleanup_free_ char *address = mem_printf("unix:%s", socket_path);
-    const struct http_fetch wish = {
-        .address = address, .host = "localhost", .method = method, .target = target};
+    const struct http_fetch wish = {.address = address,
+                                    .host = "localhost",
+                                    .method = method,
+                                    .target = target,
+                                    .timeout_us = timeout_us};
     unsigned status;
     int r = http_fetch(&wish, &status, body, reterr);
     return r < 0 ? r : (int)status;
 }
 
-/* What the other side told as its error, as our own. */
-static int
-take_error(struct arena *arena, const struct buf *body, unsigned status, struct err *reterr)
+int
+service_read_error(const char *body, size_t len, unsigned status, struct err *reterr)
 {
+    _cleanup_arena_ struct arena arena;
     struct value *root;
     const char *id = NULL, *what = NULL, *fix = NULL;
     enum err_id own = ERR_HTTP_ANSWER;
-    if (json_parse(arena, body->data, body->len, JSON_STRICT, &root, NULL, NULL) == 0) {
+    arena_init(&arena, TREE_MAX);
+    if (json_parse(&arena, body, len, JSON_STRICT, &root, NULL, NULL) == 0) {
         id = value_str(value_get(root, "id"));
         what = value_str(value_get(root, "what"));
         fix = value_str(value_get(root, "fix"));
@@ -47,6 +55,23 @@ take_error(struct arena *arena, const struct buf *body, unsigned status, struct 
     return r;
 }
 
+/* Why nobody answers there. */
+static int
+explain_silence(const char *path, struct err *reterr)
+{
+    struct stat st;
+    int r;
+    if (stat(path, &st) == 0 && geteuid() != 0 && st.st_uid != geteuid()) {
+        r = err_set(reterr, ERR_NOT_PERMITTED, "only root and user %u may ask the supervisor at %s",
+                    (unsigned)st.st_uid, path);
+        err_fix(reterr, "the same with sudo");
+        return r;
+    }
+    r = err_set(reterr, ERR_SERVICE_DOWN, "no supervisor answers at %s", path);
+    err_fix(reterr, "citadel up");
+    return r;
+}
+
 static int
 ask(const char *run_dir, const char *method, const char *target, struct arena *arena,
     struct value **ret_root, struct err *reterr)
@@ -54,61 +79,67 @@ ask(const char *run_dir, const char *method, const char *target, struct arena *a
     _cleanup_free_ char *path = mem_printf("%s/" DIRECT_SOCKET_NAME, run_dir);
     _cleanup_buf_ struct buf body = BUF_INIT(BODY_MAX);
     struct err err = {0};
-    int status = fetch(path, method, target, &body, &err);
-    if (status == -ENOENT || status == -ECONNREFUSED || err.id == ERR_HTTP_CONNECT) {
-        int r = err_set(reterr, ERR_SERVICE_DOWN, "no supervisor answers at %s", path);
-        err_fix(reterr, "citadel up");
-        return r;
-    }
+    int status = fetch(path, method, target, 0, &body, &err);
+    if (status < 0 && err.id == ERR_HTTP_CONNECT)
+        return explain_silence(path, reterr);
     if (status < 0) {
+        err_prefix(&err, "the supervisor at %s", path);
         if (reterr)
             *reterr = err;
         return status;
     }
     if (status != 200)
-        return take_error(arena, &body, (unsigned)status, reterr);
+        return service_read_error(body.data, body.len, (unsigned)status, reterr);
     return json_parse(arena, body.data, body.len, JSON_STRICT, ret_root, NULL, reterr);
 }
 
-/* A shim that does not answer is not there: its supervisor knows more. */
 static void
-ask_shim(const char *run_dir, struct service_seen *seen)
+take_text(char *to, size_t room, const struct value *v)
 {
-    _cleanup_free_ char *path =
-        mem_printf("%s/models/%s/" RUN_SOCKET_NAME, run_dir, seen->status.name);
-    _cleanup_buf_ struct buf body = BUF_INIT(256 * KIB);
-    if (seen->status.pid && fetch(path, "GET", "/state", &body, NULL) == 200)
-        seen->has_run = run_state_parse(body.data, body.len, &seen->run, NULL) == 0;
+    const char *text = value_str(v);
+    text_make_safe(to, room, snprintf(to, room, "%s", text ? text : ""));
 }
 
 int
 service_view_read(const char *run_dir, struct service_view *ret_view, struct err *reterr)
 {
     _cleanup_arena_ struct arena arena;
-    struct service_view view = {0};
+    _cleanup_service_view_ struct service_view view = {0};
     struct value *root;
     uint64_t pid = 0;
     arena_init(&arena, TREE_MAX);
     int r = ask(run_dir, "GET", "/services", &arena, &root, reterr);
     if (r < 0)
         return r;
-    const char *containment = value_str(value_get(root, "containment"));
-    (void)snprintf(view.containment, sizeof(view.containment), "%s",
-                   containment ? containment : "");
+    take_text(view.containment, sizeof(view.containment), value_get(root, "containment"));
+    take_text(view.promise, sizeof(view.promise), value_get(root, "promise"));
     (void)value_u64(value_get(root, "pid"), &pid);
     view.pid = pid <= INT32_MAX ? (unsigned)pid : 0;
-    const struct value *services = value_get(root, "services");
-    for (const struct value *v = services ? services->first : NULL; v; v = v->next) {
-        struct service_seen *seen = vec_add(&view.items);
-        if (!service_status_read(v, &seen->status)) {
-            service_view_finish(&view);
+    const struct value *list = value_get(root, "services");
+    for (const struct value *v = list ? list->first : NULL; v; v = v->next)
+        if (view.items.count == SERVICES_MAX ||
+            !service_status_read(v, &vec_add(&view.items)->status))
             return err_set(reterr, ERR_HTTP_ANSWER,
                            "the supervisor tells of services in a way that is not known here");
-        }
-        ask_shim(run_dir, seen);
-    }
     *ret_view = view;
+    view = (struct service_view){0};
     return 0;
+}
+
+void
+service_view_ask(struct service_view *view, const char *run_dir, const char *name)
+{
+    vec_foreach (&view->items, seen) {
+        if (seen->status.pid == 0 || !text_eq(seen->status.kind, "model") ||
+            (name && !text_eq(name, seen->status.name)))
+            continue;
+        _cleanup_free_ char *path =
+            mem_printf("%s/models/%s/" RUN_SOCKET_NAME, run_dir, seen->status.name);
+        _cleanup_buf_ struct buf body = BUF_INIT(RUN_STATE_MAX);
+        seen->has_run = fetch(path, "GET", "/state", SHIM_US, &body, NULL) == 200 &&
+                        run_state_parse(body.data, body.len, &seen->run, NULL) == 0;
+        seen->silent = !seen->has_run && seen->status.state == SERVICE_READY;
+    }
 }
 
 void
@@ -134,7 +165,9 @@ service_is_healthy(const struct service_seen *seen, const char **ret_why)
     *ret_why = s->reason[0] ? s->reason : s->status[0] ? s->status : service_state_word(s->state);
     if (troubled && seen->run.why.id != ERR_NONE)
         *ret_why = seen->run.why.what;
-    return (s->state == SERVICE_READY && !troubled) || s->state == SERVICE_STOPPED;
+    if (seen->silent)
+        *ret_why = "it did not answer within a second how it is";
+    return (s->state == SERVICE_READY && !troubled && !seen->silent) || s->state == SERVICE_STOPPED;
 }
 
 int

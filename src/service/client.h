@@ -8,19 +8,23 @@
 
 struct service_seen {
     struct service_status status;
-    struct run_state run; /* of a model whose shim answers */
+    struct run_state run; /* of a model whose shim was asked, and answered */
     bool has_run;
+    bool silent; /* it runs, was asked, and did not answer */
 };
 
 struct service_view {
     VEC(struct service_seen) items;
     char containment[16];
+    char promise[256];
     unsigned pid; /* of the supervisor */
 };
 
-/* ERR_SERVICE_DOWN when nobody supervises there. */
+/* What the supervisor tells. ERR_SERVICE_DOWN when there is none. */
 int service_view_read(const char *run_dir, struct service_view *ret_view, struct err *reterr)
     must_check;
+/* And what the models tell themselves; a shim has a second to answer. name: of one, NULL: of all. */
+void service_view_ask(struct service_view *view, const char *run_dir, const char *name);
 void service_view_finish(struct service_view *view);
 #define _cleanup_service_view_ _cleanup_(service_view_finish)
 
@@ -32,3 +36,6 @@ bool service_is_healthy(const struct service_seen *seen, const char **ret_why);
 /* start, stop or restart of a service, or of `all`. */
 int service_ask(const char *run_dir, const char *name, const char *verb, struct err *reterr)
     must_check;
+
+/* What an answer that is not 200 tells: the error of the other side, as our own. */
+int service_read_error(const char *body, size_t len, unsigned status, struct err *reterr);

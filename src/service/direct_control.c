@@ -44,8 +44,11 @@ answer_services(struct direct *d, struct http_request *r)
     json_str(&w, "promise", contain_promise(d->contain.kind));
     json_u64(&w, "pid", (uint64_t)getpid());
     json_open_list(&w, "services");
-    for (size_t i = 0; i < d->config.count; i++)
+    for (size_t i = 0; i < d->config.count; i++) {
+        json_open_map(&w, NULL);
         service_status_print(&d->units[i].status, &w);
+        json_close_map(&w);
+    }
     json_close_list(&w);
     json_close_map(&w);
     http_answer(r, 200, "application/json", body.data, body.len);

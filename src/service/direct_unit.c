@@ -56,19 +56,28 @@ set_text(char *text, size_t room, const char *fmt, ...)
 #define set_reason(u, ...) set_text((u)->status.reason, sizeof((u)->status.reason), __VA_ARGS__)
 #define set_status(u, ...) set_text((u)->status.status, sizeof((u)->status.status), __VA_ARGS__)
 
-void
-unit_enter(struct unit *u, enum service_state state)
+/* after_us: until it is tried again; 0: it is not, by itself. */
+static void
+enter(struct unit *u, enum service_state state, uint64_t after_us)
 {
     u->status.state = state;
     u->status.since_us = clock_wall_us();
-    u->status.next_us = 0;
+    u->status.next_us = after_us ? u->status.since_us + after_us : 0;
     if (state == SERVICE_STARTING || state == SERVICE_STOPPED)
         u->status.status[0] = '\0';
     if (state == SERVICE_READY || state == SERVICE_STOPPED)
         u->status.reason[0] = '\0';
     loop_timer_stop(&u->timer);
     loop_timer_stop(&u->watchdog);
+    if (after_us)
+        loop_timer_start(u->direct->loop, &u->timer, after_us, 0);
     changed(u);
+}
+
+void
+unit_enter(struct unit *u, enum service_state state)
+{
+    enter(u, state, 0);
 }
 
 /* ---- what it says ---- */
@@ -186,15 +195,6 @@ on_output(struct loop_fd *watch, unsigned events unused_arg)
 /* ---- what follows its end ---- */
 
 static void
-retry_after(struct unit *u, enum service_state state, uint64_t after_us)
-{
-    unit_enter(u, state);
-    u->status.next_us = u->status.since_us + after_us;
-    loop_timer_start(u->direct->loop, &u->timer, after_us, 0);
-    changed(u);
-}
-
-static void
 fail(struct unit *u)
 {
     const struct service_budget *budget = &u->service->budget;
@@ -205,7 +205,7 @@ fail(struct unit *u)
     if (delay == UINT64_MAX)
         unit_enter(u, SERVICE_FAILED);
     else
-        retry_after(u, SERVICE_BACKING_OFF, delay);
+        enter(u, SERVICE_BACKING_OFF, delay);
 }
 
 static void
@@ -213,7 +213,7 @@ try_later(struct unit *u)
 {
     uint64_t delay = NOT_NOW_US << MIN(u->not_now, 4u);
     u->not_now++;
-    retry_after(u, SERVICE_NOT_NOW, MIN(delay, NOT_NOW_MAX_US));
+    enter(u, SERVICE_NOT_NOW, MIN(delay, NOT_NOW_MAX_US));
 }
 
 static void

@@ -37,11 +37,9 @@ check_names(const struct config *config, const char *const *names, struct err *r
 }
 
 static bool
-is_wanted(const struct config_model *model, const char *const *names)
+is_named(const struct config_model *model, const char *const *names)
 {
-    if (!names || !*names)
-        return model->enabled;
-    for (; *names; names++)
+    for (; names && *names; names++)
         if (text_eq(*names, model->name))
             return true;
     return false;
@@ -49,7 +47,7 @@ is_wanted(const struct config_model *model, const char *const *names)
 
 static struct service
 of_model(struct arena *arena, const struct config *config, const struct config_model *model,
-         const char *program, const char *config_file)
+         const char *program, const char *config_file, bool wanted)
 {
     const char *words[] = {program, "run", model->name, "-c", config_file, NULL, NULL, NULL};
     if (root_is_set()) {
@@ -65,7 +63,7 @@ of_model(struct arena *arena, const struct config *config, const struct config_m
         .address = arena_printf(arena, "127.0.0.1:%u", model->port),
         .argv = argv,
         .log_path = arena_printf(arena, "%s/models/%s.log", config->paths.logs, model->name),
-        .wanted = true,
+        .wanted = wanted,
         .stop_us = model->drain_timeout_us + STOP_MARGIN_US,
         .watchdog_us = WATCHDOG_US,
         .budget = {.burst = model->restart_limit,
@@ -81,14 +79,18 @@ service_list_make(struct arena *arena, const struct config *config, const char *
                   struct err *reterr)
 {
     struct service_list list = {.arena = arena};
+    bool some = names && *names;
     int r = check_names(config, names, reterr);
     if (r < 0)
         return r;
     list.items = arena_alloc(arena, (config->models.count + 1) * sizeof(*list.items));
-    for (size_t i = 0; list.items && i < config->models.count; i++)
-        if (is_wanted(&config->models.items[i], names))
+    for (size_t i = 0; list.items && i < config->models.count; i++) {
+        const struct config_model *model = &config->models.items[i];
+        bool named = is_named(model, names);
+        if (named || model->enabled)
             list.items[list.count++] =
-                of_model(arena, config, &config->models.items[i], program, config_file);
+                of_model(arena, config, model, program, config_file, named || !some);
+    }
     if (arena->full)
         return err_set(reterr, ERR_TOO_LARGE, "there are too many services");
     *ret_list = list;

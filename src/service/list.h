@@ -12,8 +12,9 @@ struct service_list {
     size_t count;
 };
 
-/* program: our own path, which runs each model; config_file: what it is told to read. names: of
- * those that are wanted, NULL at the end; none: all that are enabled. */
+/* All models that are enabled, and those that are named. names, NULL at the end: of those that are
+ * wanted from the beginning; none: all are. program: our own path, which runs each model;
+ * config_file: what it is told to read. */
 int service_list_make(struct arena *arena, const struct config *config, const char *program,
                       const char *config_file, const char *const *names,
                       struct service_list *ret_list, struct err *reterr) must_check;

@@ -48,7 +48,6 @@ service_budget_bound(const struct service_budget *budget)
 void
 service_status_print(const struct service_status *s, struct json_writer *w)
 {
-    json_open_map(w, NULL);
     json_str(w, "name", s->name);
     json_str(w, "kind", s->kind);
     json_str(w, "address", s->address[0] ? s->address : NULL);
@@ -63,7 +62,6 @@ service_status_print(const struct service_status *s, struct json_writer *w)
     json_u64(w, "failures", s->failures);
     if (s->last_exit >= 0)
         json_i64(w, "last_exit", s->last_exit);
-    json_close_map(w);
 }
 
 static void

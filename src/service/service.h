@@ -75,5 +75,6 @@ struct service_status {
     int last_exit; /* -1: none yet; 128 + a signal */
 };
 
+/* The members of a map that the caller opens and closes. */
 void service_status_print(const struct service_status *status, struct json_writer *w);
 bool service_status_read(const struct value *v, struct service_status *ret_status);

@@ -53,11 +53,15 @@ TEST(a_status_reads_back_as_it_was_written)
     struct value *root;
     arena_init(&arena, 64 * KIB);
     json_init(&w, &text, false);
+    json_open_map(&w, NULL);
     service_status_print(&s, &w);
+    json_close_map(&w);
     REQUIRE(json_parse(&arena, text.data, text.len, JSON_STRICT, &root, NULL, NULL) == 0);
     REQUIRE(service_status_read(root, &back));
     json_init(&w, &again, false);
+    json_open_map(&w, NULL);
     service_status_print(&back, &w);
+    json_close_map(&w);
     CHECK_STR(again.data, text.data);
 }
 
