@@ -1,31 +1,93 @@
 /* What the engine says of itself: health, version, models, metrics. */
 
 #include "sim/routes.h"
+#include "sim/sim.h"
 
 #include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
-#define PAGE_BYTES_MAX (1 * MIB)
-#define VERSION_SHOWN "0.32.0" /* whose answers these are */
+#define LABELS_BYTES_MAX (4 * KIB)
 
-void
-sim_health(struct sim *sim unused_arg, struct http_request *r)
+static void
+answer_health(struct call *call)
 {
-    http_answer(r, 200, NULL, "", 0);
-}
-
-void
-sim_version(struct sim *sim unused_arg, struct http_request *r)
-{
-    static const char body[] = "{\"version\":\"" VERSION_SHOWN "\"}";
-    http_answer(r, 200, "application/json", body, sizeof(body) - 1);
+    call_answer(call, call->sim->state == SIM_DEAD ? 503 : 200, NULL, "", 0);
 }
 
 static void
-write_permission(struct json_writer *w, const struct sim *sim)
+on_slow(struct loop_timer *timer)
 {
+    answer_health(container_of(timer, struct call, delay));
+}
+
+void
+about_health(struct call *call, const struct value *body unused_arg)
+{
+    struct sim *sim = call->sim;
+    if (!faults_hold(&sim->faults, FAULT_SLOW_HEALTH)) {
+        answer_health(call);
+        return;
+    }
+    call->delay.expired = on_slow;
+    loop_timer_start(sim->loop, &call->delay, sim->settings.slow_us, 0);
+}
+
+static struct json_writer
+open_answer(struct call *call)
+{
+    struct json_writer w;
+    buf_clear(&call->out);
+    json_init(&w, &call->out, false);
+    json_open_map(&w, NULL);
+    return w;
+}
+
+/* Without --enable-server-load-tracking nobody counts. This call is none of them. */
+void
+about_load(struct call *call, const struct value *body unused_arg)
+{
+    struct json_writer w = open_answer(call);
+    json_u64(&w, "server_load", call->sim->settings.load_tracking ? call->sim->in_flight - 1 : 0);
+    json_close_map(&w);
+    call_answer_out(call);
+}
+
+void
+about_version(struct call *call, const struct value *body unused_arg)
+{
+    struct json_writer w = open_answer(call);
+    json_str(&w, "version", call->sim->settings.version);
+    json_close_map(&w);
+    call_answer_out(call);
+}
+
+void
+about_server(struct call *call, const struct value *body unused_arg)
+{
+    const struct settings *s = &call->sim->settings;
+    struct json_writer w = open_answer(call);
+    json_open_map(&w, "vllm_config");
+    json_str(&w, "model", s->model);
+    json_u64(&w, "max_model_len", s->max_model_len);
+    json_u64(&w, "tensor_parallel_size", s->tensor_parallel);
+    json_u64(&w, "pipeline_parallel_size", s->pipeline_parallel);
+    json_close_map(&w);
+    json_close_map(&w);
+    call_answer_out(call);
+}
+
+/* ---- models ---- */
+
+static void
+write_permission(struct json_writer *w, const struct sim *sim, size_t n)
+{
+    char id[48];
+    (void)snprintf(id, sizeof(id),
+                   sim->settings.release < 15 ? "modelperm-%032zx" : "modelperm-%016zx", n);
     json_open_list(w, "permission");
     json_open_map(w, NULL);
-    json_str(w, "id", "modelperm-0000000000000001");
+    json_str(w, "id", id);
     json_str(w, "object", "model_permission");
     json_u64(w, "created", sim->started_s);
     json_bool(w, "allow_create_engine", false);
@@ -41,100 +103,101 @@ write_permission(struct json_writer *w, const struct sim *sim)
     json_close_list(w);
 }
 
-void
-sim_models(struct sim *sim, struct http_request *r)
+/* A LoRA has a parent, and no length of its own. */
+static void
+write_model(struct json_writer *w, const struct sim *sim, const char *name, size_t name_len,
+            const char *root, const char *parent)
 {
-    _cleanup_buf_ struct buf body = BUF_INIT(PAGE_BYTES_MAX);
-    struct json_writer w;
-    json_init(&w, &body, false);
-    json_open_map(&w, NULL);
+    json_open_map(w, NULL);
+    json_strn(w, "id", name, name_len);
+    json_str(w, "object", "model");
+    json_u64(w, "created", sim->started_s);
+    json_str(w, "owned_by", "vllm");
+    json_str(w, "root", root);
+    json_str(w, "parent", parent);
+    if (parent)
+        json_null(w, "max_model_len");
+    else
+        json_u64(w, "max_model_len", sim->settings.max_model_len);
+    write_permission(w, sim, w->out->len);
+    json_close_map(w);
+}
+
+void
+about_models(struct call *call, const struct value *body unused_arg)
+{
+    const struct sim *sim = call->sim;
+    const struct settings *s = &sim->settings;
+    bool other = faults_hold(&sim->faults, FAULT_WRONG_MODEL);
+    struct json_writer w = open_answer(call);
     json_str(&w, "object", "list");
     json_open_list(&w, "data");
-    json_open_map(&w, NULL);
-    json_str(&w, "id", sim->model);
-    json_str(&w, "object", "model");
-    json_u64(&w, "created", sim->started_s);
-    json_str(&w, "owned_by", "vllm");
-    json_str(&w, "root", sim->root);
-    json_null(&w, "parent");
-    json_u64(&w, "max_model_len", sim->max_model_len);
-    write_permission(&w, sim);
-    json_close_map(&w);
+    for (size_t i = 0; i < (other ? 1 : s->names.count); i++) {
+        const char *name = other ? sim_model(sim) : s->names.items[i];
+        write_model(&w, sim, name, strlen(name), s->model, NULL);
+    }
+    for (size_t i = 0; i < s->loras.count; i++) {
+        const char *lora = s->loras.items[i];
+        size_t len = strcspn(lora, "=");
+        write_model(&w, sim, lora, len, lora + len + (lora[len] == '='), sim_model(sim));
+    }
     json_close_list(&w);
     json_close_map(&w);
-    sim_answer_json(r, &body);
+    call_answer_out(call);
 }
 
 /* ---- metrics ---- */
 
-struct page {
-    struct buf *out;
-    struct buf label; /* the model's name, as a label's value may stand */
-};
-
 static void
-add_family(struct page *p, const char *name, const char *type, const char *help)
+add_cache_labels(struct buf *out, const struct sim *sim)
 {
-    buf_printf(p->out, "# HELP vllm:%s %s\n# TYPE vllm:%s %s\n", name, help, name, type);
-}
-
-/* more: further labels, each with a comma before it. */
-static void
-add_sample(struct page *p, const char *name, const char *more, uint64_t value)
-{
-    buf_printf(p->out, "vllm:%s{engine=\"0\",model_name=\"%s\"%s} %" PRIu64 ".0\n", name,
-               p->label.data, more, value);
-}
-
-static void
-add_one(struct page *p, const char *name, const char *type, const char *help, uint64_t value)
-{
-    add_family(p, name, type, help);
-    add_sample(p, name, "", value);
-}
-
-static void
-escape_label(struct buf *out, const char *text)
-{
-    for (const char *c = text; *c; c++) {
-        if (*c == '"' || *c == '\\')
-            buf_add_char(out, '\\');
-        if (*c == '\n')
-            buf_add_str(out, "\\n");
-        else
-            buf_add_char(out, *c);
-    }
+    const struct settings *s = &sim->settings;
+    bool old = s->release < 20; /* they have changed since */
+    buf_printf(out, "block_size=\"%" PRIu64 "\",cache_dtype=\"auto\",calculate_kv_scales=\"False\"",
+               s->block_tokens);
+    if (old)
+        buf_add_str(out, ",cpu_kvcache_space_bytes=\"None\",cpu_offload_gb=\"0.0\"");
+    buf_printf(out, ",enable_prefix_caching=\"%s\",gpu_memory_utilization=\"%g\"",
+               s->prefix_caching ? "True" : "False", s->gpu_memory_utilization);
+    buf_add_str(out, ",is_attention_free=\"False\"");
+    if (!old)
+        buf_printf(out, ",kv_cache_max_concurrency=\"%g\"",
+                   (double)sim->memory.tokens / (double)s->max_model_len);
+    buf_add_str(out, ",kv_cache_memory_bytes=\"None\"");
+    if (!old)
+        buf_printf(out, ",kv_cache_size_tokens=\"%" PRIu64 "\"", sim->memory.tokens);
+    buf_add_str(out, ",kv_sharing_fast_prefill=\"False\",mamba_cache_dtype=\"auto\"");
+    buf_printf(out, ",num_cpu_blocks=\"None\",num_gpu_blocks=\"%" PRIu64 "\"", sim->memory.blocks);
+    buf_add_str(out, ",num_gpu_blocks_override=\"None\",prefix_caching_hash_algo=\"sha256\","
+                     "sliding_window=\"None\"");
 }
 
 static void
-add_steps(struct page *p, const struct sim *sim)
+measure(struct sim *sim)
 {
-    uint64_t tokens = sim->prompt_tokens + sim->generation_tokens;
-    add_family(p, "iteration_tokens_total", "histogram", "Tokens of an engine step.");
-    add_sample(p, "iteration_tokens_total_bucket", ",le=\"+Inf\"", sim->steps);
-    add_sample(p, "iteration_tokens_total_count", "", sim->steps);
-    add_sample(p, "iteration_tokens_total_sum", "", tokens);
+    struct meter *meters = sim->metrics.meters;
+    meters[METRIC_RUNNING].value = (double)sim->batch.running.count;
+    meters[METRIC_WAITING].value = (double)sim->batch.waiting.count;
+    meters[METRIC_KV_USAGE].value = batch_usage(&sim->batch);
+    meters[METRIC_KV_USAGE_OLD].value = batch_usage(&sim->batch);
 }
 
 void
-sim_metrics(struct sim *sim, struct http_request *r)
+about_metrics(struct call *call, const struct value *body unused_arg)
 {
-    _cleanup_buf_ struct buf body = BUF_INIT(PAGE_BYTES_MAX);
-    struct page p = {&body, BUF_INIT(64 * KIB)};
-    escape_label(&p.label, sim->model);
-    add_one(&p, "num_requests_running", "gauge", "Requests that run.", sim->running);
-    add_one(&p, "num_requests_waiting", "gauge", "Requests that wait.", 0);
-    add_one(&p, "kv_cache_usage_perc", "gauge", "Share of the KV cache that is used.", 0);
-    add_one(&p, "prompt_tokens_total", "counter", "Tokens of prompts.", sim->prompt_tokens);
-    add_one(&p, "generation_tokens_total", "counter", "Tokens of answers.", sim->generation_tokens);
-    add_family(&p, "request_success_total", "counter", "Requests that ended.");
-    add_sample(&p, "request_success_total", ",finished_reason=\"stop\"", sim->finished_stop);
-    add_sample(&p, "request_success_total", ",finished_reason=\"length\"", sim->finished_length);
-    add_sample(&p, "request_success_total", ",finished_reason=\"abort\"", sim->finished_abort);
-    add_steps(&p, sim);
-    buf_finish(&p.label);
-    if (buf_error(&body) < 0)
-        sim_answer_error(r, 500, "InternalServerError", NULL, "the page is too large");
-    else
-        http_answer(r, 200, "text/plain; version=0.0.4; charset=utf-8", body.data, body.len);
+    struct sim *sim = call->sim;
+    _cleanup_buf_ struct buf labels = BUF_INIT(LABELS_BYTES_MAX);
+    add_cache_labels(&labels, sim);
+    const struct metrics_now now = {.model = sim_model(sim),
+                                    .release = sim->settings.release,
+                                    .sleep_level = sim->rest.level,
+                                    .cache_labels = labels.data};
+    measure(sim);
+    buf_clear(&call->out);
+    traffic_print_process(&call->out);
+    if (!sim->settings.no_log_stats)
+        metrics_print(&sim->metrics, &now, &call->out);
+    traffic_print(&sim->traffic, &call->out);
+    call_answer(call, 200, "text/plain; version=0.0.4; charset=utf-8", call->out.data,
+                call->out.len);
 }

@@ -1,7 +1,8 @@
 #pragma once
 
-#include "sim/sim.h"
+#include "sim/call.h"
 
-#define ROUTE(method, path, function) void function(struct sim *sim, struct http_request *r);
+#define ROUTE(method, path, body, need, count, function, name) \
+    void function(struct call *call, const struct value *body_);
 #include "sim/routes.def"
 #undef ROUTE

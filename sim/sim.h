@@ -1,55 +1,96 @@
 #pragma once
 
-/* citadel-sim: an engine without a GPU that is vLLM as a client sees it. What it says can be
- * predicted: the answer to a prompt is "Simulated answer to: " and the prompt, a word a token.
+/* citadel-sim: vLLM as a client sees it, without a GPU. What it says can be predicted: the answer to
+ * a prompt is "Simulated answer to: " and the prompt, a word a token.
  *
- * A family of endpoints is a file; each endpoint is a row of sim/routes.def. */
+ *   settings   what is said of the run; flags.def, options.def
+ *   boot       the way to readiness, with its log; boot.def
+ *   life       the ends: told to stop, or the engine dies
+ *   rest       memory given up for a while, and taken back
+ *   cores      the processes behind the server, which hold GPU memory
+ *   batch      the scheduler; every request that needs the model goes through it
+ *   faults     what goes wrong, and when; faults.def
+ *   call       requests and answers; routes.def has the endpoints, a family of them a file
+ *   metrics, traffic   what /metrics tells, of the engine and of HTTP */
 
-#include "base/buf.h"
-#include "fmt/json.h"
 #include "http/server.h"
-#include "sys/loop.h"
+#include "sim/batch.h"
+#include "sim/boot.h"
+#include "sim/cores.h"
+#include "sim/faults.h"
+#include "sim/memory.h"
+#include "sim/metrics.h"
+#include "sim/prefix.h"
+#include "sim/settings.h"
+#include "sim/traffic.h"
+#include "sim/words.h"
+
+enum sim_state {
+    SIM_LOADING,
+    SIM_READY,
+    SIM_DEAD,     /* the engine; the server still answers */
+    SIM_STOPPING, /* told to; running requests may end */
+    SIM_ENDED,
+};
+
+/* Sleep: what the engine has given up, and a change of that under way. */
+struct sim_rest {
+    unsigned level;    /* 0: awake */
+    unsigned parts;    /* that are asleep; see rest.c */
+    unsigned wanted;   /* to be woken */
+    bool weights_lost; /* level 2, and not loaded again: it talks nonsense */
+    bool changing;
+    uint64_t begun_us;
+    struct call *call; /* who asked for it; NULL: has left */
+    struct loop_timer timer;
+};
 
 struct sim {
+    struct settings settings;
     struct loop *loop;
     struct http_server *server;
-    const char *model; /* as clients name it */
-    const char *root;  /* where its files would be: what vLLM was told to serve */
-    uint32_t max_model_len;
+    enum sim_state state;
+    int exit_code;
     uint64_t started_s; /* wall clock */
-    uint64_t calls;     /* makes ids */
+    uint64_t ids;       /* given so far */
 
-    /* what /metrics tells */
-    uint64_t running;
-    uint64_t prompt_tokens;
-    uint64_t generation_tokens;
-    uint64_t steps; /* of the engine: a token for each request that runs */
-    uint64_t finished_stop, finished_length, finished_abort;
+    struct faults faults;
+    struct boot boot;
+    struct cores cores;
+    unsigned ranks; /* GPUs of the engine */
+    struct memory memory;
+    struct metrics metrics;
+    struct batch batch;
+    struct prefix prefix;
+    struct words words;
+    struct traffic traffic;
+
+    struct sim_rest rest;
+
+    struct call *spare_calls;
+    unsigned in_flight; /* calls */
+    struct loop_timer stats, end;
+    struct sim_signal {
+        struct loop_signal watch;
+        struct sim *sim;
+    } signals[2];
+    double told_prompt, told_made; /* what the log has told of tokens */
+    bool told_quiet;
 };
 
-/* A request with a body, from its head to its end. */
-struct sim_call {
-    struct sim *sim;
-    struct http_request *request;
-    void (*answer)(struct sim_call *call, const struct value *body);
-    struct arena arena; /* of the body's tree and all that is made of it */
-    struct sim_generation *generation;
-};
+/* A model's name as requests may use it: the main one, another, or a LoRA's. */
+bool sim_has_model(const struct sim *sim, const char *name);
+const char *sim_model(const struct sim *sim);
 
-/* Takes a request of an endpoint whose answer needs the body, which is a map of JSON. */
-void sim_take_json(struct sim *sim, struct http_request *r,
-                   void (*answer)(struct sim_call *call, const struct value *body));
+/* life.c */
+extern const struct http_service life_service;
+int life_begin(struct sim *sim, struct err *reterr) must_check; /* watches for all below */
+void life_ready(struct sim *sim);
+void life_finish(struct sim *sim); /* stops what it has begun */
+void life_mend(struct sim *sim);   /* nothing is wrong any more */
+/* The engine has failed, for this reason; what said it was written. */
+void life_engine_died(struct sim *sim, const char *why);
+void life_end(struct sim *sim, int exit_code);
 
-/* An error as vLLM words it; param may be NULL. */
-void sim_answer_error(struct http_request *r, unsigned status, const char *type, const char *param,
-                      const char *fmt, ...) printf_like(5, 6);
-void sim_answer_json(struct http_request *r, const struct buf *body);
-
-/* What an answer of the server's own (a malformed request, say) bears. */
-const char *sim_explain(void *arg, unsigned status, const char *reason, struct buf *body);
-
-void sim_route(struct http_request *r);
-
-/* A generation goes on when the client has caught up, and ends with its request. */
-void sim_generation_continue(struct sim_call *call);
-void sim_generation_finish(struct sim_call *call, bool answered);
+/* rest.c: the engine's processes have done what they were told. */
+void rest_told(struct sim *sim);

@@ -86,6 +86,21 @@ arena_finish(struct arena *a)
     a->full = false;
 }
 
+void
+arena_clear(struct arena *a)
+{
+    struct arena_block *kept = a->blocks;
+    for (struct arena_block *next; kept && (next = kept->next); kept = next)
+        free(kept);
+    if (kept) {
+        memset(kept->data, 0, kept->used);
+        kept->used = 0;
+    }
+    a->blocks = kept;
+    a->used_bytes = 0;
+    a->full = false;
+}
+
 static struct arena_block *
 add_block(struct arena *a, size_t bytes)
 {

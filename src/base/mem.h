@@ -27,6 +27,7 @@ struct arena {
 
 void arena_init(struct arena *a, size_t ceiling_bytes);
 void arena_finish(struct arena *a);
+void arena_clear(struct arena *a); /* likewise, but keeps a block for what comes next */
 
 void *arena_alloc(struct arena *a, size_t bytes) must_check; /* zeroed, aligned for anything */
 char *arena_strndup(struct arena *a, const char *text, size_t len) must_check;

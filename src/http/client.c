@@ -57,7 +57,7 @@ on_link(struct loop_fd *watch, unsigned events)
 {
     struct link *link = container_of(watch, struct link, watch);
     if (link->pending)
-        call_ready(link->pending, events);
+        pending_ready(link->pending, events);
     else
         close_link(link);
 }
@@ -129,14 +129,14 @@ client_take_link(struct pending *p, bool fresh)
     if (!link && client->links >= client->config.connections_max)
         close_oldest_idle(client);
     if (!link && client->links >= client->config.connections_max) {
-        call_fail(p, ERR_HTTP_CONNECT, "all %u connections to %s are in use", client->links,
+        pending_fail(p, ERR_HTTP_CONNECT, "all %u connections to %s are in use", client->links,
                   client->address);
         return;
     }
     if (!link)
         link = connect_link(client, &error);
     if (!link) {
-        call_fail(p, ERR_HTTP_CONNECT, "%s", error.what);
+        pending_fail(p, ERR_HTTP_CONNECT, "%s", error.what);
         return;
     }
     link->pending = p;
@@ -225,7 +225,7 @@ http_call_new(struct http_client *client, const char *method, const char *target
     p->call.user = user;
     client->counts.calls++;
     client->counts.in_flight++;
-    call_init(p, method, target);
+    pending_init(p, method, target);
     return &p->call;
 }
 
@@ -238,9 +238,9 @@ on_expired(struct waits *waits, struct wait *wait)
     if (what == WAIT_IDLE)
         close_link(container_of(wait, struct link, wait));
     else if (what == WAIT_TOTAL)
-        call_expire(container_of(wait, struct pending, total), what);
+        pending_expire(container_of(wait, struct pending, total), what);
     else
-        call_expire(container_of(wait, struct pending, wait), what);
+        pending_expire(container_of(wait, struct pending, wait), what);
 }
 
 int

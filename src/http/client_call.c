@@ -1,5 +1,5 @@
 /* One call: the request goes out, the answer comes in. As in the server, step() after step does
- * what can be done now, and then call_settle() finds what is waited for. */
+ * what can be done now, and then pending_settle() finds what is waited for. */
 
 #include "http/client_int.h"
 
@@ -37,7 +37,7 @@ is_over(const struct pending *p)
 }
 
 void
-call_fail(struct pending *p, enum err_id id, const char *fmt, ...)
+pending_fail(struct pending *p, enum err_id id, const char *fmt, ...)
 {
     char what[sizeof(p->error.what)];
     va_list args;
@@ -71,11 +71,11 @@ lose_link(struct pending *p, int error)
         p->client->counts.sent_anew++;
         client_take_link(p, true);
     } else if (p->call.phase != HTTP_PHASE_ANSWER) {
-        call_fail(p, ERR_HTTP_CUT, "%s closed the connection without an answer", address);
+        pending_fail(p, ERR_HTTP_CUT, "%s closed the connection without an answer", address);
     } else if (p->has_head && !error && http1_body_end(&p->body) == HTTP1_DONE) {
         p->whole = true;
     } else {
-        call_fail(p, ERR_HTTP_CUT, "%s closed the connection within its answer", address);
+        pending_fail(p, ERR_HTTP_CUT, "%s closed the connection within its answer", address);
     }
 }
 
@@ -85,7 +85,7 @@ static void
 refuse(struct pending *p, enum http1_reason reason)
 {
     const struct http1_reason_row *row = http1_reason_row(reason);
-    call_fail(p, ERR_HTTP_ANSWER, "%s answered with what is not accepted: %s (%s)",
+    pending_fail(p, ERR_HTTP_ANSWER, "%s answered with what is not accepted: %s (%s)",
               p->client->address, row->why, row->name);
 }
 
@@ -95,7 +95,7 @@ take_head(struct pending *p)
     struct http1_head *head = &p->call.head;
     p->in_at += head->len;
     if (head->status == 101 || (head->status < 200 && ++p->interims > INTERIMS_MAX)) {
-        call_fail(p, ERR_HTTP_ANSWER, "%s answered with status %u unasked", p->client->address,
+        pending_fail(p, ERR_HTTP_ANSWER, "%s answered with status %u unasked", p->client->address,
                   head->status);
     } else if (head->status < 200) {
         http1_response_init(head, &p->client->config.head, p->method);
@@ -229,7 +229,7 @@ flush(struct pending *p)
 /* What is waited for */
 
 void
-call_end(struct pending *p)
+pending_end(struct pending *p)
 {
     struct http_client *client = p->client;
     bool again = p->whole && !p->failed && p->call.head.keep_alive && unread(p) == 0 && p->ended &&
@@ -245,7 +245,7 @@ call_end(struct pending *p)
 static void
 finish(struct pending *p)
 {
-    call_end(p);
+    pending_end(p);
     p->client->counts.failed += p->failed;
     if (p->ops->finished)
         p->ops->finished(&p->call, p->failed ? &p->error : NULL);
@@ -282,7 +282,7 @@ settle(struct pending *p)
 }
 
 static void
-call_run(struct pending *p)
+pending_run(struct pending *p)
 {
     if (p->running || p->dead)
         return;
@@ -303,22 +303,22 @@ call_run(struct pending *p)
 }
 
 void
-call_ready(struct pending *p, unsigned events)
+pending_ready(struct pending *p, unsigned events)
 {
     if (!p->link->connected) {
         int r = sock_connected(p->link->fd);
         if (r < 0)
-            call_fail(p, ERR_HTTP_CONNECT, "cannot connect to %s: %s", p->client->address,
+            pending_fail(p, ERR_HTTP_CONNECT, "cannot connect to %s: %s", p->client->address,
                       strerror(-r));
         p->link->connected = r == 0;
     } else if (events & LOOP_READ) {
         receive(p);
     }
-    call_run(p);
+    pending_run(p);
 }
 
 void
-call_expire(struct pending *p, enum client_wait wait)
+pending_expire(struct pending *p, enum client_wait wait)
 {
     static const char *const missing[CLIENT_WAITS] = {
         [WAIT_CONNECT] = "accept a connection",
@@ -328,15 +328,15 @@ call_expire(struct pending *p, enum client_wait wait)
     };
     quantity_text limit;
     assert(missing[wait]);
-    call_fail(p, ERR_HTTP_TIMEOUT, "%s did not %s within %s", p->client->address, missing[wait],
+    pending_fail(p, ERR_HTTP_TIMEOUT, "%s did not %s within %s", p->client->address, missing[wait],
               quantity_print_us(p->client->lists[wait].limit_us, limit));
-    call_run(p);
+    pending_run(p);
 }
 
 static void
 on_deferred(struct loop_defer *defer)
 {
-    call_run(container_of(defer, struct pending, defer));
+    pending_run(container_of(defer, struct pending, defer));
 }
 
 /* What callers call */
@@ -349,7 +349,7 @@ schedule(struct pending *p)
 }
 
 void
-call_init(struct pending *p, const char *method, const char *target)
+pending_init(struct pending *p, const char *method, const char *target)
 {
     struct http_client *client = p->client;
     p->method = http_method_of(method, strlen(method));
@@ -380,7 +380,7 @@ end_head(struct pending *p)
 {
     p->head_open = false;
     if (http_write_end(&p->writer) < 0)
-        call_fail(p, ERR_HTTP_REQUEST, "a request to %s cannot be written as HTTP",
+        pending_fail(p, ERR_HTTP_REQUEST, "a request to %s cannot be written as HTTP",
                   p->client->address);
     schedule(p);
 }
@@ -389,7 +389,7 @@ static void
 check_room(struct pending *p)
 {
     if (buf_error(&p->out) < 0)
-        call_fail(p, ERR_HTTP_REQUEST, "a request to %s is larger than its ceiling",
+        pending_fail(p, ERR_HTTP_REQUEST, "a request to %s is larger than its ceiling",
                   p->client->address);
     schedule(p);
 }
@@ -461,7 +461,7 @@ http_call_cancel(struct http_call *call)
     struct pending *p = pending_of(call);
     if (p->dead)
         return;
-    call_end(p);
+    pending_end(p);
     if (!p->running)
         client_give_back(p);
 }

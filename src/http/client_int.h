@@ -59,7 +59,7 @@ struct pending {
     bool paused;    /* by the caller */
     bool told_full; /* the caller: http_call_write() returned false */
     bool touched;   /* got on with what it waits for */
-    bool running;   /* inside call_run() */
+    bool running;   /* inside pending_run() */
     bool failed;    /* error tells why */
     bool whole;     /* the answer is */
     bool dead;      /* ended; its caller may not use it any more */
@@ -85,8 +85,8 @@ void client_drop_link(struct pending *p, bool keep);
 void client_give_back(struct pending *p);
 
 /* client_call.c */
-void call_fail(struct pending *p, enum err_id id, const char *fmt, ...) printf_like(3, 4);
-void call_ready(struct pending *p, unsigned events); /* the link is */
-void call_expire(struct pending *p, enum client_wait wait);
-void call_end(struct pending *p); /* without telling */
-void call_init(struct pending *p, const char *method, const char *target);
+void pending_fail(struct pending *p, enum err_id id, const char *fmt, ...) printf_like(3, 4);
+void pending_ready(struct pending *p, unsigned events); /* the link is */
+void pending_expire(struct pending *p, enum client_wait wait);
+void pending_end(struct pending *p); /* without telling */
+void pending_init(struct pending *p, const char *method, const char *target);

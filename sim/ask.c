@@ -1,0 +1,215 @@
+#include "sim/ask.h"
+
+#include "base/quantity.h"
+#include "base/text.h"
+#include "sim/sim.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SHOWN_BYTES_MAX (16 * KIB)
+
+/* ---- as Python would print it ---- */
+
+static void
+add_python_text(struct buf *out, const char *text, size_t len)
+{
+    char quote = memchr(text, '\'', len) && !memchr(text, '"', len) ? '"' : '\'';
+    buf_add_char(out, quote);
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '\n')
+            buf_add_str(out, "\\n");
+        else if (text[i] == quote || text[i] == '\\')
+            buf_printf(out, "\\%c", text[i]);
+        else
+            buf_add_char(out, text[i]);
+    }
+    buf_add_char(out, quote);
+}
+
+static void
+add_python(struct buf *out, const struct value *v)
+{
+    switch (v->type) {
+    case VALUE_NULL:
+        buf_add_str(out, "None");
+        return;
+    case VALUE_BOOL:
+        buf_add_str(out, v->boolean ? "True" : "False");
+        return;
+    case VALUE_NUMBER:
+        buf_add(out, v->text, v->len);
+        return;
+    case VALUE_STRING:
+        add_python_text(out, v->text, v->len);
+        return;
+    case VALUE_LIST:
+    case VALUE_MAP:
+        break;
+    }
+    buf_add_char(out, v->type == VALUE_MAP ? '{' : '[');
+    for (const struct value *m = v->first; m; m = m->next) {
+        if (m->name) {
+            add_python_text(out, m->name, strlen(m->name));
+            buf_add_str(out, ": ");
+        }
+        add_python(out, m);
+        if (m->next)
+            buf_add_str(out, ", ");
+    }
+    buf_add_char(out, v->type == VALUE_MAP ? '}' : ']');
+}
+
+/* ---- errors ---- */
+
+void
+ask_refuse(struct ask *a, const char *name, const char *type, const char *msg,
+           const struct value *input)
+{
+    _cleanup_buf_ struct buf shown = BUF_INIT(SHOWN_BYTES_MAX);
+    char param[96];
+    if (a->failed)
+        return;
+    a->failed = true;
+    add_python(&shown, input);
+    (void)snprintf(param, sizeof(param), "body.%s", name);
+    call_fail(a->call, 400, "Bad Request", param,
+              "1 validation error:\n  {'type': '%s', 'loc': ('body', '%s'), 'msg': '%s', 'input': "
+              "%s}",
+              type, name, msg, buf_error(&shown) < 0 ? "..." : shown.data);
+}
+
+void
+ask_fail(struct ask *a, const char *fmt, ...)
+{
+    _cleanup_buf_ struct buf message = BUF_INIT(SHOWN_BYTES_MAX);
+    va_list args;
+    if (a->failed)
+        return;
+    a->failed = true;
+    va_start(args, fmt);
+    buf_vprintf(&message, fmt, args);
+    va_end(args);
+    call_fail(a->call, 400, "BadRequestError", NULL, "%s", message.data);
+}
+
+/* ---- members ---- */
+
+const struct value *
+ask_any(struct ask *a, const char *name)
+{
+    const struct value *v = a->failed ? NULL : value_get(a->body, name);
+    return v && v->type != VALUE_NULL ? v : NULL;
+}
+
+const struct value *
+ask_needed(struct ask *a, const char *name)
+{
+    const struct value *v = a->failed ? NULL : value_get(a->body, name);
+    if (!v)
+        ask_refuse(a, name, "missing", "Field required", a->body);
+    return v;
+}
+
+bool
+ask_text(struct ask *a, const char *name, const char **text)
+{
+    const struct value *v = ask_any(a, name);
+    if (!v)
+        return false;
+    if (!value_str(v)) {
+        ask_refuse(a, name, "string_type", "Input should be a valid string", v);
+        return false;
+    }
+    *text = value_str(v);
+    return true;
+}
+
+static bool
+read_bool(const struct value *v, bool *ret)
+{
+    static const char *const words[][2] = {{"false", "true"}, {"no", "yes"}, {"off", "on"},
+                                           {"f", "t"},        {"n", "y"},    {"0", "1"}};
+    if (value_bool(v, ret))
+        return true;
+    for (size_t i = 0; v->text && i < ARRAY_SIZE(words); i++)
+        for (size_t on = 0; on < 2; on++)
+            if (strcasecmp(v->text, words[i][on]) == 0) {
+                *ret = on;
+                return true;
+            }
+    return false;
+}
+
+bool
+ask_bool(struct ask *a, const char *name, bool *value)
+{
+    const struct value *v = ask_any(a, name);
+    if (v && read_bool(v, value))
+        return true;
+    if (v)
+        ask_refuse(a, name, "bool_parsing",
+                   "Input should be a valid boolean, unable to interpret input", v);
+    return false;
+}
+
+bool
+ask_count(struct ask *a, const char *name, uint64_t *n)
+{
+    const struct value *v = ask_any(a, name);
+    int64_t signed_n;
+    if (!v)
+        return false;
+    if (value_u64(v, n) || (v->type == VALUE_STRING && quantity_parse_u64(v->text, n, NULL) == 0))
+        return true;
+    if (value_i64(v, &signed_n))
+        ask_fail(a, "%s must be at least 0, got %lld.", name, (long long)signed_n);
+    else if (v->type == VALUE_NUMBER)
+        ask_refuse(a, name, "int_from_float",
+                   "Input should be a valid integer, got a number with a fractional part", v);
+    else if (v->type == VALUE_STRING)
+        ask_refuse(a, name, "int_parsing",
+                   "Input should be a valid integer, unable to parse string as an integer", v);
+    else
+        ask_refuse(a, name, "int_type", "Input should be a valid integer", v);
+    return false;
+}
+
+bool
+ask_real(struct ask *a, const char *name, double *n)
+{
+    const struct value *v = ask_any(a, name);
+    if (!v)
+        return false;
+    if (value_real(v, n) || (v->type == VALUE_STRING && quantity_parse_real(v->text, n, NULL) == 0))
+        return true;
+    if (v->type == VALUE_STRING)
+        ask_refuse(a, name, "float_parsing",
+                   "Input should be a valid number, unable to parse string as a number", v);
+    else
+        ask_refuse(a, name, "float_type", "Input should be a valid number", v);
+    return false;
+}
+
+const struct value *
+ask_list(struct ask *a, const char *name)
+{
+    const struct value *v = ask_any(a, name);
+    if (v && v->type != VALUE_LIST) {
+        ask_refuse(a, name, "list_type", "Input should be a valid list", v);
+        return NULL;
+    }
+    return v;
+}
+
+const struct value *
+ask_map(struct ask *a, const char *name)
+{
+    const struct value *v = ask_any(a, name);
+    if (v && v->type != VALUE_MAP) {
+        ask_refuse(a, name, "dict_type", "Input should be a valid dictionary", v);
+        return NULL;
+    }
+    return v;
+}

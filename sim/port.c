@@ -1,0 +1,93 @@
+#include "sim/port.h"
+
+#include "base/buf.h"
+#include "base/text.h"
+#include "sim/settings.h"
+#include "sys/sock.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG 4096
+
+static int
+bind_tcp(const struct sock_addr *addr)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(addr->port)};
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(addr->port)};
+    bool six = addr->family == AF_INET6;
+    const int on = 1;
+    memcpy(&in.sin_addr, addr->ip, 4);
+    memcpy(&in6.sin6_addr, addr->ip, 16);
+    _cleanup_close_ int fd = socket(addr->family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ||
+        bind(fd, six ? (struct sockaddr *)&in6 : (struct sockaddr *)&in,
+             six ? sizeof(in6) : sizeof(in)) < 0)
+        return -errno;
+    return take_fd(&fd);
+}
+
+/* The address of a Unix socket is short, so its directory is named through a descriptor. What stood
+ * at the path is replaced, as uvicorn does it. */
+static int
+bind_unix(const char *path)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    char parent[PATH_MAX];
+    const char *name = strrchr(path, '/') + 1;
+    (void)snprintf(parent, sizeof(parent), "%.*s", (int)MIN(name - path, PATH_MAX - 1), path);
+    _cleanup_close_ int dir = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return -errno;
+    int len = snprintf(un.sun_path, sizeof(un.sun_path), "/proc/self/fd/%d/%s", dir, name);
+    if (len >= (int)sizeof(un.sun_path))
+        return -ENAMETOOLONG;
+    (void)unlinkat(dir, name, 0);
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&un, sizeof(un)) < 0 ||
+        fchmodat(dir, name, 0600, 0) < 0)
+        return -errno;
+    return take_fd(&fd);
+}
+
+int
+port_bind(const struct settings *settings, struct buf *where, struct err *reterr)
+{
+    struct sock_addr addr;
+    sock_addr_text text;
+    bool bare_ipv6 = strchr(settings->host, ':') && settings->host[0] != '[';
+    if (settings->uds)
+        buf_printf(where, "unix:%s", settings->uds);
+    else
+        buf_printf(where, bare_ipv6 ? "[%s]:%llu" : "%s:%llu", settings->host,
+                   (unsigned long long)settings->port);
+    int r = sock_addr_parse(where->data, &addr, reterr);
+    if (r < 0)
+        return r;
+    int fd = settings->uds ? bind_unix(addr.path) : bind_tcp(&addr);
+    if (fd < 0)
+        return err_set_errno(reterr, -fd, "cannot bind %s", sock_addr_print(&addr, text));
+    if (!settings->uds) {
+        addr.port = (uint16_t)MAX(sock_bound_port(fd), 0);
+        buf_clear(where);
+        buf_printf(where, "http://%s", sock_addr_print(&addr, text));
+    }
+    return fd;
+}
+
+int
+port_listen(int fd, struct err *reterr)
+{
+    return listen(fd, BACKLOG) < 0 ? err_set_errno(reterr, errno, "cannot listen") : 0;
+}
