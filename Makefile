@@ -35,10 +35,10 @@ fuzz:        ## fuzz the parsers: T=json one target, S=60 seconds each
 fuzz-merge:  ## take what fuzzing found new into tests/fuzz/corpus, as few files as will do
 	@tests/fuzz/run merge "$(T)"
 
-run:         ## the simulated engine on 127.0.0.1 and PORT (8000); Ctrl-C stops it
+run:         ## three simulated models on two simulated GPUs; Ctrl-C ends them
 	@tools/packages build run
 	@tools/build build
-	@exec build/citadel-sim --port $(or $(PORT),8000)
+	@exec build/citadel up --demo
 
 install:     ## into DESTDIR and PREFIX (/usr/local)
 	@tools/packages build

@@ -13,12 +13,15 @@
 #include <string.h>
 #include <unistd.h>
 
+/* How long it loads, how much it weighs, how fast it speaks: short enough for a demonstration. */
 static const struct {
-    const char *name, *kind, *more;
+    const char *name, *kind, *more, *load, *weights, *rate;
 } models[] = {
-    {"chat", "chat", "gpu_memory_fraction: 0.5, max_model_len: 8192, sleep_level: 1"},
-    {"large", "chat", "gpu_memory_fraction: 0.4, max_model_len: 32768, tensor_parallel: 2"},
-    {"embed", "embedding", "gpu_memory_fraction: 0.1, max_model_len: 512"},
+    {"chat", "chat", "gpu_memory_fraction: 0.5, max_model_len: 8192, sleep_level: 1", "2s", "16GiB",
+     "60"},
+    {"large", "chat", "gpu_memory_fraction: 0.4, max_model_len: 32768, tensor_parallel: 2", "3s",
+     "40GiB", "25"},
+    {"embed", "embedding", "gpu_memory_fraction: 0.1, max_model_len: 512", "1s", "1GiB", "0"},
 };
 
 /* The fake driver: in the build tree below our program, or installed with it. */
@@ -70,8 +73,11 @@ print_config(struct demo *d, struct buf *out)
                d->dir, d->dir, d->dir, d->dir, d->dir, d->dir);
     for (size_t i = 0; i < ARRAY_SIZE(models); i++) {
         d->ports[i] = free_port(11400 + (unsigned)i);
-        buf_printf(out, "  %s: {port: %u, kind: %s, %s}\n", models[i].name, d->ports[i],
-                   models[i].kind, models[i].more);
+        buf_printf(out,
+                   "  %s: {port: %u, kind: %s, %s, extra_args: [--sim-load-time, %s, "
+                   "--sim-weights, %s, --sim-token-rate, %s]}\n",
+                   models[i].name, d->ports[i], models[i].kind, models[i].more, models[i].load,
+                   models[i].weights, models[i].rate);
     }
 }
 
