@@ -62,9 +62,10 @@ tell_progress(struct shim *s)
     if (s->news == s->progress.news)
         return;
     s->news = s->progress.news;
-    s->news_at = shim_now(s);
     if (s->state.phase != RUN_STARTING)
         return;
+    if (!s->on_trial) /* then only an answer counts: one that hangs tells its statistics */
+        s->news_at = shim_now(s);
     if (s->kind->dialect != ENGINE_SAYS_NOTHING) {
         engine_progress_print(&s->progress, &text);
         shim_status(s, "%s", text.data);

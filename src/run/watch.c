@@ -35,7 +35,7 @@ read_health(struct http_call *call, const struct err *error, struct err *unwell)
     if (error && call->phase == HTTP_PHASE_CONNECT)
         return VIGIL_REFUSED;
     if (error)
-        *unwell = *error;
+        (void)err_set(unwell, ERR_ENGINE_CRASHED, "/health failed: %s", error->what);
     else if (call->head.status >= 500)
         (void)err_set(unwell, ERR_ENGINE_CRASHED, "/health answers %u", call->head.status);
     return unwell->id == ERR_NONE ? VIGIL_ANSWERED : VIGIL_UNWELL;
@@ -177,7 +177,7 @@ on_canary(struct http_call *call, const struct err *error)
     if (error && error->id == ERR_HTTP_TIMEOUT)
         return;
     if (error)
-        why = *error;
+        (void)err_set(&why, ERR_ENGINE_CRASHED, "a request of one token failed: %s", error->what);
     else
         answer =
             engine_canary_judge(next_kind(s), run_served_name(s->model), (int)call->head.status,
