@@ -2,7 +2,7 @@
  *
  *   ready, status=TEXT, extend=MS   tell it to $NOTIFY_SOCKET
  *   say=TEXT      a line on stdout; part=TEXT: without its end
- *   beat=MS       a sign of life every MS milliseconds, until SIGTERM
+ *   beat          a sign of life as often as $WATCHDOG_USEC asks for one, until SIGTERM
  *   wait          until SIGTERM; deaf: from here on SIGTERM is not heard
  *   gate=FIFO     until somebody writes to it
  *   stray         leaves a process behind, in a session of its own, which hears no SIGTERM
@@ -34,6 +34,14 @@ wait_for_end(int beat_ms)
     while (poll(&fd, 1, beat_ms) <= 0)
         (void)notify_send(&notify, "WATCHDOG=1");
     (void)!read(terminate_fd, &info, sizeof(info));
+}
+
+/* A tenth of what may pass between two; nobody wants one: none. */
+static int
+beat_ms(void)
+{
+    const char *usec = getenv("WATCHDOG_USEC");
+    return usec ? (int)(strtoll(usec, NULL, 10) / 10000) : -1;
 }
 
 /* The first child ends at once, so that the second loses its parent. */
@@ -93,8 +101,8 @@ take(const char *word, const char *value)
         (void)dprintf(STDOUT_FILENO, "%s\n", value);
     else if (text_starts(word, "part="))
         (void)dprintf(STDOUT_FILENO, "%s", value);
-    else if (text_starts(word, "beat="))
-        wait_for_end(n);
+    else if (text_eq(word, "beat"))
+        wait_for_end(beat_ms());
     else if (text_eq(word, "wait"))
         wait_for_end(-1);
     else if (text_eq(word, "deaf"))

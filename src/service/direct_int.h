@@ -37,7 +37,7 @@ struct unit {
     struct follower *followers;
     char *notify_path;
     const char **environ; /* [0] is JOURNAL_STREAM; made[] are freed */
-    char *made[2];
+    char *made[3];
 };
 
 struct direct {

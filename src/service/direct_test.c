@@ -299,7 +299,7 @@ TEST(who_gives_no_sign_of_life_is_ended)
 {
     struct scene *s = scene_new();
     add(s, "ready wait")->watchdog_us = 150 * MS;
-    add(s, "ready beat=20")->watchdog_us = 2 * S;
+    add(s, "ready beat")->watchdog_us = 2 * S;
     const struct service_status *a = play(s, "a:backing-off ");
     CHECK_STR(a->reason, "it gave no sign of life for 150ms");
     CHECK_EQ(a->last_exit, 137);

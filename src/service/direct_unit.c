@@ -494,10 +494,12 @@ make_environ(struct unit *u)
     size_t count = 0, n = 1;
     while (environ[count])
         count++;
-    u->environ = mem_alloc((count + 4) * sizeof(*u->environ));
+    u->environ = mem_alloc((count + 2 + ARRAY_SIZE(u->made)) * sizeof(*u->environ));
     u->made[0] = contain_mark(&u->direct->contain, u->service->name);
     u->made[1] = mem_printf("NOTIFY_SOCKET=%s", u->notify_path);
-    for (size_t i = 0; i < ARRAY_SIZE(u->made); i++)
+    if (u->service->watchdog_us)
+        u->made[2] = mem_printf("WATCHDOG_USEC=%llu", (unsigned long long)u->service->watchdog_us);
+    for (size_t i = 0; i < ARRAY_SIZE(u->made) && u->made[i]; i++)
         u->environ[n++] = u->made[i];
     for (size_t i = 0; i < count; i++)
         if (!text_starts(environ[i], "NOTIFY_SOCKET=") && !text_starts(environ[i], "WATCHDOG_") &&
