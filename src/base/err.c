@@ -56,6 +56,8 @@ id_of_errno(int errno_value)
     case EPERM:
     case EROFS:
         return ERR_NOT_PERMITTED;
+    case EADDRINUSE:
+        return ERR_ADDRESS_IN_USE;
     case EFBIG:
     case E2BIG:
     case EOVERFLOW:

@@ -139,7 +139,9 @@ find_places(struct walk *w, const char *path, struct err *reterr)
         int error = errno;
         if (dir)
             (void)closedir(dir);
-        return err_set_errno(reterr, error, "cannot open the models directory %s", path);
+        (void)err_set_errno(reterr, error, "cannot open the models directory %s", path);
+        err_fix(reterr, "set paths.models in the configuration, or give --dir");
+        return -error;
     }
     w->device = st.st_dev;
     w->inode = st.st_ino;

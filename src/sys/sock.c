@@ -299,7 +299,9 @@ sock_listen(const struct sock_addr *addr, mode_t mode, struct err *reterr)
     sock_addr_text text;
     int r = addr->family == AF_UNIX ? listen_unix(addr->path, mode) : listen_tcp(addr);
     if (r < 0)
-        return err_set_errno(reterr, -r, "cannot listen on %s", sock_addr_print(addr, text));
+        (void)err_set_errno(reterr, -r, "cannot listen on %s", sock_addr_print(addr, text));
+    if (r == -EADDRINUSE)
+        err_fix(reterr, "choose another, or see who has it: ss -ltnpx");
     return r;
 }
 
