@@ -14,23 +14,34 @@ is_boundary_char(char c)
            (c && strchr("'()+_,-./:=?", c));
 }
 
+/* Behind "boundary=" among the parameters; NULL: it is not there. */
+static const char *
+find_boundary(const char *type, const char *end)
+{
+    static const char name[] = "boundary=";
+    const size_t len = sizeof(name) - 1;
+    for (const char *at = type; (at = memchr(at, ';', (size_t)(end - at)));) {
+        while (at < end && (*at == ';' || *at == ' '))
+            at++;
+        if ((size_t)(end - at) >= len && strncasecmp(at, name, len) == 0)
+            return at + len;
+    }
+    return NULL;
+}
+
 bool
 form_boundary(const char *type, size_t len, char boundary[FORM_BOUNDARY_MAX + 1])
 {
-    static const char kind[] = "multipart/form-data", name[] = "boundary=";
+    static const char kind[] = "multipart/form-data";
     const char *end = type + len;
     size_t n = 0;
     if (len < sizeof(kind) - 1 || strncasecmp(type, kind, sizeof(kind) - 1) != 0)
         return false;
-    const char *at = memchr(type, ';', len);
-    while (at && at < end && (*at == ';' || *at == ' '))
-        at++;
-    if (!at || end - at < (ptrdiff_t)sizeof(name) || strncasecmp(at, name, sizeof(name) - 1) != 0)
+    const char *at = find_boundary(type, end);
+    if (!at)
         return false;
-    at += sizeof(name) - 1;
-    bool quoted = *at == '"';
-    at += quoted;
-    for (; at < end && n < FORM_BOUNDARY_MAX && is_boundary_char(*at); at++)
+    bool quoted = at < end && *at == '"';
+    for (at += quoted; at < end && n < FORM_BOUNDARY_MAX && is_boundary_char(*at); at++)
         boundary[n++] = *at;
     boundary[n] = '\0';
     bool ended = quoted ? at < end && *at == '"' : at == end || *at == ';' || *at == ' ';

@@ -17,6 +17,9 @@ TEST(boundaries_are_found)
         {"multipart/form-data; boundary=\"x=y\"", "x=y"},
         {"multipart/form-data; boundary=\"open", NULL},
         {"multipart/form-data; boundary=", NULL},
+        {"multipart/form-data; charset=utf-8; boundary=abc; x=y", "abc"},
+        {"multipart/form-data; xboundary=abc", NULL},
+        {"multipart/form-data;", NULL},
         {"multipart/form-data", NULL},
         {"application/json; boundary=abc", NULL},
         {"multipart/form-data; boundary="

@@ -94,7 +94,7 @@ metrics_observe(struct metrics *m, enum metric metric, double value, uint64_t ti
 /* ---- the page ---- */
 
 /* The shortest text that reads back as the value, with ".0" for whole numbers; from seven digits
- * before the point on, as the library turns it into Go's form. */
+ * before the point on, in the form that the library makes for Go: 1e+06. */
 void
 metrics_add_number(struct buf *out, double value)
 {
@@ -111,7 +111,7 @@ metrics_add_number(struct buf *out, double value)
     int exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
     if (exponent >= 6) {
         *strchr(text, 'e') = '\0';
-        buf_printf(out, "%s%se+0%d", text, strchr(text, '.') ? "" : ".0", exponent);
+        buf_printf(out, "%se+0%d", text, exponent);
         return;
     }
     if (exponent < -4) {

@@ -1,7 +1,7 @@
 #pragma once
 
 /* The address of the server. As vLLM does, it is bound long before it is listened on: until then
- * nobody else can have it, and who connects is refused. */
+ * nobody else can listen there, and who connects is refused. */
 
 #include "base/err.h"
 

@@ -5,20 +5,22 @@
 #include <string.h>
 
 #define DEPTH_MAX 16
+#define VALUES_MAX 10000
 
 struct writing {
     struct json_writer *w;
     const struct value *root;
     const char *text;
+    unsigned values; /* so far: schemas that refer to themselves grow with each level */
 };
 
-/* "#/$defs/Name", from the root. */
+/* "#/$defs/Name", from the root; "#" is the root. */
 static const struct value *
 follow(const struct value *root, const char *ref)
 {
     const struct value *at = root;
     if (!text_starts(ref, "#/"))
-        return NULL;
+        return text_eq(ref, "#") ? root : NULL;
     for (ref += 2; at && *ref;) {
         char name[128];
         size_t len = strcspn(ref, "/");
@@ -58,23 +60,23 @@ one_of(const struct value *schema)
     return NULL;
 }
 
-static void write_value(const struct writing *x, const char *name, const struct value *schema,
+static void write_value(struct writing *x, const char *name, const struct value *schema,
                         unsigned depth);
 
 static void
-write_object(const struct writing *x, const char *name, const struct value *schema, unsigned depth)
+write_object(struct writing *x, const char *name, const struct value *schema, unsigned depth)
 {
     const struct value *properties = value_get(schema, "properties");
     json_open_map(x->w, name);
     for (const struct value *p = properties && properties->type == VALUE_MAP ? properties->first
                                                                              : NULL;
-         p; p = p->next)
+         p && x->values < VALUES_MAX; p = p->next)
         write_value(x, p->name, p, depth + 1);
     json_close_map(x->w);
 }
 
 static void
-write_number(const struct writing *x, const char *name, const struct value *schema)
+write_number(struct writing *x, const char *name, const struct value *schema)
 {
     int64_t least = 0;
     if (value_i64(value_get(schema, "exclusiveMinimum"), &least))
@@ -85,7 +87,7 @@ write_number(const struct writing *x, const char *name, const struct value *sche
 }
 
 static void
-write_typed(const struct writing *x, const char *name, const struct value *schema, unsigned depth)
+write_typed(struct writing *x, const char *name, const struct value *schema, unsigned depth)
 {
     const char *type = type_of(schema);
     const struct value *items = value_get(schema, "items");
@@ -108,11 +110,11 @@ write_typed(const struct writing *x, const char *name, const struct value *schem
 }
 
 static void
-write_value(const struct writing *x, const char *name, const struct value *schema, unsigned depth)
+write_value(struct writing *x, const char *name, const struct value *schema, unsigned depth)
 {
     const struct value *constant = value_get(schema, "const"), *list = value_get(schema, "enum");
     const char *ref = value_str(value_get(schema, "$ref"));
-    if (depth == DEPTH_MAX)
+    if (depth == DEPTH_MAX || ++x->values > VALUES_MAX)
         json_null(x->w, name);
     else if (constant)
         json_value(x->w, name, constant);
@@ -129,6 +131,6 @@ write_value(const struct writing *x, const char *name, const struct value *schem
 void
 schema_write(struct json_writer *w, const char *name, const struct value *schema, const char *text)
 {
-    const struct writing x = {w, schema, text};
+    struct writing x = {w, schema, text, 0};
     write_value(&x, name, schema, 0);
 }

@@ -23,6 +23,7 @@
 
 #define TEXTS_BYTES_MAX (8 * MIB)
 #define FILE_BYTES_MAX (1 * MIB)
+#define FLAG_BYTES_MAX 80
 #define NOT_KEPT SIZE_MAX
 
 enum form { SWITCH, TEXT, NUMBER, REAL, HUMAN, LIST, MAYBE, DURATION, BYTES, MANY };
@@ -256,13 +257,20 @@ find_exact(const char *name)
     return NULL;
 }
 
+/* Whether the word may stand for a flag that it only begins. */
+static bool
+begins(const struct knob *knob, const char *name)
+{
+    return text_starts(name, "--") && strlen(name) > strlen("--") && text_starts(knob->flag, name);
+}
+
 /* The only one that begins so. */
 static const struct knob *
 find_short(const char *name)
 {
     const struct knob *found = NULL;
     for (const struct knob *k = knobs; k < knobs + ARRAY_SIZE(knobs); k++) {
-        if (!text_starts(k->flag, name) || strlen(name) <= strlen("--"))
+        if (!begins(k, name))
             continue;
         if (found)
             return NULL;
@@ -271,15 +279,33 @@ find_short(const char *name)
     return found;
 }
 
+/* True: several flags begin so, and it has been told. */
+static bool
+refuse_short(struct reader *r, const char *word)
+{
+    _cleanup_buf_ struct buf all = BUF_INIT(16 * KIB);
+    char name[FLAG_BYTES_MAX];
+    size_t count = 0;
+    write_name(word, name, sizeof(name));
+    for (const struct knob *k = knobs; k < knobs + ARRAY_SIZE(knobs); k++)
+        if (begins(k, name))
+            buf_printf(&all, "%s%s", count++ ? ", " : "", k->flag);
+    if (count < 2)
+        return false;
+    r->end = SETTINGS_REFUSED;
+    (void)err_set(r->reterr, ERR_USAGE, "ambiguous option: %s could match %s", name, all.data);
+    return true;
+}
+
 static const struct knob *
 find_knob(const char *word, bool *ret_on)
 {
-    char name[80];
+    char name[FLAG_BYTES_MAX];
     write_name(word, name, sizeof(name));
     *ret_on = true;
     const struct knob *knob = find_exact(name);
     if (!knob && text_starts(name, "--no-")) {
-        char plain[80];
+        char plain[FLAG_BYTES_MAX];
         (void)snprintf(plain, sizeof(plain), "--%s", name + strlen("--no-"));
         knob = find_exact(plain);
         *ret_on = false;
@@ -361,6 +387,8 @@ take_flag(struct reader *r, char **words)
     bool on;
     const struct knob *knob = find_knob(words[0], &on);
     const char *equals = strchr(words[0], '=');
+    if (!knob && refuse_short(r, words[0]))
+        return 1;
     if (!knob || (r->s->strict && !is_own(knob) && !is_of_release(knob, r->s->version))) {
         add_unknown(r, words[0]);
         return 1;
@@ -416,18 +444,18 @@ take_scalar(struct reader *r, const struct knob *knob, const struct value *v)
 
 /* Maps are JSON of flags that do nothing here. */
 static void
-take_member(struct reader *r, const struct knob *knob, const struct value *v)
+take_member(struct reader *r, const struct knob *knob, bool on, const struct value *v)
 {
-    bool on;
-    if (knob->form == SWITCH && value_bool(v, &on)) {
-        put_switch(r, knob, on);
+    bool yes;
+    if (knob->form == SWITCH && value_bool(v, &yes)) {
+        put_switch(r, knob, yes == on);
         return;
     }
-    if (knob->form == SWITCH)
-        fail(r, knob, "is true or false");
     if (knob->form == LIST)
         empty_list(r, knob);
-    if (v->type == VALUE_LIST)
+    if (knob->form == SWITCH)
+        fail(r, knob, "is true or false");
+    else if (v->type == VALUE_LIST)
         for (v = v->first; v; v = v->next)
             take_scalar(r, knob, v);
     else if (v->type != VALUE_MAP)
@@ -437,14 +465,14 @@ take_member(struct reader *r, const struct knob *knob, const struct value *v)
 static void
 take_document(struct reader *r, const struct value *document, const char *prefix)
 {
-    char flag[80];
+    char flag[FLAG_BYTES_MAX];
     bool on;
     for (const struct value *v = document ? document->first : NULL; v && r->end == SETTINGS_OK;
          v = v->next) {
         (void)snprintf(flag, sizeof(flag), "%s%s", prefix, v->name ? v->name : "");
         const struct knob *knob = v->name ? find_knob(flag, &on) : NULL;
         if (knob)
-            take_member(r, knob, v);
+            take_member(r, knob, on, v);
         else
             add_unknown(r, flag);
     }
