@@ -177,5 +177,5 @@ service_ask(const char *run_dir, const char *name, const char *verb, struct err 
     _cleanup_free_ char *target = mem_printf("/services/%s/%s", name, verb);
     struct value *root;
     arena_init(&arena, TREE_MAX);
-    return MIN(ask(run_dir, "POST", target, &arena, &root, reterr), 0);
+    return ask(run_dir, "POST", target, &arena, &root, reterr);
 }

@@ -209,10 +209,11 @@ contain_clean(const char *run_dir, struct err *reterr)
     _cleanup_free_ char *note = note_path(run_dir);
     _cleanup_free_ char *mark = mem_printf("CITADEL_SERVICE=%s/services/", run_dir);
     bool has_group = file_read(note, &group, NULL) == 0 && is_our_group(group.data);
-    size_t killed = 0, left = 0;
+    size_t killed = 0, left = 0, marked;
     for (int ms = 0; ms < CLEAN_WAIT_MS; ms += CLEAN_STEP_MS) {
         left = has_group ? kill_group(group.data) : 0;
-        left = MAX(left, kin_signal_marked(mark, SIGKILL));
+        marked = kin_signal_marked(mark, SIGKILL);
+        left = MAX(left, marked);
         killed = MAX(killed, left);
         if (left == 0)
             break;
@@ -305,7 +306,7 @@ size_t
 contain_kill(const struct contain *c, const char *name, const pid_t *known, size_t count)
 {
     char dir[PATH_MAX];
-    size_t left = 0;
+    size_t left = 0, strays = 0;
     if (c->kind == CONTAIN_CGROUP) {
         (void)snprintf(dir, sizeof(dir), "%s/%s", c->dir, name);
         left = kill_group(dir);
@@ -313,6 +314,6 @@ contain_kill(const struct contain *c, const char *name, const pid_t *known, size
             remove_group(dir, 0);
     }
     if (c->kind != CONTAIN_NAMESPACE)
-        left = MAX(left, kin_signal_strays(known, count, SIGKILL));
-    return left;
+        strays = kin_signal_strays(known, count, SIGKILL);
+    return MAX(left, strays);
 }

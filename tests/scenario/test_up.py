@@ -1,0 +1,543 @@
+"""`citadel up`: services are started, held, restarted within limits and ended, and nothing is left."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import pty
+import re
+import selectors
+import signal
+import socket
+import struct
+import subprocess
+import termios
+import time
+
+import pytest
+from program import CITADEL, environment, error_json, run
+from up import (
+    CONTAINMENTS,
+    PATIENCE_S,
+    Site,
+    is_there,
+    possible_containments,
+    processes_of,
+)
+
+NEVER = {"engine": "command", "command": '["/nowhere/at/all"]'}
+FAILS = {"engine": "command", "command": '[/bin/false, "{port}"]', "restart_limit": 3}
+
+
+@pytest.fixture
+def site(tmp_path):
+    sites = []
+
+    def make(models, **more):
+        place = tmp_path / f"site{len(sites)}"
+        place.mkdir()
+        sites.append(Site(place, models, **more))
+        return sites[-1]
+
+    yield make
+    for one in sites:
+        one.end()
+
+
+@pytest.fixture(scope="module")
+def possible(tmp_path_factory):
+    return possible_containments(tmp_path_factory.mktemp("containment"))
+
+
+# ---- in the foreground ----
+
+
+def test_services_become_ready_in_lines_and_end_in_order(site):
+    s = site({"a": "workers=2", "b": ""})
+    up = s.up()
+    up.wait_all(r"a: ready: answers chat completions$", r"b: ready: answers chat completions$")
+    assert re.search(r"^containment: (\w+): ", up.said, re.M)[1] in CONTAINMENTS
+    stamped = [line for line in up.said.splitlines() if ": starting" in line]
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [ab]: ", line) for line in stamped)
+    assert len(s.servers("a")) == 3
+    assert up.stop() == 0
+    assert re.search(r"a: stopping", up.said) and re.search(r"b: stopped$", up.said, re.M)
+    assert processes_of(s.directory) == {}
+    assert not (s.run_dir / "control.sock").exists()
+
+
+def test_only_those_that_are_named_are_started(site):
+    s = site({"a": "", "b": "", "c": ""})
+    up = s.up("b")
+    up.wait_for(r"b: ready")
+    assert {n: x["state"] for n, x in s.status().items()} == {
+        "a": "stopped",
+        "b": "ready",
+        "c": "stopped",
+    }
+    assert s.run("start", "c").returncode == 0
+    assert s.run("health").returncode == 0
+
+
+def test_a_second_signal_ends_all_at_once(site):
+    s = site({"a": "deaf workers=2", "b": "deaf"})
+    up = s.up()
+    up.wait_all("a: ready", "b: ready")
+    up.process.send_signal(signal.SIGINT)
+    up.wait_all("a: stopping", "b: stopping")
+    assert up.stop() == 0
+    assert "not ended" not in up.said
+    assert processes_of(s.directory) == {}
+
+
+class Terminal:
+    """A terminal in front of citadel up: what is on its screen, as far as lines go up and down."""
+
+    def __init__(self, site, rows=24, columns=100):
+        self.ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.process = subprocess.Popen(
+            [CITADEL, "up", "-c", str(site.config)],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment(),
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+        self.bytes = ""
+
+    def screen(self):
+        lines = []
+        for part in re.split(r"(\033\[\d+A\033\[J|\n)", self.bytes.replace("\r", "")):
+            up = re.fullmatch(r"\033\[(\d+)A\033\[J", part)
+            if up:
+                assert int(up[1]) < len(lines), "above the top of the screen"
+                lines = lines[: len(lines) - int(up[1])] + [""]
+                lines[-2:] = [""] if len(lines) > 1 else lines[-2:]
+            elif part == "\n":
+                lines.append("")
+            elif lines:
+                lines[-1] += part
+            else:
+                lines.append(part)
+        return [re.sub(r"\033\[[0-9;]*m", "", line) for line in lines]
+
+    def read(self):
+        try:
+            piece = os.read(self.ours, 65536)
+        except OSError:
+            piece = b""
+        self.bytes += piece.decode()
+        return bool(piece)
+
+    def wait_for(self, pattern):
+        deadline = time.monotonic() + PATIENCE_S
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.ours, selectors.EVENT_READ)
+            while not any(re.search(pattern, line) for line in self.screen()):
+                left = deadline - time.monotonic()
+                assert left > 0 and selector.select(left) and self.read(), self.bytes
+
+    def end(self):
+        while self.read():
+            pass
+        os.close(self.ours)
+        return self.process.wait(timeout=PATIENCE_S)
+
+
+def test_a_terminal_shows_one_table_in_place(site):
+    s = site({"a": "", "b": ""})
+    terminal = Terminal(s)
+    terminal.wait_for(r"^b +ready ")
+    terminal.wait_for(r"^a +ready ")
+    screen = terminal.screen()
+    assert sum(line.startswith("Service ") for line in screen) == 1
+    assert sum(line.startswith("a ") for line in screen) == 1
+    assert terminal.bytes.count("\033[J") > 1  # it was drawn more than once
+    os.write(terminal.ours, b"\x03")
+    assert terminal.end() == 0
+    screen = terminal.screen()
+    assert any(re.search(r"^a +stopped ", line) for line in screen)
+    assert sum(line.startswith("Service ") for line in screen) == 1
+    assert any("Ctrl-C again" in line for line in screen)
+
+
+def test_a_table_that_does_not_fit_becomes_lines(site):
+    s = site({"a": "", "b": ""})
+    terminal = Terminal(s, rows=5)
+    terminal.wait_for(r"\d a: ready: answers")
+    assert "\033[" not in terminal.bytes
+    os.write(terminal.ours, b"\x03")
+    assert terminal.end() == 0
+
+
+def test_a_reader_that_stops_reading_stops_nothing(site):
+    s = site({"a": ""})
+    up = s.up()
+    fcntl.fcntl(up.process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    up.wait_for("a: ready")
+    for _ in range(12):  # each some 10 lines of 60 bytes
+        assert s.run("restart", "a").returncode == 0
+    assert s.status()["a"]["state"] == "ready"
+    assert up.stop() == 0
+
+
+# ---- the demonstration ----
+
+
+def test_a_demo_needs_nothing_and_leaves_nothing():
+    demo = subprocess.Popen(
+        [CITADEL, "up", "--demo"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment(),
+        text=True,
+    )
+    said = ""
+    for line in demo.stdout:
+        said += line
+        if line.startswith("Ctrl-C ends it"):
+            break
+    curls = re.findall(r"^  (curl .*)$", said, re.M)
+    config = re.search(r"CITADEL_CONFIG=(\S+)", said)[1]
+    answers = [
+        subprocess.run(
+            ["sh", "-c", c], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+        ).stdout
+        for c in curls
+    ]
+    assert json.loads(answers[0])["choices"][0]["message"]["content"]
+    assert answers[1].startswith("data: {") and answers[1].endswith("data: [DONE]\n\n")
+    status = run("status", "--json", CITADEL_CONFIG=config)
+    assert [s["healthy"] for s in json.loads(status.stdout)["services"]] == [True] * 3
+    place = pathlib.Path(config).parent
+    demo.send_signal(signal.SIGINT)
+    demo.stdout.read()
+    assert demo.wait(timeout=PATIENCE_S) == 0
+    assert not place.exists() and processes_of(place) == {}
+
+
+# ---- endings ----
+
+
+def test_a_service_that_always_fails_is_given_up_within_the_bound(site):
+    s = site({"a": FAILS})
+    up = s.up()
+    bound = up.wait_for(r"given up after 3 starts, and after (\S+) at most \(a;")[1]
+    assert bound == "6h6m300ms"  # 3 times (start_max 2h + 2m), and pauses of 0.1 and 0.2 s
+    up.wait_for(r"a: backing-off: .*exit status 1.* \(failure 1; again in 100ms\)$")
+    up.wait_for(r"a: backing-off: .*\(failure 2; again in 200ms\)$")
+    up.wait_for(r"a: failed: .*exit status 1")
+    status = s.status()["a"]
+    assert (status["state"], status["failures"], status["restarts"]) == ("failed", 3, 2)
+    assert status["last_exit"] == 1 and "exit status 1" in status["reason"]
+    done = s.run("start", "a")
+    assert done.returncode == 1 and "exit status 1" in done.stderr
+    assert error_json(s.run("health", "--json"))["id"] == "service.unhealthy"
+
+
+def test_what_can_never_work_is_not_tried_again(site):
+    s = site({"a": NEVER, "b": ""})
+    up = s.up()
+    up.wait_all(r"a: failed: .*/nowhere/at/all", r"b: ready")
+    status = s.status()["a"]
+    assert (status["last_exit"], status["restarts"], status["failures"]) == (64, 0, 0)
+    done = s.run("health")
+    assert done.returncode == 3
+    assert re.match(r"a: failed: .*/nowhere/at/all", done.stdout)
+    assert "b" not in done.stdout and "1 of 2 services" in done.stderr
+    assert "citadel start a" in s.run("status", "a").stdout
+
+
+def test_what_does_not_work_now_is_tried_again_when_another_stops(site):
+    s = site({"a": "", "b": ""})
+    other = s.up("b")  # has nothing to do with it, but for its run directory
+    other.wait_for("b: ready")
+    by_hand = subprocess.Popen(
+        [CITADEL, "run", "a", "-c", s.config],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    )
+    for line in by_hand.stderr:
+        if "ready: answers" in line:
+            break
+    assert s.run("start", "a").returncode == 75
+    found = other.wait_for(r"a: not-now: (.*) \(failure 0; again in 30s\)$")
+    assert found[1] == "a is run by another process already"
+    assert "30s" in s.run("status", "a").stdout or "29s" in s.run("status", "a").stdout
+    by_hand.terminate()
+    by_hand.communicate(timeout=PATIENCE_S)
+    assert s.run("stop", "b").returncode == 0
+    other.wait_for("a: ready")
+
+
+def test_a_crash_is_restarted_and_the_reason_is_told(site):
+    s = site({"a": ""})
+    up = s.up()
+    up.wait_for("a: ready")
+    with contextlib.suppress(Exception):
+        s.ask("a", "POST", "/exit?7")
+    up.wait_for(r"a: backing-off: .*exit status 7")
+    up.wait_for("a: ready")
+    assert s.status()["a"]["restarts"] == 1
+    assert s.run("health", "a").returncode == 0
+
+
+# ---- from another terminal ----
+
+
+def test_verbs_of_another_terminal(site):
+    s = site({"a": "", "b": ""})
+    up = s.up()
+    up.wait_all("a: ready", "b: ready")
+    before = s.status()
+    assert s.run("restart", "a").returncode == 0
+    after = s.status()
+    assert after["a"]["pid"] != before["a"]["pid"] and after["b"]["pid"] == before["b"]["pid"]
+    assert after["a"]["state"] == "ready" and after["a"]["restarts"] == 0
+    assert s.run("stop", "a").returncode == 0
+    assert s.status()["a"]["state"] == "stopped"
+    assert s.run("health").returncode == 0
+    table = s.run("status").stdout
+    assert re.search(r"^a +stopped ", table, re.M) and re.search(r"^b +ready ", table, re.M)
+    assert s.run("start", "all").returncode == 0
+    assert [x["healthy"] for x in s.status().values()] == [True, True]
+    assert s.run("stop", "models", "--no-wait").returncode == 0
+    up.wait_all("a: stopped", "b: stopped")
+    status, _ = s.control("POST", "/stop")
+    assert status == 200 and up.wait_end() == 0
+
+
+def test_nobody_supervises(site):
+    s = site({"a": ""})
+    for verb in ("status", "health", "start", "stop", "restart"):
+        error = error_json(s.run(verb, "--json"))
+        assert (error["id"], error["exit"]) == ("service.not-running", 1)
+        assert str(s.run_dir) in error["message"] and error["fix"] == "citadel up"
+    assert error_json(s.run("logs", "a", "--json"))["exit"] == 4
+
+
+@pytest.mark.parametrize(
+    "name", ["../a", "a/../../b", "a\033[2Jb", "a" * 300, "", "\u202ea", "services/a/stop", "%61"]
+)
+def test_hostile_names_are_names_of_nothing(site, name):
+    s = site({"a": ""})
+    up = s.up()
+    up.wait_for("a: ready")
+    for verb in ("status", "health", "start", "stop", "restart", "logs"):
+        done = s.run(verb, "--", name)
+        assert done.returncode == 4, done
+        assert "\033" not in done.stderr and "there is no service" in done.stderr
+    assert "did you mean a" not in s.run("status", "--", "services").stderr
+    assert s.run("up", "--", name).returncode == 4
+    assert s.status()["a"]["state"] == "ready"
+
+
+def test_what_the_control_socket_does_not_know(site):
+    s = site({"a": ""})
+    up = s.up()
+    up.wait_for("a: ready")
+    for method, path, status in [
+        ("GET", "/", 404),
+        ("GET", "/services/a", 404),
+        ("GET", "/services/a/stop", 404),
+        ("POST", "/services/a/explode", 404),
+        ("POST", "/services/all/log", 404),
+        ("POST", "/services/b/stop", 404),
+        ("POST", "/services/../a/stop", 404),
+        ("GET", "/services/a/log?lines=-1", 400),
+        ("GET", "/services/a/log?lines=1000000", 400),
+        ("GET", "/services/a/log?lines=1x", 400),
+        ("GET", "/services/a/log?what", 400),
+        ("GET", "/services/a/log?lines=1", 200),
+        ("DELETE", "/services", 404),
+    ]:
+        got, body = s.control(method, path)
+        assert got in (status, 400), (method, path, body)
+    assert s.status()["a"]["state"] == "ready"
+
+
+def test_connections_that_do_nothing_keep_nobody_out(site):
+    s = site({"a": ""})
+    up = s.up()
+    up.wait_for("a: ready")
+    idle = []
+    for _ in range(200):
+        c = socket.socket(socket.AF_UNIX)
+        c.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            c.connect(str(s.run_dir / "control.sock"))
+        idle.append(c)
+    assert s.status()["a"]["state"] == "ready"
+    for c in idle:
+        c.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes another user's place")
+def test_another_user_is_refused(site, tmp_path):
+    s = site({"a": ""})
+    for place in [s.directory, *s.directory.parents]:
+        with contextlib.suppress(PermissionError):
+            if not place.stat().st_mode & 0o005 and str(place) not in ("/", "/tmp"):
+                place.chmod(place.stat().st_mode | 0o055)
+    up = s.up()
+    up.wait_for("a: ready")
+
+    def as_nobody(*words):
+        return subprocess.run(
+            [CITADEL, *words, "-c", s.config, "--json"],
+            user=65534,
+            group=65534,
+            extra_groups=[],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+
+    try:
+        for verb in ("status", "health", "stop", "start", "restart"):
+            done = as_nobody(verb)
+            error = error_json(done)
+            assert (error["id"], error["exit"]) == ("system.not-permitted", 77), done
+            assert "root and user 0" in error["message"]
+    except PermissionError:
+        pytest.skip("the program is where nobody may run it")
+    os.chmod(s.run_dir / "control.sock", 0o666)  # whoever gets in nevertheless
+    assert error_json(as_nobody("stop"))["id"] == "system.not-permitted"
+    assert s.status()["a"]["state"] == "ready"
+
+
+def test_a_second_supervisor_is_refused_and_told_who_is_first(site):
+    s = site({"a": ""})
+    first = s.up()
+    first.wait_for("a: ready")
+    done = s.run("up", "--json")
+    assert done.returncode == 64
+    done = s.run("up")
+    assert done.returncode == 75
+    assert f"as process {first.process.pid}" in done.stderr
+    assert s.status()["a"]["state"] == "ready"
+
+
+# ---- logs ----
+
+
+def test_a_log_is_followed_until_the_supervisor_ends(site):
+    s = site({"a": ""})
+    up = s.up()
+    up.wait_for("a: ready")
+    follower = subprocess.Popen(
+        [CITADEL, "logs", "a", "-f", "-n", "5", "-c", s.config],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    )
+    for line in follower.stdout:
+        if "ready: answers" in line:
+            break
+    s.ask("a", "POST", "/say?first-%1b[31mword%1b[0m-%07")
+    line = follower.stdout.readline()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} first-word-\n", line)
+    assert up.stop() == 0
+    _, err = follower.communicate(timeout=PATIENCE_S)
+    assert follower.returncode == 0 and err == "the supervisor has ended\n"
+    done = s.run("logs", "a", "-n", "1000")  # from the file
+    assert done.returncode == 0 and "first-word-\n" in done.stdout
+    assert len(s.run("logs", "a", "-n", "2").stdout.splitlines()) == 2
+
+
+def test_a_log_that_is_full_makes_room(site):
+    s = site({"a": ""})
+    up = s.up()
+    up.wait_for("a: ready")
+    (log,) = s.directory.rglob("a.log")
+    assert up.stop() == 0
+    full = 10 * 1024 * 1024
+    with log.open("a") as f:
+        f.write("x" * (full - 10 - log.stat().st_size) + "\n")
+    up = s.up()
+    up.wait_for("a: ready")
+    assert log.with_name("a.log.1").stat().st_size == full - 9
+    assert log.stat().st_size < 10000
+    assert "x\n" in s.run("logs", "a", "-n", "100").stdout
+
+
+def test_a_follower_that_does_not_read_costs_little(site):
+    s = site({"a": ""})
+    up = s.up()
+    up.wait_for("a: ready")
+    lazy = socket.socket(socket.AF_UNIX)
+    lazy.settimeout(PATIENCE_S)
+    lazy.connect(str(s.run_dir / "control.sock"))
+    lazy.sendall(b"GET /services/a/log?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert lazy.recv(12) == b"HTTP/1.1 200"
+    (log,) = s.directory.rglob("a.log")
+    while log.stat().st_size < 2 * 1024 * 1024:
+        s.ask("a", "POST", "/spew?1000")  # most of it the shim drops: it waits for nobody either
+    status = pathlib.Path(f"/proc/{up.process.pid}/status").read_text()
+    assert int(re.search(r"VmHWM:\s+(\d+)", status)[1]) < 32 * 1024
+    heard = b""
+    while b"bytes are left out: they came too fast" not in heard[-100000:]:
+        heard += lazy.recv(65536)
+    while b"goes-on" not in heard[-100000:]:  # the first may be among what the shim drops
+        s.ask("a", "POST", "/say?goes-on")
+        heard += lazy.recv(65536)
+    lazy.close()
+    assert s.status()["a"]["state"] == "ready"
+
+
+# ---- nothing is left ----
+
+
+@pytest.mark.parametrize("kind", CONTAINMENTS)
+def test_workers_and_strays_end_with_their_service(site, possible, kind):
+    if kind not in possible:
+        pytest.skip(f"{kind} is not possible here")
+    s = site({"a": "deaf workers=2 strays=2", "b": "workers=1"})
+    up = s.up("--containment", kind)
+    assert up.wait_for(r"^containment: (\w+)")[1] == kind
+    up.wait_all("a: ready", "b: ready")
+    assert (len(s.servers("a")), len(s.servers("b"))) == (5, 2)
+    os.kill(s.status()["a"]["pid"], signal.SIGKILL)
+    up.wait_for(r"a: backing-off: killed by SIGKILL")
+    assert s.servers("a") == [] and len(s.servers("b")) == 2
+    up.wait_for("a: ready")
+    assert s.status()["b"]["restarts"] == 0
+    up.end()
+    assert processes_of(s.directory) == {}
+
+
+@pytest.mark.parametrize("kind", CONTAINMENTS)
+def test_a_supervisor_that_is_killed_leaves_nothing_to_the_next(site, possible, kind):
+    if kind not in possible:
+        pytest.skip(f"{kind} is not possible here")
+    s = site({"a": "deaf workers=2 strays=2", "b": ""})
+    first = s.up("--containment", kind)
+    first.wait_all("a: ready", "b: ready")
+    old = set(processes_of(s.directory)) - {first.process.pid}
+    assert len(old) >= 8
+    first.process.kill()
+    first.wait_end()
+    second = s.up()  # whatever holds it now
+    second.wait_all("^ended [1-8] processes of", "a: ready", "b: ready")
+    assert not [pid for pid in old if is_there(pid)]
+    second.end()
+    assert processes_of(s.directory) == {}
+
+
+def test_a_containment_that_is_insisted_on_is_taken_or_refused(site, possible):
+    s = site({"a": ""})
+    for kind in set(CONTAINMENTS) - set(possible):
+        done = s.run("up", "--containment", kind)
+        assert done.returncode != 0
+        assert f"containment by {kind} is not possible here" in done.stderr
+    assert "subreaper" in possible
