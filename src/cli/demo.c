@@ -8,9 +8,12 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* How long it loads, how much it weighs, how fast it speaks: short enough for a demonstration. */
@@ -41,7 +44,21 @@ find_driver(const char *program, char path[PATH_MAX], struct err *reterr)
     return r;
 }
 
-/* The usual one, unless somebody has it. */
+/* A name that the kernel gives to one at a time, and takes back when it ends. Whoever has it uses
+ * the usual ports; a second demo, whose models bind their ports seconds after we looked, takes some
+ * that nobody is likely to want meanwhile. */
+static int
+take_turn(void)
+{
+    static const struct sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = "\0citadel-demo"};
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    socklen_t len = offsetof(struct sockaddr_un, sun_path) + sizeof("\0citadel-demo") - 1;
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&name, len) < 0)
+        return -1;
+    return take_fd(&fd);
+}
+
+/* The one that is wished for, unless it is 0 or somebody has it. */
 static unsigned
 free_port(unsigned wish)
 {
@@ -72,7 +89,7 @@ print_config(struct demo *d, struct buf *out)
                "models:\n",
                d->dir, d->dir, d->dir, d->dir, d->dir, d->dir);
     for (size_t i = 0; i < ARRAY_SIZE(models); i++) {
-        d->ports[i] = free_port(11400 + (unsigned)i);
+        d->ports[i] = free_port(d->turn < 0 ? 0 : 11400 + (unsigned)i);
         buf_printf(out,
                    "  %s: {port: %u, kind: %s, %s, extra_args: [--sim-load-time, %s, "
                    "--sim-weights, %s, --sim-token-rate, %s]}\n",
@@ -108,7 +125,7 @@ demo_make(struct demo *d, const char *program, struct err *reterr)
     _cleanup_buf_ struct buf config = BUF_INIT(64 * KIB);
     char driver[PATH_MAX];
     const char *base = getenv("TMPDIR");
-    *d = (struct demo){0};
+    *d = (struct demo){.turn = take_turn()};
     int r = find_driver(program, driver, reterr);
     if (r < 0)
         return r;
@@ -149,6 +166,7 @@ void
 demo_remove(struct demo *d, struct cli *cli)
 {
     struct err err;
+    cleanup_close(&d->turn);
     if (d->dir[0] && file_remove_tree(d->dir, &err) < 0)
         cli_note(cli, "%s is left behind: %s", d->dir, err.what);
 }

@@ -12,6 +12,7 @@ struct demo {
     char dir[64];
     char config_file[96];
     unsigned ports[3];
+    int turn; /* held by the first demo of the machine; -1: not ours */
 };
 
 /* Sets the environment so that our children see the made-up driver. */
