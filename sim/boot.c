@@ -507,6 +507,7 @@ do_LISTEN(struct sim *sim)
     struct err err;
     int fd = sim->boot.fd;
     sim->boot.fd = -1;
+    sim->batch.blocks = sim->batch.free_blocks = sim->memory.blocks; /* who connects may ask */
     int r = port_listen(fd, &err);
     if (r == 0)
         r = http_server_listen(sim->server, fd, &err);

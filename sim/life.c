@@ -266,7 +266,6 @@ life_ready(struct sim *sim)
 {
     uint64_t every_us = (uint64_t)(sim->settings.stats_interval_s * 1e6);
     sim->state = SIM_READY;
-    sim->batch.blocks = sim->batch.free_blocks = sim->memory.blocks;
     sim->told_quiet = true;
     sim->stats.expired = on_stats;
     if (!sim->settings.no_log_stats && every_us > 0)
