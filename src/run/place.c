@@ -102,6 +102,21 @@ refuse_share(const struct gpu *gpu, uint64_t needs, uint64_t has, const struct g
     return r;
 }
 
+/* Neighbours are often wired to each other: an engine is given them in the machine's order. */
+static void
+put_in_order(struct gpu_lease *lease, unsigned *indices)
+{
+    for (size_t i = 1; i < lease->part_count; i++)
+        for (size_t j = i; j > 0 && indices[j - 1] > indices[j]; j--) {
+            struct gpu_lease_part part = lease->parts[j];
+            unsigned index = indices[j];
+            lease->parts[j] = lease->parts[j - 1];
+            indices[j] = indices[j - 1];
+            lease->parts[j - 1] = part;
+            indices[j - 1] = index;
+        }
+}
+
 static int
 choose_any(const struct place_wish *wish, const struct gpu_inventory *inventory,
            const struct gpu_leases *leases, struct gpu_lease *lease, unsigned *indices,
@@ -117,6 +132,7 @@ choose_any(const struct place_wish *wish, const struct gpu_inventory *inventory,
             return refuse_share(gpu, needs, has, leases, reterr);
         add_part(lease, gpu, wish->fraction, indices);
     }
+    put_in_order(lease, indices);
     return 0;
 }
 

@@ -45,7 +45,7 @@ TEST(gpus_are_chosen_by_what_is_not_leased)
         unsigned first, second;
     } rows[] = {
         {{0}, 1, 0.9, ERR_NONE, 2, 0},
-        {{0}, 2, 0.5, ERR_NONE, 2, 0},
+        {{0}, 2, 0.5, ERR_NONE, 0, 2}, /* 2 has more, 0 comes first */
         {{0}, 2, 0.6, ERR_GPU_LEASED, 0, 0},
         {{0}, 4, 0.1, ERR_GPU_TOO_SMALL, 0, 0},
         {{0}, 33, 0.1, ERR_GPU_TOO_SMALL, 0, 0},

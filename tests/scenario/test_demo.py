@@ -86,7 +86,7 @@ def test_the_simulated_gpus_bear_the_models(demo):
     """Two of them; the model of two parts is on both."""
     told = json.loads(run("status", "large", "--json", CITADEL_CONFIG=str(demo.config)).stdout)
     (large,) = told["services"]
-    assert sorted(large["model"]["gpus"]) == [0, 1]
+    assert large["model"]["gpus"] == [0, 1]
 
 
 def processes_of(config):
