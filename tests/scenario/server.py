@@ -1,100 +1,126 @@
-#!/usr/bin/python3 -SE
-"""An OpenAI-compatible server for `engine: command`, which does what a test asks of it.
+"""server.py PORT [WORD...]: a server that a person might name with `engine: command`, which does as
+it is told.
 
-    server.py PORT [deaf] [workers=N] [strays=N]
+    exit=N          ends with N before it listens
+    signal=N        dies of that signal before it listens
+    hold=TEXT       a chat about TEXT is answered after SIGUSR1
+    answer=N        chats are answered with that status
+    deny-sigterm    SIGTERM does nothing
+    worker          has one, who does not end with it
+    stray           the same, in a session of its own
+    flood           writes two megabytes to its log before it listens
 
-deaf: SIGTERM is not heard. Workers are children, as engines have them; strays are children in a session
-of their own whose parent has ended. Neither hears SIGTERM, and none ends by itself.
-
-    GET  /health, /pids              /pids: its own and those of its workers and strays
-    POST /v1/chat/completions
-    POST /exit?N, /say?TEXT, /spew?N exits with N; a line on stdout; N lines of 1,000 bytes"""
+POST /exit?N ends it, POST /deaf closes its port; on SIGTERM it answers what it has begun."""
 
 import http.server
 import json
 import os
 import signal
-import socketserver
+import socket
 import sys
-import urllib.parse
+import threading
 
-pids = [os.getpid()]
-
-
-def wait_for_ever(parent_is_near):
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if not parent_is_near:
-        os.setsid()
-    while True:
-        signal.pause()
+WORDS = dict(word.partition("=")[::2] for word in sys.argv[2:])
+released = threading.Event()
+begun = 0
+change = threading.Condition()
 
 
-def start_worker():
-    pid = os.fork()
-    if pid == 0:
-        wait_for_ever(True)
-    pids.append(pid)
+def say(text):
+    print(text, file=sys.stderr, flush=True)
 
 
-def start_stray():
-    ours, theirs = os.pipe()
-    between = os.fork()
-    if between == 0:
-        stray = os.fork()
-        if stray == 0:
-            os.close(theirs)
-            wait_for_ever(False)
-        os.write(theirs, str(stray).encode())
-        os._exit(0)
-    os.waitpid(between, 0)
-    pids.append(int(os.read(ours, 20)))
+def count(by):
+    global begun
+    with change:
+        begun += by
+        change.notify_all()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def answer(self, value, status=200):
-        body = json.dumps(value).encode()
+    def answer(self, status, **body):
+        text = json.dumps(body).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        pass
 
     def do_GET(self):
-        known = {"/health": {}, "/pids": pids}
-        self.answer(known.get(self.path), 200 if self.path in known else 404)
+        self.answer(200 if self.path == "/health" else 404)
 
     def do_POST(self):
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        what, _, value = self.path.partition("?")
-        if what == "/exit":
-            os._exit(int(value))
-        if what == "/say":
-            print(urllib.parse.unquote(value), flush=True)
-        if what == "/spew":
-            for i in range(int(value)):
-                os.write(1, b"%06d %s\n" % (i, b"x" * 992))
-        self.answer({"choices": [{"message": {"content": "yes"}}], "usage": {"completion_tokens": 1}})
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path, _, query = self.path.partition("?")
+        if path == "/exit":
+            os._exit(int(query))
+        if path == "/deaf":
+            self.answer(200)
+            self.wfile.flush()
+            self.close_connection = True
+            server.deaf = True
+            server.socket.shutdown(socket.SHUT_RDWR)
+            return
+        self.chat(json.loads(body)["messages"][-1]["content"])
 
-    def log_message(self, *words):
+    def chat(self, text):
+        say(f"is asked about {text}")
+        count(1)
+        if text == WORDS.get("hold"):
+            released.wait()
+        status = int(WORDS.get("answer", 200))
+        self.answer(status, choices=[{"message": {"role": "assistant", "content": "pong"}}])
+        count(-1)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    deaf = False
+
+    def handle_error(self, *_):
         pass
 
 
-class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True
+def stop():
+    say("was told to stop")
+    with change:
+        change.wait_for(lambda: begun == 0)
+    os._exit(0)
 
 
-def main():
-    if "deaf" in sys.argv:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    for word in sys.argv[2:]:
-        kind, _, count = word.partition("=")
-        for _ in range(int(count or 0)):
-            {"workers": start_worker, "strays": start_stray}[kind]()
-    server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
-    print("serving", flush=True)
-    server.serve_forever()
+def work(own_session):
+    pid = os.fork()
+    if pid:
+        return say(f"worker {pid}")
+    if own_session:
+        os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        signal.pause()
 
 
-main()
+signal.signal(signal.SIGUSR1, lambda *_: released.set())
+if "deny-sigterm" in WORDS:
+    signal.signal(signal.SIGTERM, lambda *_: say("does not stop"))
+else:
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop).start())
+if "flood" in WORDS:
+    for i in range(20000):
+        print(f"line {i} ".ljust(100, "."), file=sys.stderr)
+if "exit" in WORDS:
+    say("this is the last line")
+    os._exit(int(WORDS["exit"]))
+if "signal" in WORDS:
+    os.kill(os.getpid(), int(WORDS["signal"]))
+for own_session, word in enumerate(("worker", "stray")):
+    if word in WORDS:
+        work(own_session)
+with Server(("127.0.0.1", int(sys.argv[1])), Handler) as server:
+    while not server.deaf:
+        server.handle_request()
+    while True:
+        signal.pause()

@@ -1,4 +1,4 @@
-"""`citadel up` in a directory of its own, with services that are server.py."""
+"""`citadel up` in a directory of its own, with services that are up_server.py."""
 
 import contextlib
 import http.client
@@ -15,7 +15,7 @@ import time
 from program import CITADEL, environment, run
 
 PATIENCE_S = 60  # for things that happen by themselves; nothing waits for the clock
-SERVER = pathlib.Path(__file__).with_name("server.py")
+SERVER = pathlib.Path(__file__).with_name("up_server.py")
 CONTAINMENTS = ("cgroup", "namespace", "subreaper")
 
 
@@ -53,7 +53,7 @@ def processes_of(directory):
 
 
 class Site:
-    """A configuration, and what was started with it. models: name -> its lines, or words for server.py."""
+    """A configuration, and what was started with it. models: name -> its lines, or words for up_server.py."""
 
     def __init__(self, directory, models, defaults=""):
         self.directory = directory
@@ -101,7 +101,7 @@ class Site:
 
     def servers(self, name):
         """The server of a service with all its workers and strays, as the host numbers them."""
-        word = f"server.py {self.ports[name]}"
+        word = f"up_server.py {self.ports[name]}"
         return [pid for pid, command in processes_of(self.directory).items() if word in command]
 
     def control(self, method, path):
