@@ -1,5 +1,6 @@
 /* What the engine says of itself: health, version, models, metrics. */
 
+#include "base/text.h"
 #include "sim/routes.h"
 #include "sim/sim.h"
 
@@ -80,11 +81,10 @@ about_server(struct call *call, const struct value *body unused_arg)
 /* ---- models ---- */
 
 static void
-write_permission(struct json_writer *w, const struct sim *sim, size_t n)
+write_permission(struct json_writer *w, struct sim *sim)
 {
-    char id[48];
-    (void)snprintf(id, sizeof(id),
-                   sim->settings.release < 15 ? "modelperm-%032zx" : "modelperm-%016zx", n);
+    char id[CALL_ID_MAX];
+    call_make_id(sim, "modelperm-", id);
     json_open_list(w, "permission");
     json_open_map(w, NULL);
     json_str(w, "id", id);
@@ -105,7 +105,7 @@ write_permission(struct json_writer *w, const struct sim *sim, size_t n)
 
 /* A LoRA has a parent, and no length of its own. */
 static void
-write_model(struct json_writer *w, const struct sim *sim, const char *name, size_t name_len,
+write_model(struct json_writer *w, struct sim *sim, const char *name, size_t name_len,
             const char *root, const char *parent)
 {
     json_open_map(w, NULL);
@@ -119,14 +119,14 @@ write_model(struct json_writer *w, const struct sim *sim, const char *name, size
         json_null(w, "max_model_len");
     else
         json_u64(w, "max_model_len", sim->settings.max_model_len);
-    write_permission(w, sim, w->out->len);
+    write_permission(w, sim);
     json_close_map(w);
 }
 
 void
 about_models(struct call *call, const struct value *body unused_arg)
 {
-    const struct sim *sim = call->sim;
+    struct sim *sim = call->sim;
     const struct settings *s = &sim->settings;
     bool other = faults_hold(&sim->faults, FAULT_WRONG_MODEL);
     struct json_writer w = open_answer(call);
@@ -148,28 +148,80 @@ about_models(struct call *call, const struct value *body unused_arg)
 
 /* ---- metrics ---- */
 
+/* Of cache_config_info, sorted as the library sorts them; NULL: a figure. */
+static const struct {
+    const char *name, *value;
+    unsigned first, last;
+} cache_labels[] = {
+    {"_block_size_resolved", "True", 20, 99},
+    {"block_size", NULL, 8, 99},
+    {"cache_dtype", "auto", 8, 99},
+    {"calculate_kv_scales", "False", 8, 99},
+    {"cpu_kvcache_space_bytes", "None", 8, 19},
+    {"cpu_offload_gb", "0.0", 8, 19},
+    {"enable_prefix_caching", NULL, 8, 99},
+    {"engine", "0", 8, 99},
+    {"gpu_memory_utilization", NULL, 8, 99},
+    {"hash_block_size", "None", 20, 99},
+    {"is_attention_free", "False", 8, 99},
+    {"kv_cache_dtype_skip_layers", "[]", 20, 99},
+    {"kv_cache_max_concurrency", NULL, 20, 99},
+    {"kv_cache_memory_bytes", "None", 8, 99},
+    {"kv_cache_size_tokens", NULL, 20, 99},
+    {"kv_offloading_backend", "native", 20, 99},
+    {"kv_offloading_size", "None", 20, 99},
+    {"kv_sharing_fast_prefill", "False", 8, 99},
+    {"mamba_block_size", "None", 20, 99},
+    {"mamba_cache_dtype", "auto", 8, 99},
+    {"mamba_cache_mode", "none", 20, 99},
+    {"mamba_page_size_padded", "None", 8, 99},
+    {"mamba_ssm_cache_dtype", "auto", 8, 99},
+    {"num_cpu_blocks", "None", 8, 99},
+    {"num_gpu_blocks", NULL, 8, 99},
+    {"num_gpu_blocks_override", "None", 8, 99},
+    {"prefix_caching_hash_algo", "sha256", 8, 99},
+    {"skip_page_size_padded", "None", 20, 99},
+    {"sliding_window", "None", 8, 99},
+    {"swap_space", "4.0", 8, 19},
+    {"swap_space_bytes", "4294967296.0", 8, 19},
+    {"user_specified_block_size", "False", 20, 99},
+    {"user_specified_mamba_block_size", "False", 20, 99},
+};
+
+static void
+add_cache_figure(struct buf *out, const struct sim *sim, const char *name)
+{
+    const struct settings *s = &sim->settings;
+    if (text_eq(name, "block_size"))
+        buf_add_u64(out, s->block_tokens);
+    else if (text_eq(name, "enable_prefix_caching"))
+        buf_add_str(out, s->prefix_caching ? "True" : "False");
+    else if (text_eq(name, "gpu_memory_utilization"))
+        buf_printf(out, "%g", s->gpu_memory_utilization);
+    else if (text_eq(name, "kv_cache_max_concurrency"))
+        buf_printf(out, "%g", (double)sim->memory.tokens / (double)s->max_model_len);
+    else if (text_eq(name, "kv_cache_size_tokens"))
+        buf_add_u64(out, sim->memory.tokens);
+    else if (text_eq(name, "num_gpu_blocks"))
+        buf_add_u64(out, sim->memory.blocks);
+    else
+        assert(false); /* a figure that nobody knows */
+}
+
 static void
 add_cache_labels(struct buf *out, const struct sim *sim)
 {
-    const struct settings *s = &sim->settings;
-    bool old = s->release < 20; /* they have changed since */
-    buf_printf(out, "block_size=\"%" PRIu64 "\",cache_dtype=\"auto\",calculate_kv_scales=\"False\"",
-               s->block_tokens);
-    if (old)
-        buf_add_str(out, ",cpu_kvcache_space_bytes=\"None\",cpu_offload_gb=\"0.0\"");
-    buf_printf(out, ",enable_prefix_caching=\"%s\",gpu_memory_utilization=\"%g\"",
-               s->prefix_caching ? "True" : "False", s->gpu_memory_utilization);
-    buf_add_str(out, ",is_attention_free=\"False\"");
-    if (!old)
-        buf_printf(out, ",kv_cache_max_concurrency=\"%g\"",
-                   (double)sim->memory.tokens / (double)s->max_model_len);
-    buf_add_str(out, ",kv_cache_memory_bytes=\"None\"");
-    if (!old)
-        buf_printf(out, ",kv_cache_size_tokens=\"%" PRIu64 "\"", sim->memory.tokens);
-    buf_add_str(out, ",kv_sharing_fast_prefill=\"False\",mamba_cache_dtype=\"auto\"");
-    buf_printf(out, ",num_cpu_blocks=\"None\",num_gpu_blocks=\"%" PRIu64 "\"", sim->memory.blocks);
-    buf_add_str(out, ",num_gpu_blocks_override=\"None\",prefix_caching_hash_algo=\"sha256\","
-                     "sliding_window=\"None\"");
+    unsigned release = sim->settings.release;
+    for (size_t i = 0; i < ARRAY_SIZE(cache_labels); i++) {
+        if (release < cache_labels[i].first || release > cache_labels[i].last)
+            continue;
+        buf_printf(out, "%s%s=\"", out->len ? "," : "", cache_labels[i].name);
+        if (cache_labels[i].value)
+            buf_add_str(out, cache_labels[i].value);
+        else
+            add_cache_figure(out, sim, cache_labels[i].name);
+        buf_add_char(out, '"');
+    }
 }
 
 static void

@@ -2,6 +2,7 @@
 
 #include "base/quantity.h"
 #include "base/text.h"
+#include "sim/pyjson.h"
 #include "sim/sim.h"
 
 #include <ctype.h>
@@ -63,21 +64,59 @@ add_python(struct buf *out, const struct value *v)
 
 /* ---- errors ---- */
 
-void
-ask_refuse(struct ask *a, const char *name, const char *type, const char *msg,
-           const struct value *input)
+/* branch: the type that was tried, where there is a choice, or NULL. */
+static void
+add_error(struct buf *out, const char *name, const struct ask_type *type, const struct value *input)
 {
     _cleanup_buf_ struct buf shown = BUF_INIT(SHOWN_BYTES_MAX);
+    add_python(&shown, input);
+    buf_printf(out, "\n  {'type': '%s', 'loc': ('body', '%s'", type->type, name);
+    if (type->branch)
+        buf_printf(out, ", '%s'", type->branch);
+    buf_printf(out, "), 'msg': '%s', 'input': %s}", type->msg,
+               buf_error(&shown) < 0 ? "..." : shown.data);
+}
+
+void
+ask_refuse_all(struct ask *a, const char *name, const struct ask_type *types, size_t count,
+               const struct value *input)
+{
+    _cleanup_buf_ struct buf errors = BUF_INIT(4 * SHOWN_BYTES_MAX);
     char param[96];
     if (a->failed)
         return;
     a->failed = true;
-    add_python(&shown, input);
+    for (size_t i = 0; i < count; i++)
+        add_error(&errors, name, &types[i], input);
     (void)snprintf(param, sizeof(param), "body.%s", name);
-    call_fail(a->call, 400, "Bad Request", param,
-              "1 validation error:\n  {'type': '%s', 'loc': ('body', '%s'), 'msg': '%s', 'input': "
-              "%s}",
-              type, name, msg, buf_error(&shown) < 0 ? "..." : shown.data);
+    call_fail(a->call, 400, "Bad Request", param, "%zu validation error%s:%s", count,
+              count > 1 ? "s" : "", errors.data);
+}
+
+void
+ask_refuse(struct ask *a, const char *name, const char *type, const char *msg,
+           const struct value *input)
+{
+    const struct ask_type one = {NULL, type, msg};
+    ask_refuse_all(a, name, &one, 1, input);
+}
+
+/* What is only our own limit (a name that stands twice, a depth) is told in our own words. */
+void
+ask_refuse_json(struct call *call, const char *text, size_t len, const struct err *err)
+{
+    _cleanup_buf_ struct buf shown = BUF_INIT(SHOWN_BYTES_MAX);
+    char param[32];
+    size_t at;
+    const char *why = pyjson_complaint(text, len, &at);
+    if (!why)
+        why = err->what;
+    add_python_text(&shown, why, strlen(why));
+    (void)snprintf(param, sizeof(param), "body.%zu", at);
+    call_fail(call, 400, "Bad Request", param,
+              "1 validation error:\n  {'type': 'json_invalid', 'loc': ('body', %zu), 'msg': 'JSON "
+              "decode error', 'input': {}, 'ctx': {'error': %s}}",
+              at, shown.data);
 }
 
 void

@@ -29,5 +29,14 @@ const struct value *ask_needed(struct ask *a, const char *name);
 /* In pydantic's words. */
 void ask_refuse(struct ask *a, const char *name, const char *type, const char *msg,
                 const struct value *input);
+/* Of a member that may be of several types, and is of none of them. */
+struct ask_type {
+    const char *branch, *type, *msg;
+};
+void ask_refuse_all(struct ask *a, const char *name, const struct ask_type *types, size_t count,
+                    const struct value *input);
 /* In vLLM's own: BadRequestError. */
 void ask_fail(struct ask *a, const char *fmt, ...) printf_like(2, 3);
+
+/* Answers a call whose body is no JSON: 400, in Python's words. */
+void ask_refuse_json(struct call *call, const char *text, size_t len, const struct err *err);

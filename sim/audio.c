@@ -6,6 +6,7 @@
 #include "sim/generate.h"
 #include "sim/routes.h"
 #include "sim/sim.h"
+#include "sim/since.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -92,10 +93,12 @@ answer_whole(struct generation *g)
     }
     struct json_writer w = open_answer(g);
     json_strn(&w, "text", c->said, len);
-    json_open_map(&w, "usage");
-    json_str(&w, "type", "duration");
-    json_u64(&w, "seconds", seconds_of(speech));
-    json_close_map(&w);
+    if (g->call->sim->settings.release >= SINCE_AUDIO_USAGE) {
+        json_open_map(&w, "usage");
+        json_str(&w, "type", "duration");
+        json_u64(&w, "seconds", seconds_of(speech));
+        json_close_map(&w);
+    }
     json_close_map(&w);
     call_answer_out(g->call);
 }

@@ -152,7 +152,7 @@ add_figure(struct buf *out, const struct sim *sim, unsigned rank, const char *na
     else if (text_eq(name, "pid"))
         buf_add_u64(out, (uint64_t)getpid());
     else
-        assert(!"a figure of boot.def that nobody knows");
+        assert(false); /* a figure of boot.def that nobody knows */
 }
 
 static void

@@ -5,9 +5,11 @@
 
 #include "base/text.h"
 #include "http/write.h"
+#include "sim/ask.h"
 #include "sim/routes.h"
 #include "sim/say.h"
 #include "sim/sim.h"
+#include "sim/since.h"
 #include "sys/clock.h"
 #include "sys/sock.h"
 
@@ -376,9 +378,11 @@ bool
 call_admit(struct call *call, const char *model)
 {
     struct sim *sim = call->sim;
+    bool pools = call->route->need != GENERATE && call->route->need != AUDIO;
     faults_count_request(&sim->faults);
     if (model && !sim_has_model(sim, model))
-        call_fail(call, 404, "NotFoundError", sim->settings.release < 20 ? NULL : "model",
+        call_fail(call, 404, "NotFoundError",
+                  sim->settings.release < SINCE_FINGERPRINT || pools ? NULL : "model",
                   "The model `%s` does not exist.", model);
     else if (sim->state == SIM_DEAD || faults_take(&sim->faults, FAULT_ERROR_500))
         call_fail_of_engine(call);
@@ -474,31 +478,19 @@ is_json(const struct http_request *r)
 }
 
 static void
-fail_of_json(struct call *call, unsigned at, const char *why)
-{
-    char param[32];
-    (void)snprintf(param, sizeof(param), "body.%u", at);
-    call_fail(call, 400, "Bad Request", param,
-              "1 validation error:\n  {'type': 'json_invalid', 'loc': ('body', %u), 'msg': 'JSON "
-              "decode error', 'input': {}, 'ctx': {'error': '%s'}}",
-              at, why);
-}
-
-static void
 on_complete(struct http_request *r)
 {
     struct call *call = r->user;
     struct value *body = NULL;
-    struct value_at at = {0};
     struct err err;
     if (call->route->body != JSON) {
         call->route->answer(call, NULL);
         return;
     }
     int parsed =
-        json_parse(&call->arena, r->content.data, r->content.len, JSON_PYTHON, &body, &at, &err);
+        json_parse(&call->arena, r->content.data, r->content.len, JSON_PYTHON, &body, NULL, &err);
     if (parsed < 0)
-        fail_of_json(call, at.column ? at.column - 1 : 0, err.what);
+        ask_refuse_json(call, r->content.data, r->content.len, &err);
     else if (body->type != VALUE_MAP)
         call_fail(call, 400, "Bad Request", "body",
                   "1 validation error:\n  {'type': 'model_attributes_type', 'loc': ('body',), "

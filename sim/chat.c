@@ -255,7 +255,7 @@ stream_close(struct generation *g, struct choice *c)
 {
     struct json_writer w;
     open_delta(&w, g, c);
-    if (release_of(g) < SINCE_FINGERPRINT)
+    if (!g->tool && !g->call->sim->settings.auto_tools)
         json_str(&w, "content", "");
     json_close_map(&w);
     json_null(&w, "logprobs");

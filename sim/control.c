@@ -3,6 +3,7 @@
 #include "sim/ask.h"
 #include "sim/routes.h"
 #include "sim/sim.h"
+#include "sys/log.h"
 
 void
 control_tell(struct call *call, const struct value *body unused_arg)
@@ -16,27 +17,41 @@ control_tell(struct call *call, const struct value *body unused_arg)
     call_answer_out(call);
 }
 
-/* The answer is on its way before the fault strikes: it may be the last thing that we do. */
 static void
-on_time(struct loop_timer *timer)
+on_strike(struct loop_defer *defer)
 {
-    struct call *call = container_of(timer, struct call, delay);
+    faults_look(&container_of(defer, struct sim, strike)->faults);
+}
+
+/* At the end of the pass, when the answer is on its way: the fault may be the last thing that we do. */
+static void
+add_fault(struct call *call, bool answered unused_arg)
+{
+    struct sim *sim = call->sim;
     struct err err;
-    if (faults_add(&call->sim->faults, call->work, &err) < 0)
-        call_fail(call, 400, "BadRequestError", "fault", "%s", err.what);
-    else if (!call->status)
-        control_tell(call, NULL);
+    if (faults_add(&sim->faults, call->work, &err) < 0)
+        log_err(&err);
+    sim->strike.run = on_strike;
+    loop_defer(sim->loop, &sim->strike);
 }
 
 void
 control_add(struct call *call, const struct value *body)
 {
+    static const struct call_ops ops = {.finished = add_fault};
+    struct fault_wish *wish = arena_new(&call->arena, struct fault_wish);
     struct ask ask = {.call = call, .body = body};
     const char *text = NULL;
+    struct err err;
     if (!ask_needed(&ask, "fault") || !ask_text(&ask, "fault", &text))
         return;
-    call->work = (void *)(uintptr_t)text;
-    on_time(&call->delay);
+    if (!wish || fault_parse(text, wish, &err) < 0) {
+        call_fail(call, 400, "BadRequestError", "fault", "%s", wish ? err.what : "no memory");
+        return;
+    }
+    call->work = wish;
+    call->ops = &ops;
+    call_answer(call, 200, "application/json", "{}", 2);
 }
 
 void

@@ -89,8 +89,8 @@ parse_when(const char *when, struct fault_wish *wish, struct err *reterr)
     return r;
 }
 
-static int
-parse(const char *text, struct fault_wish *ret, struct err *reterr)
+int
+fault_parse(const char *text, struct fault_wish *ret, struct err *reterr)
 {
     char name[64], when[64] = "";
     size_t name_len = strcspn(text, "@*");
@@ -155,8 +155,8 @@ set_timer(struct faults *f, uint64_t now_us)
 }
 
 /* A fault that strikes may end the process; it is off the list by then. */
-static void
-look(struct faults *f)
+void
+faults_look(struct faults *f)
 {
     uint64_t now_us = f->loop ? loop_now_us(f->loop) : 0;
     for (size_t i = 0; i < f->wish_count;) {
@@ -175,21 +175,15 @@ look(struct faults *f)
 static void
 on_timer(struct loop_timer *timer)
 {
-    look(container_of(timer, struct faults, timer));
+    faults_look(container_of(timer, struct faults, timer));
 }
 
 int
-faults_add(struct faults *f, const char *text, struct err *reterr)
+faults_add(struct faults *f, const struct fault_wish *wish, struct err *reterr)
 {
-    struct fault_wish wish;
-    int r = parse(text, &wish, reterr);
-    if (r < 0)
-        return r;
     if (f->wish_count == FAULTS_MAX)
         return err_set(reterr, ERR_USAGE, "more than %d faults", FAULTS_MAX);
-    f->wishes[f->wish_count++] = wish;
-    if (f->loop)
-        look(f);
+    f->wishes[f->wish_count++] = *wish;
     return 0;
 }
 
@@ -208,7 +202,7 @@ faults_enter(struct faults *f, struct loop *loop, enum fault_phase phase)
     f->phase = phase;
     if (phase == PHASE_READY && !f->ready_us)
         f->ready_us = loop_now_us(loop);
-    look(f);
+    faults_look(f);
 }
 
 void
@@ -216,7 +210,7 @@ faults_count_request(struct faults *f)
 {
     f->requests++;
     if (f->wish_count)
-        look(f);
+        faults_look(f);
 }
 
 bool

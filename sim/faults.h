@@ -59,9 +59,13 @@ void faults_init(struct faults *f);
 void faults_finish(struct faults *f);
 
 /* NAME[@WHEN][*TIMES]; WHEN: a phase, request:N, or after:TIME. */
-int faults_add(struct faults *f, const char *text, struct err *reterr) must_check;
+int fault_parse(const char *text, struct fault_wish *ret, struct err *reterr) must_check;
+/* Strikes when its moment comes, or with the next faults_look() when it is over; refused when too
+ * many are to come already. */
+int faults_add(struct faults *f, const struct fault_wish *wish, struct err *reterr) must_check;
 void faults_clear(struct faults *f);
 
+void faults_look(struct faults *f);
 void faults_enter(struct faults *f, struct loop *loop, enum fault_phase phase);
 void faults_count_request(struct faults *f);
 

@@ -40,14 +40,24 @@ bench_finish(struct bench *b)
     loop_free(b->loop);
 }
 
+static int
+wish_for(struct faults *f, const char *text, struct err *reterr)
+{
+    struct fault_wish wish;
+    int r = fault_parse(text, &wish, reterr);
+    return r < 0 ? r : faults_add(f, &wish, reterr);
+}
+
 static void
 want(struct bench *b, const char *text)
 {
     struct err err;
-    int r = faults_add(&b->faults, text, &err);
+    int r = wish_for(&b->faults, text, &err);
     if (r < 0)
         tap_note("%s", err.what);
     CHECK_EQ(r, 0);
+    if (b->faults.loop)
+        faults_look(&b->faults);
 }
 
 TEST(faults_are_named_or_refused)
@@ -77,7 +87,7 @@ TEST(faults_are_named_or_refused)
         struct err err;
         faults_init(&f);
         tap_note("%s", rows[i].text);
-        int r = faults_add(&f, rows[i].text, &err);
+        int r = wish_for(&f, rows[i].text, &err);
         CHECK_EQ(r < 0, rows[i].want != NULL);
         if (r < 0 && rows[i].want)
             CHECK_STR(err.what, rows[i].want);
@@ -89,7 +99,7 @@ TEST(a_name_nearly_right_is_answered_with_the_right_one)
     struct faults f;
     struct err err;
     faults_init(&f);
-    CHECK(faults_add(&f, "cut-steam", &err) < 0);
+    CHECK(wish_for(&f, "cut-steam", &err) < 0);
     CHECK_STR(err.fix, "'cut-stream' is meant?");
 }
 
@@ -207,7 +217,7 @@ TEST(there_is_room_for_so_many_faults)
     struct err err;
     faults_init(&f);
     for (int i = 0; i < FAULTS_MAX; i++)
-        CHECK_EQ(faults_add(&f, "hang", &err), 0);
-    CHECK(faults_add(&f, "hang", &err) < 0);
+        CHECK_EQ(wish_for(&f, "hang", &err), 0);
+    CHECK(wish_for(&f, "hang", &err) < 0);
     CHECK_STR(err.what, "more than 32 faults");
 }

@@ -177,8 +177,11 @@ generate_write_usage(struct json_writer *w, const struct generation *g, uint64_t
 void
 generate_write_fingerprint(struct json_writer *w, const struct generation *g)
 {
-    char text[80];
-    (void)snprintf(text, sizeof(text), "vllm-%s-00000000", g->call->sim->settings.version);
+    const struct settings *s = &g->call->sim->settings;
+    char gpus[32] = "", text[160];
+    if (s->tensor_parallel > 1)
+        (void)snprintf(gpus, sizeof(gpus), "-tp%" PRIu64, s->tensor_parallel);
+    (void)snprintf(text, sizeof(text), "vllm-%s%s-00000000", s->version, gpus);
     json_str(w, "system_fingerprint", text);
 }
 
@@ -494,33 +497,47 @@ make_choices(struct generation *g)
 
 /* ---- lengths ---- */
 
-static void
-refuse_length(struct generation *g, const struct prompt *prompt)
+/* Each wording with the releases that have it. Later ones count a prompt only as far as they need to
+ * know that it is too long. */
+void
+generate_refuse_length(struct call *call, uint64_t prompt, uint64_t wanted)
 {
-    const struct settings *s = &g->call->sim->settings;
-    uint64_t max = s->max_model_len;
-    g->ask.failed = true;
-    if (s->release >= 20)
-        call_fail(
-            g->call, 400, "BadRequestError", "input_tokens",
-            "This model's maximum context length is %" PRIu64 " tokens. However, you requested "
-            "%" PRIu64 " output tokens and your prompt contains at least %" PRIu64 " input "
-            "tokens, for a total of at least %" PRIu64 " tokens. Please reduce the length of "
-            "the input prompt or the number of requested output tokens. "
-            "(parameter=input_tokens, value=%" PRIu64 ")",
-            max, g->max_tokens, prompt->tokens, g->max_tokens + prompt->tokens, prompt->tokens);
-    else if (prompt->tokens >= max)
-        call_fail(g->call, 400, "BadRequestError", NULL,
+    const struct settings *s = &call->sim->settings;
+    uint64_t max = s->max_model_len, room = wanted < max ? max - wanted : 0;
+    uint64_t least = MIN(room + 1, prompt);
+    char parameter[64] = "";
+    if (s->release >= SINCE_PARAMETER)
+        (void)snprintf(parameter, sizeof(parameter), " (parameter=input_tokens, value=%" PRIu64 ")",
+                       prompt);
+    if (s->release >= SINCE_FINGERPRINT)
+        call_fail(call, 400, "BadRequestError", "input_tokens",
                   "This model's maximum context length is %" PRIu64
-                  " tokens. However, your request "
-                  "has %" PRIu64 " input tokens. Please reduce the length of the input messages.",
-                  max, prompt->tokens);
+                  " tokens. However, you requested "
+                  "%" PRIu64 " output tokens and your prompt contains at least %" PRIu64 " input "
+                  "tokens, for a total of at least %" PRIu64 " tokens. Please reduce the length of "
+                  "the input prompt or the number of requested output tokens. "
+                  "(parameter=input_tokens, value=%" PRIu64 ")",
+                  max, wanted, least, wanted + least, least);
+    else if (prompt >= max)
+        call_fail(call, 400, "BadRequestError",
+                  s->release >= SINCE_PARAMETER ? "input_tokens" : NULL,
+                  "This model's maximum context length is %" PRIu64
+                  " tokens. However, your request has %" PRIu64
+                  " input tokens. Please reduce the length of the input messages.%s",
+                  max, prompt, parameter);
+    else if (s->release >= SINCE_PARAMETER)
+        call_fail(call, 400, "BadRequestError", "input_tokens",
+                  "You passed %" PRIu64 " input tokens and requested %" PRIu64 " output tokens. "
+                  "However, the model's context length is only %" PRIu64 " tokens, resulting in a "
+                  "maximum input length of %" PRIu64 " tokens. Please reduce the length of the "
+                  "input prompt. (parameter=input_tokens, value=%" PRIu64 ")",
+                  least, wanted, max, room, least);
     else
-        call_fail(g->call, 400, "BadRequestError", NULL,
+        call_fail(call, 400, "BadRequestError", NULL,
                   "'max_tokens' or 'max_completion_tokens' is too large: %" PRIu64 ". This model's "
                   "maximum context length is %" PRIu64 " tokens and your request has %" PRIu64
                   " input tokens (%" PRIu64 " > %" PRIu64 " - %" PRIu64 ").",
-                  g->max_tokens, max, prompt->tokens, g->max_tokens, max, prompt->tokens);
+                  wanted, max, prompt, wanted, max, prompt);
 }
 
 static bool
@@ -530,7 +547,8 @@ fits(struct generation *g)
     for (size_t i = 0; i < g->prompt_count; i++) {
         const struct prompt *prompt = &g->prompts[i];
         if (prompt->tokens >= max || g->max_tokens > max - prompt->tokens) {
-            refuse_length(g, prompt);
+            g->ask.failed = true;
+            generate_refuse_length(g->call, prompt->tokens, g->max_tokens);
             return false;
         }
         g->prompt_tokens += prompt->tokens;

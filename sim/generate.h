@@ -88,6 +88,8 @@ void generate_read_messages(struct generation *g, const struct value *messages, 
 /* The text of a content. */
 void generate_add_content(struct buf *out, const struct value *content);
 
+/* 400: the prompt, with what is wanted of the model, is longer than it can be. */
+void generate_refuse_length(struct call *call, uint64_t prompt, uint64_t wanted);
 /* Everything is read: checks lengths, admits, and starts. */
 void generate_begin(struct generation *g);
 

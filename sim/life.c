@@ -297,5 +297,6 @@ life_finish(struct sim *sim)
         loop_signal_stop(&sim->signals[i].watch);
     loop_timer_stop(&sim->stats);
     loop_timer_stop(&sim->end);
+    loop_defer_cancel(sim->loop, &sim->strike);
     loop_timer_stop(&sim->rest.timer);
 }

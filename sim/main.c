@@ -41,7 +41,10 @@ add_faults(struct sim *sim, struct err *reterr)
 {
     const struct settings_list *list = &sim->settings.faults;
     for (size_t i = 0; i < list->count; i++) {
-        int r = faults_add(&sim->faults, list->items[i], reterr);
+        struct fault_wish wish;
+        int r = fault_parse(list->items[i], &wish, reterr);
+        if (r == 0)
+            r = faults_add(&sim->faults, &wish, reterr);
         if (r < 0)
             return r;
     }

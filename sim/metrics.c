@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum type { COUNTER, GAUGE, HISTOGRAM, BY_END, BY_REASON, BY_SLEEP, CACHE };
+enum type { COUNTER, GAUGE, HISTOGRAM, BY_END, BY_SOURCE, BY_REASON, BY_SLEEP, CACHE };
 enum buckets { NONE, TOKENS, STEP, CHOICES, FIRST, BETWEEN, REQUEST };
 
 static const struct row {
@@ -38,7 +38,8 @@ static const double request_bounds[] = {0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   1
 const char *
 finish_name(enum finish finish)
 {
-    static const char *const names[FINISH_COUNT] = {NULL, "stop", "length", "abort", "error"};
+    static const char *const names[FINISH_COUNT] = {NULL,    "stop",  "length",
+                                                    "abort", "error", "repetition"};
     return names[finish];
 }
 
@@ -147,17 +148,69 @@ struct page {
     struct metrics *m;
     const struct metrics_now *now;
     struct buf *out;
-    struct buf labels; /* engine and model */
+    struct buf model; /* as a label */
 };
 
-/* more: a further label with a comma before it; libraries sort them, so where it stands depends on
- * its name. */
+/* Besides engine and model: label="value", or "". The library sorts them. */
 static void
-add_sample(struct page *p, const char *name, const char *suffix, const char *more, double value)
+add_sample(struct page *p, const char *name, const char *suffix, const char *label, double value)
 {
-    buf_printf(p->out, "%s%s{%s%s} ", name, suffix, p->labels.data, more);
+    bool before = *label && strcmp(label, "model_name") < 0;
+    bool after = *label && !before;
+    buf_printf(p->out, "%s%s{engine=\"0\",%s%s%s%s%s} ", name, suffix, before ? label : "",
+               before ? "," : "", p->model.data, after ? "," : "", after ? label : "");
     metrics_add_number(p->out, value);
     buf_add_char(p->out, '\n');
+}
+
+static void
+add_histogram(struct page *p, const struct row *row, const struct meter *meter)
+{
+    uint64_t sum = 0;
+    char label[48];
+    for (unsigned i = 0; i <= meter->bound_count; i++) {
+        _cleanup_buf_ struct buf le = BUF_INIT(40);
+        sum += meter->buckets[i];
+        if (i < meter->bound_count)
+            metrics_add_number(&le, meter->bounds[i]);
+        else
+            buf_add_str(&le, "+Inf");
+        (void)snprintf(label, sizeof(label), "le=\"%s\"", le.data);
+        add_sample(p, row->name, "_bucket", label, (double)sum);
+    }
+    add_sample(p, row->name, "_count", "", (double)meter->count);
+    add_sample(p, row->name, "_sum", "", meter->value);
+}
+
+/* created: the time of each in place of its value. */
+static void
+add_ends(struct page *p, const char *name, bool created)
+{
+    enum finish last = p->now->release >= 20   ? FINISH_REPETITION
+                       : p->now->release >= 15 ? FINISH_ERROR
+                                               : FINISH_ABORT;
+    for (unsigned i = FINISH_STOP; i <= last; i++) {
+        char label[48];
+        (void)snprintf(label, sizeof(label), "finished_reason=\"%s\"", finish_name((enum finish)i));
+        add_sample(p, name, created ? "" : "_total", label,
+                   created ? p->m->begun_s : (double)p->m->finished[i]);
+    }
+}
+
+static void
+add_sources(struct page *p, const char *name, bool created)
+{
+    const struct meter *meters = p->m->meters;
+    double hits = meters[METRIC_CACHED_TOKENS].value;
+    const struct {
+        const char *label;
+        double value;
+    } sources[] = {{"source=\"local_compute\"", meters[METRIC_PROMPT_TOKENS].value - hits},
+                   {"source=\"local_cache_hit\"", hits},
+                   {"source=\"external_kv_transfer\"", 0}};
+    for (size_t i = 0; i < ARRAY_SIZE(sources); i++)
+        add_sample(p, name, created ? "" : "_total", sources[i].label,
+                   created ? p->m->begun_s : sources[i].value);
 }
 
 static void
@@ -167,44 +220,11 @@ add_created(struct page *p, const struct row *row)
     (void)snprintf(name, sizeof(name), "%s_created", row->name);
     metrics_add_head(p->out, name, "gauge", row->help);
     if (row->type == BY_END)
-        for (int i = FINISH_STOP; i <= FINISH_ABORT; i++) {
-            char more[48];
-            (void)snprintf(more, sizeof(more), ",finished_reason=\"%s\"",
-                           finish_name((enum finish)i));
-            add_sample(p, name, "", more, p->m->begun_s);
-        }
+        add_ends(p, name, true);
+    else if (row->type == BY_SOURCE)
+        add_sources(p, name, true);
     else
         add_sample(p, name, "", "", p->m->begun_s);
-}
-
-static void
-add_histogram(struct page *p, const struct row *row, const struct meter *meter)
-{
-    uint64_t sum = 0;
-    char more[48];
-    for (unsigned i = 0; i <= meter->bound_count; i++) {
-        _cleanup_buf_ struct buf le = BUF_INIT(40);
-        sum += meter->buckets[i];
-        if (i < meter->bound_count)
-            metrics_add_number(&le, meter->bounds[i]);
-        else
-            buf_add_str(&le, "+Inf");
-        (void)snprintf(more, sizeof(more), ",le=\"%s\"", le.data);
-        add_sample(p, row->name, "_bucket", more, (double)sum);
-    }
-    add_sample(p, row->name, "_count", "", (double)meter->count);
-    add_sample(p, row->name, "_sum", "", meter->value);
-}
-
-static void
-add_ends(struct page *p, const struct row *row)
-{
-    bool errors = p->now->release >= 15;
-    for (int i = FINISH_STOP; i <= (errors ? FINISH_ERROR : FINISH_ABORT); i++) {
-        char more[48];
-        (void)snprintf(more, sizeof(more), ",finished_reason=\"%s\"", finish_name((enum finish)i));
-        add_sample(p, row->name, "_total", more, (double)p->m->finished[i]);
-    }
 }
 
 static void
@@ -212,9 +232,9 @@ add_depths(struct page *p, const struct row *row)
 {
     static const char *const names[] = {"awake", "weights_offloaded", "discard_all"};
     for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
-        char more[48];
-        (void)snprintf(more, sizeof(more), ",sleep_state=\"%s\"", names[i]);
-        add_sample(p, row->name, "", more, p->now->sleep_level == i);
+        char label[48];
+        (void)snprintf(label, sizeof(label), "sleep_state=\"%s\"", names[i]);
+        add_sample(p, row->name, "", label, p->now->sleep_level == i);
     }
 }
 
@@ -223,7 +243,7 @@ add_row(struct page *p, enum metric metric)
 {
     const struct row *row = &rows[metric];
     const struct meter *meter = &p->m->meters[metric];
-    bool counter = row->type == COUNTER || row->type == BY_END;
+    bool counter = row->type == COUNTER || row->type == BY_END || row->type == BY_SOURCE;
     metrics_add_head(p->out, row->name,
                      counter                  ? "counter"
                      : row->type == HISTOGRAM ? "histogram"
@@ -238,17 +258,20 @@ add_row(struct page *p, enum metric metric)
         add_histogram(p, row, meter);
         break;
     case BY_END:
-        add_ends(p, row);
+        add_ends(p, row->name, false);
+        break;
+    case BY_SOURCE:
+        add_sources(p, row->name, false);
         break;
     case BY_REASON:
-        add_sample(p, row->name, "", ",reason=\"capacity\"", p->m->meters[METRIC_WAITING].value);
-        add_sample(p, row->name, "", ",reason=\"deferred\"", 0);
+        add_sample(p, row->name, "", "reason=\"capacity\"", p->m->meters[METRIC_WAITING].value);
+        add_sample(p, row->name, "", "reason=\"deferred\"", 0);
         break;
     case BY_SLEEP:
         add_depths(p, row);
         break;
     case CACHE:
-        buf_printf(p->out, "%s{engine=\"0\",%s} 1.0\n", row->name, p->now->cache_labels);
+        buf_printf(p->out, "%s{%s} 1.0\n", row->name, p->now->cache_labels);
         break;
     }
     if (counter || row->type == HISTOGRAM)
@@ -258,12 +281,12 @@ add_row(struct page *p, enum metric metric)
 void
 metrics_print(struct metrics *m, const struct metrics_now *now, struct buf *out)
 {
-    struct page p = {.m = m, .now = now, .out = out, .labels = BUF_INIT(64 * KIB)};
-    buf_add_str(&p.labels, "engine=\"0\",model_name=\"");
-    metrics_add_label(&p.labels, now->model);
-    buf_add_char(&p.labels, '"');
+    struct page p = {.m = m, .now = now, .out = out, .model = BUF_INIT(64 * KIB)};
+    buf_add_str(&p.model, "model_name=\"");
+    metrics_add_label(&p.model, now->model);
+    buf_add_char(&p.model, '"');
     for (size_t i = 0; i < METRIC_COUNT; i++)
         if (now->release >= rows[i].first && now->release <= rows[i].last)
             add_row(&p, (enum metric)i);
-    buf_finish(&p.labels);
+    buf_finish(&p.model);
 }

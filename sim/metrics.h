@@ -11,7 +11,15 @@ enum metric {
     METRIC_COUNT
 };
 
-enum finish { FINISH_NOT, FINISH_STOP, FINISH_LENGTH, FINISH_ABORT, FINISH_ERROR, FINISH_COUNT };
+enum finish {
+    FINISH_NOT,
+    FINISH_STOP,
+    FINISH_LENGTH,
+    FINISH_ABORT,
+    FINISH_ERROR,
+    FINISH_REPETITION,
+    FINISH_COUNT
+};
 const char *finish_name(enum finish finish); /* "stop"; NULL: not yet */
 
 #define METRIC_BUCKETS_MAX 40

@@ -2,6 +2,7 @@
 
 #include "sim/generate.h"
 #include "sim/sim.h"
+#include "sim/since.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -154,17 +155,19 @@ finish(struct call *call, bool answered unused_arg)
 static bool
 fits(struct pool *p)
 {
-    uint64_t max = p->call->sim->settings.max_model_len;
+    const struct settings *s = &p->call->sim->settings;
     for (size_t i = 0; i < p->count; i++) {
         uint64_t tokens = p->inputs[i].seq.prompt_tokens;
-        if (tokens <= max)
+        if (tokens <= s->max_model_len)
             continue;
-        ask_fail(&p->ask,
-                 "This model's maximum context length is %" PRIu64
-                 " tokens. However, you requested "
-                 "%" PRIu64 " tokens in the input for embedding generation. Please reduce the "
-                 "length of the input.",
-                 max, tokens);
+        if (s->release >= SINCE_PARAMETER)
+            generate_refuse_length(p->call, tokens, 0);
+        else
+            ask_fail(&p->ask,
+                     "This model's maximum context length is %" PRIu64 " tokens. However, you "
+                     "requested %" PRIu64 " tokens in the input for embedding generation. Please "
+                     "reduce the length of the input.",
+                     s->max_model_len, tokens);
         return false;
     }
     return true;

@@ -206,6 +206,11 @@ answer_ranking(struct pool *p)
     call_answer_out(p->call);
 }
 
+static const struct ask_type query_types[] = {
+    {"str", "string_type", "Input should be a valid string"},
+    {"ScoreMultiModalParam", "dict_type", "Input should be a valid dictionary"},
+};
+
 void
 rank_documents(struct call *call, const struct value *body)
 {
@@ -218,7 +223,7 @@ rank_documents(struct call *call, const struct value *body)
     const struct value *documents =
         ask_needed(&p->ask, "documents") ? ask_list(&p->ask, "documents") : NULL;
     if (query && query->type != VALUE_STRING && query->type != VALUE_MAP)
-        ask_refuse(&p->ask, "query", "string_type", "Input should be a valid string", query);
+        ask_refuse_all(&p->ask, "query", query_types, ARRAY_SIZE(query_types), query);
     (void)ask_count(&p->ask, "top_n", &top);
     struct ranking *ranking = p->more;
     if (!p->ask.failed && documents) {

@@ -70,6 +70,7 @@ struct sim {
     struct call *spare_calls;
     unsigned in_flight; /* calls */
     struct loop_timer stats, end;
+    struct loop_defer strike; /* control.c */
     struct sim_signal {
         struct loop_signal watch;
         struct sim *sim;

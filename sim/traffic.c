@@ -36,8 +36,10 @@ void
 traffic_count(struct traffic *traffic, const struct traffic_event *event)
 {
     struct traffic_row *row = &traffic->rows[event->row];
-    if (!row->path)
+    if (!row->path) {
         row->begun_s = (double)clock_wall_us() / 1e6;
+        traffic->seen[traffic->seen_count++] = row;
+    }
     row->path = event->path;
     row->method = event->method;
     row->by_class[MIN(event->status / 100, 5u)]++;
@@ -67,11 +69,20 @@ add_value(struct buf *out, double value)
     buf_add_char(out, '\n');
 }
 
+/* The library has no such family before it has a member. */
+static void
+add_created_head(const struct traffic *t, struct buf *out, const char *name, const char *help)
+{
+    if (t->seen_count)
+        metrics_add_head(out, name, "gauge", help);
+}
+
 static void
 add_by_class(const struct traffic *t, struct buf *out, const char *name, bool created)
 {
-    for (const struct traffic_row *row = t->rows; row < t->rows + TRAFFIC_ROWS_MAX; row++)
-        for (unsigned class = 0; class < ARRAY_SIZE(row->by_class); class ++) {
+    for (size_t i = 0; i < t->seen_count; i++)
+        for (unsigned class = 0; class < ARRAY_SIZE(t->seen[i]->by_class); class ++) {
+            const struct traffic_row *row = t->seen[i];
             if (!row->by_class[class])
                 continue;
             buf_printf(out, "%s{handler=\"%s\",method=\"%s\",status=\"%uxx\"} ", name, row->path,
@@ -87,45 +98,46 @@ add_sizes(const struct traffic *t, struct buf *out, const char *name, const char
     char created[64];
     (void)snprintf(created, sizeof(created), "%s_created", name);
     metrics_add_head(out, name, "summary", help);
-    for (const struct traffic_row *row = t->rows; row < t->rows + TRAFFIC_ROWS_MAX; row++) {
-        if (!row->path)
-            continue;
+    for (size_t i = 0; i < t->seen_count; i++) {
+        const struct traffic_row *row = t->seen[i];
         buf_printf(out, "%s_count{handler=\"%s\"} ", name, row->path);
         add_value(out, (double)total_of(row));
         buf_printf(out, "%s_sum{handler=\"%s\"} ", name, row->path);
         add_value(out, (double)*(const uint64_t *)((const char *)row + offset));
     }
-    metrics_add_head(out, created, "gauge", help);
-    for (const struct traffic_row *row = t->rows; row < t->rows + TRAFFIC_ROWS_MAX; row++) {
-        if (!row->path)
-            continue;
+    add_created_head(t, out, created, help);
+    for (size_t i = 0; i < t->seen_count; i++) {
+        const struct traffic_row *row = t->seen[i];
         buf_printf(out, "%s{handler=\"%s\"} ", created, row->path);
         add_value(out, row->begun_s);
     }
 }
 
-/* labels: with a comma at their end, or "". */
+/* row: whose it is, as labels; NULL: of all. The library sorts labels. */
 static void
-add_histogram(struct buf *out, const char *name, const char *labels, const double *bounds,
-              unsigned count, const uint64_t *buckets, double sum)
+add_histogram(struct buf *out, const char *name, const struct traffic_row *row,
+              const double *bounds, unsigned count, const uint64_t *buckets, double sum)
 {
     uint64_t so_far = 0;
-    size_t len = strlen(labels);
+    char handler[128] = "", method[32] = "", both[192] = "";
+    if (row) {
+        (void)snprintf(handler, sizeof(handler), "handler=\"%s\",", row->path);
+        (void)snprintf(method, sizeof(method), ",method=\"%s\"", row->method);
+        (void)snprintf(both, sizeof(both), "{%s%s}", handler, method + 1);
+    }
     for (unsigned i = 0; i <= count; i++) {
         so_far += buckets[i];
-        buf_printf(out, "%s_bucket{%sle=\"", name, labels);
+        buf_printf(out, "%s_bucket{%sle=\"", name, handler);
         if (i < count)
             metrics_add_number(out, bounds[i]);
         else
             buf_add_str(out, "+Inf");
-        buf_add_str(out, "\"} ");
+        buf_printf(out, "\"%s} ", method);
         add_value(out, (double)so_far);
     }
-    const char *open = len ? "{" : "", *close = len ? "}" : "";
-    int plain = len ? (int)len - 1 : 0;
-    buf_printf(out, "%s_count%s%.*s%s ", name, open, plain, labels, close);
+    buf_printf(out, "%s_count%s ", name, both);
     add_value(out, (double)so_far);
-    buf_printf(out, "%s_sum%s%.*s%s ", name, open, plain, labels, close);
+    buf_printf(out, "%s_sum%s ", name, both);
     add_value(out, sum);
 }
 
@@ -139,25 +151,20 @@ add_durations(const struct traffic *t, struct buf *out)
         "more accurate percentile calculations. ";
     static const char coarse_help[] = "Latency with only few buckets by handler. Made to be only "
                                       "used if aggregation by handler is important. ";
-    char labels[256];
     metrics_add_head(out, fine, "histogram", fine_help);
-    add_histogram(out, fine, "", fine_bounds, ARRAY_SIZE(fine_bounds), t->buckets, t->seconds);
+    add_histogram(out, fine, NULL, fine_bounds, ARRAY_SIZE(fine_bounds), t->buckets, t->seconds);
     metrics_add_head(out, "http_request_duration_highr_seconds_created", "gauge", fine_help);
     buf_printf(out, "%s_created ", fine);
     add_value(out, t->begun_s);
     metrics_add_head(out, coarse, "histogram", coarse_help);
-    for (const struct traffic_row *row = t->rows; row < t->rows + TRAFFIC_ROWS_MAX; row++) {
-        if (!row->path)
-            continue;
-        (void)snprintf(labels, sizeof(labels), "handler=\"%s\",method=\"%s\",", row->path,
-                       row->method);
-        add_histogram(out, coarse, labels, coarse_bounds, ARRAY_SIZE(coarse_bounds), row->buckets,
+    for (size_t i = 0; i < t->seen_count; i++) {
+        const struct traffic_row *row = t->seen[i];
+        add_histogram(out, coarse, row, coarse_bounds, ARRAY_SIZE(coarse_bounds), row->buckets,
                       row->seconds);
     }
-    metrics_add_head(out, "http_request_duration_seconds_created", "gauge", coarse_help);
-    for (const struct traffic_row *row = t->rows; row < t->rows + TRAFFIC_ROWS_MAX; row++) {
-        if (!row->path)
-            continue;
+    add_created_head(t, out, "http_request_duration_seconds_created", coarse_help);
+    for (size_t i = 0; i < t->seen_count; i++) {
+        const struct traffic_row *row = t->seen[i];
         buf_printf(out, "%s_created{handler=\"%s\",method=\"%s\"} ", coarse, row->path,
                    row->method);
         add_value(out, row->begun_s);
@@ -176,7 +183,7 @@ traffic_print(const struct traffic *t, struct buf *out)
                                       "calculated. ";
     metrics_add_head(out, "http_requests", "counter", help);
     add_by_class(t, out, "http_requests_total", false);
-    metrics_add_head(out, "http_requests_created", "gauge", help);
+    add_created_head(t, out, "http_requests_created", help);
     add_by_class(t, out, "http_requests_created", true);
     add_sizes(t, out, "http_request_size_bytes", size_help,
               offsetof(struct traffic_row, request_bytes));

@@ -17,6 +17,8 @@ struct traffic {
         double seconds;
         double begun_s;
     } rows[TRAFFIC_ROWS_MAX];
+    const struct traffic_row *seen[TRAFFIC_ROWS_MAX]; /* in the order of their first requests */
+    size_t seen_count;
     uint64_t buckets[24]; /* of all */
     double seconds;
     double begun_s;

@@ -3,69 +3,18 @@
 import http.client
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 
 import pytest
-from program import BIN
-
-SIM = BIN / "citadel-sim"
-
-
-class Sim:
-    """Started, and ready; its log is kept."""
-
-    def __init__(self, *args, **env):
-        self.process = subprocess.Popen(
-            [SIM, *args],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, **env},
-        )
-        self.log = []
-        for line in self.process.stdout:
-            self.log.append(line)
-            if "Application startup complete" in line:
-                break
-        started = re.search(r"API server 0 on (?:http://|unix:)(\S+)", "".join(self.log))
-        assert started, "".join(self.log)
-        self.where = started[1]
-
-    def connect(self):
-        host, port = self.where.rsplit(":", 1)
-        return http.client.HTTPConnection(host, int(port), timeout=30)
-
-    def ask(self, method, path, body=None):
-        connection = self.connect()
-        raw = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
-        connection.request(method, path, raw, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        text = answer.read().decode()
-        connection.close()
-        return answer.status, text
-
-    def metric(self, name, **labels):
-        for line in self.ask("GET", "/metrics")[1].splitlines():
-            if line.startswith(name + "{") and all(f'{k}="{v}"' in line for k, v in labels.items()):
-                return float(line.split()[-1])
-        raise AssertionError(f"no {name} {labels}")
-
-    def stop(self, signo=signal.SIGTERM):
-        self.process.send_signal(signo)
-        rest, _ = self.process.communicate(timeout=30)
-        self.log += rest.splitlines(keepends=True)
-        return self.process.returncode
+from sim import SIM, Sim, events
 
 
 @pytest.fixture
 def sim():
-    running = Sim("--port", "0", "--served-model-name", "phi3", "--max-model-len", "50")
-    yield running
-    if running.process.poll() is None:
-        assert running.stop() == 0
+    with Sim("--port", "0", "--served-model-name", "phi3", "--max-model-len", "50") as running:
+        yield running
 
 
 def chat(text, **more):
@@ -85,9 +34,8 @@ def test_a_chat_is_answered_word_by_word(sim):
 def test_a_stream_says_the_same_as_an_answer(sim):
     body = chat("one two", stream=True, stream_options={"include_usage": True})
     _, text = sim.ask("POST", "/v1/chat/completions", body)
-    events = [line[6:] for line in text.split("\n") if line.startswith("data: ")]
-    assert events[-1] == "[DONE]"
-    chunks = [json.loads(e) for e in events[:-1]]
+    *chunks, done = events(text)
+    assert done == "[DONE]"
     said = "".join(c["choices"][0]["delta"]["content"] for c in chunks if c["choices"])
     assert said == "Simulated answer to: one two"
     assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
@@ -176,3 +124,28 @@ def test_what_cannot_be_served_is_told():
     assert ended.returncode == 2 and "70000" in ended.stderr
     ended = subprocess.run([SIM, "--nonsense"], capture_output=True, text=True)
     assert ended.returncode == 2 and "unrecognized arguments: --nonsense" in ended.stderr
+
+
+def test_nobody_is_served_before_it_is_ready():
+    with Sim("--port", "0", "--sim-load-time", "300ms") as sim:
+        log = "".join(sim.log)
+        assert sim.ask("POST", "/v1/completions", {"prompt": "a"})[0] == 200
+    assert log.index("Waiting for application startup") < log.index("startup complete")
+
+
+def test_a_fault_strikes_after_its_answer():
+    sim = Sim("--port", "0", "--sim-control")
+    assert sim.ask("POST", "/sim/fault", {"fault": "crasch"})[0] == 400
+    assert sim.ask("POST", "/sim/fault", {"fault": "hang"}) == (200, "{}")
+    assert json.loads(sim.ask("GET", "/sim/fault")[1])["holding"] == ["hang"]
+    assert json.loads(sim.ask("DELETE", "/sim/fault")[1])["holding"] == []
+    assert sim.ask("POST", "/sim/fault", {"fault": "server-kill"}) == (200, "{}")
+    assert sim.process.wait(timeout=60) == -signal.SIGKILL
+    sim.process.stdout.close()
+
+
+def test_a_cut_stream_ends_in_the_middle():
+    with Sim("--port", "0", "--sim-fault", "cut-stream*1") as sim:
+        with pytest.raises((ConnectionResetError, http.client.IncompleteRead)):
+            sim.ask("POST", "/v1/completions", {"prompt": "a b c", "stream": True})
+        assert sim.ask("POST", "/v1/completions", {"prompt": "a b c"})[0] == 200

@@ -1,0 +1,77 @@
+"""Runs citadel-sim, and asks it."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+
+from program import BIN
+
+SIM = BIN / "citadel-sim"
+PATIENCE_S = 60  # for what must happen
+
+
+class Sim:
+    """Started, and ready; its log is kept. Leaving the context stops it."""
+
+    def __init__(self, *args, **env):
+        self.process = subprocess.Popen(
+            [SIM, *args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **env},
+        )
+        self.log = []
+        for line in self.process.stdout:
+            self.log.append(line)
+            if "Application startup complete" in line:
+                break
+        started = re.search(r"API server (?:0 )?on (?:http://|unix:)(\S+)", "".join(self.log))
+        assert started, "".join(self.log)
+        self.where = started[1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            assert self.stop() == 0, "".join(self.log[-20:])
+
+    def connect(self):
+        host, port = self.where.rsplit(":", 1)
+        return http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)
+
+    def answer(self, method, path, body=None, **fields):
+        """The answer, read: its bytes are in .body."""
+        connection = self.connect()
+        raw = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
+        connection.request(method, path, raw, {"Content-Type": "application/json", **fields})
+        answer = connection.getresponse()
+        answer.body = answer.read()
+        connection.close()
+        return answer
+
+    def ask(self, method, path, body=None, **fields):
+        answer = self.answer(method, path, body, **fields)
+        return answer.status, answer.body.decode()
+
+    def metric(self, name, **labels):
+        for line in self.ask("GET", "/metrics")[1].splitlines():
+            if line.startswith(name + "{") and all(f'{k}="{v}"' in line for k, v in labels.items()):
+                return float(line.split()[-1])
+        raise AssertionError(f"no {name} {labels}")
+
+    def stop(self, signo=signal.SIGTERM):
+        self.process.send_signal(signo)
+        rest, _ = self.process.communicate(timeout=PATIENCE_S)
+        self.log += rest.splitlines(keepends=True)
+        return self.process.returncode
+
+
+def events(text):
+    """What a stream of events says: the data of each, read as JSON where it is."""
+    found = re.findall(r"^data: (.*)$", text, re.M)
+    return [json.loads(data) if data.startswith("{") else data for data in found]
