@@ -63,7 +63,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     const char *text = (const char *)data, *feed = len ? memchr(text, '\n', len) : NULL;
     char boundary[FORM_BOUNDARY_MAX + 1];
-    _cleanup_arena_ struct arena arena;
+    _cleanup_arena_ struct arena arena = {0};
     struct form form;
     if (!feed || len > 65536)
         return 0;
