@@ -155,7 +155,7 @@ put_value(struct reader *r, const struct knob *knob, const char *text)
         if (!parse_real(text, &real))
             return kept ? "float" : NULL;
         if (kept)
-            *(double *)at = real;
+            *(double *)(void *)at = real;
         return NULL;
     case SWITCH:
     case TEXT:

@@ -67,8 +67,8 @@ TEST(system_errors_find_their_id)
         int err;
         enum err_id id;
     } rows[] = {
-        {ENOENT, ERR_NOT_FOUND},    {ENOTDIR, ERR_NOT_FOUND}, {EACCES, ERR_NOT_PERMITTED},
-        {EPERM, ERR_NOT_PERMITTED}, {EFBIG, ERR_TOO_LARGE},   {EIO, ERR_SYSTEM},
+        {ENOENT, ERR_NOT_FOUND},    {ENOTDIR, ERR_NOT_FOUND},         {EACCES, ERR_NOT_PERMITTED},
+        {EPERM, ERR_NOT_PERMITTED}, {EFBIG, ERR_TOO_LARGE},           {EIO, ERR_SYSTEM},
         {ENOSPC, ERR_SYSTEM},       {EADDRINUSE, ERR_ADDRESS_IN_USE},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

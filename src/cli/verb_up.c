@@ -39,7 +39,7 @@ struct up {
     struct cli *cli;
     struct loop *loop;
     struct direct *direct;
-    const struct service_list *list;
+    struct service_list list;
     struct demo demo;
     bool is_demo, told, stopping;
     struct up_view view;
@@ -89,11 +89,11 @@ tell_promises(struct up *u)
 {
     enum contain_kind kind = direct_containment(u->direct);
     size_t leftovers = direct_leftovers(u->direct);
-    const struct service *worst = &u->list->items[0];
+    const struct service *worst = &u->list.items[0];
     quantity_text text;
-    for (size_t i = 1; i < u->list->count; i++)
-        if (service_budget_bound(&u->list->items[i].budget) > service_budget_bound(&worst->budget))
-            worst = &u->list->items[i];
+    for (size_t i = 1; i < u->list.count; i++)
+        if (service_budget_bound(&u->list.items[i].budget) > service_budget_bound(&worst->budget))
+            worst = &u->list.items[i];
     if (leftovers)
         cli_note(u->cli, "ended %zu process%s of a supervisor that was killed", leftovers,
                  leftovers == 1 ? "" : "es");
@@ -171,8 +171,8 @@ supervise(struct up *u, const struct config *config, enum contain_kind contain)
 {
     const struct direct_config wish = {.run_dir = config->paths.run,
                                        .contain = contain,
-                                       .services = u->list->items,
-                                       .count = u->list->count,
+                                       .services = u->list.items,
+                                       .count = u->list.count,
                                        .changed = on_changed,
                                        .ended = on_ended,
                                        .arg = u};
@@ -198,7 +198,6 @@ run_services(struct up *u, const char *program, enum contain_kind contain)
 {
     _cleanup_config_ struct config *config = NULL;
     _cleanup_arena_ struct arena arena;
-    struct service_list list;
     char file[PATH_MAX];
     arena_init(&arena, ARENA_MAX);
     if (u->is_demo)
@@ -208,12 +207,11 @@ run_services(struct up *u, const char *program, enum contain_kind contain)
         return r;
     if (!realpath(config->name, file))
         return err_set_errno(&u->cli->err, errno, "%s", config->name);
-    r = service_list_make(&arena, config, program, file, u->cli->args, &list, &u->cli->err);
-    if (r == 0 && list.count == 0)
+    r = service_list_make(&arena, config, program, file, u->cli->args, &u->list, &u->cli->err);
+    if (r == 0 && u->list.count == 0)
         r = err_set(&u->cli->err, ERR_NO_MODEL, "%s has no enabled model", config->name);
     if (r < 0)
         return r;
-    u->list = &list;
     return supervise(u, config, contain);
 }
 

@@ -130,7 +130,7 @@ client_take_link(struct pending *p, bool fresh)
         close_oldest_idle(client);
     if (!link && client->links >= client->config.connections_max) {
         pending_fail(p, ERR_HTTP_CONNECT, "all %u connections to %s are in use", client->links,
-                  client->address);
+                     client->address);
         return;
     }
     if (!link)

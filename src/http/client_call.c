@@ -86,7 +86,7 @@ refuse(struct pending *p, enum http1_reason reason)
 {
     const struct http1_reason_row *row = http1_reason_row(reason);
     pending_fail(p, ERR_HTTP_ANSWER, "%s answered with what is not accepted: %s (%s)",
-              p->client->address, row->why, row->name);
+                 p->client->address, row->why, row->name);
 }
 
 static void
@@ -96,7 +96,7 @@ take_head(struct pending *p)
     p->in_at += head->len;
     if (head->status == 101 || (head->status < 200 && ++p->interims > INTERIMS_MAX)) {
         pending_fail(p, ERR_HTTP_ANSWER, "%s answered with status %u unasked", p->client->address,
-                  head->status);
+                     head->status);
     } else if (head->status < 200) {
         http1_response_init(head, &p->client->config.head, p->method);
     } else {
@@ -309,7 +309,7 @@ pending_ready(struct pending *p, unsigned events)
         int r = sock_connected(p->link->fd);
         if (r < 0)
             pending_fail(p, ERR_HTTP_CONNECT, "cannot connect to %s: %s", p->client->address,
-                      strerror(-r));
+                         strerror(-r));
         p->link->connected = r == 0;
     } else if (events & LOOP_READ) {
         receive(p);
@@ -329,7 +329,7 @@ pending_expire(struct pending *p, enum client_wait wait)
     quantity_text limit;
     assert(missing[wait]);
     pending_fail(p, ERR_HTTP_TIMEOUT, "%s did not %s within %s", p->client->address, missing[wait],
-              quantity_print_us(p->client->lists[wait].limit_us, limit));
+                 quantity_print_us(p->client->lists[wait].limit_us, limit));
     pending_run(p);
 }
 
@@ -381,7 +381,7 @@ end_head(struct pending *p)
     p->head_open = false;
     if (http_write_end(&p->writer) < 0)
         pending_fail(p, ERR_HTTP_REQUEST, "a request to %s cannot be written as HTTP",
-                  p->client->address);
+                     p->client->address);
     schedule(p);
 }
 
@@ -390,7 +390,7 @@ check_room(struct pending *p)
 {
     if (buf_error(&p->out) < 0)
         pending_fail(p, ERR_HTTP_REQUEST, "a request to %s is larger than its ceiling",
-                  p->client->address);
+                     p->client->address);
     schedule(p);
 }
 

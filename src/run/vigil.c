@@ -222,7 +222,7 @@ judge_haste(const struct vigil *v, uint64_t now_us, struct err *reterr)
 enum vigil_verdict
 vigil_judge(const struct vigil *v, uint64_t now_us, struct err *reterr)
 {
-    struct err unheard;
+    struct err unheard = {0};
     enum vigil_verdict verdict = VIGIL_ALIVE;
     reterr = reterr ? reterr : &unheard;
     if (v->refused >= REFUSED_MAX) {
