@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 
 /* systemd refuses larger messages too. */
 #define MESSAGE_MAX 4096
+#define INSIST_MS 2000
 
 /* A path or, after '@', an abstract name. Paths are reached through a descriptor where they are
  * longer than an address holds; *ret_dir keeps that open. */
@@ -77,19 +79,46 @@ notify_close(struct notify *notify)
     cleanup_close(&notify->fd);
 }
 
+static int send_text(struct notify *notify, int wait_ms, const char *fmt, va_list args)
+    printf_like(3, 0);
+
+static int
+send_text(struct notify *notify, int wait_ms, const char *fmt, va_list args)
+{
+    char text[MESSAGE_MAX];
+    struct pollfd fd = {.fd = notify->fd, .events = POLLOUT};
+    if (notify->fd < 0)
+        return 0;
+    int len = vsnprintf(text, sizeof(text), fmt, args);
+    if (len < 0 || len >= (int)sizeof(text))
+        return -EMSGSIZE;
+    if (send(notify->fd, text, (size_t)len, MSG_NOSIGNAL) >= 0)
+        return 0;
+    if (errno != EAGAIN || wait_ms == 0)
+        return -errno;
+    if (poll(&fd, 1, wait_ms) != 1)
+        return -EAGAIN;
+    return send(notify->fd, text, (size_t)len, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
 int
 notify_send(struct notify *notify, const char *fmt, ...)
 {
-    char text[MESSAGE_MAX];
     va_list args;
-    if (notify->fd < 0)
-        return 0;
     va_start(args, fmt);
-    int len = vsnprintf(text, sizeof(text), fmt, args);
+    int r = send_text(notify, 0, fmt, args);
     va_end(args);
-    if (len < 0 || len >= (int)sizeof(text))
-        return -EMSGSIZE;
-    return send(notify->fd, text, (size_t)len, MSG_NOSIGNAL) < 0 ? -errno : 0;
+    return r;
+}
+
+int
+notify_insist(struct notify *notify, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    int r = send_text(notify, INSIST_MS, fmt, args);
+    va_end(args);
+    return r;
 }
 
 int

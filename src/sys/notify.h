@@ -18,9 +18,12 @@ int notify_open(struct notify *ret_notify, struct err *reterr) must_check;
 void notify_close(struct notify *notify);
 
 /* Sends lines: notify_send(&n, "READY=1\nSTATUS=%s", text). Control bytes in arguments would be
- * lines of their own: clean them first. A supervisor that is too busy to hear loses the message;
- * what must arrive is sent again. Returns 0 or -errno. */
+ * lines of their own: clean them first. A supervisor that is too busy to hear loses the message.
+ * Returns 0 or -errno. */
 int notify_send(struct notify *notify, const char *fmt, ...) printf_like(2, 3);
+/* What is said once and must arrive: waits for a busy supervisor, two seconds at most. A socket holds
+ * ten messages. */
+int notify_insist(struct notify *notify, const char *fmt, ...) printf_like(2, 3);
 
 /* The supervisor's side. */
 #define NOTIFY_STATUS_MAX 256

@@ -89,6 +89,34 @@ TEST(notify_tells_who_spoke)
     CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
 
+TEST(notify_insists_where_a_message_would_be_lost)
+{
+    _cleanup_free_ char *path = mem_printf("%s/notify", tap_dir());
+    _cleanup_close_ int fd = notify_listen(path, NULL);
+    struct notify notify;
+    struct notify_message m = {0};
+    int status, ends[2];
+    char c;
+    REQUIRE(fd >= 0 && pipe(ends) == 0 && setenv("NOTIFY_SOCKET", path, 1) == 0);
+    REQUIRE(notify_open(&notify, NULL) == 0);
+    while (notify_send(&notify, "STATUS=full") == 0)
+        ;
+    pid_t child = fork(), pid;
+    if (child == 0) {
+        (void)!write(ends[1], "", 1);
+        _exit(notify_insist(&notify, "READY=1") == 0 ? 0 : 1);
+    }
+    CHECK_EQ(read(ends[0], &c, 1), 1); /* now it tries */
+    for (int i = 0; i < 1000 && !m.ready; i++)
+        if (notify_receive(fd, &m, &pid) == -EAGAIN)
+            wait_for(fd);
+    CHECK(m.ready);
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    notify_close(&notify);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
 TEST(notify_without_a_listener_is_silent)
 {
     struct notify n;
