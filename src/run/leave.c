@@ -197,8 +197,17 @@ static void
 begin_leaving(struct shim *s)
 {
     if (!s->leaving)
-        (void)notify_send(&s->notify, "STOPPING=1");
+        (void)notify_insist(&s->notify, "STOPPING=1");
     s->leaving = true;
+}
+
+/* What has once answered can start: to call it hopeless would leave it stopped for good. */
+static void
+take_reason(struct shim *s, const struct err *why)
+{
+    s->why = *why;
+    if (s->healthy_since && err_exit(why) != EXIT_CODE_FAILED)
+        s->why.id = ERR_ENGINE_CRASHED;
 }
 
 void
@@ -207,7 +216,7 @@ leave(struct shim *s, const struct err *why)
     if (s->state.phase >= RUN_STOPPING)
         return;
     if (why && s->why.id == ERR_NONE)
-        s->why = *why;
+        take_reason(s, why);
     begin_leaving(s);
     sleep_stop(s);
     stop_engine(s);
@@ -255,7 +264,7 @@ draining_tick(struct shim *s, uint64_t now)
     uint64_t most = s->model->drain_timeout_us;
     double requests = s->state.running + s->state.waiting;
     if (s->vigil.has_load)
-        shim_status(s, "finishing %.0f requests", requests);
+        shim_status(s, "finishing %.0f request%s", requests, requests == 1 ? "" : "s");
     if (vigil_is_idle(&s->vigil) || s->vigil.untold) {
         leave(s, NULL);
     } else if (now - s->leave_at >= most) {
@@ -286,8 +295,7 @@ id_of_end(const struct shim *s, const struct proc_end *end)
     return means_it && end->status == EXIT_CODE_TRY_LATER ? ERR_ENGINE_NOT_NOW : ERR_ENGINE_CRASHED;
 }
 
-/* The log may have said why. What has once answered can start: to call it hopeless would leave it
- * stopped for good. */
+/* The log may have said why. */
 static void
 explain_end(struct shim *s, const struct proc_end *end, struct err *ret_why)
 {
@@ -300,8 +308,6 @@ explain_end(struct shim *s, const struct proc_end *end, struct err *ret_why)
                       s->last_line[0] ? s->last_line : "none");
         err_fix(ret_why, "see its log: citadel logs %s", s->model->name);
     }
-    if (s->healthy_since)
-        ret_why->id = ERR_ENGINE_CRASHED;
 }
 
 void

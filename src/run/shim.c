@@ -39,7 +39,10 @@ set_status(struct shim *s, const char *fmt, va_list args)
     if (text_eq(text, s->state.status))
         return;
     memcpy(s->state.status, text, sizeof(text));
-    (void)notify_send(&s->notify, "STATUS=%s", text);
+    if (s->state.phase == RUN_ENDED)
+        (void)notify_insist(&s->notify, "STATUS=%s", text);
+    else
+        (void)notify_send(&s->notify, "STATUS=%s", text);
 }
 
 void
@@ -336,7 +339,7 @@ run_model(const struct config *config, const struct config_model *model, struct 
     if (r == 0)
         live(s);
     else
-        shim_status(s, "ended: %s", s->why.what);
+        shim_phase(s, RUN_ENDED, "ended: %s", s->why.what);
     if (reterr)
         *reterr = s->why;
     int code = run_exit(&s->why);

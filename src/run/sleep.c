@@ -52,11 +52,13 @@ refuse(struct shim *s, struct http_request *r, const char *what)
 
 /* ---- steps ---- */
 
+/* Its log may know more than the answer that it gave. */
 static void
 fail(struct shim *s, const struct err *err)
 {
-    answer(s, err);
-    leave(s, err);
+    const struct err *why = start_has_verdict(s) ? &s->progress.why : err;
+    answer(s, why);
+    leave(s, why);
 }
 
 static void
