@@ -6,16 +6,18 @@ import json
 import os
 import pathlib
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 from program import BIN, CITADEL, environment
 
-SERVER = pathlib.Path(__file__).with_name("server.py")
+STUB = pathlib.Path(__file__).with_name("engine_stub.py")
 PATIENCE_S = 60  # for what must happen; nobody waits for less than that it has happened
 
 
@@ -57,24 +59,29 @@ class Home:
 
     def __init__(self, where):
         self.where = where
+        self.run = pathlib.Path(tempfile.mkdtemp(prefix="citadel-"))  # sockets have short paths
         self.models = {}
         self.started = []
 
     def add(self, name="phi3", **model):
-        """engine: command with our own server, unless the model says more. Returns its port."""
+        """engine: command with our own stub, unless the model says more. Returns its port."""
         port = free_port()
         words = model.pop("words", [])
         served = {
             "engine": "command",
-            "command": [sys.executable, "-B", str(SERVER), "{port}", *words],
+            "command": [sys.executable, "-B", str(STUB), "{port}", *words],
             "kind": "chat",
             "port": port,
         }
         self.models[name] = {**served, **model}
-        paths = {part: str(self.where / part) for part in ("models", "logs", "state", "run")}
+        self.write()
+        return port
+
+    def write(self):
+        paths = {part: str(self.where / part) for part in ("models", "logs", "state")}
+        paths["run"] = str(self.run)
         self.config = self.where / "citadel.yaml"
         self.config.write_text(json.dumps({"paths": paths, "models": self.models}))
-        return port
 
     def start(self, name="phi3", **more):
         shim = Shim(self, name, **more)
@@ -100,12 +107,13 @@ class Home:
     def finish(self):
         for shim in self.started:
             shim.finish()
+        shutil.rmtree(self.run)
 
 
 class Shim:
     def __init__(self, home, name, notify=True, listens=True, **env):
         self.home, self.name = home, name
-        self.socket_path = home.where / "run/models" / name / "control.sock"
+        self.socket_path = home.run / "models" / name / "control.sock"
         self.lines, self.told = [], []  # of its standard error, and to its supervisor
         self.news = threading.Condition()
         self.supervisor = None

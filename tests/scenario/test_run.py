@@ -59,13 +59,13 @@ def test_print_shows_the_command_and_starts_nothing(home):
     port = home.add(extra_env={"SAFE_PASSPHRASE": "hunter2", "COLOUR": "blue"})
     done = run("run", "phi3", "--print", "--config", home.config)
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"server.py {port}" in done.stdout
+    assert f"engine_stub.py {port}" in done.stdout
     assert "COLOUR=blue" in done.stdout
     assert "SAFE_PASSPHRASE=***" in done.stdout and "hunter2" not in done.stdout
     command = run_json("run", "phi3", "--print", "--config", home.config)[1]
     assert command["environment"]["SAFE_PASSPHRASE"] == "***"
     assert command["argv"][-1] == str(port)
-    assert not (home.where / "run").exists() and not (home.where / "state").exists()
+    assert not list(home.run.iterdir()) and not (home.where / "state").exists()
 
 
 def test_a_model_that_there_is_not(home):
