@@ -144,9 +144,13 @@ open_signals(struct up *u)
     return 0;
 }
 
+/* We end already: whoever is impatient now would only keep us from tidying up. */
 static void
 close_signals(struct up *u)
 {
+    sigset_t all;
+    (void)sigfillset(&all);
+    (void)sigprocmask(SIG_BLOCK, &all, NULL);
     for (size_t i = 0; i < ARRAY_SIZE(u->signals); i++)
         loop_signal_stop(&u->signals[i]);
 }

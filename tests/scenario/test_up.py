@@ -21,6 +21,7 @@ from up import (
     CONTAINMENTS,
     PATIENCE_S,
     Site,
+    Up,
     is_there,
     possible_containments,
     processes_of,
@@ -189,21 +190,10 @@ def test_a_reader_that_stops_reading_stops_nothing(site):
 
 
 def test_a_demo_needs_nothing_and_leaves_nothing():
-    demo = subprocess.Popen(
-        [CITADEL, "up", "--demo"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=environment(),
-        text=True,
-    )
-    said = ""
-    for line in demo.stdout:
-        said += line
-        if line.startswith("Ctrl-C ends it"):
-            break
-    curls = re.findall(r"^  (curl .*)$", said, re.M)
-    config = re.search(r"CITADEL_CONFIG=(\S+)", said)[1]
+    demo = Up(None, "--demo")
+    config = demo.wait_for(r"CITADEL_CONFIG=(\S+)")[1]
+    demo.wait_for("^Ctrl-C ends it")
+    curls = re.findall(r"^  (curl .*)$", demo.said, re.M)
     answers = [
         subprocess.run(
             ["sh", "-c", c], capture_output=True, text=True, timeout=PATIENCE_S, check=True
@@ -215,9 +205,7 @@ def test_a_demo_needs_nothing_and_leaves_nothing():
     status = run("status", "--json", CITADEL_CONFIG=config)
     assert [s["healthy"] for s in json.loads(status.stdout)["services"]] == [True] * 3
     place = pathlib.Path(config).parent
-    demo.send_signal(signal.SIGINT)
-    demo.stdout.read()
-    assert demo.wait(timeout=PATIENCE_S) == 0
+    assert demo.stop() == 0
     assert not place.exists() and processes_of(place) == {}
 
 

@@ -126,17 +126,16 @@ class Site:
 
 
 class Up:
-    """A supervisor whose lines are read as they come."""
+    """A supervisor whose lines are read as they come; of a site, or of none as a demonstration is."""
 
-    def __init__(self, site, *words, **more):
-        self.site = site
+    def __init__(self, site, *words, env=None):
+        words = ["-c", str(site.config), *words] if site else words
         self.process = subprocess.Popen(
-            [CITADEL, "up", "-c", str(site.config), *words],
+            [CITADEL, "up", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=environment(),
-            **more,
+            env=environment(**(env or {})),
         )
         os.set_blocking(self.process.stdout.fileno(), False)
         self.said = ""
