@@ -1,6 +1,7 @@
 #include "base/buf.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -97,6 +98,59 @@ buf_add_u64(struct buf *b, uint64_t n)
         digits[--at] = (char)('0' + n % 10);
     while (n /= 10);
     buf_add(b, digits + at, sizeof(digits) - at);
+}
+
+static bool
+is_armed(const char *word)
+{
+    const char *end = word + strlen(word);
+    while (word < end) {
+        uint32_t c = text_next_char(&word, end);
+        if (c == TEXT_NO_CHAR || text_is_dangerous(c))
+            return true;
+    }
+    return false;
+}
+
+/* Byte by byte and octal, as the character may be none. */
+static void
+add_octal(struct buf *b, const char *word)
+{
+    const char *end = word + strlen(word);
+    buf_add_str(b, "$'");
+    while (word < end) {
+        const char *at = word;
+        uint32_t c = text_next_char(&word, end);
+        bool plain = c != '\'' && c != '\\' && c != TEXT_NO_CHAR && !text_is_dangerous(c);
+        for (; at < word; at++)
+            buf_printf(b, plain ? "%c" : "\\%03o", (unsigned char)*at);
+    }
+    buf_add_char(b, '\'');
+}
+
+static void
+add_quoted(struct buf *b, const char *word)
+{
+    buf_add_char(b, '\'');
+    for (; *word; word++)
+        if (*word == '\'')
+            buf_add_str(b, "'\\''");
+        else
+            buf_add_char(b, *word);
+    buf_add_char(b, '\'');
+}
+
+void
+buf_add_word(struct buf *b, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                "0123456789%+,-./:=@_";
+    if (*word && !word[strspn(word, plain)])
+        buf_add_str(b, word);
+    else if (is_armed(word))
+        add_octal(b, word);
+    else
+        add_quoted(b, word);
 }
 
 void

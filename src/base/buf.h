@@ -34,6 +34,9 @@ void buf_add(struct buf *b, const void *bytes, size_t len);
 void buf_add_str(struct buf *b, const char *text);
 void buf_add_char(struct buf *b, char c);
 void buf_add_u64(struct buf *b, uint64_t n);
+/* As one word of a command line: quoted where a shell would take it for more than its letters. What
+ * could drive a terminal is written as $'\033', which bash, zsh and ksh read. */
+void buf_add_word(struct buf *b, const char *word);
 void buf_printf(struct buf *b, const char *fmt, ...) printf_like(2, 3);
 void buf_vprintf(struct buf *b, const char *fmt, va_list args) printf_like(2, 0);
 

@@ -99,3 +99,31 @@ TEST(truncating_forgets_what_did_not_fit)
     CHECK_STR(b.data, "12");
     CHECK_EQ(buf_error(&b), 0);
 }
+
+TEST(words_are_quoted_for_a_shell)
+{
+    static const struct {
+        const char *word, *want;
+    } rows[] = {
+        {"/srv/models/phi-3.5_mini", "/srv/models/phi-3.5_mini"},
+        {"", "''"},
+        {"a b", "'a b'"},
+        {"$(touch pwn)", "'$(touch pwn)'"},
+        {"a;id", "'a;id'"},
+        {"`id`", "'`id`'"},
+        {"~", "'~'"},
+        {"*", "'*'"},
+        {"a\"b\\", "'a\"b\\'"},
+        {"a'b", "'a'\\''b'"},
+        {"\xc3\xa9", "'\xc3\xa9'"},
+        {"tab\ty", "$'tab\\011y'"},
+        {"it's \xc2\x9b", "$'it\\047s \\302\\233'"},
+        {"\\\xe2\x80\xae\xff", "$'\\134\\342\\200\\256\\377'"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_buf_ struct buf b = BUF_INIT(100);
+        tap_note("row %zu", i);
+        buf_add_word(&b, rows[i].word);
+        CHECK_STR(b.data, rows[i].want);
+    }
+}

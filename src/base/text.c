@@ -66,6 +66,29 @@ text_is_utf8(const char *text, size_t len)
     return true;
 }
 
+uint32_t
+text_next_char(const char **text, const char *end)
+{
+    const unsigned char *p = (const unsigned char *)*text;
+    size_t len = text_utf8_step(*text, (size_t)(end - *text));
+    *text += len ? len : 1;
+    if (len == 0)
+        return TEXT_NO_CHAR;
+    uint32_t c = len == 1 ? p[0] : p[0] & (0x7Fu >> len);
+    for (size_t i = 1; i < len; i++)
+        c = c << 6 | (p[i] & 0x3Fu);
+    return c;
+}
+
+bool
+text_is_dangerous(uint32_t c)
+{
+    return c < 0x20 || (c >= 0x7F && c <= 0x9F) ||       /* C0, DEL, C1 */
+           c == 0x61C || (c >= 0x200B && c <= 0x200F) || /* zero width, marks of direction */
+           (c >= 0x2028 && c <= 0x202E) ||               /* line and paragraph, turns */
+           (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF;  /* invisible, isolates */
+}
+
 bool
 text_is_name(const char *text)
 {
@@ -139,6 +162,22 @@ text_nearest(const char *text, const char *(*candidate)(size_t i, const void *ar
 }
 
 void
+text_disarm(char *text)
+{
+    const char *from = text, *end = text + strlen(text);
+    while (from < end) {
+        const char *at = from;
+        uint32_t c = text_next_char(&from, end);
+        if (c == TEXT_NO_CHAR || text_is_dangerous(c))
+            *text++ = '?';
+        else
+            while (at < from)
+                *text++ = *at++;
+    }
+    *text = '\0';
+}
+
+void
 text_make_safe(char *text, size_t room, int wanted)
 {
     static const char mark[] = "...";
@@ -149,10 +188,5 @@ text_make_safe(char *text, size_t room, int wanted)
             cut--;
         memcpy(text + cut, mark, sizeof(mark));
     }
-    for (unsigned char *c = (unsigned char *)text; *c; c++) {
-        if (*c < 0x20 || *c == 0x7F)
-            *c = '?';
-        else if (*c == 0xC2 && c[1] >= 0x80 && c[1] <= 0x9F)
-            *c = c[1] = '?';
-    }
+    text_disarm(text);
 }

@@ -2,6 +2,8 @@
 
 #include "tap.h"
 
+#include <stdio.h>
+
 TEST(utf8_is_strict)
 {
     static const struct {
@@ -87,6 +89,70 @@ TEST(the_nearest_word_is_what_was_meant)
     memset(longest, 'x', sizeof(longest));
     longest[sizeof(longest) - 1] = '\0';
     CHECK(text_nearest(longest, key, NULL) == NULL);
+}
+
+TEST(characters_are_read_one_by_one)
+{
+    static const struct {
+        const char *text;
+        uint32_t want;
+        size_t step;
+    } rows[] = {
+        {"a", 'a', 1},
+        {"\xc3\xa9", 0xE9, 2},
+        {"\xe2\x82\xac", 0x20AC, 3},
+        {"\xf0\x9f\x98\x80", 0x1F600, 4},
+        {"\xf4\x8f\xbf\xbf", 0x10FFFF, 4},
+        {"\xe2\x82", TEXT_NO_CHAR, 1},
+        {"\xff", TEXT_NO_CHAR, 1},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        const char *at = rows[i].text;
+        tap_note("row %zu", i);
+        CHECK_EQ(text_next_char(&at, at + strlen(at)), rows[i].want);
+        CHECK_EQ((size_t)(at - rows[i].text), rows[i].step);
+    }
+}
+
+static const struct {
+    const char *text, *want;
+} hostile[] = {
+    {"", ""},
+    {"plain \xc3\xa9 \xf0\x9f\x98\x80", "plain \xc3\xa9 \xf0\x9f\x98\x80"},
+    {"\x1b[31m\n\r\t\x7f", "?[31m????"},
+    {"c1 \xc2\x80\xc2\x9b.\xc2\xa0", "c1 ??.\xc2\xa0"},
+    {"a\xe2\x80\x8b"
+     "b",
+     "a?b"},                            /* zero width space */
+    {"\xe2\x80\xa8\xe2\x80\xa9", "??"}, /* line and paragraph separator */
+    {"\xe2\x80\xaa\xe2\x80\xae"
+     "cba",
+     "??cba"},                                                /* turns of direction */
+    {"\xe2\x80\xaf\xe2\x80\xa7", "\xe2\x80\xaf\xe2\x80\xa7"}, /* their neighbours */
+    {"\xe2\x81\xa6\xe2\x81\xa9\xd8\x9c", "???"},              /* isolates, Arabic letter mark */
+    {"\xef\xbb\xbfmark", "?mark"},
+    {"\x9b"
+     "31m\xff\xc3",
+     "?31m??"}, /* as bytes, C1 for a terminal without UTF-8 */
+};
+
+TEST(hostile_text_is_disarmed)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(hostile); i++) {
+        char text[64];
+        tap_note("row %zu", i);
+        text_make_safe(text, sizeof(text), snprintf(text, sizeof(text), "%s", hostile[i].text));
+        CHECK_STR(text, hostile[i].want);
+        text_disarm(text);
+        CHECK_STR(text, hostile[i].want);
+    }
+}
+
+TEST(text_that_was_cut_is_marked_between_characters)
+{
+    char text[12] = "abcdefg\xe2\x82\xac\xe2"; /* as snprintf() leaves it */
+    text_make_safe(text, sizeof(text), 13);
+    CHECK_STR(text, "abcdefg...");
 }
 
 TEST(starts_and_ends)

@@ -219,7 +219,9 @@ cli_main(int argc, char *argv[])
     if (r < 0) {
         cli_error(&cli, &failed);
         r = err_exit(&failed);
+    } else if (w < 0) {
+        r = EXIT_CODE_FAILED; /* whatever the results are, nobody has them */
     }
     cli_finish(&cli);
-    return r == EXIT_CODE_OK && w < 0 ? EXIT_CODE_FAILED : r;
+    return r;
 }

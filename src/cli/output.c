@@ -2,6 +2,8 @@
 
 #include "cli/frame.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -93,6 +95,8 @@ cli_note(struct cli *cli, const char *fmt, ...)
     va_start(args, fmt);
     buf_vprintf(&line, fmt, args);
     va_end(args);
+    text_disarm(line.data);
+    buf_truncate(&line, strlen(line.data));
     buf_add_char(&line, '\n');
     /* A message that cannot be written has nobody to be told to. */
     (void)write_all(STDERR_FILENO, line.data, line.len);

@@ -152,31 +152,6 @@ engine_build(const struct engine *engine, const struct engine_wish *wish, struct
     return finish(&b, ret_command);
 }
 
-static bool
-is_plain(const char *text)
-{
-    for (const char *p = text; *p; p++)
-        if (!isalnum((unsigned char)*p) && !strchr("%+,-./:=@_", *p))
-            return false;
-    return *text != '\0';
-}
-
-static void
-print_quoted(struct buf *out, const char *text)
-{
-    if (is_plain(text)) {
-        buf_add_str(out, text);
-        return;
-    }
-    buf_add_char(out, '\'');
-    for (; *text; text++)
-        if (*text == '\'')
-            buf_add_str(out, "'\\''");
-        else
-            buf_add_char(out, *text);
-    buf_add_char(out, '\'');
-}
-
 void
 engine_command_print(const struct engine_command *command, struct buf *out)
 {
@@ -186,11 +161,11 @@ engine_command_print(const struct engine_command *command, struct buf *out)
         if (var->secret)
             buf_add_str(out, "***");
         else
-            print_quoted(out, var->value);
+            buf_add_word(out, var->value);
         buf_add_str(out, " \\\n");
     }
     for (const char *const *arg = command->argv; *arg; arg++) {
-        print_quoted(out, *arg);
+        buf_add_word(out, *arg);
         buf_add_str(out, arg[1] ? text_starts(arg[1], "--") ? " \\\n    " : " " : "\n");
     }
 }

@@ -103,12 +103,12 @@ static const struct document accepted[] = {
     {"\"\\u001F\"", "\"\\u001f\""},
     {"\"\\u007f\"", NULL},
     {"\"\x7F\"", "\"\\u007f\""},
-    {"\"\xC2\x80\"", NULL},
+    {"\"\xC2\x80\"", "\"\\u0080\""},
     {"\"\xC3\xA9t\xC3\xA9\"", NULL},
     {"\"\xE2\x82\xAC\"", NULL},
     {"\"\xF0\x9F\x98\x80\"", NULL},
     {"\"\xF4\x8F\xBF\xBF\"", NULL},
-    {"\"\xEF\xBB\xBF\"", NULL},
+    {"\"\xEF\xBB\xBF\"", "\"\\ufeff\""},
     {"\"\xEF\xBF\xBE\"", NULL},
     {"\"seven77\\n and then \\t more, \\u0041 and the rest\"",
      "\"seven77\\n and then \\t more, A and the rest\""},
@@ -539,4 +539,31 @@ TEST(writes_any_bytes_as_valid_json)
     read_and_write(out.data, out.len, JSON_STRICT, &again);
     CHECK_STR(again.data, out.data);
     CHECK(strstr(out.data, "\\u0000\\u0001") && strstr(out.data, "~\\u007f\xEF\xBF\xBD"));
+}
+
+TEST(writes_what_is_dangerous_as_escapes)
+{
+    static const struct {
+        const char *text, *want;
+    } rows[] = {
+        {"\xC2\x9B"
+         "31m",
+         "\"\\u009b31m\""},
+        {"\xE2\x80\xAE\xE2\x80\xA8", "\"\\u202e\\u2028\""},
+        {"\xEF\xBB\xBF\x7F", "\"\\ufeff\\u007f\""},
+        {"\xC3\xA9\xF0\x9F\xA6\x99", "\"\xC3\xA9\xF0\x9F\xA6\x99\""},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_buf_ struct buf out = BUF_INIT(CEILING);
+        _cleanup_arena_ struct arena arena;
+        struct value *value = NULL;
+        struct json_writer w;
+        tap_note("row %zu", i);
+        json_init(&w, &out, false);
+        json_str(&w, NULL, rows[i].text);
+        CHECK_STR(out.data, rows[i].want);
+        arena_init(&arena, CEILING);
+        REQUIRE(json_parse(&arena, out.data, out.len, JSON_STRICT, &value, NULL, NULL) == 0);
+        CHECK_STR(value_str(value), rows[i].text);
+    }
 }

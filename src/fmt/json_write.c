@@ -52,12 +52,15 @@ add_string(struct buf *out, const char *text, size_t len)
             add_escaped(out, *p++);
             continue;
         }
-        size_t step = text_utf8_step((const char *)p, (size_t)(end - p));
-        if (step)
-            buf_add(out, p, step);
-        else
+        const char *at = (const char *)p, *next = at;
+        uint32_t c = text_next_char(&next, (const char *)end);
+        if (c == TEXT_NO_CHAR)
             buf_add(out, "\xEF\xBF\xBD", 3);
-        p += MAX(step, (size_t)1);
+        else if (text_is_dangerous(c))
+            buf_printf(out, "\\u%04x", c);
+        else
+            buf_add(out, at, (size_t)(next - at));
+        p = (const unsigned char *)next;
     }
     buf_add_char(out, '"');
 }

@@ -33,50 +33,6 @@ struct table_cell {
     const char *text;
 };
 
-/* The character at *text, which it steps over; what is not UTF-8 is U+FFFD, a byte at a time. */
-static uint32_t
-next_char(const char **text, const char *end)
-{
-    const unsigned char *p = (const unsigned char *)*text;
-    size_t len = p[0] < 0x80 ? 1 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : 4;
-    if (len > (size_t)(end - *text) || !text_is_utf8(*text, len)) {
-        ++*text;
-        return 0xFFFD;
-    }
-    uint32_t c = len == 1 ? p[0] : p[0] & (0x7Fu >> len);
-    for (size_t i = 1; i < len; i++)
-        c = c << 6 | (p[i] & 0x3Fu);
-    *text += len;
-    return c;
-}
-
-/* Controls, and what turns the direction of writing, can make text look like other text. */
-static bool
-is_dangerous(uint32_t c)
-{
-    return c < 0x20 || (c >= 0x7F && c <= 0x9F) || (c >= 0x200B && c <= 0x200F) ||
-           (c >= 0x2028 && c <= 0x202E) || (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF ||
-           c == 0xFFFD;
-}
-
-static char *
-disarm(struct arena *arena, const char *text)
-{
-    size_t len = strnlen(text, CELL_BYTES);
-    char *safe = arena_alloc(arena, len + 1), *out = safe;
-    const char *end = text + len;
-    while (safe && text < end) {
-        const char *from = text;
-        if (is_dangerous(next_char(&text, end))) {
-            *out++ = '?';
-            continue;
-        }
-        memcpy(out, from, (size_t)(text - from));
-        out += text - from;
-    }
-    return safe;
-}
-
 /* Cells of the longest start of text that takes no more than limit; *ret_len is its bytes. */
 static size_t
 fit(const char *text, size_t limit, size_t *ret_len)
@@ -87,7 +43,7 @@ fit(const char *text, size_t limit, size_t *ret_len)
     size_t width = 0;
     *ret_len = 0;
     while (at < end) {
-        uint32_t c = next_char(&at, end);
+        uint32_t c = text_next_char(&at, end);
         int cells = c < 0x80 || !utf8 ? 1 : wcwidth((wchar_t)c);
         if (width + (size_t)MAX(cells, 0) > limit)
             break;
@@ -145,9 +101,10 @@ void
 table_add(struct table *t, enum tone tone, const char *text)
 {
     struct table_cell *cell = arena_new(&t->arena, struct table_cell);
-    char *safe = disarm(&t->arena, text);
+    char *safe = arena_strndup(&t->arena, text, strnlen(text, CELL_BYTES));
     if (!cell || !safe)
         return;
+    text_disarm(safe);
     *cell = (struct table_cell){NULL, tone, table_text_width(safe), safe};
     *(t->last ? &t->last->next : &t->first) = cell;
     t->last = cell;

@@ -382,6 +382,23 @@ def test_a_reader_that_has_gone_is_no_message(words):
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_results_that_nobody_has_are_the_failure_that_is_told(json, tmp_path):
+    """Not the 3 of the model that is not whole."""
+    (tmp_path / "model").mkdir()
+    words = ["models", "validate", "--dir", str(tmp_path), *json]
+    assert run(*words).returncode == 3
+    with open("/dev/full", "w") as full:
+        done = run(*words, stdout=full)
+    assert done.returncode == 1
+    assert not json or error_json(done)["exit"] == 1
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = run(*words, stdout=theirs)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_an_output_that_does_not_block_is_waited_for():
     ours, theirs = os.pipe()
     fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
