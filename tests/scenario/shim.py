@@ -21,10 +21,18 @@ STUB = pathlib.Path(__file__).with_name("engine_stub.py")
 PATIENCE_S = 60  # for what must happen; nobody waits for less than that it has happened
 
 
+given_ports = set()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that nobody listens on, and that was not given before."""
+    while True:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        if port not in given_ports:
+            given_ports.add(port)
+            return port
 
 
 def ends(pid):

@@ -349,6 +349,66 @@ def test_a_shim_that_is_killed_leaves_nothing_behind(home):
     assert all(ends(pid) for pid in stay)
 
 
+# --- GPUs, with the simulated engine --------------------------------------------------------------
+
+ONE_GPU = "gpu NVIDIA L40S\n"
+
+
+def add_sim(home, name="phi3", *args, **model):
+    """It takes the memory of made-up GPUs, and can sleep. Returns its port."""
+    return home.add(name, engine="sim", command="none", sleep_level=1, extra_args=[*args], **model)
+
+
+def test_requests_that_run_are_waited_for(home):
+    port = add_sim(home, "phi3", "--sim-token-rate", "4")
+    shim = home.start().ready()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    body = {"model": "phi3", "prompt": "tell", "stream": True, "max_tokens": 12, "ignore_eos": True}
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", "/v1/completions", json.dumps(body), headers)
+    answer = connection.getresponse()
+    assert answer.readline()
+    shim.send(signal.SIGTERM)
+    assert shim.says_status("finishing 1 request") == "finishing 1 request"
+    assert shim.state()["phase"] == "draining"
+    assert answer.read().endswith(b"data: [DONE]\n\n")
+    connection.close()
+    assert shim.ended() == (0, None)
+
+
+def test_who_sleeps_has_given_its_memory_to_others(home):
+    gpu = home.give_gpus(ONE_GPU)
+    add_sim(home)
+    add_sim(home, "other")
+    shim = home.start(**gpu).ready()
+    assert shim.state()["gpus"] == [0]
+    status, state = shim.ask("POST", "/sleep?level=1")
+    assert (status, state["phase"], state["sleep_level"]) == (200, "sleeping", 1)
+    other = home.start("other", **gpu).ready()
+    status, error = shim.ask("POST", "/wake")
+    assert (status, error["id"]) == (503, "gpu.leased")
+    assert shim.state()["phase"] == "sleeping"
+    assert other.send(signal.SIGTERM).ended() == (0, None)
+    status, state = shim.ask("POST", "/wake")
+    assert (status, state["phase"], state["status"]) == (200, "ready", "ready: awake again")
+    assert shim.send(signal.SIGTERM).ended() == (0, None)
+
+
+def test_memory_that_does_not_come_back_is_told(home):
+    gpu = home.give_gpus(ONE_GPU)
+    add_sim(home, "phi3", "--sim-fault", "keep-memory")
+    shim = home.start(**gpu).ready()
+    shim.send(signal.SIGTERM)
+    assert "GPU 0" in shim.says_status("waiting for its memory")
+    code, error = shim.send(signal.SIGINT).ended()
+    assert (code, error["id"]) == (75, "gpu.not-free")
+    assert home.record()["last"]["what"] == error["message"]
+    after = home.start(**gpu)
+    assert "GPU 0" in after.says_status("waiting for memory")
+    assert after.state()["phase"] == "waiting-for-memory"
+    assert after.send(signal.SIGTERM).ended() == (0, None)
+
+
 # --- the control socket ---------------------------------------------------------------------------
 
 
