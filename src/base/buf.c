@@ -1,6 +1,5 @@
 #include "base/buf.h"
 
-#include "base/mem.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -13,7 +12,7 @@ char buf_empty[1];
 void
 buf_init(struct buf *b, size_t ceiling_bytes)
 {
-    assert(ceiling_bytes <= SIZE_MAX / 4);
+    assert(ceiling_bytes <= BUF_CEILING_MAX);
     *b = (struct buf)BUF_INIT(ceiling_bytes);
 }
 
@@ -202,12 +201,4 @@ int
 buf_error(const struct buf *b)
 {
     return b->failed ? -ENOBUFS : 0;
-}
-
-char *
-buf_steal(struct buf *b)
-{
-    char *text = b->room ? b->data : mem_strdup("");
-    buf_init(b, b->ceiling_bytes);
-    return text;
 }

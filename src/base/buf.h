@@ -18,6 +18,7 @@ struct buf {
     bool failed;
 };
 
+#define BUF_CEILING_MAX (SIZE_MAX / 4)
 #define BUF_INIT(ceiling)                             \
     {                                                 \
         .data = buf_empty, .ceiling_bytes = (ceiling) \
@@ -50,6 +51,3 @@ void buf_consume(struct buf *b, size_t len);
 void buf_truncate(struct buf *b, size_t len);
 
 int buf_error(const struct buf *b) must_check; /* 0, or -ENOBUFS */
-
-/* The text as a string of its own, for free(); the buffer is empty afterwards. */
-char *buf_steal(struct buf *b) must_check;
