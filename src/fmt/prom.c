@@ -128,7 +128,7 @@ prom_number(const char *text, size_t len, double *ret_value)
         return false;
     /* strtod() also reads hexadecimal, "infinity" and leading blanks. */
     for (size_t i = 0; i < len; i++)
-        if (!isdigit((unsigned char)text[i]) && !strchr("+-.eE", text[i]))
+        if (!isdigit((unsigned char)text[i]) && !memchr("+-.eE", text[i], 5))
             return false;
     memcpy(copy, text, len);
     copy[len] = '\0';

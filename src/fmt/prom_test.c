@@ -73,6 +73,11 @@ TEST(what_is_no_metric_is_refused)
         CHECK(read_one(bad[i], &s, &err) == -EBADMSG);
         CHECK_EQ(err.id, ERR_SYNTAX);
     }
+    double value;
+    CHECK(!prom_number("1\0"
+                       "9",
+                       3, &value));
+    CHECK(!prom_number("\0", 1, &value));
     struct prom_reader reader;
     struct prom_sample s;
     struct err err = {0};
