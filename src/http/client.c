@@ -196,7 +196,7 @@ take_pending(struct http_client *client)
     p->client = client;
     buf_init(&p->in, client->config.head.head_bytes + LINK_READ_BYTES);
     buf_init(&p->out, client->config.request_bytes_max);
-    buf_init(&p->call.content, SIZE_MAX / 4);
+    buf_init(&p->call.content, MIN(client->config.body_bytes_max, BUF_CEILING_MAX));
     return p;
 }
 

@@ -127,6 +127,15 @@ step_head(struct pending *p)
     return false;
 }
 
+static void
+collect(struct pending *p, const char *bytes, size_t len)
+{
+    buf_add(&p->call.content, bytes, len);
+    if (buf_error(&p->call.content) < 0)
+        pending_fail(p, ERR_HTTP_ANSWER, "there is no room for the answer of %s",
+                     p->client->address);
+}
+
 static bool
 step_body(struct pending *p)
 {
@@ -139,7 +148,7 @@ step_body(struct pending *p)
         if (p->ops->body)
             p->ops->body(&p->call, bytes + used - piece, piece);
         else
-            buf_add(&p->call.content, bytes + used - piece, piece);
+            collect(p, bytes + used - piece, piece);
         return true;
     case HTTP1_DONE:
         p->whole = true;

@@ -379,6 +379,23 @@ TEST(client_refuses_bad_answers)
     }
 }
 
+/* An answer of which a piece could not be kept is never told as if it were whole. */
+TEST(client_never_shortens_an_answer)
+{
+    static const struct http_call_ops collecting = {.finished = on_finished};
+    RIG(r_.config.body_bytes_max = 10);
+    TOLD t = TOLD_INIT;
+    _cleanup_end_ struct server_end e = END_INIT;
+    t.call = http_call_new(rig->client, "GET", "/", &collecting, &t);
+    http_call_whole(t.call, "", 0);
+    CHECK_EQ(t.call->content.ceiling_bytes, 10);
+    t.call->content.ceiling_bytes = 3; /* as if memory ran out */
+    REQUIRE(end_accept(&e));
+    end_send(&e, OK("5", "hello"));
+    EXPECT_ERROR(&t, ERR_HTTP_ANSWER, HTTP_PHASE_ANSWER);
+    CHECK(strstr(t.error.what, "no room"));
+}
+
 TEST(client_bounds_interim_answers)
 {
     RIG();
@@ -943,6 +960,9 @@ TEST(fetch_returns_answers_and_errors)
     CHECK_EQ(fetch_from(OK("6", "hello!"), &status, &body, &err), -EBADMSG);
     CHECK_EQ(err.id, ERR_HTTP_ANSWER);
     CHECK_EQ(fetch_from("", &status, &body, &err), -ECONNRESET);
+    body.failed = true; /* as if memory ran out */
+    CHECK_EQ(fetch_from(OK("1", "h"), &status, &body, &err), -EBADMSG);
+    CHECK(strstr(err.what, "no room"));
     struct http_fetch fetch = {.address = "127.0.0.1:99999", .target = "/"};
     CHECK_EQ(http_fetch(&fetch, &status, &body, &err), -EINVAL);
 }

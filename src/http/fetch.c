@@ -9,6 +9,7 @@
 
 struct fetching {
     struct loop *loop;
+    const char *address;
     struct buf *body;
     unsigned status;
     bool finished;
@@ -25,6 +26,9 @@ on_finished(struct http_call *call, const struct err *error)
         f->error = *error;
     else
         buf_add(f->body, call->content.data, call->content.len);
+    if (!error && buf_error(f->body) < 0)
+        (void)err_set(&f->error, ERR_HTTP_ANSWER, "there is no room for the answer of %s",
+                      f->address);
     loop_stop(f->loop);
 }
 
@@ -62,7 +66,7 @@ int
 http_fetch(const struct http_fetch *fetch, unsigned *ret_status, struct buf *ret_body,
            struct err *reterr)
 {
-    struct fetching f = {.body = ret_body};
+    struct fetching f = {.address = fetch->address, .body = ret_body};
     int r = loop_new(&f.loop, reterr);
     if (r < 0)
         return r;

@@ -73,7 +73,7 @@ server_take_exchange(struct http_server *s)
     x = mem_new(struct exchange);
     buf_init(&x->in, s->config.head.head_bytes + CONN_READ_BYTES);
     buf_init(&x->out, s->config.answer_bytes_max);
-    buf_init(&x->request.content, SIZE_MAX / 4);
+    buf_init(&x->request.content, 0); /* each request brings its ceiling */
     return x;
 }
 

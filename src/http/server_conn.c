@@ -13,12 +13,14 @@
 /* What counts as getting on, where a client could stretch a body byte by byte for ever. */
 #define PROGRESS_BYTES (4 * KIB)
 
+/* In the direction that `state` waits for. A head is given its time once: no byte of it counts. */
 static void
-moved(struct conn *c, size_t bytes)
+moved(struct conn *c, enum conn_state state, size_t bytes)
 {
+    if (c->state != state)
+        return;
     c->moved_bytes += bytes;
-    if (c->moved_bytes >= PROGRESS_BYTES)
-        c->touched = true;
+    c->touched |= c->moved_bytes >= PROGRESS_BYTES;
 }
 
 /* Exchanges */
@@ -61,6 +63,7 @@ begin_request(struct conn *c)
     s->service.request(r);
     assert(r->ops || x->ended || c->broken);
     x->body.most_bytes = r->body_bytes_max;
+    r->content.ceiling_bytes = MIN(r->body_bytes_max, BUF_CEILING_MAX);
 }
 
 static void
@@ -77,7 +80,7 @@ finish_request(struct conn *c, bool answered)
     s->counts.content_bytes -= r->content.len;
     buf_clear(&r->content);
     http1_request_init(&r->head, &s->config.head);
-    c->touched = true;
+    c->touched |= c->state != CONN_WRITE; /* the next one has its own time; its reader has not */
 }
 
 /* Ends a request that cannot be read to its end: with our own answer, if there is still time. */
@@ -127,12 +130,15 @@ static void
 collect(struct conn *c, const char *bytes, size_t len)
 {
     struct http_server *s = c->server;
-    if (len > s->config.content_bytes_max - s->counts.content_bytes) {
+    struct buf *content = &c->exchange->request.content;
+    bool allowed = len <= s->config.content_bytes_max - s->counts.content_bytes;
+    if (allowed)
+        buf_add(content, bytes, len);
+    if (!allowed || buf_error(content) < 0) {
         fail_request(c, 503, "too-much-content", "there is no room for more requests' bodies");
         return;
     }
     s->counts.content_bytes += len;
-    buf_add(&c->exchange->request.content, bytes, len);
 }
 
 static void
@@ -260,7 +266,7 @@ receive(struct conn *c)
     ssize_t n = recv(c->fd, to, CONN_READ_BYTES, 0);
     if (n > 0) {
         buf_commit(&x->in, (size_t)n);
-        moved(c, (size_t)n);
+        moved(c, CONN_BODY, (size_t)n);
     } else if (n == 0) {
         c->has_left = true;
     } else if (errno != EAGAIN && errno != EINTR) {
@@ -281,8 +287,7 @@ flush(struct conn *c)
         return;
     }
     x->out_at += (size_t)n;
-    moved(c, (size_t)n);
-    c->touched |= (size_t)n == len;
+    moved(c, CONN_WRITE, (size_t)n);
     /* Moving the rest costs no more than what was sent. */
     if (!x->head_open && x->out_at >= exchange_unsent(x)) {
         buf_consume(&x->out, x->out_at);

@@ -58,7 +58,7 @@ struct conn {
     struct loop_defer defer;
     int fd;
     enum conn_state state;
-    uint64_t moved_bytes; /* read or written since it waits */
+    uint64_t moved_bytes; /* since it waits, of what it waits for */
     bool running;         /* inside conn_run() */
     bool touched;         /* got on with what it waits for: the time starts again */
     bool ends;            /* nothing more is read as requests; closes when all is sent */

@@ -113,6 +113,9 @@ on_request(struct http_request *r)
         http_answer(r, 200, "text/plain", "hello", 5);
     } else if (http1_is(h, h->path, "/echo")) {
         r->ops = &echo_ops;
+    } else if (http1_is(h, h->path, "/kept")) {
+        r->ops = &echo_ops;
+        rig->late[rig->late_count++] = r;
     } else if (http1_is(h, h->path, "/small")) {
         r->ops = &echo_ops;
         r->body_bytes_max = 4;
@@ -559,6 +562,24 @@ TEST(server_limits_what_all_bodies_take_together)
     CHECK_EQ(counts()->content_bytes, 0);
 }
 
+/* A body of which a piece could not be kept is never given as if it were whole. */
+TEST(server_never_shortens_a_body)
+{
+    RIG(r_.config.body_bytes_max = 100);
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    CHECK(client_send(&c, "POST /kept HTTP/1.1\r\n" HOST "Content-Length: 6\r\n\r\n012"));
+    REQUIRE(WAIT(counts()->content_bytes == 3));
+    CHECK_EQ(rig->late[0]->content.ceiling_bytes, 100);
+    rig->late[0]->content.ceiling_bytes = 3; /* as if memory ran out */
+    CHECK(client_send(&c, "345"));
+    EXPECT(&c, ERROR("503 Service Unavailable", "86",
+                     "503 Service Unavailable: too-much-content: there is no room for more "
+                     "requests' bodies"));
+    CHECK_EQ(rig->gone, 1);
+    CHECK_EQ(counts()->content_bytes, 0);
+}
+
 /* 100-continue */
 
 #define EXPECTS(target, length)                                                                    \
@@ -840,6 +861,44 @@ TEST(server_ends_a_slow_head)
     EXPECT(&c, ERROR("408 Request Timeout", "65",
                      "408 Request Timeout: head-timeout: the head did not come in time"));
     CHECK_EQ(counts()->timed_out, 1);
+}
+
+/* ... nor do large ones: each comes in good time, all together do not. */
+TEST(server_ends_a_head_in_large_pieces)
+{
+    static char piece[4 * KIB];
+    RIG(r_.config.head_us = 100000);
+    _cleanup_client_ struct client c;
+    memset(piece, 'a', sizeof(piece));
+    client_open(&c);
+    CHECK(client_send(&c, "GET / HTTP/1.1\r\nA: "));
+    for (int i = 0; i < 7 && !c.got.len; i++) {
+        CHECK(client_send_n(&c, piece, sizeof(piece)));
+        loop_timer_start(rig->loop, &rig->beat, 30000, 0);
+        loop_run(rig->loop);
+    }
+    CHECK(c.got.len > 0);
+    EXPECT(&c, ERROR("408 Request Timeout", "65",
+                     "408 Request Timeout: head-timeout: the head did not come in time"));
+}
+
+/* Nor does it buy a reader time that it goes on asking. */
+TEST(server_cuts_a_client_that_asks_and_does_not_read)
+{
+    RIG(r_.config.write_us = 100000, r_.wanted_bytes = 8 * MIB, r_.config.high_bytes = 64 * MIB);
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    loop_fd_stop(&c.watch);
+    CHECK(client_send(&c, GET("/stream")));
+    REQUIRE(WAIT(rig->produced_bytes > 0));
+    uint64_t until_us = loop_now_us(rig->loop) + PATIENCE_US;
+    while (counts()->timed_out == 0 && loop_now_us(rig->loop) < until_us) {
+        (void)client_send(&c, GET("/none"));
+        loop_timer_start(rig->loop, &rig->beat, 20000, 0);
+        loop_run(rig->loop);
+    }
+    CHECK_EQ(counts()->timed_out, 1);
+    CHECK(counts()->requests < 100);
 }
 
 TEST(server_ends_a_slow_body)
