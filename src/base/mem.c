@@ -82,7 +82,7 @@ arena_finish(struct arena *a)
         a->blocks = block->next;
         free(block);
     }
-    a->used_bytes = 0;
+    a->held_bytes = 0;
     a->full = false;
 }
 
@@ -97,46 +97,56 @@ arena_clear(struct arena *a)
         kept->used = 0;
     }
     a->blocks = kept;
-    a->used_bytes = 0;
+    a->held_bytes = kept ? sizeof(*kept) + kept->room : 0;
     a->full = false;
 }
 
+/* What needs a block of its own goes behind the first, whose room is used further. */
 static struct arena_block *
 add_block(struct arena *a, size_t bytes)
 {
-    size_t room = a->blocks ? a->blocks->room * 2 : BLOCK_BYTES_MIN;
-    room = MAX(MIN(room, BLOCK_BYTES_MAX), bytes);
-    struct arena_block *block = calloc(1, sizeof(*block) + room);
+    struct arena_block *first = a->blocks, *block;
+    size_t room = MIN(first ? first->room * 2 : BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);
+    size_t left = a->ceiling_bytes - a->held_bytes;
+    if (left < sizeof(*block) || bytes > left - sizeof(*block))
+        return NULL;
+    bool alone = first && bytes > room;
+    room = MIN(MAX(room, bytes), left - sizeof(*block));
+    block = calloc(1, sizeof(*block) + room);
     if (!block)
         return NULL;
     block->room = room;
-    block->next = a->blocks;
-    a->blocks = block;
+    block->next = alone ? first->next : first;
+    *(alone ? &first->next : &a->blocks) = block;
+    a->held_bytes += sizeof(*block) + room;
     return block;
+}
+
+static struct arena_block *
+find_room(struct arena *a, size_t bytes)
+{
+    struct arena_block *first = a->blocks;
+    if (first && bytes <= first->room - first->used)
+        return first;
+    if (first && first->used == 0) /* kept when the arena was cleared, and too small */
+        arena_finish(a);
+    return add_block(a, bytes);
 }
 
 void *
 arena_alloc(struct arena *a, size_t bytes)
 {
     const size_t align = _Alignof(max_align_t);
-    size_t left = a->ceiling_bytes - a->used_bytes;
-    /* Asked in two steps: bytes + align - 1 cannot overflow once bytes is at most the ceiling. */
-    size_t padded = bytes > left ? 0 : MAX((bytes + align - 1) / align * align, align);
-    if (a->full || padded == 0 || padded > left) {
+    /* What is above the ceiling is not rounded, which could overflow. */
+    size_t padded =
+        bytes > a->ceiling_bytes ? bytes : MAX((bytes + align - 1) / align * align, align);
+    struct arena_block *block = a->full ? NULL : find_room(a, padded);
+    if (!block) {
         a->full = true;
         return NULL;
     }
-    struct arena_block *block = a->blocks;
-    if (!block || block->room - block->used < padded) {
-        block = add_block(a, padded);
-        if (!block) {
-            a->full = true;
-            return NULL;
-        }
-    }
     void *p = block->data + block->used;
     block->used += padded;
-    a->used_bytes += padded;
     return p;
 }
 

@@ -16,11 +16,11 @@ char *mem_printf(const char *fmt, ...) printf_like(1, 2) __attribute__((returns_
 #define mem_new(type) ((type *)mem_alloc(sizeof(type)))
 
 /* An arena: many small things that end together (a parsed file, a request, a plan).
- * It never holds more than its ceiling; then allocations return NULL and `full` stays set, so
- * that a builder may check once at its end. */
+ * It never holds more than its ceiling, room that is not used yet counted; then allocations return
+ * NULL and `full` stays set, so that a builder may check once at its end. */
 struct arena {
-    struct arena_block *blocks;
-    size_t used_bytes;
+    struct arena_block *blocks; /* the first has room, those behind it are filled */
+    size_t held_bytes;          /* of all blocks, with their heads */
     size_t ceiling_bytes;
     bool full;
 };

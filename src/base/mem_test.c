@@ -2,6 +2,7 @@
 
 #include "tap.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
 TEST(an_arena_gives_zeroed_aligned_memory)
@@ -27,13 +28,54 @@ TEST(an_arena_stops_at_its_ceiling)
         given += 100;
     CHECK(a.full);
     CHECK(given > 8000 && given <= 10000);
-    CHECK(a.used_bytes <= 10000);
+    CHECK(a.held_bytes <= 10000);
     CHECK(arena_alloc(&a, 1) == NULL); /* full stays, so that a builder may check once */
     arena_finish(&a);
     CHECK(!a.full);
-    void *p = arena_alloc(&a, 9984);
-    CHECK(p);
+    CHECK(arena_alloc(&a, 9900));
     CHECK(arena_alloc(&a, SIZE_MAX) == NULL);
+}
+
+/* Of AddressSanitizer, whose heap mallinfo2() does not know. */
+size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
+
+static size_t
+heap_bytes(void)
+{
+    const struct mallinfo2 info = mallinfo2();
+    return __sanitizer_get_current_allocated_bytes ? __sanitizer_get_current_allocated_bytes()
+                                                   : info.uordblks + info.hblkhd;
+}
+
+/* Counted by the heap itself, whatever the sizes. */
+TEST(an_arena_counts_the_room_of_its_blocks)
+{
+    static const size_t sizes[] = {1, 100, 3000, 5 * KIB, 90 * KIB, 130 * KIB, 300 * KIB};
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        _cleanup_arena_ struct arena a;
+        size_t given = 0, before = heap_bytes();
+        arena_init(&a, MIB);
+        tap_note("%zu bytes at a time", sizes[i]);
+        while (arena_alloc(&a, sizes[i]))
+            given += sizes[i];
+        size_t held = heap_bytes() - before;
+        CHECK(held <= MIB + 64 * KIB);
+        CHECK(a.held_bytes <= MIB);
+        CHECK(sizes[i] < 16 || given > MIB / 3);
+    }
+}
+
+TEST(a_cleared_arena_takes_what_a_new_one_takes)
+{
+    _cleanup_arena_ struct arena a;
+    arena_init(&a, 10000);
+    CHECK(arena_alloc(&a, 1));
+    arena_clear(&a);
+    CHECK(arena_alloc(&a, 9900));
+    arena_clear(&a);
+    char *p = arena_alloc(&a, 9900);
+    REQUIRE(p);
+    CHECK(p[0] == 0 && p[9899] == 0);
 }
 
 TEST(an_arena_holds_one_large_thing)
