@@ -1,5 +1,6 @@
 #include "base/hash.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -35,24 +36,22 @@ sip_round(uint64_t v[4])
     v[2] = rotl(v[2], 32);
 }
 
-static const uint64_t *
-process_key(void)
+static uint64_t key[2];
+
+/* At most 256 bytes, so it is never cut short; without a kernel source the key stays zero, which
+ * costs speed under attack and nothing else. */
+static void
+draw_key(void)
 {
-    static uint64_t key[2];
-    static bool drawn;
-    if (!drawn) {
-        /* At most 256 bytes, so it is never cut short; without a kernel source the key stays
-         * zero, which costs speed under attack and nothing else. */
-        (void)!getrandom(key, sizeof(key), 0);
-        drawn = true;
-    }
-    return key;
+    (void)!getrandom(key, sizeof(key), 0);
 }
 
 uint64_t
 hash_key(const void *bytes, size_t len)
 {
-    const uint64_t *key = process_key();
+    static pthread_once_t drawn = PTHREAD_ONCE_INIT;
+    const int r = pthread_once(&drawn, draw_key);
+    assert(r == 0);
     const unsigned char *p = bytes;
     uint64_t v[4] = {key[0] ^ 0x736f6d6570736575, key[1] ^ 0x646f72616e646f6d,
                      key[0] ^ 0x6c7967656e657261, key[1] ^ 0x7465646279746573};

@@ -3,6 +3,10 @@
 #include "base/secret.h"
 #include "tap.h"
 
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 TEST(sha256_agrees_with_fips_180)
 {
     static const struct {
@@ -36,6 +40,52 @@ TEST(sha256_agrees_with_fips_180)
             hash_sha256_hex(digest, hex);
             CHECK_STR(hex, rows[i].want);
         }
+    }
+}
+
+struct asker {
+    pthread_t thread;
+    pthread_barrier_t *start;
+    uint64_t hash;
+};
+
+static void *
+ask(void *arg)
+{
+    struct asker *a = arg;
+    (void)pthread_barrier_wait(a->start);
+    a->hash = hash_key("x", 1);
+    return NULL;
+}
+
+/* In a process that has drawn no key yet: no test above asks for a hash. */
+static int
+ask_at_once(void)
+{
+    struct asker askers[8];
+    pthread_barrier_t start;
+    int r = pthread_barrier_init(&start, NULL, ARRAY_SIZE(askers));
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(askers); i++) {
+        askers[i].start = &start;
+        r = pthread_create(&askers[i].thread, NULL, ask, &askers[i]);
+    }
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(askers); i++) {
+        r = pthread_join(askers[i].thread, NULL);
+        if (askers[i].hash != askers[0].hash)
+            r = 1;
+    }
+    return r;
+}
+
+TEST(threads_that_ask_first_and_together_hash_alike)
+{
+    for (int i = 0; i < 30; i++) {
+        int status;
+        pid_t child = fork();
+        if (child == 0)
+            _exit(ask_at_once());
+        REQUIRE(waitpid(child, &status, 0) == child);
+        CHECK_EQ(status, 0);
     }
 }
 
