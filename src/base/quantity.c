@@ -15,9 +15,8 @@ struct unit {
     uint64_t factor;
 };
 
+/* Of texts of one length, the first is printed. */
 static const struct unit byte_units[] = {
-    {"", 1},
-    {"B", 1},
     {"KiB", KIB},
     {"MiB", MIB},
     {"GiB", GIB},
@@ -29,6 +28,8 @@ static const struct unit byte_units[] = {
     {"GB", 1000000000},
     {"TB", UINT64_C(1000000000000)},
     {"PB", UINT64_C(1000000000000000)},
+    {"", 1},
+    {"B", 1},
 };
 
 #define SECOND_US UINT64_C(1000000)
@@ -208,16 +209,19 @@ quantity_parse_percent(const char *text, double *ret_percent, struct err *reterr
 const char *
 quantity_print_bytes(uint64_t bytes, quantity_text text)
 {
-    static const struct unit units[] = {
-        {"PiB", GIB << 20}, {"TiB", GIB << 10}, {"GiB", GIB}, {"MiB", MIB}, {"KiB", KIB}};
-    for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
-        if (bytes && bytes % units[i].factor == 0) {
-            (void)snprintf(text, QUANTITY_TEXT_MAX, "%" PRIu64 "%s", bytes / units[i].factor,
-                           units[i].name);
-            return text;
+    quantity_text other;
+    size_t shortest = QUANTITY_TEXT_MAX;
+    for (size_t i = 0; i < ARRAY_SIZE(byte_units); i++) {
+        const struct unit *unit = &byte_units[i];
+        if (bytes % unit->factor != 0)
+            continue;
+        int len = snprintf(other, sizeof(other), "%" PRIu64 "%s", bytes / unit->factor, unit->name);
+        assert(len > 0);
+        if ((size_t)len < shortest) {
+            shortest = (size_t)len;
+            memcpy(text, other, shortest + 1);
         }
     }
-    (void)snprintf(text, QUANTITY_TEXT_MAX, "%" PRIu64, bytes);
     return text;
 }
 

@@ -6,7 +6,8 @@
  *   duration  s: 90, 90s, 1.5m, 2h, 7d, 250ms, 1h30m; parts run from large to small
  *   percent   85, 85%, 0..100
  *
- * quantity_print_* write the shortest text that reads back as the same value. */
+ * What quantity_print_* write reads back as the same value: bytes as the shortest whole number of a
+ * unit (500GB, not 488281250KiB), durations in parts from large to small. */
 
 #include "base/err.h"
 

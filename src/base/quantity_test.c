@@ -109,6 +109,26 @@ TEST(what_is_printed_reads_back)
     }
 }
 
+TEST(sizes_are_told_in_the_unit_that_makes_them_short)
+{
+    static const struct {
+        uint64_t bytes;
+        const char *want;
+    } rows[] = {{0, "0"},
+                {17, "17"},
+                {1000, "1kB"},
+                {1024, "1KiB"},
+                {1001, "1001"},
+                {500000000000, "500GB"},
+                {80 * GIB, "80GiB"},
+                {1536 * MIB, "1536MiB"},
+                {UINT64_MAX, "18446744073709551615"}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        quantity_text text;
+        CHECK_STR(quantity_print_bytes(rows[i].bytes, text), rows[i].want);
+    }
+}
+
 TEST(people_see_three_digits)
 {
     quantity_text text;

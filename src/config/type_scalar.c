@@ -149,32 +149,13 @@ type_write_fraction(struct arena *arena, const struct option *o, const void *fie
     return type_new(arena, percent ? VALUE_STRING : VALUE_NUMBER, text.data);
 }
 
-/* Sizes that people write in decimal units (500GB) are told in them. */
-static const char *
-print_size(uint64_t bytes, quantity_text text)
-{
-    static const struct {
-        uint64_t factor;
-        const char *name;
-    } units[] = {{1000000000000, "TB"}, {1000000000, "GB"}, {1000000, "MB"}, {1000, "kB"}};
-    quantity_print_bytes(bytes, text);
-    for (size_t i = 0; i < ARRAY_SIZE(units) && bytes % MIB != 0; i++) {
-        if (bytes % units[i].factor == 0) {
-            (void)snprintf(text, QUANTITY_TEXT_MAX, "%llu%s",
-                           (unsigned long long)(bytes / units[i].factor), units[i].name);
-            break;
-        }
-    }
-    return text;
-}
-
 struct value *
 type_write_quantity(struct arena *arena, const struct option *o, const void *field)
 {
     quantity_text text;
     uint64_t n = *(const uint64_t *)field;
     const char *printed =
-        o->type == OPTION_DURATION ? quantity_print_us(n, text) : print_size(n, text);
+        o->type == OPTION_DURATION ? quantity_print_us(n, text) : quantity_print_bytes(n, text);
     bool bare = printed[strspn(printed, "0123456789")] == '\0';
     return type_new(arena, VALUE_STRING, bare ? arena_printf(arena, "%sB", printed) : printed);
 }
