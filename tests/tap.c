@@ -23,8 +23,8 @@ static struct tap_test *tests;
 
 /* Shared with the child that runs a file, so that a crash can be blamed on its test. */
 static struct progress {
-    unsigned number, failed, skipped;
-    const struct tap_test *running;
+    unsigned planned, number, failed, skipped;
+    const struct tap_test *running; /* NULL: none, and all that were wanted of the file are done */
 } * progress;
 
 static bool current_failed;
@@ -211,7 +211,8 @@ is_wanted(const struct tap_test *test, int argc, char **argv)
 }
 
 /* Runs the tests of first's file from first on, in a child; returns the first test after them.
- * After a crash the next child goes on with the test that follows the one that crashed. */
+ * After a test that ended its child, by a crash or an exit(), the next child goes on with the test
+ * that follows it. */
 static const struct tap_test *
 run_file(const struct tap_test *first, int argc, char **argv)
 {
@@ -235,8 +236,9 @@ run_file(const struct tap_test *first, int argc, char **argv)
     const struct tap_test *after = first;
     while (after && strcmp(after->file, first->file) == 0)
         after = after->next;
-    if (status == 0)
+    if (status == 0 && !progress->running)
         return after;
+    progress->planned += !progress->running; /* what is found at the end is no test of the plan */
     progress->number++;
     progress->failed++;
     (void)printf("not ok %u - %s: %s (%s %d)\n", progress->number, first->file,
@@ -263,8 +265,10 @@ main(int argc, char **argv)
     /* What a test said is out before it crashes. */
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     (void)printf("TAP version 13\n");
+    for (const struct tap_test *t = tests; t; t = t->next)
+        progress->planned += is_wanted(t, argc, argv);
     for (const struct tap_test *t = tests; t;)
         t = is_wanted(t, argc, argv) ? run_file(t, argc, argv) : t->next;
-    (void)printf("1..%u\n", progress->number);
-    return progress->failed || progress->number == 0 ? 1 : 0;
+    (void)printf("1..%u\n", progress->planned);
+    return progress->failed || progress->number == 0 || progress->number != progress->planned;
 }

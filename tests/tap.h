@@ -35,7 +35,7 @@ bool tap_check_str(const char *file, int line, const char *what, const char *got
 
 /* A directory for this test alone, removed after it. */
 const char *tap_dir(void);
-/* tests/data/NAME of the source tree, or another path below its root. */
+/* A path below the top of the source tree, as in "tests/data/NAME"; until the next call. */
 const char *tap_source(const char *path);
 
 #define TEST(name_)                                                               \
