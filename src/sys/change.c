@@ -360,21 +360,13 @@ second_name(const struct change *c, size_t n, char *name, size_t room)
 static int
 stage_file(int dir, const char *second, const char *name, const struct change_file *f)
 {
-    struct stat old;
     if (f->kind == PUT_LINK)
         return fault_symlink(f->bytes, dir, second);
-    mode_t mode = f->mode;
     _cleanup_close_ int fd = fault_create(dir, second, 0600);
     int r = fd < 0 ? fd : fault_write(fd, f->bytes, f->len);
-    if (r < 0)
-        return r;
-    if (fstatat(dir, name, &old, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(old.st_mode)) {
-        mode = old.st_mode & 07777;
-        if ((old.st_uid != geteuid() || old.st_gid != getegid()) &&
-            fchown(fd, old.st_uid, old.st_gid) < 0)
-            return -errno;
-    }
-    return fchmod(fd, mode) < 0 ? -errno : fault_sync(fd);
+    if (r == 0)
+        r = file_take_owner(fd, dir, name, f->mode);
+    return r < 0 ? r : fault_sync(fd);
 }
 
 /* Names can be moved over files and links only. */

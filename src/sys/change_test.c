@@ -150,7 +150,32 @@ TEST(a_change_happens_as_a_whole)
     scene_finish(&s);
 }
 
-/* The crash test: at every call, whole and torn, and the recovery too is stopped at every call. */
+/* A directory with the setgid bit gives new files its own group. */
+TEST(a_file_keeps_its_group)
+{
+    const gid_t theirs = 12345;
+    struct stat st;
+    _cleanup_free_ char *dir = mem_printf("%s/shared", tap_dir());
+    _cleanup_free_ char *path = mem_printf("%s/a", dir);
+    _cleanup_free_ char *journal = mem_printf("%s/.journal", tap_dir());
+    if (geteuid() != 0) {
+        tap_skip("only root gives files away");
+        return;
+    }
+    REQUIRE(mkdir(dir, 0755) == 0 && file_write(path, "old", 3, 0640, NULL) == 0);
+    REQUIRE(chown(dir, (uid_t)-1, theirs) == 0 && chmod(dir, 02755) == 0);
+    _cleanup_change_ struct change c;
+    change_init(&c, journal);
+    change_write(&c, path, "new", 3, 0600);
+    CHECK_EQ(change_commit(&c, NULL), 0);
+    CHECK(file_is(path, "new"));
+    CHECK(stat(path, &st) == 0 && st.st_gid == getegid() && (st.st_mode & 07777) == 0640);
+    CHECK_EQ(file_write(path, "newer", 5, 0600, NULL), 0);
+    CHECK(stat(path, &st) == 0 && st.st_gid == getegid() && (st.st_mode & 07777) == 0640);
+}
+
+/* The crash test: at every call, whole and torn. The recovery is stopped too, each time one call
+ * later, until it runs through. */
 TEST(a_crash_anywhere_leaves_all_old_or_all_new)
 {
     struct scene s;

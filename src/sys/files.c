@@ -105,8 +105,8 @@ open_draft(int dir, const char *draft)
     }
 }
 
-static int
-set_owner(int fd, int dir, const char *name, mode_t mode)
+int
+file_take_owner(int fd, int dir, const char *name, mode_t mode)
 {
     struct stat old, now;
     if (fstat(fd, &now) < 0)
@@ -139,7 +139,7 @@ write_at(int dir, const char *name, const void *bytes, size_t len, mode_t mode)
     if (r == 0)
         r = fault_write(fd, bytes, len);
     if (r == 0)
-        r = set_owner(fd, dir, name, mode);
+        r = file_take_owner(fd, dir, name, mode);
     if (r == 0)
         r = fault_sync(fd);
     if (r == 0)

@@ -28,7 +28,13 @@ int file_make_dirs(const char *path, mode_t mode, struct err *reterr) must_check
  * systems mounted inside are not entered (-EBUSY). Nothing there is no error. */
 int file_remove_tree(const char *path, struct err *reterr) must_check;
 
-/* A path as the directory that holds it, open, and its last part. For the other files of sys/. */
+/* For the other files of sys/. */
+
+/* Gives a new file the owner, group and mode of the one whose name it will take; where there is none,
+ * mode. */
+int file_take_owner(int fd, int dir, const char *name, mode_t mode) must_check;
+
+/* A path as the directory that holds it, open, and its last part. */
 struct file_place {
     int dir;
     const char *name; /* within the path */
