@@ -171,11 +171,11 @@ change_remove(struct change *c, const char *path)
 
 /* ---- the journal ---- */
 
-static void
-print_journal(const struct change *c, const char *phase, struct buf *out)
+void
+change_print(const struct change *c, bool decided, struct buf *out)
 {
     char hex[HASH_SHA256_HEX];
-    buf_printf(out, MAGIC "%s %s %zu\n", phase, c->id, c->count);
+    buf_printf(out, MAGIC "%s %s %zu\n", decided ? "deciding" : "staging", c->id, c->count);
     for (const struct change_file *f = c->first; f; f = f->next)
         buf_printf(out, "%s%s%s%zu:%s\n", words[f->kind], f->digest, f->kind == REMOVE ? "" : " ",
                    strlen(f->path), f->path);
@@ -194,7 +194,7 @@ has_digest(const char *text, size_t len)
     return memcmp(text + body, hex, HASH_SHA256_HEX - 1) == 0;
 }
 
-/* The number up to `end` at *at, and the place behind that. */
+/* The number up to `end` at *at, as it is printed, and the place behind that. */
 static bool
 read_number(const char **at, char end, size_t max, size_t *ret_n)
 {
@@ -206,6 +206,8 @@ read_number(const char **at, char end, size_t max, size_t *ret_n)
         return false;
     memcpy(digits, *at, len);
     digits[len] = '\0';
+    if (digits[0] == '0' && len > 1)
+        return false;
     if (quantity_parse_u64(digits, &n, NULL) < 0 || n > max)
         return false;
     *ret_n = (size_t)n;
@@ -282,10 +284,10 @@ change_parse(const char *text, size_t len, struct change *c, bool *ret_decided)
 }
 
 static int
-write_journal(const struct change *c, const char *phase, struct err *reterr)
+write_journal(const struct change *c, bool decided, struct err *reterr)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(JOURNAL_BYTES_MAX);
-    print_journal(c, phase, &text);
+    change_print(c, decided, &text);
     assert(buf_error(&text) == 0);
     return file_write(c->journal, text.data, text.len, 0600, reterr);
 }
@@ -513,11 +515,11 @@ change_commit(struct change *c, struct err *reterr)
     if (access(c->journal, F_OK) == 0)
         return err_set(reterr, ERR_CHANGE_BUSY, "an earlier change is not ended yet ('%s')",
                        c->journal);
-    int r = write_journal(c, "staging", reterr);
+    int r = write_journal(c, false, reterr);
     if (r == 0)
         r = do_all(c, STAGE, reterr);
     if (r == 0)
-        r = write_journal(c, "deciding", reterr);
+        r = write_journal(c, true, reterr);
     if (r < 0)
         return end_early(c, r, reterr);
     r = end_change(c, APPLY, reterr);

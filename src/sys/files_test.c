@@ -1,7 +1,7 @@
 #include "sys/files.h"
 
 #include "base/mem.h"
-#include "sys/crash_int.h"
+#include "crash.h"
 #include "tap.h"
 
 #include <errno.h>

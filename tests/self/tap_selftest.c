@@ -1,5 +1,6 @@
 /* One test for each way to fail that tap.c must see. */
 
+#include "crash.h"
 #include "tap.h"
 
 #include <fcntl.h>
@@ -48,6 +49,22 @@ TEST(aborts)
 TEST(exits)
 {
     exit(7);
+}
+
+TEST(exits_as_if_all_were_well)
+{
+    exit(0);
+}
+
+static void
+abort_now(void *arg unused_arg)
+{
+    abort();
+}
+
+TEST(a_crash_test_that_crashes)
+{
+    (void)crash_at(1, false, abort_now, NULL);
 }
 
 TEST(overflows)

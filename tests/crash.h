@@ -2,11 +2,13 @@
 
 /* For tests: crash_at() runs something in a child that ends before its n-th system call that changes
  * files. torn: a write before that one is cut in half, and the child ends right after it.
- * Returns whether the child ended that way; false: it made fewer calls, and has run through.
+ * Returns whether the child ended that way; false: it made fewer calls, and has run through. A child
+ * that ends in any other way fails the test.
  *
  * fail_at() runs it here: that call fails, and with `dead` all behind it. */
 
 #include "sys/fault.h"
+#include "tap.h"
 
 #include <errno.h>
 #include <sys/wait.h>
@@ -43,6 +45,10 @@ crash_at(unsigned n, bool torn, void (*run)(void *arg), void *arg)
     }
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
+    if (status == 0)
+        return false;
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != CRASHED)
+        tap_fail(__FILE__, __LINE__, "call %u: the child ended with wait status %#x", n, status);
     return WIFEXITED(status) && WEXITSTATUS(status) == CRASHED;
 }
 
