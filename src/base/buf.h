@@ -3,8 +3,8 @@
 /* A growing run of bytes, born with a ceiling.
  *
  * Invariants: data is never NULL and data[len] is always '\0'; len never exceeds the ceiling.
- * What does not fit is not added, not even in part, and `failed` stays set until buf_clear():
- * write everything, then ask buf_error() once. */
+ * What does not fit is not added, not even in part, and `failed` stays set until buf_clear() or
+ * buf_truncate(): write everything, then ask buf_error() once. */
 
 #include "base/util.h"
 
