@@ -6,6 +6,7 @@
 
 #include "base/quantity.h"
 #include "base/text.h"
+#include "config/problems.h"
 #include "sys/log.h"
 #include "sys/root.h"
 
@@ -138,6 +139,9 @@ cli_finish(struct cli *cli)
 {
     buf_finish(&cli->frame->out);
     free(cli->frame->args);
+    if (cli->frame->problems)
+        config_problems_finish(cli->frame->problems);
+    free(cli->frame->problems);
 }
 
 static int

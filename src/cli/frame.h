@@ -19,6 +19,7 @@ struct cli_frame {
     struct table_look err_look; /* of stderr */
     int write_error;            /* errno of the first write to stdout that failed */
     bool json;                  /* --json, known before anything else is read */
+    struct config_problems *problems; /* of a configuration, for the error that they end in */
 };
 
 int cli_main(int argc, char *argv[]);

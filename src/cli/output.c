@@ -3,6 +3,7 @@
 #include "cli/frame.h"
 
 #include "base/text.h"
+#include "config/problems.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -111,7 +112,7 @@ cli_complain(struct cli *cli, const char *lines)
 }
 
 static void
-add_error_json(struct buf *out, const struct err *err)
+add_error_json(struct buf *out, const struct err *err, const struct config_problems *problems)
 {
     struct json_writer w;
     json_init(&w, out, false);
@@ -120,6 +121,8 @@ add_error_json(struct buf *out, const struct err *err)
     json_str(&w, "message", err->what);
     json_str(&w, "fix", err->fix[0] ? err->fix : NULL);
     json_u64(&w, "exit", err_exit(err));
+    if (problems && err->id == ERR_CONFIG_INVALID)
+        config_problems_json(problems, &w, "problems");
     json_close_map(&w);
     buf_add_char(out, '\n');
 }
@@ -127,10 +130,10 @@ add_error_json(struct buf *out, const struct err *err)
 void
 cli_error(struct cli *cli, const struct err *err)
 {
-    _cleanup_buf_ struct buf said = BUF_INIT(64 * KIB);
+    _cleanup_buf_ struct buf said = BUF_INIT(1 * MIB);
     const struct table_look *look = &cli->frame->err_look;
     if (cli->frame->json) {
-        add_error_json(&said, err);
+        add_error_json(&said, err, cli->frame->problems);
     } else {
         buf_printf(&said, "%scitadel:%s %s\n", tone_start(TONE_BAD, look), tone_end(TONE_BAD, look),
                    err->what);

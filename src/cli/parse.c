@@ -135,6 +135,8 @@ refuse_option(struct parse *p, const char *word, size_t len)
     const char *nearest = text_nearest(name, option_name_at, &names);
     if (nearest && len > 2)
         err_fix(err, "--%s", nearest);
+    else if (dashes == 1 && len > 2)
+        err_fix(err, "short options one by one: -%c ...", word[1]);
     else
         err_fix(err, "citadel help%s%s", p->words[0] ? " " : "", p->words);
     return r;
@@ -157,8 +159,10 @@ check_choice(struct parse *p, const char *where, const char *label, const char *
     }
     int r = err_set(err, ERR_USAGE, "'%s' does not know '%s', but: %s", where, value, told);
     const char *nearest = text_nearest(value, words_at, &words);
-    if (nearest)
+    if (nearest && *where == '-')
         err_fix(err, "%s %s", where, nearest);
+    else if (nearest)
+        err_fix(err, "citadel %s %s", where, nearest);
     return r;
 }
 

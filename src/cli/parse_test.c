@@ -126,7 +126,7 @@ TEST(wrong_lines_are_refused)
         {"store check a b", ERR_USAGE, "'store check' takes only [FILE], but 'b' was given too",
          "citadel help store check"},
         {"run", ERR_USAGE, "'run' needs MODEL...", "citadel help run"},
-        {"shell bsh", ERR_USAGE, "'shell' does not know 'bsh', but: bash, zsh", "shell bash"},
+        {"shell bsh", ERR_USAGE, "'shell' does not know 'bsh', but: bash, zsh", "citadel shell bash"},
         {"run a --outptu x", ERR_NO_OPTION, "'run' has no option '--outptu'", "--output"},
         {"run a --out x", ERR_NO_OPTION, "'run' has no option '--out'", "citadel help run"},
         {"run a --outptu=x", ERR_NO_OPTION, "'run' has no option '--outptu'", "--output"},

@@ -7,7 +7,9 @@
 #include "sys/root.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 const struct verb_help verb_complete_help = {
     .text = "Tells what could stand next on a command line; the completions of the shells ask it. "
@@ -17,6 +19,14 @@ const struct verb_help verb_complete_help = {
                               {"citadel complete -- version --", "the options of version"}),
 };
 
+/* Nobody waits for a pipe while they press Tab. */
+static bool
+is_pipe(const char *file)
+{
+    struct stat st;
+    return stat(file, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
 /* The configuration that the line names, or the usual one; NULL when it cannot be read: then there
  * is nothing to offer, and nothing to say. */
 static struct config *
@@ -24,11 +34,12 @@ load_config(const struct complete *c)
 {
     _cleanup_config_problems_ struct config_problems problems;
     struct config *config = NULL;
-    const char *root = complete_value(c, "root");
+    const char *root = complete_value(c, "root"), *file = complete_value(c, "config");
+    const char *named = file ? file : getenv("CITADEL_CONFIG");
     config_problems_init(&problems);
-    if (root && root_set(root, NULL) < 0)
+    if ((root && root_set(root, NULL) < 0) || is_pipe(named && *named ? named : "citadel.yaml"))
         return NULL;
-    return config_load(complete_value(c, "config"), &config, &problems, NULL) < 0 ? NULL : config;
+    return config_load(file, &config, &problems, NULL) < 0 ? NULL : config;
 }
 
 struct paths {

@@ -77,6 +77,12 @@ verb_config_options(struct cli *cli)
     if (l.count > 0)
         return EXIT_CODE_OK;
     int r = err_set(&cli->err, ERR_CONFIG_NO_OPTION, "there is no option or section '%s'", l.path);
-    err_fix(&cli->err, "citadel config options lists them all");
+    /* models.phi3.port, as errors tell it, is explained as models.NAME.port. */
+    const char *rest =
+        text_starts(l.path, "models.") ? strchr(l.path + strlen("models."), '.') : NULL;
+    if (rest)
+        err_fix(&cli->err, "citadel config options models.NAME%s", rest);
+    else
+        err_fix(&cli->err, "citadel config options");
     return r;
 }

@@ -6,6 +6,9 @@
 #include "config/rooted_int.h"
 #include "config/type_int.h"
 
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool
@@ -38,6 +41,19 @@ is_below(const char *path, const char *top)
     return strncmp(path, top, len) == 0 && (path[len] == '/' || path[len] == '\0');
 }
 
+/* What Citadel makes and removes files in is a directory of its own. */
+static void
+check_place(const struct loading *l, const char *name, const char *path)
+{
+    static const char *const kernels[] = {"/proc", "/sys", "/dev"};
+    bool foreign = text_eq(path, "/");
+    for (size_t i = 0; i < ARRAY_SIZE(kernels); i++)
+        foreign = foreign || text_eq(path, kernels[i]) || is_below(path, kernels[i]);
+    if (foreign && !is_below(path, "/dev/shm"))
+        problem_add(l->problems, check_at(l, &l->config->paths, name), "a directory of its own",
+                    "paths.%s is %s", name, path);
+}
+
 static void
 check_paths(const struct loading *l)
 {
@@ -47,6 +63,8 @@ check_paths(const struct loading *l)
         const char *path;
     } apart[] = {{"root", p->root},   {"models", p->models}, {"backup", p->backup},
                  {"state", p->state}, {"run", p->run},       {"generations", p->generations}};
+    for (size_t i = 0; i < ARRAY_SIZE(apart); i++)
+        check_place(l, apart[i].name, rooted_strip(apart[i].path));
     for (size_t i = 0; i < ARRAY_SIZE(apart); i++)
         for (size_t k = 0; k < i; k++)
             if (text_eq(apart[i].path, apart[k].path))
@@ -73,6 +91,85 @@ check_lists(const struct loading *l, const struct config_list *list, const void 
 }
 
 static bool
+is_label(const char *name)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_";
+    static const char all[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+    return *name && strchr(letters, *name) && !name[strspn(name, all)] && !text_starts(name, "__");
+}
+
+void
+check_labels(const struct loading *l, const struct config_pairs *labels, const void *section,
+             const char *path)
+{
+    for (size_t i = 0; i < labels->count; i++)
+        if (!is_label(labels->items[i].name))
+            problem_add(l->problems, check_at(l, section, "labels"),
+                        "letters, digits and '_', not beginning with a digit or '__'",
+                        "%s.labels has the name '%s'", path, labels->items[i].name);
+}
+
+/* Clears the bits of an address behind the first `bits`; whether any was set. */
+static bool
+clear_host_bits(unsigned char *address, size_t len, unsigned long bits)
+{
+    bool any = false;
+    for (size_t i = 0; i < len; i++) {
+        unsigned long kept = bits > 8 * i ? MIN(bits - 8 * i, 8ul) : 0;
+        unsigned char mask = (unsigned char)(0xFF00u >> kept);
+        any = any || address[i] & (unsigned char)~mask;
+        address[i] &= mask;
+    }
+    return any;
+}
+
+/* 10.1.2.3/8 is a slip: 10.0.0.0/8 or 10.1.2.3 may be meant. */
+static void
+check_networks(const struct loading *l, const struct config_list *list, const void *section,
+               const char *section_name, const char *option)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        unsigned char address[16];
+        char text[INET6_ADDRSTRLEN], host[INET6_ADDRSTRLEN] = "";
+        const char *slash = strchr(list->items[i], '/');
+        int family = strchr(list->items[i], ':') ? AF_INET6 : AF_INET;
+        if (!slash || (size_t)(slash - list->items[i]) >= sizeof(host))
+            continue;
+        memcpy(host, list->items[i], (size_t)(slash - list->items[i]));
+        if (inet_pton(family, host, address) != 1 ||
+            !clear_host_bits(address, family == AF_INET ? 4 : 16, strtoul(slash + 1, NULL, 10)))
+            continue;
+        char fix[2 * INET6_ADDRSTRLEN + 32];
+        (void)snprintf(fix, sizeof(fix), "%s%s, or %s alone",
+                       inet_ntop(family, address, text, sizeof(text)), slash, host);
+        problem_add(l->problems, check_at(l, section, option), fix,
+                    "%s.%s has %s, an address with a network's length", section_name, option,
+                    list->items[i]);
+    }
+}
+
+/* "https://example.org:8443", or "*". */
+static bool
+is_origin(const char *text)
+{
+    const char *host = text_starts(text, "https://")  ? text + strlen("https://")
+                       : text_starts(text, "http://") ? text + strlen("http://")
+                                                      : NULL;
+    return text_eq(text, "*") || (host && *host && !host[strcspn(host, "/?#@ ,;\"'<>\\")]);
+}
+
+static void
+check_origins(const struct loading *l, const struct config_gateway *g)
+{
+    check_lists(l, &g->cors_origins, g, "gateway", "cors_origins");
+    for (size_t i = 0; i < g->cors_origins.count; i++)
+        if (!is_origin(g->cors_origins.items[i]))
+            problem_add(l->problems, check_at(l, g, "cors_origins"),
+                        "like https://chat.example.org, without a path; or \"*\"",
+                        "gateway.cors_origins has %s", g->cors_origins.items[i]);
+}
+
+static bool
 is_loopback(const char *address)
 {
     return text_starts(address, "127.") || text_eq(address, "::1");
@@ -83,6 +180,8 @@ check_gateway(const struct loading *l)
 {
     const struct config_gateway *g = &l->config->gateway;
     check_lists(l, &g->listen, g, "gateway", "listen");
+    check_origins(l, g);
+    check_networks(l, &g->metrics_allow, g, "gateway", "metrics_allow");
     if (!g->tls.certificate != !g->tls.key)
         problem_add(l->problems, check_at(l, &g->tls, g->tls.key ? "key" : "certificate"),
                     "give both, or neither", "gateway.tls has a %s but no %s",
@@ -169,11 +268,25 @@ check_backup(const struct loading *l)
                     "backup.copy.to is backup.repository itself");
 }
 
+/* Only root may give rights away; and what runs engines must have none. */
+static void
+check_service(const struct loading *l)
+{
+    const struct config_service *s = &l->config->service;
+    if (text_eq(s->user, "root"))
+        problem_add(l->problems, check_at(l, s, "user"), "an account without rights",
+                    "service.user is root");
+    if (text_eq(s->gateway_user, "root"))
+        problem_add(l->problems, check_at(l, s, "gateway_user"), "an account without rights",
+                    "service.gateway_user is root");
+}
+
 static void
 check_devops(const struct loading *l)
 {
     const struct config_devops *d = &l->config->devops;
     const char *fix = "give devops.address, or the URL";
+    check_labels(l, &d->labels, d, "devops");
     if (d->address)
         return;
     if (d->prometheus.remote_write && !d->prometheus.remote_write_url)
@@ -191,11 +304,13 @@ config_check(const struct loading *loading)
     struct loading l = *loading;
     const struct config_monitor *m = &l.config->monitor;
     l.served = &served;
+    check_service(&l);
     check_paths(&l);
     check_models(&l);
     check_routes(&l);
     check_gateway(&l);
     check_lists(&l, &m->listen, m, "monitor", "listen");
+    check_networks(&l, &m->allow, m, "monitor", "allow");
     check_alerts(&l);
     check_backup(&l);
     check_devops(&l);

@@ -6,6 +6,9 @@
 
 /* Where an option of a section was given; else where the section begins, which for a model may also
  * be in the defaults. */
+/* Labels go into metrics, whose rules they keep. */
+void check_labels(const struct loading *l, const struct config_pairs *labels, const void *section,
+                  const char *path);
 struct value_at check_at(const struct loading *l, const void *section, const char *option);
 
 /* Whether the gateway answers to this name: that of a model, one it is served under, or one that

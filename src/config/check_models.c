@@ -79,6 +79,17 @@ is_news(const struct loading *l, const struct config_model *m, const char *optio
 }
 
 static void
+check_twice(const struct loading *l, const struct config_model *m, const struct config_list *list,
+            const char *option)
+{
+    for (size_t i = 0; i < list->count; i++)
+        for (size_t k = 0; k < i; k++)
+            if (text_eq(list->items[i], list->items[k]) && is_news(l, m, option))
+                problem_add(l->problems, check_at(l, m, option), "name each once",
+                            "models.%s.%s has %s twice", m->name, option, list->items[i]);
+}
+
+static void
 check_gpus(const struct loading *l, const struct config_model *m)
 {
     uint64_t wanted = (uint64_t)m->tensor_parallel * m->pipeline_parallel;
@@ -87,11 +98,17 @@ check_gpus(const struct loading *l, const struct config_model *m)
                     "as many GPUs as tensor_parallel x pipeline_parallel, or auto",
                     "models.%s.gpus has %zu where %u x %u are needed", m->name, m->gpus.count,
                     m->tensor_parallel, m->pipeline_parallel);
-    for (size_t i = 0; i < m->gpus.count; i++)
-        for (size_t k = 0; k < i; k++)
-            if (text_eq(m->gpus.items[i], m->gpus.items[k]) && is_news(l, m, "gpus"))
-                problem_add(l->problems, check_at(l, m, "gpus"), "each GPU once",
-                            "models.%s.gpus has %s twice", m->name, m->gpus.items[i]);
+    check_twice(l, m, &m->gpus, "gpus");
+}
+
+static void
+check_names(const struct loading *l, const struct config_model *m)
+{
+    _cleanup_buf_ struct buf path = BUF_INIT(1 * KIB);
+    buf_printf(&path, "models.%s", m->name);
+    check_twice(l, m, &m->served_names, "served_names");
+    if (is_news(l, m, "labels"))
+        check_labels(l, &m->labels, m, path.data);
 }
 
 static void
@@ -267,6 +284,7 @@ check_models(const struct loading *l)
         enabled = enabled || m->enabled;
         check_name(l, m);
         check_gpus(l, m);
+        check_names(l, m);
         check_engine(l, m);
         check_limits(l, m);
         check_arguments(l, m, path);

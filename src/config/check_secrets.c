@@ -34,26 +34,87 @@ static const struct {
     {"-----BEGIN", WORD, 0, "a private key or certificate"},
 };
 
+struct secret_spot {
+    const char *what; /* NULL: there is none */
+    const char *at;
+    size_t len;
+};
+
+static struct secret_spot
+find_token(const char *text)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(tokens); i++)
+        for (const char *at = strstr(text, tokens[i].start); at;
+             at = strstr(at + 1, tokens[i].start)) {
+            size_t start = strlen(tokens[i].start), len = strspn(at + start, tokens[i].letters);
+            if ((at == text || !strchr(WORD, at[-1])) && len >= tokens[i].len)
+                return (struct secret_spot){tokens[i].what, at, start + len};
+        }
+    return (struct secret_spot){0};
+}
+
 /* SCHEME://USER:PASSWORD@HOST */
-static bool
-has_password(const char *text)
+static struct secret_spot
+find_password(const char *text)
 {
     const char *user = strstr(text, "://");
     size_t len = user ? strcspn(user + 3, "/?#") : 0;
     const char *at = user ? memchr(user + 3, '@', len) : NULL;
-    return at && memchr(user + 3, ':', (size_t)(at - user - 3));
+    const char *colon = at ? memchr(user + 3, ':', (size_t)(at - user - 3)) : NULL;
+    return colon
+               ? (struct secret_spot){"a URL with a password", colon + 1, (size_t)(at - colon - 1)}
+               : (struct secret_spot){0};
+}
+
+/* ...?token=SECRET, of any URL. */
+static struct secret_spot
+find_key_in_query(const char *text)
+{
+    static const char *const names[] = {"token",  "access_token", "key",       "api_key", "apikey",
+                                        "secret", "password",     "signature", "sig",     "auth"};
+    const char *scheme = strstr(text, "://"), *at = scheme ? strchr(scheme, '?') : NULL;
+    for (; at && *at; at = strchr(at + 1, '&')) {
+        size_t len = strcspn(at + 1, "=&#"), value = strcspn(at + 1 + len, "&# '\"");
+        if (at[1 + len] != '=' || value < 9)
+            continue;
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+            if (strlen(names[i]) == len && strncasecmp(at + 1, names[i], len) == 0)
+                return (struct secret_spot){"a URL with a key", at + 2 + len, value - 1};
+    }
+    return (struct secret_spot){0};
+}
+
+static struct secret_spot
+find_secret(const char *text)
+{
+    struct secret_spot (*const finders[])(const char *) = {find_token, find_key_in_query,
+                                                           find_password};
+    struct secret_spot spot = {0};
+    for (size_t i = 0; i < ARRAY_SIZE(finders) && !spot.what; i++)
+        spot = finders[i](text);
+    return spot;
+}
+
+void
+config_mask_secrets(char *text)
+{
+    static const char mask[] = "***";
+    for (char *rest = text;;) {
+        struct secret_spot spot = find_secret(rest);
+        if (!spot.what)
+            return;
+        size_t kept = MIN(spot.len, sizeof(mask) - 1);
+        char *at = rest + (spot.at - rest);
+        memcpy(at, mask, kept);
+        memmove(at + kept, at + spot.len, strlen(at + spot.len) + 1);
+        rest = at + kept;
+    }
 }
 
 static const char *
 looks_like(const char *text)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(tokens); i++)
-        for (const char *at = strstr(text, tokens[i].start); at;
-             at = strstr(at + 1, tokens[i].start))
-            if ((at == text || !strchr(WORD, at[-1])) &&
-                strspn(at + strlen(tokens[i].start), tokens[i].letters) >= tokens[i].len)
-                return tokens[i].what;
-    return has_password(text) ? "a URL with a password" : NULL;
+    return find_secret(text).what;
 }
 
 static void

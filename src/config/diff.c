@@ -110,14 +110,19 @@ diff_section(struct differ *d, const struct section *section, const void *from, 
     }
 }
 
-void
-config_diff(const struct config *from, const struct config *to, struct config_diff *ret_diff)
+int
+config_diff(const struct config *from, const struct config *to, struct config_diff *ret_diff,
+            struct err *reterr)
 {
     struct differ d = {.arena = &ret_diff->arena};
     arena_init(&ret_diff->arena, ARENA_BYTES);
     diff_section(&d, option_root, from, to, NULL, NULL);
     ret_diff->items = d.changes.items;
     ret_diff->count = d.changes.count;
+    if (!ret_diff->arena.full)
+        return 0;
+    config_diff_finish(ret_diff);
+    return err_set(reterr, ERR_TOO_LARGE, "the two configurations differ in too much to be told");
 }
 
 void

@@ -2,6 +2,7 @@
 
 /* What differs between two configurations, and what that needs. */
 
+#include "base/err.h"
 #include "base/mem.h"
 
 struct config;
@@ -27,5 +28,7 @@ struct config_diff {
     size_t count;
 };
 
-void config_diff(const struct config *from, const struct config *to, struct config_diff *ret_diff);
+/* Fails when there are more changes than can be told: half of them would be a lie. */
+int config_diff(const struct config *from, const struct config *to, struct config_diff *ret_diff,
+                struct err *reterr) must_check;
 void config_diff_finish(struct config_diff *diff);

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,6 +16,8 @@
 /* The tree of the largest file (50,000 nodes of 112 bytes and their texts), 256 models and the
  * sentences about them, several times over. */
 #define ARENA_BYTES (32 * MIB)
+
+#define PIPE_WAIT_MS 10000
 
 #define HERE "./citadel.yaml"
 #define SYSTEM "/etc/citadel/citadel.yaml"
@@ -114,6 +117,23 @@ refuse_size(struct config_problems *problems, struct err *reterr)
     return end(problems, false, reterr);
 }
 
+/* A pipe that nobody writes to must not hold us for ever. */
+static int
+wait_for_writer(int fd, const char *file, struct err *reterr)
+{
+    struct pollfd polled = {.fd = fd, .events = POLLIN};
+    int n;
+    do
+        n = poll(&polled, 1, PIPE_WAIT_MS);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return err_set_errno(reterr, errno, "%s", file);
+    if (n == 0)
+        return err_set_errno(reterr, ETIMEDOUT, "%s is a pipe, and nothing was written to it",
+                             file);
+    return 0;
+}
+
 /* A file that says that it is too large is not read at all; one that does not (a pipe) is not read
  * further than it may be long. */
 static int
@@ -122,14 +142,20 @@ read_file(int fd, struct buf *text, struct config_problems *problems, struct err
     struct stat st;
     if (fstat(fd, &st) < 0)
         return err_set_errno(reterr, errno, "%s", problems->file);
-    if (S_ISDIR(st.st_mode))
-        return err_set_errno(reterr, EISDIR, "%s", problems->file);
+    if (S_ISDIR(st.st_mode)) {
+        int r = err_set_errno(reterr, EISDIR, "%s", problems->file);
+        err_fix(reterr, "name the file itself: %s/citadel.yaml", problems->file);
+        return r;
+    }
     if (S_ISREG(st.st_mode) && st.st_size > (off_t)YAML_BYTES_MAX)
         return refuse_size(problems, reterr);
     for (;;) {
         char piece[16 * KIB];
+        int r = S_ISFIFO(st.st_mode) ? wait_for_writer(fd, problems->file, reterr) : 0;
+        if (r < 0)
+            return r;
         ssize_t n = read(fd, piece, sizeof(piece));
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (n < 0)
             return err_set_errno(reterr, errno, "%s", problems->file);
@@ -147,11 +173,12 @@ load_file(const char *file, struct config **ret_config, struct config_problems *
           struct err *reterr)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(YAML_BYTES_MAX);
-    _cleanup_close_ int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    problems->file = arena_strdup(&problems->arena, file);
+    if (!problems->file)
+        return err_set(reterr, ERR_TOO_LARGE, "the name of the configuration is too long");
+    _cleanup_close_ int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
         return errno == ENOENT ? -ENOENT : err_set_errno(reterr, errno, "%s", file);
-    problems->file = arena_strdup(&problems->arena, file);
-    assert(problems->file);
     int r = read_file(fd, &text, problems, reterr);
     return r < 0 ? r : config_parse(text.data, text.len, file, ret_config, problems, reterr);
 }
@@ -164,6 +191,8 @@ config_load(const char *file, struct config **ret_config, struct config_problems
     const char *named = file ? file : getenv("CITADEL_CONFIG");
     arena_init(&arena, 64 * KIB);
     const char *system = rooted_path(&arena, SYSTEM);
+    if (file && !*file)
+        return err_set(reterr, ERR_CONFIG_MISSING, "an empty name names no configuration");
     if (named && *named) {
         int r = load_file(named, ret_config, problems, reterr);
         if (r == -ENOENT)

@@ -70,6 +70,7 @@ add(struct config_problems *problems, struct value_at at, bool warning, const ch
         return;
     }
     (void)vsnprintf(found, sizeof(found), found_fmt, args);
+    config_mask_secrets(found); /* whatever is wrong with it, it ends in a log */
     (void)err_set(&said, ERR_CONFIG_INVALID, "%s", found);
     err_fix(&said, "%s", allowed ? allowed : "");
     mend_utf8(said.what);
@@ -133,16 +134,18 @@ problem_sort(struct config_problems *problems)
 void
 config_problems_print(const struct config_problems *problems, struct buf *out)
 {
+    char file[1024]; /* as a terminal may be shown it */
+    text_make_safe(file, sizeof(file), snprintf(file, sizeof(file), "%s", problems->file));
     for (size_t i = 0; i < problems->count; i++) {
         const struct config_problem *p = &problems->items[i];
-        buf_add_str(out, problems->file);
+        buf_add_str(out, file);
         if (p->at.line)
             buf_printf(out, ":%u:%u", p->at.line, p->at.column);
         buf_printf(out, ": %s%s", p->warning ? "warning: " : "", p->found);
         buf_printf(out, p->allowed[0] ? ": %s\n" : "%s\n", p->allowed);
     }
     if (problems->left_out)
-        buf_printf(out, "%s: and %zu more\n", problems->file, problems->left_out);
+        buf_printf(out, "%s: and %zu more\n", file, problems->left_out);
 }
 
 void

@@ -93,16 +93,23 @@ static bool
 find_item(const struct config *config, const struct option *o, const char **rest, struct spot *spot)
 {
     const struct section_map *map = option_field(o, spot->at);
+    const struct section_head *found = NULL;
+    const char *behind = *rest, *after;
+    /* Names may hold dots: of qwen2 and qwen2.5, the longer one is meant where both would do. */
     for (size_t i = 0; i < map->count; i++) {
         const struct section_head *head = section_item(o->of, map, i);
-        if (!goes_on(*rest, head->name, rest))
-            continue;
-        spot->at = head;
-        spot->section = o->of;
-        spot->inherit = o->of == option_model ? &config->defaults : NULL;
-        return true;
+        if (goes_on(*rest, head->name, &after) && (!found || after > behind)) {
+            found = head;
+            behind = after;
+        }
     }
-    return false;
+    if (!found)
+        return false;
+    *rest = behind;
+    spot->at = found;
+    spot->section = o->of;
+    spot->inherit = o->of == option_model ? &config->defaults : NULL;
+    return true;
 }
 
 int

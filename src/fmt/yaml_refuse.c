@@ -239,6 +239,12 @@ yaml_forbidden(uint32_t code)
 static int
 check_start(const char *text, size_t len, struct err *reterr)
 {
+    if (len >= 4 &&
+        (memcmp(text, "\xFF\xFE\0\0", 4) == 0 || memcmp(text, "\0\0\xFE\xFF", 4) == 0)) {
+        int r = err_set(reterr, ERR_SYNTAX, "the text is UTF-32");
+        err_fix(reterr, "save it as UTF-8");
+        return r;
+    }
     if (len >= 2 && (memcmp(text, "\xFF\xFE", 2) == 0 || memcmp(text, "\xFE\xFF", 2) == 0)) {
         int r = err_set(reterr, ERR_SYNTAX, "the text is UTF-16");
         err_fix(reterr, "save it as UTF-8");

@@ -439,7 +439,7 @@ def test_with_everything_closed_it_still_ends_as_it_should():
         (["version", "x"], "cli.usage", "'version' takes no arguments, but 'x' was given",
          "citadel help version"),
         (["completion", "fihs"], "cli.usage",
-         "'completion' does not know 'fihs', but: bash, zsh, fish", "completion fish"),
+         "'completion' does not know 'fihs', but: bash, zsh, fish", "citadel completion fish"),
         (["--log-level", "debgu", "version"], "cli.usage",
          "'--log-level' does not know 'debgu', but: error, warning, info, debug",
          "--log-level debug"),

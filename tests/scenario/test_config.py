@@ -92,6 +92,32 @@ def test_secrets_are_not_repeated():
             assert secret not in told
 
 
+TOKEN = "hf_" + "Ab3" * 12
+
+
+def spoilt_references():
+    """The reference with a token in place of one key or one value, a line after the other."""
+    lines = (TOP / "examples/reference.yaml").read_text().splitlines()
+    for n, line in enumerate(lines):
+        found = re.match(r"^(\s*(?:- )?)([\w.-]+):(?: ([^#]*\S))?", line)
+        if not found or line.lstrip().startswith("#"):
+            continue
+        yield lines[:n] + [f"{found[1]}{TOKEN}:{line[found.end(2) + 1:]}"] + lines[n + 1 :]
+        if found[3]:
+            yield lines[:n] + [f"{found[1]}{found[2]}: {TOKEN}"] + lines[n + 1 :]
+
+
+def test_a_token_anywhere_is_not_repeated(file):
+    count = 0
+    for lines in spoilt_references():
+        file.write_text("\n".join(lines) + "\n")
+        done = check(file)
+        assert TOKEN not in done.stderr + done.stdout, "\n".join(lines)
+        assert done.returncode == 64
+        count += 1
+    assert count > 100
+
+
 def test_bomb(file):
     levels = "".join(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]\n" for i in range(1, 10))
     began = time.monotonic()
@@ -437,6 +463,36 @@ def test_an_unknown_path(file):
     done = run("config", "show", "models.phi3.prt", "-c", str(file))
     assert done.returncode == 4
     assert "did you mean models.phi3.port?" in done.stderr
+
+
+def test_a_program_is_told_the_problems_by_every_verb(file):
+    file.write_text("models:\n  phi3: {port: 70000}\n")
+    for words in (["config", "show"], ["models"], ["status"], ["run", "phi3", "--print"]):
+        done = run(*words, "--json", "-c", str(file))
+        assert done.returncode == 64
+        (problem,) = error_json(done)["problems"]
+        assert (problem["line"], problem["found"]) == (2, "models.phi3.port is 70000")
+
+
+def test_completion_does_not_wait_for_a_pipe(tmp_path):
+    pipe = tmp_path / "citadel.yaml"
+    os.mkfifo(pipe)
+    for more in ({"CITADEL_CONFIG": str(pipe)}, {"cwd": tmp_path}):
+        done = run("complete", "config", "show", "mod", **more)
+        assert done.stdout.startswith("models\t")
+
+
+def test_names_with_dots_are_found(file):
+    file.write_text("models:\n  qwen2: {port: 11401}\n  qwen2.5: {port: 11402}\n")
+    assert run("config", "show", "models.qwen2.5.port", "-c", str(file)).stdout == "11402\n"
+    assert run("config", "show", "models.qwen2.port", "-c", str(file)).stdout == "11401\n"
+
+
+def test_a_name_of_a_file_cannot_drive_a_terminal(tmp_path):
+    odd = tmp_path / "x\x1b[31m\n.yaml"
+    odd.write_text("a: 1\n")
+    said = run("config", "check", str(odd)).stderr
+    assert "\x1b" not in said and said.count("\n") == 3
 
 
 def test_showing_a_bad_file(file):
