@@ -49,7 +49,7 @@ struct http_client_config {
     uint64_t high_bytes;        /* not yet sent: from here on http_call_write() returns false */
     uint64_t low_bytes;         /* from here down it is writable again */
     unsigned connections_max;   /* a call above it fails at once */
-    unsigned idle_max;          /* connections kept */
+    unsigned idle_max;          /* connections kept; 0: none, and each request says so */
     uint64_t idle_us;           /* shorter than the server keeps them: vLLM closes after 5 s */
     uint64_t connect_us;
     uint64_t first_byte_us; /* from the last byte sent to the first one of the answer */
@@ -64,8 +64,9 @@ int http_client_new(struct loop *loop, const char *address, const char *host,
                     struct err *reterr) must_check;
 void http_client_free(struct http_client *client); /* not from a callback of it; cancels calls */
 
-/* Begun, then fields, then either whole, or stream, writes and end. Only then is it sent: errors,
- * also of fields that cannot be written, are told by ops->finished(). ops outlive the call. */
+/* Begun, then fields, then either whole, or stream, writes and end. Only then is it sent: errors are
+ * told by ops->finished(), also of fields that cannot be written (http/write.h), as those of framing
+ * and connection and Host, which are the client's. ops outlive the call. */
 struct http_call *http_call_new(struct http_client *client, const char *method, const char *target,
                                 const struct http_call_ops *ops, void *user) must_check;
 void http_call_field(struct http_call *call, const char *name, const char *value);

@@ -388,6 +388,8 @@ static void
 end_head(struct pending *p)
 {
     p->head_open = false;
+    if (p->client->config.idle_max == 0)
+        http_write_connection(&p->writer, "close");
     if (http_write_end(&p->writer) < 0)
         pending_fail(p, ERR_HTTP_REQUEST, "a request to %s cannot be written as HTTP",
                      p->client->address);

@@ -408,15 +408,27 @@ TEST(client_bounds_interim_answers)
     EXPECT_ERROR(&t, ERR_HTTP_ANSWER, HTTP_PHASE_ANSWER);
 }
 
-TEST(client_never_sends_an_injected_field)
+TEST(client_never_sends_a_field_that_is_not_the_callers)
 {
+    static const char *const fields[][2] = {
+        {"A", "b\r\nC: d"},
+        {"A", " b"},
+        {"Host", "other"},
+        {"Content-Length", "0"},
+        {"Transfer-Encoding", "chunked"},
+        {"Connection", "close"},
+    };
     RIG();
-    TOLD t = TOLD_INIT, u = TOLD_INIT;
-    t.call = http_call_new(rig->client, "GET", "/", &ops, &t);
-    http_call_field(t.call, "A", "b\r\nC: d");
-    http_call_whole(t.call, "", 0);
-    CHECK_EQ(t.finished, 0); /* not from inside */
-    EXPECT_ERROR(&t, ERR_HTTP_REQUEST, HTTP_PHASE_CONNECT);
+    for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+        TOLD t = TOLD_INIT;
+        tap_note("%s", fields[i][0]);
+        t.call = http_call_new(rig->client, "GET", "/", &ops, &t);
+        http_call_field(t.call, fields[i][0], fields[i][1]);
+        http_call_whole(t.call, "", 0);
+        CHECK_EQ(t.finished, 0); /* not from inside */
+        EXPECT_ERROR(&t, ERR_HTTP_REQUEST, HTTP_PHASE_CONNECT);
+    }
+    TOLD u = TOLD_INIT;
     get(&u, "GET", "/ HTTP/1.1\r\nX: y");
     EXPECT_ERROR(&u, ERR_HTTP_REQUEST, HTTP_PHASE_CONNECT);
     CHECK_EQ(counts()->connects, 0);
@@ -575,6 +587,19 @@ TEST(client_keeps_no_more_than_it_may)
     end_send(&f, OK("0", ""));
     CHECK(WAIT(t.finished && u.finished));
     CHECK_EQ(counts()->idle, 1);
+}
+
+TEST(client_that_keeps_none_says_so)
+{
+    RIG(r_.config.idle_max = 0);
+    TOLD t = TOLD_INIT;
+    _cleanup_end_ struct server_end e = END_INIT;
+    get(&t, "GET", "/");
+    REQUIRE(end_accept(&e));
+    end_expect(&e, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    end_send(&e, OK("0", ""));
+    EXPECT_WHOLE(&t, 200, "");
+    CHECK(WAIT((end_read(&e), e.ended)));
 }
 
 TEST(client_opens_no_more_than_it_may)

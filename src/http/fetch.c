@@ -39,7 +39,6 @@ start(struct http_client *client, const struct http_fetch *fetch, struct fetchin
 {
     struct http_call *call =
         http_call_new(client, fetch->method ? fetch->method : "GET", fetch->target, &ops, f);
-    http_call_field(call, "Connection", "close");
     if (fetch->type)
         http_call_field(call, "Content-Type", fetch->type);
     http_call_whole(call, fetch->body, fetch->len);
@@ -51,6 +50,7 @@ fetch_on(struct loop *loop, const struct http_fetch *fetch, struct fetching *f, 
     struct http_client *client;
     struct http_client_config config = http_client_config_default;
     config.total_us = fetch->timeout_us ? fetch->timeout_us : TIMEOUT_US;
+    config.idle_max = 0;
     config.connect_us = config.first_byte_us = config.between_us = 0;
     config.body_bytes_max = f->body->ceiling_bytes - f->body->len;
     int r = http_client_new(loop, fetch->address, fetch->host, &config, &client, reterr);

@@ -142,13 +142,16 @@ http_method_of(const char *name, size_t len)
 
 /* Known fields: a perfect hash over length, first and last letter. */
 
+enum { END, HOP };
+
 static const struct known {
     const char *name;
     uint8_t len;
     uint8_t repeated; /* enum http1_reason */
+    uint8_t reach;
 } known[HTTP_FIELD_COUNT] = {
-#define FIELD(name, text, first, last, repeated) \
-    [HTTP_FIELD_##name] = {text, sizeof(text) - 1, HTTP1_##repeated},
+#define FIELD(name, text, first, last, repeated, reach) \
+    [HTTP_FIELD_##name] = {text, sizeof(text) - 1, HTTP1_##repeated, reach},
 #include "http/field.def"
 #undef FIELD
 };
@@ -156,17 +159,11 @@ static const struct known {
 #define HASH(len, first, last) (((len) + (first)*3u + (last)*35u) % 128u)
 
 static const uint8_t known_by_hash[128] = {
-#define FIELD(name, text, first, last, repeated) \
+#define FIELD(name, text, first, last, repeated, reach) \
     [HASH(sizeof(text) - 1, first, last)] = HTTP_FIELD_##name,
 #include "http/field.def"
 #undef FIELD
 };
-
-const char *
-http_field_name(enum http_field id)
-{
-    return known[id].name;
-}
 
 /* Both are tokens and `lower` has none but small letters, digits and '-': among those, bit 5 is the
  * case of a letter and set in everything else. */
@@ -179,14 +176,28 @@ equals_lower(const char *name, const char *lower, size_t len)
     return true;
 }
 
-static enum http_field
-find_field(const char *name, size_t len)
+enum http_field
+http_field_of(const char *name, size_t len)
 {
+    if (len == 0)
+        return HTTP_FIELD_OTHER;
     unsigned first = (unsigned char)name[0] | 0x20u;
     unsigned last = (unsigned char)name[len - 1] | 0x20u;
     enum http_field id = known_by_hash[HASH((unsigned)len, first, last)];
     bool same = known[id].len == len && equals_lower(name, known[id].name, len);
     return same ? id : HTTP_FIELD_OTHER;
+}
+
+enum http1_reason
+http1_field_repeated(enum http_field id)
+{
+    return (enum http1_reason)known[id].repeated;
+}
+
+bool
+http_field_is_hop(enum http_field id)
+{
+    return known[id].reach == HOP;
 }
 
 static struct http1_slice
@@ -423,7 +434,7 @@ step_name(struct http1_head *h, const char *bytes, uint32_t end)
         return odd_byte(bytes, h->at, end, HTTP1_COLON_MISSING, HTTP1_NAME_BYTE);
     struct http1_field *field = &h->fields[h->field_count];
     field->name = slice(h->mark, h->at++);
-    field->id = find_field(bytes + h->mark, field->name.len);
+    field->id = http_field_of(bytes + h->mark, field->name.len);
     h->state = SPACE;
     return STEP_ON;
 }
@@ -450,8 +461,8 @@ add_field(struct http1_head *h, const char *bytes)
     field->value = slice(h->mark, end);
     if (h->first[field->id] == 0)
         h->first[field->id] = (uint8_t)h->field_count;
-    else if (known[field->id].repeated)
-        return known[field->id].repeated;
+    else
+        return (int)http1_field_repeated(field->id);
     return STEP_ON;
 }
 
@@ -565,15 +576,4 @@ http1_response_init(struct http1_head *head, const struct http1_limits *limits,
     init(head, limits);
     head->is_response = true;
     head->asked = asked;
-}
-
-const struct http1_field *
-http1_search(const struct http1_head *head, const char *name, const struct http1_field *after)
-{
-    size_t len = strlen(name);
-    const struct http1_field *end = head->fields + head->field_count;
-    for (const struct http1_field *f = after ? after + 1 : head->fields; f < end; f++)
-        if (f->name.len == len && strncasecmp(head->bytes + f->name.at, name, len) == 0)
-            return f;
-    return NULL;
 }

@@ -19,7 +19,7 @@ enum http_method {
 
 enum http_field {
     HTTP_FIELD_OTHER,
-#define FIELD(name, text, first, last, repeated) HTTP_FIELD_##name,
+#define FIELD(name, text, first, last, repeated, reach) HTTP_FIELD_##name,
 #include "http/field.def"
 #undef FIELD
     HTTP_FIELD_COUNT
@@ -136,10 +136,6 @@ http1_find(const struct http1_head *head, enum http_field id)
     return head->first[id] ? &head->fields[head->first[id] - 1] : NULL;
 }
 
-/* Likewise by name (in any case), which searches; after: the one to search behind, or NULL. */
-const struct http1_field *http1_search(const struct http1_head *head, const char *name,
-                                       const struct http1_field *after);
-
 static inline bool
 http1_is(const struct http1_head *head, struct http1_slice slice, const char *text)
 {
@@ -176,4 +172,6 @@ enum http1_verdict http1_body_end(struct http1_body *body);
 enum http_method http_method_of(const char *name, size_t len);
 const char *http_method_name(enum http_method method); /* NULL for HTTP_OTHER */
 bool http_method_is_idempotent(enum http_method method);
-const char *http_field_name(enum http_field id); /* NULL for HTTP_FIELD_OTHER */
+
+enum http_field http_field_of(const char *name, size_t len);
+bool http_field_is_hop(enum http_field id); /* of framing or connection: see http/field.def */

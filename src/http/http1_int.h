@@ -38,5 +38,8 @@ http1_is_text(char c)
 uint32_t http1_skip_class(const char *bytes, uint32_t at, uint32_t end, unsigned class);
 uint32_t http1_skip_text(const char *bytes, uint32_t at, uint32_t end);
 
+/* Why a field of that id may not stand twice; HTTP1_NONE where it may. */
+enum http1_reason http1_field_repeated(enum http_field id);
+
 /* What follows from the fields of a whole head; fills in the rest of it. */
 enum http1_reason http1_head_check(struct http1_head *head) must_check;

@@ -663,22 +663,22 @@ TEST(http1_fields_are_found)
     CHECK(http1_is(&head, accept->value, "a"));
     CHECK(!http1_is(&head, accept->value, "ab"));
     CHECK(!http1_find(&head, HTTP_FIELD_COOKIE));
-    const struct http1_field *own = http1_search(&head, "x-own", NULL);
-    REQUIRE(own);
-    CHECK(http1_is(&head, own->value, "1"));
-    own = http1_search(&head, "x-own", own);
-    REQUIRE(own);
-    CHECK(http1_is(&head, own->value, "2"));
-    CHECK(!http1_search(&head, "x-own", own));
+    CHECK(http1_is(&head, head.fields[2].name, "X-Own"));
+    CHECK(http1_is(&head, head.fields[4].value, "2"));
 }
 
 TEST(http1_known_fields_are_known)
 {
+    static const char *const names[HTTP_FIELD_COUNT] = {
+#define FIELD(name, text, ...) [HTTP_FIELD_##name] = text,
+#include "http/field.def"
+#undef FIELD
+    };
     char text[128];
+    CHECK_EQ(http_field_of("", 0), HTTP_FIELD_OTHER);
     for (int id = HTTP_FIELD_OTHER + 1; id < HTTP_FIELD_COUNT; id++) {
         struct http1_head head;
-        int len =
-            snprintf(text, sizeof(text), OK "%s: x\r\n", http_field_name((enum http_field)id));
+        int len = snprintf(text, sizeof(text), OK "%s: x\r\n", names[id]);
         tap_note("%s", text);
         http1_response_init(&head, &http1_limits_default, HTTP_GET);
         CHECK_EQ(http1_head_read(&head, text, (size_t)len), HTTP1_MORE);

@@ -103,8 +103,8 @@ void http_answer(struct http_request *r, unsigned status, const char *type, cons
                  size_t len);
 
 /* An answer in pieces: begin, fields, then either whole, or stream, writes and end. The fields of
- * framing and connection, Date and Server are the server's. A field that could not be read back as
- * it is makes the answer a 500. */
+ * framing and connection, Date and Server are the server's: one of these, or one that could not be
+ * read back as it is (http/write.h), makes the answer a 500. */
 void http_answer_begin(struct http_request *r, unsigned status);
 void http_answer_field(struct http_request *r, const char *name, const char *value);
 void http_answer_field_n(struct http_request *r, const char *name, const char *value, size_t len);

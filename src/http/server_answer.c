@@ -47,9 +47,9 @@ http_answer_begin(struct http_request *r, unsigned status)
     x->no_content = r->head.method == HTTP_HEAD || status == 204 || status == 304;
     x->chunked = false;
     http_write_response(&x->writer, &x->out, status);
-    http_answer_field(r, "Date", http_date(&s->date, clock_wall_us()));
+    http_write_field(&x->writer, "Date", http_date(&s->date, clock_wall_us()));
     if (s->config.name)
-        http_answer_field(r, "Server", s->config.name);
+        http_write_field(&x->writer, "Server", s->config.name);
     x->bare = status == 204 || status == 304;
 }
 
@@ -57,7 +57,9 @@ void
 http_answer_field_n(struct http_request *r, const char *name, const char *value, size_t len)
 {
     struct exchange *x = exchange_of(r);
+    enum http_field id = http_field_of(name, strlen(name));
     assert(x->head_open);
+    x->writer.failed |= id == HTTP_FIELD_DATE || id == HTTP_FIELD_SERVER;
     http_write_field_n(&x->writer, name, value, len);
 }
 
@@ -92,7 +94,7 @@ answer_bad_answer(struct exchange *x)
 {
     http_write_response(&x->writer, &x->out, 500);
     http_write_length(&x->writer, 0);
-    http_write_field(&x->writer, "Connection", "close");
+    http_write_connection(&x->writer, "close");
     x->conn->ends = true;
     x->head_open = false;
     if (http_write_end(&x->writer) < 0)
@@ -105,9 +107,9 @@ end_head(struct exchange *x)
 {
     bool goes_on = can_go_on(x);
     if (!goes_on)
-        http_write_field(&x->writer, "Connection", "close");
+        http_write_connection(&x->writer, "close");
     else if (x->request.head.minor == 0)
-        http_write_field(&x->writer, "Connection", "keep-alive");
+        http_write_connection(&x->writer, "keep-alive");
     int r = http_write_end(&x->writer);
     if (r == -EINVAL) {
         answer_bad_answer(x);

@@ -11,6 +11,31 @@ is_token(const char *text, size_t len)
     return len > 0 && http1_skip_class(text, 0, (uint32_t)len, HTTP1_TOKEN) == len;
 }
 
+static bool
+is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* Whether the parser would find this value in the line. */
+static bool
+is_value(const char *text, size_t len)
+{
+    if (len > 0 && (is_blank(text[0]) || is_blank(text[len - 1])))
+        return false;
+    return len <= UINT32_MAX && http1_skip_text(text, 0, (uint32_t)len) == len;
+}
+
+/* Whether it may stand here, after what was written before. */
+static bool
+is_allowed(struct http_writer *w, enum http_field id)
+{
+    static_assert(HTTP_FIELD_COUNT <= 64, "a bit of seen for each");
+    bool again = w->seen >> id & 1;
+    w->seen |= UINT64_C(1) << id;
+    return !http_field_is_hop(id) && !(again && http1_field_repeated(id));
+}
+
 static void
 start(struct http_writer *w, struct buf *out)
 {
@@ -47,8 +72,8 @@ void
 http_write_field_n(struct http_writer *w, const char *name, const char *value, size_t len)
 {
     size_t name_len = strlen(name);
-    if (!is_token(name, name_len) || len > UINT32_MAX ||
-        http1_skip_text(value, 0, (uint32_t)len) != len) {
+    if (!is_token(name, name_len) || !is_value(value, len) ||
+        !is_allowed(w, http_field_of(name, name_len))) {
         w->failed = true;
         return;
     }
@@ -80,6 +105,14 @@ void
 http_write_chunked(struct http_writer *w)
 {
     buf_add_str(w->out, "Transfer-Encoding: chunked\r\n");
+}
+
+void
+http_write_connection(struct http_writer *w, const char *option)
+{
+    buf_add_str(w->out, "Connection: ");
+    buf_add_str(w->out, option);
+    buf_add_str(w->out, "\r\n");
 }
 
 int

@@ -1,14 +1,16 @@
 #pragma once
 
-/* Heads and chunks, into a buffer. What could be read as something else than one field (CR, LF,
- * NUL, any control byte, a name that is no token) is never written: the head fails as a whole. */
+/* Heads and chunks, into a buffer. A head in which something could not be read back as it is fails
+ * as a whole: a field with CR, LF, NUL or any control byte in it, with white space at an end, with a
+ * name that is no token, a second one where our own parser takes one only. */
 
 #include "base/buf.h"
 #include "http/http1.h"
 
 struct http_writer {
     struct buf *out;
-    size_t start; /* of the head in out */
+    size_t start;  /* of the head in out */
+    uint64_t seen; /* a bit for each known field */
     bool failed;
 };
 
@@ -17,10 +19,13 @@ void http_write_request(struct http_writer *w, struct buf *out, const char *meth
                         const char *target);
 void http_write_response(struct http_writer *w, struct buf *out, unsigned status);
 
+/* Any field but those of framing and connection (http_field_is_hop()), which fail. */
 void http_write_field(struct http_writer *w, const char *name, const char *value);
 void http_write_field_n(struct http_writer *w, const char *name, const char *value, size_t len);
-void http_write_length(struct http_writer *w, uint64_t bytes); /* Content-Length */
-void http_write_chunked(struct http_writer *w);                /* Transfer-Encoding */
+
+void http_write_length(struct http_writer *w, uint64_t bytes);         /* Content-Length */
+void http_write_chunked(struct http_writer *w);                        /* Transfer-Encoding */
+void http_write_connection(struct http_writer *w, const char *option); /* "close" or "keep-alive" */
 
 /* The empty line. -EINVAL, and out as it was before the head, when something in it was wrong;
  * -ENOBUFS when it does not fit. */

@@ -66,6 +66,44 @@ TEST(write_refuses_injection)
     }
 }
 
+/* What our own parser refuses, or reads as something else. */
+TEST(write_refuses_what_is_not_read_back)
+{
+    static const struct {
+        const char *first, *name, *value;
+        bool allowed;
+    } rows[] = {
+        {"B", "A", "b c", true},
+        {"B", "A", " b", false},
+        {"B", "A", "b\t", false},
+        {"B", "A", " ", false},
+        {"A", "A", "b", true},
+        {"Accept", "Accept", "b", true},
+        {"Host", "host", "b", false},
+        {"Content-Type", "CONTENT-TYPE", "b", false},
+        {"Authorization", "Authorization", "b", false},
+        {"B", "Content-Length", "1", false},
+        {"B", "transfer-encoding", "chunked", false},
+        {"B", "Connection", "close", false},
+        {"B", "Keep-Alive", "b", false},
+        {"B", "Proxy-Connection", "b", false},
+        {"B", "TE", "trailers", false},
+        {"B", "Trailer", "b", false},
+        {"B", "Upgrade", "b", false},
+        {"B", "Expect", "100-continue", false},
+        {"B", "Content-Lengths", "1", true},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_buf_ struct buf out = BUF_INIT(1024);
+        struct http_writer w;
+        tap_note("%s: %s", rows[i].name, rows[i].value);
+        http_write_response(&w, &out, 200);
+        http_write_field(&w, rows[i].first, "b");
+        http_write_field(&w, rows[i].name, rows[i].value);
+        CHECK_EQ(http_write_end(&w), rows[i].allowed ? 0 : -EINVAL);
+    }
+}
+
 TEST(write_above_the_ceiling_is_told)
 {
     _cleanup_buf_ struct buf out = BUF_INIT(32);

@@ -156,7 +156,12 @@ write_head(struct buf *out, const struct http1_head *h)
         http_write_request(&w, out, method, target);
     for (unsigned i = 0; i < h->field_count; i++) {
         _cleanup_free_ char *name = copy(h, h->fields[i].name);
-        http_write_field_n(&w, name, h->bytes + h->fields[i].value.at, h->fields[i].value.len);
+        const char *value = h->bytes + h->fields[i].value.at;
+        size_t len = h->fields[i].value.len;
+        if (http_field_is_hop(h->fields[i].id))
+            buf_printf(out, "%s: %.*s\r\n", name, (int)len, value);
+        else
+            http_write_field_n(&w, name, value, len);
     }
     require(http_write_end(&w) == 0);
 }
