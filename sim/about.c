@@ -34,21 +34,11 @@ about_health(struct call *call, const struct value *body unused_arg)
     loop_timer_start(sim->loop, &call->delay, sim->settings.slow_us, 0);
 }
 
-static struct json_writer
-open_answer(struct call *call)
-{
-    struct json_writer w;
-    buf_clear(&call->out);
-    json_init(&w, &call->out, false);
-    json_open_map(&w, NULL);
-    return w;
-}
-
 /* Without --enable-server-load-tracking nobody counts. This call is none of them. */
 void
 about_load(struct call *call, const struct value *body unused_arg)
 {
-    struct json_writer w = open_answer(call);
+    struct json_writer w = call_open_map(call);
     json_u64(&w, "server_load", call->sim->settings.load_tracking ? call->sim->in_flight - 1 : 0);
     json_close_map(&w);
     call_answer_out(call);
@@ -57,7 +47,7 @@ about_load(struct call *call, const struct value *body unused_arg)
 void
 about_version(struct call *call, const struct value *body unused_arg)
 {
-    struct json_writer w = open_answer(call);
+    struct json_writer w = call_open_map(call);
     json_str(&w, "version", call->sim->settings.version);
     json_close_map(&w);
     call_answer_out(call);
@@ -67,7 +57,7 @@ void
 about_server(struct call *call, const struct value *body unused_arg)
 {
     const struct settings *s = &call->sim->settings;
-    struct json_writer w = open_answer(call);
+    struct json_writer w = call_open_map(call);
     json_open_map(&w, "vllm_config");
     json_str(&w, "model", s->model);
     json_u64(&w, "max_model_len", s->max_model_len);
@@ -129,7 +119,7 @@ about_models(struct call *call, const struct value *body unused_arg)
     struct sim *sim = call->sim;
     const struct settings *s = &sim->settings;
     bool other = faults_hold(&sim->faults, FAULT_WRONG_MODEL);
-    struct json_writer w = open_answer(call);
+    struct json_writer w = call_open_map(call);
     json_str(&w, "object", "list");
     json_open_list(&w, "data");
     for (size_t i = 0; i < (other ? 1 : s->names.count); i++) {
@@ -246,7 +236,7 @@ about_metrics(struct call *call, const struct value *body unused_arg)
                                     .cache_labels = labels.data};
     measure(sim);
     buf_clear(&call->out);
-    traffic_print_process(&call->out);
+    traffic_print_process(&sim->traffic, &call->out);
     if (!sim->settings.no_log_stats)
         metrics_print(&sim->metrics, &now, &call->out);
     traffic_print(&sim->traffic, &call->out);

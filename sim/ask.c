@@ -133,6 +133,14 @@ ask_fail(struct ask *a, const char *fmt, ...)
     call_fail(a->call, 400, "BadRequestError", NULL, "%s", message.data);
 }
 
+void
+ask_fail_of_memory(struct ask *a)
+{
+    if (!a->failed)
+        call_fail_of_memory(a->call);
+    a->failed = true;
+}
+
 /* ---- members ---- */
 
 const struct value *
@@ -149,6 +157,24 @@ ask_needed(struct ask *a, const char *name)
     if (!v)
         ask_refuse(a, name, "missing", "Field required", a->body);
     return v;
+}
+
+const struct value *
+ask_needed_list(struct ask *a, const char *name)
+{
+    const struct value *v = ask_needed(a, name);
+    if (v && v->type != VALUE_LIST)
+        ask_refuse(a, name, "list_type", "Input should be a valid list", v);
+    return a->failed ? NULL : v;
+}
+
+const char *
+ask_needed_text(struct ask *a, const char *name)
+{
+    const struct value *v = ask_needed(a, name);
+    if (v && !value_str(v))
+        ask_refuse(a, name, "string_type", "Input should be a valid string", v);
+    return a->failed ? NULL : value_str(v);
 }
 
 bool

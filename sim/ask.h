@@ -23,8 +23,10 @@ const struct value *ask_list(struct ask *a, const char *name);
 const struct value *ask_map(struct ask *a, const char *name);
 const struct value *ask_any(struct ask *a, const char *name); /* NULL: absent or null */
 
-/* The member has to be there. */
+/* The member has to be there; likewise with its type. NULL: the call is answered. */
 const struct value *ask_needed(struct ask *a, const char *name);
+const struct value *ask_needed_list(struct ask *a, const char *name);
+const char *ask_needed_text(struct ask *a, const char *name);
 
 /* In pydantic's words. */
 void ask_refuse(struct ask *a, const char *name, const char *type, const char *msg,
@@ -37,6 +39,8 @@ void ask_refuse_all(struct ask *a, const char *name, const struct ask_type *type
                     const struct value *input);
 /* In vLLM's own: BadRequestError. */
 void ask_fail(struct ask *a, const char *fmt, ...) printf_like(2, 3);
+/* 500: what the request asks for does not fit the memory that it may take. */
+void ask_fail_of_memory(struct ask *a);
 
 /* Answers a call whose body is no JSON: 400, in Python's words. */
 void ask_refuse_json(struct call *call, const char *text, size_t len, const struct err *err);

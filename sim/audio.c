@@ -26,16 +26,6 @@ seconds_of(const struct speech *speech)
 
 /* ---- answers ---- */
 
-static struct json_writer
-open_answer(struct generation *g)
-{
-    struct json_writer w;
-    buf_clear(&g->call->out);
-    json_init(&w, &g->call->out, false);
-    json_open_map(&w, NULL);
-    return w;
-}
-
 static void
 write_segments(struct json_writer *w, const struct generation *g, double seconds)
 {
@@ -67,7 +57,7 @@ answer_verbose(struct generation *g)
     const struct choice *c = &g->choices[0];
     double seconds = (double)speech->bytes / BYTES_A_SECOND;
     char text[32];
-    struct json_writer w = open_answer(g);
+    struct json_writer w = call_open_map(g->call);
     (void)snprintf(text, sizeof(text), "%.2f", seconds);
     json_str(&w, "duration", text);
     json_str(&w, "language", speech->language);
@@ -91,9 +81,9 @@ answer_whole(struct generation *g)
         call_answer(g->call, 200, "text/plain; charset=utf-8", c->said, len);
         return;
     }
-    struct json_writer w = open_answer(g);
+    struct json_writer w = call_open_map(g->call);
     json_strn(&w, "text", c->said, len);
-    if (g->call->sim->settings.release >= SINCE_AUDIO_USAGE) {
+    if (g->release >= SINCE_AUDIO_USAGE) {
         json_open_map(&w, "usage");
         json_str(&w, "type", "duration");
         json_u64(&w, "seconds", seconds_of(speech));
@@ -108,7 +98,7 @@ answer_whole(struct generation *g)
 static struct json_writer
 open_chunk(struct generation *g)
 {
-    struct json_writer w = open_answer(g);
+    struct json_writer w = call_open_map(g->call);
     generate_write_head(&w, g, "transcription.chunk");
     json_open_list(&w, "choices");
     return w;
@@ -158,14 +148,13 @@ stream_close(struct generation *g, struct choice *c)
 static void
 stream_end(struct generation *g)
 {
-    static const char done[] = "data: [DONE]\n\n";
     if (g->usage) {
         struct json_writer w = open_chunk(g);
         json_close_list(&w);
         generate_write_usage(&w, g, generate_made(g), false);
         (void)send_chunk(&w, g);
     }
-    (void)call_write(g->call, done, sizeof(done) - 1);
+    generate_send_done(g);
 }
 
 static const struct dialect audio = {.prefix = "transcribe-",

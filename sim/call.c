@@ -204,6 +204,16 @@ call_cut(struct call *call)
     http_answer_cut(call->request);
 }
 
+struct json_writer
+call_open_map(struct call *call)
+{
+    struct json_writer w;
+    buf_clear(&call->out);
+    json_init(&w, &call->out, false);
+    json_open_map(&w, NULL);
+    return w;
+}
+
 void
 call_answer(struct call *call, unsigned status, const char *type, const void *bytes, size_t len)
 {
@@ -230,10 +240,7 @@ write_error(struct call *call, unsigned status, const char *type, const char *pa
             const char *message)
 {
     bool other_form = call->route && text_starts(call->route->path, "/v1/messages");
-    struct json_writer w;
-    buf_clear(&call->out);
-    json_init(&w, &call->out, false);
-    json_open_map(&w, NULL);
+    struct json_writer w = call_open_map(call);
     if (other_form)
         json_str(&w, "type", "error");
     json_open_map(&w, "error");
@@ -260,6 +267,12 @@ call_fail(struct call *call, unsigned status, const char *type, const char *para
     va_end(args);
     write_error(call, status, type, param, message.data);
     call_answer(call, status, "application/json", call->out.data, call->out.len);
+}
+
+void
+call_fail_of_memory(struct call *call)
+{
+    call_fail(call, 500, "InternalServerError", NULL, "the request is too large");
 }
 
 void

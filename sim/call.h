@@ -42,6 +42,8 @@ const char *call_explain(void *arg, unsigned status, const char *reason, struct 
 void call_say_routes(struct sim *sim);
 void call_free_spare(struct sim *sim);
 
+/* JSON to answer with, in call->out: a map, which is open. */
+struct json_writer call_open_map(struct call *call);
 /* The whole answer. */
 void call_answer(struct call *call, unsigned status, const char *type, const void *bytes,
                  size_t len);
@@ -50,6 +52,7 @@ void call_answer_out(struct call *call);
 /* An error as vLLM's endpoint would word it; param may be NULL. */
 void call_fail(struct call *call, unsigned status, const char *type, const char *param,
                const char *fmt, ...) printf_like(5, 6);
+void call_fail_of_memory(struct call *call);
 /* The engine is dead, or lost this request. */
 void call_fail_of_engine(struct call *call);
 

@@ -8,12 +8,6 @@
 
 #include <string.h>
 
-static unsigned
-release_of(const struct generation *g)
-{
-    return g->call->sim->settings.release;
-}
-
 /* ---- the whole answer ---- */
 
 static void
@@ -81,7 +75,7 @@ write_tool_call(struct json_writer *w, const struct generation *g, const struct 
 static void
 write_message(struct json_writer *w, const struct generation *g, const struct choice *c)
 {
-    unsigned release = release_of(g);
+    unsigned release = g->release;
     json_open_map(w, "message");
     json_str(w, "role", "assistant");
     if (g->tool)
@@ -110,7 +104,7 @@ write_choice(struct json_writer *w, const struct generation *g, const struct cho
     json_str(w, "finish_reason", generate_finish_name(g, c));
     json_str(w, "stop_reason", c->stop);
     json_null(w, "token_ids");
-    if (release_of(g) >= SINCE_FINGERPRINT)
+    if (g->release >= SINCE_FINGERPRINT)
         json_null(w, "routed_experts");
     json_close_map(w);
 }
@@ -118,28 +112,24 @@ write_choice(struct json_writer *w, const struct generation *g, const struct cho
 static void
 answer_whole(struct generation *g)
 {
-    struct buf *out = &g->call->out;
-    struct json_writer w;
-    buf_clear(out);
-    json_init(&w, out, false);
-    json_open_map(&w, NULL);
+    struct json_writer w = call_open_map(g->call);
     generate_write_head(&w, g, "chat.completion");
     json_open_list(&w, "choices");
     for (size_t i = 0; i < g->choice_count; i++)
         write_choice(&w, g, &g->choices[i]);
     json_close_list(&w);
     json_null(&w, "service_tier");
-    if (release_of(g) >= SINCE_FINGERPRINT)
+    if (g->release >= SINCE_FINGERPRINT)
         generate_write_fingerprint(&w, g);
     else
         json_null(&w, "system_fingerprint");
     generate_write_usage(&w, g, generate_made(g), true);
     json_null(&w, "prompt_logprobs");
     json_null(&w, "prompt_token_ids");
-    if (release_of(g) >= SINCE_FINGERPRINT)
+    if (g->release >= SINCE_FINGERPRINT)
         json_null(&w, "prompt_text");
     json_null(&w, "kv_transfer_params");
-    if (release_of(g) >= SINCE_TRANSFERS) {
+    if (g->release >= SINCE_TRANSFERS) {
         json_null(&w, "ec_transfer_params");
         json_null(&w, "metrics");
     }
@@ -152,9 +142,7 @@ answer_whole(struct generation *g)
 static void
 open_chunk(struct json_writer *w, struct generation *g)
 {
-    buf_clear(&g->call->out);
-    json_init(w, &g->call->out, false);
-    json_open_map(w, NULL);
+    *w = call_open_map(g->call);
     generate_write_head(w, g, "chat.completion.chunk");
     json_open_list(w, "choices");
 }
@@ -198,7 +186,7 @@ stream_open(struct generation *g)
         json_null(&w, "finish_reason");
         close_choice(&w, g);
         json_null(&w, "prompt_token_ids");
-        if (release_of(g) >= SINCE_FINGERPRINT)
+        if (g->release >= SINCE_FINGERPRINT)
             json_null(&w, "prompt_text");
         (void)send_chunk(&w, g);
     }
@@ -263,7 +251,7 @@ stream_close(struct generation *g, struct choice *c)
     json_str(&w, "stop_reason", c->stop);
     json_null(&w, "token_ids");
     close_choice(&w, g);
-    if (!g->usage && release_of(g) >= SINCE_FINGERPRINT)
+    if (!g->usage && g->release >= SINCE_FINGERPRINT)
         generate_write_fingerprint(&w, g);
     return send_chunk(&w, g);
 }
@@ -271,23 +259,23 @@ stream_close(struct generation *g, struct choice *c)
 static void
 stream_end(struct generation *g)
 {
-    static const char done[] = "data: [DONE]\n\n";
     struct json_writer w;
     if (g->usage) {
         open_chunk(&w, g);
         json_close_list(&w);
         generate_write_usage(&w, g, generate_made(g), false);
-        if (release_of(g) >= SINCE_FINGERPRINT)
+        if (g->release >= SINCE_FINGERPRINT)
             generate_write_fingerprint(&w, g);
         (void)send_chunk(&w, g);
     }
-    (void)call_write(g->call, done, sizeof(done) - 1);
+    generate_send_done(g);
 }
 
 /* ---- the request ---- */
 
 static const struct dialect chat = {.prefix = "chatcmpl-",
                                     .stops = "stop",
+                                    .many = true,
                                     .whole = answer_whole,
                                     .open = stream_open,
                                     .token = stream_token,
@@ -314,8 +302,7 @@ chat_answer(struct call *call, const struct value *body)
     struct generation *g = generate_new(call, body, &chat);
     if (!g)
         return;
-    const struct value *messages =
-        ask_needed(&g->ask, "messages") ? ask_list(&g->ask, "messages") : NULL;
+    const struct value *messages = ask_needed_list(&g->ask, "messages");
     if (messages && !messages->first)
         ask_fail(&g->ask, "messages must have at least one message.");
     generate_read(g);

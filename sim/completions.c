@@ -5,17 +5,13 @@
 #include "sim/routes.h"
 #include "sim/sim.h"
 #include "sim/since.h"
+#include "sim/texts.h"
 
 #include <string.h>
 
 #define DEFAULT_TOKENS 16 /* when no number is asked for, as OpenAI has it */
 #define PROMPTS_MAX 1024
-
-static unsigned
-release_of(const struct generation *g)
-{
-    return g->call->sim->settings.release;
-}
+#define TEXT_BYTES_MAX (64 * MIB)
 
 /* ---- answers ---- */
 
@@ -87,7 +83,7 @@ write_choice(struct json_writer *w, const struct generation *g, const struct cho
     json_null(w, "token_ids");
     json_null(w, "prompt_logprobs");
     json_null(w, "prompt_token_ids");
-    if (release_of(g) >= SINCE_FINGERPRINT)
+    if (g->release >= SINCE_FINGERPRINT)
         json_null(w, "routed_experts");
     json_close_map(w);
 }
@@ -95,9 +91,7 @@ write_choice(struct json_writer *w, const struct generation *g, const struct cho
 static void
 open_answer(struct json_writer *w, struct generation *g)
 {
-    buf_clear(&g->call->out);
-    json_init(w, &g->call->out, false);
-    json_open_map(w, NULL);
+    *w = call_open_map(g->call);
     generate_write_head(w, g, "text_completion");
     json_open_list(w, "choices");
 }
@@ -111,13 +105,13 @@ answer_whole(struct generation *g)
         write_choice(&w, g, &g->choices[i]);
     json_close_list(&w);
     json_null(&w, "service_tier");
-    if (release_of(g) >= SINCE_FINGERPRINT)
+    if (g->release >= SINCE_FINGERPRINT)
         generate_write_fingerprint(&w, g);
     else
         json_null(&w, "system_fingerprint");
     generate_write_usage(&w, g, generate_made(g), true);
     json_null(&w, "kv_transfer_params");
-    if (release_of(g) >= SINCE_TRANSFERS) {
+    if (g->release >= SINCE_TRANSFERS) {
         json_null(&w, "ec_transfer_params");
         json_null(&w, "metrics");
     }
@@ -178,7 +172,6 @@ stream_close(struct generation *g, struct choice *c)
 static void
 stream_end(struct generation *g)
 {
-    static const char done[] = "data: [DONE]\n\n";
     struct json_writer w;
     if (g->usage) {
         open_answer(&w, g);
@@ -187,63 +180,35 @@ stream_end(struct generation *g)
         json_close_map(&w);
         (void)generate_send(g, NULL, &g->call->out);
     }
-    (void)call_write(g->call, done, sizeof(done) - 1);
+    generate_send_done(g);
 }
 
 /* ---- the request ---- */
 
 static const struct dialect completions = {.prefix = "cmpl-",
                                            .stops = "stop",
+                                           .many = true,
                                            .whole = answer_whole,
                                            .open = stream_open,
                                            .token = stream_token,
                                            .close = stream_close,
                                            .end = stream_end};
 
-static bool
-is_tokens(const struct value *v)
-{
-    return v->type == VALUE_LIST && v->first && v->first->type == VALUE_NUMBER;
-}
-
-/* A text, or a list of the tokens of one. */
-static void
-read_prompt(struct generation *g, struct prompt *prompt, const struct value *v)
-{
-    _cleanup_buf_ struct buf text = BUF_INIT(64 * MIB);
-    uint64_t id;
-    if (v->type == VALUE_STRING) {
-        (void)generate_set_prompt(g, prompt, v->text, v->len);
-        return;
-    }
-    if (!is_tokens(v)) {
-        ask_refuse(&g->ask, "prompt", "string_type", "Input should be a valid string", v);
-        return;
-    }
-    for (const struct value *token = v->first; token; token = token->next) {
-        if (!value_u64(token, &id)) {
-            ask_refuse(&g->ask, "prompt", "int_type", "Input should be a valid integer", token);
-            return;
-        }
-        const char *word = words_text(&g->call->sim->words, id);
-        buf_add_str(&text, word ? word : " ?");
-    }
-    (void)generate_set_prompt(g, prompt, text.data, text.len);
-}
-
 static void
 read_prompts(struct generation *g, const struct value *v)
 {
-    bool many = v->type == VALUE_LIST && !is_tokens(v);
-    size_t count = many ? v->count : 1;
+    size_t count = texts_count(v);
     if (count == 0 || count > PROMPTS_MAX) {
         ask_fail(&g->ask, "prompt must be from 1 to %d prompts, got %zu.", PROMPTS_MAX, count);
         return;
     }
     struct prompt *prompts = generate_add_prompts(g, count);
-    const struct value *one = many ? v->first : v;
-    for (size_t i = 0; prompts && i < count && !g->ask.failed; i++, one = one->next)
-        read_prompt(g, &prompts[i], one);
+    const struct value *one = texts_first(v);
+    for (size_t i = 0; prompts && i < count && !g->ask.failed; i++, one = one->next) {
+        _cleanup_buf_ struct buf text = BUF_INIT(TEXT_BYTES_MAX);
+        if (texts_read(&g->ask, "prompt", one, &text))
+            (void)generate_set_prompt(g, &prompts[i], text.data, text.len);
+    }
 }
 
 void

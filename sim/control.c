@@ -8,10 +8,7 @@
 void
 control_tell(struct call *call, const struct value *body unused_arg)
 {
-    struct json_writer w;
-    buf_clear(&call->out);
-    json_init(&w, &call->out, false);
-    json_open_map(&w, NULL);
+    struct json_writer w = call_open_map(call);
     faults_print(&call->sim->faults, &w);
     json_close_map(&w);
     call_answer_out(call);
@@ -41,14 +38,16 @@ control_add(struct call *call, const struct value *body)
     static const struct call_ops ops = {.finished = add_fault};
     struct fault_wish *wish = arena_new(&call->arena, struct fault_wish);
     struct ask ask = {.call = call, .body = body};
-    const char *text = NULL;
+    const char *text = ask_needed_text(&ask, "fault");
     struct err err;
-    if (!ask_needed(&ask, "fault") || !ask_text(&ask, "fault", &text))
+    if (!wish)
+        ask_fail_of_memory(&ask);
+    else if (text && fault_parse(text, wish, &err) < 0)
+        ask_fail(&ask, "%s", err.what);
+    else if (call->sim->faults.wish_count == FAULTS_MAX)
+        ask_fail(&ask, "more than %d faults are to come", FAULTS_MAX);
+    if (ask.failed)
         return;
-    if (!wish || fault_parse(text, wish, &err) < 0) {
-        call_fail(call, 400, "BadRequestError", "fault", "%s", wish ? err.what : "no memory");
-        return;
-    }
     call->work = wish;
     call->ops = &ops;
     call_answer(call, 200, "application/json", "{}", 2);

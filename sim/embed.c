@@ -114,7 +114,7 @@ begin(struct call *call, const struct value *body, const char *prefix,
     struct embedding *e = p ? arena_new(&call->arena, struct embedding) : NULL;
     if (!e) {
         if (p)
-            call_fail(call, 500, "InternalServerError", NULL, "the request is too large");
+            call_fail_of_memory(call);
         return;
     }
     pool_read_input(p);

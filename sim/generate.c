@@ -5,6 +5,7 @@
 #include "sim/schema.h"
 #include "sim/sim.h"
 #include "sim/since.h"
+#include "sim/texts.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,25 +21,19 @@ static void finish(struct call *call, bool answered);
 
 static const struct call_ops generation_ops = {.writable = pump, .finished = finish};
 
-static void
-fail_of_memory(struct generation *g)
-{
-    g->ask.failed = true;
-    call_fail(g->call, 500, "InternalServerError", NULL, "the request is too large");
-}
-
 struct generation *
 generate_new(struct call *call, const struct value *body, const struct dialect *dialect)
 {
     struct generation *g = arena_new(&call->arena, struct generation);
     if (!g) {
-        call_fail(call, 500, "InternalServerError", NULL, "the request is too large");
+        call_fail_of_memory(call);
         return NULL;
     }
     g->call = call;
     g->ask = (struct ask){.call = call, .body = body};
     g->dialect = dialect;
     g->model = sim_model(call->sim);
+    g->release = call->sim->settings.release;
     g->n = 1;
     return g;
 }
@@ -106,7 +101,8 @@ generate_read(struct generation *g)
     struct ask *a = &g->ask;
     (void)ask_text(a, "model", &g->model);
     read_stream(g);
-    (void)ask_count(a, "n", &g->n);
+    if (g->dialect->many)
+        (void)ask_count(a, "n", &g->n);
     (void)ask_count(a, "min_tokens", &g->min_tokens);
     (void)ask_bool(a, "ignore_eos", &g->ignore_eos);
     (void)ask_bool(a, "include_stop_str_in_output", &g->keep_stop);
@@ -183,6 +179,13 @@ generate_write_fingerprint(struct json_writer *w, const struct generation *g)
         (void)snprintf(gpus, sizeof(gpus), "-tp%" PRIu64, s->tensor_parallel);
     (void)snprintf(text, sizeof(text), "vllm-%s%s-00000000", s->version, gpus);
     json_str(w, "system_fingerprint", text);
+}
+
+void
+generate_send_done(struct generation *g)
+{
+    static const char done[] = "data: [DONE]\n\n";
+    (void)call_write(g->call, done, sizeof(done) - 1);
 }
 
 double
@@ -280,30 +283,13 @@ generate_read_tools(struct generation *g, const struct prompt *prompt)
 
 /* ---- prompts ---- */
 
-void
-generate_add_content(struct buf *out, const struct value *content)
-{
-    if (!content)
-        return;
-    if (content->type == VALUE_STRING)
-        buf_add(out, content->text, content->len);
-    for (const struct value *part = content->type == VALUE_LIST ? content->first : NULL; part;
-         part = part->next) {
-        const struct value *text = value_get(part, "text");
-        if (text && text->type == VALUE_STRING)
-            buf_add(out, text->text, text->len);
-        else if (value_get(part, "content")) /* of a tool's result */
-            generate_add_content(out, value_get(part, "content"));
-    }
-}
-
 struct prompt *
 generate_add_prompts(struct generation *g, size_t count)
 {
     g->prompts = arena_alloc(&g->call->arena, count * sizeof(*g->prompts));
     g->prompt_count = count;
     if (!g->prompts)
-        fail_of_memory(g);
+        ask_fail_of_memory(&g->ask);
     return g->prompts;
 }
 
@@ -315,7 +301,7 @@ generate_set_prompt(struct generation *g, struct prompt *prompt, const char *tex
     if (prompt->text)
         prompt->tokens = MAX(word_count(text, len), 1u);
     else
-        fail_of_memory(g);
+        ask_fail_of_memory(&g->ask);
     return prompt->text;
 }
 
@@ -327,20 +313,11 @@ generate_read_messages(struct generation *g, const struct value *messages, const
     size_t question = 0;
     if (before)
         buf_add_str(&text, before);
-    for (const struct value *m = messages->first; m; m = m->next) {
-        if (m->type != VALUE_MAP || !value_str(value_get(m, "role"))) {
-            ask_refuse(&g->ask, "messages", "dict_type",
-                       "Input should be a valid dictionary with a role", m);
-            return;
-        }
-        if (text.len)
-            buf_add_char(&text, '\n');
-        question = text.len;
-        generate_add_content(&text, value_get(m, "content"));
-    }
+    if (!texts_read_messages(&g->ask, messages, &text, &question))
+        return;
     struct prompt *prompt = buf_error(&text) < 0 ? NULL : generate_add_prompts(g, 1);
     if (!prompt)
-        fail_of_memory(g);
+        ask_fail_of_memory(&g->ask);
     else if (generate_set_prompt(g, prompt, text.data, text.len))
         prompt->question = prompt->text + question;
 }
@@ -696,7 +673,7 @@ generate_begin(struct generation *g)
     if (g->ask.failed || !call_admit(g->call, g->model) || !fits(g))
         return;
     if (!make_choices(g)) {
-        fail_of_memory(g);
+        ask_fail_of_memory(&g->ask);
         return;
     }
     g->created_s = call_wall_s(g->call);

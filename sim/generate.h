@@ -37,6 +37,7 @@ struct choice {
 struct dialect {
     const char *prefix; /* of ids */
     const char *stops;  /* the member that has stop strings */
+    bool many;          /* n choices may be asked for */
     void (*whole)(struct generation *g);
     /* a stream: its beginning, a token, the end of a choice, its own end */
     void (*open)(struct generation *g);
@@ -52,6 +53,7 @@ struct generation {
     char id[CALL_ID_MAX];
     uint64_t created_s;
     const char *model; /* as it was asked for */
+    unsigned release;
 
     /* wishes */
     bool stream, usage, continuous_usage, echo, ignore_eos, keep_stop, logprobs;
@@ -85,8 +87,6 @@ struct prompt *generate_add_prompts(struct generation *g, size_t count);
 bool generate_set_prompt(struct generation *g, struct prompt *prompt, const char *text, size_t len);
 /* Reads a list of messages, with a text before them (or NULL). */
 void generate_read_messages(struct generation *g, const struct value *messages, const char *before);
-/* The text of a content. */
-void generate_add_content(struct buf *out, const struct value *content);
 
 /* 400: the prompt, with what is wanted of the model, is longer than it can be. */
 void generate_refuse_length(struct call *call, uint64_t prompt, uint64_t wanted);
@@ -104,6 +104,7 @@ void generate_read_format(struct generation *g, const struct value *format);
 void generate_write_head(struct json_writer *w, const struct generation *g, const char *object);
 void generate_write_usage(struct json_writer *w, const struct generation *g, uint64_t made,
                           bool whole);
+void generate_send_done(struct generation *g);
 void generate_write_fingerprint(struct json_writer *w, const struct generation *g);
 /* How likely the n-th best token was: 0 is the one that was taken. */
 double generate_logprob(uint64_t n);

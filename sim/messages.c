@@ -4,6 +4,7 @@
 #include "sim/generate.h"
 #include "sim/routes.h"
 #include "sim/sim.h"
+#include "sim/texts.h"
 
 #include <string.h>
 
@@ -52,19 +53,10 @@ write_blocks(struct json_writer *w, struct generation *g, const struct choice *c
 }
 
 static void
-open_data(struct json_writer *w, struct generation *g)
-{
-    buf_clear(&g->call->out);
-    json_init(w, &g->call->out, false);
-    json_open_map(w, NULL);
-}
-
-static void
 answer_whole(struct generation *g)
 {
     const struct choice *c = &g->choices[0];
-    struct json_writer w;
-    open_data(&w, g);
+    struct json_writer w = call_open_map(g->call);
     json_str(&w, "id", g->id);
     json_str(&w, "type", "message");
     json_str(&w, "role", "assistant");
@@ -81,8 +73,7 @@ answer_whole(struct generation *g)
 static struct json_writer
 open_event(struct generation *g, const char *type)
 {
-    struct json_writer w;
-    open_data(&w, g);
+    struct json_writer w = call_open_map(g->call);
     json_str(&w, "type", type);
     return w;
 }
@@ -178,11 +169,10 @@ static void
 read_messages(struct generation *g)
 {
     _cleanup_buf_ struct buf before = BUF_INIT(64 * MIB);
-    const struct value *list =
-        ask_needed(&g->ask, "messages") ? ask_list(&g->ask, "messages") : NULL;
-    if (g->ask.failed)
+    const struct value *list = ask_needed_list(&g->ask, "messages");
+    if (!list)
         return;
-    generate_add_content(&before, ask_any(&g->ask, "system"));
+    texts_add_content(&before, ask_any(&g->ask, "system"));
     if (!list->first)
         ask_fail(&g->ask, "messages must have at least one message.");
     else
@@ -208,14 +198,13 @@ void
 messages_count(struct call *call, const struct value *body)
 {
     struct generation *g = generate_new(call, body, &messages);
-    struct json_writer w;
     if (!g)
         return;
     (void)ask_text(&g->ask, "model", &g->model);
     read_messages(g);
     if (g->ask.failed || !call_admit(call, g->model))
         return;
-    open_data(&w, g);
+    struct json_writer w = call_open_map(call);
     json_u64(&w, "input_tokens", g->prompts[0].tokens);
     json_close_map(&w);
     call_answer_out(call);

@@ -3,19 +3,12 @@
 #include "sim/generate.h"
 #include "sim/sim.h"
 #include "sim/since.h"
+#include "sim/texts.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 #define TEXT_BYTES_MAX (64 * MIB)
-
-static void
-fail_of_memory(struct pool *p)
-{
-    if (!p->ask.failed)
-        call_fail(p->call, 500, "InternalServerError", NULL, "the request is too large");
-    p->ask.failed = true;
-}
 
 struct pool *
 pool_new(struct call *call, const struct value *body, const char *prefix,
@@ -23,7 +16,7 @@ pool_new(struct call *call, const struct value *body, const char *prefix,
 {
     struct pool *p = arena_new(&call->arena, struct pool);
     if (!p) {
-        call_fail(call, 500, "InternalServerError", NULL, "the request is too large");
+        call_fail_of_memory(call);
         return NULL;
     }
     p->call = call;
@@ -49,7 +42,7 @@ pool_add(struct pool *p, size_t count)
     p->inputs = arena_alloc(&p->call->arena, MAX(count, (size_t)1) * sizeof(*p->inputs));
     p->count = p->inputs ? count : 0;
     if (!p->inputs)
-        fail_of_memory(p);
+        ask_fail_of_memory(&p->ask);
     return p->inputs;
 }
 
@@ -61,49 +54,19 @@ pool_set(struct pool *p, size_t i, const char *text, size_t len)
     input->len = len;
     input->text = arena_strndup(&p->call->arena, text, len);
     if (!input->text) {
-        fail_of_memory(p);
+        ask_fail_of_memory(&p->ask);
         return;
     }
     input->seq.prompt_tokens = MAX(word_count(text, len), 1u);
     p->tokens += input->seq.prompt_tokens;
 }
 
-static bool
-is_tokens(const struct value *v)
-{
-    return v->type == VALUE_LIST && v->first && v->first->type == VALUE_NUMBER;
-}
-
-static void
-set_value(struct pool *p, size_t i, const struct value *v)
-{
-    _cleanup_buf_ struct buf text = BUF_INIT(TEXT_BYTES_MAX);
-    uint64_t id;
-    if (v->type == VALUE_STRING) {
-        pool_set(p, i, v->text, v->len);
-        return;
-    }
-    if (!is_tokens(v)) {
-        ask_refuse(&p->ask, "input", "string_type", "Input should be a valid string", v);
-        return;
-    }
-    for (const struct value *token = v->first; token; token = token->next) {
-        const char *word = value_u64(token, &id) ? words_text(&p->call->sim->words, id) : NULL;
-        buf_add_str(&text, word ? word : " ?");
-    }
-    pool_set(p, i, text.data, text.len);
-}
-
 static void
 read_messages(struct pool *p, const struct value *messages)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(TEXT_BYTES_MAX);
-    for (const struct value *m = messages->first; m; m = m->next) {
-        generate_add_content(&text, value_get(m, "content"));
-        if (m->next)
-            buf_add_char(&text, '\n');
-    }
-    if (pool_add(p, 1))
+    size_t last;
+    if (texts_read_messages(&p->ask, messages, &text, &last) && pool_add(p, 1))
         pool_set(p, 0, text.data, text.len);
 }
 
@@ -118,12 +81,14 @@ pool_read_input(struct pool *p)
     const struct value *v = ask_needed(&p->ask, "input");
     if (!v)
         return;
-    bool many = v->type == VALUE_LIST && !is_tokens(v);
-    if (!pool_add(p, many ? v->count : 1))
+    if (!pool_add(p, texts_count(v)))
         return;
-    const struct value *one = many ? v->first : v;
-    for (size_t i = 0; i < p->count && !p->ask.failed; i++, one = one->next)
-        set_value(p, i, one);
+    const struct value *one = texts_first(v);
+    for (size_t i = 0; i < p->count && !p->ask.failed; i++, one = one->next) {
+        _cleanup_buf_ struct buf text = BUF_INIT(TEXT_BYTES_MAX);
+        if (texts_read(&p->ask, "input", one, &text))
+            pool_set(p, i, text.data, text.len);
+    }
 }
 
 /* ---- through the scheduler ---- */
@@ -200,11 +165,8 @@ struct json_writer
 pool_open(struct pool *p)
 {
     char id[CALL_ID_MAX];
-    struct json_writer w;
     call_make_id(p->call->sim, p->prefix, id);
-    buf_clear(&p->call->out);
-    json_init(&w, &p->call->out, false);
-    json_open_map(&w, NULL);
+    struct json_writer w = call_open_map(p->call);
     json_str(&w, "id", id);
     json_str(&w, "object", "list");
     json_u64(&w, "created", call_wall_s(p->call));

@@ -82,7 +82,7 @@ add_room(struct pool *p, size_t count)
     ranking->pairs = arena_alloc(&p->call->arena, MAX(count, (size_t)1) * sizeof(*ranking->pairs));
     ranking->count = ranking->top = count;
     if (!ranking->pairs)
-        ask_fail(&p->ask, "the request is too large");
+        ask_fail_of_memory(&p->ask);
     return ranking->pairs;
 }
 
@@ -119,7 +119,7 @@ begin(struct call *call, const struct value *body, const char *prefix,
         return NULL;
     p->more = arena_new(&call->arena, struct ranking);
     if (!p->more)
-        ask_fail(&p->ask, "the request is too large");
+        ask_fail_of_memory(&p->ask);
     return p;
 }
 
@@ -185,12 +185,9 @@ answer_ranking(struct pool *p)
 {
     struct ranking *ranking = p->more;
     char id[CALL_ID_MAX];
-    struct json_writer w;
     qsort(ranking->pairs, ranking->count, sizeof(*ranking->pairs), compare);
     call_make_id(p->call->sim, p->prefix, id);
-    buf_clear(&p->call->out);
-    json_init(&w, &p->call->out, false);
-    json_open_map(&w, NULL);
+    struct json_writer w = call_open_map(p->call);
     json_str(&w, "id", id);
     json_str(&w, "model", p->model);
     json_open_map(&w, "usage");
@@ -220,8 +217,7 @@ rank_documents(struct call *call, const struct value *body)
     if (!p)
         return;
     const struct value *query = ask_needed(&p->ask, "query");
-    const struct value *documents =
-        ask_needed(&p->ask, "documents") ? ask_list(&p->ask, "documents") : NULL;
+    const struct value *documents = ask_needed_list(&p->ask, "documents");
     if (query && query->type != VALUE_STRING && query->type != VALUE_MAP)
         ask_refuse_all(&p->ask, "query", query_types, ARRAY_SIZE(query_types), query);
     (void)ask_count(&p->ask, "top_n", &top);

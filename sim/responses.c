@@ -5,6 +5,7 @@
 #include "sim/generate.h"
 #include "sim/routes.h"
 #include "sim/sim.h"
+#include "sim/texts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -206,16 +207,6 @@ answer_whole(struct generation *g)
 
 /* ---- a stream: each event has its number, and most tell of which item they are ---- */
 
-static struct json_writer
-open_event(struct generation *g)
-{
-    struct json_writer w;
-    buf_clear(&g->call->out);
-    json_init(&w, &g->call->out, false);
-    json_open_map(&w, NULL);
-    return w;
-}
-
 static bool
 send_event(struct json_writer *w, struct generation *g, const char *type)
 {
@@ -228,7 +219,7 @@ send_event(struct json_writer *w, struct generation *g, const char *type)
 static void
 send_response(struct generation *g, const char *type, enum state state)
 {
-    struct json_writer w = open_event(g);
+    struct json_writer w = call_open_map(g->call);
     write_response(&w, "response", g, state);
     (void)send_event(&w, g, type);
 }
@@ -236,7 +227,7 @@ send_response(struct generation *g, const char *type, enum state state)
 static void
 send_item(struct generation *g, const char *type, enum state state)
 {
-    struct json_writer w = open_event(g);
+    struct json_writer w = call_open_map(g->call);
     write_item(&w, "item", g, state);
     json_u64(&w, "output_index", 0);
     (void)send_event(&w, g, type);
@@ -252,7 +243,7 @@ write_place(struct json_writer *w, const struct generation *g)
 static void
 send_part(struct generation *g, const char *type, const char *text, size_t len, bool whole)
 {
-    struct json_writer w = open_event(g);
+    struct json_writer w = call_open_map(g->call);
     json_u64(&w, "content_index", 0);
     write_place(&w, g);
     json_u64(&w, "output_index", 0);
@@ -280,7 +271,7 @@ write_no_logprobs(struct json_writer *w)
 static bool
 stream_token(struct generation *g, struct choice *c unused_arg, const char *text, size_t len)
 {
-    struct json_writer w = open_event(g);
+    struct json_writer w = call_open_map(g->call);
     if (!g->tool)
         json_u64(&w, "content_index", 0);
     json_strn(&w, "delta", text, len);
@@ -295,7 +286,7 @@ stream_token(struct generation *g, struct choice *c unused_arg, const char *text
 static void
 send_text_done(struct generation *g, const char *text, size_t len)
 {
-    struct json_writer w = open_event(g);
+    struct json_writer w = call_open_map(g->call);
     json_u64(&w, "content_index", 0);
     write_place(&w, g);
     write_no_logprobs(&w);
@@ -308,7 +299,7 @@ send_text_done(struct generation *g, const char *text, size_t len)
 static void
 send_arguments_done(struct generation *g, const char *text, size_t len)
 {
-    struct json_writer w = open_event(g);
+    struct json_writer w = call_open_map(g->call);
     json_strn(&w, "arguments", text, len);
     write_place(&w, g);
     json_str(&w, "name", g->tool);
@@ -369,7 +360,7 @@ read_input(struct generation *g, const struct value *input)
     for (const struct value *item = input->type == VALUE_LIST ? input->first : NULL; item;
          item = item->next) {
         question = text.len;
-        generate_add_content(&text, content_of(item));
+        texts_add_content(&text, content_of(item));
         if (item->next)
             buf_add_char(&text, '\n');
     }
@@ -401,7 +392,7 @@ responses_answer(struct call *call, const struct value *body)
     struct extras *extras = g ? arena_new(&call->arena, struct extras) : NULL;
     if (!extras) {
         if (g)
-            call_fail(call, 500, "InternalServerError", NULL, "the request is too large");
+            call_fail_of_memory(call);
         return;
     }
     const struct value *input = ask_needed(&g->ask, "input");

@@ -186,9 +186,8 @@ void
 rest_call(struct call *call, const struct value *body)
 {
     struct ask ask = {.call = call, .body = body};
-    struct json_writer w;
-    const char *method = NULL;
-    if (!ask_needed(&ask, "method") || !ask_text(&ask, "method", &method))
+    const char *method = ask_needed_text(&ask, "method");
+    if (!method)
         return;
     if (!text_eq(method, "reload_weights")) {
         call_fail(call, 500, "InternalServerError", NULL, "'Worker' object has no attribute '%s'",
@@ -201,9 +200,7 @@ rest_call(struct call *call, const struct value *body)
         return;
     }
     call->sim->rest.weights_lost = false;
-    buf_clear(&call->out);
-    json_init(&w, &call->out, false);
-    json_open_map(&w, NULL);
+    struct json_writer w = call_open_map(call);
     json_open_list(&w, "results");
     for (unsigned rank = 0; rank < call->sim->ranks; rank++)
         json_null(&w, NULL);

@@ -1,28 +1,18 @@
 /* /tokenize and /detokenize: numbers are given to words as they come. */
 
-#include "sim/generate.h"
 #include "sim/routes.h"
 #include "sim/sim.h"
+#include "sim/texts.h"
 
 #include <inttypes.h>
 
 #define TEXT_BYTES_MAX (64 * MIB)
 
-static struct json_writer
-open_answer(struct call *call)
-{
-    struct json_writer w;
-    buf_clear(&call->out);
-    json_init(&w, &call->out, false);
-    json_open_map(&w, NULL);
-    return w;
-}
-
 static void
 answer_tokens(struct call *call, const char *text, size_t len, bool texts)
 {
     const char *end = text + len;
-    struct json_writer w = open_answer(call);
+    struct json_writer w = call_open_map(call);
     size_t step;
     json_u64(&w, "count", word_count(text, len));
     json_u64(&w, "max_model_len", call->sim->settings.max_model_len);
@@ -42,16 +32,6 @@ answer_tokens(struct call *call, const char *text, size_t len, bool texts)
     call_answer_out(call);
 }
 
-static void
-read_messages(const struct value *messages, struct buf *text)
-{
-    for (const struct value *m = messages->first; m; m = m->next) {
-        generate_add_content(text, value_get(m, "content"));
-        if (m->next)
-            buf_add_char(text, '\n');
-    }
-}
-
 void
 tokens_answer(struct call *call, const struct value *body)
 {
@@ -59,12 +39,13 @@ tokens_answer(struct call *call, const struct value *body)
     _cleanup_buf_ struct buf text = BUF_INIT(TEXT_BYTES_MAX);
     const char *model = sim_model(call->sim), *prompt = NULL;
     bool texts = false;
+    size_t last;
     const struct value *messages = ask_list(&ask, "messages");
     (void)ask_text(&ask, "model", &model);
     (void)ask_bool(&ask, "return_token_strs", &texts);
     if (messages)
-        read_messages(messages, &text);
-    else if (ask_needed(&ask, "prompt") && ask_text(&ask, "prompt", &prompt))
+        (void)texts_read_messages(&ask, messages, &text, &last);
+    else if ((prompt = ask_needed_text(&ask, "prompt")))
         buf_add_str(&text, prompt);
     if (!ask.failed && call_admit(call, model))
         answer_tokens(call, text.data, text.len, texts);
@@ -77,7 +58,7 @@ tokens_back(struct call *call, const struct value *body)
     _cleanup_buf_ struct buf text = BUF_INIT(TEXT_BYTES_MAX);
     const char *model = sim_model(call->sim);
     (void)ask_text(&ask, "model", &model);
-    const struct value *tokens = ask_needed(&ask, "tokens") ? ask_list(&ask, "tokens") : NULL;
+    const struct value *tokens = ask_needed_list(&ask, "tokens");
     for (const struct value *t = tokens ? tokens->first : NULL; t && !ask.failed; t = t->next) {
         uint64_t id;
         const char *word = value_u64(t, &id) ? words_text(&call->sim->words, id) : NULL;
@@ -88,7 +69,7 @@ tokens_back(struct call *call, const struct value *body)
     }
     if (ask.failed || !call_admit(call, model))
         return;
-    struct json_writer w = open_answer(call);
+    struct json_writer w = call_open_map(call);
     json_strn(&w, "prompt", text.data, text.len);
     json_close_map(&w);
     call_answer_out(call);

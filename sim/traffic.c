@@ -242,17 +242,14 @@ count_files(void)
 }
 
 void
-traffic_print_process(struct buf *out)
+traffic_print_process(const struct traffic *t, struct buf *out)
 {
-    static double started_s;
     struct rusage usage = {0};
     struct rlimit files = {0};
     (void)getrusage(RUSAGE_SELF, &usage);
     (void)getrlimit(RLIMIT_NOFILE, &files);
     double cpu_s = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                    (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-    if (started_s == 0)
-        started_s = (double)clock_wall_us() / 1e6;
     add_collector(out, "python_gc_objects_collected", "Objects collected during gc");
     add_collector(out, "python_gc_objects_uncollectable", "Uncollectable objects found during GC");
     add_collector(out, "python_gc_collections", "Number of times this generation was collected");
@@ -264,7 +261,7 @@ traffic_print_process(struct buf *out)
     add_gauge(out, "process_resident_memory_bytes", "gauge", "Resident memory size in bytes.",
               (double)read_pages(1));
     add_gauge(out, "process_start_time_seconds", "gauge",
-              "Start time of the process since unix epoch in seconds.", started_s);
+              "Start time of the process since unix epoch in seconds.", t->begun_s);
     add_gauge(out, "process_cpu_seconds", "counter",
               "Total user and system CPU time spent in seconds.", cpu_s);
     add_gauge(out, "process_open_fds", "gauge", "Number of open file descriptors.",

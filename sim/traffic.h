@@ -36,4 +36,4 @@ void traffic_count(struct traffic *traffic, const struct traffic_event *event);
 void traffic_print(const struct traffic *traffic, struct buf *out);
 
 /* The families of the process and of Python, which stand before those of the engine. */
-void traffic_print_process(struct buf *out);
+void traffic_print_process(const struct traffic *traffic, struct buf *out);

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 
 from program import BIN
 
@@ -29,16 +30,22 @@ class Sim:
             self.log.append(line)
             if "Application startup complete" in line:
                 break
+        self.reader = threading.Thread(target=self.read_on)  # else it would wait for one
+        self.reader.start()
         started = re.search(r"API server (?:0 )?on (?:http://|unix:)(\S+)", "".join(self.log))
         assert started, "".join(self.log)
         self.where = started[1]
+
+    def read_on(self):
+        with self.process.stdout:
+            self.log.extend(self.process.stdout)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        if self.process.poll() is None:
-            assert self.stop() == 0, "".join(self.log[-20:])
+        code = self.stop() if self.process.poll() is None else self.wait()
+        assert code == 0, "".join(self.log[-60:])
 
     def connect(self):
         host, port = self.where.rsplit(":", 1)
@@ -66,9 +73,12 @@ class Sim:
 
     def stop(self, signo=signal.SIGTERM):
         self.process.send_signal(signo)
-        rest, _ = self.process.communicate(timeout=PATIENCE_S)
-        self.log += rest.splitlines(keepends=True)
-        return self.process.returncode
+        return self.wait()
+
+    def wait(self):
+        """Until it has ended of itself."""
+        self.reader.join(PATIENCE_S)
+        return self.process.wait(PATIENCE_S)
 
 
 def events(text):

@@ -140,8 +140,7 @@ def test_a_fault_strikes_after_its_answer():
     assert json.loads(sim.ask("GET", "/sim/fault")[1])["holding"] == ["hang"]
     assert json.loads(sim.ask("DELETE", "/sim/fault")[1])["holding"] == []
     assert sim.ask("POST", "/sim/fault", {"fault": "server-kill"}) == (200, "{}")
-    assert sim.process.wait(timeout=60) == -signal.SIGKILL
-    sim.process.stdout.close()
+    assert sim.wait() == -signal.SIGKILL
 
 
 def test_a_cut_stream_ends_in_the_middle():
