@@ -183,18 +183,21 @@ class Shim:
 
     def tells(self, name, value=None):
         """Waits for what the supervisor is told: a value, or any."""
-        return self.until(
-            lambda: any(name in m and value in (None, m[name]) for m in self.told), f"{name}={value}"
-        )
+
+        def is_told():
+            return any(name in m and value in (None, m[name]) for m in self.told)
+
+        return self.until(is_told, f"{name}={value}")
 
     def has_told(self, name):
         with self.news:
             return [m[name] for m in self.told if name in m]
 
     def says_status(self, part):
-        return self.until(
-            lambda: next((m["STATUS"] for m in self.told if part in m.get("STATUS", "")), None), part
-        )
+        def status():
+            return next((m["STATUS"] for m in self.told if part in m.get("STATUS", "")), None)
+
+        return self.until(status, part)
 
     def ready(self):
         self.tells("READY", "1")

@@ -1,6 +1,6 @@
-"""Everything that the simulated engine can do wrong, in each phase of its life: how its shim ends, with
-which sentence, and what `citadel status` and `citadel health` tell. All of it happens at the same
-time, under one supervisor.
+"""Everything that the simulated engine can do wrong, in each phase of its life: how its shim ends,
+with which sentence, and what `citadel status` and `citadel health` tell. All of it happens at the
+same time, under one supervisor.
 
 A fault strikes
     starting   before the engine answers
@@ -245,9 +245,8 @@ class Row:
     def begin_request(self, tokens):
         """Its answer has begun."""
         messages = [{"role": "user", "content": "tell"}]
-        connection = self.post(
-            "/v1/chat/completions", messages=messages, stream=True, max_tokens=tokens, ignore_eos=True
-        )
+        wish = {"messages": messages, "max_tokens": tokens, "ignore_eos": True, "stream": True}
+        connection = self.post("/v1/chat/completions", **wish)
         answer = connection.getresponse()
         assert answer.status == 200 and answer.readline()
         return connection, answer
