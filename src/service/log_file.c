@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "sys/clock.h"
+#include "sys/fault.h"
 #include "sys/files.h"
 
 #include <errno.h>
@@ -63,16 +64,23 @@ name_of(const char *path, unsigned age, char name[PATH_MAX])
         (void)snprintf(name, PATH_MAX, "%s", path);
 }
 
-/* The oldest first: a crash in between loses nothing. Where the file cannot be moved it is emptied,
- * since it must not grow. */
+/* The oldest first, from the first number that is free: after a crash in between, the next time goes on
+ * where it ended. Where the file cannot be moved it is emptied, since it must not grow. */
 static void
 rotate(struct log_file *log)
 {
     char from[PATH_MAX], to[PATH_MAX];
-    for (unsigned age = LOG_FILE_COUNT - 1; age > 0; age--) {
+    unsigned age = 1;
+    for (; age < LOG_FILE_COUNT - 1; age++) {
+        name_of(log->path, age, to);
+        if (access(to, F_OK) < 0)
+            break;
+    }
+    for (; age > 0; age--) {
         name_of(log->path, age - 1, from);
         name_of(log->path, age, to);
-        if (rename(from, to) < 0 && age == 1 && errno != ENOENT)
+        int r = fault_rename(AT_FDCWD, from, to);
+        if (r < 0 && r != -ENOENT && age == 1)
             (void)!truncate(from, 0);
     }
     cleanup_close(&log->fd);
@@ -159,8 +167,9 @@ write_line(struct log_file *log, struct buf *written)
         (void)!open_file(log);
     else if (log->bytes + len > log->bytes_max)
         rotate(log);
-    ssize_t n = log->fd < 0 ? 0 : write(log->fd, out, len);
-    log->bytes += (uint64_t)MAX(n, 0);
+    if (log->fd >= 0)
+        (void)!fault_write(log->fd, out, len);
+    log->bytes += len; /* or less, if it failed */
     if (written)
         buf_add(written, out, len);
 }

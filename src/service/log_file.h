@@ -2,7 +2,8 @@
 
 /* The log of a service as files: NAME.log, and NAME.log.1 to .4, which are older. When NAME.log is
  * full the others move on by one, and the last is dropped: five times ten MiB, whatever the service
- * says. A crash between two moves leaves a gap in the numbers, which nothing minds.
+ * says. A crash between two moves leaves a gap in the numbers, which the next
+ * rotation closes.
  *
  * Each line has the local time in front, and a word for its priority if it began with one as for the
  * journal (<3> to <7>):

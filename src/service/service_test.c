@@ -1,13 +1,7 @@
 #include "service/service.h"
 
 #include "fmt/json.h"
-#include "service/log_file.h"
 #include "tap.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #define S UINT64_C(1000000)
 
@@ -63,51 +57,4 @@ TEST(a_status_reads_back_as_it_was_written)
     service_status_print(&back, &w);
     json_close_map(&w);
     CHECK_STR(again.data, text.data);
-}
-
-static void
-add(struct log_file *log, const char *text)
-{
-    log_file_add(log, text, strlen(text), NULL);
-}
-
-/* Only what stands behind the time of each line. */
-static char *
-lines_of(const char *path, size_t count)
-{
-    static char out[4096];
-    _cleanup_buf_ struct buf text = BUF_INIT(64 * KIB);
-    size_t len = 0;
-    (void)!log_file_tail(path, count, &text, NULL);
-    char *rest = text.data;
-    for (char *line; text.len && (line = strsep(&rest, "\n")) && *line;)
-        len += (size_t)snprintf(out + len, sizeof(out) - len, "%s|", line + 24);
-    out[len] = '\0';
-    return out;
-}
-
-TEST(a_log_rotates_and_its_end_is_found)
-{
-    char path[512], oldest[600];
-    struct log_file log;
-    (void)snprintf(path, sizeof(path), "%s/logs/a.log", tap_dir());
-    (void)snprintf(oldest, sizeof(oldest), "%s.%d", path, LOG_FILE_COUNT);
-    REQUIRE(log_file_open(&log, path, NULL) == 0);
-    log.bytes_max = 64; /* two lines a file */
-    CHECK_STR(lines_of(path, 3), "");
-    add(&log, "on");
-    CHECK_STR(lines_of(path, 3), "");
-    add(&log, "e\n");
-    CHECK_STR(lines_of(path, 3), "one|");
-    add(&log, "<4>hot\n");
-    CHECK_STR(lines_of(path, 1), "warning: hot|");
-    add(&log, "two\nthree\nfour\nfive\n");
-    CHECK_STR(lines_of(path, 1), "five|");
-    CHECK_STR(lines_of(path, 2), "four|five|");
-    CHECK_STR(lines_of(path, 4), "two|three|four|five|");
-    CHECK_STR(lines_of(path, 9), "one|warning: hot|two|three|four|five|");
-    for (int i = 0; i < 40; i++)
-        add(&log, "more\n");
-    CHECK(access(oldest, F_OK) < 0);
-    log_file_close(&log);
 }

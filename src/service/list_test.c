@@ -1,0 +1,96 @@
+#include "service/list.h"
+
+#include "config/config.h"
+#include "config/problems.h"
+#include "tap.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static const char text[] = "models:\n"
+                           "  chat: {path: m, port: 11400, restart_limit: 3, restart_delay: 2s,\n"
+                           "         start_max: 1h, drain_timeout: 30s}\n"
+                           "  embed: {path: m, port: 11401, kind: embedding}\n"
+                           "  old: {path: m, port: 11402, enabled: false}\n";
+
+static struct config *
+read_config(void)
+{
+    _cleanup_config_problems_ struct config_problems problems;
+    struct config *config = NULL;
+    struct err err = {0};
+    config_problems_init(&problems);
+    if (config_parse(text, strlen(text), "x.yaml", &config, &problems, &err) < 0)
+        tap_fail(__FILE__, __LINE__, "%s", err.what);
+    return config;
+}
+
+static const struct {
+    const char *names[4];
+    const char *want; /* what is in the list, with + if it is started */
+} lists[] = {
+    {{NULL}, "chat+ embed+ "},
+    {{"embed"}, "chat embed+ "},
+    {{"old"}, "chat embed old+ "},
+    {{"old", "chat", "old"}, "chat+ embed old+ "},
+};
+
+TEST(those_that_are_named_are_started_and_the_others_are_there)
+{
+    _cleanup_config_ struct config *config = read_config();
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+        _cleanup_arena_ struct arena arena;
+        struct service_list list;
+        char got[200] = "";
+        arena_init(&arena, 64 * KIB);
+        REQUIRE(service_list_make(&arena, config, "/c", "/x.yaml", lists[i].names, &list, NULL) ==
+                0);
+        for (size_t n = 0, len = 0; n < list.count; n++)
+            len += (size_t)snprintf(got + len, sizeof(got) - len, "%s%s ", list.items[n].name,
+                                    list.items[n].wanted ? "+" : "");
+        CHECK_STR(got, lists[i].want);
+    }
+}
+
+TEST(a_service_has_the_limits_of_its_model)
+{
+    _cleanup_config_ struct config *config = read_config();
+    _cleanup_arena_ struct arena arena;
+    struct service_list list;
+    char argv[200] = "";
+    arena_init(&arena, 64 * KIB);
+    REQUIRE(service_list_make(&arena, config, "/bin/c", "/x.yaml", NULL, &list, NULL) == 0);
+    const struct service *s = &list.items[0];
+    for (size_t i = 0, len = 0; s->argv[i]; i++)
+        len += (size_t)snprintf(argv + len, sizeof(argv) - len, "%s ", s->argv[i]);
+    CHECK_STR(argv, "/bin/c run chat -c /x.yaml ");
+    CHECK_STR(s->address, "127.0.0.1:11400");
+    CHECK_STR(s->kind, "model");
+    CHECK_EQ(s->budget.burst, 3);
+    CHECK_EQ(s->budget.delay_us, 2000000);
+    CHECK(s->budget.start_us > 3600 * 1000000ULL); /* beyond the shim's own limit */
+    CHECK(s->stop_us > 30 * 1000000ULL);
+    CHECK(s->watchdog_us > 0);
+}
+
+TEST(a_name_that_is_not_there_is_told_with_the_nearest)
+{
+    static const char *const names[] = {"chat", "embd", NULL};
+    _cleanup_config_ struct config *config = read_config();
+    _cleanup_arena_ struct arena arena;
+    struct service_list list;
+    struct err err = {0};
+    arena_init(&arena, 64 * KIB);
+    CHECK_EQ(service_list_make(&arena, config, "/c", "/x.yaml", names, &list, &err), -ENOENT);
+    CHECK_STR(err.what, "there is no service 'embd' in x.yaml");
+    CHECK_STR(err.fix, "did you mean embed?");
+}
+
+TEST(a_list_has_a_ceiling)
+{
+    _cleanup_config_ struct config *config = read_config();
+    _cleanup_arena_ struct arena arena;
+    struct service_list list;
+    arena_init(&arena, 700);
+    CHECK_EQ(service_list_make(&arena, config, "/c", "/x.yaml", NULL, &list, NULL), -EFBIG);
+}
