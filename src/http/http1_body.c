@@ -1,19 +1,26 @@
 /* Bodies. Chunks are read by a machine that takes a byte a step, except for their content, which is
  * told as pieces of the caller's bytes.
  *
- *     size [;extension] CR LF content CR LF ... 0 CR LF trailers CR LF
+ *     size [extensions] CR LF content CR LF ... 0 CR LF trailers CR LF
  *
+ * An extension is ;token, ;token=token or ;token="text"; in text a backslash quotes what follows it.
  * A size has at most 16 hexadecimal digits, leading zeros among them, since real servers pad.
- * Extensions and trailers are held to their grammar and thrown away, with a budget for the whole
- * message: a sender of tiny chunks with long extensions must not get our time for nothing. */
+ * Extensions and trailers are held to their grammar, without white space around ; and =, and thrown
+ * away, with a budget for the whole message: a sender of tiny chunks with long extensions must not
+ * get our time for nothing. */
 
 #include "http/http1_int.h"
 
 enum state {
     SIZE, /* no digit yet */
     DIGITS,
-    EXTENSION_START, /* behind the semicolon */
-    EXTENSION,
+    EXT_START, /* behind the semicolon */
+    EXT_NAME,
+    EXT_VALUE_START, /* behind the equals sign */
+    EXT_VALUE,
+    EXT_QUOTED,
+    EXT_ESCAPED, /* behind a backslash */
+    EXT_END,     /* behind the closing quote */
     SIZE_LF,
     CONTENT,
     CONTENT_CR,
@@ -70,24 +77,49 @@ in_size(struct http1_body *b, char c)
     if (b->digits == 0)
         return c == '\n' ? HTTP1_BARE_LF : HTTP1_CHUNK_SIZE;
     if (c == ';')
-        return to(b, EXTENSION_START);
+        return to(b, EXT_START);
     if (c == '\r')
         return to(b, SIZE_LF);
     return c == '\n' ? HTTP1_BARE_LF : HTTP1_CHUNK_SIZE;
 }
 
 static enum http1_reason
-in_extension(struct http1_body *b, char c)
+refuse_extension(char c)
 {
-    if (++b->extension_bytes > b->limits->extension_bytes)
-        return HTTP1_EXTENSIONS_LARGE;
-    if (b->state == EXTENSION_START && !http1_in_class(c, HTTP1_TOKEN))
-        return c == '\n' ? HTTP1_BARE_LF : HTTP1_EXTENSION_BYTE;
-    if (c == '\r')
-        return to(b, SIZE_LF);
-    if (c == '\n')
-        return HTTP1_BARE_LF;
-    return http1_is_text(c) ? to(b, EXTENSION) : HTTP1_EXTENSION_BYTE;
+    return c == '\n' ? HTTP1_BARE_LF : HTTP1_EXTENSION_BYTE;
+}
+
+/* What may follow a whole extension: another one, or the end of the line. */
+static enum http1_reason
+behind_extension(struct http1_body *b, char c)
+{
+    if (c == ';')
+        return to(b, EXT_START);
+    return c == '\r' ? to(b, SIZE_LF) : refuse_extension(c);
+}
+
+static enum http1_reason
+in_word(struct http1_body *b, char c)
+{
+    if (http1_in_class(c, HTTP1_TOKEN))
+        return to(b, b->state == EXT_START || b->state == EXT_NAME ? EXT_NAME : EXT_VALUE);
+    if (b->state == EXT_NAME && c == '=')
+        return to(b, EXT_VALUE_START);
+    if (b->state == EXT_VALUE_START && c == '"')
+        return to(b, EXT_QUOTED);
+    if (b->state == EXT_NAME || b->state == EXT_VALUE)
+        return behind_extension(b, c);
+    return refuse_extension(c);
+}
+
+static enum http1_reason
+in_quotes(struct http1_body *b, char c)
+{
+    if (!http1_is_text(c))
+        return refuse_extension(c);
+    if (b->state == EXT_ESCAPED)
+        return to(b, EXT_QUOTED);
+    return c == '"' ? to(b, EXT_END) : c == '\\' ? to(b, EXT_ESCAPED) : HTTP1_NONE;
 }
 
 static enum http1_reason
@@ -173,8 +205,13 @@ step(struct http1_body *b, char c)
     static enum http1_reason (*const steps[])(struct http1_body *, char) = {
         [SIZE] = in_size,
         [DIGITS] = in_size,
-        [EXTENSION_START] = in_extension,
-        [EXTENSION] = in_extension,
+        [EXT_START] = in_word,
+        [EXT_NAME] = in_word,
+        [EXT_VALUE_START] = in_word,
+        [EXT_VALUE] = in_word,
+        [EXT_QUOTED] = in_quotes,
+        [EXT_ESCAPED] = in_quotes,
+        [EXT_END] = behind_extension,
         [SIZE_LF] = behind_size,
         [CONTENT_CR] = behind_content,
         [CONTENT_LF] = behind_content,
@@ -184,6 +221,9 @@ step(struct http1_body *b, char c)
         [VALUE_LF] = behind_value,
         [END_LF] = behind_trailers,
     };
+    if (b->state >= EXT_START && b->state <= EXT_END &&
+        ++b->extension_bytes > b->limits->extension_bytes)
+        return HTTP1_EXTENSIONS_LARGE;
     if (b->state >= LINE && ++b->trailer_bytes > b->limits->trailer_bytes)
         return HTTP1_TRAILERS_LARGE;
     return steps[b->state](b, c);
