@@ -10,7 +10,7 @@ struct complete {
     const struct verb_option *common;
     struct buf *out;
     const struct verb *verb;
-    char stem[64];                   /* words of the verb so far */
+    char stem[VERB_WORDS_MAX];       /* words of the verb so far */
     bool settled;                    /* arguments have begun */
     bool plain;                      /* after "--" */
     size_t args_count;               /* before the last word */
@@ -21,33 +21,32 @@ struct complete {
     void (*names)(struct complete *complete, enum arg_kind kind);
 };
 
-static const struct verb_option *
-find_option(const struct complete *c, const char *word)
+/* The option in this word takes its value from the next one, which may be the last. False when one
+ * of the two cannot stand there. */
+static bool
+pass_option(struct complete *c, const char *const **words)
 {
-    const struct verb_option *lists[] = {c->common, c->verb ? c->verb->options : NULL};
-    size_t len = strcspn(word, "=");
-    for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
-        for (const struct verb_option *o = lists[i]; o && o->name; o++)
-            if ((text_starts(word, "--") && strlen(o->name) == len - 2 &&
-                 strncmp(o->name, word + 2, len - 2) == 0) ||
-                (len == 2 && o->letter && word[1] == o->letter))
-                return o;
-    return NULL;
+    const struct verb_found found = verb_find_option(c->verb, c->common, **words);
+    if (!found.option || (found.option->kind == ARG_NONE && found.value))
+        return false;
+    c->settled |= found.own;
+    if (found.option->kind == ARG_NONE || found.value)
+        return true;
+    if (!(*words)[2]) {
+        c->value = found.option;
+        return true;
+    }
+    return !verb_is_option(*++*words);
 }
 
+/* Whatever is no word of a verb is an argument of one, where it takes any more. */
 static bool
-extend_stem(struct complete *c, const char *word)
+pass_word(struct complete *c, const char *word)
 {
-    char longer[sizeof(c->stem)];
-    int len = snprintf(longer, sizeof(longer), "%s%s%s", c->stem, c->stem[0] ? " " : "", word);
-    if (!word[0] || len >= (int)sizeof(longer))
-        return false;
-    const struct verb *verb = verb_find(c->verbs, longer);
-    if (!verb && !verb_is_stem(c->verbs, longer))
-        return false;
-    memcpy(c->stem, longer, sizeof(longer));
-    c->verb = verb;
-    return true;
+    if (!c->settled && verb_extend(c->verbs, c->stem, word, &c->verb))
+        return true;
+    c->settled = true;
+    return c->verb && c->args_count++ < c->verb->max;
 }
 
 /* Reads the words before the last; false when one of them cannot stand there. */
@@ -56,23 +55,13 @@ walk(struct complete *c, const char *const *words)
 {
     assert(words[0]);
     for (; words[1]; words++) {
-        const char *word = *words;
-        if (!c->plain && text_eq(word, "--")) {
+        if (!c->plain && text_eq(*words, "--")) {
             c->plain = c->settled = true;
-        } else if (!c->plain && word[0] == '-' && word[1]) {
-            const struct verb_option *o = find_option(c, word);
-            if (!o)
-                return false;
-            if (o->kind == ARG_NONE || strchr(word, '='))
-                continue;
-            if (!words[2])
-                c->value = o;
-            else
-                words++;
-        } else if (c->settled || !extend_stem(c, word)) {
-            c->settled = true;
-            c->args_count++;
+            continue;
         }
+        bool option = !c->plain && verb_is_option(*words);
+        if (option ? !pass_option(c, &words) : !pass_word(c, *words))
+            return false;
     }
     c->last = *words;
     return true;
@@ -120,10 +109,11 @@ const char *
 complete_value(const struct complete *c, const char *option)
 {
     for (const char *const *word = c->words; word[0] && word[1]; word++) {
-        const struct verb_option *o = word[0][0] == '-' ? find_option(c, word[0]) : NULL;
-        const char *value = strchr(word[0], '=');
-        if (o && text_eq(o->name, option))
-            return value ? value + 1 : word[1];
+        if (!verb_is_option(word[0]))
+            continue;
+        const struct verb_found found = verb_find_option(c->verb, c->common, word[0]);
+        if (found.option && text_eq(found.option->name, option))
+            return found.value ? found.value : word[1];
     }
     return NULL;
 }
@@ -182,7 +172,7 @@ static void
 offer_joined(struct complete *c)
 {
     char before[64];
-    const struct verb_option *o = find_option(c, c->last);
+    const struct verb_option *o = verb_find_option(c->verb, c->common, c->last).option;
     if (!o)
         return;
     (void)snprintf(before, sizeof(before), "--%s=", o->name);

@@ -11,6 +11,10 @@ static const struct verb_option run_options[] = {
     {"force", 'f', ARG_NONE, NULL, "ask nothing"},
     {0},
 };
+static const struct verb_option show_options[] = {
+    {"deep", 'd', ARG_NONE, NULL, "all of it"},
+    {0},
+};
 static const struct verb_option common[] = {
     {"root", 'r', ARG_DIR, "DIR", "below"},
     {"json", 0, ARG_NONE, NULL, "as JSON"},
@@ -18,7 +22,7 @@ static const struct verb_option common[] = {
 };
 static const struct verb verbs[] = {
     {.words = "run", .kind = ARG_MODEL, .max = 2, .summary = "R", .options = run_options},
-    {.words = "show", .summary = "S", .options = no_options},
+    {.words = "show", .summary = "S", .options = show_options},
     {.words = "show all", .summary = "A", .options = no_options},
     {.words = "store check", .kind = ARG_FILE, .max = 1, .summary = "C", .options = no_options},
     {.words = "store list", .summary = "L", .options = no_options},
@@ -54,7 +58,7 @@ TEST(words_are_offered)
         {"store/l", "list\tL/"},
         {"store/x/", ""},
         {"show/", "all\tA/"},
-        {"show/--", "--root\tbelow/--json\tas JSON/"},
+        {"show/--", "--deep\tall of it/--root\tbelow/--json\tas JSON/"},
         {"store/check/", ":file/"},
         {"store/check/a/", ""},
         {"run/", "phi3\tMODEL/yi34b\tMODEL/"},
@@ -68,7 +72,15 @@ TEST(words_are_offered)
         {"run/--/--f", ""},
         {"run/--/p", "phi3\tMODEL/"},
         {"run/--force/", "phi3\tMODEL/yi34b\tMODEL/"},
-        {"run/--force=/", "phi3\tMODEL/yi34b\tMODEL/"},
+        {"run/--force=/", ""},
+        {"run/-o=x/", ""},
+        {"run/-o/-x/", ""},
+        {"run/a/b/c/--", ""},
+        {"show/x/--", ""},
+        {"show/--all/a", ""},
+        {"show/--deep/a", ""},
+        {"show/--json/a", "all\tA/"},
+        {"show all/--", ""},
         {"run/-o/", ":file/"},
         {"run/-o/x/", "phi3\tMODEL/yi34b\tMODEL/"},
         {"run/--output=", ":file/"},

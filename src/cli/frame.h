@@ -13,12 +13,12 @@ struct cli_frame {
     } given[CLI_GIVEN_MAX];
     size_t given_count;
     const char **args;
-    char words[64]; /* of the verb, or of what begins some: "config" */
+    char words[VERB_WORDS_MAX]; /* of the verb, or of what begins some: "config" */
     struct buf out;
     struct json_writer writer;
-    struct table_look err_look; /* of stderr */
-    int write_error;            /* errno of the first write to stdout that failed */
-    bool json;                  /* --json, known before anything else is read */
+    struct table_look err_look;       /* of stderr */
+    int write_error;                  /* errno of the first write to stdout that failed */
+    bool json;                        /* --json, known before anything else is read */
     struct config_problems *problems; /* of a configuration, for the error that they end in */
 };
 

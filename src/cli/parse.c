@@ -17,11 +17,11 @@ struct parse {
     struct cli *cli;
     const struct verb *verbs;
     const struct verb_option *common;
-    char *const *next;  /* the words that are left */
-    char words[64];     /* of the verb, so far */
-    const char *before; /* the words, in a suggestion: "" or "help " */
-    bool settled;       /* the verb is known: no more words of it */
-    bool plain;         /* after "--" */
+    char *const *next;          /* the words that are left */
+    char words[VERB_WORDS_MAX]; /* of the verb, so far */
+    const char *before;         /* the words, in a suggestion: "" or "help " */
+    bool settled;               /* the verb is known: no more words of it */
+    bool plain;                 /* after "--" */
 };
 
 /* Words that could follow others, for a suggestion. */
@@ -82,24 +82,6 @@ refuse_word(struct parse *p, const char *word)
     return r;
 }
 
-static const struct verb_option *
-find_in(const struct verb_option *options, const char *word, size_t len)
-{
-    for (const struct verb_option *o = options; o && o->name; o++) {
-        bool is_long = len > 2 && strlen(o->name) == len - 2 && strncmp(word, "--", 2) == 0 &&
-                       strncmp(word + 2, o->name, len - 2) == 0;
-        if (is_long || (len == 2 && word[0] == '-' && o->letter && word[1] == o->letter))
-            return o;
-    }
-    return NULL;
-}
-
-static const struct verb_option *
-own_options(const struct parse *p)
-{
-    return p->cli->verb ? p->cli->verb->options : NULL;
-}
-
 struct option_names {
     const struct verb_option *own, *common;
 };
@@ -121,7 +103,7 @@ static int
 refuse_option(struct parse *p, const char *word, size_t len)
 {
     struct err *err = &p->cli->err;
-    const struct option_names names = {own_options(p), p->common};
+    const struct option_names names = {p->cli->verb ? p->cli->verb->options : NULL, p->common};
     int shown = (int)MIN(len, (size_t)100);
     int dashes = word[1] == '-' ? 2 : 1;
     char name[128];
@@ -207,23 +189,18 @@ static int
 take_option(struct parse *p)
 {
     const char *word = *p->next++;
-    const char *value = text_starts(word, "--") ? strchr(word, '=') : NULL;
-    size_t len = value ? (size_t)(value - word) : strlen(word);
-    const struct verb_option *option = find_in(p->common, word, len);
-    if (!option) {
-        option = find_in(own_options(p), word, len);
-        p->settled = p->cli->verb != NULL;
-    }
+    const struct verb_found found = verb_find_option(p->cli->verb, p->common, word);
+    const struct verb_option *option = found.option;
+    const char *value = found.value;
     if (!option)
-        return refuse_option(p, word, len);
-    if (value)
-        value++;
+        return refuse_option(p, word, found.name_len);
+    p->settled |= found.own;
     if (option->kind == ARG_NONE && value)
         return err_set(&p->cli->err, ERR_USAGE, "'--%s' takes no value, but '%s' was given",
                        option->name, value);
     if (option->kind != ARG_NONE && !value) {
         value = *p->next;
-        if (!value || (value[0] == '-' && value[1])) {
+        if (!value || verb_is_option(value)) {
             int r = err_set(&p->cli->err, ERR_USAGE, "'--%s' needs a value: %s", option->name,
                             option->label);
             if (value)
@@ -233,22 +210,6 @@ take_option(struct parse *p)
         p->next++;
     }
     return note_given(p, option, value);
-}
-
-/* Takes a leading word into the verb's, if it makes a verb or the beginning of one. */
-static bool
-extend_words(struct parse *p, const char *word)
-{
-    char longer[sizeof(p->words)];
-    int len = snprintf(longer, sizeof(longer), "%s%s%s", p->words, p->words[0] ? " " : "", word);
-    if (!word[0] || strchr(word, ' ') || len >= (int)sizeof(longer))
-        return false;
-    const struct verb *verb = verb_find(p->verbs, longer);
-    if (!verb && !verb_is_stem(p->verbs, longer))
-        return false;
-    p->cli->verb = verb;
-    memcpy(p->words, longer, sizeof(longer));
-    return true;
 }
 
 static int
@@ -281,10 +242,10 @@ take_word(struct parse *p)
         p->next++;
         return 0;
     }
-    if (!p->plain && word[0] == '-' && word[1])
+    if (!p->plain && verb_is_option(word))
         return take_option(p);
     p->next++;
-    if (!p->settled && extend_words(p, word))
+    if (!p->settled && verb_extend(p->verbs, p->words, word, &p->cli->verb))
         return 0;
     return take_argument(p, word);
 }
@@ -346,7 +307,7 @@ int
 cli_refuse_words(struct cli *cli, const struct verb *verbs, const char *const *words)
 {
     struct parse p = {.cli = cli, .verbs = verbs, .before = "help "};
-    while (*words && extend_words(&p, *words))
+    while (*words && verb_extend(verbs, p.words, *words, &cli->verb))
         words++;
     assert(*words);
     return refuse_word(&p, *words);

@@ -87,6 +87,54 @@ verb_is_stem(const struct verb *verbs, const char *words)
 }
 
 bool
+verb_extend(const struct verb *verbs, char words[VERB_WORDS_MAX], const char *word,
+            const struct verb **ret_verb)
+{
+    char longer[VERB_WORDS_MAX];
+    int len = snprintf(longer, sizeof(longer), "%s%s%s", words, words[0] ? " " : "", word);
+    if (!word[0] || strchr(word, ' ') || len >= (int)sizeof(longer))
+        return false;
+    const struct verb *verb = verb_find(verbs, longer);
+    if (!verb && !verb_is_stem(verbs, longer))
+        return false;
+    memcpy(words, longer, sizeof(longer));
+    *ret_verb = verb;
+    return true;
+}
+
+bool
+verb_is_option(const char *word)
+{
+    return word[0] == '-' && word[1];
+}
+
+static const struct verb_option *
+find_in(const struct verb_option *options, const char *word, size_t len)
+{
+    for (const struct verb_option *o = options; o->name; o++) {
+        bool is_long = len > 2 && strlen(o->name) == len - 2 && text_starts(word, "--") &&
+                       strncmp(word + 2, o->name, len - 2) == 0;
+        if (is_long || (len == 2 && o->letter && word[1] == o->letter))
+            return o;
+    }
+    return NULL;
+}
+
+struct verb_found
+verb_find_option(const struct verb *verb, const struct verb_option *common, const char *word)
+{
+    const char *equals = text_starts(word, "--") ? strchr(word, '=') : NULL;
+    struct verb_found found = {.name_len = equals ? (size_t)(equals - word) : strlen(word),
+                               .value = equals ? equals + 1 : NULL};
+    found.option = find_in(common, word, found.name_len);
+    if (!found.option && verb) {
+        found.option = find_in(verb->options, word, found.name_len);
+        found.own = found.option != NULL;
+    }
+    return found;
+}
+
+bool
 verb_next_word(const struct verb *verb, const char *stem, char ret_word[VERB_WORD_MAX])
 {
     size_t stem_len = strlen(stem);

@@ -86,11 +86,33 @@ struct verb_choices {
 void verb_choices(const char *label, struct verb_choices *ret_choices);
 bool verb_is_choice(const struct verb_choices *choices, const char *word);
 
+#define VERB_WORD_MAX 32  /* a word, with its NUL */
+#define VERB_WORDS_MAX 64 /* all of a verb */
+
 /* The verb with exactly these words; NULL if there is none. */
 const struct verb *verb_find(const struct verb *verbs, const char *words);
 /* Whether some verb has these words and more: "config". */
 bool verb_is_stem(const struct verb *verbs, const char *words);
 /* The word of a verb that follows the stem; false when it does not begin with the stem, or ends
  * there. The stem "" is that of every verb. */
-#define VERB_WORD_MAX 32
 bool verb_next_word(const struct verb *verb, const char *stem, char ret_word[VERB_WORD_MAX]);
+
+/* The grammar of a line, for those who read it and those who complete it. */
+
+/* Takes one word more into the words so far, if these then are a verb (*ret_verb) or the beginning
+ * of one (NULL). */
+bool verb_extend(const struct verb *verbs, char words[VERB_WORDS_MAX], const char *word,
+                 const struct verb **ret_verb);
+
+/* Whether a word is an option's, or would be: "-" alone is an argument. */
+bool verb_is_option(const char *word);
+
+struct verb_found {
+    const struct verb_option *option; /* NULL: there is none of that name */
+    size_t name_len;                  /* with the dashes, whether it is found or not */
+    const char *value;                /* behind '='; NULL: none in this word */
+    bool own;                         /* the verb's: no more words of it can follow */
+};
+/* What an option's word says: "--name", "--name=value" or "-n". verb: NULL while it is not known. */
+struct verb_found verb_find_option(const struct verb *verb, const struct verb_option *common,
+                                   const char *word);
