@@ -193,11 +193,14 @@ class Shim:
         with self.news:
             return [m[name] for m in self.told if name in m]
 
-    def says_status(self, part):
-        def status():
-            return next((m["STATUS"] for m in self.told if part in m.get("STATUS", "")), None)
+    def says_status(self, begin):
+        """Waits for a STATUS= that begins like that."""
 
-        return self.until(status, part)
+        def status():
+            texts = (m.get("STATUS", "") for m in self.told)
+            return next((text for text in texts if text.startswith(begin)), None)
+
+        return self.until(status, begin)
 
     def ready(self):
         self.tells("READY", "1")
