@@ -34,6 +34,21 @@ safetensors_dtype_bits(enum safetensors_dtype dtype)
     return dtypes[dtype].bits;
 }
 
+/* Where the next error goes; NULL: it is counted, and no more. */
+static struct err *
+next_error(struct safetensors_errors *errors)
+{
+    size_t i = errors->count++;
+    return i < SAFETENSORS_TOLD_MAX ? &errors->told[i] : NULL;
+}
+
+static int
+too_large(const struct arena *arena, struct safetensors_errors *errors)
+{
+    return err_set(next_error(errors), ERR_TOO_LARGE,
+                   "its header needs more than %zu bytes of memory", arena->ceiling_bytes);
+}
+
 /* Digits only: the format knows no other spelling of a size. */
 static bool
 read_size(const struct value *v, uint64_t *ret_size)
@@ -137,7 +152,7 @@ by_place(const void *a, const void *b)
 
 /* The tensors must fill the data from its beginning, in whatever order the header lists them. */
 static int
-check_layout(struct arena *arena, struct safetensors *st, struct err *reterr)
+check_layout(struct arena *arena, struct safetensors *st, struct safetensors_errors *errors)
 {
     size_t next = 0;
     for (; next < st->count && st->tensors[next].begin == st->data_bytes; next++)
@@ -146,64 +161,75 @@ check_layout(struct arena *arena, struct safetensors *st, struct err *reterr)
         return 0;
     const struct safetensors_tensor **order = arena_alloc(arena, st->count * sizeof(*order));
     if (!order)
-        return err_set(reterr, ERR_TOO_LARGE, "its header needs more than %zu bytes of memory",
-                       arena->ceiling_bytes);
+        return too_large(arena, errors);
     for (size_t i = 0; i < st->count; i++)
         order[i] = &st->tensors[i];
     qsort(order, st->count, sizeof(const struct safetensors_tensor *), by_place);
+    const struct safetensors_tensor *last = NULL; /* the one that reaches farthest */
+    int error = 0;
     st->data_bytes = 0;
     for (size_t i = 0; i < st->count; i++) {
-        if (order[i]->begin < st->data_bytes)
-            return err_set(reterr, ERR_SAFETENSORS, "tensor '%s' overlaps tensor '%s'",
-                           order[i]->name, order[i - 1]->name);
-        if (order[i]->begin > st->data_bytes)
-            return err_set(reterr, ERR_SAFETENSORS,
-                           "bytes %" PRIu64 " to %" PRIu64 ", before tensor '%s', are of no tensor",
-                           st->data_bytes, order[i]->begin, order[i]->name);
-        st->data_bytes = order[i]->end;
+        const struct safetensors_tensor *t = order[i];
+        if (t->begin < st->data_bytes)
+            error = err_set(next_error(errors), ERR_SAFETENSORS, "tensor '%s' overlaps tensor '%s'",
+                            t->name, last->name);
+        else if (t->begin > st->data_bytes)
+            error =
+                err_set(next_error(errors), ERR_SAFETENSORS,
+                        "bytes %" PRIu64 " to %" PRIu64 ", before tensor '%s', are of no tensor",
+                        st->data_bytes, t->begin, t->name);
+        last = last && last->end > t->end ? last : t;
+        st->data_bytes = last->end;
     }
-    return 0;
+    return error;
 }
 
 static int
 read_tensors(struct arena *arena, const struct value *root, struct safetensors *st,
-             struct err *reterr)
+             struct safetensors_errors *errors)
 {
+    int error = 0;
     st->tensors = arena_alloc(arena, root->count * sizeof(*st->tensors));
     if (!st->tensors)
-        return err_set(reterr, ERR_TOO_LARGE, "its header needs more than %zu bytes of memory",
-                       arena->ceiling_bytes);
+        return too_large(arena, errors);
     for (const struct value *v = root->first; v; v = v->next) {
+        struct err err;
         if (strcmp(v->name, "__metadata__") == 0) {
             st->metadata = v;
-            continue;
+        } else if (read_tensor(v, &st->tensors[st->count], &err) == 0) {
+            st->count++;
+        } else {
+            struct err *told = next_error(errors);
+            error = -EBADMSG;
+            if (told)
+                *told = err;
         }
-        int err = read_tensor(v, &st->tensors[st->count++], reterr);
-        if (err < 0)
-            return err;
     }
-    return check_layout(arena, st, reterr);
+    return error < 0 ? error : check_layout(arena, st, errors);
 }
 
 int
 safetensors_parse(struct arena *arena, const char *header, size_t len, struct safetensors *ret,
-                  struct err *reterr)
+                  struct safetensors_errors *ret_errors)
 {
     struct safetensors st = {.data_at = LENGTH_BYTES + len};
     struct value *root;
     struct value_at at;
+    ret_errors->count = 0;
     if (len == 0 || header[0] != '{')
-        return err_set(reterr, ERR_SAFETENSORS, "its header does not begin with '{'");
-    int err = json_parse(arena, header, len, JSON_STRICT, &root, &at, reterr);
-    if (err < 0) {
-        err_prefix(reterr, "its header, column %u", at.column);
-        return err == -EFBIG ? err : -EBADMSG;
+        return err_set(next_error(ret_errors), ERR_SAFETENSORS,
+                       "its header does not begin with '{'");
+    struct err *first = &ret_errors->told[0];
+    int error = json_parse(arena, header, len, JSON_STRICT, &root, &at, first);
+    if (error < 0) {
+        err_prefix(first, "its header, column %u", at.column);
+        ret_errors->count = 1;
+        return error == -EFBIG ? error : -EBADMSG;
     }
-    err = read_tensors(arena, root, &st, reterr);
-    if (err < 0)
-        return err;
-    *ret = st;
-    return 0;
+    error = read_tensors(arena, root, &st, ret_errors);
+    if (error == 0)
+        *ret = st;
+    return error;
 }
 
 static int
@@ -225,21 +251,20 @@ read_at(int fd, struct buf *b, size_t want, struct err *reterr)
     return 0;
 }
 
-int
-safetensors_read(struct arena *arena, int fd, uint64_t file_bytes, struct safetensors *ret,
-                 struct err *reterr)
+/* The length and the header into *b. */
+static int
+read_bytes(int fd, uint64_t file_bytes, struct buf *b, struct err *reterr)
 {
-    _cleanup_buf_ struct buf b = BUF_INIT(LENGTH_BYTES + SAFETENSORS_HEADER_MAX);
     uint64_t len = 0;
     if (file_bytes < LENGTH_BYTES)
         return err_set(reterr, ERR_SAFETENSORS_CUT,
                        "it has %" PRIu64 " bytes, fewer than the length of a header takes",
                        file_bytes);
-    int err = read_at(fd, &b, (size_t)MIN(file_bytes, FIRST_READ_BYTES), reterr);
-    if (err < 0)
-        return err;
+    int error = read_at(fd, b, (size_t)MIN(file_bytes, FIRST_READ_BYTES), reterr);
+    if (error < 0)
+        return error;
     for (int i = 0; i < LENGTH_BYTES; i++)
-        len |= (uint64_t)(unsigned char)b.data[i] << (8 * i);
+        len |= (uint64_t)(unsigned char)b->data[i] << (8 * i);
     if (len > SAFETENSORS_HEADER_MAX)
         return err_set(reterr, ERR_SAFETENSORS,
                        "its header claims %" PRIu64 " bytes, more than the %d that are allowed",
@@ -248,7 +273,20 @@ safetensors_read(struct arena *arena, int fd, uint64_t file_bytes, struct safete
         return err_set(reterr, ERR_SAFETENSORS_CUT,
                        "it has %" PRIu64 " bytes, and its header alone needs %" PRIu64, file_bytes,
                        LENGTH_BYTES + len);
-    err = read_at(fd, &b, LENGTH_BYTES + (size_t)len, reterr);
-    return err < 0 ? err
-                   : safetensors_parse(arena, b.data + LENGTH_BYTES, (size_t)len, ret, reterr);
+    error = read_at(fd, b, LENGTH_BYTES + (size_t)len, reterr);
+    if (error == 0)
+        buf_truncate(b, LENGTH_BYTES + (size_t)len); /* the first read may have gone beyond */
+    return error;
+}
+
+int
+safetensors_read(struct arena *arena, int fd, uint64_t file_bytes, struct safetensors *ret,
+                 struct safetensors_errors *ret_errors)
+{
+    _cleanup_buf_ struct buf b = BUF_INIT(LENGTH_BYTES + SAFETENSORS_HEADER_MAX);
+    int error = read_bytes(fd, file_bytes, &b, &ret_errors->told[0]);
+    ret_errors->count = error < 0;
+    return error < 0 ? error
+                     : safetensors_parse(arena, b.data + LENGTH_BYTES, b.len - LENGTH_BYTES, ret,
+                                         ret_errors);
 }

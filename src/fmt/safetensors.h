@@ -11,6 +11,7 @@
  * A header is refused unless its tensors fill the data without a hole or an overlap, each exactly
  * as long as its shape and dtype ask: then the data is as long as the last one's end. */
 
+#include "base/err.h"
 #include "fmt/value.h"
 
 #define SAFETENSORS_HEADER_MAX 100000000 /* the format's own limit */
@@ -43,11 +44,18 @@ struct safetensors {
 const char *safetensors_dtype_name(enum safetensors_dtype dtype);
 unsigned safetensors_dtype_bits(enum safetensors_dtype dtype);
 
+/* What is wrong with a header: one sentence a tensor, and at least one when there is an error. */
+#define SAFETENSORS_TOLD_MAX 8
+struct safetensors_errors {
+    struct err told[SAFETENSORS_TOLD_MAX]; /* the first of them */
+    size_t count;                          /* all, also those that are not told */
+};
+
 /* Reads the N bytes; everything of *ret lives in the arena. */
 int safetensors_parse(struct arena *arena, const char *header, size_t len, struct safetensors *ret,
-                      struct err *reterr) must_check;
+                      struct safetensors_errors *ret_errors) must_check;
 
 /* Reads the header of an open regular file of file_bytes. -ENODATA when the file ends inside its
  * header, -EBADMSG when the header is wrong. Whether the data is whole is for the caller to ask. */
 int safetensors_read(struct arena *arena, int fd, uint64_t file_bytes, struct safetensors *ret,
-                     struct err *reterr) must_check;
+                     struct safetensors_errors *ret_errors) must_check;

@@ -86,15 +86,60 @@ TEST(headers_are_read_or_refused)
     for (size_t i = 0; i < ARRAY_SIZE(headers); i++) {
         _cleanup_arena_ struct arena arena;
         struct safetensors st = {0};
-        struct err err = {0};
-        char got[sizeof(err.what)];
+        struct safetensors_errors errors;
+        char got[64];
         tap_note("%s", headers[i].header);
         arena_init(&arena, MIB);
-        int r = safetensors_parse(&arena, headers[i].header, strlen(headers[i].header), &st, &err);
+        int r =
+            safetensors_parse(&arena, headers[i].header, strlen(headers[i].header), &st, &errors);
         (void)snprintf(got, sizeof(got), "%zu %llu", st.count, (unsigned long long)st.data_bytes);
-        CHECK_STR(r < 0 ? err.what : got, headers[i].want);
+        CHECK_STR(r < 0 ? errors.told[0].what : got, headers[i].want);
         CHECK_EQ(r, r < 0 ? -EBADMSG : 0);
+        CHECK_EQ(errors.count, r < 0);
     }
+}
+
+TEST(every_tensor_that_is_wrong_is_told)
+{
+    static const struct {
+        const char *header, *want[4];
+    } rows[] = {
+        {"{" T("a", "F33", "1", "0", "4") "," T("b", "U8", "1", "0",
+                                                "1") ",\"c\":7," T("d", "U8", "-1", "0", "1") "}",
+         {"tensor 'a' has the dtype 'F33', which is not known", "tensor 'c' has no dtype",
+          "the shape of tensor 'd' holds -1"}},
+        {"{" T("a", "U8", "4", "0", "4") "," T("b", "U8", "1", "1", "2") "," T(
+             "c", "U8", "1", "3", "4") "," T("d", "U8", "1", "6", "7") "}",
+         {"tensor 'b' overlaps tensor 'a'", "tensor 'c' overlaps tensor 'a'",
+          "bytes 4 to 6, before tensor 'd', are of no tensor"}},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_arena_ struct arena arena;
+        struct safetensors_errors errors;
+        struct safetensors st;
+        size_t count = 0;
+        arena_init(&arena, MIB);
+        CHECK_EQ(safetensors_parse(&arena, rows[i].header, strlen(rows[i].header), &st, &errors),
+                 -EBADMSG);
+        for (; rows[i].want[count]; count++)
+            CHECK_STR(count < errors.count ? errors.told[count].what : NULL, rows[i].want[count]);
+        CHECK_EQ(errors.count, count);
+    }
+}
+
+TEST(what_is_told_of_a_header_has_a_ceiling)
+{
+    _cleanup_buf_ struct buf header = BUF_INIT(MIB);
+    _cleanup_arena_ struct arena arena;
+    struct safetensors_errors errors;
+    struct safetensors st;
+    for (int i = 0; i < 1000; i++)
+        buf_printf(&header, "%c\"%d\":0", i ? ',' : '{', i);
+    buf_add_char(&header, '}');
+    arena_init(&arena, MIB);
+    CHECK_EQ(safetensors_parse(&arena, header.data, header.len, &st, &errors), -EBADMSG);
+    CHECK_EQ(errors.count, 1000);
+    CHECK_STR(errors.told[SAFETENSORS_TOLD_MAX - 1].what, "tensor '7' has no dtype");
 }
 
 TEST(tensors_are_told)
@@ -102,9 +147,10 @@ TEST(tensors_are_told)
     static const char header[] = "{\"__metadata__\":{\"format\":\"pt\"}," T(
         "b", "BF16", "2,3", "4", "16") "," T("a", "F32", "", "0", "4") "}";
     _cleanup_arena_ struct arena arena;
+    struct safetensors_errors errors;
     struct safetensors st;
     arena_init(&arena, MIB);
-    REQUIRE(safetensors_parse(&arena, header, strlen(header), &st, NULL) == 0);
+    REQUIRE(safetensors_parse(&arena, header, strlen(header), &st, &errors) == 0);
     REQUIRE(st.count == 2);
     CHECK_STR(st.tensors[0].name, "b");
     CHECK_STR(safetensors_dtype_name(st.tensors[0].dtype), "BF16");
@@ -159,12 +205,12 @@ TEST(files_may_lie_about_the_header)
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
         _cleanup_arena_ struct arena arena;
         struct safetensors st;
-        struct err err = {0};
+        struct safetensors_errors errors;
         tap_note("row %zu", i);
         _cleanup_close_ int fd = make_file(files[i].told, "{}", files[i].file_bytes);
         arena_init(&arena, MIB);
-        CHECK_EQ(safetensors_read(&arena, fd, files[i].file_bytes, &st, &err), files[i].err);
-        CHECK_STR(err.what, files[i].want);
+        CHECK_EQ(safetensors_read(&arena, fd, files[i].file_bytes, &st, &errors), files[i].err);
+        CHECK_STR(errors.count ? errors.told[0].what : "", files[i].want);
     }
 }
 
@@ -172,6 +218,7 @@ TEST(long_headers_take_a_second_read)
 {
     _cleanup_buf_ struct buf header = BUF_INIT(4 * MIB);
     _cleanup_arena_ struct arena arena;
+    struct safetensors_errors errors;
     struct safetensors st;
     buf_add_char(&header, '{');
     for (int i = 0; i < 5000; i++)
@@ -182,7 +229,7 @@ TEST(long_headers_take_a_second_read)
     CHECK(header.len > 200 * KIB);
     _cleanup_close_ int fd = make_file(header.len, header.data, header.len + 8 + 10000);
     arena_init(&arena, SAFETENSORS_ARENA_MAX);
-    REQUIRE(safetensors_read(&arena, fd, header.len + 8 + 10000, &st, NULL) == 0);
+    REQUIRE(safetensors_read(&arena, fd, header.len + 8 + 10000, &st, &errors) == 0);
     CHECK_EQ(st.count, 5000);
     CHECK_EQ(st.data_bytes, 10000);
     CHECK_STR(st.tensors[4999].name, "layer.4999");
@@ -192,11 +239,11 @@ TEST(a_file_that_shrinks_is_noticed)
 {
     _cleanup_arena_ struct arena arena;
     struct safetensors st;
-    struct err err = {0};
+    struct safetensors_errors errors;
     _cleanup_close_ int fd = make_file(2, "{}", 10);
     arena_init(&arena, MIB);
-    CHECK_EQ(safetensors_read(&arena, fd, 4096, &st, &err), -ENODATA);
-    CHECK_STR(err.what, "it ended while it was read");
+    CHECK_EQ(safetensors_read(&arena, fd, 4096, &st, &errors), -ENODATA);
+    CHECK_STR(errors.told[0].what, "it ended while it was read");
 }
 
 TEST(header_memory_has_a_ceiling)
@@ -206,9 +253,10 @@ TEST(header_memory_has_a_ceiling)
     int refused = 0;
     for (size_t ceiling = 0; ceiling < 4096; ceiling += 16) {
         _cleanup_arena_ struct arena arena;
+        struct safetensors_errors errors;
         struct safetensors st;
         arena_init(&arena, ceiling);
-        int r = safetensors_parse(&arena, header, strlen(header), &st, NULL);
+        int r = safetensors_parse(&arena, header, strlen(header), &st, &errors);
         CHECK(r == 0 || r == -EFBIG);
         refused += r < 0;
     }

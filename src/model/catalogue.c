@@ -139,9 +139,7 @@ find_places(struct walk *w, const char *path, struct err *reterr)
         int error = errno;
         if (dir)
             (void)closedir(dir);
-        (void)err_set_errno(reterr, error, "cannot open the models directory %s", path);
-        err_fix(reterr, "set paths.models in the configuration, or give --dir");
-        return -error;
+        return err_set_errno(reterr, error, "cannot open the models directory %s", path);
     }
     w->device = st.st_dev;
     w->inode = st.st_ino;
@@ -211,6 +209,27 @@ model_catalogue_add(struct model_catalogue *catalogue, const char *name, const c
     return 0;
 }
 
+/* "phi3", "microsoft/phi3": what a walk could have found. */
+static bool
+is_place_name(const char *name)
+{
+    const char *slash = strchr(name, '/');
+    return name[0] && name[0] != '.' && name[0] != '/' &&
+           (!slash || (slash[1] && slash[1] != '.' && !strchr(slash + 1, '/')));
+}
+
+int
+model_catalogue_add_below(struct model_catalogue *catalogue, const char *dir, const char *name,
+                          struct err *reterr)
+{
+    struct stat st;
+    const char *path = arena_printf(&catalogue->arena, "%s/%s", dir, name);
+    if (path && (!is_place_name(name) || stat(path, &st) != 0 ||
+                 (!S_ISDIR(st.st_mode) && !text_ends(name, ".gguf"))))
+        return -ENOENT;
+    return model_catalogue_add(catalogue, name, path ? path : dir, reterr);
+}
+
 static int
 add_alias(struct model_catalogue *catalogue, const char *name, size_t of)
 {
@@ -253,12 +272,19 @@ read_places(struct walk *w, const char *path, struct err *reterr)
     return error;
 }
 
+void
+model_catalogue_init(struct model_catalogue *catalogue)
+{
+    *catalogue = (struct model_catalogue){0};
+    arena_init(&catalogue->arena, ARENA_MAX);
+}
+
 int
 model_catalogue_read(const char *dir, struct model_catalogue *ret, struct err *reterr)
 {
-    struct model_catalogue catalogue = {0};
+    struct model_catalogue catalogue;
     struct walk w = {.catalogue = &catalogue};
-    arena_init(&catalogue.arena, ARENA_MAX);
+    model_catalogue_init(&catalogue);
     int error = find_places(&w, dir, reterr);
     if (error == 0)
         error = read_places(&w, dir, reterr);

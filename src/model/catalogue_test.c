@@ -54,7 +54,7 @@ TEST(models_are_sorted)
     test_dir(dir, "models/.cache");
     test_dir(dir, "models/lost+found");
     test_write_str(tap_dir(), "models/README", "no model");
-    test_write_str(tap_dir(), "models/qwen-Q4_0.gguf", "GGUF");
+    test_write_gguf(tap_dir(), "models/qwen-Q4_0.gguf");
     check("models", "Mixtral, gone: directory-empty, mixtral, phi3, qwen-Q4_0.gguf");
 }
 
@@ -135,4 +135,39 @@ TEST(a_catalogue_has_a_ceiling)
     REQUIRE(model_catalogue_read(dir, &catalogue, NULL) == 0);
     CHECK_EQ(catalogue.models.count, MODEL_CATALOGUE_MAX);
     CHECK(catalogue.more);
+    /* One that is asked for by name is found in any case. */
+    for (int i = 0; i < MODEL_CATALOGUE_MAX + 5; i++) {
+        (void)snprintf(name, sizeof(name), "m%d", i);
+        if (!model_catalogue_find(&catalogue, name))
+            CHECK_EQ(model_catalogue_add_below(&catalogue, dir, name, NULL), 0);
+        CHECK(model_catalogue_find(&catalogue, name));
+    }
+}
+
+TEST(only_what_could_be_listed_is_found_by_name)
+{
+    static const struct {
+        const char *name;
+        int want;
+    } rows[] = {
+        {"phi3", 0},          {"org/llama", 0},     {"q.gguf", 0},     {"gone", -ENOENT},
+        {"README", -ENOENT},  {"", -ENOENT},        {".", -ENOENT},    {"..", -ENOENT},
+        {".hidden", -ENOENT}, {"org/..", -ENOENT},  {"org/", -ENOENT}, {"../models/phi3", -ENOENT},
+        {"/etc", -ENOENT},    {"org/a/b", -ENOENT},
+    };
+    char dir[TEST_PATH], name[TEST_PATH];
+    make_model("models/phi3");
+    make_model("models/org/llama");
+    make_model("models/org/a/b");
+    test_dir(name, "models/.hidden");
+    (void)snprintf(dir, sizeof(dir), "%s/models", tap_dir());
+    test_write_str(dir, "README", "no model");
+    test_write_gguf(dir, "q.gguf");
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_model_catalogue_ struct model_catalogue catalogue;
+        tap_note("%s", rows[i].name);
+        model_catalogue_init(&catalogue);
+        CHECK_EQ(model_catalogue_add_below(&catalogue, dir, rows[i].name, NULL), rows[i].want);
+        CHECK_EQ(catalogue.models.count, rows[i].want == 0);
+    }
 }

@@ -16,8 +16,10 @@
  * links are followed; whoever clones without git-lfs finds pointers in the place of files. */
 
 #define FILES_MAX 10000
-#define JSON_FILE_MAX (32 * MIB) /* the longest in use are indexes and tokenizers of a few MiB */
-#define LFS_POINTER_MAX 1024     /* as git-lfs has it */
+#define JSON_FILE_MAX (32 * MIB)   /* the longest in use are indexes and tokenizers of a few MiB */
+#define JSON_READ_WHOLE (64 * KIB) /* of files of which the ends are enough */
+#define JSON_END_BYTES 4096
+#define LFS_POINTER_MAX 1024 /* as git-lfs has it */
 
 static const char lfs_head[] = "version https://git-lfs.github.com/spec/v1\n";
 
@@ -68,9 +70,11 @@ files_list(struct scan *s, struct err *reterr)
         if (text_eq(e->d_name, ".") || text_eq(e->d_name, ".."))
             continue;
         if (s->files.count == FILES_MAX) {
+            /* Without all of them nothing that is said to be missing would be true. */
             scan_problem(s, MODEL_PROBLEM_TOO_MANY_FILES, NULL,
-                         "more than %d entries: the rest was not looked at", FILES_MAX);
-            break;
+                         "more than %d entries, which is too many to look at", FILES_MAX);
+            (void)closedir(dir);
+            return 1;
         }
         add_file(s, e->d_name);
     }
@@ -146,7 +150,7 @@ files_check(struct scan *s, struct file *file)
         scan_problem(s, MODEL_PROBLEM_LFS_POINTER, file->name,
                      "%s is a git-lfs pointer: its %" PRIu64 " bytes were never fetched",
                      file->name, bytes);
-        scan_fix(s, "git -C %s lfs pull", s->model->dir);
+        SCAN_COMMAND(s, "git", "-C", s->model->dir, "lfs", "pull");
     }
     return false;
 }
@@ -213,4 +217,45 @@ files_read_json(struct scan *s, struct arena *arena, const char *name)
     scan_problem(s, MODEL_PROBLEM_SYNTAX, name, "%s:%u:%u: %s, where a map should be", name,
                  root->at.line, root->at.column, value_type_name(root->type));
     return NULL;
+}
+
+/* The start of a text, from which a character may have been cut, or its end likewise. */
+static bool
+is_text(const char *text, size_t len)
+{
+    for (size_t cut = 0; cut < 4 && cut < len; cut++)
+        for (size_t more = 0; more < 4 && cut + more < len; more++)
+            if (text_is_utf8(text + cut, len - cut - more))
+                return !memchr(text, '\0', len);
+    return false;
+}
+
+static bool
+has_json_ends(int fd, uint64_t bytes)
+{
+    static const char blank[] = " \t\r\n";
+    char head[JSON_END_BYTES + 1], tail[JSON_END_BYTES];
+    off_t tail_at = (off_t)(bytes - sizeof(tail));
+    if (pread(fd, head, JSON_END_BYTES, 0) != JSON_END_BYTES ||
+        pread(fd, tail, sizeof(tail), tail_at) != (ssize_t)sizeof(tail))
+        return false;
+    head[JSON_END_BYTES] = '\0';
+    size_t last = sizeof(tail);
+    while (last > 0 && strchr(blank, tail[last - 1]) && tail[last - 1])
+        last--;
+    return head[strspn(head, blank)] == '{' && last > 0 && tail[last - 1] == '}' &&
+           is_text(head, JSON_END_BYTES) && is_text(tail, sizeof(tail));
+}
+
+bool
+files_check_json(struct scan *s, struct file *file)
+{
+    if (file->bytes <= JSON_READ_WHOLE)
+        return files_read_json(s, &s->scratch, file->name) != NULL;
+    _cleanup_close_ int fd = files_open(s, file);
+    if (fd < 0 || has_json_ends(fd, file->bytes))
+        return fd >= 0;
+    scan_problem(s, MODEL_PROBLEM_SYNTAX, file->name,
+                 "%s does not begin with '{' and end with '}', as JSON", file->name);
+    return false;
 }

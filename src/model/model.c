@@ -1,5 +1,6 @@
 #include "model/model.h"
 
+#include "base/buf.h"
 #include "base/text.h"
 #include "model/model_int.h"
 
@@ -14,6 +15,8 @@
 
 #define PROBLEMS_MAX 500
 #define PROBLEM_TEXT_MAX 512
+#define FIX_TEXT_MAX \
+    768 /* with PROBLEMS_MAX of them a model takes less than the arena it is given */
 #define TEXT_KEPT_MAX 255
 #define SCRATCH_MAX (64 * MIB)
 
@@ -75,21 +78,57 @@ scan_problem(struct scan *s, enum model_problem_id id, const char *file, const c
     struct model_problem *problem = vec_add(&s->problems);
     problem->id = id;
     problem->file = scan_keep(s, file);
+    problem->last_file = NULL;
     problem->what = arena_strdup(s->arena, what);
     problem->fix = "";
 }
 
 void
-scan_fix(struct scan *s, const char *fmt, ...)
+scan_refuse(struct scan *s, const char *file, const struct value *v, const char *allowed)
 {
-    char fix[PROBLEM_TEXT_MAX];
-    va_list args;
-    if (s->problems.count == 0 || s->model->problems_untold)
-        return;
-    va_start(args, fmt);
-    text_make_safe(fix, sizeof(fix), vsnprintf(fix, sizeof(fix), fmt, args));
-    va_end(args);
-    s->problems.items[s->problems.count - 1].fix = arena_strdup(s->arena, fix);
+    const char *quote = v->type == VALUE_STRING ? "\"" : "";
+    scan_problem(s, MODEL_PROBLEM_VALUE, file, "%s:%u:%u: %s is %s%s%s: %s", file, v->at.line,
+                 v->at.column, v->name ? v->name : "it", quote,
+                 v->text ? v->text : value_type_name(v->type), quote, allowed);
+}
+
+/* The problem that was told last; NULL when it was one too many. */
+static struct model_problem *
+last_problem(struct scan *s)
+{
+    return s->problems.count && !s->model->problems_untold
+               ? &s->problems.items[s->problems.count - 1]
+               : NULL;
+}
+
+void
+scan_fix(struct scan *s, const char *text)
+{
+    struct model_problem *problem = last_problem(s);
+    const char *kept = problem ? arena_strdup(s->arena, text) : NULL;
+    if (kept)
+        problem->fix = kept;
+}
+
+void
+scan_command(struct scan *s, const char *const *words)
+{
+    _cleanup_buf_ struct buf line = BUF_INIT(FIX_TEXT_MAX);
+    for (; *words; words++) {
+        buf_add_word(&line, *words);
+        if (words[1])
+            buf_add_char(&line, ' ');
+    }
+    if (buf_error(&line) == 0)
+        scan_fix(s, line.data);
+}
+
+void
+scan_run(struct scan *s, const char *last_file)
+{
+    struct model_problem *problem = last_problem(s);
+    if (problem)
+        problem->last_file = scan_keep(s, last_file);
 }
 
 static bool
@@ -105,7 +144,7 @@ any_usable(struct scan *s, const char *const *names)
 {
     for (; *names; names++) {
         struct file *file = files_find(s, *names);
-        if (file && files_check(s, file))
+        if (file && (text_ends(*names, ".json") ? files_check_json : files_check)(s, file))
             return true;
     }
     return false;
@@ -173,7 +212,8 @@ read_quant_files(struct scan *s)
         if (s->model->quant.method != MODEL_NOT_QUANTISED)
             return;
         const struct value *v = files_read_json(s, &s->scratch, files[i].file);
-        quant_read(s, files[i].member ? value_get(v, files[i].member) : v, files[i].method);
+        quant_read(s, files[i].file, files[i].member ? value_get(v, files[i].member) : v,
+                   files[i].method);
     }
 }
 
@@ -303,9 +343,9 @@ holds_only_gguf(struct scan *s)
 static int
 read_directory(struct scan *s, bool in_hub, struct err *reterr)
 {
-    int error = files_list(s, reterr);
-    if (error < 0)
-        return error;
+    int r = files_list(s, reterr);
+    if (r != 0)
+        return MIN(r, 0);
     if (is_empty(s)) {
         scan_problem(s, MODEL_PROBLEM_EMPTY, NULL, "the directory is empty");
     } else if (holds_only_gguf(s)) {

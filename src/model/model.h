@@ -92,9 +92,10 @@ enum model_problem_id {
 
 struct model_problem {
     enum model_problem_id id;
-    const char *file; /* that it is about; NULL: the directory */
-    const char *what; /* a sentence, safe to print */
-    const char *fix;  /* what mends it; "" when nothing general does */
+    const char *file;      /* that it is about; NULL: the directory */
+    const char *last_file; /* of a numbered run of files that begins with that; NULL: it alone */
+    const char *what;      /* a sentence, safe to print */
+    const char *fix;       /* what mends it; "" when nothing general does */
 };
 
 struct model_problem_row {
@@ -155,11 +156,16 @@ struct model_catalogue {
     bool more; /* there are more than MODEL_CATALOGUE_MAX */
 };
 
+void model_catalogue_init(struct model_catalogue *catalogue); /* an empty one, to add to */
 int model_catalogue_read(const char *dir, struct model_catalogue *ret, struct err *reterr)
     must_check;
 /* Adds one that lies elsewhere, or should: that it is not there is its problem then. */
 int model_catalogue_add(struct model_catalogue *catalogue, const char *name, const char *dir,
                         struct err *reterr) must_check;
+/* Adds the one of this name below the directory that was read, which is not told when there are more
+ * than MODEL_CATALOGUE_MAX; -ENOENT: there is none. Models that were found before may have moved. */
+int model_catalogue_add_below(struct model_catalogue *catalogue, const char *dir, const char *name,
+                              struct err *reterr) must_check;
 void model_catalogue_finish(struct model_catalogue *catalogue);
 const struct model *model_catalogue_find(const struct model_catalogue *catalogue, const char *name);
 #define _cleanup_model_catalogue_ _cleanup_(model_catalogue_finish)

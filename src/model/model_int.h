@@ -55,7 +55,7 @@ const struct family *arch_find_family(const char *model_type);
 #define LAYERS_MAX 1024
 
 struct dims {
-#define DIM(field, most, ...) uint64_t field; /* 0: not there */
+#define DIM(field, least, most, ...) uint64_t field; /* 0: not there */
 #include "model/dims.def"
 };
 
@@ -127,13 +127,21 @@ struct scan {
 
 void scan_problem(struct scan *s, enum model_problem_id id, const char *file, const char *fmt, ...)
     printf_like(4, 5);
-/* Says how to mend what was told last. */
-void scan_fix(struct scan *s, const char *fmt, ...) printf_like(2, 3);
+/* A value in a JSON file that is not what is allowed. */
+void scan_refuse(struct scan *s, const char *file, const struct value *v, const char *allowed);
+/* Says how to mend what was told last: in words; or as a command, whose words end with NULL and are
+ * quoted here. One that is too long is not told: half of it could mean anything. */
+void scan_fix(struct scan *s, const char *text);
+void scan_command(struct scan *s, const char *const *words);
+#define SCAN_COMMAND(s, ...) scan_command((s), (const char *const[]){__VA_ARGS__, NULL})
+/* What was told last is about a run of files, up to this one. */
+void scan_run(struct scan *s, const char *last_file);
 
 /* A text that outlives the file it was read from, cut to a reasonable length. */
 const char *scan_keep(struct scan *s, const char *text);
 
-int files_list(struct scan *s, struct err *reterr) must_check; /* of the directory s->fd */
+/* Those of the directory s->fd; 1 when there are too many to be looked at, which is told. */
+int files_list(struct scan *s, struct err *reterr) must_check;
 struct file *files_find(struct scan *s, const char *name);
 /* Whether it is a file with content of its own; if not, that is told, once. */
 bool files_check(struct scan *s, struct file *file);
@@ -141,12 +149,14 @@ bool files_check(struct scan *s, struct file *file);
 int files_open(struct scan *s, struct file *file);
 /* A JSON file as a tree; NULL when it is not there, or is not one, which is told. */
 struct value *files_read_json(struct scan *s, struct arena *arena, const char *name);
+/* Whether a JSON file that may be long begins and ends as a map does; if not, that is told. */
+bool files_check_json(struct scan *s, struct file *file);
 
 void shape_read(struct scan *s, const struct value *root);
 /* The rest, once kind and quantisation are known. */
 void shape_derive(struct scan *s);
-/* What a configuration says of quantisation, if anything; method: of a file that does not name it. */
-void quant_read(struct scan *s, const struct value *v, const char *method);
+/* What a file says of quantisation, if anything; method: of a file that does not name it. */
+void quant_read(struct scan *s, const char *file, const struct value *v, const char *method);
 /* A GGUF file tells its precision in its name. */
 void quant_read_gguf_name(struct scan *s, const char *name);
 void weights_read(struct scan *s);

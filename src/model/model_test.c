@@ -48,7 +48,11 @@ static const struct {
     {{{".gitattributes", "x"}}, false, "directory-empty: the directory is empty\n", false},
     {{{"config.json", CONFIG}, {"tokenizer.json", "{}"}}, true, "", true},
     {{{"config.json", CONFIG}, {"tokenizer.model", "x"}}, true, "", true},
-    {{{"config.json", CONFIG}, {"vocab.json", "x"}}, true, "", true},
+    {{{"config.json", CONFIG}, {"vocab.json", "{}"}}, true, "", true},
+    {{{"config.json", CONFIG}, {"tokenizer.json", "\xff\xfe garbage"}},
+     true,
+     "bad-json: tokenizer.json:1:1: expected a value, found byte 0xFF\n",
+     false},
     {{{"config.json", CONFIG}},
      true,
      "no-tokenizer: neither tokenizer.json nor tokenizer.model is there\n",
@@ -237,15 +241,15 @@ TEST(a_gguf_file_is_a_model)
     _cleanup_arena_ struct arena arena;
     char dir[TEST_PATH], path[2 * TEST_PATH];
     test_dir(dir, "m");
-    test_write_str(dir, "llama-Q4_K_M.gguf", "GGUF");
-    test_write_str(dir, "other-Q8_0.gguf", "GGUF");
+    test_write_gguf(dir, "llama-Q4_K_M.gguf");
+    test_write_gguf(dir, "other-Q8_0.gguf");
     (void)snprintf(path, sizeof(path), "%s/llama-Q4_K_M.gguf", dir);
     arena_init(&arena, MIB);
     struct model m = test_read(&arena, path);
     check_problems(&m, "");
     CHECK_STR(m.name, "llama-Q4_K_M.gguf");
     CHECK_STR(m.quant.text, "gguf q4_k_m");
-    CHECK_EQ(m.weights.bytes, 4);
+    CHECK_EQ(m.weights.bytes, TEST_GGUF_BYTES);
 }
 
 TEST(what_is_no_directory_is_an_error)
@@ -292,6 +296,69 @@ TEST(names_from_outside_are_safe_to_print)
     check_problems(&m, "bad-header: a?[2Jb.safetensors: tensor 'x?y' has no dtype\n");
 }
 
+/* Of a long tokenizer the ends are read: one that is cut, or no text, is found. */
+TEST(long_tokenizers_begin_and_end_as_json)
+{
+    static const struct {
+        const char *head, *tail;
+        bool whole;
+    } rows[] = {
+        {"{\"a\": \"", "\"}\n", true},
+        {" \n{\"a\": \"", "\"} \n ", true},
+        {"<html>", "\"}", false},
+        {"{\"a\": \"", "", false},
+        {"{\"a\": \"\xff\xff", "\"}", false},
+        {"{\"a\": \"", "\xff\xff\"}", false},
+    };
+    _cleanup_buf_ struct buf text = BUF_INIT(MIB);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_arena_ struct arena arena;
+        char dir[TEST_PATH], name[8];
+        (void)snprintf(name, sizeof(name), "m%zu", i);
+        tap_note("row %zu", i);
+        test_dir(dir, name);
+        test_write_str(dir, "config.json", CONFIG);
+        write_weights(dir);
+        buf_clear(&text);
+        buf_add_str(&text, rows[i].head);
+        while (text.len < 100000)
+            buf_add_str(&text, "\xe2\x82\xac");
+        buf_add_str(&text, rows[i].tail);
+        test_write(dir, "tokenizer.json", text.data, text.len);
+        arena_init(&arena, MIB);
+        struct model m = test_read(&arena, dir);
+        check_problems(&m, rows[i].whole ? ""
+                                         : "bad-json: tokenizer.json does not begin with '{' "
+                                           "and end with '}', as JSON\n");
+    }
+}
+
+TEST(commands_are_quoted_or_not_told)
+{
+    static const char *const names[] = {"$(touch pwn)", "a;id", "a b", "plain"};
+    _cleanup_arena_ struct arena arena;
+    char dir[TEST_PATH], want[2 * TEST_PATH], longest[256];
+    arena_init(&arena, MIB);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        tap_note("%s", names[i]);
+        test_dir(dir, names[i]);
+        test_write_str(dir, "config.json", LFS);
+        test_write_str(dir, "tokenizer.json", "{}");
+        struct model m = test_read(&arena, dir);
+        REQUIRE(m.problems_count > 0);
+        const char *quote = text_eq(names[i], "plain") ? "" : "'";
+        (void)snprintf(want, sizeof(want), "git -C %s%s%s lfs pull", quote, dir, quote);
+        CHECK_STR(m.problems[0].fix, want);
+    }
+    memset(longest, '\n', sizeof(longest) - 1); /* four letters each as they are quoted */
+    longest[sizeof(longest) - 1] = '\0';
+    test_dir(dir, longest);
+    test_write_str(dir, "config.json", LFS);
+    struct model m = test_read(&arena, dir);
+    REQUIRE(m.problems_count > 0);
+    CHECK_STR(m.problems[0].fix, "");
+}
+
 TEST(directories_may_hold_many_files)
 {
     _cleanup_arena_ struct arena arena;
@@ -305,5 +372,7 @@ TEST(directories_may_hold_many_files)
     arena_init(&arena, MIB);
     struct model m = test_read(&arena, dir);
     REQUIRE(m.problems_count > 0);
-    CHECK_STR(m.problems[0].what, "more than 10000 entries: the rest was not looked at");
+    CHECK_STR(m.problems[0].what, "more than 10000 entries, which is too many to look at");
+    CHECK_EQ(m.problems_count, 1); /* nothing is said to be missing that was not looked for */
+    CHECK(!model_is_whole(&m));
 }

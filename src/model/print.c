@@ -1,7 +1,6 @@
 #include "model/print.h"
 
 #include "base/quantity.h"
-#include "model/demand.h"
 
 #include <inttypes.h>
 
@@ -12,6 +11,7 @@ const struct table_column model_columns[MODEL_COLUMNS] = {
     {.title = "On GPU", .right = true},
     {.title = "Quantised", .min_width = 8, .expendable = 5},
     {.title = "Context", .right = true, .expendable = 3},
+    {.title = "GPUs", .right = true, .expendable = 6},
     {.title = "KV/token", .right = true, .expendable = 4},
     {.title = "State"},
 };
@@ -58,7 +58,7 @@ add_state(struct table *table, const struct model *m)
 }
 
 void
-model_add_row(struct table *table, const struct model *m)
+model_add_row(struct table *table, const struct model *m, const struct model_use *use)
 {
     table_add(table, TONE_PLAIN, m->name);
     add_kind(table, m);
@@ -69,7 +69,8 @@ model_add_row(struct table *table, const struct model *m)
         table_add(table, TONE_PLAIN, unknown);
     else
         table_addf(table, TONE_PLAIN, "%" PRIu64, m->context);
-    add_bytes(table, model_kv_bytes_per_token(m, 1, KV_AUTO));
+    table_addf(table, TONE_PLAIN, "%u", use->tensor_parallel);
+    add_bytes(table, model_kv_bytes_per_token(m, use->tensor_parallel, use->kv_dtype));
     add_state(table, m);
 }
 
@@ -152,9 +153,10 @@ print_layers(struct json_writer *w, const char *name, const struct model_attenti
 }
 
 static void
-print_cache(struct json_writer *w, const struct model *m)
+print_cache(struct json_writer *w, const struct model *m, const struct model_use *use)
 {
     const struct model_cache *c = &m->cache;
+    unsigned gpus = use->tensor_parallel;
     json_open_map(w, "cache");
     json_bool(w, "known", c->known);
     json_bool(w, "mla", c->mla);
@@ -162,9 +164,11 @@ print_cache(struct json_writer *w, const struct model *m)
     print_layers(w, "window", &c->window);
     json_u64(w, "window_tokens", c->window_tokens);
     json_u64(w, "state_layers", c->state_layers);
-    print_number(w, "kv_bytes_per_token", model_kv_bytes_per_token(m, 1, KV_AUTO));
-    print_number(w, "kv_bytes_per_token_8bit", model_kv_bytes_per_token(m, 1, KV_8BIT));
-    print_number(w, "state_bytes_per_sequence", model_state_bytes_per_sequence(m, 1));
+    json_u64(w, "tensor_parallel", gpus);
+    json_str(w, "kv_dtype", use->kv_dtype_text);
+    print_number(w, "kv_bytes_per_token", model_kv_bytes_per_token(m, gpus, use->kv_dtype));
+    print_number(w, "kv_bytes_per_token_8bit", model_kv_bytes_per_token(m, gpus, KV_8BIT));
+    print_number(w, "state_bytes_per_sequence", model_state_bytes_per_sequence(m, gpus));
     json_close_map(w);
 }
 
@@ -180,6 +184,7 @@ print_problems(struct json_writer *w, const struct model *m)
         json_str(w, "meaning", row->help);
         json_bool(w, "breaks", row->breaks);
         json_str(w, "file", problem->file);
+        json_str(w, "last_file", problem->last_file);
         json_str(w, "message", problem->what);
         json_str(w, "fix", problem->fix);
         json_close_map(w);
@@ -189,12 +194,13 @@ print_problems(struct json_writer *w, const struct model *m)
 }
 
 void
-model_print_json(const struct model *m, struct json_writer *w)
+model_print_json(const struct model *m, const struct model_use *use, struct json_writer *w)
 {
     json_open_map(w, NULL);
     json_str(w, "name", m->name);
     json_str(w, "directory", m->dir);
     json_str(w, "alias_of", m->alias_of);
+    json_str(w, "service", use->service);
     json_bool(w, "whole", model_is_whole(m));
     json_str(w, "architecture", m->architecture);
     json_bool(w, "known", m->known);
@@ -212,7 +218,7 @@ model_print_json(const struct model *m, struct json_writer *w)
     print_number(w, "experts", m->experts);
     print_number(w, "experts_active", m->experts_active);
     print_number(w, "context", m->context);
-    print_cache(w, m);
+    print_cache(w, m, use);
     json_bool(w, "tokenizer", m->has_tokenizer);
     json_bool(w, "chat_template", m->has_chat_template);
     json_bool(w, "generation_config", m->has_generation_config);

@@ -96,6 +96,15 @@ tell_modelopt(const struct value *v, struct model_quant *q, struct buf *text)
     add_word(text, algorithm);
 }
 
+/* Some methods mix widths and tell their mean: 4.25. */
+static void
+check_bits(struct scan *s, const char *file, const struct value *bits)
+{
+    double n;
+    if (bits && bits->type == VALUE_NUMBER && !(value_real(bits, &n) && n >= 1 && n <= 32))
+        scan_refuse(s, file, bits, "from 1 to 32 bits");
+}
+
 static void
 tell_integers(const struct value *v, struct model_quant *q, struct buf *text)
 {
@@ -114,7 +123,7 @@ find_method(const char *name)
 }
 
 void
-quant_read(struct scan *s, const struct value *v, const char *method)
+quant_read(struct scan *s, const char *file, const struct value *v, const char *method)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(TEXT_BYTES);
     struct model_quant *q = &s->model->quant;
@@ -138,6 +147,7 @@ quant_read(struct scan *s, const struct value *v, const char *method)
         q->bits = 4;
         q->group_size = 32; /* the format's own */
     } else {
+        check_bits(s, file, get_either(v, "bits", "w_bit"));
         tell_integers(v, q, &text);
     }
     if (q->group_size && q->method != MODEL_MXFP4)

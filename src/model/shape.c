@@ -45,13 +45,29 @@ shape_u64(const struct shape *sh, const char *path, uint64_t most)
     return value_u64(shape_get(sh, path), &n) && n <= most ? n : 0;
 }
 
-static void
-refuse_value(struct scan *s, const struct value *v, const char *allowed)
+/* The names of each number: names_of_hidden, ... */
+#define DIM(field, least, most, ...) \
+    static const char *const names_of_##field[] = {__VA_ARGS__, NULL};
+#include "model/dims.def"
+
+/* A string where others have a number: "auto", or letters that layers.c reads. */
+static bool
+is_no_number(const struct value *v)
 {
-    const char *quote = v->type == VALUE_STRING ? "\"" : "";
-    scan_problem(s, MODEL_PROBLEM_VALUE, file_name, "%s:%u:%u: %s is %s%s%s: %s", file_name,
-                 v->at.line, v->at.column, v->name ? v->name : "it", quote,
-                 v->text ? v->text : value_type_name(v->type), quote, allowed);
+    return v->type == VALUE_STRING &&
+           (text_eq(v->text, "auto") || text_eq(v->name, "sliding_window_pattern"));
+}
+
+/* What stands under the first of several names that is there. */
+static const struct value *
+get_first(const struct shape *sh, const char *const *names)
+{
+    const struct value *v = NULL;
+    for (; *names && !v; names++) {
+        v = shape_get(sh, *names);
+        v = v && is_no_number(v) ? NULL : v;
+    }
+    return v;
 }
 
 /* What Transformers fills in for a name that a nested configuration leaves out; 0: nothing. */
@@ -69,33 +85,22 @@ usual_value(const struct shape *sh, const char *const *names)
     return 0;
 }
 
-/* A string where others have a number: "auto", or letters that layers.c reads. */
-static bool
-is_no_number(const struct value *v)
-{
-    return v->type == VALUE_STRING &&
-           (text_eq(v->text, "auto") || text_eq(v->name, "sliding_window_pattern"));
-}
-
 static uint64_t
-read_dim(struct scan *s, uint64_t most, const char *const *names)
+read_dim(struct scan *s, uint64_t least, uint64_t most, const char *const *names)
 {
-    const struct shape *sh = &s->shape;
-    for (const char *const *name = names; *name; name++) {
-        const struct value *v = shape_get(sh, *name);
-        uint64_t n;
-        if (!v || is_no_number(v))
-            continue;
-        if (v->type == VALUE_LIST)
-            return DIM_VARIES;
-        if (value_u64(v, &n) && n <= most)
-            return n;
-        char allowed[64];
-        (void)snprintf(allowed, sizeof(allowed), "a whole number up to %" PRIu64, most);
-        refuse_value(s, v, allowed);
-        return 0;
-    }
-    return usual_value(sh, names);
+    const struct value *v = get_first(&s->shape, names);
+    char allowed[64];
+    uint64_t n;
+    if (!v)
+        return usual_value(&s->shape, names);
+    if (v->type == VALUE_LIST)
+        return DIM_VARIES;
+    if (value_u64(v, &n) && n >= least && n <= most)
+        return n;
+    (void)snprintf(allowed, sizeof(allowed), "a whole number %s %" PRIu64,
+                   least ? "from 1 to" : "up to", most);
+    scan_refuse(s, file_name, v, allowed);
+    return 0;
 }
 
 static enum answer
@@ -108,20 +113,34 @@ read_flag(const struct shape *sh, const char *const *names)
     return ANSWER_NONE;
 }
 
+/* Each of them serves as many heads as the others do. */
+static void
+check_kv_heads(struct scan *s)
+{
+    const struct dims *d = &s->shape.d;
+    const struct value *v = get_first(&s->shape, names_of_kv_heads);
+    char allowed[64];
+    if (!v || d->kv_rank || d->kv_heads == 0 || d->kv_heads == DIM_VARIES ||
+        d->heads == DIM_VARIES || d->heads % d->kv_heads == 0)
+        return;
+    (void)snprintf(allowed, sizeof(allowed), "a divisor of the %" PRIu64 " heads", d->heads);
+    scan_refuse(s, file_name, v, allowed);
+}
+
 static void
 read_dims(struct scan *s)
 {
     struct shape *sh = &s->shape;
-#define DIM(field, most, ...) \
-    sh->d.field = read_dim(s, most, (const char *const[]){__VA_ARGS__, NULL});
+#define DIM(field, least, most, ...) sh->d.field = read_dim(s, least, most, names_of_##field);
 #define FLAG(field, ...) sh->f.field = read_flag(sh, (const char *const[]){__VA_ARGS__, NULL});
 #include "model/dims.def"
-    if (sh->d.layers == 0 && sh->arch)
+    if (sh->d.layers == 0 && sh->arch && !get_first(sh, names_of_layers))
         scan_problem(s, MODEL_PROBLEM_VALUE, file_name, "%s does not say num_hidden_layers",
                      file_name);
     /* Falcon's and StarCoder's way; the first may name another number and not mean it. */
     if (sh->f.multi_query == ANSWER_YES && sh->f.new_decoder != ANSWER_YES)
         sh->d.kv_heads = 1;
+    check_kv_heads(s);
 }
 
 /* The architecture that has a row, or else the first. */
@@ -250,7 +269,7 @@ read_positions(struct scan *s)
         if (!v)
             continue;
         if (!value_u64(v, &n) || n > UINT32_MAX)
-            refuse_value(s, v, "a whole number up to 4294967295");
+            scan_refuse(s, file_name, v, "a whole number up to 4294967295");
         else if (n)
             least = least ? MIN(least, n) : n;
     }
@@ -432,7 +451,8 @@ shape_read(struct scan *s, const struct value *root)
     check_letters(s);
     layers_count(sh);
     const struct value *quantization = shape_get(sh, "quantization_config");
-    quant_read(s, quantization ? quantization : shape_get(sh, "compression_config"), NULL);
+    quant_read(s, file_name, quantization ? quantization : shape_get(sh, "compression_config"),
+               NULL);
     if (get_path(root, "auto_map"))
         m->has_own_code = true;
 }

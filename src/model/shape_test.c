@@ -501,13 +501,13 @@ TEST(values_that_cannot_be_are_named)
         {"{" LLAMA ",\n \"head_dim\": 18446744073709551615, \"vocab_size\": NaN}",
          "bad-value: config.json:2:14: head_dim is 18446744073709551615: a whole number up to "
          "65536\n"
-         "bad-value: config.json:2:50: vocab_size is NaN: a whole number up to 268435456\n"},
+         "bad-value: config.json:2:50: vocab_size is NaN: a whole number from 1 to 268435456\n"},
         {"{" LLAMA ",\n \"max_position_embeddings\": \"many\"}",
          "bad-value: config.json:2:29: max_position_embeddings is \"many\": a whole number up to "
          "4294967295\n"},
         {"{\"architectures\": [\"LlamaForCausalLM\"], \"num_hidden_layers\": 99999}",
-         "bad-value: config.json:1:62: num_hidden_layers is 99999: a whole number up to 1024\n"
-         "bad-value: config.json does not say num_hidden_layers\n"},
+         "bad-value: config.json:1:62: num_hidden_layers is 99999: a whole number from 1 to "
+         "1024\n"},
         {"{\"architectures\": [\"NemotronHForCausalLM\"], \"num_hidden_layers\": "
          "5,\n\"hybrid_override_pattern\": \"M*M*\"}",
          "bad-value: config.json:2:28: hybrid_override_pattern has 4 letters for 5 layers\n"},
@@ -530,6 +530,88 @@ TEST(values_that_cannot_be_are_named)
         struct model m = test_read_config(&arena, rows[i].config);
         test_problems(&m, &problems);
         CHECK_STR(problems.data, rows[i].want);
+    }
+}
+
+/* One value at a time in a configuration that is good, each with its one problem. */
+TEST(numbers_that_no_model_has_are_named)
+{
+    static const char *const names[] = {"hidden_size", "num_hidden_layers", "num_attention_heads",
+                                        "num_key_value_heads", "vocab_size"};
+    static const char *const values[] = {"0", "-1", "1.5", "\"x\"", "9223372036854775808", "{}"};
+    for (size_t i = 0; i < ARRAY_SIZE(names) * ARRAY_SIZE(values); i++) {
+        const char *wrong = names[i % ARRAY_SIZE(names)];
+        _cleanup_buf_ struct buf config = BUF_INIT(MIB), problems = BUF_INIT(MIB);
+        _cleanup_arena_ struct arena arena;
+        buf_add_str(&config, "{\"architectures\": [\"LlamaForCausalLM\"]");
+        for (size_t k = 0; k < ARRAY_SIZE(names); k++)
+            buf_printf(&config, ", \"%s\": %s", names[k],
+                       names[k] == wrong ? values[i / ARRAY_SIZE(names)] : "8");
+        buf_add_char(&config, '}');
+        tap_note("%s", config.data);
+        arena_init(&arena, ARENA_MAX);
+        struct model m = test_read_config(&arena, config.data);
+        test_problems(&m, &problems);
+        CHECK(strstr(problems.data, wrong) && strstr(problems.data, ": a whole number from 1 to "));
+        CHECK(strchr(problems.data, '\n') == problems.data + problems.len - 1);
+    }
+}
+
+TEST(heads_share_keys_evenly)
+{
+    static const struct {
+        const char *more, *want;
+    } rows[] = {
+        {"4", ""},
+        {"1", ""},
+        {"3", "num_key_value_heads is 3: a divisor of the 4 heads\n"},
+        {"8", "num_key_value_heads is 8: a divisor of the 4 heads\n"},
+        {"3, \"multi_query\": true", ""},
+        {"3, \"kv_lora_rank\": 512", ""}, /* one latent vector serves all */
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_arena_ struct arena arena;
+        _cleanup_buf_ struct buf problems = BUF_INIT(MIB);
+        char config[512];
+        (void)snprintf(config, sizeof(config),
+                       "{\"architectures\": [\"LlamaForCausalLM\"], \"num_hidden_layers\": 2, "
+                       "\"num_attention_heads\": 4, \"num_key_value_heads\": %s}",
+                       rows[i].more);
+        tap_note("%s", config);
+        arena_init(&arena, ARENA_MAX);
+        struct model m = test_read_config(&arena, config);
+        test_problems(&m, &problems);
+        const char *told = strstr(problems.data, "num_key");
+        CHECK_STR(told ? told : "", rows[i].want);
+    }
+}
+
+TEST(bits_that_no_weight_has_are_named)
+{
+    static const struct {
+        const char *quantization, *want;
+    } rows[] = {
+        {"\"awq\", \"bits\": 4", ""},
+        {"\"exl2\", \"bits\": 4.25", ""},
+        {"\"awq\", \"bits\": 0", "bits is 0: from 1 to 32 bits\n"},
+        {"\"awq\", \"w_bit\": 64", "w_bit is 64: from 1 to 32 bits\n"},
+        {"\"gptq\", \"bits\": -4", "bits is -4: from 1 to 32 bits\n"},
+        {"\"gptq\", \"bits\": 9223372036854775808",
+         "bits is 9223372036854775808: from 1 to 32 bits\n"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_arena_ struct arena arena;
+        _cleanup_buf_ struct buf problems = BUF_INIT(MIB);
+        char config[512];
+        (void)snprintf(config, sizeof(config),
+                       "{" LLAMA ", \"quantization_config\": {\"quant_method\": %s}}",
+                       rows[i].quantization);
+        tap_note("%s", config);
+        arena_init(&arena, ARENA_MAX);
+        struct model m = test_read_config(&arena, config);
+        test_problems(&m, &problems);
+        const char *told = strstr(problems.data, *rows[i].want == 'w' ? "w_bit" : "bits is");
+        CHECK_STR(told ? told : "", rows[i].want);
     }
 }
 

@@ -60,6 +60,15 @@ test_write_safetensors(const char *dir, const char *name, const char *header, ui
     CHECK(ftruncate(fd, (off_t)(8 + strlen(header) + data_bytes) + extra_bytes) == 0);
 }
 
+/* A GGUF file of TEST_GGUF_BYTES that holds nothing. */
+#define TEST_GGUF_BYTES 24
+static inline void
+test_write_gguf(const char *dir, const char *name)
+{
+    static const char head[TEST_GGUF_BYTES] = "GGUF\3";
+    test_write(dir, name, head, sizeof(head));
+}
+
 /* Reads; a directory that cannot be read fails the test and gives an empty model. */
 static inline struct model
 test_read(struct arena *arena, const char *dir)

@@ -1,5 +1,6 @@
 #include "base/map.h"
 #include "base/text.h"
+#include "fmt/gguf.h"
 #include "model/model_int.h"
 #include "model/tally.h"
 
@@ -12,7 +13,9 @@
  * ("model-00002-of-00019.safetensors"). */
 
 #define SHARDS_MAX 10000
-#define TENSORS_TOLD_MAX 8 /* of one file; the rest is counted */
+#define TOLD_MAX 8          /* tensors of one file, entries of an index; the rest is counted */
+#define RUN_LEAST 3         /* so many missing files in a row are one problem */
+#define TENSORS_MAX 1000000 /* whose names are compared */
 #define INDEX_MEMORY_MAX (128 * MIB)
 
 static const char *const format_endings[] = {
@@ -27,13 +30,15 @@ struct shard {
     struct file *file; /* NULL: not there */
     bool was_read;     /* its header */
     size_t lacking;    /* tensors */
+    size_t twice;      /* tensors that another one has, too */
 };
 
 /* Where the index places a tensor. */
 struct placed {
     const char *tensor;
     struct shard *shard;
-    bool seen;
+    struct shard *holder; /* that has it; NULL: none was seen */
+    bool seen;            /* where it should be */
 };
 
 struct reading {
@@ -44,7 +49,9 @@ struct reading {
     const struct value *weight_map; /* of the index; NULL: none */
     struct placed *placed;          /* as many as weight_map has */
     struct map by_tensor;
-    struct arena arena; /* of the index */
+    struct map
+        strays; /* tensors of which no index says where they are: the shards that have them */
+    struct arena arena; /* of the index, and names */
     struct tally tally;
     bool broken;
 };
@@ -58,14 +65,14 @@ struct numbered {
     const char *ending;
 };
 
+/* A number above SHARDS_MAX is SHARDS_MAX + 1. */
 static const char *
 read_number(const char *p, unsigned *ret_number)
 {
-    size_t digits = strspn(p, "0123456789");
-    *ret_number = 0;
-    for (size_t i = 0; i < digits && i < 6; i++)
-        *ret_number = *ret_number * 10 + (unsigned)(p[i] - '0');
-    return digits > 0 && digits <= 6 ? p + digits : NULL;
+    const char *start = p;
+    for (*ret_number = 0; *p >= '0' && *p <= '9'; p++)
+        *ret_number = MIN(*ret_number * 10 + (unsigned)(*p - '0'), SHARDS_MAX + 1U);
+    return p > start ? p : NULL;
 }
 
 static bool
@@ -81,7 +88,7 @@ parse_numbered(const char *name, struct numbered *ret)
         .name = name, .stem = (int)(start - 1 - name), .digits = (int)(of - start)};
     const char *end = read_number(start, &ret->number);
     ret->ending = end == of ? read_number(of + 4, &ret->count) : NULL;
-    return ret->ending && ret->count <= SHARDS_MAX;
+    return ret->ending != NULL;
 }
 
 static bool
@@ -92,11 +99,13 @@ same_series(const struct numbered *a, const struct numbered *b)
 }
 
 static void
-tell_missing(struct reading *r, const char *name, const char *why)
+tell_too_many(struct reading *r, const char *file, const char *what)
 {
     r->broken = true;
-    scan_problem(r->s, MODEL_PROBLEM_SHARD_MISSING, name, "%s is missing%s", name, why);
-    scan_fix(r->s, "hf download REPOSITORY %s --local-dir %s", name, r->s->model->dir);
+    scan_problem(r->s, MODEL_PROBLEM_TOO_MANY_SHARDS, file,
+                 "%s %s more than %d files, the most "
+                 "that are looked at",
+                 file, what, SHARDS_MAX);
 }
 
 static struct shard *
@@ -122,20 +131,28 @@ add_indexed(struct reading *r, const char *index)
 {
     _cleanup_map_ struct map names = {0};
     static char seen;
+    size_t wrong = 0;
     for (const struct value *v = r->weight_map->first; v; v = v->next) {
         const char *name = value_str(v);
-        if (!is_plain_name(name) || r->shards.count == SHARDS_MAX) {
-            scan_problem(r->s, MODEL_PROBLEM_VALUE, index,
-                         "%s:%u:%u: tensor %s is placed in %s, which is no file name", index,
-                         v->at.line, v->at.column, v->name, name ? name : value_type_name(v->type));
-            return false;
-        }
-        if (!map_get(&names, name)) {
+        if (!is_plain_name(name)) {
+            if (++wrong <= TOLD_MAX)
+                scan_problem(r->s, MODEL_PROBLEM_VALUE, index,
+                             "%s:%u:%u: tensor %s is placed in %s, which is no file name", index,
+                             v->at.line, v->at.column, v->name,
+                             name ? name : value_type_name(v->type));
+        } else if (!map_get(&names, name)) {
+            if (r->shards.count == SHARDS_MAX) {
+                tell_too_many(r, index, "names");
+                return false;
+            }
             (void)map_add(&names, name, &seen);
             (void)add_shard(r, name);
         }
     }
-    return true;
+    if (wrong > TOLD_MAX)
+        scan_problem(r->s, MODEL_PROBLEM_VALUE, index,
+                     "%s places %zu more tensors in what is no file name", index, wrong - TOLD_MAX);
+    return wrong == 0;
 }
 
 static void
@@ -144,7 +161,7 @@ place_tensors(struct reading *r)
     size_t i = 0;
     r->placed = mem_alloc(r->weight_map->count * sizeof(*r->placed));
     for (const struct value *v = r->weight_map->first; v; v = v->next, i++) {
-        r->placed[i] = (struct placed){v->name, map_get(&r->by_name, v->text), false};
+        r->placed[i] = (struct placed){v->name, map_get(&r->by_name, v->text), NULL, false};
         (void)map_add(&r->by_tensor, v->name, &r->placed[i]);
     }
 }
@@ -260,6 +277,10 @@ complete_series(struct reading *r)
     struct numbered first, n;
     if (r->shards.count == 0 || !parse_numbered(r->shards.items[0].name, &first))
         return;
+    if (first.count > SHARDS_MAX) {
+        tell_too_many(r, first.name, "is one of");
+        return;
+    }
     bool *there = mem_alloc(first.count + 1);
     vec_foreach (&r->shards, shard)
         if (parse_numbered(shard->name, &n) && same_series(&first, &n) && n.number <= first.count)
@@ -276,23 +297,109 @@ complete_series(struct reading *r)
     free(there);
 }
 
-/* --- reading --- */
+/* --- what is missing --- */
+
+/* How many of the files that follow each other from here on are missing. */
+static size_t
+missing_run(const struct reading *r, size_t first)
+{
+    const struct shard *shards = r->shards.items;
+    struct numbered from, n;
+    size_t end = first + 1;
+    if (!parse_numbered(shards[first].name, &from))
+        return 1;
+    while (end < r->shards.count && !shards[end].file && parse_numbered(shards[end].name, &n) &&
+           same_series(&from, &n) && n.number == from.number + (end - first))
+        end++;
+    return end - first;
+}
 
 static void
-read_tensors(struct reading *r, const struct shard *shard, const struct safetensors *st)
+tell_missing(struct reading *r, const char *name, const char *why)
+{
+    scan_problem(r->s, MODEL_PROBLEM_SHARD_MISSING, name, "%s is missing%s", name, why);
+    if (name[0] != '-') /* which would be taken for an option */
+        SCAN_COMMAND(r->s, "hf", "download", "REPOSITORY", name, "--local-dir", r->s->model->dir);
+}
+
+/* Without a name, all is fetched that is not there. */
+static void
+tell_missing_run(struct reading *r, const struct shard *run, size_t count, const char *why)
+{
+    const char *first = run[0].name, *last = run[count - 1].name;
+    scan_problem(r->s, MODEL_PROBLEM_SHARD_MISSING, first, "%.*s to %s are missing%s: %zu files",
+                 (int)(strstr(first, "-of-") - first), first, last, why, count);
+    scan_run(r->s, last);
+    SCAN_COMMAND(r->s, "hf", "download", "REPOSITORY", "--local-dir", r->s->model->dir);
+}
+
+/* The number of shards that have been told. */
+static size_t
+tell_missing_from(struct reading *r, size_t first)
+{
+    const char *why = r->weight_map ? "" : ", as the numbers of the others show";
+    const struct shard *shard = &r->shards.items[first];
+    size_t count = missing_run(r, first);
+    r->broken = true;
+    if (count >= RUN_LEAST) {
+        tell_missing_run(r, shard, count, why);
+        return count;
+    }
+    tell_missing(r, shard->name, why);
+    return 1;
+}
+
+/* --- reading --- */
+
+/* The shard that is known to hold a tensor of this name: this one, unless another was before it;
+ * NULL when there are too many to know. */
+static struct shard *
+find_holder(struct reading *r, struct shard *shard, struct placed *placed, const char *name)
+{
+    if (placed) {
+        placed->seen |= placed->shard == shard;
+        placed->holder = placed->holder ? placed->holder : shard;
+        return placed->holder;
+    }
+    if (r->shards.count == 1)
+        return shard; /* no map has a name twice */
+    struct shard *holder = map_get(&r->strays, name);
+    if (holder)
+        return holder;
+    const char *kept = r->strays.count < TENSORS_MAX ? arena_strdup(&r->arena, name) : NULL;
+    return kept ? map_add(&r->strays, kept, shard) : NULL;
+}
+
+static bool
+read_tensor(struct reading *r, struct shard *shard, const struct safetensors_tensor *tensor)
+{
+    struct placed *placed = map_get(&r->by_tensor, tensor->name);
+    struct shard *holder = find_holder(r, shard, placed, tensor->name);
+    if (!holder || holder == shard)
+        return holder && tally_tensor(&r->tally, &r->s->shape, &r->s->model->quant, tensor);
+    r->broken = true;
+    if (++shard->twice <= TOLD_MAX)
+        scan_problem(r->s, MODEL_PROBLEM_TENSOR_TWICE, shard->name,
+                     "%s holds the tensor %s, which %s holds, too", shard->name, tensor->name,
+                     holder->name);
+    return true;
+}
+
+static void
+read_tensors(struct reading *r, struct shard *shard, const struct safetensors *st)
 {
     bool countable = true;
-    for (size_t i = 0; i < st->count; i++) {
-        const struct safetensors_tensor *tensor = &st->tensors[i];
-        struct placed *placed = map_get(&r->by_tensor, tensor->name);
-        if (placed && placed->shard == shard)
-            placed->seen = true;
-        countable &= tally_tensor(&r->tally, &r->s->shape, &r->s->model->quant, tensor);
-    }
+    for (size_t i = 0; i < st->count; i++)
+        countable &= read_tensor(r, shard, &st->tensors[i]);
+    if (shard->twice > TOLD_MAX)
+        scan_problem(r->s, MODEL_PROBLEM_TENSOR_TWICE, shard->name,
+                     "%s holds %zu more tensors that others hold, too", shard->name,
+                     shard->twice - TOLD_MAX);
     if (!countable) {
         r->broken = true;
         scan_problem(r->s, MODEL_PROBLEM_SHARD_HEADER, shard->name,
-                     "%s: with its tensors the model has more than 2^64 bytes", shard->name);
+                     "%s: with its tensors the model has more than 2^64 bytes, or %d tensors",
+                     shard->name, TENSORS_MAX);
     }
 }
 
@@ -306,22 +413,35 @@ check_length(struct reading *r, const struct shard *shard, const struct safetens
     scan_problem(r->s, has < needs ? MODEL_PROBLEM_SHARD_CUT : MODEL_PROBLEM_SHARD_LONG,
                  shard->name, "%s is too %s: it has %" PRIu64 " bytes and needs %" PRIu64,
                  shard->name, has < needs ? "short" : "long", has, needs);
-    scan_fix(r->s, "hf download REPOSITORY %s --force-download --local-dir %s", shard->name,
-             r->s->model->dir);
+    if (shard->name[0] != '-')
+        SCAN_COMMAND(r->s, "hf", "download", "REPOSITORY", shard->name, "--force-download",
+                     "--local-dir", r->s->model->dir);
+}
+
+static void
+tell_errors(struct reading *r, const struct shard *shard, enum model_problem_id id,
+            const struct safetensors_errors *errors)
+{
+    r->broken = true;
+    for (size_t i = 0; i < MIN(errors->count, (size_t)SAFETENSORS_TOLD_MAX); i++)
+        scan_problem(r->s, id, shard->name, "%s: %s", shard->name, errors->told[i].what);
+    if (errors->count > SAFETENSORS_TOLD_MAX)
+        scan_problem(r->s, id, shard->name, "%s: %zu more of its tensors are wrong", shard->name,
+                     errors->count - SAFETENSORS_TOLD_MAX);
 }
 
 static void
 read_header(struct reading *r, struct shard *shard, int fd)
 {
     _cleanup_arena_ struct arena arena;
+    struct safetensors_errors errors;
     struct safetensors st;
-    struct err err;
     arena_init(&arena, SAFETENSORS_ARENA_MAX);
-    int error = safetensors_read(&arena, fd, shard->file->bytes, &st, &err);
+    int error = safetensors_read(&arena, fd, shard->file->bytes, &st, &errors);
     if (error < 0) {
-        r->broken = true;
-        scan_problem(r->s, error == -ENODATA ? MODEL_PROBLEM_SHARD_CUT : MODEL_PROBLEM_SHARD_HEADER,
-                     shard->name, "%s: %s", shard->name, err.what);
+        tell_errors(r, shard,
+                    error == -ENODATA ? MODEL_PROBLEM_SHARD_CUT : MODEL_PROBLEM_SHARD_HEADER,
+                    &errors);
         return;
     }
     shard->was_read = true;
@@ -330,28 +450,49 @@ read_header(struct reading *r, struct shard *shard, int fd)
 }
 
 static void
+read_gguf_head(struct reading *r, const struct shard *shard, int fd)
+{
+    struct gguf g;
+    struct err err;
+    if (gguf_read(fd, shard->file->bytes, &g, &err) < 0) {
+        r->broken = true;
+        scan_problem(r->s, MODEL_PROBLEM_SHARD_HEADER, shard->name, "%s: %s", shard->name,
+                     err.what);
+    }
+}
+
+static void
 read_shard(struct reading *r, struct shard *shard)
 {
-    struct model_weights *w = &r->s->model->weights;
-    if (!shard->file) {
-        tell_missing(r, shard->name, r->weight_map ? "" : ", as the numbers of the others show");
-        return;
-    }
-    if (r->format != MODEL_SAFETENSORS) {
-        if (files_check(r->s, shard->file) &&
-            !__builtin_add_overflow(r->tally.bytes, shard->file->bytes, &r->tally.bytes))
-            w->files++;
-        else
-            r->broken = true;
-        return;
-    }
     _cleanup_close_ int fd = files_open(r->s, shard->file);
     if (fd < 0) {
         r->broken = true;
         return;
     }
-    w->files++;
-    read_header(r, shard, fd);
+    r->s->model->weights.files++;
+    if (r->format == MODEL_SAFETENSORS) {
+        read_header(r, shard, fd);
+        return;
+    }
+    if (__builtin_add_overflow(r->tally.bytes, shard->file->bytes, &r->tally.bytes))
+        r->broken = true;
+    if (r->format == MODEL_GGUF)
+        read_gguf_head(r, shard, fd);
+}
+
+static void
+read_shards(struct reading *r)
+{
+    for (size_t i = 0; i < r->shards.count;) {
+        struct shard *shard = &r->shards.items[i];
+        if (shard->file)
+            read_shard(r, shard);
+        i += shard->file ? 1 : tell_missing_from(r, i);
+    }
+    if (r->format == MODEL_SAFETENSORS && r->tally.tensors == 0 && !r->broken) {
+        r->broken = true;
+        scan_problem(r->s, MODEL_PROBLEM_NO_WEIGHTS, NULL, "the weight files hold no tensors");
+    }
 }
 
 /* Tensors of the index that were not in the file it names, although that could be read. */
@@ -363,16 +504,16 @@ tell_missing_tensors(struct reading *r)
         if (placed->seen || !placed->shard->was_read)
             continue;
         r->broken = true;
-        if (++placed->shard->lacking <= TENSORS_TOLD_MAX)
+        if (++placed->shard->lacking <= TOLD_MAX)
             scan_problem(r->s, MODEL_PROBLEM_TENSOR_MISSING, placed->shard->name,
                          "%s lacks the tensor %s, which the index places in it",
                          placed->shard->name, placed->tensor);
     }
     vec_foreach (&r->shards, shard)
-        if (shard->lacking > TENSORS_TOLD_MAX)
+        if (shard->lacking > TOLD_MAX)
             scan_problem(r->s, MODEL_PROBLEM_TENSOR_MISSING, shard->name,
                          "%s lacks %zu more tensors that the index places in it", shard->name,
-                         shard->lacking - TENSORS_TOLD_MAX);
+                         shard->lacking - TOLD_MAX);
 }
 
 static enum model_format
@@ -391,6 +532,13 @@ find_format(struct scan *s)
     return MODEL_NO_WEIGHTS;
 }
 
+static int
+by_shard_name(const void *a, const void *b)
+{
+    const struct shard *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
 static void
 choose_shards(struct reading *r)
 {
@@ -401,6 +549,8 @@ choose_shards(struct reading *r)
         add_by_name(r);
     keep_one_gguf(r);
     complete_series(r);
+    if (r->shards.count)
+        qsort(r->shards.items, r->shards.count, sizeof(*r->shards.items), by_shard_name);
     vec_foreach (&r->shards, shard)
         (void)map_add(&r->by_name, shard->name, shard);
     if (indexed)
@@ -434,8 +584,7 @@ weights_read(struct scan *s)
     }
     arena_init(&r.arena, INDEX_MEMORY_MAX);
     choose_shards(&r);
-    vec_foreach (&r.shards, shard)
-        read_shard(&r, shard);
+    read_shards(&r);
     tell_missing_tensors(&r);
     count_left_out(&r);
     w->files_wanted = r.shards.count;
@@ -456,6 +605,7 @@ weights_read(struct scan *s)
                      w->bytes);
     map_finish(&r.by_name);
     map_finish(&r.by_tensor);
+    map_finish(&r.strays);
     free(r.placed);
     vec_finish(&r.shards);
     arena_finish(&r.arena);

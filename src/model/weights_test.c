@@ -486,26 +486,26 @@ TEST(gguf_is_known_by_its_name)
         {{"llama-2-7b.Q4_K_M.gguf"},
          "gguf q4_k_m",
          "",
-         "gguf 1/1 files, 0 tensors, 4 bytes, gpu 4"},
-        {{"m-IQ3_XXS.gguf"}, "gguf iq3_xxs", "", "gguf 1/1 files, 0 tensors, 4 bytes, gpu 4"},
+         "gguf 1/1 files, 0 tensors, 24 bytes, gpu 24"},
+        {{"m-IQ3_XXS.gguf"}, "gguf iq3_xxs", "", "gguf 1/1 files, 0 tensors, 24 bytes, gpu 24"},
         {{"m-bf16.gguf", "mmproj-f16.gguf"},
          "gguf bf16",
          "",
-         "gguf 1/1 files, 0 tensors, 4 bytes, gpu 4"},
-        {{"qwen.gguf"}, "gguf", "", "gguf 1/1 files, 0 tensors, 4 bytes, gpu 4"},
+         "gguf 1/1 files, 0 tensors, 24 bytes, gpu 24"},
+        {{"qwen.gguf"}, "gguf", "", "gguf 1/1 files, 0 tensors, 24 bytes, gpu 24"},
         {{"m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00002-of-00002.gguf"},
          "gguf q8_0",
          "",
-         "gguf 2/2 files, 0 tensors, 8 bytes, gpu 8"},
+         "gguf 2/2 files, 0 tensors, 48 bytes, gpu 48"},
         {{"m-Q8_0-00001-of-00002.gguf"},
          "gguf q8_0",
          "shard-missing: m-Q8_0-00002-of-00002.gguf is missing, as the numbers of the others "
          "show\n",
-         "gguf 1/2 files, 0 tensors, 4 bytes, gpu -1"},
+         "gguf 1/2 files, 0 tensors, 24 bytes, gpu -1"},
         {{"m-Q2_K.gguf", "m-Q4_0.gguf", "m-Q8_0.gguf"},
          "gguf q2_k",
          "several-gguf: 3 GGUF models in one directory: told is m-Q2_K.gguf\n",
-         "gguf 1/1 files, 0 tensors, 4 bytes, gpu 4"},
+         "gguf 1/1 files, 0 tensors, 24 bytes, gpu 24"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         _cleanup_arena_ struct arena arena;
@@ -514,9 +514,9 @@ TEST(gguf_is_known_by_its_name)
         tap_note("%s", rows[i].files[0]);
         test_dir(dir, name);
         for (size_t k = 0; k < 3 && rows[i].files[k]; k++)
-            test_write_str(dir, rows[i].files[k], "GGUF");
+            test_write_gguf(dir, rows[i].files[k]);
         (void)snprintf(want, sizeof(want), "%s, params -1, left out %d", rows[i].numbers,
-                       i == 6 ? 8 : 0);
+                       i == 6 ? 2 * TEST_GGUF_BYTES : 0);
         check(dir, rows[i].problems, want);
         arena_init(&arena, MIB);
         struct model m = test_read(&arena, dir);
@@ -525,16 +525,159 @@ TEST(gguf_is_known_by_its_name)
     }
 }
 
-TEST(many_problems_have_a_ceiling)
+TEST(a_gguf_head_that_promises_too_much)
 {
+    char dir[TEST_PATH];
+    test_dir(dir, "m");
+    test_write(dir, "m.gguf", "GGUF\3\0\0\0\0\0\0\0\0\0\0\200\0\0\0\0\0\0\0\200", 24);
+    check(dir,
+          "bad-header: m.gguf: its 24 bytes cannot hold 9223372036854775808 tensors and "
+          "9223372036854775808 pairs\n",
+          "gguf 1/1 files, 0 tensors, 24 bytes, gpu -1, params -1, left out 0");
+}
+
+TEST(shards_missing_in_a_row_are_one_problem)
+{
+    _cleanup_arena_ struct arena arena;
+    char dir[TEST_PATH], want[2 * TEST_PATH];
+    make_dir(dir, "m", "");
+    WRITE(dir, "model-00002-of-00009.safetensors", 0, {"a", "BF16", 16, 32});
+    WRITE(dir, "model-00008-of-00009.safetensors", 0, {"b", "BF16", 16, 32});
+    check(dir,
+          "shard-missing: model-00001-of-00009.safetensors is missing, as the numbers of the "
+          "others show\n"
+          "shard-missing: model-00003 to model-00007-of-00009.safetensors are missing, as the "
+          "numbers of the others show: 5 files\n"
+          "shard-missing: model-00009-of-00009.safetensors is missing, as the numbers of the "
+          "others show\n",
+          "safetensors 2/9 files, 2 tensors, 64 bytes, gpu 2960, params -1, left out 0");
+    arena_init(&arena, MIB);
+    struct model m = test_read(&arena, dir);
+    REQUIRE(m.problems_count == 3);
+    CHECK_STR(m.problems[1].file, "model-00003-of-00009.safetensors");
+    CHECK_STR(m.problems[1].last_file, "model-00007-of-00009.safetensors");
+    CHECK(!m.problems[2].last_file);
+    (void)snprintf(want, sizeof(want), "hf download REPOSITORY --local-dir %s", dir);
+    CHECK_STR(m.problems[1].fix, want);
+}
+
+TEST(more_shards_than_are_looked_at_are_told)
+{
+    static const char *const names[] = {"model-00001-of-10001.safetensors",
+                                        "model-00001-of-99999.safetensors",
+                                        "model-00001-of-99999999999999999999.safetensors"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        char dir[TEST_PATH], name[8], want[256];
+        (void)snprintf(name, sizeof(name), "m%zu", i);
+        tap_note("%s", names[i]);
+        make_dir(dir, name, "");
+        WRITE(dir, names[i], 0, {"a", "BF16", 16, 32});
+        (void)snprintf(want, sizeof(want),
+                       "too-many-shards: %s is one of more than 10000 files, the most that are "
+                       "looked at\n",
+                       names[i]);
+        check(dir, want,
+              "safetensors 1/1 files, 1 tensors, 32 bytes, gpu 2960, params -1, left out 0");
+    }
+}
+
+TEST(an_index_of_too_many_shards_is_told)
+{
+    _cleanup_buf_ struct buf index = BUF_INIT(4 * MIB);
+    char dir[TEST_PATH];
+    make_dir(dir, "m", "");
+    buf_add_str(&index, "{\"weight_map\": {");
+    for (int i = 0; i <= 10000; i++)
+        buf_printf(&index, "%s\"t%d\": \"%d.safetensors\"", i ? "," : "", i, i);
+    buf_add_str(&index, "}}");
+    test_write(dir, "model.safetensors.index.json", index.data, index.len);
+    check(dir,
+          "too-many-shards: model.safetensors.index.json names more than 10000 files, the most "
+          "that are looked at\n",
+          "safetensors 0/0 files, 0 tensors, 0 bytes, gpu 2960, params -1, left out 0");
+}
+
+TEST(a_tensor_in_two_files_is_told)
+{
+    char dir[TEST_PATH];
+    make_dir(dir, "m", "");
+    WRITE(dir, "model-00001-of-00002.safetensors", 0, {"a", "BF16", 16, 32});
+    WRITE(dir, "model-00002-of-00002.safetensors", 0, {"a", "BF16", 16, 32}, {"b", "BF16", 16, 32});
+    check(dir,
+          "tensor-twice: model-00002-of-00002.safetensors holds the tensor a, which "
+          "model-00001-of-00002.safetensors holds, too\n",
+          "safetensors 2/2 files, 2 tensors, 64 bytes, gpu 2960, params -1, left out 0");
+    write_index(dir, "\"a\": \"model-00001-of-00002.safetensors\", \"b\": "
+                     "\"model-00002-of-00002.safetensors\"");
+    check(dir,
+          "tensor-twice: model-00002-of-00002.safetensors holds the tensor a, which "
+          "model-00001-of-00002.safetensors holds, too\n",
+          "safetensors 2/2 files, 2 tensors, 64 bytes, gpu 2960, params -1, left out 0");
+}
+
+TEST(files_without_tensors_are_no_weights)
+{
+    char dir[TEST_PATH];
+    make_dir(dir, "m", "");
+    test_write_safetensors(dir, "model.safetensors", "{}", 0, 0);
+    check(dir, "no-weights: the weight files hold no tensors\n",
+          "safetensors 1/1 files, 0 tensors, 0 bytes, gpu 2960, params -1, left out 0");
+}
+
+TEST(every_entry_of_an_index_that_is_wrong_is_told)
+{
+    _cleanup_buf_ struct buf map = BUF_INIT(MIB);
     _cleanup_arena_ struct arena arena;
     char dir[TEST_PATH];
     make_dir(dir, "m", "");
-    WRITE(dir, "model-00001-of-09999.safetensors", 0, {"a", "BF16", 16, 32});
+    write_index(dir, "\"a\": 7, \"b\": \"model.safetensors\", \"c\": \"..\"");
+    WRITE(dir, "model.safetensors", 0, {"b", "BF16", 16, 32});
+    check(dir,
+          "bad-value: model.safetensors.index.json:1:54: tensor a is placed in a number, which is "
+          "no file name\n"
+          "bad-value: model.safetensors.index.json:1:88: tensor c is placed in .., which is no "
+          "file name\n",
+          "safetensors 1/1 files, 1 tensors, 32 bytes, gpu 2960, params -1, left out 0");
+    for (int i = 0; i < 100; i++)
+        buf_printf(&map, "%s\"t%d\": 7", i ? "," : "", i);
+    write_index(dir, map.data);
+    arena_init(&arena, MIB);
+    struct model m = test_read(&arena, dir);
+    REQUIRE(m.problems_count == 9);
+    CHECK_STR(m.problems[8].what, "model.safetensors.index.json places 92 more tensors in what is "
+                                  "no file name");
+}
+
+TEST(every_tensor_of_a_header_that_is_wrong_is_told)
+{
+    _cleanup_buf_ struct buf header = BUF_INIT(MIB);
+    _cleanup_arena_ struct arena arena;
+    char dir[TEST_PATH];
+    make_dir(dir, "m", "");
+    for (int i = 0; i < 100; i++)
+        buf_printf(&header, "%c\"t%d\": {}", i ? ',' : '{', i);
+    buf_add_char(&header, '}');
+    test_write_safetensors(dir, "model.safetensors", header.data, 0, 0);
+    arena_init(&arena, MIB);
+    struct model m = test_read(&arena, dir);
+    REQUIRE(m.problems_count == 9);
+    CHECK_STR(m.problems[7].what, "model.safetensors: tensor 't7' has no dtype");
+    CHECK_STR(m.problems[8].what, "model.safetensors: 92 more of its tensors are wrong");
+}
+
+TEST(many_problems_have_a_ceiling)
+{
+    _cleanup_arena_ struct arena arena;
+    char dir[TEST_PATH], name[64];
+    make_dir(dir, "m", "");
+    for (int i = 1; i <= 1201; i += 2) {
+        (void)snprintf(name, sizeof(name), "model-%05d-of-01201.safetensors", i);
+        test_write_safetensors(dir, name, "{}", 0, 0);
+    }
     arena_init(&arena, MIB);
     struct model m = test_read(&arena, dir);
     CHECK_EQ(m.problems_count, 500);
-    CHECK_EQ(m.problems_untold, 9998 - 500);
+    CHECK_EQ(m.problems_untold, 600 - 500);
     CHECK(!model_is_whole(&m));
 }
 
@@ -542,11 +685,12 @@ TEST(many_problems_have_a_ceiling)
 TEST(large_checkpoints_cost_nothing)
 {
     _cleanup_arena_ struct arena arena;
-    char dir[TEST_PATH], name[64];
+    char dir[TEST_PATH], name[64], tensor[16];
     make_dir(dir, "m", "");
     for (int i = 1; i <= 19; i++) {
         (void)snprintf(name, sizeof(name), "model-%05d-of-00019.safetensors", i);
-        WRITE(dir, name, 0, {"experts", "BF16", UINT64_C(2457000000), UINT64_C(4914000000)});
+        (void)snprintf(tensor, sizeof(tensor), "experts.%d", i);
+        WRITE(dir, name, 0, {tensor, "BF16", UINT64_C(2457000000), UINT64_C(4914000000)});
     }
     arena_init(&arena, MIB);
     struct model m = test_read(&arena, dir);

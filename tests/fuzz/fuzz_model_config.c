@@ -94,16 +94,17 @@ check_printed(const struct model *m)
 {
     _cleanup_buf_ struct buf out = BUF_INIT(16 * MIB);
     _cleanup_table_ struct table table;
+    const struct model_use use = {NULL, 2, KV_8BIT, "fp8"};
     struct json_writer w;
     table_init(&table, model_columns, MODEL_COLUMNS);
-    model_add_row(&table, m);
+    model_add_row(&table, m, &use);
     table_print(&table, &(struct table_look){.width = 80}, &out);
     model_print_problems(m, &out);
     for (size_t i = 0; i < out.len; i++)
         assert((unsigned char)out.data[i] >= ' ' || out.data[i] == '\n');
     buf_clear(&out);
     json_init(&w, &out, true);
-    model_print_json(m, &w);
+    model_print_json(m, &use, &w);
     assert(buf_error(&out) == 0);
 }
 

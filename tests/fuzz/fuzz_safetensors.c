@@ -35,12 +35,12 @@ check_file(const uint8_t *data, size_t len, uint64_t claimed)
 {
     _cleanup_arena_ struct arena arena;
     struct safetensors st;
-    struct err err = {0};
+    struct safetensors_errors errors;
     _cleanup_close_ int fd = memfd_create("safetensors", MFD_CLOEXEC);
     assert(fd >= 0 && write(fd, data, len) == (ssize_t)len);
     arena_init(&arena, CEILING);
-    int r = safetensors_read(&arena, fd, claimed, &st, &err);
-    assert((r == 0) == (err.id == ERR_NONE));
+    int r = safetensors_read(&arena, fd, claimed, &st, &errors);
+    assert((r == 0) == (errors.count == 0));
     if (r == 0) {
         assert(st.data_at <= len);
         check_tensors(&st);
@@ -52,7 +52,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     _cleanup_arena_ struct arena arena;
     struct safetensors st;
-    struct err err = {0};
+    struct safetensors_errors errors;
     arena_init(&arena, CEILING);
     check_file(data, len, len);
     check_file(data, len, len + MIB);
@@ -63,8 +63,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     char *header = malloc(header_len ? header_len : 1);
     assert(header);
     memcpy(header, data + FIRST_BYTES, header_len);
-    int r = safetensors_parse(&arena, header, header_len, &st, &err);
-    assert((r == 0) == (err.id == ERR_NONE));
+    int r = safetensors_parse(&arena, header, header_len, &st, &errors);
+    assert((r == 0) == (errors.count == 0));
     if (r == 0)
         check_tensors(&st);
     free(header);

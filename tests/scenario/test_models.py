@@ -3,6 +3,7 @@ whole ones and all the ways in which they are not."""
 
 import json
 import os
+import subprocess
 
 import checkpoints
 import pytest
@@ -231,9 +232,35 @@ def everything(where, tiny):
     )
 
 
+def huge_series(where, tiny):
+    """One file of more than there are is no whole model."""
+    checkpoints.write(where, tiny, checkpoints.llama_like(tiny), 1)
+    name = "model-00001-of-99999.safetensors"
+    (where / "model.safetensors").rename(where / name)
+    return (
+        f"  too-many-shards: {name} is one of more than 10000 files, the most that are looked at\n"
+    )
+
+
+def long_gap(where, tiny):
+    checkpoints.write(where, tiny, checkpoints.llama_like(tiny), 9)
+    for n in range(3, 8):
+        (where / f"model-{n:05}-of-00009.safetensors").unlink()
+    return (
+        "  shard-missing: model-00003 to model-00007-of-00009.safetensors are missing: 5 files\n"
+        f"    try: hf download REPOSITORY --local-dir {where}\n"
+    )
+
+
+def bad_tokenizer(where, tiny):
+    checkpoints.write(where, tiny, checkpoints.llama_like(tiny), 1)
+    (where / "tokenizer.json").write_bytes(b"\xff\xfe garbage")
+    return "  bad-json: tokenizer.json:1:1: expected a value, found byte 0xFF\n"
+
+
 BROKEN = [
     lose, cut, pointer, dangle, huge_header, no_config, bad_config, no_tokenizer, empty, lost_tensor,
-    everything,
+    everything, huge_series, long_gap, bad_tokenizer,
 ]  # fmt: skip
 
 
@@ -277,7 +304,7 @@ def test_a_model_that_is_not_there(tmp_path, tiny):
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr == (
         f"citadel: there is no model 'mixtrl' in {tmp_path}\n"
-        "  try: citadel models validate mixtral\n"
+        f"  try: citadel models validate --dir {tmp_path} mixtral\n"
     )
     error = error_json(run("models", "validate", "--json", "--dir", str(tmp_path), "mixtrl"))
     assert error["id"] == "model.none-such"
@@ -294,7 +321,7 @@ def test_no_models_at_all(tmp_path):
     )
     assert run_json("models", "--dir", str(tmp_path)) == (
         0,
-        {"directory": str(tmp_path), "more": False, "models": []},
+        {"directory": str(tmp_path), "directory_is_there": True, "more": False, "models": []},
     )
 
 
@@ -312,11 +339,11 @@ def test_the_list(tmp_path, tiny):
     done = run("models", "--dir", str(tmp_path))
     assert done.returncode == 0
     assert done.stdout == (
-        "Model      Kind      Parameters    On GPU  Quantised           Context  KV/token  State\n"
-        "gone       unknown            ?         ?                            ?         ?  1 problem\n"
-        "llama-awq  generate      6.74 B  3.62 GiB  awq int4 group 128     4096   512 KiB  whole\n"
-        "mixtral    generate      46.7 B  87.0 GiB                        32768   128 KiB  whole\n"
-        "moe        generate      46.7 B  87.0 GiB                        32768   128 KiB  link to mixtral\n"
+        "Model      Kind      Parameters    On GPU  Quantised           Context  GPUs  KV/token  State\n"
+        "gone       unknown            ?         ?                            ?     1         ?  1 problem\n"
+        "llama-awq  generate      6.74 B  3.62 GiB  awq int4 group 128     4096     1   512 KiB  whole\n"
+        "mixtral    generate      46.7 B  87.0 GiB                        32768     1   128 KiB  whole\n"
+        "moe        generate      46.7 B  87.0 GiB                        32768     1   128 KiB  link to mixtral\n"
     )  # fmt: skip
 
 
@@ -335,6 +362,69 @@ def test_odd_names_drive_no_terminal(tmp_path):
     checked = validate(tmp_path)
     assert "\033" not in done.stdout + checked.stdout + checked.stderr
     assert checked.returncode == 3
+
+
+HOSTILE = ["$(touch pwn)", "`touch pwn`", "a;touch pwn", "a b", "a'b", 'a"b', "a\\b", "~", "*", "-x",
+           "tab\there", "\u202eabc", "\u009b31m", "\u2028", "é"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_is_to_be_tried_can_be_pasted(name, tmp_path, tiny):
+    """Into a shell: it runs one command, in the directory of that name, whatever the name is."""
+    where = tmp_path / "models" / name
+    checkpoints.write(where, tiny, checkpoints.llama_like(tiny))
+    checkpoints.cut(where / "model.safetensors")
+    code, result = run_json("models", "validate", "--dir", str(where.parent))
+    assert code == 3
+    fix = result["models"][0]["problems"][0]["fix"]
+    (tmp_path / "hf").write_text('#!/bin/sh\nprintf "%s\\0" "$@" >> got\n')
+    (tmp_path / "hf").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(["bash", "-c", fix], cwd=tmp_path, env={"PATH": path}, timeout=60)
+    assert done.returncode == 0
+    assert (tmp_path / "got").read_bytes().decode().split("\0") == [
+        "download", "REPOSITORY", "model.safetensors", "--force-download", "--local-dir",
+        str(where), "",
+    ]  # fmt: skip
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["got", "hf", "models"]
+
+
+def test_no_output_can_turn_or_drive_what_is_read(tmp_path, tiny):
+    """C1 controls, turns of direction and line separators, in names and in what files hold."""
+    armed = "\u009b31m\u202e\u2028\u200b"
+    where = tmp_path / f"m{armed}"
+    checkpoints.write(where, dict(tiny, architectures=[f"X{armed}"]), checkpoints.llama_like(tiny))
+    checkpoints.write_safetensors(where / "model.safetensors", [(f"t{armed}", "BF16", [2])])
+    checkpoints.cut(where / "model.safetensors")
+    words = ["--dir", str(tmp_path)]
+    outputs = [run("models", *words), validate(tmp_path), run("models", "--json", *words),
+               run("models", "validate", "--json", *words), validate(tmp_path, f"n{armed}")]
+    for done in outputs:
+        assert not set(armed.replace("31m", "")) & set(done.stdout + done.stderr)
+    assert json.loads(outputs[2].stdout)["models"][0]["name"] == where.name
+
+
+def test_a_named_model_is_found_among_many(tmp_path, tiny):
+    for i in range(1100):
+        (tmp_path / f"m{i}").mkdir()
+    checkpoints.write(tmp_path / "zz", tiny, checkpoints.llama_like(tiny))
+    for i in range(0, 1100, 50):
+        assert validate(tmp_path, f"m{i}").returncode == 3
+    assert validate(tmp_path, "zz").stdout == "zz: whole\n1 of 1 model whole\n"
+    assert validate(tmp_path, "m1100").returncode == 4
+    assert validate(tmp_path, "../etc").returncode == 4
+    code, result = run_json("models", "--dir", str(tmp_path))
+    assert (code, result["more"], len(result["models"])) == (0, True, 1000)
+
+
+def test_more_models_than_are_checked_are_not_all_whole(tmp_path):
+    head = b"GGUF\3" + b"\0" * 19
+    for i in range(1001):
+        (tmp_path / f"{i}.gguf").write_bytes(head)
+    done = validate(tmp_path)
+    assert done.returncode == 3
+    assert done.stdout.endswith("1000 of 1000 models whole\n")
+    assert done.stderr == f"{tmp_path} holds more than the 1000 models that are told\n"
 
 
 def test_hostile_directories_end_quickly(tmp_path):
@@ -417,6 +507,108 @@ def test_validate_by_the_names_of_the_configuration(configured):
     done = check()
     assert done.returncode == 3
     assert done.stdout.endswith("3 of 4 models whole\n")
+
+
+USES = """
+paths: {{root: {top}/opt, models: {top}/mnt, backup: {top}/backup}}
+models:
+  one: {{path: {top}/coder, port: 11400}}
+  four: {{path: {top}/coder, port: 11401, tensor_parallel: 4}}
+  eight: {{path: {top}/coder, port: 11402, tensor_parallel: 4, kv_cache_dtype: fp8}}
+  many: {{path: {top}/coder, port: 11403, tensor_parallel: 16}}
+  mla: {{path: {top}/deepseek, port: 11404, tensor_parallel: 8}}
+"""
+
+
+def kv_of(result):
+    return {m["name"]: (m["service"], m["cache"]["tensor_parallel"], m["cache"]["kv_dtype"],
+                        m["cache"]["kv_bytes_per_token"]) for m in result["models"]}  # fmt: skip
+
+
+def write_config_only(where, name):
+    where.mkdir()
+    (where / "config.json").write_text(json.dumps(checkpoints.config(name)))
+
+
+def test_a_token_takes_what_one_gpu_keeps_of_it(tmp_path):
+    """Of 8 heads for keys and values; a GPU has one at least, and with MLA all have the same."""
+    (tmp_path / "citadel.yaml").write_text(USES.format(top=tmp_path))
+    write_config_only(tmp_path / "coder", "DeepCoder-14B-Preview")
+    write_config_only(tmp_path / "deepseek", "DeepSeek-V3")
+    words = ["models", "-c", str(tmp_path / "citadel.yaml")]
+    code, result = run_json(*words)
+    assert code == 0
+    assert kv_of(result) == {
+        "one": ("one", 1, "auto", 192 << 10),
+        "four": ("four", 4, "auto", 48 << 10),
+        "eight": ("eight", 4, "fp8", 24 << 10),
+        "many": ("many", 16, "auto", 24 << 10),
+        "mla": ("mla", 8, "auto", 61 * 576 * 2),
+    }
+    shown = run(*words).stdout
+    assert [line.split()[-5:-3] for line in shown.splitlines()[1:]] == [
+        ["1", "192"], ["4", "48.0"], ["4", "24.0"], ["16", "24.0"], ["8", "68.6"],
+    ]  # fmt: skip
+    _, result = run_json(*words, "--tensor-parallel", "2", "--kv-dtype", "fp8_e5m2")
+    assert kv_of(result)["eight"] == ("eight", 2, "fp8_e5m2", 48 << 10)
+
+
+def test_a_directory_served_in_several_ways_has_a_line_for_each(tmp_path):
+    active = tmp_path / "mnt/active"
+    active.mkdir(parents=True)
+    write_config_only(active / "coder", "DeepCoder-14B-Preview")
+    text = USES.format(top=tmp_path).replace(f"{tmp_path}/coder", "coder")
+    (tmp_path / "citadel.yaml").write_text(text.replace(f"{tmp_path}/deepseek", "coder"))
+    _, result = run_json("models", "-c", str(tmp_path / "citadel.yaml"))
+    assert [(m["name"], m["service"], m["cache"]["kv_bytes_per_token"] >> 10)
+            for m in result["models"]] == [
+        ("coder", "one", 192), ("coder", "four", 48), ("coder", "eight", 24), ("coder", "many", 24),
+        ("coder", "mla", 24)]  # fmt: skip
+    _, result = run_json("models", "validate", "-c", str(tmp_path / "citadel.yaml"))
+    assert result["count"] == 1
+    code, result = run_json("models", "--dir", str(active), "--tensor-parallel", "4")
+    assert kv_of(result) == {"coder": (None, 4, "auto", 48 << 10)}
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--tensor-parallel", "0"], "--tensor-parallel: 0 is not from 1 to 64"),
+        (["--tensor-parallel", "65"], "--tensor-parallel: 65 is not from 1 to 64"),
+        (["--tensor-parallel", "x"], "x"),
+        (["--kv-dtype", "int4"], "int4"),
+    ],
+)
+def test_ways_to_serve_that_there_are_not(words, said, tmp_path):
+    done = run("models", "--dir", str(tmp_path), *words)
+    assert (done.returncode, done.stdout) == (64, "")
+    assert said in done.stderr
+
+
+def test_models_elsewhere_need_no_directory_of_models(tmp_path, tiny):
+    checkpoints.write(tmp_path / "tiny", tiny, checkpoints.llama_like(tiny))
+    text = CONFIG.split("models:\n")[0] + "models: {{tiny: {{path: {top}/tiny}}}}\n"
+    (tmp_path / "citadel.yaml").write_text(text.format(top=tmp_path))
+    words = ["-c", str(tmp_path / "citadel.yaml")]
+    absent = f"cannot open the models directory {tmp_path}/mnt/active: No such file or directory"
+    done = run("models", "validate", *words)
+    assert (done.returncode, done.stdout) == (0, "tiny: whole\n1 of 1 model whole\n")
+    assert done.stderr == absent + ": told are the models that the configuration names\n"
+    code, result = run_json("models", *words)
+    assert (code, result["directory_is_there"]) == (0, False)
+    assert [m["name"] for m in result["models"]] == ["tiny"]
+    (tmp_path / "tiny/tokenizer.json").unlink()
+    assert run("models", "validate", *words).returncode == 3
+
+
+def test_a_name_in_both_places_is_two_models(tmp_path, tiny):
+    """A directory of the active models, and a configured one of that name elsewhere."""
+    checkpoints.write(tmp_path / "mnt/active/tiny", tiny, checkpoints.llama_like(tiny))
+    text = CONFIG.split("models:\n")[0] + "models: {{tiny: {{path: {top}/tiny}}}}\n"
+    (tmp_path / "citadel.yaml").write_text(text.format(top=tmp_path))
+    done = run("models", "validate", "-c", str(tmp_path / "citadel.yaml"))
+    assert done.returncode == 3
+    assert done.stdout.startswith(f"tiny: whole\n{tmp_path}/tiny: not whole\n")
 
 
 def test_without_a_configuration(tmp_path):
