@@ -10,9 +10,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SPARE_MAX 64
-#define SPARE_ROOM_MAX (64 * KIB)
-
 /* An end of file that came while a link was idle is seen at the end of a pass of the loop; behind
  * a pass that took long it may be there unseen. Links used a moment ago are not asked. */
 #define PEEK_AFTER_US 100000
@@ -166,15 +163,6 @@ client_drop_link(struct pending *p, bool keep)
 /* Calls */
 
 static void
-trim(struct buf *b)
-{
-    if (b->room > SPARE_ROOM_MAX)
-        buf_finish(b);
-    else
-        buf_clear(b);
-}
-
-static void
 free_pending(struct pending *p)
 {
     buf_finish(&p->in);
@@ -186,13 +174,10 @@ free_pending(struct pending *p)
 static struct pending *
 take_pending(struct http_client *client)
 {
-    struct pending *p = client->spare;
-    if (p) {
-        client->spare = p->next;
-        client->spare_count--;
-        return p;
-    }
-    p = mem_new(struct pending);
+    struct spare *spare = spares_take(&client->spares);
+    if (spare)
+        return container_of(spare, struct pending, spare);
+    struct pending *p = mem_new(struct pending);
     p->client = client;
     buf_init(&p->in, client->config.head.head_bytes + LINK_READ_BYTES);
     buf_init(&p->out, client->config.request_bytes_max);
@@ -204,16 +189,11 @@ void
 client_give_back(struct pending *p)
 {
     struct http_client *client = p->client;
-    if (client->spare_count >= SPARE_MAX) {
+    spare_trim(&p->in);
+    spare_trim(&p->out);
+    spare_trim(&p->call.content);
+    if (!spares_give(&client->spares, &p->spare))
         free_pending(p);
-        return;
-    }
-    trim(&p->in);
-    trim(&p->out);
-    trim(&p->call.content);
-    p->next = client->spare;
-    client->spare = p;
-    client->spare_count++;
 }
 
 struct http_call *
@@ -280,11 +260,8 @@ http_client_free(struct http_client *client)
     while (client->lists[WAIT_IDLE].first)
         close_oldest_idle(client);
     waits_finish(&client->waits);
-    while (client->spare) {
-        struct pending *p = client->spare;
-        client->spare = p->next;
-        free_pending(p);
-    }
+    for (struct spare *spare; (spare = spares_take(&client->spares));)
+        free_pending(container_of(spare, struct pending, spare));
     free(client->address);
     free(client->host);
     free(client);

@@ -3,6 +3,7 @@
 /* What the files of the client share. */
 
 #include "http/client.h"
+#include "http/spare.h"
 #include "http/wait.h"
 #include "http/write.h"
 #include "sys/sock.h"
@@ -35,7 +36,7 @@ struct link {
 /* A call, and what the caller need not see of it. */
 struct pending {
     struct http_call call; /* first, so that one is the other */
-    struct pending *next;  /* of the spare ones */
+    struct spare spare;
     struct http_client *client;
     const struct http_call_ops *ops;
     struct link *link;
@@ -75,8 +76,7 @@ struct http_client {
     unsigned links;
     struct waits waits;
     struct wait_list lists[CLIENT_WAITS];
-    struct pending *spare;
-    unsigned spare_count;
+    struct spares spares; /* calls */
 };
 
 /* client.c */

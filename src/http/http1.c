@@ -43,14 +43,6 @@ enum { STEP_ON = HTTP1_NONE, STEP_MORE = -1 };
 #define METHOD_MAX 32
 #define PHRASE_MAX 512
 
-const struct http1_limits http1_limits_default = {
-    .target_bytes = 8192, /* RFC 9112, 3 asks for 8000 */
-    .head_bytes = 32 * KIB,
-    .fields = 100,
-    .extension_bytes = 16 * KIB,
-    .trailer_bytes = 8 * KIB,
-};
-
 #define T HTTP1_TOKEN
 #define G HTTP1_TARGET
 #define P (HTTP1_TARGET | HTTP1_PATH)

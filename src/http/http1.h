@@ -48,7 +48,6 @@ struct http1_limits {
     uint32_t extension_bytes; /* of all chunks of a message together */
     uint32_t trailer_bytes;
 };
-extern const struct http1_limits http1_limits_default;
 
 enum http1_verdict {
     HTTP1_MORE,    /* so far nothing is wrong */

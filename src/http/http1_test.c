@@ -5,6 +5,7 @@
 #include "http/http1.h"
 
 #include "base/buf.h"
+#include "http/server.h"
 #include "tap.h"
 
 #include <stdio.h>
@@ -494,7 +495,7 @@ struct reading {
 static const struct http1_limits *
 limits_of(const struct row *row)
 {
-    return row->kind == TINY ? &tiny : &http1_limits_default;
+    return row->kind == TINY ? &tiny : &http_server_config_default.head;
 }
 
 static void
@@ -663,11 +664,11 @@ TEST(http1_phrase_has_a_limit)
     char text[1024];
     struct http1_head head;
     int len = snprintf(text, sizeof(text), "HTTP/1.1 200 %0513d\r\n\r\n", 0);
-    http1_response_init(&head, &http1_limits_default, HTTP_GET);
+    http1_response_init(&head, &http_server_config_default.head, HTTP_GET);
     CHECK_EQ(http1_head_read(&head, text, (size_t)len), HTTP1_REFUSED);
     CHECK_EQ(head.reason, HTTP1_PHRASE_LONG);
     len = snprintf(text, sizeof(text), "HTTP/1.1 200 %0512d\r\n\r\n", 0);
-    http1_response_init(&head, &http1_limits_default, HTTP_GET);
+    http1_response_init(&head, &http_server_config_default.head, HTTP_GET);
     CHECK_EQ(http1_head_read(&head, text, (size_t)len), HTTP1_DONE);
 }
 
@@ -675,7 +676,7 @@ TEST(http1_fields_are_found)
 {
     static const char text[] = TOP "accept: a\r\nX-Own: 1\r\nACCEPT:b\r\nx-own:  2 \r\n\r\n";
     struct http1_head head;
-    http1_request_init(&head, &http1_limits_default);
+    http1_request_init(&head, &http_server_config_default.head);
     REQUIRE(http1_head_read(&head, text, sizeof(text) - 1) == HTTP1_DONE);
     CHECK_EQ(head.field_count, 5);
     const struct http1_field *accept = http1_find(&head, HTTP_FIELD_ACCEPT);
@@ -700,11 +701,11 @@ TEST(http1_known_fields_are_known)
         struct http1_head head;
         int len = snprintf(text, sizeof(text), OK "%s: x\r\n", names[id]);
         tap_note("%s", text);
-        http1_response_init(&head, &http1_limits_default, HTTP_GET);
+        http1_response_init(&head, &http_server_config_default.head, HTTP_GET);
         CHECK_EQ(http1_head_read(&head, text, (size_t)len), HTTP1_MORE);
         CHECK_EQ(head.fields[0].id, id);
         text[sizeof(OK) - 1] ^= 0x01; /* another first letter */
-        http1_response_init(&head, &http1_limits_default, HTTP_GET);
+        http1_response_init(&head, &http_server_config_default.head, HTTP_GET);
         CHECK_EQ(http1_head_read(&head, text, (size_t)len), HTTP1_MORE);
         CHECK_EQ(head.fields[0].id, HTTP_FIELD_OTHER);
     }
@@ -713,7 +714,7 @@ TEST(http1_known_fields_are_known)
 TEST(http1_refused_stays_refused)
 {
     struct http1_head head;
-    http1_request_init(&head, &http1_limits_default);
+    http1_request_init(&head, &http_server_config_default.head);
     CHECK_EQ(http1_head_read(&head, " ", 1), HTTP1_REFUSED);
     CHECK_EQ(http1_head_read(&head, TOP "\r\n", sizeof(TOP) + 1), HTTP1_REFUSED);
     CHECK_EQ(head.reason, HTTP1_METHOD_BYTE);

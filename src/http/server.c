@@ -12,11 +12,9 @@
 
 #define ACCEPT_BATCH 64
 #define RETRY_US 100000
-#define SPARE_MAX 64
-#define SPARE_ROOM_MAX (64 * KIB)
 
 const struct http_server_config http_server_config_default = {
-    .head = {.target_bytes = 8192,
+    .head = {.target_bytes = 8192, /* RFC 9112, 3 asks for 8000 */
              .head_bytes = 32 * KIB,
              .fields = 100,
              .extension_bytes = 16 * KIB,
@@ -41,16 +39,7 @@ on_expired(struct waits *waits unused_arg, struct wait *wait)
     conn_expire(container_of(wait, struct conn, wait));
 }
 
-/* Spare exchanges: the last one given is taken first, while its memory is still in the cache. */
-
-static void
-trim(struct buf *b)
-{
-    if (b->room > SPARE_ROOM_MAX)
-        buf_finish(b);
-    else
-        buf_clear(b);
-}
+/* Exchanges */
 
 static void
 free_exchange(struct exchange *x)
@@ -64,13 +53,10 @@ free_exchange(struct exchange *x)
 struct exchange *
 server_take_exchange(struct http_server *s)
 {
-    struct exchange *x = s->spare;
-    if (x) {
-        s->spare = x->next;
-        s->spare_count--;
-        return x;
-    }
-    x = mem_new(struct exchange);
+    struct spare *spare = spares_take(&s->spares);
+    if (spare)
+        return container_of(spare, struct exchange, spare);
+    struct exchange *x = mem_new(struct exchange);
     buf_init(&x->in, s->config.head.head_bytes + CONN_READ_BYTES);
     buf_init(&x->out, s->config.answer_bytes_max);
     buf_init(&x->request.content, 0); /* each request brings its ceiling */
@@ -80,17 +66,12 @@ server_take_exchange(struct http_server *s)
 void
 server_give_exchange(struct http_server *s, struct exchange *x)
 {
-    if (s->spare_count >= SPARE_MAX) {
-        free_exchange(x);
-        return;
-    }
-    trim(&x->in);
-    trim(&x->out);
-    trim(&x->request.content);
+    spare_trim(&x->in);
+    spare_trim(&x->out);
+    spare_trim(&x->request.content);
     x->in_at = x->out_at = 0;
-    x->next = s->spare;
-    s->spare = x;
-    s->spare_count++;
+    if (!spares_give(&s->spares, &x->spare))
+        free_exchange(x);
 }
 
 /* Listeners */
@@ -288,11 +269,8 @@ http_server_free(struct http_server *server)
     }
     loop_defer_cancel(server->loop, &server->drained);
     waits_finish(&server->waits);
-    while (server->spare) {
-        struct exchange *x = server->spare;
-        server->spare = x->next;
-        free_exchange(x);
-    }
+    for (struct spare *spare; (spare = spares_take(&server->spares));)
+        free_exchange(container_of(spare, struct exchange, spare));
     free(server);
 }
 

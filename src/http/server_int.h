@@ -7,6 +7,7 @@
  * can be done now; then conn_settle() finds the list by looking at the connection. */
 
 #include "http/server.h"
+#include "http/spare.h"
 #include "http/wait.h"
 #include "http/write.h"
 #include "sys/loop.h"
@@ -28,7 +29,7 @@ enum conn_state {
 struct exchange {
     struct http_request request; /* first, so that one is the other */
     struct conn *conn;
-    struct exchange *next; /* of the spare ones */
+    struct spare spare;
     struct buf in;
     size_t in_at; /* what is before it was read */
     struct buf out;
@@ -84,8 +85,7 @@ struct http_server {
     struct loop_timer retry; /* of accepting, where descriptors ran out */
     struct loop_defer drained;
     struct listener *listeners;
-    struct exchange *spare;
-    unsigned spare_count;
+    struct spares spares; /* exchanges */
     struct http_date date;
     bool draining;
     bool full; /* listeners are not watched */

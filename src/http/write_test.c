@@ -1,5 +1,6 @@
 #include "http/write.h"
 
+#include "http/server.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -129,7 +130,7 @@ TEST(write_chunks_that_read_back)
     http_write_last_chunk(&out);
     CHECK_EQ(buf_error(&out), 0);
 
-    struct http1_head head = {.framing = HTTP1_CHUNKED, .limits = &http1_limits_default};
+    struct http1_head head = {.framing = HTTP1_CHUNKED, .limits = &http_server_config_default.head};
     struct http1_body body;
     size_t at = 0, got = 0, used, piece;
     enum http1_verdict verdict;

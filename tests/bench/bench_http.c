@@ -66,7 +66,7 @@ measure_head(const char *name, const char *text, size_t len, size_t step)
         uint64_t start_us = clock_now_us();
         for (int i = 0; i < HEADS; i++) {
             size_t at = 0;
-            http1_request_init(&head, &http1_limits_default);
+            http1_request_init(&head, &http_server_config_default.head);
             while (http1_head_read(&head, text, at = MIN(at + step, len)) == HTTP1_MORE)
                 ;
         }

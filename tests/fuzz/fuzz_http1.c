@@ -1,10 +1,12 @@
 /* Messages from anybody. The first byte chooses what is read (a request, or a response to what),
- * under which limits (bit 2), and whether the connection ends behind it (bit 3). Read whole, byte by byte and in pieces, the verdict must be the same; and what
- * is accepted must say the same when it is written and read again. */
+ * under which limits (bit 2), and whether the connection ends behind it (bit 3). Read whole, byte by
+ * byte and in pieces, the verdict must be the same; and what is accepted must say the same when it
+ * is written and read again. */
 
 #include "base/buf.h"
 #include "base/mem.h"
 #include "http/http1.h"
+#include "http/server.h"
 #include "http/write.h"
 
 #include <stdlib.h>
@@ -42,7 +44,7 @@ static void
 init_head(struct http1_head *head, uint8_t kind)
 {
     static const enum http_method asked[] = {HTTP_GET, HTTP_HEAD, HTTP_CONNECT};
-    const struct http1_limits *limits = kind & 4 ? &tiny : &http1_limits_default;
+    const struct http1_limits *limits = kind & 4 ? &tiny : &http_server_config_default.head;
     if (kind % 4 == 0)
         http1_request_init(head, limits);
     else
@@ -175,7 +177,8 @@ check_rewritten(const struct reading *r)
     if (!r->has_head || r->head.minor == 0)
         return;
     write_head(&out, &r->head);
-    if (out.len > http1_limits_default.head_bytes) /* a blank behind each colon makes it longer */
+    /* The blank behind each colon makes it longer. */
+    if (out.len > http_server_config_default.head.head_bytes)
         return;
     size_t head_len = out.len;
     if (r->head.framing == HTTP1_CHUNKED) {

@@ -156,7 +156,7 @@ check_answers(const struct buf *got, uint64_t most)
     uint64_t answers = 0;
     while (at < got->len) {
         enum http1_verdict verdict;
-        http1_response_init(&head, &http1_limits_default, HTTP_GET);
+        http1_response_init(&head, &http_server_config_default.head, HTTP_GET);
         verdict = http1_head_read(&head, got->data + at, got->len - at);
         require(verdict == HTTP1_DONE);
         at += head.len;
