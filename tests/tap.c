@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,6 +114,17 @@ tap_dir(void)
         }
     }
     return dir;
+}
+
+/* AddressSanitizer's, whose heap mallinfo2() does not know. */
+size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
+
+size_t
+tap_heap_bytes(void)
+{
+    const struct mallinfo2 info = mallinfo2();
+    return __sanitizer_get_current_allocated_bytes ? __sanitizer_get_current_allocated_bytes()
+                                                   : info.uordblks + info.hblkhd;
 }
 
 const char *

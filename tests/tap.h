@@ -35,6 +35,8 @@ bool tap_check_str(const char *file, int line, const char *what, const char *got
 
 /* A directory for this test alone, removed after it. */
 const char *tap_dir(void);
+/* What the heap has given out now, under AddressSanitizer too. */
+size_t tap_heap_bytes(void);
 /* A path below the top of the source tree, as in "tests/data/NAME"; until the next call. */
 const char *tap_source(const char *path);
 

@@ -2,7 +2,6 @@
 
 #include "tap.h"
 
-#include <malloc.h>
 #include <stdlib.h>
 
 TEST(an_arena_gives_zeroed_aligned_memory)
@@ -36,29 +35,18 @@ TEST(an_arena_stops_at_its_ceiling)
     CHECK(arena_alloc(&a, SIZE_MAX) == NULL);
 }
 
-/* Of AddressSanitizer, whose heap mallinfo2() does not know. */
-size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
-
-static size_t
-heap_bytes(void)
-{
-    const struct mallinfo2 info = mallinfo2();
-    return __sanitizer_get_current_allocated_bytes ? __sanitizer_get_current_allocated_bytes()
-                                                   : info.uordblks + info.hblkhd;
-}
-
 /* Counted by the heap itself, whatever the sizes. */
 TEST(an_arena_counts_the_room_of_its_blocks)
 {
     static const size_t sizes[] = {1, 100, 3000, 5 * KIB, 90 * KIB, 130 * KIB, 300 * KIB};
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         _cleanup_arena_ struct arena a;
-        size_t given = 0, before = heap_bytes();
+        size_t given = 0, before = tap_heap_bytes();
         arena_init(&a, MIB);
         tap_note("%zu bytes at a time", sizes[i]);
         while (arena_alloc(&a, sizes[i]))
             given += sizes[i];
-        size_t held = heap_bytes() - before;
+        size_t held = tap_heap_bytes() - before;
         CHECK(held <= MIB + 64 * KIB);
         CHECK(a.held_bytes <= MIB);
         CHECK(sizes[i] < 16 || given > MIB / 3);
