@@ -15,8 +15,5 @@ int yaml_check_text(const char **text, size_t *len, struct value_at *ret_at, str
 struct value_at yaml_translate(const struct yaml_parser_s *parser, const char *text, size_t len,
                                struct err *ret_err);
 
-/* The code point of a well-formed character of `len` bytes. */
-uint32_t yaml_code_point(const char *text, size_t len);
-
 /* What a character is called when it may not stand in a document, else NULL. */
 const char *yaml_forbidden(uint32_t code);

@@ -210,16 +210,6 @@ yaml_translate(const struct yaml_parser_s *parser, const char *text, size_t len,
     return place(phrase->where == AT_CONTEXT ? parser->context_mark : parser->problem_mark);
 }
 
-uint32_t
-yaml_code_point(const char *text, size_t len)
-{
-    static const unsigned char masks[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
-    uint32_t code = (unsigned char)text[0] & masks[len];
-    for (size_t i = 1; i < len; i++)
-        code = code << 6 | ((unsigned char)text[i] & 0x3F);
-    return code;
-}
-
 const char *
 yaml_forbidden(uint32_t code)
 {
@@ -269,18 +259,18 @@ yaml_check_text(const char **text, size_t *len, struct value_at *ret_at, struct 
     }
     const char *p = *text, *end = p + *len;
     while (p < end) {
-        size_t step = text_utf8_step(p, (size_t)(end - p));
-        const char *bad =
-            step ? yaml_forbidden(yaml_code_point(p, step)) : "a byte that is not UTF-8";
+        const char *from = p;
+        uint32_t code = text_next_char(&p, end);
+        bool none = code == TEXT_NO_CHAR && p - from == 1;
+        const char *bad = none ? "a byte that is not UTF-8" : yaml_forbidden(code);
         if (bad) {
             *ret_at = at;
             return err_set(reterr, ERR_SYNTAX, "%s (0x%02X)", bad,
-                           step ? yaml_code_point(p, step) : (unsigned char)*p);
+                           none ? (unsigned char)*from : code);
         }
         at.column++;
-        if (*p == '\n' || (*p == '\r' && (p + 1 == end || p[1] != '\n')))
+        if (code == '\n' || (code == '\r' && (p == end || *p != '\n')))
             at = (struct value_at){at.line + 1, 1};
-        p += step;
     }
     return 0;
 }

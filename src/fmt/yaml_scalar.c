@@ -101,17 +101,17 @@ add_quoted(struct buf *out, const char *text, size_t len)
     const char *end = text + len;
     buf_add_char(out, '"');
     while (text < end) {
-        size_t step = text_utf8_step(text, (size_t)(end - text));
-        uint32_t code = step ? yaml_code_point(text, step) : 0xFFFD;
+        const char *from = text;
+        uint32_t code = text_next_char(&text, end);
         if (code == '\n')
             buf_add_str(out, "\\n");
         else if (code < 0x20 || yaml_forbidden(code))
             buf_printf(out, "\\u%04x", code);
-        else if (step == 0)
+        else if (code == TEXT_NO_CHAR)
             buf_add_str(out, "\xEF\xBF\xBD");
         else
-            buf_printf(out, code == '"' || code == '\\' ? "\\%.*s" : "%.*s", (int)step, text);
-        text += MAX(step, (size_t)1);
+            buf_printf(out, code == '"' || code == '\\' ? "\\%.*s" : "%.*s", (int)(text - from),
+                       from);
     }
     buf_add_char(out, '"');
 }
