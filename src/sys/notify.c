@@ -1,8 +1,8 @@
 #include "sys/notify.h"
 
-#include "base/mem.h"
 #include "base/quantity.h"
 #include "base/text.h"
+#include "sys/sock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,56 +20,38 @@
 #define MESSAGE_MAX 4096
 #define INSIST_MS 2000
 
-/* A path or, after '@', an abstract name. Paths are reached through a descriptor where they are
- * longer than an address holds; *ret_dir keeps that open. */
+/* Abstract names have no file: '@' stands for a NUL. */
 static int
-to_address(const char *name, struct sockaddr_un *ret_addr, socklen_t *ret_len, int *ret_dir)
+connect_abstract(const char *name)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     size_t len = strlen(name);
-    if ((name[0] != '/' && name[0] != '@') || !name[1])
-        return -EINVAL;
-    if (len < sizeof(addr.sun_path)) {
-        memcpy(addr.sun_path, name, len);
-        if (name[0] == '@')
-            addr.sun_path[0] = '\0';
-        *ret_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (name[0] == '/'));
-    } else {
-        const char *last = strrchr(name, '/') + 1;
-        if (name[0] == '@' || len >= PATH_MAX)
-            return -ENAMETOOLONG;
-        _cleanup_free_ char *parent = mem_strndup(name, (size_t)(last - name));
-        int dir = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (dir < 0)
-            return -errno;
-        int n = snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/%s", dir, last);
-        *ret_dir = dir;
-        if (n >= (int)sizeof(addr.sun_path))
-            return -ENAMETOOLONG;
-        *ret_len = (socklen_t)sizeof(addr);
-    }
-    *ret_addr = addr;
-    return 0;
+    if (len > sizeof(addr.sun_path))
+        return -ENAMETOOLONG;
+    memcpy(addr.sun_path + 1, name + 1, len - 1);
+    len += offsetof(struct sockaddr_un, sun_path);
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&addr, (socklen_t)len) < 0)
+        return -errno;
+    return take_fd(&fd);
 }
 
 int
 notify_open(struct notify *ret_notify, struct err *reterr)
 {
     const char *name = getenv("NOTIFY_SOCKET");
-    struct sockaddr_un addr;
-    socklen_t len = 0;
-    _cleanup_close_ int dir = -1;
     ret_notify->fd = -1;
     if (!name)
         return 0;
-    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int r = fd < 0 ? -errno : to_address(name, &addr, &len, &dir);
-    if (r == 0 && connect(fd, (struct sockaddr *)&addr, len) < 0)
-        r = -errno;
-    if (r < 0)
-        return err_set_errno(reterr, -r, "cannot reach $NOTIFY_SOCKET, '%s'", name);
+    int fd = -EINVAL;
+    if (name[0] == '/')
+        fd = sock_connect_path(name, SOCK_DGRAM);
+    else if (name[0] == '@' && name[1])
+        fd = connect_abstract(name);
+    if (fd < 0)
+        return err_set_errno(reterr, -fd, "cannot reach $NOTIFY_SOCKET, '%s'", name);
     (void)unsetenv("NOTIFY_SOCKET");
-    ret_notify->fd = take_fd(&fd);
+    ret_notify->fd = fd;
     return 0;
 }
 
@@ -125,15 +107,9 @@ int
 notify_listen(const char *path, struct err *reterr)
 {
     const int on = 1;
-    struct sockaddr_un addr;
-    socklen_t len = 0;
-    _cleanup_close_ int dir = -1;
-    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int r = fd < 0 ? -errno : to_address(path, &addr, &len, &dir);
-    if (r == 0 && path[0] == '/')
-        (void)unlink(path);
-    if (r == 0 && (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0 ||
-                   bind(fd, (struct sockaddr *)&addr, len) < 0))
+    _cleanup_close_ int fd = sock_bind_path(path, SOCK_DGRAM, 0600);
+    int r = fd;
+    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
         r = -errno;
     if (r < 0)
         return err_set_errno(reterr, -r, "cannot listen for notifications at '%s'", path);

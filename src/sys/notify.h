@@ -37,7 +37,8 @@ struct notify_message {
     char status[NOTIFY_STATUS_MAX]; /* control bytes disarmed */
 };
 
-/* A socket at path for $NOTIFY_SOCKET; non-blocking. */
+/* A socket at path for $NOTIFY_SOCKET, for this user alone; non-blocking. One that a dead supervisor
+ * left is replaced, anything else is not. */
 int notify_listen(const char *path, struct err *reterr) must_check;
 
 /* The next message and the process that the kernel says sent it; -EAGAIN when there is none.

@@ -2,13 +2,17 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "sys/files.h"
+#include "sys/sock.h"
 #include "tap.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -115,6 +119,47 @@ TEST(notify_insists_where_a_message_would_be_lost)
     notify_close(&notify);
     (void)close(ends[0]);
     (void)close(ends[1]);
+}
+
+TEST(notify_replaces_only_what_is_dead)
+{
+    _cleanup_free_ char *path = mem_printf("%s/notify", tap_dir());
+    _cleanup_free_ char *file = mem_printf("%s/file", tap_dir());
+    struct stat st;
+    struct err err = {0};
+    REQUIRE(file_write(file, "precious", 8, 0600, NULL) == 0);
+    CHECK_EQ(notify_listen(file, &err), -ENOTSOCK);
+    CHECK(strstr(err.what, file) != NULL);
+    CHECK(stat(file, &st) == 0 && st.st_size == 8);
+    int first = notify_listen(path, NULL);
+    REQUIRE(first >= 0);
+    CHECK(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600);
+    CHECK_EQ(notify_listen(path, NULL), -EADDRINUSE);
+    CHECK_EQ(sock_bind_path(path, SOCK_STREAM, 0600), -EADDRINUSE);
+    (void)close(first);
+    _cleanup_close_ int second = notify_listen(path, NULL);
+    CHECK(second >= 0);
+}
+
+TEST(notify_reaches_an_abstract_name)
+{
+    static const char name[] = "@citadel-notify-test";
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    struct notify n;
+    struct notify_message m = {0};
+    char text[64];
+    memcpy(addr.sun_path + 1, name + 1, strlen(name) - 1);
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    REQUIRE(bind(fd, (struct sockaddr *)&addr,
+                 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name))) == 0);
+    (void)setenv("NOTIFY_SOCKET", name, 1);
+    REQUIRE(notify_open(&n, NULL) == 0);
+    CHECK_EQ(notify_send(&n, "READY=1"), 0);
+    ssize_t len = recv(fd, text, sizeof(text), MSG_DONTWAIT);
+    REQUIRE(len > 0);
+    notify_parse(text, (size_t)len, &m);
+    CHECK(m.ready);
+    notify_close(&n);
 }
 
 TEST(notify_without_a_listener_is_silent)

@@ -10,6 +10,7 @@
 
 #include "base/quantity.h"
 #include "base/text.h"
+#include "sys/files.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -158,9 +159,9 @@ from_kernel(const union address *from, struct sock_addr *ret)
 }
 
 static int
-new_socket(int family)
+new_socket(int family, int type)
 {
-    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     return fd < 0 ? -errno : fd;
 }
 
@@ -178,7 +179,7 @@ listen_tcp(const struct sock_addr *addr)
 {
     union address to;
     socklen_t len = to_kernel(addr, &to);
-    _cleanup_close_ int fd = new_socket(addr->family);
+    _cleanup_close_ int fd = new_socket(addr->family, SOCK_STREAM);
     if (fd < 0)
         return fd;
     int r = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -212,28 +213,28 @@ connect_file(int fd, int file)
 }
 
 /* 0 when a socket's file is there at which nobody answers, with what tells it from others;
- * -ENOENT, -EADDRINUSE, -ENOTSOCK or another error. */
+ * -ENOENT, -EADDRINUSE, -ENOTSOCK or another error. -EPROTOTYPE: somebody who is of another type. */
 static int
-find_stale(int dir, const char *name, struct stat *ret_stale)
+find_stale(int dir, const char *name, int type, struct stat *ret_stale)
 {
     _cleanup_close_ int file = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (file < 0 || fstat(file, ret_stale) < 0)
         return -errno;
     if (!S_ISSOCK(ret_stale->st_mode))
         return -ENOTSOCK;
-    _cleanup_close_ int fd = new_socket(AF_UNIX);
+    _cleanup_close_ int fd = new_socket(AF_UNIX, type);
     if (fd < 0)
         return fd;
     int r = connect_file(fd, file);
-    return r == -ECONNREFUSED ? 0 : r == 0 || r == -EAGAIN ? -EADDRINUSE : r;
+    return r == -ECONNREFUSED ? 0 : r == 0 || r == -EAGAIN || r == -EPROTOTYPE ? -EADDRINUSE : r;
 }
 
 /* Moves the socket to the name, if that is free or stale. */
 static int
-publish(int dir, const char *made, const char *name)
+publish(int dir, const char *made, const char *name, int type)
 {
     struct stat stale = {0}, there;
-    int r = find_stale(dir, name, &stale);
+    int r = find_stale(dir, name, type, &stale);
     if (r == -ENOENT)
         return renameat2(dir, made, dir, name, RENAME_NOREPLACE) == 0 ? 0
                : errno == EEXIST                                      ? -EADDRINUSE
@@ -252,16 +253,16 @@ publish(int dir, const char *made, const char *name)
 
 /* bind() makes the file with the socket's own mode less the umask: at first nobody's. */
 static int
-make_listener(int dir, const char *made, mode_t mode)
+make_bound(int dir, const char *made, int type, mode_t mode)
 {
     union address to;
-    _cleanup_close_ int fd = new_socket(AF_UNIX);
+    _cleanup_close_ int fd = new_socket(AF_UNIX, type);
     if (fd < 0)
         return fd;
     name_by_fd(dir, made, &to);
     if (fchmod(fd, 0) < 0 || bind(fd, &to.any, sizeof(to.un)) < 0)
         return -errno;
-    if (listen(fd, BACKLOG) < 0 || fchmodat(dir, made, mode, 0) < 0) {
+    if ((type == SOCK_STREAM && listen(fd, BACKLOG) < 0) || fchmodat(dir, made, mode, 0) < 0) {
         int r = -errno;
         (void)unlinkat(dir, made, 0);
         return r;
@@ -269,23 +270,23 @@ make_listener(int dir, const char *made, mode_t mode)
     return take_fd(&fd);
 }
 
-static int
-listen_unix(const char *path, mode_t mode)
+int
+sock_bind_path(const char *path, int type, mode_t mode)
 {
-    char parent[PATH_MAX], made[32];
-    const char *name = strrchr(path, '/') + 1;
+    struct file_place place;
+    char made[32];
     uint64_t lot;
-    (void)snprintf(parent, sizeof(parent), "%.*s", (int)(name - path), path);
-    _cleanup_close_ int dir = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
-        return -errno;
+    int r = file_place_open(path, &place);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int dir = place.dir;
     if (getrandom(&lot, sizeof(lot), 0) < 0)
         return -errno;
     (void)snprintf(made, sizeof(made), ".socket-%016llx", (unsigned long long)lot);
-    _cleanup_close_ int fd = make_listener(dir, made, mode);
+    _cleanup_close_ int fd = make_bound(dir, made, type, mode);
     if (fd < 0)
         return fd;
-    int r = publish(dir, made, name);
+    r = publish(dir, made, place.name, type);
     if (r < 0) {
         (void)unlinkat(dir, made, 0);
         return r;
@@ -297,7 +298,8 @@ int
 sock_listen(const struct sock_addr *addr, mode_t mode, struct err *reterr)
 {
     sock_addr_text text;
-    int r = addr->family == AF_UNIX ? listen_unix(addr->path, mode) : listen_tcp(addr);
+    int r =
+        addr->family == AF_UNIX ? sock_bind_path(addr->path, SOCK_STREAM, mode) : listen_tcp(addr);
     if (r < 0)
         (void)err_set_errno(reterr, -r, "cannot listen on %s", sock_addr_print(addr, text));
     if (r == -EADDRINUSE)
@@ -350,13 +352,13 @@ sock_accept(int fd, struct sock_addr *ret_peer)
     return -EAGAIN;
 }
 
-static int
-connect_unix(const char *path)
+int
+sock_connect_path(const char *path, int type)
 {
     _cleanup_close_ int file = open(path, O_PATH | O_CLOEXEC);
     if (file < 0)
         return -errno;
-    _cleanup_close_ int fd = new_socket(AF_UNIX);
+    _cleanup_close_ int fd = new_socket(AF_UNIX, type);
     if (fd < 0)
         return fd;
     int r = connect_file(fd, file);
@@ -368,7 +370,7 @@ connect_tcp(const struct sock_addr *addr)
 {
     union address to;
     socklen_t len = to_kernel(addr, &to);
-    _cleanup_close_ int fd = new_socket(addr->family);
+    _cleanup_close_ int fd = new_socket(addr->family, SOCK_STREAM);
     if (fd < 0)
         return fd;
     int r = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -381,7 +383,8 @@ int
 sock_connect(const struct sock_addr *addr, struct err *reterr)
 {
     sock_addr_text text;
-    int r = addr->family == AF_UNIX ? connect_unix(addr->path) : connect_tcp(addr);
+    int r =
+        addr->family == AF_UNIX ? sock_connect_path(addr->path, SOCK_STREAM) : connect_tcp(addr);
     if (r < 0)
         return err_set_errno(reterr, -r, "cannot connect to %s", sock_addr_print(addr, text));
     return r;

@@ -31,6 +31,10 @@ const char *sock_addr_print(const struct sock_addr *addr, sock_addr_text text);
 int sock_listen(const struct sock_addr *addr, mode_t mode, struct err *reterr) must_check;
 int sock_bound_port(int fd) must_check; /* of a TCP socket, or -errno */
 
+/* Likewise at a path, of a type: SOCK_STREAM listens, SOCK_DGRAM hears. What stands there and is no
+ * socket stays: -ENOTSOCK. */
+int sock_bind_path(const char *path, int type, mode_t mode) must_check;
+
 /* The next connection; -EAGAIN when there is none. -EMFILE, -ENFILE, -ENOBUFS and -ENOMEM: stop
  * watching for a while, since the connection stays in the queue. ret_peer may be NULL. */
 int sock_accept(int fd, struct sock_addr *ret_peer) must_check;
@@ -39,6 +43,7 @@ int sock_accept(int fd, struct sock_addr *ret_peer) must_check;
  * tells 0 or -errno. */
 int sock_connect(const struct sock_addr *addr, struct err *reterr) must_check;
 int sock_connected(int fd) must_check;
+int sock_connect_path(const char *path, int type) must_check; /* or -errno */
 
 /* Who is at the other end of a Unix socket; as of its connect(), as the kernel knows. */
 struct sock_peer {
