@@ -3,8 +3,8 @@
 #include "base/map.h"
 #include "base/text.h"
 #include "config/check_int.h"
-#include "config/rooted_int.h"
 #include "config/type_int.h"
+#include "sys/root.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -64,13 +64,13 @@ check_paths(const struct loading *l)
     } apart[] = {{"root", p->root},   {"models", p->models}, {"backup", p->backup},
                  {"state", p->state}, {"run", p->run},       {"generations", p->generations}};
     for (size_t i = 0; i < ARRAY_SIZE(apart); i++)
-        check_place(l, apart[i].name, rooted_strip(apart[i].path));
+        check_place(l, apart[i].name, root_strip(apart[i].path));
     for (size_t i = 0; i < ARRAY_SIZE(apart); i++)
         for (size_t k = 0; k < i; k++)
             if (text_eq(apart[i].path, apart[k].path))
                 problem_add(l->problems, check_at(l, p, apart[i].name),
                             "give each its own directory", "paths.%s is %s, which is paths.%s",
-                            apart[i].name, rooted_strip(apart[i].path), apart[k].name);
+                            apart[i].name, root_strip(apart[i].path), apart[k].name);
     if (!text_eq(p->backup, p->models) && is_below(p->backup, p->models))
         problem_add(l->problems, check_at(l, p, "backup"), "another disk, mounted elsewhere",
                     "paths.backup is inside paths.models, and would be lost with it");

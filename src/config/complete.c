@@ -2,9 +2,9 @@
  * way to what was given. */
 
 #include "config/read_int.h"
-#include "config/rooted_int.h"
 
 #include "base/text.h"
+#include "sys/root.h"
 
 /* The first port that models are given, as the reference deployment has it. */
 #define PORT_FIRST 11400
@@ -15,9 +15,9 @@ place(const struct loading *l, const char *path)
 {
     if (*path == '/')
         return path;
-    const char *below = rooted_strip(l->config->paths.root);
+    const char *below = root_strip(l->config->paths.root);
     char *full = arena_printf(l->arena, "%s/models/%s", below, path);
-    return full ? rooted_path(l->arena, full) : NULL;
+    return full ? root_path(l->arena, full) : NULL;
 }
 
 static bool

@@ -2,8 +2,8 @@
 
 #include "base/text.h"
 #include "config/read_int.h"
-#include "config/rooted_int.h"
 #include "fmt/yaml.h"
+#include "sys/root.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -190,7 +190,7 @@ config_load(const char *file, struct config **ret_config, struct config_problems
     _cleanup_arena_ struct arena arena;
     const char *named = file ? file : getenv("CITADEL_CONFIG");
     arena_init(&arena, 64 * KIB);
-    const char *system = rooted_path(&arena, SYSTEM);
+    const char *system = root_path(&arena, SYSTEM);
     if (file && !*file)
         return err_set(reterr, ERR_CONFIG_MISSING, "an empty name names no configuration");
     if (named && *named) {

@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "config/read_int.h"
-#include "config/rooted_int.h"
+#include "sys/root.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -89,7 +89,7 @@ find_gpus(struct survey *s)
     _cleanup_arena_ struct arena arena;
     char **names;
     arena_init(&arena, ARENA_BYTES);
-    const char *dir = rooted_path(&arena, "/proc/driver/nvidia/gpus");
+    const char *dir = root_path(&arena, "/proc/driver/nvidia/gpus");
     size_t count = dir ? list(&arena, dir, &names) : 0;
     for (size_t i = 0; i < count && s->gpu_count < SURVEY_GPUS_MAX; i++) {
         _cleanup_buf_ struct buf text = BUF_INIT(FILE_BYTES_MAX);
@@ -144,7 +144,7 @@ static void
 find_mounts(struct survey *s)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(FILE_BYTES_MAX);
-    const char *path = rooted_path(&s->arena, "/proc/self/mountinfo");
+    const char *path = root_path(&s->arena, "/proc/self/mountinfo");
     if (path)
         read_start(path, &text);
     find_mount(&text, "/mnt/citadel-models", &s->models_mount);
@@ -201,7 +201,7 @@ is_known(const struct survey *s, const char *path)
     for (size_t i = 0; i < s->model_count; i++) {
         _cleanup_arena_ struct arena arena;
         arena_init(&arena, 16 * KIB);
-        const char *other = rooted_path(&arena, s->models[i].path);
+        const char *other = root_path(&arena, s->models[i].path);
         if (other && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
             return true;
     }
@@ -215,17 +215,17 @@ is_sayable(const char *path)
     for (const char *c = path; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7F)
             return false;
-    return rooted_is_absolute(path) && text_is_utf8(path, strlen(path));
+    return root_takes_absolute(path) && text_is_utf8(path, strlen(path));
 }
 
 static void
 add_model(struct survey *s, const char *path, const char *base, uint64_t weights_bytes, bool gguf)
 {
-    if (s->model_count == SURVEY_MODELS_MAX || is_known(s, path) || !is_sayable(rooted_strip(path)))
+    if (s->model_count == SURVEY_MODELS_MAX || is_known(s, path) || !is_sayable(root_strip(path)))
         return;
     struct survey_model m = {
         .name = name_model(s, &s->arena, base),
-        .path = arena_strdup(&s->arena, rooted_strip(path)),
+        .path = arena_strdup(&s->arena, root_strip(path)),
         .weights_bytes = weights_bytes,
         .gguf = gguf,
     };
@@ -304,11 +304,11 @@ find_models(struct survey *s)
     char **names;
     arena_init(&arena, 64 * MIB);
     for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
-        const char *place = rooted_path(&arena, places[i]);
+        const char *place = root_path(&arena, places[i]);
         if (place)
             search(s, &arena, place, 2);
     }
-    const char *root = rooted_path(&arena, "/root"), *homes = rooted_path(&arena, "/home");
+    const char *root = root_path(&arena, "/root"), *homes = root_path(&arena, "/home");
     if (root)
         search_hub(s, &arena, root);
     size_t count = homes ? list(&arena, homes, &names) : 0;

@@ -3,9 +3,9 @@
 #include "config/type_int.h"
 
 #include "base/text.h"
-#include "config/rooted_int.h"
 #include "config/type_row_int.h"
 #include "fmt/yaml.h"
+#include "sys/root.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -61,8 +61,8 @@ const struct type types[OPTION_TYPES] = {
     [OPTION_URL] = TEXT("URL", "a URL with http:// or https://, without user and password",
                         "http://192.168.10.36:9090/", type_is_url, false, "https?://[^ @/?#][^ ]*"),
     [OPTION_PATH] =
-        TEXT("path", "an absolute path without '..'", NULL, rooted_is_absolute, true, "/.*"),
-    [OPTION_PLACE] = TEXT("path", PLACE, NULL, rooted_is_tidy, true, ".+"),
+        TEXT("path", "an absolute path without '..'", NULL, root_takes_absolute, true, "/.*"),
+    [OPTION_PLACE] = TEXT("path", PLACE, NULL, root_takes, true, ".+"),
     [OPTION_REPOSITORY] =
         TEXT("repository", "an absolute path, sftp://USER@HOST/PATH or s3://HOST/BUCKET/PREFIX",
              NULL, type_is_repository, true, "(/|sftp://|s3://).*"),

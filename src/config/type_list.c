@@ -1,9 +1,9 @@
 /* Types of several parts: lists, maps, and secrets, which say where they are. */
 
 #include "base/text.h"
-#include "config/rooted_int.h"
 #include "config/schedule_int.h"
 #include "config/type_row_int.h"
+#include "sys/root.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -239,7 +239,7 @@ static bool
 is_reference(enum config_secret_kind kind, const char *text)
 {
     if (kind == CONFIG_SECRET_FILE)
-        return rooted_is_absolute(text);
+        return root_takes_absolute(text);
     return kind == CONFIG_SECRET_ENV ? is_variable(text) : text_is_name(text);
 }
 
@@ -281,7 +281,7 @@ type_read_secret(const struct reading *r, const struct value *v, void *field)
                                        "does not say where the secret is");
         ret->kind = kind;
         ret->where =
-            kind == CONFIG_SECRET_FILE ? rooted_path(r->arena, text) : arena_strdup(r->arena, text);
+            kind == CONFIG_SECRET_FILE ? root_path(r->arena, text) : arena_strdup(r->arena, text);
         return true;
     }
     return refuse_secret(r, v);
@@ -296,7 +296,7 @@ type_write_secret(struct arena *arena, const struct option *o unused_arg, const 
     if (secret->kind == CONFIG_SECRET_NONE)
         return v;
     struct value *m =
-        type_new(arena, VALUE_STRING, file ? rooted_strip(secret->where) : secret->where);
+        type_new(arena, VALUE_STRING, file ? root_strip(secret->where) : secret->where);
     if (m)
         m->name = secret_kinds[secret->kind];
     return append(v, &last, m);

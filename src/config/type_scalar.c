@@ -2,9 +2,9 @@
 
 #include "base/quantity.h"
 #include "base/text.h"
-#include "config/rooted_int.h"
 #include "config/schedule_int.h"
 #include "config/type_row_int.h"
+#include "sys/root.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -284,7 +284,7 @@ type_is_repository(const char *text)
                        : text_starts(text, "s3://") ? text + 5
                                                     : NULL;
     if (!rest)
-        return rooted_is_absolute(text);
+        return root_takes_absolute(text);
     size_t host = strcspn(rest, "/");
     const char *at = memchr(rest, '@', host);
     return host > 0 && rest[host] && rest[host + 1] && !strchr(text, ' ') &&
@@ -330,8 +330,8 @@ type_read_text(const struct reading *r, const struct value *v, void *field)
     }
     if (!text || !types[type].fits(text))
         return type_refuse(r, v);
-    *ret = types[type].path && *text == '/' ? rooted_path(r->arena, text)
-                                            : arena_strdup(r->arena, text);
+    *ret =
+        types[type].path && *text == '/' ? root_path(r->arena, text) : arena_strdup(r->arena, text);
     return true;
 }
 
@@ -339,7 +339,7 @@ struct value *
 type_write_text(struct arena *arena, const struct option *o, const void *field)
 {
     const char *text = *(const char *const *)field;
-    return type_new(arena, VALUE_STRING, types[o->type].path ? rooted_strip(text) : text);
+    return type_new(arena, VALUE_STRING, types[o->type].path ? root_strip(text) : text);
 }
 
 bool

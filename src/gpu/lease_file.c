@@ -8,6 +8,8 @@
 #include "gpu/lease_int.h"
 
 #include "fmt/json.h"
+#include "sys/files.h"
+#include "sys/root.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -110,12 +112,16 @@ hand_over(int fd, int above)
 static int
 make_dir(const char *path)
 {
-    if (mkdir(path, 0755) < 0)
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    struct file_place place;
+    int r = file_place_open(path, &place);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int above = place.dir;
+    if (mkdirat(above, place.name, 0755) < 0)
         return errno == EEXIST ? 0 : -errno;
-    _cleanup_close_ int dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    _cleanup_close_ int above =
-        dir < 0 ? -1 : openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (above < 0 || fchmod(dir, 0755) < 0) /* whatever the umask */
+    _cleanup_close_ int dir = openat(above, place.name, flags);
+    if (dir < 0 || fchmod(dir, 0755) < 0) /* whatever the umask */
         return -errno;
     return hand_over(dir, above);
 }
@@ -126,10 +132,13 @@ lease_dir_open(const char *path, bool make, int *ret_dir, struct err *reterr)
     struct stat st;
     int r = make ? make_dir(path) : 0;
     if (r < 0)
-        return err_set_errno(reterr, -r, "%s", path);
+        return root_err(reterr, r, "%s", path);
     _cleanup_close_ int dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (dir < 0 || fstat(dir, &st) < 0)
         return err_set_errno(reterr, errno, "%s", path);
+    r = root_holds(dir);
+    if (r < 0)
+        return root_err(reterr, r, "%s", path);
     if (st.st_mode & (S_IWGRP | S_IWOTH)) {
         r = err_set(reterr, ERR_GPU_LEASE_FILE, "%s can be written by others: its mode is %03o",
                     path, st.st_mode & 0777);

@@ -4,6 +4,7 @@
 #include "fmt/json.h"
 #include "sys/files.h"
 #include "sys/log.h"
+#include "sys/root.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -188,10 +189,13 @@ run_record_parse(const char *text, size_t len, struct run_record *ret_record, st
 static void
 put_aside(const char *path, struct err *reterr)
 {
-    char aside[PATH_MAX];
-    int len = snprintf(aside, sizeof(aside), "%s.damaged", path);
-    if (len < (int)sizeof(aside) && rename(path, aside) == 0)
-        err_fix(reterr, "nothing; it was put aside as %s", aside);
+    char aside[NAME_MAX + 1];
+    struct file_place place = {.dir = -1, .name = path};
+    int r = file_place_open(path, &place);
+    _cleanup_close_ int dir = r < 0 ? -1 : place.dir;
+    int len = snprintf(aside, sizeof(aside), "%s.damaged", place.name);
+    if (r == 0 && len < (int)sizeof(aside) && renameat(dir, place.name, dir, aside) == 0)
+        err_fix(reterr, "nothing; it was put aside as %s.damaged", path);
     err_prefix(reterr, "%s", path);
 }
 
@@ -235,9 +239,9 @@ take_lock(const char *state_dir, const char *name, struct err *reterr)
     if (r < 0)
         return r;
     buf_printf(&path, "/%s.lock", name);
-    _cleanup_close_ int fd = open(path.data, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    _cleanup_close_ int fd = file_open(path.data, O_RDWR | O_CREAT, 0600);
     if (fd < 0)
-        return err_set_errno(reterr, errno, "%s", path.data);
+        return root_err(reterr, fd, "%s", path.data);
     while (flock(fd, LOCK_EX) < 0)
         if (errno != EINTR)
             return err_set_errno(reterr, errno, "locking %s", path.data);

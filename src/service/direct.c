@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "sys/files.h"
 #include "sys/kin.h"
+#include "sys/root.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -188,9 +189,9 @@ take_lock(struct direct *d, struct err *reterr)
 {
     _cleanup_free_ char *path = mem_printf("%s/up.lock", d->config.run_dir);
     char text[16];
-    d->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    d->lock = file_open(path, O_RDWR | O_CREAT, 0600);
     if (d->lock < 0)
-        return err_set_errno(reterr, errno, "cannot open '%s'", path);
+        return root_err(reterr, d->lock, "cannot open '%s'", path);
     if (flock(d->lock, LOCK_EX | LOCK_NB) < 0)
         return refuse_second(d->lock, path, reterr);
     int len = snprintf(text, sizeof(text), "%d", (int)getpid());

@@ -4,6 +4,7 @@
 #include "sys/clock.h"
 #include "sys/fault.h"
 #include "sys/files.h"
+#include "sys/root.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,10 +25,9 @@ static int
 open_file(struct log_file *log)
 {
     struct stat st;
-    _cleanup_close_ int fd =
-        open(log->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+    _cleanup_close_ int fd = file_open(log->path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, 0640);
     if (fd < 0 || fstat(fd, &st) < 0)
-        return -errno;
+        return fd < 0 ? fd : -errno;
     if (!S_ISREG(st.st_mode))
         return -EINVAL;
     log->bytes = (uint64_t)st.st_size;
@@ -46,7 +46,7 @@ log_file_open(struct log_file *log, const char *path, struct err *reterr)
     if (r < 0)
         return r;
     r = open_file(log);
-    return r < 0 ? err_set_errno(reterr, -r, "cannot write the log '%s'", path) : 0;
+    return r < 0 ? root_err(reterr, r, "cannot write the log '%s'", path) : 0;
 }
 
 void

@@ -35,6 +35,7 @@
 #include "sys/change_int.h"
 #include "sys/fault.h"
 #include "sys/files.h"
+#include "sys/root.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -317,7 +318,7 @@ sync_journal(const char *journal, struct err *reterr)
         _cleanup_close_ int dir = place.dir;
         r = fault_sync(dir);
     }
-    return r < 0 ? err_set_errno(reterr, -r, "cannot sync '%s'", journal) : 0;
+    return r < 0 ? root_err(reterr, r, "cannot sync '%s'", journal) : 0;
 }
 
 static int
@@ -331,16 +332,16 @@ remove_journal(const char *journal, struct err *reterr)
         if (r == 0)
             r = fault_sync(dir);
     }
-    return r < 0 ? err_set_errno(reterr, -r, "cannot remove '%s'", journal) : 0;
+    return r < 0 ? root_err(reterr, r, "cannot remove '%s'", journal) : 0;
 }
 
 static int
 lock_journal(const char *journal, struct err *reterr)
 {
     _cleanup_free_ char *path = mem_printf("%s.lock", journal);
-    _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    _cleanup_close_ int fd = file_open(path, O_RDWR | O_CREAT, 0600);
     if (fd < 0)
-        return err_set_errno(reterr, errno, "cannot open '%s'", path);
+        return root_err(reterr, fd, "cannot open '%s'", path);
     if (flock(fd, LOCK_EX | LOCK_NB) == 0)
         return take_fd(&fd);
     if (errno != EWOULDBLOCK)
@@ -406,6 +407,8 @@ do_step(const struct change *c, const struct change_file *f, size_t n, enum step
     struct file_place place;
     char second[64];
     int r = file_place_open(f->path, &place);
+    if (r == -EXDEV && step == UNSTAGE)
+        return 0; /* nothing was made behind a link that leaves the root */
     if (r == -ENOENT && step != STAGE && (step == UNSTAGE || f->kind == REMOVE))
         return 0; /* it went with its directory */
     if (r < 0)
@@ -437,7 +440,7 @@ tell_failed(const struct change *c, const struct change_file *f, enum step step,
             struct err *reterr)
 {
     if (step != APPLY || r != -ENOENT)
-        return err_set_errno(reterr, -r, "cannot change '%s'", f->path);
+        return root_err(reterr, r, "cannot change '%s'", f->path);
     r = err_set(reterr, ERR_CHANGE_DAMAGED,
                 "somebody else removed what was to become '%s', or changed that since", f->path);
     err_fix(reterr, "see that '%s' is as it should be, then remove '%s'", f->path, c->journal);

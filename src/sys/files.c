@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "sys/fault.h"
+#include "sys/root.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -31,11 +32,23 @@ file_place_open(const char *path, struct file_place *ret_place)
         return -EINVAL;
     _cleanup_free_ char *parent =
         slash ? mem_strndup(path, (size_t)(name - path)) : mem_strdup(".");
-    int dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
-        return -errno;
-    *ret_place = (struct file_place){dir, name};
-    return 0;
+    _cleanup_close_ int dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int r = dir < 0 ? -errno : root_holds(dir);
+    if (r == 0)
+        *ret_place = (struct file_place){take_fd(&dir), name};
+    return r;
+}
+
+int
+file_open(const char *path, int flags, mode_t mode)
+{
+    struct file_place place;
+    int r = file_place_open(path, &place);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int dir = place.dir;
+    int fd = openat(dir, place.name, flags | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, mode);
+    return fd < 0 ? -errno : fd;
 }
 
 /* ---- reading ---- */
@@ -160,7 +173,7 @@ file_write(const char *path, const void *bytes, size_t len, mode_t mode, struct 
         _cleanup_close_ int dir = place.dir;
         r = write_at(dir, place.name, bytes, len, mode);
     }
-    return r < 0 ? err_set_errno(reterr, -r, "cannot write '%s'", path) : 0;
+    return r < 0 ? root_err(reterr, r, "cannot write '%s'", path) : 0;
 }
 
 int
@@ -173,21 +186,30 @@ file_remove_draft(const char *path, struct err *reterr)
         _cleanup_close_ int dir = place.dir;
         r = draft_name(place.name, draft) ? fault_unlink(dir, draft, false) : 0;
     }
-    return r < 0 && r != -ENOENT ? err_set_errno(reterr, -r, "cannot tidy up behind '%s'", path)
-                                 : 0;
+    return r < 0 && r != -ENOENT ? root_err(reterr, r, "cannot tidy up behind '%s'", path) : 0;
 }
 
 /* ---- directories ---- */
 
-/* Where we may not read the directory that holds it, the kernel writes the name in its own time. */
+/* Opens it, and makes it first where it is missing. Where we may not read the directory that holds it,
+ * the kernel writes the name in its own time. */
 static int
-make_dir(int dir, const char *name, mode_t mode)
+enter_dir(int dir, const char *name, mode_t mode)
 {
-    int r = fault_mkdir(dir, name, mode);
-    if (r < 0)
-        return r == -EEXIST ? 0 : r;
+    int next = openat(dir, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (next >= 0 || errno != ENOENT)
+        return next < 0 ? -errno : next;
+    int r = root_holds(dir);
+    if (r == 0)
+        r = fault_mkdir(dir, name, mode);
+    if (r < 0 && r != -EEXIST)
+        return r;
     _cleanup_close_ int holder = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return holder < 0 ? 0 : fault_sync(holder);
+    r = holder < 0 || r == -EEXIST ? 0 : fault_sync(holder);
+    if (r < 0)
+        return r;
+    next = openat(dir, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return next < 0 ? -errno : next;
 }
 
 int
@@ -200,14 +222,14 @@ file_make_dirs(const char *path, mode_t mode, struct err *reterr)
     for (char *name; r == 0 && (name = strsep(&rest, "/"));) {
         if (!name[0])
             continue;
-        r = make_dir(dir, name, mode);
-        int next = r < 0 ? -1 : openat(dir, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (r == 0 && next < 0)
-            r = -errno;
+        int next = enter_dir(dir, name, mode);
+        r = MIN(next, 0);
         cleanup_close(&dir);
         dir = next;
     }
-    return r < 0 ? err_set_errno(reterr, -r, "cannot make the directory '%s'", path) : 0;
+    if (r == 0)
+        r = root_holds(dir);
+    return r < 0 ? root_err(reterr, r, "cannot make the directory '%s'", path) : 0;
 }
 
 static int remove_at(int dir, const char *name, dev_t device, unsigned depth);
@@ -263,5 +285,5 @@ file_remove_tree(const char *path, struct err *reterr)
         if (r == 0)
             r = fault_sync(dir);
     }
-    return r < 0 ? err_set_errno(reterr, -r, "cannot remove '%s'", path) : 0;
+    return r < 0 ? root_err(reterr, r, "cannot remove '%s'", path) : 0;
 }

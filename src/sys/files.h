@@ -28,13 +28,16 @@ int file_make_dirs(const char *path, mode_t mode, struct err *reterr) must_check
  * systems mounted inside are not entered (-EBUSY). Nothing there is no error. */
 int file_remove_tree(const char *path, struct err *reterr) must_check;
 
-/* For the other files of sys/. */
+/* open() of a file that is written in place, as logs and locks are: no link is followed.
+ * A descriptor, or -errno. */
+int file_open(const char *path, int flags, mode_t mode) must_check;
 
 /* Gives a new file the owner, group and mode of the one whose name it will take; where there is none,
  * mode. */
 int file_take_owner(int fd, int dir, const char *name, mode_t mode) must_check;
 
-/* A path as the directory that holds it, open, and its last part. */
+/* A path as the directory that holds it, open, and its last part; both for what is written in a way
+ * of its own. -EXDEV: not below --root (root.h). */
 struct file_place {
     int dir;
     const char *name; /* within the path */

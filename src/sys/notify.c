@@ -2,6 +2,7 @@
 
 #include "base/quantity.h"
 #include "base/text.h"
+#include "sys/root.h"
 #include "sys/sock.h"
 
 #include <errno.h>
@@ -112,7 +113,7 @@ notify_listen(const char *path, struct err *reterr)
     if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
         r = -errno;
     if (r < 0)
-        return err_set_errno(reterr, -r, "cannot listen for notifications at '%s'", path);
+        return root_err(reterr, r, "cannot listen for notifications at '%s'", path);
     return take_fd(&fd);
 }
 

@@ -6,11 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-static char root[PATH_MAX];
+static char root[PATH_MAX]; /* leaves room for a path behind it */
 
 int
 root_set(const char *dir, struct err *reterr)
@@ -24,7 +27,8 @@ root_set(const char *dir, struct err *reterr)
         return err_set_errno(reterr, ENOTDIR, "--root: '%s'", dir);
     if (text_eq(absolute, "/"))
         absolute[0] = '\0';
-    assert(strlen(absolute) < sizeof(root));
+    if (strlen(absolute) + ROOT_PATH_MAX > PATH_MAX)
+        return err_set_errno(reterr, ENAMETOOLONG, "--root: '%s'", dir);
     memcpy(root, absolute, strlen(absolute) + 1);
     return 0;
 }
@@ -41,28 +45,90 @@ root_dir(void)
     return root;
 }
 
-static bool
-climbs(const char *path)
+bool
+root_takes(const char *path)
 {
-    for (const char *part = path; part; part = strchr(part, '/')) {
-        part += *part == '/';
-        if (strncmp(part, "..", 2) == 0 && (part[2] == '/' || !part[2]))
-            return true;
+    for (const char *part = path; part;) {
+        size_t len = strcspn(part, "/");
+        if (len == 2 && strncmp(part, "..", 2) == 0)
+            return false;
+        part = part[len] ? part + len + 1 : NULL;
     }
-    return false;
+    return *path && strlen(path) < ROOT_PATH_MAX;
+}
+
+bool
+root_takes_absolute(const char *path)
+{
+    return *path == '/' && root_takes(path);
+}
+
+/* Without doubled and trailing slashes. */
+static void
+tidy(char *path)
+{
+    char *to = path;
+    for (const char *from = path; *from; from++)
+        if (*from != '/' || to == path || to[-1] != '/')
+            *to++ = *from;
+    if (to > path + 1 && to[-1] == '/')
+        to--;
+    *to = '\0';
+}
+
+char *
+root_path(struct arena *arena, const char *path)
+{
+    assert(*path == '/');
+    char *full = arena_printf(arena, "%s%s", root, path);
+    if (full)
+        tidy(full + strlen(root));
+    return full;
+}
+
+/* What follows the root; NULL when the path does not lie in it. */
+static const char *
+below(const char *path)
+{
+    size_t len = strlen(root);
+    return text_starts(path, root) && (path[len] == '/' || !path[len]) ? path + len : NULL;
+}
+
+const char *
+root_strip(const char *path)
+{
+    const char *rest = below(path);
+    return rest && *rest ? rest : path;
+}
+
+/* The kernel tells where an open directory is, whatever links led there. */
+int
+root_holds(int dir)
+{
+    char link[32], place[PATH_MAX];
+    if (!root_is_set())
+        return 0;
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", dir);
+    ssize_t len = readlink(link, place, sizeof(place) - 1);
+    if (len < 0)
+        return -errno;
+    place[len] = '\0';
+    return below(place) ? 0 : -EXDEV;
 }
 
 int
-root_path(struct buf *ret_path, const char *path, struct err *reterr)
+root_err(struct err *reterr, int r, const char *fmt, ...)
 {
-    if (path[0] != '/')
-        return err_set(reterr, ERR_VALUE, "'%s' is not an absolute path", path);
-    if (climbs(path))
-        return err_set(reterr, ERR_VALUE, "the path '%s' has a '..' in it", path);
-    if (strlen(root) + strlen(path) >= PATH_MAX)
-        return err_set_errno(reterr, ENAMETOOLONG, "'%s%s'", root, path);
-    buf_clear(ret_path);
-    buf_printf(ret_path, "%s%s", root, path);
-    int r = buf_error(ret_path);
-    return r < 0 ? err_set_errno(reterr, -r, "'%s%s'", root, path) : 0;
+    struct err told;
+    va_list args;
+    va_start(args, fmt);
+    int wanted = vsnprintf(told.what, sizeof(told.what), fmt, args);
+    va_end(args);
+    text_make_safe(told.what, sizeof(told.what), wanted);
+    if (r != -EXDEV || !root_is_set())
+        return err_set_errno(reterr, -r, "%s", told.what);
+    (void)err_set(reterr, ERR_ROOT_LEFT, "%s: a link on the way leads out of --root %s", told.what,
+                  root);
+    err_fix(reterr, "write the path that is meant, or make it a relative link that stays inside");
+    return r;
 }

@@ -11,6 +11,7 @@
 #include "base/quantity.h"
 #include "base/text.h"
 #include "sys/files.h"
+#include "sys/root.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -301,7 +302,7 @@ sock_listen(const struct sock_addr *addr, mode_t mode, struct err *reterr)
     int r =
         addr->family == AF_UNIX ? sock_bind_path(addr->path, SOCK_STREAM, mode) : listen_tcp(addr);
     if (r < 0)
-        (void)err_set_errno(reterr, -r, "cannot listen on %s", sock_addr_print(addr, text));
+        (void)root_err(reterr, r, "cannot listen on %s", sock_addr_print(addr, text));
     if (r == -EADDRINUSE)
         err_fix(reterr, "choose another, or see who has it: ss -ltnpx");
     return r;

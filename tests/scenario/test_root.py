@@ -1,0 +1,55 @@
+"""--root DIR: what runs with it makes nothing outside DIR, whatever links lead out of it."""
+
+import os
+
+import pytest
+
+from program import run
+from up import Up
+
+CONFIG = """\
+gateway: {enabled: false}
+monitor: {enabled: false}
+models: {a: {engine: command, command: [/nowhere], port: 18999, path: a}}
+"""
+RUN, LOGS = "run/citadel", "opt/citadel/logs"
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A root with one model, and an empty directory beside it."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "etc/citadel").mkdir(parents=True)
+    (root / "opt/citadel/models/a").mkdir(parents=True)
+    (root / "etc/citadel/citadel.yaml").write_text(CONFIG)
+    outside.mkdir()
+    return root, outside
+
+
+def link(at, target):
+    at.parent.mkdir(parents=True, exist_ok=True)
+    at.symlink_to(target)
+
+
+@pytest.mark.parametrize("path", ["run", RUN, RUN + "/notify", LOGS, "opt/citadel/logs/models"])
+def test_a_link_out_of_the_root_ends_a_start(place, path):
+    root, outside = place
+    link(root / path, outside)
+    done = run("up", "--root", str(root))
+    assert done.returncode == 64
+    assert str(root / path) in done.stderr
+    assert f"a link on the way leads out of --root {root}" in done.stderr
+    assert os.listdir(outside) == []
+
+
+def test_a_link_within_the_root_is_followed(place):
+    root, outside = place
+    (root / "elsewhere").mkdir()
+    link(root / RUN, "../elsewhere")
+    up = Up(None, "--root", str(root))
+    try:
+        up.wait_for("a: failed")
+        assert (root / "elsewhere/control.sock").is_socket()
+    finally:
+        up.end()
+    assert os.listdir(outside) == []
