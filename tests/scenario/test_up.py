@@ -355,13 +355,7 @@ def test_connections_that_do_nothing_keep_nobody_out(site):
     s = site({"a": ""})
     up = s.up()
     up.wait_for("a: ready")
-    idle = []
-    for _ in range(200):
-        c = socket.socket(socket.AF_UNIX)
-        c.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            c.connect(str(s.run_dir / "control.sock"))
-        idle.append(c)
+    idle = [s.connect(blocking=False) for _ in range(200)]
     assert s.status()["a"]["state"] == "ready"
     for c in idle:
         c.close()
@@ -463,9 +457,7 @@ def test_a_follower_that_does_not_read_costs_little(site):
     s = site({"a": ""})
     up = s.up()
     up.wait_for("a: ready")
-    lazy = socket.socket(socket.AF_UNIX)
-    lazy.settimeout(PATIENCE_S)
-    lazy.connect(str(s.run_dir / "control.sock"))
+    lazy = s.connect()
     lazy.sendall(b"GET /services/a/log?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert lazy.recv(12) == b"HTTP/1.1 200"
     (log,) = s.directory.rglob("a.log")

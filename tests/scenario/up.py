@@ -104,11 +104,22 @@ class Site:
         word = f"up_server.py {self.ports[name]}"
         return [pid for pid, command in processes_of(self.directory).items() if word in command]
 
+    def connect(self, blocking=True):
+        """To the supervisor's socket, whose path may be longer than an address has room for."""
+        folder = os.open(self.run_dir, os.O_PATH)
+        try:
+            sock = socket.socket(socket.AF_UNIX)
+            sock.settimeout(PATIENCE_S if blocking else 0)
+            with contextlib.suppress(BlockingIOError):
+                sock.connect(f"/proc/self/fd/{folder}/control.sock")
+            return sock
+        finally:
+            os.close(folder)
+
     def control(self, method, path):
         """One exchange with the supervisor's socket: status and body."""
         connection = http.client.HTTPConnection("localhost", timeout=PATIENCE_S)
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.connect(str(self.run_dir / "control.sock"))
+        connection.sock = self.connect()
         connection.request(method, path)
         answer = connection.getresponse()
         body = answer.read()
