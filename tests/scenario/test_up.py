@@ -508,7 +508,7 @@ def test_a_supervisor_that_is_killed_leaves_nothing_to_the_next(site, possible, 
     first.process.kill()
     first.wait_end()
     second = s.up()  # whatever holds it now
-    second.wait_all("^ended [1-8] processes of", "a: ready", "b: ready")
+    second.wait_all("^ended [1-8] process(?:es)? of", "a: ready", "b: ready")
     assert not [pid for pid in old if is_there(pid)]
     second.end()
     assert processes_of(s.directory) == {}
