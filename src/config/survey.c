@@ -10,10 +10,10 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "config/read_int.h"
+#include "sys/files.h"
 #include "sys/root.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,12 +38,9 @@ static const char *const places[] = {
 static void
 read_start(const char *path, struct buf *out)
 {
-    char piece[4096];
-    ssize_t n;
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    while (fd >= 0 && ((n = read(fd, piece, sizeof(piece))) > 0 || (n < 0 && errno == EINTR)))
-        if (n > 0)
-            buf_add(out, piece, MIN((size_t)n, out->ceiling_bytes - out->len));
+    if (fd >= 0)
+        (void)!file_read_fd(fd, out);
 }
 
 /* The names in a directory, sorted. */

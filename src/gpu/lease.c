@@ -4,6 +4,7 @@
 #include "base/vec.h"
 #include "gpu/gate.h"
 #include "sys/clock.h"
+#include "sys/files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -47,15 +48,10 @@ read_one(int dir, const char *name, bool clear, struct gpu_leases *leases)
 static int
 read_all(int dir, bool clear, struct gpu_leases *leases, struct err *reterr)
 {
-    int again = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *d = again < 0 ? NULL : fdopendir(again);
-    int r = 0;
-    if (!d) {
-        r = err_set_errno(reterr, errno, "reading the leases");
-        if (again >= 0)
-            (void)close(again);
-        return r;
-    }
+    DIR *d;
+    int r = file_open_dir(dir, ".", 0, &d);
+    if (r < 0)
+        return err_set_errno(reterr, -r, "reading the leases");
     for (struct dirent *e; r == 0 && (e = readdir(d));) {
         bool is_draft = e->d_name[0] == '.' && text_ends(e->d_name, LEASE_DRAFT_SUFFIX);
         if (is_draft && clear)

@@ -53,8 +53,8 @@ file_open(const char *path, int flags, mode_t mode)
 
 /* ---- reading ---- */
 
-static int
-read_all(int fd, struct buf *out)
+int
+file_read_fd(int fd, struct buf *out)
 {
     for (;;) {
         /* One byte more than may be there, so that a file at the ceiling is told from one above. */
@@ -86,7 +86,7 @@ file_read(const char *path, struct buf *out, struct err *reterr)
         return err_set_errno(reterr, EISDIR, "cannot read '%s'", path);
     if (!S_ISREG(st.st_mode))
         return err_set(reterr, ERR_VALUE, "'%s' is not a file but a device, pipe or socket", path);
-    int r = read_all(fd, out);
+    int r = file_read_fd(fd, out);
     if (r == -EFBIG)
         return err_set(reterr, ERR_TOO_LARGE, "'%s' is larger than %zu bytes", path,
                        out->ceiling_bytes);
@@ -232,40 +232,47 @@ file_make_dirs(const char *path, mode_t mode, struct err *reterr)
     return r < 0 ? root_err(reterr, r, "cannot make the directory '%s'", path) : 0;
 }
 
+int
+file_open_dir(int at, const char *name, int flags, DIR **ret_dir)
+{
+    _cleanup_close_ int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d)
+        return -errno;
+    (void)take_fd(&fd); /* closedir() closes it */
+    *ret_dir = d;
+    return 0;
+}
+
 static int remove_at(int dir, const char *name, dev_t device, unsigned depth);
 
 static int
-remove_inside(int fd, dev_t device, unsigned depth)
+remove_inside(DIR *d, dev_t device, unsigned depth)
 {
-    DIR *d = fdopendir(fd);
+    struct stat st;
     int r = 0;
-    if (!d) {
-        r = -errno;
-        (void)close(fd);
-        return r;
-    }
+    if (depth > TREE_DEPTH_MAX)
+        return -ELOOP;
+    if (fstat(dirfd(d), &st) < 0 || st.st_dev != device)
+        return -EBUSY;
     for (struct dirent *e; r == 0 && (e = readdir(d));)
         if (!text_eq(e->d_name, ".") && !text_eq(e->d_name, ".."))
             r = remove_at(dirfd(d), e->d_name, device, depth + 1);
-    (void)closedir(d);
     return r;
 }
 
 static int
 remove_at(int dir, const char *name, dev_t device, unsigned depth)
 {
-    struct stat st;
+    DIR *d;
     int r = fault_unlink(dir, name, false);
     if (r != -EISDIR && r != -EPERM)
         return r == -ENOENT ? 0 : r;
-    int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOTDIR ? r : -errno;
-    if (depth > TREE_DEPTH_MAX || fstat(fd, &st) < 0 || st.st_dev != device) {
-        (void)close(fd);
-        return depth > TREE_DEPTH_MAX ? -ELOOP : -EBUSY;
-    }
-    r = remove_inside(fd, device, depth);
+    int opened = file_open_dir(dir, name, O_NOFOLLOW, &d);
+    if (opened < 0)
+        return opened == -ENOTDIR ? r : opened;
+    r = remove_inside(d, device, depth);
+    (void)closedir(d);
     if (r == 0)
         r = fault_unlink(dir, name, true);
     return r == -ENOENT ? 0 : r;

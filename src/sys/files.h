@@ -6,11 +6,15 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+#include <dirent.h>
 #include <sys/types.h>
 
 /* Reads a regular file behind what the buffer holds, up to the buffer's ceiling: the bytes count,
  * not the size that the file claims. Anything else (directory, pipe, device) is refused. */
 int file_read(const char *path, struct buf *out, struct err *reterr) must_check;
+
+/* Likewise of what is open, whatever it is, to its end. -EFBIG: there is more, and the buffer is full. */
+int file_read_fd(int fd, struct buf *out) must_check;
 
 /* Replaces the file, or makes it. One that is there keeps its owner and mode; a new one gets mode,
  * whatever the umask. Of two writers at once, one comes after the other. */
@@ -23,6 +27,9 @@ int file_remove_draft(const char *path, struct err *reterr) must_check;
 
 /* Makes the directory and those above it; what is there stays as it is. */
 int file_make_dirs(const char *path, mode_t mode, struct err *reterr) must_check;
+
+/* The entries of a directory, for closedir(). flags: O_NOFOLLOW and such, for openat(). */
+int file_open_dir(int at, const char *name, int flags, DIR **ret_dir) must_check;
 
 /* Removes a file, or a directory with all in it; links are removed, never followed, and other file
  * systems mounted inside are not entered (-EBUSY). Nothing there is no error. */

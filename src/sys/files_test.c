@@ -40,6 +40,36 @@ TEST(a_file_is_read_to_its_ceiling)
     }
 }
 
+/* A pipe tells no size, and comes in pieces. */
+TEST(what_is_open_is_read_to_its_end)
+{
+    for (size_t ceiling = 4; ceiling < 7; ceiling++) {
+        _cleanup_buf_ struct buf b;
+        int ends[2];
+        buf_init(&b, ceiling);
+        buf_add_char(&b, '>');
+        REQUIRE(pipe(ends) == 0);
+        CHECK(write(ends[1], "12", 2) == 2 && write(ends[1], "34", 2) == 2);
+        (void)close(ends[1]);
+        CHECK_EQ(file_read_fd(ends[0], &b), ceiling < 5 ? -EFBIG : 0);
+        CHECK_STR(b.data, ceiling < 5 ? ">123" : ">1234");
+        (void)close(ends[0]);
+    }
+}
+
+TEST(a_directory_is_opened_for_its_entries)
+{
+    _cleanup_free_ char *link = in_dir("link");
+    DIR *d = NULL;
+    REQUIRE(symlink(tap_dir(), link) == 0);
+    CHECK_EQ(file_open_dir(AT_FDCWD, link, O_NOFOLLOW, &d), -ENOTDIR);
+    CHECK_EQ(file_open_dir(AT_FDCWD, "/dev/null", 0, &d), -ENOTDIR);
+    CHECK(d == NULL);
+    REQUIRE(file_open_dir(AT_FDCWD, link, 0, &d) == 0);
+    CHECK(readdir(d) != NULL);
+    CHECK_EQ(closedir(d), 0);
+}
+
 TEST(only_files_are_read)
 {
     _cleanup_free_ char *fifo = in_dir("fifo");
