@@ -103,9 +103,7 @@ tell_too_many(struct reading *r, const char *file, const char *what)
 {
     r->broken = true;
     scan_problem(r->s, MODEL_PROBLEM_TOO_MANY_SHARDS, file,
-                 "%s %s more than %d files, the most "
-                 "that are looked at",
-                 file, what, SHARDS_MAX);
+                 "%s %s more than %d files, the most that are looked at", file, what, SHARDS_MAX);
 }
 
 static struct shard *
