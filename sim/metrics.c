@@ -47,13 +47,13 @@ finish_name(enum finish finish)
 static unsigned
 make_token_bounds(double *bounds, uint64_t most)
 {
-    static const double mantissas[] = {1, 2, 5};
+    static const uint64_t mantissas[] = {1, 2, 5};
     unsigned count = 0;
-    for (double power = 1; count < METRIC_BUCKETS_MAX - 3; power *= 10)
+    for (uint64_t power = 1; count < METRIC_BUCKETS_MAX - 3; power *= 10) /* 1e12 at most */
         for (size_t i = 0; i < ARRAY_SIZE(mantissas); i++) {
-            if (mantissas[i] * power > (double)most)
+            if (mantissas[i] * power > most)
                 return count;
-            bounds[count++] = mantissas[i] * power;
+            bounds[count++] = (double)(mantissas[i] * power);
         }
     return count;
 }
@@ -99,7 +99,7 @@ metrics_observe(struct metrics *m, enum metric metric, double value, uint64_t ti
 void
 metrics_add_number(struct buf *out, double value)
 {
-    char text[40], plain[40];
+    char text[40];
     if (value == 0) {
         buf_add_str(out, "0.0");
         return;
@@ -109,19 +109,15 @@ metrics_add_number(struct buf *out, double value)
         if (strtod(text, NULL) == value)
             break;
     }
-    int exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
-    if (exponent >= 6) {
-        *strchr(text, 'e') = '\0';
-        buf_printf(out, "%se+0%d", text, exponent);
-        return;
-    }
-    if (exponent < -4) {
+    const int mantissa = (int)strcspn(text, "e");
+    const int exponent = (int)strtol(text + mantissa + 1, NULL, 10);
+    const int digits = mantissa - (text[0] == '-') - (memchr(text, '.', (size_t)mantissa) != NULL);
+    if (exponent >= 6)
+        buf_printf(out, "%.*se+0%d", mantissa, text, exponent);
+    else if (exponent < -4)
         buf_add_str(out, text);
-        return;
-    }
-    int digits = (int)strcspn(text, "e") - (text[0] == '-') - (strchr(text, '.') != NULL);
-    (void)snprintf(plain, sizeof(plain), "%.*f", MAX(digits - 1 - exponent, 1), value);
-    buf_add_str(out, plain);
+    else
+        buf_printf(out, "%.*f", MAX(digits - 1 - exponent, 1), value);
 }
 
 void
