@@ -192,7 +192,7 @@ quantity_parse_percent(const char *text, double *ret_percent, struct err *reterr
 {
     size_t len = strlen(text);
     char number[32];
-    double n;
+    double n = 0;
     if (len > 0 && text[len - 1] == '%')
         len--;
     if (len > 0 && len < sizeof(number)) {

@@ -34,9 +34,10 @@ file_place_open(const char *path, struct file_place *ret_place)
         slash ? mem_strndup(path, (size_t)(name - path)) : mem_strdup(".");
     _cleanup_close_ int dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int r = dir < 0 ? -errno : root_holds(dir);
-    if (r == 0)
-        *ret_place = (struct file_place){take_fd(&dir), name};
-    return r;
+    if (r < 0)
+        return r;
+    *ret_place = (struct file_place){take_fd(&dir), name};
+    return 0;
 }
 
 int
@@ -264,7 +265,7 @@ remove_inside(DIR *d, dev_t device, unsigned depth)
 static int
 remove_at(int dir, const char *name, dev_t device, unsigned depth)
 {
-    DIR *d;
+    DIR *d = NULL;
     int r = fault_unlink(dir, name, false);
     if (r != -EISDIR && r != -EPERM)
         return r == -ENOENT ? 0 : r;
