@@ -43,7 +43,7 @@ write_token(struct json_writer *w, const struct generation *g, const char *text,
 static void
 write_logprobs(struct json_writer *w, const struct generation *g, const char *text, const char *end)
 {
-    if (!g->logprobs) {
+    if (!g->logprobs || !text) {
         json_null(w, "logprobs");
         return;
     }

@@ -317,7 +317,7 @@ watch_all(struct cores *c)
 int
 cores_start(struct cores *c, struct loop *loop, const int *gpus, struct err *reterr)
 {
-    int theirs[CORES_RANKS_MAX + 1];
+    int theirs[CORES_RANKS_MAX + 1] = {0};
     sigset_t all, before;
     c->loop = loop;
     int r = make_sockets(c, gpus, theirs);

@@ -222,7 +222,7 @@ rank_documents(struct call *call, const struct value *body)
         ask_refuse_all(&p->ask, "query", query_types, ARRAY_SIZE(query_types), query);
     (void)ask_count(&p->ask, "top_n", &top);
     struct ranking *ranking = p->more;
-    if (!p->ask.failed && documents) {
+    if (query && documents && !p->ask.failed) {
         ranking->documents = true;
         (void)ask_bool(&p->ask, "return_documents", &ranking->documents);
         read_pairs(p, query, documents);

@@ -402,7 +402,7 @@ responses_answer(struct call *call, const struct value *body)
     generate_read_max(g, "max_output_tokens");
     read_extras(g, extras);
     generate_read_format(g, value_get(ask_map(&g->ask, "text"), "format"));
-    if (!g->ask.failed)
+    if (input && !g->ask.failed)
         read_input(g, input);
     if (!g->ask.failed)
         generate_read_tools(g, &g->prompts[0]);
