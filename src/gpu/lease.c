@@ -48,7 +48,7 @@ read_one(int dir, const char *name, bool clear, struct gpu_leases *leases)
 static int
 read_all(int dir, bool clear, struct gpu_leases *leases, struct err *reterr)
 {
-    DIR *d = NULL;
+    DIR *d;
     int r = file_open_dir(dir, ".", 0, &d);
     if (r < 0)
         return err_set_errno(reterr, -r, "reading the leases");

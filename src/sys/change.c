@@ -534,7 +534,7 @@ change_commit(struct change *c, struct err *reterr)
 static int
 recover(const char *journal, enum change_recovered *ret_what, struct err *reterr)
 {
-    bool decided;
+    bool decided = false;
     _cleanup_change_ struct change c;
     change_init(&c, journal);
     int r = read_journal(&c, &decided, reterr);

@@ -238,8 +238,10 @@ file_open_dir(int at, const char *name, int flags, DIR **ret_dir)
 {
     _cleanup_close_ int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    if (!d)
+    if (!d) {
+        assert(errno > 0);
         return -errno;
+    }
     (void)take_fd(&fd); /* closedir() closes it */
     *ret_dir = d;
     return 0;
@@ -265,7 +267,7 @@ remove_inside(DIR *d, dev_t device, unsigned depth)
 static int
 remove_at(int dir, const char *name, dev_t device, unsigned depth)
 {
-    DIR *d = NULL;
+    DIR *d;
     int r = fault_unlink(dir, name, false);
     if (r != -EISDIR && r != -EPERM)
         return r == -ENOENT ? 0 : r;
