@@ -33,6 +33,8 @@ class Sim:
         self.reader = threading.Thread(target=self.read_on)  # else it would wait for one
         self.reader.start()
         started = re.search(r"API server (?:0 )?on (?:http://|unix:)(\S+)", "".join(self.log))
+        if not started:
+            self.stop(signal.SIGKILL)
         assert started, "".join(self.log)
         self.where = started[1]
 
