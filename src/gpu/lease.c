@@ -48,10 +48,10 @@ read_one(int dir, const char *name, bool clear, struct gpu_leases *leases)
 static int
 read_all(int dir, bool clear, struct gpu_leases *leases, struct err *reterr)
 {
-    DIR *d;
-    int r = file_open_dir(dir, ".", 0, &d);
-    if (r < 0)
-        return err_set_errno(reterr, -r, "reading the leases");
+    DIR *d = file_open_dir(dir, ".", 0);
+    int r = 0;
+    if (!d)
+        return err_set_errno(reterr, errno, "reading the leases");
     for (struct dirent *e; r == 0 && (e = readdir(d));) {
         bool is_draft = e->d_name[0] == '.' && text_ends(e->d_name, LEASE_DRAFT_SUFFIX);
         if (is_draft && clear)

@@ -233,18 +233,14 @@ file_make_dirs(const char *path, mode_t mode, struct err *reterr)
     return r < 0 ? root_err(reterr, r, "cannot make the directory '%s'", path) : 0;
 }
 
-int
-file_open_dir(int at, const char *name, int flags, DIR **ret_dir)
+DIR *
+file_open_dir(int at, const char *name, int flags)
 {
     _cleanup_close_ int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    if (!d) {
-        assert(errno > 0);
-        return -errno;
-    }
-    (void)take_fd(&fd); /* closedir() closes it */
-    *ret_dir = d;
-    return 0;
+    if (d)
+        (void)take_fd(&fd); /* closedir() closes it */
+    return d;
 }
 
 static int remove_at(int dir, const char *name, dev_t device, unsigned depth);
@@ -267,13 +263,12 @@ remove_inside(DIR *d, dev_t device, unsigned depth)
 static int
 remove_at(int dir, const char *name, dev_t device, unsigned depth)
 {
-    DIR *d;
     int r = fault_unlink(dir, name, false);
     if (r != -EISDIR && r != -EPERM)
         return r == -ENOENT ? 0 : r;
-    int opened = file_open_dir(dir, name, O_NOFOLLOW, &d);
-    if (opened < 0)
-        return opened == -ENOTDIR ? r : opened;
+    DIR *d = file_open_dir(dir, name, O_NOFOLLOW);
+    if (!d)
+        return errno == ENOTDIR ? r : -errno;
     r = remove_inside(d, device, depth);
     (void)closedir(d);
     if (r == 0)

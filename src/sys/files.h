@@ -28,8 +28,8 @@ int file_remove_draft(const char *path, struct err *reterr) must_check;
 /* Makes the directory and those above it; what is there stays as it is. */
 int file_make_dirs(const char *path, mode_t mode, struct err *reterr) must_check;
 
-/* The entries of a directory, for closedir(). flags: O_NOFOLLOW and such, for openat(). */
-int file_open_dir(int at, const char *name, int flags, DIR **ret_dir) must_check;
+/* opendir() below a directory; NULL: errno tells why. flags: O_NOFOLLOW and such, for openat(). */
+DIR *file_open_dir(int at, const char *name, int flags) must_check;
 
 /* Removes a file, or a directory with all in it; links are removed, never followed, and other file
  * systems mounted inside are not entered (-EBUSY). Nothing there is no error. */
