@@ -98,10 +98,11 @@ struct shim {
     struct http_request *askers[SHIM_ASKERS_MAX]; /* who wait for sleep or wake; NULL: nobody */
     struct http_call *step;
     const struct engine_step *steps;
-    unsigned level; /* of the sleep that it goes to, is in, or comes from */
-    uint64_t until; /* which what runs may end, before it sleeps */
-    bool drains;    /* waits for what runs, before it sleeps */
-    bool changes;   /* between the first step and the last */
+    unsigned level;        /* of the sleep that it goes to, is in, or comes from */
+    uint64_t until;        /* which what runs may end, before it sleeps */
+    bool drains;           /* waits for what runs, before it sleeps */
+    bool changes;          /* between the first step and the last */
+    struct err broken_off; /* what a step ends in, unless the engine itself has ended */
 
     bool leaving, asked; /* it ends; because somebody asked it to */
     struct err why;      /* id ERR_NONE: all is well */

@@ -12,6 +12,8 @@
 
 #include <stdio.h>
 
+#define BROKEN_OFF_US UINT64_C(500000)
+
 static void next_step(struct shim *s);
 
 /* ---- who waits ---- */
@@ -125,6 +127,24 @@ is_no_route(struct shim *s, unsigned status)
 }
 
 static void
+on_broken_off(struct loop_timer *timer)
+{
+    struct shim *s = container_of(timer, struct shim, retry);
+    const struct err err = s->broken_off;
+    fail(s, &err);
+}
+
+/* An engine that dies closes its connections before it has ended. How it ended is the better reason,
+ * and comes in a moment if it comes at all. */
+static void
+wait_for_end(struct shim *s, const struct err *err)
+{
+    s->broken_off = *err;
+    s->retry.expired = on_broken_off;
+    loop_timer_start(s->loop, &s->retry, BROKEN_OFF_US, 0);
+}
+
+static void
 on_step(struct http_call *call, const struct err *error)
 {
     struct shim *s = call->user;
@@ -141,7 +161,9 @@ on_step(struct http_call *call, const struct err *error)
     else
         (void)err_set(&err, ERR_RUN_STEP, "%s: the engine answered %u", s->steps->what,
                       call->head.status);
-    if (!error && is_no_route(s, call->head.status))
+    if (error)
+        wait_for_end(s, &err);
+    else if (is_no_route(s, call->head.status))
         keep_awake(s, &err);
     else
         fail(s, &err);

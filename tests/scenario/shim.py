@@ -67,7 +67,7 @@ class Home:
 
     def __init__(self, where):
         self.where = where
-        self.run = pathlib.Path(tempfile.mkdtemp(prefix="citadel-"))  # sockets have short paths
+        self.run = pathlib.Path(tempfile.mkdtemp("", "citadel-", "/tmp"))  # sockets have short paths
         self.models = {}
         self.started = []
 

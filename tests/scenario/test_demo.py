@@ -10,6 +10,7 @@ import subprocess
 import pytest
 from program import BIN, CITADEL, environment, run
 
+pytestmark = pytest.mark.xdist_group("demo")
 MODELS = ["chat", "large", "embed"]
 
 

@@ -21,6 +21,7 @@ from up import CONTAINMENTS, Site, is_there, possible_containments, processes_of
 ROLES = ("shim", "server", "core", "worker")
 ORDERS = [order for n in range(1, 5) for order in itertools.permutations(ROLES, n)]
 NAMES = ("a", "b", "c", "d")
+pytestmark = pytest.mark.xdist_group("kills")  # they are counted together
 KILLS_MIN = 200  # in all, whatever this machine allows
 
 killed = collections.Counter()

@@ -189,26 +189,6 @@ def test_a_reader_that_stops_reading_stops_nothing(site):
 # ---- the demonstration ----
 
 
-def test_a_demo_needs_nothing_and_leaves_nothing():
-    demo = Up(None, "--demo")
-    config = demo.wait_for(r"CITADEL_CONFIG=(\S+)")[1]
-    demo.wait_for("^Ctrl-C ends it")
-    curls = re.findall(r"^  (curl .*)$", demo.said, re.M)
-    answers = [
-        subprocess.run(
-            ["sh", "-c", c], capture_output=True, text=True, timeout=PATIENCE_S, check=True
-        ).stdout
-        for c in curls
-    ]
-    assert json.loads(answers[0])["choices"][0]["message"]["content"]
-    assert answers[1].startswith("data: {") and answers[1].endswith("data: [DONE]\n\n")
-    status = run("status", "--json", CITADEL_CONFIG=config)
-    assert [s["healthy"] for s in json.loads(status.stdout)["services"]] == [True] * 3
-    place = pathlib.Path(config).parent
-    assert demo.stop() == 0
-    assert not place.exists() and processes_of(place) == {}
-
-
 # ---- endings ----
 
 
