@@ -82,9 +82,8 @@ tone_of(const struct service_seen *seen)
     return state == SERVICE_STOPPED ? TONE_DIM : TONE_PLAIN;
 }
 
-/* A model says more than "ready". */
-static const char *
-state_of(const struct service_seen *seen)
+const char *
+service_seen_word(const struct service_seen *seen)
 {
     bool more = seen->has_run &&
                 (seen->status.state == SERVICE_READY || seen->status.state == SERVICE_STARTING);
@@ -111,7 +110,7 @@ cli_add_service(struct table *table, const struct service_seen *seen, uint64_t n
     bool sick = !service_is_healthy(seen, &why) && s->state == SERVICE_READY;
     quantity_text text;
     table_add(table, TONE_PLAIN, s->name);
-    table_add(table, tone_of(seen), state_of(seen));
+    table_add(table, tone_of(seen), service_seen_word(seen));
     table_add(table, TONE_PLAIN, show_age(s->since_us, now_us, text));
     table_addf(table, s->restarts ? TONE_PLAIN : TONE_DIM, "%u", s->restarts);
     table_add(table, TONE_PLAIN, s->address);

@@ -21,3 +21,6 @@ void cli_service_line(const struct service_status *status, struct buf *out);
 /* Asks for `verb` of the named services (none, or `all`: all of them), and waits until they have got
  * there. Returns an exit code, or a negative errno. */
 int cli_change_services(struct cli *cli, const char *verb, enum service_state goal);
+
+/* Its state; of a model that is started or ready, the phase, which says more. */
+const char *service_seen_word(const struct service_seen *seen);

@@ -16,7 +16,7 @@ print_one(struct cli *cli, const struct service_seen *seen, bool healthy, const 
     const char *word = service_state_word(seen->status.state);
     if (!cli->json) {
         if (!healthy)
-            cli_print(cli, "%s: %s: %s\n", seen->status.name, word, why);
+            cli_print(cli, "%s: %s: %s\n", seen->status.name, service_seen_word(seen), why);
         return;
     }
     json_open_map(cli->json, NULL);

@@ -43,7 +43,7 @@ struct up {
     struct demo demo;
     bool is_demo, told, stopping;
     struct up_view view;
-    struct loop_signal signals[3];
+    struct loop_signal signals[4];
     struct loop_defer ready; /* all that are wanted */
 };
 
@@ -128,13 +128,14 @@ stop(struct up *u)
 ON_SIGNAL(0)
 ON_SIGNAL(1)
 ON_SIGNAL(2)
+ON_SIGNAL(3)
 
 static int
 open_signals(struct up *u)
 {
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
     static void (*const received[])(struct loop_signal *, int) = {on_signal_0, on_signal_1,
-                                                                  on_signal_2};
+                                                                  on_signal_2, on_signal_3};
     for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
         u->signals[i].received = received[i];
         int r = loop_signal_start(u->loop, &u->signals[i], signals[i]);

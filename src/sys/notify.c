@@ -42,7 +42,7 @@ notify_open(struct notify *ret_notify, struct err *reterr)
 {
     const char *name = getenv("NOTIFY_SOCKET");
     ret_notify->fd = -1;
-    if (!name)
+    if (!name || !*name) /* scripts say so that there is none */
         return 0;
     int fd = -EINVAL;
     if (name[0] == '/')
