@@ -1,8 +1,11 @@
 // OpenAI's own client, on every endpoint of its that vLLM has.
 
+import { File } from "node:buffer"; // which Node 18 does not offer everywhere yet
 import assert from "node:assert/strict";
 import OpenAI, { toFile } from "openai";
 import { all, check, fault, key, refusal, url } from "./check.mjs";
+
+globalThis.File ??= File;
 
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: key, maxRetries: 0 });
 const model = "phi3";
