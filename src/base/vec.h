@@ -38,8 +38,10 @@
 static inline void *
 vec_grow_(void *items, size_t count, size_t *room, size_t item_bytes)
 {
-    if (count < *room)
+    if (count < *room) {
+        assert(items);
         return items;
+    }
     size_t wanted = *room ? *room * 2 : 8;
     items = mem_grow(items, *room * item_bytes, wanted * item_bytes);
     *room = wanted;

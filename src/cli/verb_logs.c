@@ -166,9 +166,9 @@ verb_logs(struct cli *cli)
         r = err_set(&cli->err, ERR_USAGE, "--lines: %s is more than %d", given, LINES_MAX);
     if (r == 0 && cli->json && cli_flag(cli, "follow"))
         r = err_set(&cli->err, ERR_USAGE, "--follow has no end, and --json needs one");
-    if (r == 0)
+    if (r >= 0)
         r = cli_load_config(cli, &config);
-    if (r == 0)
+    if (r >= 0)
         r = check_name(cli, config, name);
     if (r < 0)
         return r;

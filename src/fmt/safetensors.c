@@ -170,7 +170,7 @@ check_layout(struct arena *arena, struct safetensors *st, struct safetensors_err
     st->data_bytes = 0;
     for (size_t i = 0; i < st->count; i++) {
         const struct safetensors_tensor *t = order[i];
-        if (t->begin < st->data_bytes)
+        if (last && t->begin < st->data_bytes)
             error = err_set(next_error(errors), ERR_SAFETENSORS, "tensor '%s' overlaps tensor '%s'",
                             t->name, last->name);
         else if (t->begin > st->data_bytes)

@@ -61,7 +61,7 @@ struct run_record_end {
     bool asked;            /* to end: then even a crash does not count */
     const struct err *why; /* id ERR_NONE: it was asked to */
 };
-void run_record_ended(struct run_record *record, const void *end); /* struct run_record_end */
+void run_record_ended(struct run_record *record, const void *arg); /* struct run_record_end */
 void run_record_forgive(struct run_record *record, const void *unused);
 
 void run_record_print(const struct run_record *record, struct buf *out);

@@ -258,9 +258,8 @@ is_too_long(struct shim *s, uint64_t now, struct err *ret_why)
     if (now - s->started_at >= most)
         (void)err_set(ret_why, ERR_ENGINE_START, "the start took longer than start_max, %s (%s)",
                       quantity_print_us(most, text), s->state.status);
-    else if (told && now - MAX(s->verdict_at, s->news_at) >= VERDICT_MAX_US)
-        *ret_why = s->progress.why;
-    else if (now - s->news_at >= stall && told)
+    else if (told &&
+             (now - MAX(s->verdict_at, s->news_at) >= VERDICT_MAX_US || now - s->news_at >= stall))
         *ret_why = s->progress.why;
     else if (now - s->news_at >= stall)
         (void)err_set(ret_why, ERR_ENGINE_START, "no progress for start_stall_limit, %s (%s)",

@@ -104,25 +104,23 @@ int
 service_view_read(const char *run_dir, struct service_view *ret_view, struct err *reterr)
 {
     _cleanup_arena_ struct arena arena;
-    _cleanup_service_view_ struct service_view view = {0};
-    struct value *root;
+    struct value *root = NULL;
     uint64_t pid = 0;
+    *ret_view = (struct service_view){0};
     arena_init(&arena, TREE_MAX);
     int r = ask(run_dir, "GET", "/services", &arena, &root, reterr);
     if (r < 0)
         return r;
-    take_text(view.containment, sizeof(view.containment), value_get(root, "containment"));
-    take_text(view.promise, sizeof(view.promise), value_get(root, "promise"));
+    take_text(ret_view->containment, sizeof(ret_view->containment), value_get(root, "containment"));
+    take_text(ret_view->promise, sizeof(ret_view->promise), value_get(root, "promise"));
     (void)value_u64(value_get(root, "pid"), &pid);
-    view.pid = pid <= INT32_MAX ? (unsigned)pid : 0;
+    ret_view->pid = pid <= INT32_MAX ? (unsigned)pid : 0;
     const struct value *list = value_get(root, "services");
     for (const struct value *v = list ? list->first : NULL; v; v = v->next)
-        if (view.items.count == SERVICES_MAX ||
-            !service_status_read(v, &vec_add(&view.items)->status))
+        if (ret_view->items.count == SERVICES_MAX ||
+            !service_status_read(v, &vec_add(&ret_view->items)->status))
             return err_set(reterr, ERR_HTTP_ANSWER,
                            "the supervisor tells of services in a way that is not known here");
-    *ret_view = view;
-    view = (struct service_view){0};
     return 0;
 }
 

@@ -20,7 +20,8 @@ struct service_view {
     unsigned pid; /* of the supervisor */
 };
 
-/* What the supervisor tells. ERR_SERVICE_DOWN when there is none. */
+/* What the supervisor tells. ERR_SERVICE_DOWN when there is none. The view is to be finished in any
+ * case. */
 int service_view_read(const char *run_dir, struct service_view *ret_view, struct err *reterr)
     must_check;
 /* And what the models tell themselves; a shim has a second to answer. name: of one, NULL: of all. */

@@ -48,11 +48,12 @@ stat_field(const char *text, unsigned n)
 static bool
 parse_stat(const char *text, struct kin *kin)
 {
-    const char *state = stat_field(text, 3), *start = stat_field(text, 22);
-    if (!start || *state == 'Z' || *state == 'X')
+    const char *state = stat_field(text, 3), *parent = stat_field(text, 4);
+    const char *session = stat_field(text, 6), *start = stat_field(text, 22);
+    if (!state || !parent || !session || !start || *state == 'Z' || *state == 'X')
         return false;
-    kin->parent = (pid_t)strtol(stat_field(text, 4), NULL, 10);
-    kin->session = (pid_t)strtol(stat_field(text, 6), NULL, 10);
+    kin->parent = (pid_t)strtol(parent, NULL, 10);
+    kin->session = (pid_t)strtol(session, NULL, 10);
     kin->start = strtoull(start, NULL, 10);
     return true;
 }
