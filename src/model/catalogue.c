@@ -1,5 +1,6 @@
 #include "base/text.h"
 #include "model/model_int.h"
+#include "sys/files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -32,11 +33,7 @@ struct walk {
 static DIR *
 open_dir(int parent, const char *name)
 {
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (fd >= 0 && !dir)
-        (void)close(fd);
-    return dir;
+    return file_open_dir(parent, name, O_NONBLOCK);
 }
 
 /* A file that only models, and what comes with them, have. */

@@ -1,3 +1,4 @@
+#include "sys/files.h"
 #include "base/buf.h"
 #include "base/text.h"
 #include "fmt/json.h"
@@ -58,14 +59,9 @@ files_list(struct scan *s, struct err *reterr)
         add_file(s, s->only);
         return 0;
     }
-    int fd = openat(s->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir) {
-        int error = errno;
-        if (fd >= 0)
-            (void)close(fd);
-        return err_set_errno(reterr, error, "cannot list the directory %s", s->model->dir);
-    }
+    DIR *dir = file_open_dir(s->fd, ".", 0);
+    if (!dir)
+        return err_set_errno(reterr, errno, "cannot list the directory %s", s->model->dir);
     for (struct dirent *e; (e = readdir(dir));) {
         if (text_eq(e->d_name, ".") || text_eq(e->d_name, ".."))
             continue;

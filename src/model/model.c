@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/text.h"
 #include "model/model_int.h"
+#include "sys/files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -240,13 +241,9 @@ tell_partial(struct scan *s, const char *dir, const char *name)
 static void
 tell_partial_in(struct scan *s, const char *path)
 {
-    int fd = openat(s->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir) {
-        if (fd >= 0)
-            (void)close(fd);
+    DIR *dir = file_open_dir(s->fd, path, O_NONBLOCK);
+    if (!dir)
         return;
-    }
     for (struct dirent *e; (e = readdir(dir));)
         if (is_partial(e->d_name) && s->problems.count < PROBLEMS_MAX)
             tell_partial(s, path, e->d_name);
@@ -377,8 +374,7 @@ find_revision(int fd, char *ret_name, size_t room)
         int len = snprintf(ret_name, room, "snapshots/%s", revision);
         return revision[0] && revision[0] != '.' && len < (int)room && has_entry(fd, ret_name);
     }
-    int snapshots = openat(fd, "snapshots", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = snapshots < 0 ? NULL : fdopendir(snapshots);
+    DIR *dir = file_open_dir(fd, "snapshots", 0);
     unsigned count = 0;
     for (struct dirent *e; dir && (e = readdir(dir));)
         if (e->d_name[0] != '.' && ++count == 1)
