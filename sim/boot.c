@@ -511,12 +511,16 @@ do_LISTEN(struct sim *sim)
     int r = port_listen(fd, &err);
     if (r == 0)
         r = http_server_listen(sim->server, fd, &err);
-    if (r < 0) {
-        cleanup_close(&fd);
-        say(SAY_API, SAY_PLAIN, "-", "OSError: %s", err.what);
-        life_end(sim, 1);
+    if (r == 0)
+        return GOES_ON;
+    cleanup_close(&fd);
+    if (r == -EADDRINUSE) { /* who listens is first, whoever bound it first */
+        fail_of_port(sim);
+        return STUCK;
     }
-    return r < 0 ? STUCK : GOES_ON;
+    say(SAY_API, SAY_PLAIN, "-", "OSError: %s", err.what);
+    life_end(sim, 1);
+    return STUCK;
 }
 
 static enum outcome

@@ -5,6 +5,7 @@
 #include "engine/canary.h"
 #include "engine/metrics.h"
 #include "run/wish.h"
+#include "sys/listener.h"
 #include "sys/log.h"
 
 #include <stdio.h>
@@ -41,6 +42,17 @@ read_health(struct http_call *call, const struct err *error, struct err *unwell)
     return unwell->id == ERR_NONE ? VIGIL_ANSWERED : VIGIL_UNWELL;
 }
 
+/* Between our look at the port and the engine's, somebody else may have taken it. Of a server whose
+ * log nobody knows it is believed that it answers: it may run in a container, or elsewhere. */
+static bool
+is_the_engine(struct shim *s)
+{
+    if (s->kind->dialect == ENGINE_SAYS_NOTHING || listener_is_of(s->session, s->model->port) != 0)
+        return true;
+    shim_status(s, "waiting: what listens on %s is not its engine", s->address);
+    return false;
+}
+
 static void
 on_health(struct http_call *call, const struct err *error)
 {
@@ -52,7 +64,7 @@ on_health(struct http_call *call, const struct err *error)
     enum vigil_answer answer = read_health(call, error, &unwell);
     if (s->state.phase != RUN_STARTING)
         vigil_health(&s->vigil, shim_now(s), answer, &unwell);
-    else if (answer == VIGIL_ANSWERED)
+    else if (answer == VIGIL_ANSWERED && is_the_engine(s))
         start_listens(s);
 }
 

@@ -14,6 +14,7 @@ import threading
 import pytest
 from program import run, run_json
 from shim import PATIENCE_S, Home, ends
+from sim import Sim
 
 
 @pytest.fixture
@@ -228,6 +229,22 @@ def test_something_else_has_the_port(home):
         code, error = home.start().ended()
     assert (code, error["id"]) == (75, "engine.not-now")
     assert error["message"] == f"something else listens on 127.0.0.1:{port}"
+
+
+def test_a_stranger_on_the_port_does_not_make_it_ready(home):
+    """He came after the port was looked at, and answers everything that is asked."""
+    port = home.add()
+    load = ["--sim-load-time", "3"]
+    home.models["phi3"] = {"engine": "sim", "kind": "chat", "port": port, "extra_args": load}
+    home.write()
+    shim = home.start()
+    shim.says_status("loading weights")
+    with Sim("--port", str(port), "--served-model-name", "phi3"):
+        shim.says_status(f"waiting: what listens on 127.0.0.1:{port} is not its engine")
+        code, error = shim.ended()
+    assert (code, error["id"]) == (75, "engine.not-now")
+    assert error["message"] == "something else listens on the engine's port"
+    assert shim.has_told("READY") == []
 
 
 def test_it_is_held(home):
