@@ -13,9 +13,6 @@
 #include <string.h>
 
 #define COLUMNS 100
-#define PRESETS_BYTES (16 * KIB) /* a short line of options.def */
-#define ACTIVE "/mnt/citadel-models/active/"
-#define LINKED "/opt/citadel/models/"
 
 static void
 print_gpus(struct buf *out, const struct survey *s)
@@ -45,13 +42,26 @@ print_comment(struct buf *out, const char *text)
         buf_add_char(out, (unsigned char)*text < 0x20 || *text == 0x7F ? '?' : *text);
 }
 
+/* A path as the option `path` may name it: short, where it is below the active models. */
+static const char *
+short_path(const char *path)
+{
+    static const struct {
+        const char *option, *below;
+    } places[] = {{"models", "/active/"}, {"root", "/models/"}};
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        const char *place = option_find(option_paths, places[i].option)->preset;
+        if (text_starts(path, place) && text_starts(path + strlen(place), places[i].below))
+            return path + strlen(place) + strlen(places[i].below);
+    }
+    return path;
+}
+
 static void
 print_model(struct buf *out, const struct survey_model *m)
 {
     quantity_text size;
-    const char *path = text_starts(m->path, ACTIVE)   ? m->path + strlen(ACTIVE)
-                       : text_starts(m->path, LINKED) ? m->path + strlen(LINKED)
-                                                      : m->path;
+    const char *path = short_path(m->path);
     buf_add_str(out, "  ");
     yaml_add_string(out, m->name, strlen(m->name));
     buf_printf(out, ":\n    # %s of weights in ", quantity_show_bytes(m->weights_bytes, size));
@@ -83,17 +93,9 @@ print_option(struct buf *out, const struct option *o, const struct value *preset
     _cleanup_buf_ struct buf line = BUF_INIT(4 * KIB);
     const struct value *preset = value_get(presets, o->name);
     const char *text = preset ? preset->text : o->preset;
-    /* What is relative to another option is told by that option's default. */
-    bool relative = text && text_starts(text, "{") && strchr(text, '}');
+    const struct option *base = option_base(text, &text);
     buf_printf(&line, "%*s#%s%s: ", (int)(2 * depth), "", in_comment ? "  " : "", o->name);
-    if (relative && text_starts(text, "{root}"))
-        buf_printf(&line, "/opt/citadel%s", strchr(text, '}') + 1);
-    else if (relative && text_starts(text, "{state}"))
-        buf_printf(&line, "/var/lib/citadel%s", strchr(text, '}') + 1);
-    else if (relative)
-        buf_add_str(&line, "/mnt/citadel-backup");
-    else
-        buf_add_str(&line, text ? text : "...");
+    buf_printf(&line, "%s%s", base ? base->preset : "", text ? text : "...");
     if (line.len + strlen(o->help) + 4 > COLUMNS)
         buf_printf(out, "%*s# %s:\n%s\n", (int)(2 * depth), "", o->help, line.data);
     else
@@ -107,19 +109,14 @@ static void
 print_inner(struct buf *out, const struct option *o, unsigned depth)
 {
     _cleanup_arena_ struct arena arena;
-    struct value *presets = NULL;
     arena_init(&arena, PRESETS_BYTES);
-    if (o->preset) {
-        int r = yaml_parse(&arena, o->preset, strlen(o->preset), &presets, NULL, NULL);
-        assert(r == 0);
-    }
     if (depth == 0)
         buf_printf(out, "\n# %s.\n%s:\n", o->help, o->name);
     else
         buf_printf(out, "%*s%s:  # %s\n", (int)(2 * depth), "", o->name, o->help);
     if (o->type == OPTION_MAP)
         buf_printf(out, "%*s#NAME:\n", (int)(2 * depth + 2), "");
-    print_section(out, o->of, presets, depth + 1, o->type == OPTION_MAP);
+    print_section(out, o->of, option_presets(o, &arena), depth + 1, o->type == OPTION_MAP);
 }
 
 static void

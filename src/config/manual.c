@@ -9,8 +9,6 @@
 
 #include <string.h>
 
-#define PRESETS_BYTES (16 * KIB) /* a short line of options.def */
-
 static const char *const reloads[] = {
     [CONFIG_RELOAD_LIVE] = "takes effect at a reload",
     [CONFIG_RELOAD_MODEL] = "restarts the model",
@@ -79,13 +77,8 @@ tell_section(const struct teller *t, const struct section *section, const struct
         if (section == option_root && strcmp(o->name, "defaults") == 0)
             continue;
         _cleanup_arena_ struct arena arena;
-        struct value *inner_presets = NULL;
         arena_init(&arena, PRESETS_BYTES);
-        if (o->preset) {
-            int r = yaml_parse(&arena, o->preset, strlen(o->preset), &inner_presets, NULL, NULL);
-            assert(r == 0);
-        }
-        tell_section(t, o->of, inner_presets, o->type == OPTION_MAP ? &item : &inner);
+        tell_section(t, o->of, option_presets(o, &arena), o->type == OPTION_MAP ? &item : &inner);
     }
 }
 

@@ -1,6 +1,9 @@
 #include "config/option_int.h"
 
 #include "base/text.h"
+#include "fmt/yaml.h"
+
+#include <string.h>
 
 /* One table for each set of words, and one for each section. */
 #define WORDS(name) static const struct word name##_words_items[] = {
@@ -75,6 +78,32 @@ option_is_own(const struct option *o)
         if (o == option_find(&model_section, own[i]))
             return true;
     return false;
+}
+
+struct value *
+option_presets(const struct option *o, struct arena *arena)
+{
+    struct value *presets = NULL;
+    if (o->preset) {
+        int r = yaml_parse(arena, o->preset, strlen(o->preset), &presets, NULL, NULL);
+        assert(r == 0 || arena->full);
+    }
+    return presets;
+}
+
+const struct option *
+option_base(const char *preset, const char **ret_rest)
+{
+    const char *end = preset && *preset == '{' ? strchr(preset, '}') : NULL;
+    size_t len = end ? (size_t)(end - preset) - 1 : 0;
+    for (size_t i = 0; end && i < option_paths->count; i++) {
+        const struct option *o = &option_paths->options[i];
+        if (strlen(o->name) == len && strncmp(o->name, preset + 1, len) == 0) {
+            *ret_rest = end + 1;
+            return o;
+        }
+    }
+    return NULL;
 }
 
 struct section_head *

@@ -5,6 +5,8 @@
 #include "config/config.h"
 #include "config/diff.h"
 
+#define PRESETS_BYTES (16 * KIB) /* of an arena: defaults are a short line of options.def */
+
 enum option_type {
     OPTION_BOOL,
     OPTION_SWITCH,
@@ -93,6 +95,11 @@ extern const struct section *const option_root, *const option_model, *const opti
 const struct option *option_find(const struct section *section, const char *name);
 /* Whether it says which model it is, and so has no place among the options of all models. */
 bool option_is_own(const struct option *o);
+/* The default, as YAML reads it; that of a group is a map for the options of its section. NULL: none. */
+struct value *option_presets(const struct option *o, struct arena *arena);
+/* The option of `paths` whose value begins the default "{root}/logs", and the rest of the default;
+ * NULL: the default depends on no other. */
+const struct option *option_base(const char *preset, const char **ret_rest);
 struct section_head *section_item(const struct section *of, const struct section_map *map,
                                   size_t i);
 

@@ -193,16 +193,10 @@ static void
 read_group(const struct loading *l, const struct option *o, const struct source *source, void *ret)
 {
     struct trail trail = {.up = source->trail, .name = o->name};
-    struct value *preset = NULL;
-    struct value_at at;
-    if (o->preset) {
-        int r = yaml_parse(l->arena, o->preset, strlen(o->preset), &preset, &at, NULL);
-        assert(r == 0 || l->arena->full);
-    }
     struct source inner = {
         .trail = &trail,
         .given = value_get(source->given, o->name),
-        .preset = preset,
+        .preset = option_presets(o, l->arena),
         .inherit = source->inherit ? option_field(o, source->inherit) : NULL,
     };
     if (!is_section(l, &trail, inner.given, "a map of options"))

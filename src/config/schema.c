@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define NAME_PATTERN "^[a-z0-9][a-z0-9._-]{0,62}$"
-#define PRESETS_BYTES (16 * KIB) /* a short line of options.def */
 
 static void
 write_types(struct json_writer *w, const char *first, const char *second, const char *third)
@@ -190,17 +189,15 @@ write_value(struct json_writer *w, const struct option *o)
     }
 }
 
-/* The default as JSON; what begins with {root} depends on another option and is left out. */
+/* The default as JSON; one that depends on another option is left out. */
 static void
-write_default(struct json_writer *w, const char *preset)
+write_default(struct json_writer *w, const struct option *o)
 {
     _cleanup_arena_ struct arena arena;
-    struct value *v;
+    const char *rest;
     arena_init(&arena, PRESETS_BYTES);
-    if (preset &&
-        !(text_starts(preset, "{") && strchr(preset, '}') && strchr(preset, ':') == NULL) &&
-        yaml_parse(&arena, preset, strlen(preset), &v, NULL, NULL) == 0)
-        json_value(w, "default", v);
+    if (o->preset && !option_base(o->preset, &rest))
+        json_value(w, "default", option_presets(o, &arena));
 }
 
 static void
@@ -208,7 +205,7 @@ write_option(struct json_writer *w, const struct option *o)
 {
     json_open_map(w, o->name);
     json_str(w, "description", o->help);
-    write_default(w, o->preset);
+    write_default(w, o);
     if (o->word) {
         json_open_list(w, "anyOf");
         json_open_map(w, NULL);
@@ -237,7 +234,7 @@ write_inner(struct json_writer *w, const struct option *o)
 {
     json_open_map(w, o->name);
     json_str(w, "description", o->help);
-    write_default(w, o->preset);
+    write_default(w, o);
     if (o->type == OPTION_GROUP) {
         write_reference(w, o->of);
     } else {

@@ -11,7 +11,6 @@
 #include <string.h>
 
 /* What a list or map given as a default may need: those of options.def are short. */
-#define PRESET_BYTES (16 * KIB)
 
 #define DECIMAL "[0-9]+(\\.[0-9]+)?"
 #define SIZE DECIMAL " ?([KMGTP]iB|[kKMGTP]?B)"
@@ -200,7 +199,7 @@ type_read_preset(const struct reading *r, void *field)
                          .boolean = *text == 't',
                      };
     bool yaml = *text == '[';
-    arena_init(&arena, PRESET_BYTES);
+    arena_init(&arena, PRESETS_BYTES);
     int parsed = yaml ? yaml_parse(&arena, text, strlen(text), &v, NULL, NULL) : 0;
     bool ok = parsed == 0 && type_read(r, yaml ? v : &scalar, field);
     assert(ok || r->arena->full);

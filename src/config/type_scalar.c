@@ -303,29 +303,16 @@ type_is_any(const char *text)
     return *text != '\0';
 }
 
-/* {root}/logs: the value of paths.root, which has been read, and the rest. */
-static const char *
-expand(const struct reading *r, const char *text)
-{
-    size_t len = strcspn(text, "}") - 1;
-    for (size_t i = 0; i < option_paths->count; i++) {
-        const struct option *o = &option_paths->options[i];
-        if (strlen(o->name) == len && strncmp(o->name, text + 1, len) == 0) {
-            const char *const *path = option_field(o, r->paths);
-            return arena_printf(r->arena, "%s%s", *path, text + len + 2);
-        }
-    }
-    return NULL;
-}
-
 bool
 type_read_text(const struct reading *r, const struct value *v, void *field)
 {
     const char *text = type_text(v), **ret = field;
     enum option_type type = r->option->type;
-    if (r->preset && text && *text == '{') {
-        *ret = expand(r, text);
-        assert(*ret || r->arena->full);
+    const char *rest;
+    const struct option *base = r->preset ? option_base(text, &rest) : NULL;
+    if (base) { /* has been read before all that depends on it */
+        const char *const *path = option_field(base, r->paths);
+        *ret = arena_printf(r->arena, "%s%s", *path, rest);
         return true;
     }
     if (!text || !types[type].fits(text))

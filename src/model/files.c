@@ -170,26 +170,10 @@ files_open(struct scan *s, struct file *file)
     return -1;
 }
 
-static int
-read_all(int fd, struct buf *text)
-{
-    for (;;) {
-        void *to = buf_reserve(text, 64 * KIB);
-        if (!to)
-            return -EFBIG;
-        ssize_t n = read(fd, to, 64 * KIB);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : 0;
-        buf_commit(text, (size_t)n);
-    }
-}
-
 struct value *
 files_read_json(struct scan *s, struct arena *arena, const char *name)
 {
-    _cleanup_buf_ struct buf text = BUF_INIT(JSON_FILE_MAX + 64 * KIB);
+    _cleanup_buf_ struct buf text = BUF_INIT(JSON_FILE_MAX);
     struct file *file = files_find(s, name);
     struct value *root = NULL;
     struct value_at at;
@@ -197,7 +181,7 @@ files_read_json(struct scan *s, struct arena *arena, const char *name)
     _cleanup_close_ int fd = file ? files_open(s, file) : -1;
     if (fd < 0)
         return NULL;
-    int r = file->bytes > JSON_FILE_MAX ? -EFBIG : read_all(fd, &text);
+    int r = file->bytes > JSON_FILE_MAX ? -EFBIG : file_read_fd(fd, &text);
     if (r < 0) {
         scan_problem(s, MODEL_PROBLEM_UNREADABLE, name, "%s cannot be read: %s", name,
                      strerror(-r));
