@@ -1,0 +1,252 @@
+"""A machine of its own: a minimal Debian whose init is the real systemd, booted by systemd-nspawn, with
+Citadel installed into it.
+
+An image of each release is made once by debootstrap and kept in $CITADEL_MACHINES
+(/var/tmp/citadel-machines); a machine is an overlay on it that goes with the test, so that nothing of one
+is seen by the next. It has no network but its own loopback. Commands run inside as transient units, as an
+operator's shell would be."""
+
+import fcntl
+import json
+import os
+import pathlib
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from program import TOP
+
+CACHE = pathlib.Path(os.environ.get("CITADEL_MACHINES", "/var/tmp/citadel-machines"))
+SUITES = ("bookworm", "trixie")  # systemd 252 and 257
+PATIENCE_S = 60  # for what must happen
+
+PACKAGES = {
+    "bookworm": ["libuv1"],
+    "trixie": ["libuv1t64"],
+}
+PACKAGES_OF_ALL = [
+    *("systemd", "systemd-sysv", "libpam-systemd", "dbus", "polkitd", "udev"),
+    *("libyaml-0-2", "curl", "jq", "logrotate", "procps", "python3-minimal"),
+]
+
+
+def why_not():
+    """Why no machine can be booted here; None: one can."""
+    if os.geteuid() != 0:
+        return "only root can boot a machine"
+    for tool in ("systemd-nspawn", "debootstrap"):
+        if not shutil.which(tool):
+            return f"{tool} is not here"
+    if not (TOP / "build/citadel").exists():
+        return "build/citadel is not built"
+    return None
+
+
+def image(suite):
+    """The untouched root of a release, made when it is not there yet."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    packages = PACKAGES[suite] + PACKAGES_OF_ALL
+    root, made_of = CACHE / suite, CACHE / f"{suite}.packages"
+    with open(CACHE / f"{suite}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if made_of.exists() and made_of.read_text() == "\n".join(packages):
+            return root
+        shutil.rmtree(root, ignore_errors=True)
+        include = ",".join(packages)
+        command = ["debootstrap", "--variant=minbase", f"--include={include}", suite, root]
+        with open(CACHE / f"{suite}.log", "w") as log:
+            if subprocess.run(command, stdout=log, stderr=log).returncode != 0:
+                pytest.skip(f"debootstrap of {suite} failed; {log.name} says why")
+        shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
+        made_of.write_text("\n".join(packages))
+    return root
+
+
+def try_to_run(root):
+    """A container may not be possible inside another."""
+    command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "-D", root, "true"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"systemd-nspawn is not possible here: {done.stderr.strip()[-200:]}")
+
+
+def install(root):
+    """What `make install DESTDIR=ROOT` does, with what is built; where its programs are."""
+    before = set(root.glob("usr*/**/bin/citadel"))
+    command = ["meson", "install", "--quiet", "--no-rebuild", "-C", TOP / "build", "--destdir", root]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    (program,) = set(root.glob("usr*/**/bin/citadel")) - before
+    return f"/{program.relative_to(root).parent}"
+
+
+def sweep():
+    """Removes what tests left that were killed themselves."""
+    for left in (CACHE / "running").glob("citadel-*"):
+        if not pathlib.Path(f"/proc/{left.name.rpartition('-')[2]}").exists():
+            subprocess.run(["umount", "-l", left / "root"], stderr=subprocess.DEVNULL)
+            shutil.rmtree(left, ignore_errors=True)
+
+
+class Machine:
+    """Booted, until the context is left."""
+
+    def __init__(self, suite, name):
+        self.name = f"citadel-{name}-{os.getpid()}"
+        self.top = CACHE / "running" / self.name
+        self.root = self.top / "root"
+        self.leader = None
+        sweep()
+        base = image(suite)
+        try_to_run(base)
+        for part in ("upper", "work", "root"):
+            (self.top / part).mkdir(parents=True)
+        layers = f"lowerdir={base},upperdir={self.top}/upper,workdir={self.top}/work"
+        subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", self.root], check=True)
+        (self.root / "etc/machine-id").write_text("")
+        self.bin = install(self.root)
+
+    def boot(self):
+        """Waits until the machine says that it has come up."""
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notify.bind(str(self.top / "notify"))
+        self.console = open(self.top / "console", "wb")
+        self.process = subprocess.Popen(
+            [
+                *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
+                *("--private-network", "--notify-ready=yes", "--console=pipe", "--link-journal=no"),
+                *("--resolv-conf=off", "--timezone=off", f"--machine={self.name}"),
+                *("-D", self.root),
+            ],
+            env={
+                **os.environ,
+                "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
+                "NOTIFY_SOCKET": str(self.top / "notify"),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=self.console,
+            stderr=self.console,
+        )
+        try:
+            self._hear(notify)
+        finally:
+            notify.close()
+            (self.top / "notify").unlink()
+        return self
+
+    def _hear(self, notify):
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            ready, _, _ = select.select([notify], [], [], max(deadline - time.monotonic(), 0))
+            said = (self.top / "console").read_text(errors="replace")[-2000:]
+            assert ready and self.process.poll() is None, f"{self.name} does not come up:\n{said}"
+            for line in notify.recv(4096).decode().splitlines():
+                word, _, value = line.partition("=")
+                if word == "X_NSPAWN_LEADER_PID":
+                    self.leader = int(value)
+                elif (word, value) == ("READY", "1"):
+                    return
+
+    def run(self, *words, user=None, input=None, check=True, timeout=PATIENCE_S):
+        """A command inside, to its end; check: its failure is ours."""
+        command = ["nsenter", "-t", str(self.leader), "-a", "systemd-run", "--quiet", "--pipe", "--wait"]
+        command += ["--collect", "--service-type=exec", "-E", "LC_ALL=C.UTF-8"]
+        command += [f"--uid={user}"] if user else []
+        done = subprocess.run(
+            [*command, "--", *map(str, words)],
+            input="" if input is None else input,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=timeout,
+        )
+        if check:
+            said = f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+            assert done.returncode == 0, f"{said}\n{self.journal()}"
+        return done
+
+    def sh(self, script, **more):
+        return self.run("sh", "-euc", script, **more).stdout
+
+    def show(self, unit, *names):
+        """Properties of a unit, by name."""
+        lines = self.run("systemctl", "show", unit, f"--property={','.join(names)}").stdout
+        return dict(line.split("=", 1) for line in lines.splitlines())
+
+    def journal(self, unit=None):
+        command = ["journalctl", "--no-pager", "-o", "cat", "-n", "200"] + (["-u", unit] if unit else [])
+        return self.run(*command, check=False).stdout
+
+    def until(self, happened, what, patience_s=PATIENCE_S):
+        """Waits until a line of the journal comes after which happened() is true: nothing happens to
+        a unit without one."""
+        deadline = time.monotonic() + patience_s
+        follow = subprocess.Popen(
+            ["nsenter", "-t", str(self.leader), "-a", "journalctl", "-f", "-n", "0", "-o", "cat"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            while not (result := happened()):
+                left = deadline - time.monotonic()
+                assert left > 0, f"{what} has not happened:\n{self.journal()}"
+                if select.select([follow.stdout], [], [], min(left, 1))[0]:
+                    os.read(follow.stdout.fileno(), 65536)
+            return result
+        finally:
+            follow.kill()
+            follow.wait()
+            follow.stdout.close()
+
+    def is_in_state(self, unit, state, sub=None, **more):
+        """Waits for it."""
+
+        def there():
+            now = self.show(unit, "ActiveState", "SubState")
+            return now["ActiveState"] == state and sub in (None, now["SubState"])
+
+        return self.until(there, f"{unit} {state}", **more)
+
+    def write(self, path, text, mode=0o644):
+        """A file inside."""
+        self.run("install", "-D", "-m", f"{mode:o}", "/dev/stdin", path, input=text)
+
+    def write_json(self, path, what):
+        self.write(path, json.dumps(what))  # YAML is a superset of it
+
+    def reboot(self):
+        """As `systemctl reboot` does; what is on the disk stays."""
+        self.run("systemctl", "--no-block", "reboot")
+        self._wait()
+        return self.boot()
+
+    def cut_power(self):
+        """Nothing inside gets a chance to end in order."""
+        os.kill(self.leader, signal.SIGKILL)
+        self._wait()
+        return self
+
+    def _wait(self):
+        self.process.wait(timeout=PATIENCE_S)
+        self.console.close()
+        self.leader = None
+
+    def finish(self):
+        if self.leader:
+            self.cut_power()
+        subprocess.run(["umount", "-l", self.root], check=True)
+        shutil.rmtree(self.top)
+
+    def __enter__(self):
+        try:
+            return self.boot()
+        except BaseException:
+            self.finish()
+            raise
+
+    def __exit__(self, *_):
+        self.finish()
