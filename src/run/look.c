@@ -2,13 +2,13 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "sys/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -55,18 +55,6 @@ tell_inventory(int fd)
                        inventory.gpus[i].process_count * sizeof(*inventory.gpus[i].processes));
 }
 
-static void
-child(int fd, pid_t parent)
-{
-    sigset_t none;
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    (void)sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    if (getppid() == parent)
-        tell_inventory(fd);
-    _exit(0);
-}
-
 /* ---- what was read ---- */
 
 struct taking {
@@ -102,6 +90,13 @@ rebuild(struct taking *t, struct gpu_inventory *inventory, struct gpu *gpus)
     return true;
 }
 
+static void
+free_processes(struct gpu_inventory *inventory)
+{
+    for (size_t i = 0; i < inventory->count; i++)
+        free(inventory->gpus[i].processes);
+}
+
 static bool
 rebuild_processes(struct taking *t, struct gpu_inventory *inventory)
 {
@@ -117,6 +112,8 @@ rebuild_processes(struct taking *t, struct gpu_inventory *inventory)
         if (gpu->processes)
             memcpy(gpu->processes, processes, bytes);
     }
+    if (!whole)
+        free_processes(inventory);
     return whole;
 }
 
@@ -136,8 +133,8 @@ tell(struct look *look, struct err *err)
         (void)err_set(err, ERR_GPU_CALL, "reading the GPUs was cut off");
     look_stop(look);
     look->done(look, rebuilt ? &inventory : NULL, err);
-    for (size_t i = 0; rebuilt && i < inventory.count; i++)
-        free(gpus[i].processes);
+    if (rebuilt)
+        free_processes(&inventory);
     free(gpus);
 }
 
@@ -179,22 +176,18 @@ int
 look_start(struct loop *loop, struct look *look, struct err *reterr)
 {
     int ends[2];
-    pid_t parent = getpid();
     if (pipe2(ends, O_CLOEXEC) < 0)
         return err_set_errno(reterr, errno, "a pipe");
-    pid_t pid = fork();
+    _cleanup_close_ int hear = ends[0], tell = ends[1];
+    pid_t pid = proc_fork(&tell);
     if (pid == 0) {
-        (void)close(ends[0]);
-        child(ends[1], parent);
+        tell_inventory(tell);
+        _exit(0);
     }
-    int saved = errno;
-    (void)close(ends[1]);
-    if (pid < 0) {
-        (void)close(ends[0]);
-        return err_set_errno(reterr, saved, "a child to read the GPUs");
-    }
+    if (pid < 0)
+        return err_set_errno(reterr, -pid, "a child to read the GPUs");
     look->child = (int)syscall(SYS_pidfd_open, pid, 0);
-    look->fd = ends[0];
+    look->fd = take_fd(&hear);
     look->loop = loop;
     look->bytes = mem_new(struct buf);
     buf_init(look->bytes, BYTES_MAX);

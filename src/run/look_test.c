@@ -5,6 +5,7 @@
 #include "tap.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/syscall.h>
 
 #define UNHURRIED_US UINT64_C(30000000)
@@ -152,6 +153,22 @@ TEST(a_driver_that_hangs_is_left_alone)
     b.look.timeout_us = UNHURRIED_US;
     look_once(&b);
     CHECK(b.told == 2 && b.read);
+    bench_close(&b);
+}
+
+/* Else a child that hangs in the driver would keep our locks and sockets after us. */
+TEST(the_child_holds_nothing_of_ours)
+{
+    struct bench b;
+    int ends[2];
+    char byte;
+    REQUIRE(bench_open(&b, NULL));
+    break_calls(&b, "*", FAKE_HANG);
+    REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+    REQUIRE(look_start(b.look.loop, &b.look, NULL) == 0);
+    (void)close(ends[1]);
+    CHECK_EQ(read(ends[0], &byte, 1), 0);
+    (void)close(ends[0]);
     bench_close(&b);
 }
 

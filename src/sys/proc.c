@@ -183,6 +183,19 @@ fork_with_signals_blocked(bool own_pids)
     return pid;
 }
 
+pid_t
+proc_fork(int *keep)
+{
+    pid_t parent = getpid();
+    pid_t pid = fork_with_signals_blocked(false);
+    if (pid != 0)
+        return pid < 0 ? -errno : pid;
+    reset_signals();
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent || close_others(keep) < 0)
+        _exit(127);
+    return 0;
+}
+
 int
 proc_start(const struct proc_wish *wish, struct proc *ret_proc, struct err *reterr)
 {

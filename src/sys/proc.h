@@ -38,6 +38,11 @@ struct proc_end {
 /* When it returns 0, the program runs: that it could not be executed is told here, with why. */
 int proc_start(const struct proc_wish *wish, struct proc *ret_proc, struct err *reterr) must_check;
 
+/* fork(), for a child that goes on as this program and may hang for ever: it is killed when the
+ * thread that made it ends, has no signal handlers, and of descriptors only 0 to 2 and *keep, which
+ * is 3 there. -errno. */
+pid_t proc_fork(int *keep) must_check;
+
 /* -ESRCH: it has ended. */
 int proc_signal(const struct proc *proc, int signo) must_check;
 
