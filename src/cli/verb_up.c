@@ -92,7 +92,7 @@ tell_promises(struct up *u)
     const struct service *worst = &u->list.items[0];
     quantity_text text;
     for (size_t i = 1; i < u->list.count; i++)
-        if (service_budget_bound(&u->list.items[i].budget) > service_budget_bound(&worst->budget))
+        if (budget_bound(&u->list.items[i].budget) > budget_bound(&worst->budget))
             worst = &u->list.items[i];
     if (leftovers)
         cli_note(u->cli, "ended %zu process%s of a supervisor that was killed", leftovers,
@@ -101,7 +101,7 @@ tell_promises(struct up *u)
     cli_note(u->cli,
              "restarts: a service that always fails is given up after %u starts, and after %s at "
              "most (%s; not counting the time that it waits for others)",
-             worst->budget.burst, quantity_print_us(service_budget_bound(&worst->budget), text),
+             worst->budget.burst, quantity_print_us(budget_bound(&worst->budget), text),
              worst->name);
 }
 

@@ -160,8 +160,7 @@ supervise(int tell)
     struct loop *loop;
     struct direct *direct;
     services[0].stop_us = services[1].stop_us = 10000000;
-    services[0].budget = services[1].budget =
-        (struct service_budget){.burst = 1, .start_us = 60000000};
+    services[0].budget = services[1].budget = (struct budget){.burst = 1, .start_us = 60000000};
     if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || loop_new(&loop, NULL) < 0)
         _exit(1);
     const struct direct_config config = {.run_dir = tap_dir(),

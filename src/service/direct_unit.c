@@ -197,11 +197,11 @@ on_output(struct loop_fd *watch, unsigned events unused_arg)
 static void
 fail(struct unit *u)
 {
-    const struct service_budget *budget = &u->service->budget;
+    const struct budget *budget = &u->service->budget;
     if (u->ready_at && loop_now_us(u->direct->loop) - u->ready_at >= budget->forgive_us)
         u->status.failures = 0;
     u->status.failures++;
-    uint64_t delay = service_budget_delay(budget, u->status.failures);
+    uint64_t delay = budget_delay(budget, u->status.failures);
     if (delay == UINT64_MAX)
         unit_enter(u, SERVICE_FAILED);
     else

@@ -25,26 +25,6 @@ service_state_is_settled(enum service_state state)
     return states[state].settled;
 }
 
-uint64_t
-service_budget_delay(const struct service_budget *budget, unsigned failures)
-{
-    uint64_t delay = budget->delay_us;
-    if (failures >= budget->burst)
-        return UINT64_MAX;
-    for (unsigned i = 1; i < failures && delay < SERVICE_DELAY_MAX_US; i++)
-        delay *= 2;
-    return failures ? MIN(delay, SERVICE_DELAY_MAX_US) : 0;
-}
-
-uint64_t
-service_budget_bound(const struct service_budget *budget)
-{
-    uint64_t sum = 0;
-    for (unsigned failures = 0; failures < budget->burst; failures++)
-        sum += service_budget_delay(budget, failures) + budget->start_us;
-    return sum;
-}
-
 void
 service_status_print(const struct service_status *s, struct json_writer *w)
 {

@@ -2,6 +2,7 @@
 
 /* A service: something that is kept running, whoever does that. */
 
+#include "base/budget.h"
 #include "base/err.h"
 #include "base/text.h"
 #include "base/vec.h"
@@ -31,20 +32,6 @@ enum service_state {
 const char *service_state_word(enum service_state state);
 bool service_state_is_settled(enum service_state state);
 
-/* How often it is started again. */
-struct service_budget {
-    unsigned burst;      /* failures in a row */
-    uint64_t delay_us;   /* before the second start; doubled after each failure */
-    uint64_t forgive_us; /* ready for so long, and failures are forgotten */
-    uint64_t start_us;   /* the longest start */
-};
-#define SERVICE_DELAY_MAX_US (600 * 1000000ULL)
-
-/* Before the start that follows so many failures; UINT64_MAX: there is none. */
-uint64_t service_budget_delay(const struct service_budget *budget, unsigned failures);
-/* The longest that a service which always fails goes on, with starts as long as they may be. */
-uint64_t service_budget_bound(const struct service_budget *budget);
-
 #define SERVICE_AFTER_MAX 16
 
 struct service {
@@ -58,7 +45,7 @@ struct service {
     size_t after_count;
     uint64_t stop_us;     /* from being told to end to being killed */
     uint64_t watchdog_us; /* 0: none */
-    struct service_budget budget;
+    struct budget budget;
 };
 
 /* What is told of one. */

@@ -1,0 +1,25 @@
+#include "base/budget.h"
+
+#include "tap.h"
+
+#define S UINT64_C(1000000)
+
+TEST(delays_double_and_the_budget_ends)
+{
+    static const struct budget budget = {.burst = 5, .delay_us = 10 * S, .start_us = 100 * S};
+    static const uint64_t delays[] = {0, 10 * S, 20 * S, 40 * S, 80 * S, UINT64_MAX, UINT64_MAX};
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(delays); i++)
+        CHECK_EQ(budget_delay(&budget, i), delays[i]);
+    /* As the supervisor does it: a start, a failure, a delay. */
+    for (unsigned failures = 0; budget_delay(&budget, failures) != UINT64_MAX; failures++)
+        sum += budget_delay(&budget, failures) + budget.start_us;
+    CHECK_EQ(budget_bound(&budget), sum);
+    CHECK_EQ(sum, 650 * S);
+}
+
+TEST(a_delay_has_an_upper_end)
+{
+    static const struct budget budget = {.burst = 100, .delay_us = 3600 * S};
+    CHECK_EQ(budget_delay(&budget, 99), BUDGET_DELAY_MAX_US);
+}
