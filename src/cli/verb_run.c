@@ -86,7 +86,7 @@ print_json(struct json_writer *w, const struct engine_command *command)
 static size_t
 assume_gpus(const struct config_model *model, unsigned gpus[64])
 {
-    size_t count = run_wish_gpus(model) == RUN_GPUS_NEVER ? 0 : run_wish_gpu_count(model);
+    size_t count = run_wish_gpus(model) == PLAN_GPUS_NEVER ? 0 : plan_gpu_count(model);
     for (size_t i = 0; i < count && i < 64; i++) {
         const char *named = i < model->gpus.count ? model->gpus.items[i] : NULL;
         char *end = NULL;

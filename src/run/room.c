@@ -61,7 +61,7 @@ room_lock(struct shim *s, void (*then)(struct shim *s),
     s->on_room = then;
     s->on_no_room = otherwise;
     s->start_wait.ready = on_lock_free;
-    if (run_wish_gpus(s->model) == RUN_GPUS_NEVER || s->start.fd >= 0)
+    if (run_wish_gpus(s->model) == PLAN_GPUS_NEVER || s->start.fd >= 0)
         then(s);
     else
         try_lock(s);
@@ -95,7 +95,7 @@ choose(struct shim *s, const struct gpu_inventory *inventory, struct err *reterr
     _cleanup_gpu_leases_ struct gpu_leases leases = {0};
     const struct place_wish wish = {.devices = s->model->gpus.items,
                                     .device_count = s->model->gpus.count,
-                                    .count = run_wish_gpu_count(s->model),
+                                    .count = plan_gpu_count(s->model),
                                     .fraction = s->model->gpu_memory_fraction};
     if (s->session)
         return 0;
@@ -190,7 +190,7 @@ on_looked(struct look *look, const struct gpu_inventory *inventory, const struct
 {
     struct shim *s = container_of(look, struct shim, look);
     struct err err;
-    if (!inventory && (run_wish_gpus(s->model) == RUN_GPUS_ALWAYS || s->lease.part_count)) {
+    if (!inventory && (run_wish_gpus(s->model) == PLAN_GPUS_ALWAYS || s->lease.part_count)) {
         tell_no_gpus(s, cause);
         return;
     }
@@ -235,7 +235,7 @@ take_memory(struct shim *s)
     s->on_room = then;
     s->short_since = 0;
     s->retry.expired = on_retry;
-    if (run_wish_gpus(s->model) == RUN_GPUS_NEVER || (s->session && s->lease.part_count == 0)) {
+    if (run_wish_gpus(s->model) == PLAN_GPUS_NEVER || (s->session && s->lease.part_count == 0)) {
         then(s);
         return;
     }

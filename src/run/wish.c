@@ -15,20 +15,16 @@
 #define FAKE_DRIVER "CITADEL_FAKE_NVML"
 #define MARK "CITADEL_SERVICE"
 
-enum run_gpus
-run_wish_gpus(const struct config_model *model)
+bool
+run_driver_is_fake(void)
 {
-    if (model->engine == CONFIG_ENGINE_VLLM)
-        return RUN_GPUS_ALWAYS;
-    if (model->engine == CONFIG_ENGINE_SIM && !getenv(FAKE_DRIVER))
-        return RUN_GPUS_NEVER; /* the memory of real GPUs is not its to take */
-    return RUN_GPUS_IF_THERE;
+    return getenv(FAKE_DRIVER) != NULL;
 }
 
-unsigned
-run_wish_gpu_count(const struct config_model *model)
+enum plan_gpus
+run_wish_gpus(const struct config_model *model)
 {
-    return model->tensor_parallel * model->pipeline_parallel;
+    return plan_gpus_of(model, run_driver_is_fake());
 }
 
 char *
@@ -250,7 +246,7 @@ run_wish_build(const struct config *config, const struct config_model *model,
     wish_media(&wish, model, arena);
     wish_loras(&wish, model, arena);
     wish_env(&wish, config, model, arena);
-    if (gpu_count == 0 && run_wish_gpus(model) != RUN_GPUS_ALWAYS)
+    if (gpu_count == 0 && run_wish_gpus(model) != PLAN_GPUS_ALWAYS)
         wish.tensor_parallel = wish.pipeline_parallel = 1; /* on the processor, or made up */
     if (arena->full)
         return err_set(reterr, ERR_TOO_LARGE, "%s: the command line is too long", model->name);

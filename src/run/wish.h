@@ -5,20 +5,16 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "plan/plan.h"
 
 struct config;
 struct config_model;
 struct engine_command;
 struct engine_version;
 
-/* Which GPUs a model is given. */
-enum run_gpus {
-    RUN_GPUS_NEVER,    /* it needs none, and is given none */
-    RUN_GPUS_IF_THERE, /* it uses what there is */
-    RUN_GPUS_ALWAYS,   /* without them it will never work */
-};
-enum run_gpus run_wish_gpus(const struct config_model *model);
-unsigned run_wish_gpu_count(const struct config_model *model);
+/* Which GPUs a model is given here: the simulator those of a fake driver that the environment names. */
+enum plan_gpus run_wish_gpus(const struct config_model *model);
+bool run_driver_is_fake(void);
 
 /* RUN/models/NAME: sockets and what is known of a running engine; gone at a reboot. */
 char *run_dir(struct arena *arena, const struct config *config, const char *name) must_check;

@@ -1,17 +1,10 @@
 #include "service/list.h"
 
 #include "config/config.h"
+#include "plan/plan.h"
 #include "sys/root.h"
 
 #include <string.h>
-
-/* What a shim needs beyond the drain: SIGTERM to SIGKILL, killed processes gone, memory back. */
-#define STOP_MARGIN_US (70 * 1000000ULL)
-/* The shim keeps the limit of a start itself, and says why it is over: ours is behind it. */
-#define START_MARGIN_US (120 * 1000000ULL)
-/* The shim says that it lives every two seconds. */
-#define WATCHDOG_US (60 * 1000000ULL)
-#define FORGIVE_US (600 * 1000000ULL)
 
 static const char *
 candidate(size_t i, const void *arg)
@@ -54,6 +47,7 @@ of_model(struct arena *arena, const struct config *config, const struct config_m
         words[5] = "--root";
         words[6] = root_dir();
     }
+    const struct plan_times times = plan_times_of(model);
     const char **argv = arena_alloc(arena, sizeof(words));
     if (argv)
         memcpy(argv, words, sizeof(words));
@@ -64,12 +58,9 @@ of_model(struct arena *arena, const struct config *config, const struct config_m
         .argv = argv,
         .log_path = arena_printf(arena, "%s/models/%s.log", config->paths.logs, model->name),
         .wanted = wanted,
-        .stop_us = model->drain_timeout_us + STOP_MARGIN_US,
-        .watchdog_us = WATCHDOG_US,
-        .budget = {.burst = model->restart_limit,
-                   .delay_us = model->restart_delay_us,
-                   .forgive_us = FORGIVE_US,
-                   .start_us = model->start_max_us + START_MARGIN_US},
+        .stop_us = times.stop_us,
+        .watchdog_us = times.watchdog_us,
+        .budget = times.budget,
     };
 }
 

@@ -1,0 +1,258 @@
+#include "base/quantity.h"
+#include "base/text.h"
+#include "gpu/memory.h"
+#include "plan/plan_int.h"
+
+#include <math.h>
+
+/* Sentences are built in a buffer and then kept. */
+#define SENTENCE_MAX 1024
+
+static const char *
+keep(const struct making *mk, const struct buf *text)
+{
+    const char *kept = arena_strdup(mk->arena, text->data);
+    return kept ? kept : "";
+}
+
+static void
+add_bytes(struct buf *out, uint64_t bytes)
+{
+    quantity_text text;
+    buf_add_str(out, quantity_show_bytes(bytes, text));
+}
+
+/* Between the words of a list: ", " and, before the last, " and ". */
+static const char *
+between(size_t i, size_t count)
+{
+    return i == 0 ? "" : i + 1 == count ? " and " : ", ";
+}
+
+static void
+add_gpus(struct buf *out, const struct plan_part *parts, size_t count)
+{
+    buf_add_str(out, count == 1 ? "GPU " : "GPUs ");
+    for (size_t i = 0; i < count; i++)
+        buf_printf(out, "%s%u", between(i, count), parts[i].gpu->index);
+}
+
+static void
+add_names(struct buf *out, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count && out->len < SENTENCE_MAX / 2; i++)
+        buf_printf(out, "%s%s", between(i, count), names[i]);
+}
+
+/* ---- where it stays ---- */
+
+static void
+add_capacity(struct buf *out, const struct fact *fact, const struct plan_model *m)
+{
+    if (m->full_length_requests >= 0)
+        buf_printf(out, "; room for about %.1f requests of %llu tokens at once",
+                   m->full_length_requests, (unsigned long long)fact->need.tokens);
+    else if (need_has_files(fact->config))
+        buf_add_str(out, "; how much of it the model needs is not known");
+}
+
+static void
+tell_holders(struct buf *out, const struct plan_model *m)
+{
+    add_names(out, m->held_by, m->held_by_count);
+    buf_printf(out, " %s memory of ", m->held_by_count == 1 ? "holds" : "hold");
+    add_gpus(out, m->parts, m->part_count);
+}
+
+void
+tell_place(const struct making *mk, const struct fact *fact, struct plan_model *m)
+{
+    _cleanup_buf_ struct buf out = BUF_INIT(SENTENCE_MAX);
+    bool always = fact->config->residency == CONFIG_RESIDENCY_ALWAYS;
+    if (m->fate == PLAN_RESIDENT)
+        buf_add_str(&out, "kept on ");
+    else if (m->fate == PLAN_MANUAL)
+        buf_add_str(&out, "a person starts it, on ");
+    else if (always)
+        buf_add_str(&out, "it is to be kept loaded, on ");
+    else
+        buf_add_str(&out, "loaded when it is asked for, on ");
+    add_gpus(&out, m->parts, m->part_count);
+    if (m->held_by_count) {
+        buf_add_str(&out, always ? "; but " : "; waits while ");
+        tell_holders(&out, m);
+    } else {
+        buf_printf(&out, ", %s", m->part_count == 1 ? "" : "of each ");
+        add_bytes(&out, m->claim_bytes);
+        add_capacity(&out, fact, m);
+    }
+    m->reason = keep(mk, &out);
+    if (always && m->held_by_count)
+        m->fix = "lower gpu_memory_fraction, or let one of them be loaded on demand";
+}
+
+/* ---- why it has no place ---- */
+
+static void
+add_troubles(const struct making *mk, struct buf *out)
+{
+    for (size_t i = 0; i < mk->solve.gpu_count; i++)
+        if (mk->gpus[i].trouble[0])
+            buf_printf(out, "; GPU %u takes no part: %s", mk->gpus[i].index, mk->gpus[i].trouble);
+}
+
+/* What the configuration names that is not there, is there twice, or cannot be used. */
+static bool
+tell_wrong_name(const struct making *mk, const struct config_model *c, struct buf *out)
+{
+    uint32_t seen = 0;
+    for (size_t i = 0; i < c->gpus.count; i++) {
+        const struct gpu *gpu;
+        struct err err;
+        if (gpu_find(mk->input->inventory, c->gpus.items[i], &gpu, &err) < 0) {
+            buf_printf(out, "gpus: %s", err.what);
+            return true;
+        }
+        size_t at = (size_t)(gpu - mk->input->inventory->gpus);
+        if (seen & UINT32_C(1) << at)
+            buf_printf(out, "gpus: GPU %u is named twice", gpu->index);
+        else if (mk->gpus[at].trouble[0])
+            buf_printf(out, "gpus: GPU %u cannot be used: %s", gpu->index, mk->gpus[at].trouble);
+        seen |= UINT32_C(1) << at;
+        if (out->len)
+            return true;
+    }
+    return false;
+}
+
+static bool
+tell_wrong_count(const struct making *mk, const struct config_model *c, struct buf *out)
+{
+    unsigned wanted = plan_gpu_count(c), usable = 0;
+    for (size_t i = 0; i < mk->solve.gpu_count; i++)
+        usable += making_room(&mk->gpus[i]) > 0;
+    if (c->gpus.count && c->gpus.count != wanted)
+        buf_printf(out, "gpus names %zu, and tensor_parallel times pipeline_parallel is %u",
+                   c->gpus.count, wanted);
+    else if (usable < wanted)
+        buf_printf(out, "%u GPUs are needed (tensor_parallel times pipeline_parallel); %u %s here",
+                   wanted, usable, usable == 1 ? "is" : "are");
+    return out->len > 0;
+}
+
+/* The GPU on which it nearly fits: the largest of those it may have that it did not get. */
+static const struct plan_gpu *
+find_nearest(const struct making *mk, const struct fact *fact, const struct solve_model *asked)
+{
+    const struct config_list *names = &fact->config->gpus;
+    const struct plan_gpu *best = NULL;
+    for (size_t i = 0; i < mk->solve.gpu_count; i++) {
+        const struct plan_gpu *gpu = &mk->gpus[i];
+        if (asked->claims[i] || !gpu->total_bytes || !making_is_named(mk, names, (unsigned)i))
+            continue;
+        if (!best || gpu->total_bytes > best->total_bytes)
+            best = gpu;
+    }
+    return best;
+}
+
+/* "19.2 GiB of weights, 1.0 GiB for a request of 8192 tokens and about 2.8 GiB beside": what is known. */
+static void
+add_need(struct buf *out, const struct need *need)
+{
+    if (need->weights_bytes != MODEL_UNKNOWN) {
+        add_bytes(out, need->weights_bytes);
+        buf_add_str(out, " of weights, ");
+    }
+    if (need->request_bytes != MODEL_UNKNOWN) {
+        add_bytes(out, need->request_bytes);
+        buf_printf(out, " for a request of %llu tokens, ", (unsigned long long)need->tokens);
+    }
+    buf_add_str(out, "about ");
+    add_bytes(out, need->overhead_bytes);
+    buf_add_str(out, " for the engine");
+}
+
+static void
+tell_too_little(const struct fact *fact, const struct plan_gpu *gpu, struct buf *out,
+                struct buf *fix)
+{
+    const struct config_model *c = fact->config;
+    const struct need *need = &fact->need;
+    uint64_t claim = making_claim(fact, gpu), sum = need_sum(need), room = making_room(gpu);
+    uint64_t rest = sum - (need->request_bytes == MODEL_UNKNOWN ? 0 : need->request_bytes);
+    add_bytes(out, sum);
+    buf_add_str(out, " of each GPU are needed (");
+    add_need(out, need);
+    buf_add_str(out, "), and ");
+    add_bytes(out, claim);
+    buf_printf(out, " of GPU %u is its share (%.2f of ", gpu->index, c->gpu_memory_fraction);
+    add_bytes(out, gpu->total_bytes);
+    buf_add_char(out, ')');
+    uint64_t longest = rest < claim ? need_longest(c, fact->files, claim - rest, need->tokens) : 0;
+    if (sum <= room)
+        buf_printf(fix, "raise gpu_memory_fraction to %.2f",
+                   ceil((double)sum / (double)gpu->total_bytes * 100) / 100);
+    if (longest)
+        buf_printf(fix, "%s max_model_len to %llu", fix->len ? ", or lower" : "lower",
+                   (unsigned long long)longest);
+    if (!fix->len)
+        buf_add_str(fix, "spread it over more GPUs (tensor_parallel), or take a smaller or "
+                         "quantised checkpoint");
+}
+
+static void
+tell_too_much(const struct fact *fact, const struct plan_gpu *gpu, struct buf *out, struct buf *fix)
+{
+    uint64_t claim = making_claim(fact, gpu), room = making_room(gpu);
+    add_bytes(out, claim);
+    buf_printf(out, " of GPU %u are asked for, and ", gpu->index);
+    add_bytes(out, GPU_MEMORY_SLACK_BYTES);
+    buf_add_str(out, " of its ");
+    add_bytes(out, gpu->total_bytes);
+    buf_add_str(out, " must be left to the driver and others");
+    if (claim == fact->kept_bytes)
+        buf_add_str(fix, "lower kv_cache_memory");
+    else
+        buf_printf(fix, "lower gpu_memory_fraction to %.2f",
+                   floor((double)room / (double)gpu->total_bytes * 100) / 100);
+}
+
+static void
+tell_small_cache(const struct fact *fact, struct buf *out, struct buf *fix)
+{
+    uint64_t kept = fact->config->kv_cache_memory_bytes;
+    uint64_t longest = need_longest(fact->config, fact->files, kept, fact->need.tokens);
+    buf_add_str(out, "kv_cache_memory is ");
+    add_bytes(out, kept);
+    buf_printf(out, ", and one request of %llu tokens takes ",
+               (unsigned long long)fact->need.tokens);
+    add_bytes(out, fact->need.request_bytes);
+    buf_add_str(fix, "raise kv_cache_memory");
+    if (longest)
+        buf_printf(fix, ", or lower max_model_len to %llu", (unsigned long long)longest);
+}
+
+void
+tell_no_place(const struct making *mk, const struct fact *fact, const struct solve_model *asked,
+              struct plan_model *m)
+{
+    _cleanup_buf_ struct buf out = BUF_INIT(SENTENCE_MAX), fix = BUF_INIT(SENTENCE_MAX);
+    const struct config_model *c = fact->config;
+    const struct plan_gpu *gpu = find_nearest(mk, fact, asked);
+    if (mk->solve.gpu_count == 0)
+        buf_printf(&out, "%s needs a GPU: %s", config_engine_word(c->engine), mk->no_gpus);
+    else if (tell_wrong_name(mk, c, &out))
+        buf_add_str(&fix, "`citadel plan` lists the GPUs that are here");
+    else if (tell_wrong_count(mk, c, &out))
+        buf_add_str(&fix, "lower tensor_parallel or pipeline_parallel");
+    else if (!making_cache_is_enough(fact))
+        tell_small_cache(fact, &out, &fix);
+    else if (gpu && making_claim(fact, gpu) > making_room(gpu))
+        tell_too_much(fact, gpu, &out, &fix);
+    else if (gpu)
+        tell_too_little(fact, gpu, &out, &fix);
+    add_troubles(mk, &out);
+    m->reason = keep(mk, &out);
+    m->fix = keep(mk, &fix);
+}

@@ -1,0 +1,25 @@
+#include "config/config.h"
+#include "plan/plan.h"
+
+#define S_US UINT64_C(1000000)
+
+/* What a shim needs beyond the drain: SIGTERM to SIGKILL, killed processes gone, memory back. */
+#define STOP_MARGIN_US (70 * S_US)
+/* The shim keeps the limit of a start itself, and says why it is over: that of others is behind it. */
+#define START_MARGIN_US (120 * S_US)
+/* The shim says that it lives every two seconds. */
+#define WATCHDOG_US (60 * S_US)
+#define FORGIVE_US (600 * S_US)
+
+struct plan_times
+plan_times_of(const struct config_model *model)
+{
+    return (struct plan_times){
+        .budget = {.burst = model->restart_limit,
+                   .delay_us = model->restart_delay_us,
+                   .forgive_us = FORGIVE_US,
+                   .start_us = model->start_max_us + START_MARGIN_US},
+        .stop_us = model->drain_timeout_us + STOP_MARGIN_US,
+        .watchdog_us = WATCHDOG_US,
+    };
+}
