@@ -2,17 +2,16 @@
 
 #include "base/text.h"
 #include "cli/load_config.h"
+#include "plan/need.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Models whose engine reads files; the others bring what they need. */
 static bool
 has_files(const struct config_model *m)
 {
-    return m->enabled &&
-           (m->engine == CONFIG_ENGINE_VLLM || m->engine == CONFIG_ENGINE_LLAMA_SERVER);
+    return m->enabled && plan_reads_files(m);
 }
 
 /* The rest of a path below a directory, NULL when it is not there. */
@@ -97,28 +96,10 @@ load_catalogue(struct cli *cli, struct cli_models *models)
 
 /* --- how they are served --- */
 
-static enum kv_dtype
-kv_dtype_of(enum config_kv_cache_dtype dtype)
-{
-    switch (dtype) {
-    case CONFIG_KV_AUTO:
-        break;
-    case CONFIG_KV_BFLOAT16:
-        return KV_16BIT;
-    case CONFIG_KV_FP8:
-    case CONFIG_KV_FP8_E4M3:
-    case CONFIG_KV_FP8_E5M2:
-        return KV_8BIT;
-    case CONFIG_KV_FP8_DS_MLA:
-        return KV_8BIT_DS_MLA;
-    }
-    return KV_AUTO;
-}
-
 static void
 set_kv_dtype(struct model_use *use, enum config_kv_cache_dtype dtype)
 {
-    use->kv_dtype = kv_dtype_of(dtype);
+    use->kv_dtype = plan_kv_dtype(dtype);
     use->kv_dtype_text = config_kv_cache_dtype_word(dtype);
 }
 

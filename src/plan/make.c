@@ -127,7 +127,7 @@ making_claim(const struct fact *fact, const struct plan_gpu *gpu)
 static const struct model *
 find_files(const struct making *mk, const struct config_model *c)
 {
-    if (!need_has_files(c))
+    if (!plan_reads_files(c))
         return NULL;
     if (!mk->input->catalogue)
         return NULL;
@@ -140,7 +140,7 @@ find_files(const struct making *mk, const struct config_model *c)
 /* With kv_cache_memory, vLLM takes that and what it needs beside; when it starts it wants its share
  * free, too. */
 static uint64_t
-kept_of(const struct config_model *c, const struct need *need)
+kept_of(const struct config_model *c, const struct plan_need *need)
 {
     if (!c->kv_cache_memory_bytes || need->weights_bytes == MODEL_UNKNOWN)
         return 0;
@@ -157,7 +157,7 @@ learn(struct making *mk, struct fact *fact, struct plan_model *m, const struct c
     const struct plan_times times = plan_times_of(c);
     fact->config = c;
     fact->files = find_files(mk, c);
-    fact->need = need_of(c, fact->files);
+    fact->need = plan_need_of(c, fact->files);
     fact->kept_bytes = kept_of(c, &fact->need);
     *m = (struct plan_model){
         .name = arena_strdup(mk->arena, c->name),
@@ -199,6 +199,19 @@ count_usable(const struct making *mk)
     return n;
 }
 
+/* What is there of its files says nothing of what it needs. */
+static void
+end_broken(const struct making *mk, struct plan_model *m, const struct model_problem *problem)
+{
+    const char *fix =
+        problem->fix[0]
+            ? safe_text(mk->arena, problem->fix)
+            : arena_printf(mk->arena, "`citadel models validate %s` tells all that is wrong",
+                           m->name);
+    m->weights_bytes = m->kv_bytes = m->overhead_bytes = PLAN_UNKNOWN;
+    end_with(m, PLAN_BROKEN, safe_text(mk->arena, problem->what), fix);
+}
+
 /* One that has no use for GPUs, or makes do without, stays wherever it is wanted. */
 static void
 place_without(const struct making *mk, const struct config_model *c, struct plan_model *m)
@@ -231,8 +244,7 @@ is_decided(const struct making *mk, const struct fact *fact, struct plan_model *
         return true;
     }
     if (problem) {
-        end_with(m, PLAN_BROKEN, safe_text(mk->arena, problem->what),
-                 safe_text(mk->arena, problem->fix));
+        end_broken(mk, m, problem);
         return true;
     }
     if (gpus == PLAN_GPUS_NEVER || (gpus == PLAN_GPUS_IF_THERE && count_usable(mk) == 0)) {
@@ -267,7 +279,7 @@ static void
 ask(const struct making *mk, const struct fact *fact, struct solve_model *asked)
 {
     const struct config_model *c = fact->config;
-    const struct need *need = &fact->need;
+    const struct plan_need *need = &fact->need;
     bool enough = making_cache_is_enough(fact);
     asked->wish = c->residency == CONFIG_RESIDENCY_ALWAYS ? SOLVE_MUST
                   : c->residency == CONFIG_RESIDENCY_AUTO ? SOLVE_MAY
@@ -276,7 +288,7 @@ ask(const struct making *mk, const struct fact *fact, struct solve_model *asked)
     asked->count = plan_gpu_count(c);
     for (unsigned i = 0; enough && i < mk->solve.gpu_count; i++) {
         uint64_t claim = making_claim(fact, &mk->gpus[i]);
-        if (claim <= making_room(&mk->gpus[i]) && claim >= need_sum(need) &&
+        if (claim <= making_room(&mk->gpus[i]) && claim >= plan_need_sum(need) &&
             making_is_named(mk, &c->gpus, i))
             asked->claims[i] = claim;
     }
@@ -326,7 +338,7 @@ add_parts(const struct making *mk, const struct fact *fact, const struct solve_m
 static void
 predict(const struct fact *fact, struct plan_model *m)
 {
-    const struct need *need = &fact->need;
+    const struct plan_need *need = &fact->need;
     uint64_t kept = fact->config->kv_cache_memory_bytes;
     if (need->request_bytes == MODEL_UNKNOWN || need->request_bytes == 0 ||
         (!kept && need->weights_bytes == MODEL_UNKNOWN))

@@ -8,8 +8,9 @@
  * pipeline: embedding and head) are counted as if they were spread; that errs by less than the
  * overhead does. */
 
-#include "model/demand.h"
-#include "plan/plan_int.h"
+#include "plan/need.h"
+
+#include "config/config.h"
 
 static const struct engine_needs {
     bool files;
@@ -20,15 +21,15 @@ static const struct engine_needs {
 };
 
 bool
-need_has_files(const struct config_model *c)
+plan_reads_files(const struct config_model *c)
 {
     return engine_needs[c->engine].files;
 }
 
-static enum kv_dtype
-kv_dtype_of(const struct config_model *c)
+enum kv_dtype
+plan_kv_dtype(enum config_kv_cache_dtype dtype)
 {
-    switch (c->kv_cache_dtype) {
+    switch (dtype) {
     case CONFIG_KV_AUTO:
         break;
     case CONFIG_KV_BFLOAT16:
@@ -40,7 +41,15 @@ kv_dtype_of(const struct config_model *c)
     case CONFIG_KV_FP8_DS_MLA:
         return KV_8BIT_DS_MLA;
     }
-    return c->dtype == CONFIG_DTYPE_FLOAT32 ? KV_32BIT : KV_AUTO;
+    return KV_AUTO;
+}
+
+/* Keys and values are as wide as what the model computes with, unless they are said to be else. */
+static enum kv_dtype
+kv_dtype_of(const struct config_model *c)
+{
+    bool wide = c->kv_cache_dtype == CONFIG_KV_AUTO && c->dtype == CONFIG_DTYPE_FLOAT32;
+    return wide ? KV_32BIT : plan_kv_dtype(c->kv_cache_dtype);
 }
 
 static bool
@@ -90,15 +99,15 @@ overhead_of(const struct config_model *c, uint64_t weights_bytes)
            MAX(engine->least_mib * MIB, share);
 }
 
-struct need
-need_of(const struct config_model *c, const struct model *m)
+struct plan_need
+plan_need_of(const struct config_model *c, const struct model *m)
 {
-    struct need need = {MODEL_UNKNOWN, MODEL_UNKNOWN, MODEL_UNKNOWN, MODEL_UNKNOWN};
+    struct plan_need need = {MODEL_UNKNOWN, MODEL_UNKNOWN, MODEL_UNKNOWN, MODEL_UNKNOWN};
     if (c->max_model_len)
         need.tokens = c->max_model_len;
-    else if (m && need_has_files(c))
+    else if (m && plan_reads_files(c))
         need.tokens = m->context;
-    if (!need_has_files(c))
+    if (!plan_reads_files(c))
         return need;
     if (m) {
         need.weights_bytes = weights_of(c, m);
@@ -111,7 +120,7 @@ need_of(const struct config_model *c, const struct model *m)
 /* What is not known may be nothing: a model whose weights alone are too large does not fit, whatever
  * its cache needs. */
 uint64_t
-need_sum(const struct need *need)
+plan_need_sum(const struct plan_need *need)
 {
     const uint64_t parts[] = {need->weights_bytes, need->request_bytes, need->overhead_bytes};
     uint64_t sum = 0;
@@ -122,7 +131,7 @@ need_sum(const struct need *need)
 }
 
 uint64_t
-need_longest(const struct config_model *c, const struct model *m, uint64_t bytes, uint64_t most)
+plan_longest(const struct config_model *c, const struct model *m, uint64_t bytes, uint64_t most)
 {
     uint64_t fits = 0, beyond = most;
     if (!m || most == MODEL_UNKNOWN)

@@ -1,31 +1,14 @@
 #pragma once
 
-/* Inside the plan: what is known of each model, what follows from it, and the question that the
- * solver answers, which is one of numbers alone. */
+/* Inside the plan: what is known of each model, and the question that the solver answers, which is
+ * one of numbers alone. */
 
 #include "base/buf.h"
 #include "base/mem.h"
 #include "config/config.h"
 #include "gpu/inventory.h"
-#include "model/model.h"
+#include "plan/need.h"
 #include "plan/plan.h"
-
-/* ---- need.c: what a model will take of each of its GPUs; MODEL_UNKNOWN where it does not tell ---- */
-
-struct need {
-    uint64_t weights_bytes;
-    uint64_t request_bytes; /* keys and values of one request of full length */
-    uint64_t overhead_bytes;
-    uint64_t tokens; /* of that request */
-};
-
-bool need_has_files(const struct config_model *c); /* from which its needs follow */
-/* m: NULL when nothing is known of its files. */
-struct need need_of(const struct config_model *c, const struct model *m);
-uint64_t need_sum(const struct need *need); /* of what is known: less will not do */
-/* The longest request, below `most`, whose cache fits into so many bytes; 0: not known, or none. */
-uint64_t need_longest(const struct config_model *c, const struct model *m, uint64_t bytes,
-                      uint64_t most);
 
 /* ---- solve.c: the question and its answer ---- */
 
@@ -57,7 +40,7 @@ void solve(struct solve *s);
 struct fact {
     const struct config_model *config;
     const struct model *files; /* NULL: nothing is known of them */
-    struct need need;
+    struct plan_need need;
     uint64_t
         kept_bytes; /* what it takes of each GPU where that is told, and not left to its share */
 };

@@ -52,7 +52,7 @@ add_capacity(struct buf *out, const struct fact *fact, const struct plan_model *
     if (m->full_length_requests >= 0)
         buf_printf(out, "; room for about %.1f requests of %llu tokens at once",
                    m->full_length_requests, (unsigned long long)fact->need.tokens);
-    else if (need_has_files(fact->config))
+    else if (plan_reads_files(fact->config))
         buf_add_str(out, "; how much of it the model needs is not known");
 }
 
@@ -158,7 +158,7 @@ find_nearest(const struct making *mk, const struct fact *fact, const struct solv
 
 /* "19.2 GiB of weights, 1.0 GiB for a request of 8192 tokens and about 2.8 GiB beside": what is known. */
 static void
-add_need(struct buf *out, const struct need *need)
+add_need(struct buf *out, const struct plan_need *need)
 {
     if (need->weights_bytes != MODEL_UNKNOWN) {
         add_bytes(out, need->weights_bytes);
@@ -178,8 +178,8 @@ tell_too_little(const struct fact *fact, const struct plan_gpu *gpu, struct buf 
                 struct buf *fix)
 {
     const struct config_model *c = fact->config;
-    const struct need *need = &fact->need;
-    uint64_t claim = making_claim(fact, gpu), sum = need_sum(need), room = making_room(gpu);
+    const struct plan_need *need = &fact->need;
+    uint64_t claim = making_claim(fact, gpu), sum = plan_need_sum(need), room = making_room(gpu);
     uint64_t rest = sum - (need->request_bytes == MODEL_UNKNOWN ? 0 : need->request_bytes);
     add_bytes(out, sum);
     buf_add_str(out, " of each GPU are needed (");
@@ -189,7 +189,7 @@ tell_too_little(const struct fact *fact, const struct plan_gpu *gpu, struct buf 
     buf_printf(out, " of GPU %u is its share (%.2f of ", gpu->index, c->gpu_memory_fraction);
     add_bytes(out, gpu->total_bytes);
     buf_add_char(out, ')');
-    uint64_t longest = rest < claim ? need_longest(c, fact->files, claim - rest, need->tokens) : 0;
+    uint64_t longest = rest < claim ? plan_longest(c, fact->files, claim - rest, need->tokens) : 0;
     if (sum <= room)
         buf_printf(fix, "raise gpu_memory_fraction to %.2f",
                    ceil((double)sum / (double)gpu->total_bytes * 100) / 100);
@@ -222,7 +222,7 @@ static void
 tell_small_cache(const struct fact *fact, struct buf *out, struct buf *fix)
 {
     uint64_t kept = fact->config->kv_cache_memory_bytes;
-    uint64_t longest = need_longest(fact->config, fact->files, kept, fact->need.tokens);
+    uint64_t longest = plan_longest(fact->config, fact->files, kept, fact->need.tokens);
     buf_add_str(out, "kv_cache_memory is ");
     add_bytes(out, kept);
     buf_printf(out, ", and one request of %llu tokens takes ",

@@ -1,0 +1,101 @@
+#include "cli/load_plan.h"
+
+#include "cli/load_config.h"
+#include "model/model.h"
+#include "plan/need.h"
+#include "run/look.h"
+#include "run/wish.h"
+
+#define PLAN_MAX (16 * MIB)
+
+struct loading {
+    struct cli *cli;
+    struct cli_plan *loaded;
+    struct model_catalogue catalogue;
+    struct loop *loop;
+    struct look look;
+    int error;
+};
+
+/* What is said of a configured model: that it is not there, too. */
+static int
+read_models(struct loading *l)
+{
+    const struct config *config = l->loaded->config;
+    int r = 0;
+    for (size_t i = 0; i < config->models.count && r == 0; i++) {
+        const struct config_model *m = &config->models.items[i];
+        if (m->enabled && plan_reads_files(m))
+            r = model_catalogue_add(&l->catalogue, m->name, m->path, &l->cli->err);
+    }
+    return r;
+}
+
+/* A machine without a driver has no GPUs; of one whose driver fails nobody knows. */
+static bool
+is_without_gpus(const struct err *err)
+{
+    return err->id == ERR_GPU_NO_LIBRARY || err->id == ERR_GPU_NO_DRIVER;
+}
+
+static void
+on_looked(struct look *look, const struct gpu_inventory *inventory, const struct err *err)
+{
+    struct loading *l = container_of(look, struct loading, look);
+    const struct plan_input input = {.config = l->loaded->config,
+                                     .catalogue = &l->catalogue,
+                                     .inventory = inventory,
+                                     .no_inventory = inventory ? NULL : err->what,
+                                     .fake_driver = run_driver_is_fake()};
+    loop_stop(l->loop);
+    if (!inventory && !is_without_gpus(err)) {
+        l->cli->err = *err;
+        l->error = -err_row(err->id)->err;
+        return;
+    }
+    l->error = plan_make(&input, &l->loaded->arena, &l->loaded->plan, &l->cli->err);
+}
+
+static int
+look_and_plan(struct loading *l)
+{
+    int r = loop_new(&l->loop, &l->cli->err);
+    if (r < 0)
+        return r;
+    l->look.done = on_looked;
+    r = look_start(l->loop, &l->look, &l->cli->err);
+    if (r == 0) {
+        loop_run(l->loop);
+        r = l->error;
+    }
+    loop_free(l->loop);
+    return r;
+}
+
+int
+cli_load_plan(struct cli *cli, struct cli_plan *ret_plan)
+{
+    _cleanup_cli_plan_ struct cli_plan loaded = {0};
+    struct loading l = {.cli = cli, .loaded = &loaded};
+    arena_init(&loaded.arena, PLAN_MAX);
+    int r = cli_load_config(cli, &loaded.config);
+    if (r < 0)
+        return r;
+    model_catalogue_init(&l.catalogue);
+    r = read_models(&l);
+    if (r == 0)
+        r = look_and_plan(&l);
+    model_catalogue_finish(&l.catalogue);
+    if (r < 0)
+        return r;
+    *ret_plan = loaded;
+    loaded = (struct cli_plan){0};
+    return 0;
+}
+
+void
+cli_plan_finish(struct cli_plan *plan)
+{
+    arena_finish(&plan->arena);
+    config_freep(&plan->config);
+}

@@ -1,0 +1,20 @@
+#pragma once
+
+/* How verbs come by the plan: the configuration, what is on disk of its models, and the GPUs of this
+ * machine, which a child of ours reads, as a driver can hang for ever. */
+
+#include "base/mem.h"
+#include "cli/cli.h"
+#include "config/config.h"
+#include "plan/plan.h"
+
+struct cli_plan {
+    struct config *config;
+    struct arena arena;
+    struct plan plan;
+};
+
+/* Without a driver it is the plan of a machine without GPUs; one that does not answer is an error. */
+int cli_load_plan(struct cli *cli, struct cli_plan *ret_plan) must_check;
+void cli_plan_finish(struct cli_plan *plan);
+#define _cleanup_cli_plan_ _cleanup_(cli_plan_finish)

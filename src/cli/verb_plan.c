@@ -1,0 +1,142 @@
+#include "base/quantity.h"
+#include "cli/load_plan.h"
+
+const struct verb_help verb_plan_help = {
+    .text =
+        "Tells which models are kept in GPU memory and on which GPUs, which are loaded when they "
+        "are asked for and wait for whom, and which can never work here, with the arithmetic and "
+        "with what would change it. Nothing is started and nothing is written.\n\n"
+        "Models with residency always come first, then those with auto, each by priority, as long "
+        "as they fit. A model claims gpu_memory_fraction of each of its GPUs. What it needs of "
+        "each is predicted: its weights, the KV cache of one request of full length, and an "
+        "estimate of what its engine takes beside. What is not known is shown as '?'.\n\n"
+        "GIVEN UP AFTER is how long restarts go on at most when a model always fails.",
+    .examples = VERB_EXAMPLES({"citadel plan", "what the configuration comes to on this machine"},
+                              {"citadel plan -c new.yaml", "what another one would"},
+                              {"citadel plan --json", "all of it, for programs"}),
+};
+
+static const struct table_column model_columns[] = {
+    {.title = "MODEL"},
+    {.title = "FATE"},
+    {.title = "GPUS", .expendable = 1},
+    {.title = "CLAIM", .right = true, .expendable = 2},
+    {.title = "NEED", .right = true, .expendable = 3},
+    {.title = "GIVEN UP AFTER", .right = true, .expendable = 4},
+};
+
+static const struct table_column gpu_columns[] = {
+    {.title = "GPU", .right = true},
+    {.title = "NAME", .min_width = 8, .expendable = 1},
+    {.title = "PROMISED", .right = true},
+    {.title = "OF", .right = true},
+};
+
+static enum tone
+tone_of(const struct plan_model *m)
+{
+    if (m->conflict || m->fate == PLAN_BROKEN || m->fate == PLAN_IMPOSSIBLE)
+        return TONE_BAD;
+    return m->fate == PLAN_RESIDENT ? TONE_GOOD : TONE_PLAIN;
+}
+
+static void
+add_gpus(struct table *table, const struct plan_model *m)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(256);
+    for (size_t i = 0; i < m->part_count; i++)
+        buf_printf(&text, "%s%u", i ? " " : "", m->parts[i].gpu->index);
+    table_add(table, TONE_PLAIN, m->part_count ? text.data : "-");
+}
+
+static void
+add_model(struct table *table, const struct plan_model *m)
+{
+    uint64_t parts[] = {m->weights_bytes, m->kv_bytes, m->overhead_bytes}, need = 0;
+    quantity_text text;
+    bool known = true;
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        known = known && parts[i] != PLAN_UNKNOWN;
+        need += parts[i];
+    }
+    table_add(table, TONE_PLAIN, m->name);
+    table_addf(table, tone_of(m), "%s%s", plan_fate_word(m->fate), m->conflict ? " (!)" : "");
+    add_gpus(table, m);
+    table_add(table, TONE_PLAIN, m->claim_bytes ? quantity_show_bytes(m->claim_bytes, text) : "-");
+    table_add(table, TONE_PLAIN, known ? quantity_show_bytes(need, text) : "?");
+    table_add(table, TONE_PLAIN,
+              plan_fate_is_possible(m->fate) ? quantity_print_us(m->start_bound_us, text) : "-");
+}
+
+static void
+print_models(struct cli *cli, const struct plan *plan)
+{
+    _cleanup_table_ struct table table;
+    table_init(&table, model_columns, ARRAY_SIZE(model_columns));
+    for (size_t i = 0; i < plan->model_count; i++)
+        add_model(&table, &plan->models[i]);
+    cli_table(cli, &table);
+}
+
+static void
+print_gpus(struct cli *cli, const struct plan *plan)
+{
+    _cleanup_table_ struct table table;
+    quantity_text text;
+    if (plan->gpu_count == 0) {
+        cli_print(cli, "\nNo GPUs: %s\n", plan->no_gpus);
+        return;
+    }
+    table_init(&table, gpu_columns, ARRAY_SIZE(gpu_columns));
+    for (size_t i = 0; i < plan->gpu_count; i++) {
+        const struct plan_gpu *gpu = &plan->gpus[i];
+        table_addf(&table, TONE_PLAIN, "%u", gpu->index);
+        table_add(&table, TONE_PLAIN, gpu->name);
+        table_add(&table, TONE_PLAIN, quantity_show_bytes(gpu->promised_bytes, text));
+        table_add(&table, TONE_PLAIN, quantity_show_bytes(gpu->total_bytes, text));
+    }
+    cli_print(cli, "\n");
+    cli_table(cli, &table);
+    for (size_t i = 0; i < plan->gpu_count; i++)
+        if (plan->gpus[i].trouble[0])
+            cli_print(cli, "GPU %u takes no part: %s\n", plan->gpus[i].index,
+                      plan->gpus[i].trouble);
+}
+
+static void
+print_reasons(struct cli *cli, const struct plan *plan)
+{
+    for (size_t i = 0; i < plan->model_count; i++) {
+        const struct plan_model *m = &plan->models[i];
+        cli_print(cli, "%s%s: %s\n", i ? "" : "\n", m->name, m->reason);
+        if (m->fix[0])
+            cli_print(cli, "  try: %s\n", m->fix);
+    }
+}
+
+static void
+print_conflicts(struct cli *cli, const struct plan *plan)
+{
+    for (size_t i = 0; i < plan->model_count; i++)
+        if (plan->models[i].conflict)
+            cli_print(cli, "\nConflict: %s is to be kept loaded always, and cannot be.\n",
+                      plan->models[i].name);
+}
+
+int
+verb_plan(struct cli *cli)
+{
+    _cleanup_cli_plan_ struct cli_plan loaded = {0};
+    int r = cli_load_plan(cli, &loaded);
+    if (r < 0)
+        return r;
+    if (cli->json) {
+        plan_print(&loaded.plan, cli->json);
+        return EXIT_CODE_OK;
+    }
+    print_models(cli, &loaded.plan);
+    print_gpus(cli, &loaded.plan);
+    print_reasons(cli, &loaded.plan);
+    print_conflicts(cli, &loaded.plan);
+    return EXIT_CODE_OK;
+}
