@@ -197,7 +197,7 @@ static void
 begin_leaving(struct shim *s)
 {
     if (!s->leaving)
-        (void)notify_insist(&s->notify, "STOPPING=1");
+        notify_state(&s->notify, "STOPPING=1");
     s->leaving = true;
 }
 

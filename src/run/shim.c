@@ -39,10 +39,7 @@ set_status(struct shim *s, const char *fmt, va_list args)
     if (text_eq(text, s->state.status))
         return;
     memcpy(s->state.status, text, sizeof(text));
-    if (s->state.phase == RUN_ENDED)
-        (void)notify_insist(&s->notify, "STATUS=%s", text);
-    else
-        (void)notify_send(&s->notify, "STATUS=%s", text);
+    notify_status(&s->notify, text);
 }
 
 void
@@ -85,12 +82,13 @@ shim_trouble(struct shim *s, const struct err *why)
 
 /* ---- the tick ---- */
 
-/* systemd's own limits are moved on for as long as ours are kept. */
+/* systemd's own limits are moved on for as long as ours are kept, and until it has heard that a start
+ * is over. */
 static void
 extend(struct shim *s, uint64_t now)
 {
     bool limited = s->state.phase <= RUN_STARTING || s->state.phase == RUN_STOPPING ||
-                   s->state.phase == RUN_DRAINING;
+                   s->state.phase == RUN_DRAINING || s->notify.state;
     if (!limited || (s->extended_at && now - s->extended_at < EXTEND_EVERY_US))
         return;
     s->extended_at = now;
@@ -102,6 +100,7 @@ on_tick(struct loop_timer *timer)
 {
     struct shim *s = container_of(timer, struct shim, tick);
     uint64_t now = shim_now(s);
+    notify_again(&s->notify); /* before what may be lost takes the room */
     extend(s, now);
     start_tick(s, now);
     watch_tick(s, now);
@@ -340,6 +339,7 @@ run_model(const struct config *config, const struct config_model *model, struct 
         live(s);
     else
         shim_phase(s, RUN_ENDED, "ended: %s", s->why.what);
+    notify_insist(&s->notify);
     if (reterr)
         *reterr = s->why;
     int code = run_exit(&s->why);

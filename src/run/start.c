@@ -237,7 +237,7 @@ become_ready(struct shim *s)
     s->healthy_since = now;
     s->verdict_at = 0; /* what was wrong on the way did not matter */
     shim_phase(s, RUN_READY, "ready: answers %s", engine_kind_what(s->answers));
-    (void)notify_insist(&s->notify, "READY=1\nSTATUS=%s", s->state.status);
+    notify_state(&s->notify, "READY=1");
 }
 
 void

@@ -2,6 +2,7 @@
 
 #include "base/quantity.h"
 #include "base/text.h"
+#include "sys/clock.h"
 #include "sys/root.h"
 #include "sys/sock.h"
 
@@ -19,7 +20,7 @@
 
 /* systemd refuses larger messages too. */
 #define MESSAGE_MAX 4096
-#define INSIST_MS 2000
+#define INSIST_US UINT64_C(2000000)
 
 /* Abstract names have no file: '@' stands for a NUL. */
 static int
@@ -37,20 +38,42 @@ connect_abstract(const char *name)
     return take_fd(&fd);
 }
 
+static int
+refuse_name(const char *name, struct err *reterr)
+{
+    int r = err_set(reterr, ERR_VALUE, "$NOTIFY_SOCKET is '%s', which names no socket", name);
+    err_fix(reterr, "an absolute path, or @ and a name of at most 107 bytes; or unset it");
+    return r;
+}
+
+/* What is well formed and leads nowhere is no mistake in the configuration, and the model has not
+ * failed: what lacks is the supervisor, and it may come. To run unheard would be worse: one that has
+ * heard no READY=1 kills what was loaded for minutes. */
+static int
+refuse_silence(const char *name, int r, struct err *reterr)
+{
+    int result = err_set(reterr, ERR_NO_SUPERVISOR, "nobody hears at $NOTIFY_SOCKET, '%s': %s",
+                         name, strerror(-r));
+    err_fix(reterr, "let the supervisor start it; or unset NOTIFY_SOCKET, to run without one");
+    return result;
+}
+
 int
 notify_open(struct notify *ret_notify, struct err *reterr)
 {
     const char *name = getenv("NOTIFY_SOCKET");
-    ret_notify->fd = -1;
+    *ret_notify = (struct notify){.fd = -1};
     if (!name || !*name) /* scripts say so that there is none */
         return 0;
-    int fd = -EINVAL;
+    int fd = -ENAMETOOLONG;
     if (name[0] == '/')
         fd = sock_connect_path(name, SOCK_DGRAM);
     else if (name[0] == '@' && name[1])
         fd = connect_abstract(name);
+    if (fd == -ENAMETOOLONG)
+        return refuse_name(name, reterr);
     if (fd < 0)
-        return err_set_errno(reterr, -fd, "cannot reach $NOTIFY_SOCKET, '%s'", name);
+        return refuse_silence(name, fd, reterr);
     (void)unsetenv("NOTIFY_SOCKET");
     ret_notify->fd = fd;
     return 0;
@@ -62,46 +85,66 @@ notify_close(struct notify *notify)
     cleanup_close(&notify->fd);
 }
 
-static int send_text(struct notify *notify, int wait_ms, const char *fmt, va_list args)
-    printf_like(3, 0);
-
-static int
-send_text(struct notify *notify, int wait_ms, const char *fmt, va_list args)
-{
-    char text[MESSAGE_MAX];
-    struct pollfd fd = {.fd = notify->fd, .events = POLLOUT};
-    if (notify->fd < 0)
-        return 0;
-    int len = vsnprintf(text, sizeof(text), fmt, args);
-    if (len < 0 || len >= (int)sizeof(text))
-        return -EMSGSIZE;
-    if (send(notify->fd, text, (size_t)len, MSG_NOSIGNAL) >= 0)
-        return 0;
-    if (errno != EAGAIN || wait_ms == 0)
-        return -errno;
-    if (poll(&fd, 1, wait_ms) != 1)
-        return -EAGAIN;
-    return send(notify->fd, text, (size_t)len, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
 int
 notify_send(struct notify *notify, const char *fmt, ...)
 {
+    char text[MESSAGE_MAX];
     va_list args;
+    if (notify->fd < 0)
+        return 0;
     va_start(args, fmt);
-    int r = send_text(notify, 0, fmt, args);
+    int len = vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
+    if (len < 0 || len >= (int)sizeof(text))
+        return -EMSGSIZE;
+    return send(notify->fd, text, (size_t)len, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* In one message: a state that is heard comes with its reason. */
+static int
+send_unheard(struct notify *notify)
+{
+    const char *state = notify->state ? notify->state : "";
+    int r = 0;
+    if (notify->status_unheard)
+        r = notify_send(notify, "%s%sSTATUS=%s", state, *state ? "\n" : "", notify->status);
+    else if (*state)
+        r = notify_send(notify, "%s", state);
+    if (r == 0) {
+        notify->state = NULL;
+        notify->status_unheard = false;
+    }
     return r;
 }
 
-int
-notify_insist(struct notify *notify, const char *fmt, ...)
+void
+notify_again(struct notify *notify)
 {
-    va_list args;
-    va_start(args, fmt);
-    int r = send_text(notify, INSIST_MS, fmt, args);
-    va_end(args);
-    return r;
+    (void)send_unheard(notify);
+}
+
+void
+notify_state(struct notify *notify, const char *state)
+{
+    notify->state = state;
+    notify_again(notify);
+}
+
+void
+notify_status(struct notify *notify, const char *status)
+{
+    (void)snprintf(notify->status, sizeof(notify->status), "%s", status);
+    notify->status_unheard = true;
+    notify_again(notify);
+}
+
+void
+notify_insist(struct notify *notify)
+{
+    struct pollfd fd = {.fd = notify->fd, .events = POLLOUT};
+    uint64_t now, until = clock_now_us() + INSIST_US;
+    while (send_unheard(notify) == -EAGAIN && (now = clock_now_us()) < until)
+        (void)poll(&fd, 1, (int)((until - now) / 1000) + 1); /* others may be quicker */
 }
 
 int

@@ -8,26 +8,36 @@
 
 #include <sys/types.h>
 
-/* The service's side. */
+#define NOTIFY_STATUS_MAX 256
+
+/* The service's side. Nothing here waits for a supervisor that is too busy to hear, but
+ * notify_insist(): a socket holds ten messages, and no more are taken. */
 struct notify {
-    int fd; /* -1: nobody listens, and what is sent is dropped */
+    int fd;            /* -1: nobody listens, and what is told is dropped */
+    const char *state; /* told, and not heard yet; NULL: heard */
+    bool status_unheard;
+    char status[NOTIFY_STATUS_MAX];
 };
 
-/* Takes $NOTIFY_SOCKET out of the environment, so that no child speaks for us. */
+/* Takes $NOTIFY_SOCKET out of the environment, so that no child speaks for us. Unset and empty, there
+ * is none. ERR_VALUE: it is no name of a socket; ERR_NO_SUPERVISOR: nobody hears there. */
 int notify_open(struct notify *ret_notify, struct err *reterr) must_check;
 void notify_close(struct notify *notify);
 
-/* Sends lines: notify_send(&n, "READY=1\nSTATUS=%s", text). Control bytes in arguments would be
- * lines of their own: clean them first. A supervisor that is too busy to hear loses the message.
- * Returns 0 or -errno. */
+/* Lines that may be lost, since they are said again anyway: WATCHDOG=1, EXTEND_TIMEOUT_USEC. Returns 0
+ * or -errno. */
 int notify_send(struct notify *notify, const char *fmt, ...) printf_like(2, 3);
-/* What is said once and must arrive: waits for a busy supervisor, two seconds at most. A socket holds
- * ten messages. */
-int notify_insist(struct notify *notify, const char *fmt, ...) printf_like(2, 3);
+
+/* What the supervisor must know, the latest of each: a state, "READY=1" or "STOPPING=1", which is not
+ * copied, and a line for people, whose control bytes must be gone. What it does not hear now is kept
+ * for notify_again(). */
+void notify_state(struct notify *notify, const char *state);
+void notify_status(struct notify *notify, const char *status);
+void notify_again(struct notify *notify);
+/* The last words: likewise, but waits until they are heard, two seconds at most. */
+void notify_insist(struct notify *notify);
 
 /* The supervisor's side. */
-#define NOTIFY_STATUS_MAX 256
-
 struct notify_message {
     bool ready, stopping, reloading, watchdog;
     uint64_t extend_us; /* 0: not asked for */

@@ -7,9 +7,11 @@
 #include "tap.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -93,28 +95,89 @@ TEST(notify_tells_who_spoke)
     CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
 
-TEST(notify_insists_where_a_message_would_be_lost)
+/* A supervisor that hears nothing for now: its queue is full. */
+static int
+open_full(struct notify *notify)
 {
     _cleanup_free_ char *path = mem_printf("%s/notify", tap_dir());
-    _cleanup_close_ int fd = notify_listen(path, NULL);
+    int fd = notify_listen(path, NULL);
+    (void)setenv("NOTIFY_SOCKET", path, 1);
+    if (fd < 0 || notify_open(notify, NULL) < 0)
+        abort();
+    while (notify_send(notify, "WATCHDOG=1") == 0)
+        ;
+    return fd;
+}
+
+/* Empties the queue; what was told at last of each. */
+static struct notify_message
+hear(int fd)
+{
+    struct notify_message m, all = {0};
+    pid_t pid;
+    while (notify_receive(fd, &m, &pid) == 0) {
+        all.ready |= m.ready;
+        all.stopping |= m.stopping;
+        if (m.has_status)
+            memcpy(all.status, m.status, sizeof(all.status));
+    }
+    return all;
+}
+
+TEST(notify_says_again_what_was_not_heard)
+{
     struct notify notify;
+    _cleanup_close_ int fd = open_full(&notify);
+    notify_status(&notify, "ready: almost");
+    notify_status(&notify, "ready: answers");
+    notify_state(&notify, "READY=1");
+    notify_again(&notify);
+    struct notify_message m = hear(fd);
+    CHECK(!m.ready);
+    CHECK_STR(m.status, "");
+    notify_again(&notify);
+    m = hear(fd);
+    CHECK(m.ready);
+    CHECK_STR(m.status, "ready: answers"); /* the latest */
+    notify_again(&notify);
+    m = hear(fd);
+    CHECK(!m.ready && !*m.status); /* it was heard */
+    notify_close(&notify);
+}
+
+TEST(notify_forgets_ready_where_it_stops)
+{
+    struct notify notify;
+    _cleanup_close_ int fd = open_full(&notify);
+    notify_state(&notify, "READY=1");
+    notify_state(&notify, "STOPPING=1");
+    (void)hear(fd);
+    notify_again(&notify);
+    struct notify_message m = hear(fd);
+    CHECK(m.stopping && !m.ready);
+    notify_close(&notify);
+}
+
+TEST(notify_insists_on_the_last_words)
+{
+    struct notify notify;
+    _cleanup_close_ int fd = open_full(&notify);
     struct notify_message m = {0};
     int status, ends[2];
     char c;
-    REQUIRE(fd >= 0 && pipe(ends) == 0 && setenv("NOTIFY_SOCKET", path, 1) == 0);
-    REQUIRE(notify_open(&notify, NULL) == 0);
-    while (notify_send(&notify, "STATUS=full") == 0)
-        ;
+    REQUIRE(pipe(ends) == 0);
     pid_t child = fork(), pid;
     if (child == 0) {
+        notify_status(&notify, "ended");
         (void)!write(ends[1], "", 1);
-        _exit(notify_insist(&notify, "READY=1") == 0 ? 0 : 1);
+        notify_insist(&notify);
+        _exit(notify.status_unheard);
     }
-    CHECK_EQ(read(ends[0], &c, 1), 1); /* now it tries */
-    for (int i = 0; i < 1000 && !m.ready; i++)
+    CHECK_EQ(read(ends[0], &c, 1), 1); /* it was not taken, and now it waits */
+    for (int i = 0; i < 1000 && !m.has_status; i++)
         if (notify_receive(fd, &m, &pid) == -EAGAIN)
             wait_for(fd);
-    CHECK(m.ready);
+    CHECK_STR(m.status, "ended");
     CHECK(waitpid(child, &status, 0) == child && status == 0);
     notify_close(&notify);
     (void)close(ends[0]);
@@ -170,11 +233,56 @@ TEST(notify_without_a_listener_is_silent)
     REQUIRE(notify_open(&n, &err) == 0);
     CHECK_EQ(n.fd, -1);
     CHECK_EQ(notify_send(&n, "READY=1"), 0);
-    (void)setenv("NOTIFY_SOCKET", "relative", 1);
-    CHECK(notify_open(&n, &err) < 0);
-    CHECK(strstr(err.what, "'relative'") != NULL);
+    (void)setenv("NOTIFY_SOCKET", "", 1);
+    REQUIRE(notify_open(&n, &err) == 0);
+    CHECK_EQ(n.fd, -1);
+    notify_state(&n, "READY=1");
+    notify_insist(&n); /* at once: there is nobody to wait for */
     (void)unsetenv("NOTIFY_SOCKET");
     notify_close(&n);
+}
+
+TEST(notify_refuses_names_that_can_never_be_one)
+{
+    char longest[1 + 108 + 1], long_path[PATH_MAX + 8];
+    const char *const names[] = {"relative", "@", "vsock:2:5", longest, long_path};
+    memset(longest, 'x', sizeof(longest) - 1);
+    memset(long_path, 'x', sizeof(long_path) - 1);
+    longest[0] = '@';
+    long_path[0] = '/';
+    longest[sizeof(longest) - 1] = long_path[sizeof(long_path) - 1] = '\0';
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        struct notify n;
+        struct err err = {0};
+        (void)setenv("NOTIFY_SOCKET", names[i], 1);
+        CHECK(notify_open(&n, &err) < 0);
+        CHECK_EQ(err.id, ERR_VALUE);
+        CHECK(strncmp(strchr(err.what, '\'') + 1, names[i], MIN(strlen(names[i]), (size_t)90)) ==
+              0);
+        CHECK(*err.fix);
+    }
+    (void)unsetenv("NOTIFY_SOCKET");
+}
+
+TEST(notify_tells_where_nobody_hears)
+{
+    _cleanup_free_ char *path = mem_printf("%s/notify", tap_dir());
+    _cleanup_free_ char *file = mem_printf("%s/file", tap_dir());
+    _cleanup_free_ char *stream = mem_printf("%s/stream", tap_dir());
+    const char *const names[] = {"/nowhere/notify", path, file, stream, "@citadel-nobody"};
+    int dead = notify_listen(path, NULL);
+    _cleanup_close_ int other = sock_bind_path(stream, SOCK_STREAM, 0600);
+    REQUIRE(dead >= 0 && other >= 0 && file_write(file, "", 0, 0600, NULL) == 0);
+    (void)close(dead);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        struct notify n;
+        struct err err = {0};
+        (void)setenv("NOTIFY_SOCKET", names[i], 1);
+        CHECK(notify_open(&n, &err) < 0);
+        CHECK_EQ(err.id, ERR_NO_SUPERVISOR);
+        CHECK(strstr(err.what, names[i]) != NULL && *err.fix);
+    }
+    (void)unsetenv("NOTIFY_SOCKET");
 }
 
 TEST(notify_refuses_what_is_too_long)

@@ -119,7 +119,7 @@ class Home:
 
 
 class Shim:
-    def __init__(self, home, name, notify=True, listens=True, **env):
+    def __init__(self, home, name, notify=True, listens=True, hears=True, **env):
         self.home, self.name = home, name
         self.socket_path = home.run / "models" / name / "control.sock"
         self.lines, self.told = [], []  # of its standard error, and to its supervisor
@@ -127,6 +127,8 @@ class Shim:
         self.supervisor = None
         if notify:
             env.update(NOTIFY_SOCKET=self._supervise(), WATCHDOG_USEC="60000000")
+            if not hears:
+                self._fill(env["NOTIFY_SOCKET"])
         self.process = subprocess.Popen(
             [CITADEL, "run", name, "--config", home.config, "--json"],
             env=environment(NOTIFY_SOCKET=env.pop("NOTIFY_SOCKET", None), **env),
@@ -139,19 +141,31 @@ class Shim:
         self.reader = None
         if listens:
             self.listen()
-        if notify:
-            threading.Thread(target=self._hear, daemon=True).start()
+        if notify and hears:
+            self.hear()
 
     def listen(self):
         """From now on, its standard error is read."""
         self.reader = threading.Thread(target=self._read_lines, daemon=True)
         self.reader.start()
 
+    def hear(self):
+        """From now on, what the supervisor is told is read."""
+        threading.Thread(target=self._hear, daemon=True).start()
+
     def _supervise(self):
         self.supervisor = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         name = f"\0citadel-test-{os.getpid()}-{id(self)}"
         self.supervisor.bind(name)
         return "@" + name[1:]
+
+    def _fill(self, name):
+        """Its queue is full: it hears nothing more until it reads."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    other.sendto(b"X_FULL=1", "\0" + name[1:])
 
     def _add(self, to, item):
         with self.news:

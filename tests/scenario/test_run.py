@@ -107,6 +107,52 @@ def test_the_supervisor_is_told_of_life(home):
     assert shim.has_told("STOPPING") == ["1"]
 
 
+def test_a_supervisor_that_is_busy_hears_it_later(home):
+    """Its queue is full from the beginning: nothing is heard until it is read, and the shim does not
+    wait for that."""
+    home.add()
+    shim = home.start(hears=False)
+    shim.says("ready: answers chat completions")
+    assert shim.state()["phase"] == "ready"
+    shim.hear()
+    shim.ready()
+    assert shim.says_status("ready:") == "ready: answers chat completions"
+    assert shim.send(signal.SIGTERM).ended() == (0, None)
+    assert shim.has_told("READY") == ["1"]
+
+
+def test_a_supervisor_that_is_busy_hears_why_it_ended(home):
+    home.add()
+    shim = home.start(hears=False)
+    shim.says("ready: answers chat completions")
+    os.kill(shim.engine_pid(), signal.SIGKILL)
+    shim.says("ended: the engine")  # and now it insists
+    shim.hear()
+    assert shim.says_status("ended") == "ended: " + shim.ended()[1]["message"]
+    assert (shim.has_told("READY"), shim.has_told("STOPPING")) == ([], ["1"])
+
+
+DEAF = {
+    "is relative": ("notify", 64, "value.invalid", "$NOTIFY_SOCKET is 'notify', which names no socket"),
+    "is of another kind": ("vsock:2:5", 64, "value.invalid", "'vsock:2:5', which names no socket"),
+    "is too long": ("@" + 108 * "x", 64, "value.invalid", "xxx', which names no socket"),
+    "is nowhere": ("/nowhere/notify", 75, "system.no-supervisor", "'/nowhere/notify': No such file"),
+    "is no socket": ("/dev/null", 75, "system.no-supervisor", "'/dev/null': Connection refused"),
+    "is deserted": ("@citadel-deserted", 75, "system.no-supervisor", "Connection refused"),
+}
+
+
+@pytest.mark.parametrize("case", DEAF)
+def test_a_supervisor_that_cannot_be_told(home, case):
+    """Nothing is started that nobody would hear of."""
+    name, code, error_id, part = DEAF[case]
+    home.add()
+    ended, error = home.start(notify=False, NOTIFY_SOCKET=name).ended()
+    assert (ended, error["id"]) == (code, error_id)
+    assert part in error["message"] and error["fix"]
+    assert not (home.where / "state").exists() and not list(home.run.iterdir())
+
+
 def test_another_process_is_watched(home):
     home.add()
     shim = home.start(WATCHDOG_PID="1").ready()
