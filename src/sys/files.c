@@ -177,6 +177,36 @@ file_write(const char *path, const void *bytes, size_t len, mode_t mode, struct 
     return r < 0 ? root_err(reterr, r, "cannot write '%s'", path) : 0;
 }
 
+static int
+link_at(int dir, const char *name, const char *target)
+{
+    char draft[NAME_MAX + 1];
+    if (!draft_name(name, draft))
+        return -ENAMETOOLONG;
+    int r = fault_unlink(dir, draft, false);
+    if (r == 0 || r == -ENOENT)
+        r = fault_symlink(target, dir, draft);
+    if (r == 0)
+        r = fault_rename(dir, draft, name);
+    if (r < 0) {
+        (void)!fault_unlink(dir, draft, false);
+        return r;
+    }
+    return fault_sync(dir);
+}
+
+int
+file_link(const char *path, const char *target, struct err *reterr)
+{
+    struct file_place place = {.dir = -1, .name = path};
+    int r = file_place_open(path, &place);
+    if (r == 0) {
+        _cleanup_close_ int dir = place.dir;
+        r = link_at(dir, place.name, target);
+    }
+    return r < 0 ? root_err(reterr, r, "cannot make the link '%s'", path) : 0;
+}
+
 int
 file_remove_draft(const char *path, struct err *reterr)
 {
