@@ -101,7 +101,8 @@ show_own_pids(void)
     return 0;
 }
 
-/* Whoever asked for us still waits for our word. In a namespace the parent has no number. */
+/* Whoever asked for us still waits for our word, and nobody else can hear it. In a namespace the
+ * parent has no number. */
 static bool
 is_parent_there(const struct proc_wish *wish, pid_t parent, int tell)
 {
@@ -130,9 +131,10 @@ prepare(const struct proc_wish *wish, pid_t parent, int *tell)
 }
 
 static _Noreturn void
-become(const struct proc_wish *wish, const char *program, int tell, pid_t parent)
+become(const struct proc_wish *wish, const char *program, int tell, int hear, pid_t parent)
 {
     struct failure failure = {0};
+    (void)close(hear); /* the parent's */
     int r = prepare(wish, parent, &tell);
     if (r == 0 && wish->dir && chdir(wish->dir) < 0) {
         failure.step = STEP_DIR;
@@ -211,7 +213,7 @@ proc_start(const struct proc_wish *wish, struct proc *ret_proc, struct err *rete
     pid_t self = getpid();
     pid_t pid = above < 0 ? -1 : fork_with_signals_blocked(wish->own_pids);
     if (pid == 0)
-        become(wish, program, above, self);
+        become(wish, program, above, hear, self);
     int failed = pid < 0 ? errno : 0;
     cleanup_close(&above);
     cleanup_close(&tell);

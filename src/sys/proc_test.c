@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct proc_wish
@@ -188,6 +189,60 @@ TEST(a_session_of_its_own)
     long session = strtol(said, &rest, 10), pid = strtol(rest, NULL, 10);
     CHECK(session > 0);
     CHECK_EQ(session, pid);
+}
+
+/* A parent that asks for a process which waits for its control group: a pipe that is full. Returns
+ * once that process is there; 0: it cannot be here. */
+static pid_t
+start_below(const struct proc_wish *wish)
+{
+    pid_t parent = fork();
+    if (parent == 0) {
+        struct proc p;
+        (void)!proc_start(wish, &p, NULL);
+        _exit(0);
+    }
+    char path[64], child[16];
+    (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)parent, (int)parent);
+    for (ssize_t n = 0; n <= 0 && waitpid(parent, NULL, WNOHANG) == 0;) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        n = read(fd, child, sizeof(child));
+        (void)close(fd);
+        if (n > 0)
+            return parent;
+    }
+    return 0;
+}
+
+/* Its death signal is set too late to tell of that. */
+TEST(who_lost_its_parent_before_it_could_be_told_does_not_run)
+{
+    static char block[4096];
+    for (int own_pids = 0; own_pids < 2; own_pids++) {
+        struct proc_wish wish = shell(SHELL("echo runs"));
+        int said[2], group[2];
+        char text[8];
+        REQUIRE(pipe2(said, O_CLOEXEC) == 0 && pipe2(group, O_CLOEXEC | O_NONBLOCK) == 0);
+        while (write(group[1], block, sizeof(block)) > 0)
+            ;
+        REQUIRE(fcntl(group[1], F_SETFL, 0) == 0);
+        wish.fds[1] = said[1];
+        wish.cgroup = group[1];
+        wish.own_pids = own_pids;
+        wish.death_signal = SIGTERM;
+        pid_t parent = start_below(&wish);
+        (void)close(said[1]);
+        if (parent) {
+            (void)kill(parent, SIGKILL);
+            (void)waitpid(parent, NULL, 0);
+            CHECK_EQ(read(group[0], block, sizeof(block)), (ssize_t)sizeof(block));
+            tap_note("in a namespace of its own: %d", own_pids);
+            CHECK_EQ(read(said[0], text, sizeof(text)), 0);
+        }
+        (void)close(said[0]);
+        (void)close(group[0]);
+        (void)close(group[1]);
+    }
 }
 
 struct ended {
