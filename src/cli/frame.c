@@ -207,7 +207,9 @@ cli_main(int argc, char *argv[])
     struct cli cli;
     struct cli_frame frame;
     hold_standard_descriptors();
+    /* The calls fail, too: EPIPE, EFBIG. */
     (void)sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+    (void)sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
     cli_init(&cli, &frame);
     frame.json = has_word(argv, "--json");
     frame.err_look = look_of(STDERR_FILENO, has_word(argv, "--no-color"));

@@ -102,6 +102,15 @@ show_age(uint64_t since_us, uint64_t now_us, quantity_text text)
     return quantity_print_us(s * 1000000, text);
 }
 
+/* What it does, or why it does not. */
+static void
+print_doing(const struct service_status *s, const char *doing, struct buf *out)
+{
+    buf_add_str(out, doing);
+    if (s->log_errno)
+        buf_printf(out, "%sits log is lost: %s", doing[0] ? "; " : "", strerror(s->log_errno));
+}
+
 void
 cli_add_service(struct table *table, const struct service_seen *seen, uint64_t now_us)
 {
@@ -109,23 +118,27 @@ cli_add_service(struct table *table, const struct service_seen *seen, uint64_t n
     const char *why;
     bool sick = !service_is_healthy(seen, &why) && s->state == SERVICE_READY;
     quantity_text text;
+    _cleanup_buf_ struct buf doing = BUF_INIT(4 * KIB);
+    print_doing(s, sick || (is_troubled(s) && s->reason[0]) ? why : s->status, &doing);
     table_add(table, TONE_PLAIN, s->name);
     table_add(table, tone_of(seen), service_seen_word(seen));
     table_add(table, TONE_PLAIN, show_age(s->since_us, now_us, text));
     table_addf(table, s->restarts ? TONE_PLAIN : TONE_DIM, "%u", s->restarts);
     table_add(table, TONE_PLAIN, s->address);
-    table_add(table, TONE_PLAIN, sick || (is_troubled(s) && s->reason[0]) ? why : s->status);
+    table_add(table, TONE_PLAIN, doing.data);
 }
 
 void
 cli_service_line(const struct service_status *s, struct buf *out)
 {
-    const char *more = is_troubled(s) && s->reason[0] ? s->reason : s->status;
+    _cleanup_buf_ struct buf doing = BUF_INIT(4 * KIB);
     const char *word = service_state_word(s->state);
     quantity_text text;
-    bool repeats = text_starts(more, word);
-    buf_printf(out, "%s: %s%s%s", s->name, repeats ? more : word, !repeats && more[0] ? ": " : "",
-               repeats ? "" : more);
+    print_doing(s, is_troubled(s) && s->reason[0] ? s->reason : s->status, &doing);
+    if (text_starts(doing.data, word))
+        buf_printf(out, "%s: %s", s->name, doing.data);
+    else
+        buf_printf(out, "%s: %s%s%s", s->name, word, doing.len ? ": " : "", doing.data);
     if (s->next_us > s->since_us)
         buf_printf(out, " (failure %u; again in %s)", s->failures,
                    quantity_print_us(s->next_us - s->since_us, text));

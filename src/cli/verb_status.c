@@ -2,6 +2,8 @@
 #include "cli/services.h"
 #include "sys/clock.h"
 
+#include <string.h>
+
 const struct verb_help verb_status_help = {
     .text =
         "Shows the services: their states, how long they have been in them, how often they were "
@@ -76,6 +78,17 @@ print_why(struct cli *cli, const struct service_seen *seen, uint64_t now_us)
 }
 
 static void
+print_loss(struct cli *cli, const struct service_status *s)
+{
+    bool one = s->log_lost_lines == 1;
+    cli_print(cli, "\n%llu line%s (%llu bytes) of %s's log %s lost%s %s%s%s\n",
+              (unsigned long long)s->log_lost_lines, one ? "" : "s",
+              (unsigned long long)s->log_lost_bytes, s->name, one ? "was" : "were",
+              s->log_errno ? ":" : ";", s->log_path, s->log_errno ? ": " : " tells when and why",
+              s->log_errno ? strerror(s->log_errno) : "");
+}
+
+static void
 print_table(struct cli *cli, const struct service_view *view, const char *name)
 {
     _cleanup_table_ struct table table;
@@ -87,6 +100,9 @@ print_table(struct cli *cli, const struct service_view *view, const char *name)
     cli_table(cli, &table);
     if (name)
         print_why(cli, service_view_find(view, name), now_us);
+    vec_foreach (&view->items, seen)
+        if (seen->status.log_lost_lines && (!name || text_eq(name, seen->status.name)))
+            print_loss(cli, &seen->status);
 }
 
 int

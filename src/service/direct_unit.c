@@ -80,6 +80,19 @@ unit_enter(struct unit *u, enum service_state state)
     enter(u, state, 0);
 }
 
+/* That it is lost, or is no more, is a change; how much, no news. */
+static void
+look_at_log(struct unit *u)
+{
+    struct service_status *s = &u->status;
+    int before = s->log_errno;
+    s->log_lost_lines = u->log.lost_lines;
+    s->log_lost_bytes = u->log.lost_bytes;
+    s->log_errno = u->log.loss.error;
+    if (s->log_errno != before)
+        changed(u);
+}
+
 /* ---- what it says ---- */
 
 static void
@@ -184,6 +197,7 @@ read_log(struct unit *u, int most, bool ended)
         log_file_end(&u->log, u->followers ? &written : NULL);
     if (written.len)
         direct_control_feed(u, &written);
+    look_at_log(u);
 }
 
 static void
@@ -527,6 +541,7 @@ unit_open(struct direct *d, struct unit *u, const struct service *service, struc
     set_text(u->status.kind, sizeof(u->status.kind), "%s", service->kind);
     set_text(u->status.address, sizeof(u->status.address), "%s",
              service->address ? service->address : "");
+    set_text(u->status.log_path, sizeof(u->status.log_path), "%s", service->log_path);
     u->notify_path = mem_printf("%s/notify/%s", d->config.run_dir, service->name);
     make_environ(u);
     int r = log_file_open(&u->log, service->log_path, reterr);

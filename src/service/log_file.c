@@ -17,12 +17,13 @@
 #include <unistd.h>
 
 #define TIME_MAX 32
+#define LOSS_TEXT_MAX 320
 
 /* ---- files ---- */
 
 /* O_NONBLOCK: a pipe that somebody has put there would keep us waiting. */
 static int
-open_file(struct log_file *log)
+open_path(struct log_file *log)
 {
     struct stat st;
     _cleanup_close_ int fd = file_open(log->path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, 0640);
@@ -31,28 +32,54 @@ open_file(struct log_file *log)
     if (!S_ISREG(st.st_mode))
         return -EINVAL;
     log->bytes = (uint64_t)st.st_size;
+    log->device = st.st_dev;
+    log->inode = st.st_ino;
     log->fd = take_fd(&fd);
     return 0;
+}
+
+static int
+make_dir(const char *path, struct err *reterr)
+{
+    char dir[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    int len = snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) : 0, path);
+    return len > 0 && len < (int)sizeof(dir) ? file_make_dirs(dir, 0755, reterr) : 0;
+}
+
+static int
+open_file(struct log_file *log, struct err *reterr)
+{
+    int r = open_path(log);
+    if (r == -ENOENT) {
+        r = make_dir(log->path, reterr);
+        if (r < 0)
+            return r;
+        r = open_path(log);
+    }
+    return r < 0 ? root_err(reterr, r, "cannot write the log '%s'", log->path) : 0;
 }
 
 int
 log_file_open(struct log_file *log, const char *path, struct err *reterr)
 {
-    char dir[PATH_MAX];
     *log = (struct log_file){.path = path, .fd = -1, .bytes_max = LOG_FILE_BYTES};
-    const char *slash = strrchr(path, '/');
-    int len = snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) : 0, path);
-    int r = len > 0 && len < (int)sizeof(dir) ? file_make_dirs(dir, 0755, reterr) : 0;
-    if (r < 0)
-        return r;
-    r = open_file(log);
-    return r < 0 ? root_err(reterr, r, "cannot write the log '%s'", path) : 0;
+    return open_file(log, reterr);
 }
 
-void
-log_file_close(struct log_file *log)
+/* In a file that somebody has moved, replaced or removed nobody will find what is written; one that
+ * was emptied has room again. */
+static int
+find_file(struct log_file *log)
 {
+    struct stat st;
+    if (log->fd >= 0 && lstat(log->path, &st) == 0 && st.st_dev == log->device &&
+        st.st_ino == log->inode) {
+        log->bytes = (uint64_t)st.st_size;
+        return 0;
+    }
     cleanup_close(&log->fd);
+    return open_file(log, NULL);
 }
 
 static void
@@ -66,7 +93,7 @@ name_of(const char *path, unsigned age, char name[PATH_MAX])
 
 /* The oldest first, from the first number that is free: after a crash in between, the next time goes on
  * where it ended. Where the file cannot be moved it is emptied, since it must not grow. */
-static void
+static int
 rotate(struct log_file *log)
 {
     char from[PATH_MAX], to[PATH_MAX];
@@ -84,7 +111,21 @@ rotate(struct log_file *log)
             (void)!truncate(from, 0);
     }
     cleanup_close(&log->fd);
-    (void)!open_file(log);
+    return open_file(log, NULL);
+}
+
+/* All of it or nothing: no line stands behind a half of another. */
+static int
+put(struct log_file *log, const char *text, size_t len)
+{
+    int r = find_file(log);
+    if (r == 0 && log->bytes + len > log->bytes_max)
+        r = rotate(log);
+    if (r == 0)
+        r = fault_write(log->fd, text, len);
+    if (r < 0 && log->fd >= 0)
+        (void)!ftruncate(log->fd, (off_t)log->bytes);
+    return r;
 }
 
 /* ---- lines ---- */
@@ -141,37 +182,79 @@ clean(const struct log_file *log, char text[LOG_LINE_MAX + 4])
     text_make_safe(text, LOG_LINE_MAX + 4, (int)strlen(text));
 }
 
+/* "2026-11-21 07:35:58.543" */
 static size_t
-print_time(char text[TIME_MAX])
+print_time(uint64_t us, char text[TIME_MAX])
 {
-    uint64_t now = clock_wall_us();
-    time_t seconds = (time_t)(now / 1000000);
+    time_t seconds = (time_t)(us / 1000000);
     struct tm tm;
     size_t len = strftime(text, TIME_MAX - 8, "%Y-%m-%d %H:%M:%S", localtime_r(&seconds, &tm));
     return len +
-           (size_t)snprintf(text + len, TIME_MAX - len, ".%03u ", (unsigned)(now / 1000 % 1000));
+           (size_t)snprintf(text + len, TIME_MAX - len, ".%03u", (unsigned)(us / 1000 % 1000));
+}
+
+/* What is to be told of lines that were lost, as a line; nothing when none were. */
+static size_t
+print_loss(const struct log_loss *loss, char text[LOSS_TEXT_MAX])
+{
+    char now[TIME_MAX], first[TIME_MAX], last[TIME_MAX];
+    bool one = loss->lines == 1;
+    if (loss->lines == 0)
+        return 0;
+    (void)print_time(clock_wall_us(), now);
+    (void)print_time(loss->first_us, first);
+    (void)print_time(loss->last_us, last);
+    int len = snprintf(
+        text, LOSS_TEXT_MAX, "%s citadel: %llu line%s (%llu bytes) %s lost between %s and %s: %s\n",
+        now, (unsigned long long)loss->lines, one ? "" : "s", (unsigned long long)loss->bytes,
+        one ? "was" : "were", first, last, strerror(loss->error));
+    assert(len < LOSS_TEXT_MAX);
+    return (size_t)len;
 }
 
 static void
+lose(struct log_file *log, size_t len, int error)
+{
+    struct log_loss *loss = &log->loss;
+    loss->last_us = clock_wall_us();
+    if (loss->lines++ == 0)
+        loss->first_us = loss->last_us;
+    loss->bytes += len;
+    loss->error = error;
+    log->lost_lines++;
+    log->lost_bytes += len;
+}
+
+/* What was lost is told with the first line for which there is room again. */
+static void
 write_line(struct log_file *log, struct buf *written)
 {
-    char text[LOG_LINE_MAX + 4], out[LOG_LINE_MAX + 64];
+    char text[LOG_LINE_MAX + 4], out[LOSS_TEXT_MAX + LOG_LINE_MAX + 64];
     const char *line = text;
+    size_t told = print_loss(&log->loss, out), len = told;
     clean(log, text);
     const char *word = take_priority(&line);
-    size_t len = print_time(out);
-    len += (size_t)snprintf(out + len, sizeof(out) - len, "%s%s\n", word, line);
+    len += print_time(clock_wall_us(), out + len);
+    len += (size_t)snprintf(out + len, sizeof(out) - len, " %s%s\n", word, line);
     log->len = 0;
     log->cut = false;
-    if (log->fd < 0)
-        (void)!open_file(log);
-    else if (log->bytes + len > log->bytes_max)
-        rotate(log);
-    if (log->fd >= 0)
-        (void)!fault_write(log->fd, out, len);
-    log->bytes += len; /* or less, if it failed */
+    int r = put(log, out, len);
+    if (r < 0)
+        lose(log, len - told, -r);
+    else
+        log->loss = (struct log_loss){0};
     if (written)
-        buf_add(written, out, len);
+        buf_add(written, out + (r < 0 ? told : 0), len - (r < 0 ? told : 0));
+}
+
+void
+log_file_close(struct log_file *log)
+{
+    char text[LOSS_TEXT_MAX];
+    size_t len = print_loss(&log->loss, text);
+    if (len)
+        (void)!put(log, text, len);
+    cleanup_close(&log->fd);
 }
 
 void

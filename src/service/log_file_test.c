@@ -188,6 +188,114 @@ TEST(a_log_that_cannot_be_moved_does_not_grow)
     log_file_close(&log_);
 }
 
+/* ---- a disk without room ---- */
+
+static size_t room;
+
+/* As the kernel does it, as much is written as there is room for. */
+static int
+run_full(const char *call, size_t *bytes)
+{
+    if (strcmp(call, "write") != 0)
+        return 0;
+    *bytes = MIN(*bytes, room);
+    room -= *bytes;
+    return *bytes ? 0 : -ENOSPC;
+}
+
+/* Without the two times, which nobody can foretell. */
+static const char *
+tail_untimed(size_t count)
+{
+    static char out[LOG_LINE_MAX];
+    const char *text = tail(count), *from = strstr(text, " between "), *to = strstr(text, ": No ");
+    if (!from || !to || to - from != (ptrdiff_t)strlen(" between ") + 2 * (TIME_LEN - 1) + 5)
+        return text;
+    (void)snprintf(out, sizeof(out), "%.*s%s", (int)(from - text), text, to);
+    return out;
+}
+
+TEST(lines_that_are_lost_are_counted_and_told)
+{
+    _cleanup_buf_ struct buf heard = BUF_INIT(4 * KIB);
+    start(LOG_FILE_BYTES);
+    add("one\n");
+    room = TIME_LEN + 4 + 9; /* the first of the next, and some bytes of the second */
+    fault_before = run_full;
+    add("two\nthree\n");
+    CHECK_STR(tail(9), "one|two|");
+    CHECK_EQ(log_.loss.lines, 1);
+    CHECK_EQ(log_.loss.error, ENOSPC);
+    log_file_add(&log_, "four\n", 5, &heard);
+    CHECK_STR(heard.data + TIME_LEN, "four\n");
+    CHECK_EQ(log_.loss.lines, 2);
+    CHECK_EQ(log_.loss.bytes, 2 * TIME_LEN + strlen("three\nfour\n"));
+    room = 64; /* for a line, but not for what is to be told with it */
+    add("five\n");
+    CHECK_STR(tail(9), "one|two|");
+    fault_before = NULL;
+    log_file_add(&log_, "six\n", 4, &heard);
+    CHECK_STR(tail_untimed(9),
+              "one|two|citadel: 3 lines (88 bytes) were lost: No space left on device|six|");
+    CHECK(strstr(heard.data, "citadel: 3 lines") != NULL);
+    CHECK_EQ(log_.loss.error, 0);
+    add("seven\n");
+    CHECK_STR(tail(2), "six|seven|");
+    CHECK_EQ(log_.lost_lines, 3);
+    CHECK_EQ(log_.lost_bytes, 88);
+    log_file_close(&log_);
+}
+
+TEST(a_loss_is_told_at_the_end_at_last)
+{
+    start(LOG_FILE_BYTES);
+    room = 0;
+    fault_before = run_full;
+    add("one\n");
+    fault_before = NULL;
+    log_file_close(&log_);
+    CHECK_STR(tail_untimed(9), "citadel: 1 line (28 bytes) was lost: No space left on device|");
+}
+
+/* ---- what others do to it ---- */
+
+TEST(a_log_that_was_removed_or_moved_is_made_again)
+{
+    char dir[600], moved[600];
+    (void)snprintf(dir, sizeof(dir), "%s/logs", tap_dir());
+    (void)snprintf(moved, sizeof(moved), "%s/moved", tap_dir());
+    start(LOG_FILE_BYTES);
+    add("one\n");
+    REQUIRE(unlink(path) == 0);
+    add("two\n");
+    CHECK_STR(tail(9), "two|");
+    REQUIRE(file_remove_tree(dir, NULL) == 0);
+    add("three\n");
+    CHECK_STR(tail(9), "three|");
+    REQUIRE(rename(path, moved) == 0);
+    add("four\n");
+    CHECK_STR(tail(9), "four|");
+    REQUIRE(file_remove_tree(dir, NULL) == 0 && file_write(dir, "", 0, 0600, NULL) == 0);
+    add("five\n");
+    CHECK_EQ(log_.loss.error, ENOTDIR);
+    REQUIRE(unlink(dir) == 0);
+    add("six\n");
+    CHECK(strstr(tail(9), "citadel: 1 line (29 bytes) was lost between "));
+    CHECK(strstr(tail(9), "Not a directory|six|"));
+    log_file_close(&log_);
+}
+
+TEST(a_log_that_was_emptied_has_room_again)
+{
+    start(64);
+    add("one\ntwo\n");
+    REQUIRE(truncate(path, 0) == 0);
+    add("three\n");
+    CHECK_STR(tail(9), "three|");
+    CHECK_EQ(size_of(1), 0);
+    log_file_close(&log_);
+}
+
 static unsigned calls_left;
 
 static int

@@ -3,6 +3,7 @@
 #include "fmt/json.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const struct {
     const char *word;
@@ -25,6 +26,20 @@ service_state_is_settled(enum service_state state)
     return states[state].settled;
 }
 
+static void
+print_log(const struct service_status *s, struct json_writer *w)
+{
+    json_open_map(w, "log");
+    json_str(w, "path", s->log_path);
+    json_u64(w, "lost_lines", s->log_lost_lines);
+    json_u64(w, "lost_bytes", s->log_lost_bytes);
+    if (s->log_errno) {
+        json_i64(w, "errno", s->log_errno);
+        json_str(w, "error", strerror(s->log_errno));
+    }
+    json_close_map(w);
+}
+
 void
 service_status_print(const struct service_status *s, struct json_writer *w)
 {
@@ -42,6 +57,7 @@ service_status_print(const struct service_status *s, struct json_writer *w)
     json_u64(w, "failures", s->failures);
     if (s->last_exit >= 0)
         json_i64(w, "last_exit", s->last_exit);
+    print_log(s, w);
 }
 
 static void
@@ -56,6 +72,17 @@ take_unsigned(const struct value *v)
 {
     uint64_t n = 0;
     return value_u64(v, &n) && n <= UINT32_MAX ? (unsigned)n : 0;
+}
+
+static void
+read_log(const struct value *v, struct service_status *s)
+{
+    uint64_t n = 0;
+    take_text(s->log_path, sizeof(s->log_path), value_get(v, "path"));
+    (void)value_u64(value_get(v, "lost_lines"), &s->log_lost_lines);
+    (void)value_u64(value_get(v, "lost_bytes"), &s->log_lost_bytes);
+    if (value_u64(value_get(v, "errno"), &n) && n < INT_MAX)
+        s->log_errno = (int)n;
 }
 
 bool
@@ -81,6 +108,7 @@ service_status_read(const struct value *v, struct service_status *ret_status)
     s.failures = take_unsigned(value_get(v, "failures"));
     if (value_u64(value_get(v, "last_exit"), &n) && n <= 255)
         s.last_exit = (int)n;
+    read_log(value_get(v, "log"), &s);
     *ret_status = s;
     return true;
 }

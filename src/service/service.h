@@ -7,6 +7,8 @@
 #include "base/text.h"
 #include "base/vec.h"
 
+#include <limits.h>
+
 struct buf;
 struct config;
 struct json_writer;
@@ -60,6 +62,9 @@ struct service_status {
     char reason[512];  /* why it is not as it should be */
     unsigned pid, restarts, failures;
     int last_exit; /* -1: none yet; 128 + a signal */
+    char log_path[PATH_MAX];
+    uint64_t log_lost_lines, log_lost_bytes; /* since it is supervised */
+    int log_errno;                           /* why its log cannot be written now; 0: it can */
 };
 
 /* The members of a map that the caller opens and closes. */

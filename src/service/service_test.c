@@ -3,6 +3,8 @@
 #include "fmt/json.h"
 #include "tap.h"
 
+#include <errno.h>
+
 TEST(a_status_reads_back_as_it_was_written)
 {
     _cleanup_arena_ struct arena arena;
@@ -18,7 +20,11 @@ TEST(a_status_reads_back_as_it_was_written)
                                .pid = 4711,
                                .restarts = 2,
                                .failures = 1,
-                               .last_exit = 137};
+                               .last_exit = 137,
+                               .log_path = "/var/log/citadel/models/phi3.log",
+                               .log_lost_lines = 12,
+                               .log_lost_bytes = 930,
+                               .log_errno = ENOSPC};
     struct service_status back;
     struct json_writer w;
     struct value *root;
@@ -34,4 +40,5 @@ TEST(a_status_reads_back_as_it_was_written)
     service_status_print(&back, &w);
     json_close_map(&w);
     CHECK_STR(again.data, text.data);
+    CHECK(strstr(text.data, "\"error\":\"No space left on device\""));
 }

@@ -1,13 +1,16 @@
 """`citadel up`: services are started, held, restarted within limits and ended, and nothing is left."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import pathlib
 import pty
 import re
+import resource
 import selectors
+import shutil
 import signal
 import socket
 import struct
@@ -453,6 +456,87 @@ def test_a_follower_that_does_not_read_costs_little(site):
         heard += lazy.recv(65536)
     lazy.close()
     assert s.status()["a"]["state"] == "ready"
+
+
+@contextlib.contextmanager
+def tmpfs(place):
+    """A small one that is full, and how to make room."""
+    place.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", place]).returncode:
+        pytest.skip("nothing may be mounted here")
+    try:
+        yield place / "ballast"
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@contextlib.contextmanager
+def fills(kind, place):
+    """Two calls: from the first on nothing can be written any more, from the second on it can."""
+    if kind == "limit":
+
+        def limit(pid, size):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+        (log,) = place.rglob("a.log") if place.exists() else [place / "models/a.log"]
+        yield (
+            lambda up: limit(up.process.pid, log.stat().st_size),
+            lambda up: limit(up.process.pid, resource.RLIM_INFINITY),
+        )
+        return
+    with tmpfs(place) as ballast:
+
+        def fill(_):
+            with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as f:
+                while f.write(b"x"):
+                    pass
+            # The last page of the log has room left.
+            with contextlib.suppress(OSError), (place / "models/a.log").open("ab", 0) as f:
+                while f.write(b"x"):
+                    pass
+
+        yield fill, lambda _: ballast.unlink()
+
+
+@pytest.mark.parametrize("kind", ["limit", "tmpfs"])
+def test_lines_that_a_full_disk_loses_are_counted_and_told(site, kind):
+    s = site({"a": ""})
+    with fills(kind, s.directory / "logs") as (fill, make_room):
+        up = s.up()
+        up.wait_for("a: ready: answers")
+        fill(up)
+        s.ask("a", "POST", "/say?lost-" + 5000 * "x")
+        why = os.strerror(errno.EFBIG if kind == "limit" else errno.ENOSPC)
+        up.wait_for(rf"a: ready: answers chat completions; its log is lost: {why}$")
+        told = s.status()["a"]
+        log = told["log"]
+        assert log["path"] == str(s.directory / "logs/models/a.log")
+        assert log["lost_lines"] >= 1 and log["lost_bytes"] > 4096 and log["error"] == why
+        assert os.strerror(log["errno"]) == why and told["healthy"]
+        text = s.run("status").stdout
+        assert re.search(rf"^\d+ lines? \(\d+ bytes\) of a's log w.+ lost: {log['path']}: {why}$", text, re.M)
+        make_room(up)
+        up.at = len(up.said)
+        s.ask("a", "POST", "/say?kept")
+        up.wait_for("a: ready: answers chat completions$")
+        kept = s.run("logs", "a", "--no-follow").stdout
+        lines = rf"citadel: (\d+) lines? \((\d+) bytes\) w\w+ lost between \S+ \S+ and \S+ \S+: {why}\n"
+        (count,) = re.findall(lines, kept)
+        log = s.status()["a"]["log"]
+        assert count == (str(log["lost_lines"]), str(log["lost_bytes"])) and "error" not in log
+        assert kept.endswith(" kept\n") and "lost-" not in kept
+        assert "tells when and why" in s.run("status", "a").stdout
+        assert up.stop() == 0
+
+
+def test_a_log_whose_directory_goes_is_made_again(site):
+    s = site({"a": ""})
+    up = s.up()
+    up.wait_for("a: ready")
+    shutil.rmtree(s.directory / "logs")
+    s.ask("a", "POST", "/say?hello")
+    assert up.stop() == 0
+    assert " hello\n" in s.run("logs", "a").stdout
 
 
 # ---- nothing is left ----
