@@ -22,7 +22,19 @@ own_pid_space(void)
     return stat("/proc/self/ns/pid", &st) == 0 ? st.st_ino : 0;
 }
 
-/* Start time in clock ticks, 0 for a process that is gone, or a zombie, which has no memory. */
+/* "4711 (a name) S 1 4711 ...": the n-th field as proc(5) counts them, from 3 on. The name may hold
+ * anything. */
+static const char *
+stat_field(const char *text, unsigned n)
+{
+    const char *p = strrchr(text, ')');
+    for (unsigned field = 2; p && field < n; field++)
+        p = strchr(p + 1, ' ');
+    return p ? p + 1 : "";
+}
+
+/* Start time in clock ticks, 0 for a process that is gone, or a zombie, which has no memory unless
+ * threads of it go on. */
 static uint64_t
 start_time(pid_t pid)
 {
@@ -33,13 +45,10 @@ start_time(pid_t pid)
     if (len <= 0)
         return 0;
     text[len] = '\0';
-    /* The name, in brackets, may hold anything; the state is field 3, the start time field 22. */
-    const char *p = strrchr(text, ')');
-    if (!p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X')
+    char state = *stat_field(text, 3);
+    if (state == 'X' || (state == 'Z' && strtol(stat_field(text, 20), NULL, 10) <= 1))
         return 0;
-    for (unsigned field = 2; p && field < 22; field++)
-        p = strchr(p + 1, ' ');
-    return p ? strtoull(p, NULL, 10) : 0;
+    return strtoull(stat_field(text, 22), NULL, 10);
 }
 
 static struct flock

@@ -45,12 +45,20 @@ stat_field(const char *text, unsigned n)
     return at ? at + 1 : NULL;
 }
 
+/* A first thread that has ended makes a zombie of a process whose other threads go on. */
+static bool
+has_ended(const char *state, const char *threads)
+{
+    return *state == 'X' || (*state == 'Z' && strtol(threads, NULL, 10) <= 1);
+}
+
 static bool
 parse_stat(const char *text, struct kin *kin)
 {
     const char *state = stat_field(text, 3), *parent = stat_field(text, 4);
-    const char *session = stat_field(text, 6), *start = stat_field(text, 22);
-    if (!state || !parent || !session || !start || *state == 'Z' || *state == 'X')
+    const char *session = stat_field(text, 6), *threads = stat_field(text, 20);
+    const char *start = stat_field(text, 22);
+    if (!state || !parent || !session || !threads || !start || has_ended(state, threads))
         return false;
     kin->parent = (pid_t)strtol(parent, NULL, 10);
     kin->session = (pid_t)strtol(session, NULL, 10);

@@ -20,7 +20,7 @@ struct kin {
 /* From now on, whoever loses a parent below us becomes our child. */
 void kin_adopt(void);
 
-/* One process; -ESRCH when it has ended. A zombie counts as ended. */
+/* One process; -ESRCH when it has ended. A zombie counts as ended, unless threads of it go on. */
 int kin_look(pid_t pid, struct kin *ret_kin) must_check;
 
 /* Sends a signal to all descendants of us (session 0) or to all in a session, and tells how many there

@@ -7,9 +7,12 @@
 #include "tap.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define WAITS "trap '' TERM; exec sleep 1000" /* longer than any test: it is killed */
@@ -56,6 +59,55 @@ TEST(who_bears_a_mark_is_found_and_nobody_else)
     CHECK_EQ(proc_signal(&c, SIGKILL), 0);
     CHECK_EQ(end_of(&b), SIGKILL);
     CHECK_EQ(end_of(&c), SIGKILL);
+}
+
+static int to_test;
+static pthread_t first_thread;
+
+static bool
+is_zombie(pid_t pid)
+{
+    char path[64], text[512] = "";
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    (void)!read(fd, text, sizeof(text) - 1);
+    (void)close(fd);
+    return strstr(text, ") Z ") != NULL;
+}
+
+static void *
+go_on(void *arg unused_arg)
+{
+    (void)pthread_join(first_thread, NULL);
+    while (!is_zombie(getpid())) /* a moment later */
+        ;
+    (void)!write(to_test, "", 1);
+    (void)pause();
+    return NULL;
+}
+
+TEST(a_process_whose_first_thread_has_ended_lives)
+{
+    struct kin kin;
+    int ends[2];
+    char c;
+    REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        pthread_t second;
+        to_test = ends[1];
+        first_thread = pthread_self();
+        (void)pthread_create(&second, NULL, go_on, NULL);
+        pthread_exit(NULL);
+    }
+    CHECK_EQ(read(ends[0], &c, 1), 1);
+    CHECK(is_zombie(pid));
+    CHECK_EQ(kin_look(pid, &kin), 0);
+    CHECK_EQ(kin_signal(0, 0, SIGKILL), 1);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    CHECK_EQ(kin_look(pid, &kin), -ESRCH);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
 }
 
 TEST(a_noted_session_is_ended_by_who_comes_later)
