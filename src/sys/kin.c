@@ -83,44 +83,99 @@ kin_look(pid_t pid, struct kin *ret_kin)
     return 0;
 }
 
-struct kin_list {
-    VEC(struct kin) all;
+/* Whom a process comes from. */
+enum line {
+    LINE_UNTOLD,
+    LINE_OTHERS,
+    LINE_OURS,
+    LINE_KNOWN, /* a child of ours that the caller knows, or one below it */
 };
+
+struct entry {
+    struct kin kin;
+    enum line line;
+};
+
+/* By number. */
+struct kin_list {
+    VEC(struct entry) all;
+};
+
+static int
+by_pid(const void *a, const void *b)
+{
+    const struct entry *left = a, *right = b;
+    return (left->kin.pid > right->kin.pid) - (left->kin.pid < right->kin.pid);
+}
+
+/* A /proc of another PID namespace has numbers that mean others here. */
+static bool
+is_our_proc(void)
+{
+    char text[16] = "";
+    return readlink("/proc/self", text, sizeof(text) - 1) > 0 && strtol(text, NULL, 10) == getpid();
+}
 
 static void
 list_all(struct kin_list *list)
 {
-    DIR *proc = opendir("/proc");
+    DIR *proc = is_our_proc() ? file_open_dir(AT_FDCWD, "/proc", 0) : NULL;
     for (struct dirent *e; proc && (e = readdir(proc)) && list->all.count < PROCESSES_MAX;) {
         struct kin kin;
         char *end;
         long pid = strtol(e->d_name, &end, 10);
         if (pid > 0 && *end == '\0' && kin_look((pid_t)pid, &kin) == 0)
-            vec_push(&list->all, kin);
+            vec_add(&list->all)->kin = kin;
     }
     if (proc)
         (void)closedir(proc);
+    if (list->all.count)
+        qsort(list->all.items, list->all.count, sizeof(*list->all.items), by_pid);
 }
 
-static const struct kin *
+static struct entry *
 find(const struct kin_list *list, pid_t pid)
 {
-    vec_foreach (&list->all, k)
-        if (k->pid == pid)
-            return k;
-    return NULL;
+    const struct entry key = {.kin.pid = pid};
+    if (list->all.count == 0)
+        return NULL;
+    return bsearch(&key, list->all.items, list->all.count, sizeof(key), by_pid);
 }
 
 static bool
-descends_from_us(const struct kin_list *list, const struct kin *kin)
+is_among(pid_t pid, const pid_t *known, size_t count)
 {
-    pid_t us = getpid();
-    for (size_t depth = 0; kin && depth < list->all.count; depth++) {
-        if (kin->parent == us)
+    for (size_t i = 0; i < count; i++)
+        if (known[i] == pid)
             return true;
-        kin = find(list, kin->parent);
-    }
     return false;
+}
+
+/* The line of an entry, if it does not follow from its parent's. */
+static enum line
+own_line(const struct entry *e, const pid_t *known, size_t count)
+{
+    if (!e)
+        return LINE_OTHERS;
+    if (e->kin.parent != getpid())
+        return e->line;
+    return is_among(e->kin.pid, known, count) ? LINE_KNOWN : LINE_OURS;
+}
+
+/* Each is climbed over once: what was found above is left on the way. */
+static void
+tell_lines(struct kin_list *list, const pid_t *known, size_t count)
+{
+    vec_foreach (&list->all, e) {
+        const struct entry *above = e;
+        enum line line = own_line(above, known, count);
+        for (size_t depth = 0; line == LINE_UNTOLD && depth < list->all.count; depth++) {
+            above = find(list, above->kin.parent);
+            line = own_line(above, known, count);
+        }
+        for (struct entry *at = e; at && at->line == LINE_UNTOLD; at = find(list, at->kin.parent))
+            at->line = line == LINE_UNTOLD ? LINE_OTHERS : line; /* a ring: they have changed */
+    }
 }
 
 /* Only if it still is the one that was looked at. */
@@ -133,29 +188,17 @@ signal_one(const struct kin *kin, int signo)
         (void)syscall(SYS_pidfd_send_signal, fd, signo, NULL, 0);
 }
 
-static bool
-descends_from_any(const struct kin_list *list, const struct kin *kin, const pid_t *roots,
-                  size_t count)
-{
-    for (size_t depth = 0; kin && depth < list->all.count; depth++) {
-        for (size_t i = 0; i < count; i++)
-            if (roots[i] == kin->pid)
-                return true;
-        kin = find(list, kin->parent);
-    }
-    return false;
-}
-
 size_t
 kin_signal_strays(const pid_t *known, size_t count, int signo)
 {
     struct kin_list list = {0};
     size_t strays = 0;
     list_all(&list);
-    vec_foreach (&list.all, k) {
-        if (!descends_from_us(&list, k) || descends_from_any(&list, k, known, count))
+    tell_lines(&list, known, count);
+    vec_foreach (&list.all, e) {
+        if (e->line != LINE_OURS)
             continue;
-        signal_one(k, signo);
+        signal_one(&e->kin, signo);
         strays++;
     }
     vec_finish(&list.all);
@@ -168,42 +211,28 @@ kin_signal(pid_t session, pid_t keep, int signo)
     struct kin_list list = {0};
     size_t count = 0;
     list_all(&list);
-    vec_foreach (&list.all, k) {
-        bool ours = session ? k->session == session : descends_from_us(&list, k);
-        if (!ours || k->pid == keep || k->pid == getpid())
+    tell_lines(&list, NULL, 0);
+    vec_foreach (&list.all, e) {
+        bool ours = session ? e->kin.session == session : e->line == LINE_OURS;
+        if (!ours || e->kin.pid == keep || e->kin.pid == getpid())
             continue;
-        signal_one(k, signo);
+        signal_one(&e->kin, signo);
         count++;
     }
     vec_finish(&list.all);
     return count;
 }
 
-static bool
-is_among(pid_t pid, const pid_t *known, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (known[i] == pid)
-            return true;
-    return false;
-}
-
-/* waitid() would tell of one that is known again and again, so the children are looked for. */
+/* One that is known would be told of again and again, until its watcher has taken it. */
 void
 kin_reap(const pid_t *known, size_t count)
 {
     siginfo_t info = {0};
-    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
-        return;
-    DIR *proc = opendir("/proc");
-    for (struct dirent *e; proc && (e = readdir(proc));) {
-        char *end;
-        long pid = strtol(e->d_name, &end, 10);
-        if (pid > 0 && *end == '\0' && !is_among((pid_t)pid, known, count))
-            (void)waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG);
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 &&
+           !is_among(info.si_pid, known, count)) {
+        (void)waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG);
+        info.si_pid = 0;
     }
-    if (proc)
-        (void)closedir(proc);
 }
 
 /* ---- those who bear a mark ---- */
@@ -224,16 +253,12 @@ bears(pid_t pid, const char *mark)
 }
 
 /* Our shell may bear the mark too. */
-static bool
-is_above_us(const struct kin_list *list, pid_t pid)
+static void
+forget_those_above_us(struct kin_list *list)
 {
-    const struct kin *kin = find(list, getpid());
-    for (size_t depth = 0; kin && depth < list->all.count; depth++) {
-        if (kin->pid == pid)
-            return true;
-        kin = find(list, kin->parent);
-    }
-    return false;
+    for (struct entry *e = find(list, getpid()); e && e->line != LINE_KNOWN;
+         e = find(list, e->kin.parent))
+        e->line = LINE_KNOWN;
 }
 
 size_t
@@ -242,10 +267,11 @@ kin_signal_marked(const char *mark, int signo)
     struct kin_list list = {0};
     size_t count = 0;
     list_all(&list);
-    vec_foreach (&list.all, k) {
-        if (is_above_us(&list, k->pid) || !bears(k->pid, mark))
+    forget_those_above_us(&list);
+    vec_foreach (&list.all, e) {
+        if (e->line == LINE_KNOWN || !bears(e->kin.pid, mark))
             continue;
-        signal_one(k, signo);
+        signal_one(&e->kin, signo);
         count++;
     }
     vec_finish(&list.all);

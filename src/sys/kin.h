@@ -27,14 +27,15 @@ int kin_look(pid_t pid, struct kin *ret_kin) must_check;
  * were; 0: none is left. keep: one that is passed over, 0: nobody. */
 size_t kin_signal(pid_t session, pid_t keep, int signo);
 
-/* Likewise to all descendants of us that descend from none of these. */
+/* Likewise to all descendants of us that descend from none of these children of ours. */
 size_t kin_signal_strays(const pid_t *known, size_t count, int signo);
 
 /* Likewise to all processes of this user, whoever started them, whose environment as they got it has
  * something that begins with mark, "NAME=value"; but to neither us nor those whom we descend from. */
 size_t kin_signal_marked(const char *mark, int signo);
 
-/* Takes what has ended of our children out of the process table; these are left to their watchers. */
+/* Takes what has ended of our children out of the process table. These are left to their watchers; one
+ * of them that has ended may be in the way, so it is called again once that was taken. */
 void kin_reap(const pid_t *known, size_t count);
 
 /* Who a leader of a session is, in a file: for who comes after us, should we be killed. */
