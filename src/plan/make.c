@@ -47,14 +47,12 @@ plan_gpu_count(const struct config_model *model)
 
 /* ---- the GPUs ---- */
 
-#define TOTAL_MAX (UINT64_C(1) << 50) /* bytes: no GPU has a PiB, and sums of so many stay small */
-
 static const char *
 trouble_of(const struct gpu *gpu)
 {
     if (gpu->trouble != NVML_SUCCESS)
         return nvml_code_text(gpu->trouble);
-    return gpu->memory_total_bytes.known && gpu->memory_total_bytes.n <= TOTAL_MAX
+    return gpu->memory_total_bytes.known && gpu->memory_total_bytes.n <= PLAN_GPU_BYTES_MAX
                ? ""
                : "its memory is not known";
 }
@@ -394,16 +392,22 @@ conclude(const struct making *mk, size_t i)
 }
 
 static void
-count_fates(const struct making *mk, struct plan *plan)
+find_conflicts(const struct making *mk)
+{
+    for (size_t i = 0; i < mk->solve.model_count; i++) {
+        const struct config_model *c = mk->facts[i].config;
+        mk->models[i].conflict = c->enabled && c->residency == CONFIG_RESIDENCY_ALWAYS &&
+                                 mk->models[i].fate != PLAN_RESIDENT;
+    }
+}
+
+void
+plan_count(struct plan *plan)
 {
     for (size_t i = 0; i < plan->model_count; i++) {
-        struct plan_model *m = &mk->models[i];
-        const struct config_model *c = mk->facts[i].config;
-        m->conflict =
-            c->enabled && c->residency == CONFIG_RESIDENCY_ALWAYS && m->fate != PLAN_RESIDENT;
-        plan->resident_count += m->fate == PLAN_RESIDENT;
-        plan->on_demand_count += m->fate == PLAN_ON_DEMAND;
-        plan->conflict_count += m->conflict;
+        plan->resident_count += plan->models[i].fate == PLAN_RESIDENT;
+        plan->on_demand_count += plan->models[i].fate == PLAN_ON_DEMAND;
+        plan->conflict_count += plan->models[i].conflict;
     }
 }
 
@@ -450,11 +454,12 @@ plan_make(const struct plan_input *input, struct arena *arena, struct plan *ret_
     solve(&mk.solve);
     for (size_t i = 0; i < plan.model_count; i++)
         conclude(&mk, i);
-    count_fates(&mk, &plan);
+    find_conflicts(&mk);
     plan.gpus = mk.gpus;
     plan.gpu_count = mk.solve.gpu_count;
     plan.no_gpus = mk.no_gpus;
     plan.models = mk.models;
+    plan_count(&plan);
     int r = fingerprint_make(&mk, plan.fingerprint, reterr);
     if (r < 0)
         return r;

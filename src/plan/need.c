@@ -14,7 +14,7 @@
 
 static const struct engine_needs {
     bool files;
-    uint64_t context_mib, graphs_mib, least_mib, percent, batch_tokens;
+    uint64_t context_mib, between_mib, graphs_mib, least_mib, percent, logits, seqs, batch_tokens;
 } engine_needs[] = {
 #define ENGINE_NEEDS(engine, ...) [CONFIG_ENGINE_##engine] = {__VA_ARGS__},
 #include "plan/overhead.def"
@@ -91,12 +91,21 @@ request_of(const struct config_model *c, const struct model *m, uint64_t tokens)
 }
 
 static uint64_t
-overhead_of(const struct config_model *c, uint64_t weights_bytes)
+overhead_of(const struct config_model *c, const struct model *m, uint64_t weights_bytes)
 {
     const struct engine_needs *engine = &engine_needs[c->engine];
-    uint64_t share = weights_bytes == MODEL_UNKNOWN ? 0 : weights_bytes / 100 * engine->percent;
-    return engine->context_mib * MIB + (c->enforce_eager ? 0 : engine->graphs_mib * MIB) +
-           MAX(engine->least_mib * MIB, share);
+    uint64_t seqs = c->max_num_seqs ? c->max_num_seqs : engine->seqs;
+    uint64_t results = engine->least_mib * MIB;
+    uint64_t bytes = engine->context_mib * MIB;
+    if (c->tensor_parallel * c->pipeline_parallel > 1)
+        bytes += engine->between_mib * MIB;
+    if (!c->enforce_eager)
+        bytes += engine->graphs_mib * MIB;
+    if (weights_bytes != MODEL_UNKNOWN)
+        results = MAX(results, weights_bytes / 100 * engine->percent);
+    if (m && m->vocabulary != MODEL_UNKNOWN)
+        results = MAX(results, m->vocabulary * engine->logits * seqs);
+    return bytes + results;
 }
 
 struct plan_need
@@ -113,7 +122,7 @@ plan_need_of(const struct config_model *c, const struct model *m)
         need.weights_bytes = weights_of(c, m);
         need.request_bytes = request_of(c, m, need.tokens);
     }
-    need.overhead_bytes = overhead_of(c, need.weights_bytes);
+    need.overhead_bytes = overhead_of(c, m, need.weights_bytes);
     return need;
 }
 

@@ -20,6 +20,7 @@ struct config_model;
 struct gpu_inventory;
 struct json_writer;
 struct model_catalogue;
+struct value;
 
 /* FATE(NAME, "word", "what it means") */
 #define PLAN_FATES(FATE)                                                                  \
@@ -123,5 +124,7 @@ int plan_make(const struct plan_input *input, struct arena *arena, struct plan *
 
 const struct plan_model *plan_find_model(const struct plan *plan, const char *name);
 
-/* plan.json: the same bytes for the same plan. */
+/* plan.json: the same bytes for the same plan, and what was printed is read as the same. */
 void plan_print(const struct plan *plan, struct json_writer *w);
+int plan_read(const struct value *v, struct arena *arena, struct plan *ret_plan, struct err *reterr)
+    must_check;

@@ -82,8 +82,9 @@ tell_place(const struct making *mk, const struct fact *fact, struct plan_model *
         buf_add_str(&out, always ? "; but " : "; waits while ");
         tell_holders(&out, m);
     } else {
-        buf_printf(&out, ", %s", m->part_count == 1 ? "" : "of each ");
+        buf_add_str(&out, " with ");
         add_bytes(&out, m->claim_bytes);
+        buf_add_str(&out, m->part_count == 1 ? "" : " of each");
         add_capacity(&out, fact, m);
     }
     m->reason = keep(mk, &out);
@@ -135,8 +136,10 @@ tell_wrong_count(const struct making *mk, const struct config_model *c, struct b
         buf_printf(out, "gpus names %zu, and tensor_parallel times pipeline_parallel is %u",
                    c->gpus.count, wanted);
     else if (usable < wanted)
-        buf_printf(out, "%u GPUs are needed (tensor_parallel times pipeline_parallel); %u %s here",
-                   wanted, usable, usable == 1 ? "is" : "are");
+        buf_printf(out,
+                   "%u GPUs are needed (tensor_parallel times pipeline_parallel), and %u can be "
+                   "used here",
+                   wanted, usable);
     return out->len > 0;
 }
 
@@ -245,14 +248,16 @@ tell_no_place(const struct making *mk, const struct fact *fact, const struct sol
     else if (tell_wrong_name(mk, c, &out))
         buf_add_str(&fix, "`citadel plan` lists the GPUs that are here");
     else if (tell_wrong_count(mk, c, &out))
-        buf_add_str(&fix, "lower tensor_parallel or pipeline_parallel");
+        buf_add_str(&fix, c->gpus.count ? "name so many GPUs, or none"
+                                        : "lower tensor_parallel or pipeline_parallel");
     else if (!making_cache_is_enough(fact))
         tell_small_cache(fact, &out, &fix);
     else if (gpu && making_claim(fact, gpu) > making_room(gpu))
         tell_too_much(fact, gpu, &out, &fix);
     else if (gpu)
         tell_too_little(fact, gpu, &out, &fix);
-    add_troubles(mk, &out);
+    if (c->gpus.count == 0)
+        add_troubles(mk, &out);
     m->reason = keep(mk, &out);
     m->fix = keep(mk, &fix);
 }
