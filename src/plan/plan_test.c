@@ -139,27 +139,27 @@ TEST(a_sentence_tells_what_is_in_the_way_and_what_would_help)
         const char *model, *gpus, *reason, *fix;
     } rows[] = {
         {"path: /m/8", "80",
-         "kept on GPU 0 with 72.0 GiB; room for about 15.3 requests of 32768 tokens at once", ""},
+         "kept on GPU 0 with 72.0 GiB; room for about 15.4 requests of 32768 tokens at once", ""},
         {"path: /m/30, tensor_parallel: 2", "80 80",
-         "kept on GPUs 0 and 1 with 72.0 GiB of each; room for about 26.6 requests of 32768 tokens "
+         "kept on GPUs 0 and 1 with 72.0 GiB of each; room for about 26.9 requests of 32768 tokens "
          "at "
          "once",
          ""},
         {"path: /m/8, residency: manual", "80",
-         "a person starts it, on GPU 0 with 72.0 GiB; room for about 15.3 requests of 32768 tokens "
+         "a person starts it, on GPU 0 with 72.0 GiB; room for about 15.4 requests of 32768 tokens "
          "at "
          "once",
          ""},
         {"path: /m/none", "80",
          "kept on GPU 0 with 72.0 GiB; how much of it the model needs is not known", ""},
         {"path: /m/16", "24",
-         "22.8 GiB of each GPU are needed (16.0 GiB of weights, 4.00 GiB for a request of 32768 "
-         "tokens, about 2.75 GiB for the engine), and 21.6 GiB of GPU 0 is its share (0.90 of 24.0 "
+         "22.2 GiB of each GPU are needed (16.0 GiB of weights, 4.00 GiB for a request of 32768 "
+         "tokens, about 2.25 GiB for the engine), and 21.6 GiB of GPU 0 is its share (0.90 of 24.0 "
          "GiB)",
-         "raise gpu_memory_fraction to 0.95, or lower max_model_len to 23344"},
+         "raise gpu_memory_fraction to 0.93, or lower max_model_len to 27440"},
         {"path: /m/90", "80",
-         "99.3 GiB of each GPU are needed (90.0 GiB of weights, 4.00 GiB for a request of 32768 "
-         "tokens, about 5.35 GiB for the engine), and 72.0 GiB of GPU 0 is its share (0.90 of 80.0 "
+         "98.8 GiB of each GPU are needed (90.0 GiB of weights, 4.00 GiB for a request of 32768 "
+         "tokens, about 4.85 GiB for the engine), and 72.0 GiB of GPU 0 is its share (0.90 of 80.0 "
          "GiB)",
          "spread it over more GPUs (tensor_parallel), or take a smaller or quantised checkpoint"},
         {"path: /m/8, gpu_memory_fraction: 1.0", "80",
@@ -167,7 +167,7 @@ TEST(a_sentence_tells_what_is_in_the_way_and_what_would_help)
          "and others",
          "lower gpu_memory_fraction to 0.99"},
         {"path: /m/8, kv_cache_memory: 100GiB", "80",
-         "111 GiB of GPU 0 are asked for, and 512 MiB of its 80.0 GiB must be left to the driver "
+         "110 GiB of GPU 0 are asked for, and 512 MiB of its 80.0 GiB must be left to the driver "
          "and others",
          "lower kv_cache_memory"},
         {"path: /m/8, kv_cache_memory: 1GiB", "80",

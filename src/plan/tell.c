@@ -143,20 +143,34 @@ tell_wrong_count(const struct making *mk, const struct config_model *c, struct b
     return out->len > 0;
 }
 
-/* The GPU on which it nearly fits: the largest of those it may have that it did not get. */
+/* Whether the GPU is one that the model may have, and did not get. */
+static bool
+is_wanting(const struct making *mk, const struct fact *fact, const struct solve_model *asked,
+           size_t gpu)
+{
+    return !asked->claims[gpu] && mk->gpus[gpu].total_bytes &&
+           making_is_named(mk, &fact->config->gpus, (unsigned)gpu);
+}
+
+/* The GPU that would be the last to do, were things a little better: of those that do not do, the
+ * largest ones would come first. */
 static const struct plan_gpu *
 find_nearest(const struct making *mk, const struct fact *fact, const struct solve_model *asked)
 {
-    const struct config_list *names = &fact->config->gpus;
-    const struct plan_gpu *best = NULL;
-    for (size_t i = 0; i < mk->solve.gpu_count; i++) {
-        const struct plan_gpu *gpu = &mk->gpus[i];
-        if (asked->claims[i] || !gpu->total_bytes || !making_is_named(mk, names, (unsigned)i))
-            continue;
-        if (!best || gpu->total_bytes > best->total_bytes)
-            best = gpu;
+    size_t wanted = asked->count, count = mk->solve.gpu_count;
+    for (size_t i = 0; i < count && wanted > 0; i++)
+        wanted -= asked->claims[i] > 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t bytes = mk->gpus[i].total_bytes;
+        size_t before = 0;
+        for (size_t k = 0; k < count; k++)
+            before +=
+                is_wanting(mk, fact, asked, k) &&
+                (mk->gpus[k].total_bytes > bytes || (mk->gpus[k].total_bytes == bytes && k < i));
+        if (is_wanting(mk, fact, asked, i) && before + 1 == wanted)
+            return &mk->gpus[i];
     }
-    return best;
+    return NULL;
 }
 
 /* "19.2 GiB of weights, 1.0 GiB for a request of 8192 tokens and about 2.8 GiB beside": what is known. */
@@ -193,9 +207,9 @@ tell_too_little(const struct fact *fact, const struct plan_gpu *gpu, struct buf 
     add_bytes(out, gpu->total_bytes);
     buf_add_char(out, ')');
     uint64_t longest = rest < claim ? plan_longest(c, fact->files, claim - rest, need->tokens) : 0;
-    if (sum <= room)
-        buf_printf(fix, "raise gpu_memory_fraction to %.2f",
-                   ceil((double)sum / (double)gpu->total_bytes * 100) / 100);
+    double fraction = ceil((double)sum / (double)gpu->total_bytes * 100) / 100;
+    if (fraction * (double)gpu->total_bytes <= (double)room)
+        buf_printf(fix, "raise gpu_memory_fraction to %.2f", fraction);
     if (longest)
         buf_printf(fix, "%s max_model_len to %llu", fix->len ? ", or lower" : "lower",
                    (unsigned long long)longest);
