@@ -188,12 +188,12 @@ first_breaking(const struct model *files)
     return NULL;
 }
 
-static size_t
-count_usable(const struct making *mk)
+size_t
+making_count_usable(const struct making *mk)
 {
     size_t n = 0;
     for (size_t i = 0; i < mk->solve.gpu_count; i++)
-        n += mk->solve.room_bytes[i] > 0;
+        n += making_room(&mk->gpus[i]) > 0;
     return n;
 }
 
@@ -245,7 +245,7 @@ is_decided(const struct making *mk, const struct fact *fact, struct plan_model *
         end_broken(mk, m, problem);
         return true;
     }
-    if (gpus == PLAN_GPUS_NEVER || (gpus == PLAN_GPUS_IF_THERE && count_usable(mk) == 0)) {
+    if (gpus == PLAN_GPUS_NEVER || (gpus == PLAN_GPUS_IF_THERE && making_count_usable(mk) == 0)) {
         place_without(mk, c, m);
         return true;
     }

@@ -63,6 +63,7 @@ void plan_count(struct plan *plan); /* fills in the counts of fates */
 uint64_t making_claim(const struct fact *fact, const struct plan_gpu *gpu);
 uint64_t making_room(const struct plan_gpu *gpu); /* that may be promised */
 
+size_t making_count_usable(const struct making *mk); /* GPUs */
 /* Whether kv_cache_memory, where it is given, holds one request. */
 bool making_cache_is_enough(const struct fact *fact);
 /* Whether a model may be given the GPU: it is named, or none is. */

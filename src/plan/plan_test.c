@@ -156,12 +156,18 @@ TEST(a_sentence_tells_what_is_in_the_way_and_what_would_help)
          "22.2 GiB of each GPU are needed (16.0 GiB of weights, 4.00 GiB for a request of 32768 "
          "tokens, about 2.25 GiB for the engine), and 21.6 GiB of GPU 0 is its share (0.90 of 24.0 "
          "GiB)",
-         "raise gpu_memory_fraction to 0.93, or lower max_model_len to 27440"},
+         "raise gpu_memory_fraction to 0.93, or lower max_model_len to 27440, or set "
+         "kv_cache_dtype to fp8"},
         {"path: /m/90", "80",
          "98.8 GiB of each GPU are needed (90.0 GiB of weights, 4.00 GiB for a request of 32768 "
          "tokens, about 4.85 GiB for the engine), and 72.0 GiB of GPU 0 is its share (0.90 of 80.0 "
          "GiB)",
-         "spread it over more GPUs (tensor_parallel), or take a smaller or quantised checkpoint"},
+         "take a smaller checkpoint, or one that is quantised"},
+        {"path: /m/90, max_model_len: 4096", "80 80 80 80",
+         "95.3 GiB of each GPU are needed (90.0 GiB of weights, 512 MiB for a request of 4096 "
+         "tokens, about 4.85 GiB for the engine), and 72.0 GiB of GPU 0 is its share (0.90 of 80.0 "
+         "GiB)",
+         "raise tensor_parallel to 2"},
         {"path: /m/8, gpu_memory_fraction: 1.0", "80",
          "80.0 GiB of GPU 0 are asked for, and 512 MiB of its 80.0 GiB must be left to the driver "
          "and others",

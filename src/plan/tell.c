@@ -129,15 +129,13 @@ tell_wrong_name(const struct making *mk, const struct config_model *c, struct bu
 static bool
 tell_wrong_count(const struct making *mk, const struct config_model *c, struct buf *out)
 {
-    unsigned wanted = plan_gpu_count(c), usable = 0;
-    for (size_t i = 0; i < mk->solve.gpu_count; i++)
-        usable += making_room(&mk->gpus[i]) > 0;
+    size_t wanted = plan_gpu_count(c), usable = making_count_usable(mk);
     if (c->gpus.count && c->gpus.count != wanted)
-        buf_printf(out, "gpus names %zu, and tensor_parallel times pipeline_parallel is %u",
+        buf_printf(out, "gpus names %zu, and tensor_parallel times pipeline_parallel is %zu",
                    c->gpus.count, wanted);
     else if (usable < wanted)
         buf_printf(out,
-                   "%u GPUs are needed (tensor_parallel times pipeline_parallel), and %u can be "
+                   "%zu GPUs are needed (tensor_parallel times pipeline_parallel), and %zu can be "
                    "used here",
                    wanted, usable);
     return out->len > 0;
@@ -190,32 +188,73 @@ add_need(struct buf *out, const struct plan_need *need)
     buf_add_str(out, " for the engine");
 }
 
-static void
-tell_too_little(const struct fact *fact, const struct plan_gpu *gpu, struct buf *out,
-                struct buf *fix)
+static const char *
+or_else(const struct buf *fix)
 {
-    const struct config_model *c = fact->config;
+    return fix->len ? ", or " : "";
+}
+
+/* Whether it would do with that much of each GPU, if it were configured like `c`. */
+static bool
+would_do(const struct fact *fact, const struct config_model *c, uint64_t bytes)
+{
+    struct plan_need need = plan_need_of(c, fact->files);
+    return plan_need_sum(&need) <= bytes;
+}
+
+/* Heads and experts are halved without a rest, mostly: other numbers of GPUs seldom work. */
+static void
+advise_gpus(const struct making *mk, const struct fact *fact, uint64_t claim, struct buf *fix)
+{
+    struct config_model c = *fact->config;
+    uint64_t heads = fact->files ? fact->files->heads : MODEL_UNKNOWN;
+    size_t usable = making_count_usable(mk);
+    while ((c.tensor_parallel *= 2) * c.pipeline_parallel <= usable && c.gpus.count == 0) {
+        if ((heads != MODEL_UNKNOWN && heads % c.tensor_parallel) || !would_do(fact, &c, claim))
+            continue;
+        buf_printf(fix, "%sraise tensor_parallel to %u", or_else(fix), c.tensor_parallel);
+        return;
+    }
+}
+
+/* What would do, each alone. */
+static void
+advise(const struct making *mk, const struct fact *fact, const struct plan_gpu *gpu,
+       struct buf *fix)
+{
+    struct config_model c = *fact->config;
     const struct plan_need *need = &fact->need;
-    uint64_t claim = making_claim(fact, gpu), sum = plan_need_sum(need), room = making_room(gpu);
+    uint64_t claim = making_claim(fact, gpu), sum = plan_need_sum(need);
     uint64_t rest = sum - (need->request_bytes == MODEL_UNKNOWN ? 0 : need->request_bytes);
-    add_bytes(out, sum);
+    double fraction = ceil((double)sum / (double)gpu->total_bytes * 100) / 100;
+    uint64_t longest = rest < claim ? plan_longest(&c, fact->files, claim - rest, need->tokens) : 0;
+    if (fraction * (double)gpu->total_bytes <= (double)making_room(gpu))
+        buf_printf(fix, "raise gpu_memory_fraction to %.2f", fraction);
+    if (longest)
+        buf_printf(fix, "%slower max_model_len to %llu", or_else(fix), (unsigned long long)longest);
+    c.kv_cache_dtype = CONFIG_KV_FP8;
+    if (c.engine == CONFIG_ENGINE_VLLM && would_do(fact, &c, claim))
+        buf_printf(fix, "%sset kv_cache_dtype to fp8", or_else(fix));
+    advise_gpus(mk, fact, claim, fix);
+    if (!fix->len)
+        buf_add_str(fix, "take a smaller checkpoint, or one that is quantised");
+}
+
+static void
+tell_too_little(const struct making *mk, const struct fact *fact, const struct plan_gpu *gpu,
+                struct buf *out, struct buf *fix)
+{
+    const struct plan_need *need = &fact->need;
+    add_bytes(out, plan_need_sum(need));
     buf_add_str(out, " of each GPU are needed (");
     add_need(out, need);
     buf_add_str(out, "), and ");
-    add_bytes(out, claim);
-    buf_printf(out, " of GPU %u is its share (%.2f of ", gpu->index, c->gpu_memory_fraction);
+    add_bytes(out, making_claim(fact, gpu));
+    buf_printf(out, " of GPU %u is its share (%.2f of ", gpu->index,
+               fact->config->gpu_memory_fraction);
     add_bytes(out, gpu->total_bytes);
     buf_add_char(out, ')');
-    uint64_t longest = rest < claim ? plan_longest(c, fact->files, claim - rest, need->tokens) : 0;
-    double fraction = ceil((double)sum / (double)gpu->total_bytes * 100) / 100;
-    if (fraction * (double)gpu->total_bytes <= (double)room)
-        buf_printf(fix, "raise gpu_memory_fraction to %.2f", fraction);
-    if (longest)
-        buf_printf(fix, "%s max_model_len to %llu", fix->len ? ", or lower" : "lower",
-                   (unsigned long long)longest);
-    if (!fix->len)
-        buf_add_str(fix, "spread it over more GPUs (tensor_parallel), or take a smaller or "
-                         "quantised checkpoint");
+    advise(mk, fact, gpu, fix);
 }
 
 static void
@@ -269,7 +308,7 @@ tell_no_place(const struct making *mk, const struct fact *fact, const struct sol
     else if (gpu && making_claim(fact, gpu) > making_room(gpu))
         tell_too_much(fact, gpu, &out, &fix);
     else if (gpu)
-        tell_too_little(fact, gpu, &out, &fix);
+        tell_too_little(mk, fact, gpu, &out, &fix);
     if (c->gpus.count == 0)
         add_troubles(mk, &out);
     m->reason = keep(mk, &out);
