@@ -85,7 +85,7 @@ static bool
 grow(const struct solve *s, const struct solve_model *m, struct set *set, bool strictly)
 {
     while (set->count < m->count) {
-        struct score best;
+        struct score best = {0};
         unsigned chosen = GPU_INVENTORY_MAX;
         for (unsigned gpu = 0; gpu < s->gpu_count; gpu++) {
             if (!will_do(s, m, gpu, strictly) || has(set, gpu))
