@@ -515,6 +515,7 @@ do_LISTEN(struct sim *sim)
         return GOES_ON;
     cleanup_close(&fd);
     if (r == -EADDRINUSE) { /* who listens is first, whoever bound it first */
+        say(SAY_API, SAY_PLAIN, "-", "INFO:     Application startup complete.");
         fail_of_port(sim);
         return STUCK;
     }

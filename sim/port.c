@@ -20,6 +20,8 @@
 
 #define BACKLOG 4096
 
+/* vLLM sets both options: of two servers of one user, each takes a share of the connections; beside
+ * one that does not share, it finds out when it binds, or not before it listens. */
 static int
 bind_tcp(const struct sock_addr *addr)
 {
@@ -31,6 +33,7 @@ bind_tcp(const struct sock_addr *addr)
     memcpy(&in6.sin6_addr, addr->ip, 16);
     _cleanup_close_ int fd = socket(addr->family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0 ||
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ||
         bind(fd, six ? (struct sockaddr *)&in6 : (struct sockaddr *)&in,
              six ? sizeof(in6) : sizeof(in)) < 0)

@@ -30,7 +30,9 @@ TEST(a_port_is_taken_before_anybody_is_served)
     CHECK(connect(client, (struct sockaddr *)&at, len) < 0 && errno == ECONNREFUSED);
     CHECK_EQ(port_listen(fd, &err), 0);
     CHECK_EQ(connect(client, (struct sockaddr *)&at, len), 0);
-    CHECK_EQ(port_bind(&s, &again, &err), -EADDRINUSE);
+    _cleanup_close_ int second = port_bind(&s, &again, &err); /* it is shared with its like, and */
+    CHECK(second >= 0);
+    CHECK_EQ(sock_listen(&addr, 0600, &err), -EADDRINUSE); /* with nobody else */
     (void)close(fd);
 }
 

@@ -11,7 +11,7 @@
 /* More GPU memory than the contexts and displays of a machine hold: somebody else's model. */
 #define OTHERS_GIB 1.0
 
-enum verdict { MOVES, CONFIG, NOT_NOW, CRASHED, MEMORY };
+enum verdict { MOVES, CONFIG, NOT_NOW, CRASHED, MEMORY, PORT };
 enum when { START, EVER };
 
 struct row {
@@ -157,14 +157,14 @@ static void
 take_verdict(struct engine_progress *p, const struct row *row, const struct match *m)
 {
     static const enum err_id ids[] = {
-        [CONFIG] = ERR_ENGINE_CONFIG,
-        [NOT_NOW] = ERR_ENGINE_NOT_NOW,
-        [CRASHED] = ERR_ENGINE_CRASHED,
-        [MEMORY] = ERR_ENGINE_CONFIG,
+        [CONFIG] = ERR_ENGINE_CONFIG,   [NOT_NOW] = ERR_ENGINE_NOT_NOW,
+        [CRASHED] = ERR_ENGINE_CRASHED, [MEMORY] = ERR_ENGINE_CONFIG,
+        [PORT] = ERR_ENGINE_NOT_NOW,
     };
     if (row->sure <= p->sure)
         return;
     p->sure = (uint8_t)row->sure;
+    p->lost_port = row->verdict == PORT;
     bool serving = p->phase >= ENGINE_READY;
     if (row->verdict == MEMORY && serving)
         blame(p, m, ERR_ENGINE_CRASHED, row->why, row->fix);
@@ -187,6 +187,7 @@ enter(struct engine_progress *p, enum engine_phase phase)
         /* What was wrong on the way did not matter. */
         p->why = (struct err){0};
         p->sure = 0;
+        p->lost_port = false;
     }
     p->phase = phase;
     p->figures.done = p->figures.total = NAN;

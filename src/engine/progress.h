@@ -70,6 +70,7 @@ struct engine_progress {
     uint64_t news;  /* grows while the engine shows that it moves: no news for long is a stall */
     struct err why; /* should it end now; ENGINE_CONFIG, ENGINE_NOT_NOW or ENGINE_CRASHED */
     uint8_t sure;   /* of why */
+    bool lost_port; /* why: somebody else listens where it should */
 };
 
 void engine_progress_init(struct engine_progress *progress, enum engine_dialect dialect);

@@ -335,6 +335,23 @@ TEST(who_holds_the_memory_decides_whether_to_wait)
     CHECK_EQ(p.why.id, ERR_ENGINE_CRASHED);
 }
 
+/* A port can be lost at the last moment: who bound it first need not be who listens first. */
+TEST(a_port_is_lost_after_the_start_is_complete)
+{
+    struct engine_progress p =
+        told(ENGINE_SAYS_VLLM, "INFO:     Application startup complete.\n"
+                               "OSError: [Errno 98] Address already in use\n");
+    CHECK_EQ(p.why.id, ERR_ENGINE_NOT_NOW);
+    CHECK(p.lost_port);
+    p = told(ENGINE_SAYS_VLLM,
+             "ERROR:    [Errno 98] error while attempting to bind on address ('127.0.0.1', 8000): "
+             "address already in use\n");
+    CHECK_EQ(p.why.id, ERR_ENGINE_NOT_NOW);
+    CHECK(p.lost_port);
+    p = told(ENGINE_SAYS_VLLM, "RuntimeError: first\n");
+    CHECK(!p.lost_port);
+}
+
 TEST(the_first_cause_stays_until_it_is_ready)
 {
     static const char start[] = "RuntimeError: first\nValueError: second\n"

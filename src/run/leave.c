@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "gpu/memory.h"
 #include "sys/kin.h"
+#include "sys/listener.h"
 #include "sys/log.h"
 
 #include <signal.h>
@@ -295,6 +296,15 @@ id_of_end(const struct shim *s, const struct proc_end *end)
     return means_it && end->status == EXIT_CODE_TRY_LATER ? ERR_ENGINE_NOT_NOW : ERR_ENGINE_CRASHED;
 }
 
+/* What a start whose words nobody knows has failed of. */
+static bool
+has_lost_port(const struct shim *s, const struct proc_end *end)
+{
+    bool failed = !end->killed && end->status && !s->healthy_since;
+    return s->kind->dialect == ENGINE_SAYS_NOTHING && failed &&
+           listener_find(s->session, s->model->port) == LISTENER_OTHER;
+}
+
 /* The log may have said why. */
 static void
 explain_end(struct shim *s, const struct proc_end *end, struct err *ret_why)
@@ -302,6 +312,8 @@ explain_end(struct shim *s, const struct proc_end *end, struct err *ret_why)
     char how[64];
     if (start_has_verdict(s)) {
         *ret_why = s->progress.why;
+    } else if (has_lost_port(s, end)) {
+        start_tell_port(s, ret_why);
     } else {
         (void)err_set(ret_why, id_of_end(s, end),
                       "the engine ended unasked (%s); its last line: %s", proc_end_print(end, how),

@@ -82,6 +82,8 @@ struct shim {
     uint64_t started_at, news_at, news;
     uint64_t verdict_at; /* when its log last said what would be the reason; 0: it has not */
 
+    bool stranger; /* somebody else listens where the engine should */
+
     struct http_client *client;
     struct http_call *health, *metrics, *canary;
     struct loop_timer poll; /* of /health, while it starts */
@@ -135,6 +137,7 @@ bool room_is_ours(unsigned pid, const void *shim); /* of the engine's session */
 void start_begin(struct shim *s);
 void start_listens(struct shim *s); /* somebody answers where the engine should */
 void start_tick(struct shim *s, uint64_t now);
+void start_tell_port(struct shim *s, struct err *ret_why); /* that somebody else has it, and who */
 bool start_has_verdict(struct shim *s); /* its log says why it ends, and not long ago */
 
 int watch_open(struct shim *s, struct err *reterr) must_check;

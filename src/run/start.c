@@ -7,6 +7,7 @@
 #include "run/wish.h"
 #include "sys/files.h"
 #include "sys/kin.h"
+#include "sys/listener.h"
 #include "sys/log.h"
 #include "sys/sock.h"
 
@@ -28,6 +29,17 @@
 /* Of one that serves: an older line is about something else. */
 #define VERDICT_FRESH_US UINT64_C(60000000)
 
+void
+start_tell_port(struct shim *s, struct err *ret_why)
+{
+    char who[LISTENER_TEXT_MAX];
+    listener_print_other(s->session, s->model->port, who);
+    (void)err_set(ret_why, ERR_ENGINE_NOT_NOW, "something else listens on %s%s%s", s->address,
+                  *who ? ": " : "", who);
+    err_fix(ret_why, "%s; or set another port",
+            *who ? "stop it" : "stop it (see `ss -ltnp`, as root)");
+}
+
 /* ---- the engine's log ---- */
 
 static void
@@ -36,8 +48,11 @@ take_line(const char *line, size_t len, void *arg)
     struct shim *s = arg;
     uint8_t sure = s->progress.sure;
     engine_progress_line(&s->progress, line);
-    if (s->progress.sure > sure)
+    if (s->progress.sure > sure) {
         s->verdict_at = shim_now(s);
+        if (s->progress.lost_port) /* an engine does not know to whom */
+            start_tell_port(s, &s->progress.why);
+    }
     /* Of an engine whose words nobody knows, any line shows that it moves. */
     if (s->kind->dialect == ENGINE_SAYS_NOTHING)
         s->progress.news++;
@@ -143,9 +158,8 @@ check_port(struct shim *s, struct err *reterr)
     if (fd == 0)
         fd = sock_listen(&addr, 0600, reterr);
     if (fd == -EADDRINUSE) {
-        int r = err_set(reterr, ERR_ENGINE_NOT_NOW, "something else listens on %s", s->address);
-        err_fix(reterr, "ss -ltnp 'sport = %u' tells what; or set another port", s->model->port);
-        return r;
+        start_tell_port(s, reterr);
+        return fd;
     }
     if (fd < 0)
         return fd;
@@ -261,6 +275,8 @@ is_too_long(struct shim *s, uint64_t now, struct err *ret_why)
     else if (told &&
              (now - MAX(s->verdict_at, s->news_at) >= VERDICT_MAX_US || now - s->news_at >= stall))
         *ret_why = s->progress.why;
+    else if (now - s->news_at >= stall && s->stranger)
+        start_tell_port(s, ret_why);
     else if (now - s->news_at >= stall)
         (void)err_set(ret_why, ERR_ENGINE_START, "no progress for start_stall_limit, %s (%s)",
                       quantity_print_us(stall, text), s->state.status);

@@ -42,14 +42,19 @@ read_health(struct http_call *call, const struct err *error, struct err *unwell)
     return unwell->id == ERR_NONE ? VIGIL_ANSWERED : VIGIL_UNWELL;
 }
 
-/* Between our look at the port and the engine's, somebody else may have taken it. Of a server whose
- * log nobody knows it is believed that it answers: it may run in a container, or elsewhere. */
+/* Between our look at the port and the engine's, somebody else may have taken it, or may share it. Of a
+ * server whose log nobody knows it is believed that it answers: it may run in a container, or
+ * elsewhere. */
 static bool
 is_the_engine(struct shim *s)
 {
-    if (s->kind->dialect == ENGINE_SAYS_NOTHING || listener_is_of(s->session, s->model->port) != 0)
+    struct err why;
+    bool known = s->kind->dialect != ENGINE_SAYS_NOTHING;
+    s->stranger = known && listener_find(s->session, s->model->port) == LISTENER_OTHER;
+    if (!s->stranger)
         return true;
-    shim_status(s, "waiting: what listens on %s is not its engine", s->address);
+    start_tell_port(s, &why);
+    shim_status(s, "not ready: %s", why.what);
     return false;
 }
 
@@ -64,7 +69,7 @@ on_health(struct http_call *call, const struct err *error)
     enum vigil_answer answer = read_health(call, error, &unwell);
     if (s->state.phase != RUN_STARTING)
         vigil_health(&s->vigil, shim_now(s), answer, &unwell);
-    else if (answer == VIGIL_ANSWERED && is_the_engine(s))
+    else if (answer != VIGIL_REFUSED && is_the_engine(s) && answer == VIGIL_ANSWERED)
         start_listens(s);
 }
 

@@ -6,6 +6,7 @@
 #include "sys/files.h"
 #include "sys/kin.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,12 +16,32 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SOCKETS_MAX 16 /* that listen on one port: an address each */
+#define SOCKETS_MAX 16 /* that listen on one address */
+
+/* Who listens on 127.0.0.1 itself goes before who listens on all addresses. */
+enum rank { NOT_HERE, ALL_IPV6, ALL_IPV4, LOOPBACK };
 
 struct sockets {
+    enum rank rank;
     uint64_t inodes[SOCKETS_MAX];
+    bool found[SOCKETS_MAX]; /* at a process */
     size_t count;
 };
+
+/* An address as the kernel's tables write it: words of 32 bits, each as a number of this machine. */
+static enum rank
+rank_of(const char *address)
+{
+    char loopback[9], mapped[33];
+    (void)snprintf(loopback, sizeof(loopback), "%08X", htonl(INADDR_LOOPBACK));
+    (void)snprintf(mapped, sizeof(mapped), "%016X%08X%s", 0, htonl(0xffff), loopback);
+    size_t len = strcspn(address, ":");
+    if (len == strspn(address, "0"))
+        return len == 8 ? ALL_IPV4 : ALL_IPV6;
+    bool is_v4 = len == 8 && strncmp(address, loopback, len) == 0;
+    bool is_v6 = len == 32 && strncmp(address, mapped, len) == 0;
+    return is_v4 || is_v6 ? LOOPBACK : NOT_HERE;
+}
 
 /* "  0: 0100007F:2C88 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 12345 ...": the
  * n-th word, from 0 on. */
@@ -40,7 +61,12 @@ take_line(struct sockets *sockets, const char *line, uint16_t port)
 {
     const char *address = word_at(line, 1), *colon = strchr(address, ':');
     bool listens = text_starts(word_at(line, 3), "0A ");
-    if (listens && colon && strtoul(colon + 1, NULL, 16) == port && sockets->count < SOCKETS_MAX)
+    if (!listens || !colon || strtoul(colon + 1, NULL, 16) != port)
+        return;
+    enum rank rank = rank_of(address);
+    if (rank > sockets->rank)
+        *sockets = (struct sockets){.rank = rank};
+    if (rank && rank == sockets->rank && sockets->count < SOCKETS_MAX)
         sockets->inodes[sockets->count++] = strtoull(word_at(line, 9), NULL, 10);
 }
 
@@ -57,8 +83,19 @@ read_table(struct sockets *sockets, const char *path, uint16_t port)
     return 0;
 }
 
+static int
+read_sockets(struct sockets *sockets, uint16_t port)
+{
+    *sockets = (struct sockets){.count = 0};
+    int v4 = read_table(sockets, "/proc/self/net/tcp", port);
+    int v6 = read_table(sockets, "/proc/self/net/tcp6", port);
+    return v4 < 0 && v6 < 0 ? v4 : 0;
+}
+
+/* ---- whose they are ---- */
+
 static bool
-is_one_of(const struct sockets *sockets, const char *link)
+mark(struct sockets *sockets, const char *link)
 {
     static const char kind[] = "socket:[";
     if (!text_starts(link, kind))
@@ -66,50 +103,79 @@ is_one_of(const struct sockets *sockets, const char *link)
     uint64_t inode = strtoull(link + sizeof(kind) - 1, NULL, 10);
     for (size_t i = 0; i < sockets->count; i++)
         if (sockets->inodes[i] == inode)
-            return true;
+            return sockets->found[i] = true;
     return false;
 }
 
-/* 1, 0 or -errno, as above. */
+/* Whether a process has one of them open, or -errno. */
 static int
-has_open(pid_t pid, const struct sockets *sockets)
+mark_open(struct sockets *sockets, pid_t pid)
 {
     char path[64], link[64];
-    int found = 0;
+    int any = 0;
     (void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
     DIR *dir = file_open_dir(AT_FDCWD, path, 0);
     if (!dir)
         return errno == ENOENT || errno == ESRCH ? 0 : -errno;
-    for (struct dirent *e; !found && (e = readdir(dir));) {
+    for (struct dirent *e; (e = readdir(dir));) {
         ssize_t len = readlinkat(dirfd(dir), e->d_name, link, sizeof(link) - 1);
         link[MAX(len, 0)] = '\0';
-        found = is_one_of(sockets, link);
+        any |= mark(sockets, link);
     }
     (void)closedir(dir);
-    return found;
+    return any;
 }
 
-int
-listener_is_of(pid_t session, uint16_t port)
+/* The next process whose session is that one, or is not; 0: there is none. */
+static pid_t
+next_process(DIR *proc, pid_t session, bool is)
 {
-    struct sockets sockets = {.count = 0};
-    int v4 = read_table(&sockets, "/proc/self/net/tcp", port);
-    int v6 = read_table(&sockets, "/proc/self/net/tcp6", port);
-    if (v4 < 0 && v6 < 0)
-        return v4;
-    DIR *proc = file_open_dir(AT_FDCWD, "/proc", 0);
-    if (!proc)
-        return -errno;
-    int result = 0;
-    for (struct dirent *e; result != 1 && (e = readdir(proc));) {
+    for (struct dirent *e; (e = readdir(proc));) {
         struct kin kin;
         char *end;
         long pid = strtol(e->d_name, &end, 10);
-        if (pid <= 0 || *end || kin_look((pid_t)pid, &kin) < 0 || kin.session != session)
-            continue;
-        int r = has_open((pid_t)pid, &sockets);
-        result = r ? r : result;
+        if (pid > 0 && !*end && kin_look((pid_t)pid, &kin) == 0 && (kin.session == session) == is)
+            return (pid_t)pid;
     }
+    return 0;
+}
+
+int
+listener_find(pid_t session, uint16_t port)
+{
+    struct sockets sockets;
+    int r = read_sockets(&sockets, port);
+    DIR *proc = r == 0 ? file_open_dir(AT_FDCWD, "/proc", 0) : NULL;
+    if (!proc)
+        return r < 0 ? r : -errno;
+    for (pid_t pid; (pid = next_process(proc, session, true));)
+        r = MIN(r, mark_open(&sockets, pid));
     (void)closedir(proc);
-    return result;
+    size_t theirs = 0;
+    for (size_t i = 0; i < sockets.count; i++)
+        theirs += sockets.found[i];
+    if (theirs == sockets.count)
+        return sockets.count > 0 ? LISTENER_ITS : LISTENER_NONE;
+    return r < 0 ? r : LISTENER_OTHER;
+}
+
+const char *
+listener_print_other(pid_t session, uint16_t port, char text[LISTENER_TEXT_MAX])
+{
+    struct sockets sockets;
+    char path[64];
+    text[0] = '\0';
+    DIR *proc = read_sockets(&sockets, port) == 0 ? file_open_dir(AT_FDCWD, "/proc", 0) : NULL;
+    for (pid_t pid; proc && !*text && (pid = next_process(proc, session, false));) {
+        _cleanup_buf_ struct buf name = BUF_INIT(64);
+        if (mark_open(&sockets, pid) <= 0)
+            continue;
+        (void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+        (void)!file_read(path, &name, NULL); /* it may have just ended */
+        (void)snprintf(text, LISTENER_TEXT_MAX, "process %d (%.*s)", (int)pid,
+                       (int)strcspn(name.data, "\n"), name.data);
+    }
+    if (proc)
+        (void)closedir(proc);
+    return text;
 }

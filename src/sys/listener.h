@@ -7,6 +7,12 @@
 
 #include <sys/types.h>
 
-/* 1: a process of that session; 0: none of them; -errno: that cannot be told, as where /proc hides
- * what they have open. */
-int listener_is_of(pid_t session, uint16_t port) must_check;
+/* Whose a connection to 127.0.0.1:port may become; or -errno: that cannot be told, as where /proc hides
+ * what processes have open. Several may share a port (SO_REUSEPORT), and the kernel deals connections
+ * out to them: then it is not the session's. */
+enum listener { LISTENER_NONE, LISTENER_ITS, LISTENER_OTHER };
+int listener_find(pid_t session, uint16_t port) must_check;
+
+/* One who is not of the session: "process 4711 (nginx)"; "" where that cannot be told. */
+#define LISTENER_TEXT_MAX 64
+const char *listener_print_other(pid_t session, uint16_t port, char text[LISTENER_TEXT_MAX]);

@@ -2,6 +2,7 @@
 
     exit=N          ends with N before it listens
     signal=N        dies of that signal before it listens
+    hold-start      does not listen before SIGUSR1
     hold=TEXT       a chat about TEXT is answered after SIGUSR1
     answer=N        chats are answered with that status
     deny-sigterm    SIGTERM does nothing
@@ -118,6 +119,10 @@ if "signal" in WORDS:
 for own_session, word in enumerate(("worker", "stray")):
     if word in WORDS:
         work(own_session)
+if "hold-start" in WORDS:
+    say("waits")
+    released.wait()
+    released.clear()
 with Server(("127.0.0.1", int(sys.argv[1])), Handler) as server:
     while not server.deaf:
         server.handle_request()

@@ -89,7 +89,7 @@ SLEEPERS = ("sleep-fails", "wake-fails")  # strike who is told to sleep, or to w
 FAULTS = {
     # On the way to ready, or not at all.
     "bad-flag": [never("this release of vLLM does not know --no-such-flag")],
-    "port-taken": [not_now("something else listens on the engine's port")],
+    "port-taken": [not_now("something else listens on 127.0.0.1:")],
     "no-free-memory": [not_now("are free, and gpu_memory_fraction 0.9 wants")],
     "load-oom": [never("GPU memory ran out: ")],
     "graph-oom": [never("GPU memory ran out: ")],

@@ -4,6 +4,7 @@ without one. What its engines can do wrong in each phase is in test_failures.py.
 import http.client
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -269,28 +270,85 @@ def test_failures_are_counted(home):
         assert home.record()["failures"] == n
 
 
+# The port is looked at before an engine is started; the engine binds it early, and listens when the
+# model is loaded: in between, somebody else may be quicker. All of them end in the same words.
+
+
+def listener(port, *options):
+    s = socket.socket()
+    for option in options:
+        s.setsockopt(socket.SOL_SOCKET, option, 1)
+    s.bind(("127.0.0.1", port))
+    s.listen()
+    return s
+
+
+def add_loading(home, seconds, **model):
+    load = ["--sim-load-time", str(seconds)]
+    return home.add(engine="sim", command="none", extra_args=load, **model)
+
+
+def lost_its_port(shim, port, who=None):
+    code, error = shim.ended()
+    assert (code, error["id"]) == (75, "engine.not-now")
+    who = who or f"process {os.getpid()} ({pathlib.Path('/proc/self/comm').read_text().strip()})"
+    assert error["message"] == f"something else listens on 127.0.0.1:{port}: {who}"
+    assert error["fix"] == "stop it; or set another port"
+    assert shim.has_told("READY") == []
+
+
 def test_something_else_has_the_port(home):
     port = home.add()
-    with socket.create_server(("127.0.0.1", port)):
-        code, error = home.start().ended()
-    assert (code, error["id"]) == (75, "engine.not-now")
-    assert error["message"] == f"something else listens on 127.0.0.1:{port}"
+    with listener(port):
+        lost_its_port(home.start(), port)
+
+
+def test_a_stranger_takes_the_port_before_the_engine_does(home):
+    port = add_loading(home, 60)  # a few hundredths of it before it binds
+    shim = home.start()
+    shim.says_status("starting")
+    with listener(port):
+        lost_its_port(shim, port)
+
+
+def test_a_stranger_listens_before_the_engine_does(home):
+    """Who bound the port first does not count."""
+    port = add_loading(home, 3)
+    shim = home.start()
+    shim.says_status("loading weights")
+    with listener(port, socket.SO_REUSEADDR):
+        lost_its_port(shim, port)
 
 
 def test_a_stranger_on_the_port_does_not_make_it_ready(home):
-    """He came after the port was looked at, and answers everything that is asked."""
-    port = home.add()
-    load = ["--sim-load-time", "3"]
-    home.models["phi3"] = {"engine": "sim", "kind": "chat", "port": port, "extra_args": load}
-    home.write()
+    """He answers everything that is asked, and shares the port as servers of one kind may: half of what
+    is asked would be his."""
+    port = add_loading(home, 3, start_stall_limit="10s")
+    shim = home.start()
+    shim.says_status("loading weights")
+    with Sim("--port", str(port), "--served-model-name", "phi3") as other:
+        shim.says_status(f"not ready: something else listens on 127.0.0.1:{port}")
+        lost_its_port(shim, port, f"process {other.process.pid} (citadel-sim)")
+
+
+def test_a_stranger_who_goes_is_forgotten(home):
+    port = add_loading(home, 3)
     shim = home.start()
     shim.says_status("loading weights")
     with Sim("--port", str(port), "--served-model-name", "phi3"):
-        shim.says_status(f"waiting: what listens on 127.0.0.1:{port} is not its engine")
-        code, error = shim.ended()
-    assert (code, error["id"]) == (75, "engine.not-now")
-    assert error["message"] == "something else listens on the engine's port"
-    assert shim.has_told("READY") == []
+        shim.says_status(f"not ready: something else listens on 127.0.0.1:{port}")
+    shim.ready()
+    assert shim.send(signal.SIGTERM).ended() == (0, None)
+
+
+def test_an_engine_without_words_loses_its_port(home):
+    """Nobody knows its log; but it fails, and somebody else listens where it should."""
+    port = home.add(words=["hold-start"])
+    shim = home.start()
+    shim.says("waits")
+    with listener(port):
+        os.kill(shim.engine_pid(), signal.SIGUSR1)
+        lost_its_port(shim, port)
 
 
 def test_it_is_held(home):
