@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "sys/files.h"
 #include "sys/kin.h"
+#include "sys/root.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -156,6 +157,9 @@ open_groups(struct contain *c, struct err *reterr)
     char own[GROUP_MAX + 64];
     _cleanup_free_ char *dir = mem_printf("%s/services", c->run_dir);
     _cleanup_free_ char *note = note_path(c->run_dir);
+    if (root_is_set())
+        return err_set(reterr, ERR_NOT_PERMITTED, "control groups are not below --root %s",
+                       root_dir());
     if (!find_own_group(own))
         return err_set(reterr, ERR_NOT_FOUND, "no control groups of version 2 are mounted");
     (void)snprintf(c->dir, sizeof(c->dir), "%s/citadel-%d", own, (int)getpid());
@@ -208,7 +212,9 @@ contain_clean(const char *run_dir, struct err *reterr)
     _cleanup_buf_ struct buf group = BUF_INIT(4 * KIB);
     _cleanup_free_ char *note = note_path(run_dir);
     _cleanup_free_ char *mark = mem_printf("CITADEL_SERVICE=%s/services/", run_dir);
-    bool has_group = file_read(note, &group, NULL) == 0 && is_our_group(group.data);
+    /* A note below --root may be from anywhere. */
+    bool has_group =
+        !root_is_set() && file_read(note, &group, NULL) == 0 && is_our_group(group.data);
     size_t killed = 0, left = 0, marked;
     for (int ms = 0; ms < CLEAN_WAIT_MS; ms += CLEAN_STEP_MS) {
         left = has_group ? kill_group(group.data) : 0;

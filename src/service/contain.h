@@ -3,7 +3,8 @@
 /* Holding a service together with all that it starts, so that it can be ended as a whole. Three
  * ways; the strongest that this machine allows is taken, and says what it promises.
  *
- *   cgroup      a control group (version 2) for each service, killed as one; and strays, as below
+ *   cgroup      a control group (version 2) for each service, killed as one; and strays, as below.
+ *               Not with --root, below which there are none
  *   namespace   a PID namespace: the kernel ends all in it with the service's first process
  *   subreaper   whoever loses its parent below us becomes our child, and is killed when the service
  *               it came from has ended; so is a stray of another service, if that is not the reaper

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "sys/files.h"
 #include "sys/kin.h"
+#include "sys/root.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -164,4 +165,35 @@ TEST(what_bears_our_mark_is_ended_first)
     CHECK(proc_wait(&a, &how) == 0 && how.killed);
     CHECK_EQ(proc_signal(&b, 0), 0);
     (void)end(&there, "a", &b, NULL, 0);
+}
+
+/* Nor are groups made or killed there, whatever a note in an image says. */
+TEST(below_a_root_there_are_no_groups)
+{
+    struct contain c;
+    struct err err = {0};
+    char note[300];
+    _cleanup_free_ char *here = mem_printf("%s/here", tap_dir());
+    _cleanup_free_ char *other = mem_printf("%s/other/services", tap_dir());
+    _cleanup_free_ char *run_dir = mem_printf("%s/other", tap_dir());
+    if (contain_open(&c, CONTAIN_CGROUP, here, NULL) < 0) {
+        tap_skip("no control groups here");
+        return;
+    }
+    struct proc a = start(&c, "a", alone);
+    (void)snprintf(note, sizeof(note), "%s/.group", other);
+    REQUIRE(file_make_dirs(other, 0700, NULL) == 0);
+    REQUIRE(file_write(note, c.dir, strlen(c.dir), 0600, NULL) == 0);
+    REQUIRE(root_set(tap_dir(), NULL) == 0);
+    CHECK_EQ(contain_clean(run_dir, NULL), 0);
+    CHECK_EQ(proc_signal(&a, 0), 0);
+    struct contain below;
+    CHECK_EQ(contain_open(&below, CONTAIN_CGROUP, run_dir, &err), -EACCES);
+    CHECK(strstr(err.what, "control groups are not below --root"));
+    REQUIRE(contain_open(&below, CONTAIN_AUTO, run_dir, NULL) == 0);
+    CHECK(below.kind != CONTAIN_CGROUP);
+    contain_close(&below);
+    REQUIRE(root_set("", NULL) == 0);
+    CHECK(!end(&c, "a", &a, NULL, 0));
+    contain_close(&c);
 }

@@ -1,6 +1,7 @@
 """--root DIR: what runs with it makes nothing outside DIR, whatever links lead out of it."""
 
 import os
+import pathlib
 
 import pytest
 
@@ -40,6 +41,25 @@ def test_a_link_out_of_the_root_ends_a_start(place, path):
     assert str(root / path) in done.stderr
     assert f"a link on the way leads out of --root {root}" in done.stderr
     assert os.listdir(outside) == []
+
+
+def groups():
+    """The control groups of supervisors on this machine."""
+    return set(pathlib.Path("/sys/fs/cgroup").rglob("citadel-*"))
+
+
+def test_no_control_groups_are_made_outside_the_root(place):
+    root, outside = place
+    up = Up(None, "--root", str(root))
+    try:
+        up.wait_for("^containment: (namespace|subreaper): ")
+        up.wait_for("a: failed")
+        assert not [g for g in groups() if g.name == f"citadel-{up.process.pid}"]
+    finally:
+        up.end()
+    done = run("up", "--root", str(root), "--containment", "cgroup")
+    assert done.returncode == 77
+    assert f"control groups are not below --root {root}" in done.stderr
 
 
 def test_a_link_within_the_root_is_followed(place):
