@@ -20,7 +20,7 @@ config_is_reserved(const char *name)
     for (size_t i = 0; i < ARRAY_SIZE(reserved); i++)
         if (text_eq(name, reserved[i]))
             return true;
-    return text_starts(name, "backup-");
+    return text_starts(name, "backup-") || text_starts(name, "storage-");
 }
 
 static void

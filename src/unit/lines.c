@@ -1,0 +1,234 @@
+/* What stands in the lines of directive.def that depend on the configuration or the plan: what a unit
+ * is, what it runs, how often. What it may touch: lines_reach.c. */
+
+#include "base/text.h"
+#include "sys/root.h"
+#include "unit/unit_int.h"
+
+#include <string.h>
+
+#define S_US UINT64_C(1000000)
+
+void
+lines_description(struct unit_draft *d)
+{
+    draft_linef(d, "Citadel: %s", d->what);
+}
+
+void
+lines_residents(struct unit_draft *d)
+{
+    const struct plan *plan = d->in->plan;
+    for (size_t i = 0; i < plan->model_count; i++)
+        if (plan->models[i].fate == PLAN_RESIDENT)
+            draft_linef(d, "citadel-%s.service", plan->models[i].name);
+}
+
+void
+lines_model_storage(struct unit_draft *d)
+{
+    if (d->config->storage.require_mounts)
+        draft_line(d, "", root_strip(d->config->paths.models), UNIT_WORD);
+}
+
+void
+lines_no_emergency(struct unit_draft *d)
+{
+    _cleanup_buf_ struct buf path = BUF_INIT(2 * ROOT_PATH_MAX);
+    buf_printf(&path, "%s/emergency", root_strip(d->config->paths.run));
+    draft_line(d, "!", path.data, UNIT_PLAIN);
+}
+
+/* ---- the budget ----
+ *
+ * systemd counts the starts of the last `interval`, and refuses the one after `burst`. A unit that always
+ * fails needs burst * (start + pause) for them; where the interval is not longer than that, the first
+ * start is forgotten before the last is counted, and it is restarted for ever. Half as much again is
+ * for what systemd itself takes. */
+
+#define KEEPER_BURST 20u
+#define KEEPER_PAUSE_US (5 * S_US)
+#define KEEPER_START_US (60 * S_US)
+#define KEEPER_WATCHDOG_US (30 * S_US)
+#define KEEPER_STOP_US (30 * S_US)
+
+static struct plan_times
+times_of(const struct unit_draft *d)
+{
+    if (d->kind == UNIT_MODEL)
+        return plan_times_of(d->model);
+    return (struct plan_times){
+        .budget = {.burst = KEEPER_BURST, .delay_us = KEEPER_PAUSE_US, .start_us = KEEPER_START_US},
+        .stop_us = KEEPER_STOP_US,
+        .watchdog_us = KEEPER_WATCHDOG_US,
+    };
+}
+
+/* In seconds, up. */
+static void
+line_us(struct unit_draft *d, uint64_t us)
+{
+    draft_linef(d, "%llus", (unsigned long long)((us + S_US - 1) / S_US));
+}
+
+void
+lines_restart_window(struct unit_draft *d)
+{
+    const struct budget b = times_of(d).budget;
+    uint64_t spent_us = b.burst * (b.start_us + b.delay_us);
+    buf_printf(d->out, "# %u starts of %llu s at most, and pauses of %.1f s: %llu s\n", b.burst,
+               (unsigned long long)(b.start_us / S_US), (double)b.delay_us / (double)S_US,
+               (unsigned long long)(spent_us / S_US));
+    line_us(d, spent_us + spent_us / 2);
+}
+
+void
+lines_restart_burst(struct unit_draft *d)
+{
+    draft_linef(d, "%u", times_of(d).budget.burst);
+}
+
+void
+lines_restart_pause(struct unit_draft *d)
+{
+    draft_linef(d, "%llums", (unsigned long long)(times_of(d).budget.delay_us / 1000));
+}
+
+void
+lines_watchdog(struct unit_draft *d)
+{
+    line_us(d, times_of(d).watchdog_us);
+}
+
+void
+lines_start_limit(struct unit_draft *d)
+{
+    switch (d->kind) {
+    case UNIT_MODEL: /* to the first news, and between two of them */
+        draft_linef(d, "2min");
+        break;
+    case UNIT_GATEWAY:
+    case UNIT_MONITOR:
+    case UNIT_GPU: /* others wait for it, and a driver can hang */
+        line_us(d, KEEPER_START_US);
+        break;
+    case UNIT_STORAGE:
+        draft_linef(d, "5min");
+        break;
+    case UNIT_BACKUP: /* terabytes, over a slow line */
+    case UNIT_IMAGE:
+    case UNIT_DRILL:
+        draft_linef(d, "2d");
+        break;
+    case UNIT_HEALTH:
+    case UNIT_REPORT:
+    default:
+        draft_linef(d, "15min");
+    }
+}
+
+void
+lines_stop_limit(struct unit_draft *d)
+{
+    uint64_t us = times_of(d).stop_us;
+    if (d->kind == UNIT_GATEWAY)
+        us += d->config->gateway.drain_timeout_us;
+    line_us(d, us);
+}
+
+/* ---- what runs ---- */
+
+static void
+add_argument(struct unit_draft *d, const char *text)
+{
+    buf_add_char(d->out, ' ');
+    draft_word(d, text, UNIT_ARGUMENT);
+}
+
+/* By UUID: an index is another one in a unit that sees its own GPUs only. */
+static void
+add_gpus(struct unit_draft *d)
+{
+    if (!d->planned || d->planned->part_count == 0)
+        return;
+    buf_add_str(d->out, " --gpus ");
+    for (size_t i = 0; i < d->planned->part_count; i++) {
+        buf_add_str(d->out, i ? "," : "");
+        draft_word(d, d->planned->parts[i].gpu->uuid, UNIT_ARGUMENT);
+    }
+}
+
+static void
+add_command(struct unit_draft *d, const char *words)
+{
+    draft_begin(d);
+    draft_word(d, d->in->program, UNIT_WORD); /* no variable is replaced in the path of a program */
+    buf_printf(d->out, " %s", words);
+    if (d->model)
+        add_argument(d, d->model->name);
+    buf_add_str(d->out, " -c");
+    add_argument(d, d->in->config_file);
+}
+
+void
+lines_command(struct unit_draft *d)
+{
+    const struct config_list *devices = &d->config->backup.image.devices;
+    add_command(d, d->words);
+    add_gpus(d);
+    for (size_t i = 0; d->kind == UNIT_IMAGE && i < devices->count; i++)
+        add_argument(d, root_strip(devices->items[i]));
+    draft_end(d);
+}
+
+void
+lines_gpu_restore(struct unit_draft *d)
+{
+    add_command(d, "gpu restore");
+    draft_end(d);
+}
+
+void
+lines_identifier(struct unit_draft *d)
+{
+    draft_linef(d, "citadel-%s", d->name);
+}
+
+void
+lines_user(struct unit_draft *d)
+{
+    const struct config_service *s = &d->config->service;
+    draft_line(d, "", d->kind == UNIT_GATEWAY ? s->gateway_user : s->user, UNIT_PLAIN);
+}
+
+void
+lines_group(struct unit_draft *d)
+{
+    const struct config_service *s = &d->config->service;
+    if (s->group && d->kind != UNIT_GATEWAY)
+        draft_line(d, "", s->group, UNIT_PLAIN);
+}
+
+/* ---- sockets and timers ---- */
+
+void
+lines_listen(struct unit_draft *d)
+{
+    const struct config_gateway *g = &d->config->gateway;
+    for (size_t i = 0; i < g->listen.count; i++) {
+        const char *address = g->listen.items[i];
+        bool six = strchr(address, ':') && address[0] != '[';
+        draft_linef(d, six ? "[%s]:%u" : "%s:%u", address, g->port);
+    }
+}
+
+void
+lines_calendar(struct unit_draft *d)
+{
+    char text[CONFIG_CALENDAR_MAX];
+    for (size_t i = 0; i < d->job->schedule_count; i++) {
+        const char *calendar = config_schedule_calendar(&d->job->schedules[i], text);
+        if (calendar)
+            draft_linef(d, "%s", calendar);
+    }
+}

@@ -1,0 +1,51 @@
+#pragma once
+
+/* The units of systemd that a configuration and its plan ask for, as text: byte for byte the same
+ * whenever the same is asked. Pure: nothing is looked at, nothing is written.
+ *
+ *     citadel-storage.service, citadel-gpu.service          before the models
+ *     citadel-gateway.socket and .service, citadel-monitor.service
+ *     citadel-NAME.service                                  one a model that can work here
+ *     citadel-models.target                                 wants those that are resident
+ *     citadel-backup-*.service and .timer, ...              what is done at its time (job.def)
+ *     citadel-ai.target.d/units.conf                        what the one unit that is static wants
+ *     sysusers.d/, tmpfiles.d/, polkit-1/rules.d/           for the host, with the names configured
+ *
+ * What a unit may do, and why, is a table: directive.def.
+ *
+ * What they take for granted: the program has the verbs that they call; `config_file` is what they
+ * are to read; `storage setup` has made the directories below a mount point, the others come from
+ * tmpfiles.d. systemd 252 or newer: no line is of a newer one. */
+
+#include "base/err.h"
+
+struct arena;
+struct config;
+struct plan;
+
+struct unit_input {
+    const struct config *config;
+    const struct plan *plan;
+    const char *program;     /* "/usr/bin/citadel" */
+    const char *config_file; /* that of the current generation */
+    bool explain;            /* each line with its reason, as a comment before it */
+};
+
+struct unit_file {
+    const char *name; /* "citadel-phi3.service"; or below a directory, "sysusers.d/citadel.conf" */
+    const char *text;
+};
+
+struct unit_set {
+    const struct unit_file *files; /* by name */
+    size_t count;
+};
+
+/* All of it lives in the arena; UNIT_BYTES are enough for any. ERR_UNIT_TEXT: a path that systemd
+ * cannot be told. */
+#define UNIT_BYTES (16 * MIB)
+int unit_render(const struct unit_input *input, struct arena *arena, struct unit_set *ret_set,
+                struct err *reterr) must_check;
+
+/* By its name, or by that of its service: "phi3". NULL: there is none. */
+const struct unit_file *unit_find(const struct unit_set *set, const char *name);
