@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 const struct verb_help verb_run_help = {
     .text =
@@ -17,7 +18,7 @@ const struct verb_help verb_run_help = {
         "request, watches that it works, and ends with a reason.\n\n"
         "With --print nothing is started: the environment and the command of the engine are "
         "printed, secrets as ***. GPUs are chosen when it starts; what is printed has the first "
-        "ones, unless the configuration names them.\n\n"
+        "ones, unless the configuration or --gpus names them.\n\n"
         "Exits with 0 when it was asked to end, 64 when this will never work, 75 when it does not "
         "work now, and 1 when the engine crashed or hung.",
     .examples = VERB_EXAMPLES(
@@ -27,6 +28,7 @@ const struct verb_help verb_run_help = {
 };
 
 #define ARENA_MAX (1 * MIB)
+#define GPUS_MAX 64
 
 static const char *
 candidate(size_t i, const void *arg)
@@ -84,16 +86,16 @@ print_json(struct json_writer *w, const struct engine_command *command)
 
 /* The GPUs that it may have, as far as that is known before it starts. */
 static size_t
-assume_gpus(const struct config_model *model, unsigned gpus[64])
+assume_gpus(const struct config_model *model, unsigned gpus[GPUS_MAX])
 {
     size_t count = run_wish_gpus(model) == PLAN_GPUS_NEVER ? 0 : plan_gpu_count(model);
-    for (size_t i = 0; i < count && i < 64; i++) {
+    for (size_t i = 0; i < count && i < GPUS_MAX; i++) {
         const char *named = i < model->gpus.count ? model->gpus.items[i] : NULL;
         char *end = NULL;
         unsigned long index = named ? strtoul(named, &end, 10) : i;
         gpus[i] = named && *end ? (unsigned)i : (unsigned)index;
     }
-    return MIN(count, (size_t)64);
+    return MIN(count, (size_t)GPUS_MAX);
 }
 
 static int
@@ -103,7 +105,7 @@ print_command(struct cli *cli, const struct config *config, const struct config_
     _cleanup_buf_ struct buf text = BUF_INIT(ARENA_MAX);
     struct engine_command command;
     struct engine_version version;
-    unsigned gpus[64];
+    unsigned gpus[GPUS_MAX];
     arena_init(&arena, ARENA_MAX);
     int r = choose_version(cli, config, model, &version);
     if (r < 0 && r != -ENODATA)
@@ -123,19 +125,45 @@ print_command(struct cli *cli, const struct config *config, const struct config_
     return EXIT_CODE_OK;
 }
 
+/* The model, on the GPUs of --gpus: each a word between commas. */
+static int
+take_gpus(struct cli *cli, struct arena *arena, struct config_model *model)
+{
+    const char *list = cli_option(cli, "gpus");
+    if (!list)
+        return 0;
+    model->gpus = (struct config_list){arena_alloc(arena, GPUS_MAX * sizeof(char *)), 0};
+    for (bool more = true; more;) {
+        size_t len = strcspn(list, ",");
+        more = list[len] == ',';
+        if (len == 0 || model->gpus.count == GPUS_MAX)
+            return err_set(&cli->err, ERR_USAGE, "--gpus: '%s' is no list of GPUs",
+                           cli_option(cli, "gpus"));
+        model->gpus.items[model->gpus.count++] = arena_strndup(arena, list, len);
+        list += len + more;
+    }
+    return arena->full ? err_set(&cli->err, ERR_TOO_LARGE, "--gpus: the list is too long") : 0;
+}
+
 static int
 run_or_print(struct cli *cli, bool print)
 {
     _cleanup_config_ struct config *config = NULL;
+    _cleanup_arena_ struct arena arena;
+    arena_init(&arena, ARENA_MAX);
     int r = cli_load_config(cli, &config);
     if (r < 0)
         return r;
-    const struct config_model *model = find_model(cli, config, cli->args[0]);
-    if (!model)
+    const struct config_model *found = find_model(cli, config, cli->args[0]);
+    if (!found)
         return -err_row(cli->err.id)->err;
+    struct config_model model = *found;
+    r = take_gpus(cli, &arena, &model);
+    if (r < 0)
+        return r;
     if (print)
-        return print_command(cli, config, model);
-    return run_model(config, model, &cli->err);
+        return print_command(cli, config, &model);
+    return run_model(config, &model, &cli->err);
 }
 
 int

@@ -5,9 +5,16 @@
 
 #include <stdarg.h>
 
-enum section { SECTION_Unit, SECTION_Service, SECTION_Socket, SECTION_Timer };
+enum section {
+    SECTION_Unit,
+    SECTION_Service,
+    SECTION_Socket,
+    SECTION_Timer,
+    SECTION_Install,
+    SECTIONS
+};
 
-static const char *const section_names[] = {"Unit", "Service", "Socket", "Timer"};
+static const char *const section_names[] = {"Unit", "Service", "Socket", "Timer", "Install"};
 
 /* The kinds of unit_int.h as the table writes them. */
 enum {
@@ -35,7 +42,7 @@ enum {
 
 static const struct row {
     enum section section;
-    int kinds;
+    unsigned kinds;
     const char *name;
     const char *value;                   /* or */
     void (*lines)(struct unit_draft *d); /* writes them */
@@ -90,36 +97,34 @@ draft_linef(struct unit_draft *d, const char *fmt, ...)
     va_end(args);
 }
 
-/* The reason stands before the first line, and only where there is one. */
+/* The reason stands before the first line, the section before the first row; where there are no lines,
+ * neither. */
 static void
-print_row(struct unit_draft *d, const struct row *row)
+print_row(struct unit_draft *d, const struct row *row, enum section *section)
 {
     size_t begin = d->out->len;
     d->directive = row->name;
+    if (row->section != *section)
+        buf_printf(d->out, "\n[%s]\n", section_names[row->section]);
     if (d->in->explain)
         buf_printf(d->out, "# %s\n", row->why);
-    size_t reason = d->out->len;
+    size_t head = d->out->len;
     if (row->lines)
         row->lines(d);
     else
         draft_linef(d, "%s", row->value);
-    if (d->out->len == reason && !d->out->failed)
+    if (d->out->len > head)
+        *section = row->section;
+    else if (!d->out->failed)
         buf_truncate(d->out, begin);
 }
 
 void
 unit_print(struct unit_draft *d)
 {
-    const struct row *last = NULL;
-    buf_add_str(d->out, "# Made by citadel from citadel.yaml; a change here is lost. To change it: "
-                        "citadel apply\n");
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        const struct row *row = &rows[i];
-        if (!(row->kinds & (int)d->kind))
-            continue;
-        if (!last || last->section != row->section)
-            buf_printf(d->out, "\n[%s]\n", section_names[row->section]);
-        print_row(d, row);
-        last = row;
-    }
+    enum section section = SECTIONS;
+    buf_add_str(d->out, "# Made by citadel from its configuration; `citadel apply` replaces it.\n");
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        if (rows[i].kinds & d->kind)
+            print_row(d, &rows[i], &section);
 }

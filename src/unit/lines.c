@@ -16,15 +16,6 @@ lines_description(struct unit_draft *d)
 }
 
 void
-lines_residents(struct unit_draft *d)
-{
-    const struct plan *plan = d->in->plan;
-    for (size_t i = 0; i < plan->model_count; i++)
-        if (plan->models[i].fate == PLAN_RESIDENT)
-            draft_linef(d, "citadel-%s.service", plan->models[i].name);
-}
-
-void
 lines_model_storage(struct unit_draft *d)
 {
     if (d->config->storage.require_mounts)
@@ -48,7 +39,7 @@ lines_no_emergency(struct unit_draft *d)
 
 #define KEEPER_BURST 20u
 #define KEEPER_PAUSE_US (5 * S_US)
-#define KEEPER_START_US (60 * S_US)
+#define KEEPER_START_US (60 * S_US) /* TimeoutStartSec= in the table */
 #define KEEPER_WATCHDOG_US (30 * S_US)
 #define KEEPER_STOP_US (30 * S_US)
 
@@ -98,33 +89,6 @@ void
 lines_watchdog(struct unit_draft *d)
 {
     line_us(d, times_of(d).watchdog_us);
-}
-
-void
-lines_start_limit(struct unit_draft *d)
-{
-    switch (d->kind) {
-    case UNIT_MODEL: /* to the first news, and between two of them */
-        draft_linef(d, "2min");
-        break;
-    case UNIT_GATEWAY:
-    case UNIT_MONITOR:
-    case UNIT_GPU: /* others wait for it, and a driver can hang */
-        line_us(d, KEEPER_START_US);
-        break;
-    case UNIT_STORAGE:
-        draft_linef(d, "5min");
-        break;
-    case UNIT_BACKUP: /* terabytes, over a slow line */
-    case UNIT_IMAGE:
-    case UNIT_DRILL:
-        draft_linef(d, "2d");
-        break;
-    case UNIT_HEALTH:
-    case UNIT_REPORT:
-    default:
-        draft_linef(d, "15min");
-    }
 }
 
 void
@@ -231,4 +195,15 @@ lines_calendar(struct unit_draft *d)
         if (calendar)
             draft_linef(d, "%s", calendar);
     }
+}
+
+/* ---- what starts it ---- */
+
+void
+lines_wanted_by(struct unit_draft *d)
+{
+    if (d->kind != UNIT_MODEL)
+        draft_linef(d, "citadel-ai.target");
+    else if (d->planned->fate == PLAN_RESIDENT)
+        draft_linef(d, "citadel-models.target");
 }

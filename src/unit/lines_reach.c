@@ -75,77 +75,80 @@ writable(struct unit_draft *d, const char *before, const char *fmt, ...)
     draft_line(d, before, path.data, UNIT_WORD);
 }
 
-/* The database lies beside its journal. */
-static void
-writable_gateway(struct unit_draft *d)
+/* A part of the paths, and what is below it. */
+static const char *
+path(const char *configured)
 {
-    const char *keys = root_strip(d->config->gateway.keys_file);
+    return root_strip(configured);
+}
+
+void
+lines_model_writes(struct unit_draft *d)
+{
+    const struct config_paths *p = &d->config->paths;
+    writable(d, "", "%s/cache/%s", path(p->models), d->model->name);
+    writable(d, "", "%s/models", path(p->state));
+    writable(d, "", "%s", path(p->run));
+}
+
+/* The database lies beside its journal. */
+void
+lines_gateway_writes(struct unit_draft *d)
+{
+    const char *keys = path(d->config->gateway.keys_file);
     const char *slash = strrchr(keys, '/');
     writable(d, "", "%.*s", (int)MAX(slash - keys, 1), keys);
     if (d->config->gateway.access_log == CONFIG_ACCESS_LOG_FILE)
-        writable(d, "", "%s/services", root_strip(d->config->paths.logs));
+        writable(d, "", "%s/services", path(d->config->paths.logs));
 }
 
-static void
-writable_storage(struct unit_draft *d)
+void
+lines_monitor_writes(struct unit_draft *d)
+{
+    const struct config_paths *p = &d->config->paths;
+    writable(d, "", "%s", path(p->state));
+    writable(d, "", "%s", path(p->run));
+    writable(d, "-", "%s/monitoring", path(p->logs));
+}
+
+void
+lines_storage_writes(struct unit_draft *d)
 {
     const struct config_paths *p = &d->config->paths;
     const char *const paths[] = {p->models, p->backup, p->root, p->logs, p->state};
     for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
-        writable(d, "-", "%s", root_strip(paths[i]));
-}
-
-static void
-writable_saving(struct unit_draft *d)
-{
-    const struct config_backup *b = &d->config->backup;
-    writable(d, "-", "%s", root_strip(d->config->paths.backup));
-    if (b->repository[0] == '/')
-        writable(d, "-", "%s", root_strip(b->repository));
-    if (b->copy.to && b->copy.to[0] == '/')
-        writable(d, "-", "%s", root_strip(b->copy.to));
-    writable(d, "", "%s", root_strip(d->config->paths.state));
-    if (d->kind == UNIT_DRILL)
-        writable(d, "-", "%s/staging", root_strip(d->config->paths.models));
+        writable(d, "-", "%s", path(paths[i]));
 }
 
 void
-lines_writable(struct unit_draft *d)
+lines_state_writes(struct unit_draft *d)
 {
-    const struct config_paths *p = &d->config->paths;
-    const char *state = root_strip(p->state), *run = root_strip(p->run),
-               *logs = root_strip(p->logs);
-    switch (d->kind) {
-    case UNIT_MODEL:
-        writable(d, "", "%s/cache/%s", root_strip(p->models), d->model->name);
-        writable(d, "", "%s/models", state);
-        writable(d, "", "%s", run);
-        break;
-    case UNIT_GATEWAY:
-        writable_gateway(d);
-        break;
-    case UNIT_MONITOR:
-        writable(d, "", "%s", state);
-        writable(d, "", "%s", run);
-        writable(d, "-", "%s/monitoring", logs);
-        break;
-    case UNIT_STORAGE:
-        writable_storage(d);
-        break;
-    case UNIT_BACKUP:
-    case UNIT_IMAGE:
-    case UNIT_DRILL:
-        writable_saving(d);
-        break;
-    case UNIT_REPORT:
-        writable(d, "-", "%s/monitoring", logs);
-        writable(d, "-", "%s/monitoring", root_strip(p->root));
-        break;
-    case UNIT_GPU:
-    case UNIT_HEALTH:
-    default:
-        writable(d, "", "%s", state);
-    }
+    writable(d, "", "%s", path(d->config->paths.state));
+}
+
+void
+lines_saving_writes(struct unit_draft *d)
+{
+    const struct config_backup *b = &d->config->backup;
+    writable(d, "-", "%s", path(d->config->paths.backup));
+    if (b->repository[0] == '/')
+        writable(d, "-", "%s", path(b->repository));
+    if (b->copy.to && b->copy.to[0] == '/')
+        writable(d, "-", "%s", path(b->copy.to));
+    lines_state_writes(d);
+}
+
+void
+lines_staging_writes(struct unit_draft *d)
+{
+    writable(d, "-", "%s/staging", path(d->config->paths.models));
+}
+
+void
+lines_report_writes(struct unit_draft *d)
+{
+    writable(d, "-", "%s/monitoring", path(d->config->paths.logs));
+    writable(d, "-", "%s/monitoring", path(d->config->paths.root));
 }
 
 /* ---- devices ---- */
@@ -159,87 +162,41 @@ allow_gpu(struct unit_draft *d, const struct plan_gpu *gpu)
         draft_linef(d, "/dev/nvidia%u rw", gpu->minor);
 }
 
-static void
-allow_driver(struct unit_draft *d, bool computes)
+void
+lines_model_devices(struct unit_draft *d)
 {
-    draft_linef(d, "/dev/nvidiactl rw");
-    if (!computes)
-        return;
-    draft_linef(d, "/dev/nvidia-uvm rw");
-    draft_linef(d, "/dev/nvidia-uvm-tools rw");
+    static const char *const driver[] = {"nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"};
+    for (size_t i = 0; d->planned->part_count && i < ARRAY_SIZE(driver); i++)
+        draft_linef(d, "/dev/%s rw", driver[i]);
+    for (size_t i = 0; i < d->planned->part_count; i++)
+        allow_gpu(d, d->planned->parts[i].gpu);
 }
 
-static void
-allow_images(struct unit_draft *d)
+void
+lines_monitor_devices(struct unit_draft *d)
+{
+    const struct plan *plan = d->in->plan;
+    draft_linef(d, "/dev/nvidiactl rw");
+    for (size_t i = 0; i < plan->gpu_count; i++)
+        allow_gpu(d, &plan->gpus[i]);
+}
+
+void
+lines_image_devices(struct unit_draft *d)
 {
     const struct config_list *devices = &d->config->backup.image.devices;
     for (size_t i = 0; i < devices->count; i++) {
         draft_begin(d);
-        draft_word(d, root_strip(devices->items[i]), UNIT_WORD);
+        draft_word(d, path(devices->items[i]), UNIT_WORD);
         buf_add_str(d->out, " r");
         draft_end(d);
     }
 }
 
-void
-lines_devices(struct unit_draft *d)
-{
-    const struct plan *plan = d->in->plan;
-    switch (d->kind) {
-    case UNIT_MODEL:
-        if (d->planned->part_count)
-            allow_driver(d, true);
-        for (size_t i = 0; i < d->planned->part_count; i++)
-            allow_gpu(d, d->planned->parts[i].gpu);
-        break;
-    case UNIT_MONITOR: /* reads them all */
-        allow_driver(d, false);
-        for (size_t i = 0; i < plan->gpu_count; i++)
-            allow_gpu(d, &plan->gpus[i]);
-        break;
-    case UNIT_GPU: /* and makes their files */
-        draft_linef(d, "char-nvidia* rwm");
-        break;
-    case UNIT_HEALTH: /* asks by ioctl */
-        draft_linef(d, "block-* r");
-        draft_linef(d, "char-nvme* r");
-        break;
-    case UNIT_IMAGE:
-    default:
-        allow_images(d);
-    }
-}
+/* ---- calls ---- */
 
-/* ---- rights ---- */
-
-void
-lines_capabilities(struct unit_draft *d)
-{
-    switch (d->kind) {
-    case UNIT_STORAGE: /* makes directories for accounts that are not root */
-        draft_linef(d, "CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE");
-        break;
-    case UNIT_GPU: /* what the driver asks for, to change a setting; the files of devices */
-        draft_linef(d, "CAP_SYS_ADMIN CAP_MKNOD");
-        break;
-    case UNIT_HEALTH: /* commands to a disk */
-        draft_linef(d, "CAP_SYS_RAWIO CAP_SYS_ADMIN");
-        break;
-    case UNIT_BACKUP: /* reads what belongs to others */
-    case UNIT_IMAGE:
-        draft_linef(d, "CAP_DAC_READ_SEARCH");
-        break;
-    case UNIT_DRILL: /* and restores it as theirs */
-        draft_linef(d, "CAP_DAC_READ_SEARCH CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER");
-        break;
-    default:
-        draft_linef(d, "%s", "");
-    }
-}
-
-/* What it starts was not written by us: a hook in Python, say. */
 static bool
-starts_foreign_commands(const struct config *c)
+has_hooks(const struct config *c)
 {
     const struct config_hooks *h = &c->hooks;
     for (size_t i = 0; i < c->alerts.notifiers.count; i++)
@@ -250,87 +207,65 @@ starts_foreign_commands(const struct config *c)
 }
 
 void
-lines_no_jit(struct unit_draft *d)
+lines_without_hooks(struct unit_draft *d)
 {
-    bool engine = d->kind & (UNIT_MODEL | UNIT_DRILL);
-    bool hooks = d->kind & (UNIT_MONITOR | UNIT_SAVING) && starts_foreign_commands(d->config);
-    if (!engine && !hooks)
+    if (!has_hooks(d->config))
         draft_linef(d, "yes");
 }
 
 void
-lines_calls(struct unit_draft *d)
+lines_parallel_calls(struct unit_draft *d)
 {
-    draft_linef(d, "@system-service");
-    switch (d->kind) {
-    case UNIT_MODEL:
-        draft_linef(d, "~@privileged");
-        if (plan_gpu_count(d->model) > 1)
-            draft_linef(d, "pidfd_getfd mincore");
-        break;
-    case UNIT_MONITOR:
-        draft_linef(d, "~@privileged");
-        break;
-    case UNIT_STORAGE:
-    case UNIT_GPU:
-    case UNIT_DRILL:
-        draft_linef(d, "~@resources"); /* chown is privileged, and so are device files */
-        break;
-    default:
-        draft_linef(d, "~@privileged @resources");
-    }
+    if (plan_gpu_count(d->model) > 1)
+        draft_linef(d, "pidfd_getfd mincore");
 }
 
 /* ---- the network ---- */
 
-static bool
-needs_network(const struct unit_draft *d)
+void
+lines_remote_families(struct unit_draft *d)
 {
-    return d->kind & UNIT_LASTING || d->kind == UNIT_DRILL ||
-           (d->kind & UNIT_SAVING && !is_local(d));
+    if (!is_local(d))
+        draft_linef(d, "AF_INET AF_INET6");
 }
 
 void
-lines_families(struct unit_draft *d)
+lines_local_network(struct unit_draft *d)
 {
-    if (d->kind & (UNIT_MODEL | UNIT_MONITOR))
-        draft_linef(d, "AF_UNIX AF_INET AF_INET6 AF_NETLINK");
-    else if (needs_network(d))
-        draft_linef(d, "AF_UNIX AF_INET AF_INET6");
-    else
-        draft_linef(d, "AF_UNIX");
-}
-
-void
-lines_no_network(struct unit_draft *d)
-{
-    if (!needs_network(d))
+    if (is_local(d))
         draft_linef(d, "yes");
+}
+
+void
+lines_local_addresses(struct unit_draft *d)
+{
+    if (is_local(d))
+        draft_linef(d, "any");
 }
 
 /* Whether a model is to be reached from here only, and reaches nobody else. */
 static bool
 stays_here(const struct unit_draft *d)
 {
-    return d->kind == UNIT_MODEL && d->model->listen == CONFIG_LISTEN_LOOPBACK &&
-           d->config->hub.offline && d->model->media.domains.count == 0;
+    return d->model->listen == CONFIG_LISTEN_LOOPBACK && d->config->hub.offline &&
+           d->model->media.domains.count == 0;
 }
 
 void
-lines_addresses_denied(struct unit_draft *d)
+lines_model_denies(struct unit_draft *d)
 {
-    if (stays_here(d) || !needs_network(d))
+    if (stays_here(d))
         draft_linef(d, "any");
 }
 
 void
-lines_addresses_allowed(struct unit_draft *d)
+lines_model_allows(struct unit_draft *d)
 {
     if (stays_here(d))
         draft_linef(d, "localhost");
 }
 
-/* ---- memory and files ---- */
+/* ---- limits ---- */
 
 void
 lines_open_files(struct unit_draft *d)
@@ -338,27 +273,19 @@ lines_open_files(struct unit_draft *d)
     draft_linef(d, "%u", d->config->service.open_files);
 }
 
-/* All bodies at once; of each connection its headers and as much again of buffers; and the rest. */
-static uint64_t
-gateway_bytes(const struct config_gateway_limits *limits)
+void
+lines_model_memory(struct unit_draft *d)
 {
-    return limits->bodies_bytes + limits->connections * 2 * limits->header_bytes + 512 * MIB;
+    if (d->model->memory_max_bytes)
+        draft_linef(d, "%llu", (unsigned long long)d->model->memory_max_bytes);
 }
 
 void
-lines_memory_max(struct unit_draft *d)
+lines_gateway_memory(struct unit_draft *d)
 {
-    uint64_t bytes = 512 * MIB;
-    if (d->kind == UNIT_MODEL)
-        bytes = d->model->memory_max_bytes;
-    else if (d->kind == UNIT_GATEWAY)
-        bytes = gateway_bytes(&d->config->gateway.limits);
-    else if (d->kind == UNIT_MONITOR)
-        bytes = 2 * GIB; /* what it maps of its store counts, and can be taken back */
-    else if (d->kind & UNIT_SAVING)
-        bytes = 4 * GIB; /* and what is read of models */
-    if (bytes)
-        draft_linef(d, "%llu", (unsigned long long)bytes);
+    const struct config_gateway_limits *l = &d->config->gateway.limits;
+    uint64_t bytes = l->bodies_bytes + l->connections * 2 * l->header_bytes + 512 * MIB;
+    draft_linef(d, "%llu", (unsigned long long)bytes);
 }
 
 /* ---- secrets ---- */

@@ -45,7 +45,7 @@ unit_jobs(const struct config *c, struct unit_job *jobs, size_t room)
 }
 
 static struct unit_draft
-draft(struct maker *m, enum unit_kind kind, const char *name, const char *what)
+draft(struct maker *m, unsigned kind, const char *name, const char *what)
 {
     buf_clear(&m->text);
     return (struct unit_draft){.in = m->in,
@@ -77,8 +77,7 @@ add(struct maker *m, struct unit_draft *d, const char *suffix)
 }
 
 static void
-add_service(struct maker *m, enum unit_kind kind, const char *name, const char *words,
-            const char *what)
+add_service(struct maker *m, unsigned kind, const char *name, const char *words, const char *what)
 {
     struct unit_draft d = draft(m, kind, name, what);
     d.words = words;
@@ -108,31 +107,7 @@ add_job(struct maker *m, const struct unit_job *job)
     add(m, &service, "service");
 }
 
-/* ---- what all of it hangs on ---- */
-
-static bool
-is_wanted(const struct unit_file *file)
-{
-    static const char *const fixed[] = {"citadel-storage.service", "citadel-gpu.service",
-                                        "citadel-models.target", "citadel-gateway.service",
-                                        "citadel-monitor.service"};
-    for (size_t i = 0; i < ARRAY_SIZE(fixed); i++)
-        if (text_eq(file->name, fixed[i]))
-            return true;
-    return text_ends(file->name, ".timer") || text_ends(file->name, ".socket");
-}
-
-/* The units that start with citadel-ai.target, which is static: a file of its own adds to it. */
-static void
-add_wants(struct maker *m)
-{
-    buf_clear(&m->text);
-    buf_add_str(&m->text, "[Unit]\n");
-    for (size_t i = 0; i < m->count; i++)
-        if (is_wanted(&m->files[i]))
-            buf_printf(&m->text, "Wants=%s\n", m->files[i].name);
-    keep(m, "citadel-ai.target.d/units.conf");
-}
+/* ---- files for the host, which are no units ---- */
 
 static void
 add_host(struct maker *m, const char *name, void (*print)(struct unit_draft *d))
@@ -171,11 +146,9 @@ add_all(struct maker *m, const struct unit_job *jobs, size_t job_count)
     add(m, &models, "target");
     for (size_t i = 0; i < job_count; i++)
         add_job(m, &jobs[i]);
-    qsort(m->files, m->count, sizeof(*m->files), by_name);
-    add_wants(m);
-    add_host(m, "sysusers.d/citadel.conf", unit_print_sysusers);
-    add_host(m, "tmpfiles.d/citadel.conf", unit_print_tmpfiles);
-    add_host(m, "polkit-1/rules.d/60-citadel.rules", unit_print_polkit);
+    add_host(m, "citadel.rules", unit_print_polkit);
+    add_host(m, "citadel.sysusers", unit_print_sysusers);
+    add_host(m, "citadel.tmpfiles", unit_print_tmpfiles);
     qsort(m->files, m->count, sizeof(*m->files), by_name);
 }
 
@@ -185,8 +158,8 @@ unit_render(const struct unit_input *input, struct arena *arena, struct unit_set
 {
     struct unit_job jobs[UNIT_JOBS_MAX];
     size_t job_count = unit_jobs(input->config, jobs, UNIT_JOBS_MAX);
-    /* storage, gpu, gateway (2), monitor, models, what ai wants, and three for the host */
-    size_t room = 10 + input->config->models.count + 2 * job_count;
+    /* storage, gpu, gateway (2), monitor, models, and three for the host */
+    size_t room = 9 + input->config->models.count + 2 * job_count;
     struct maker m = {.in = input, .arena = arena, .room = room, .text = BUF_INIT(TEXT_MAX)};
     m.files = arena_alloc(arena, room * sizeof(*m.files));
     if (m.files)

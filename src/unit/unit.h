@@ -6,10 +6,12 @@
  *     citadel-storage.service, citadel-gpu.service          before the models
  *     citadel-gateway.socket and .service, citadel-monitor.service
  *     citadel-NAME.service                                  one a model that can work here
- *     citadel-models.target                                 wants those that are resident
+ *     citadel-models.target                                 all of them
  *     citadel-backup-*.service and .timer, ...              what is done at its time (job.def)
- *     citadel-ai.target.d/units.conf                        what the one unit that is static wants
- *     sysusers.d/, tmpfiles.d/, polkit-1/rules.d/           for the host, with the names configured
+ *     citadel.sysusers, citadel.tmpfiles, citadel.rules     for the host, where the configuration has
+ *                                                           other names than those of `make install`
+ *
+ * What starts with the machine says so in WantedBy=; the generator makes the links.
  *
  * What a unit may do, and why, is a table: directive.def.
  *
@@ -32,7 +34,7 @@ struct unit_input {
 };
 
 struct unit_file {
-    const char *name; /* "citadel-phi3.service"; or below a directory, "sysusers.d/citadel.conf" */
+    const char *name; /* "citadel-phi3.service" */
     const char *text;
 };
 

@@ -8,7 +8,7 @@
 #include "unit/unit.h"
 
 /* What a unit is; the rows of directive.def say which of these they are for. */
-enum unit_kind {
+enum {
     UNIT_MODEL = 1 << 0,
     UNIT_GATEWAY = 1 << 1,
     UNIT_MONITOR = 1 << 2,
@@ -35,7 +35,7 @@ enum unit_kind {
 /* Something that is done at its time. */
 struct unit_job {
     const char *name;
-    enum unit_kind kind;
+    unsigned kind;
     const char *words; /* of its command */
     const struct config_schedule *schedules;
     size_t schedule_count;
@@ -46,7 +46,7 @@ struct unit_job {
 struct unit_draft {
     const struct unit_input *in;
     const struct config *config;
-    enum unit_kind kind;
+    unsigned kind;    /* one of these bits */
     const char *name; /* "phi3" */
     const char *what; /* for Description= */
     const char *words;

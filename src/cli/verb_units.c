@@ -1,0 +1,134 @@
+#include "base/text.h"
+#include "cli/load_plan.h"
+#include "sys/files.h"
+#include "sys/root.h"
+#include "unit/unit.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+const struct verb_help verb_units_help = {
+    .text =
+        "Shows the units of systemd that the configuration comes to on this machine, as they would "
+        "be deployed, one after the other or the one of NAME: a service, or a file as the list of "
+        "--json names it. With --explain each line has its reason before it. Nothing is "
+        "started.\n\n"
+        "With --write they are written into DIR, which is made: to read, to compare, or for an "
+        "image. Files there that are no units of this configuration stay as they are.\n\n"
+        "citadel.sysusers, citadel.tmpfiles and citadel.rules are no units: they go to "
+        "/etc/sysusers.d/citadel.conf, /etc/tmpfiles.d/citadel.conf and "
+        "/etc/polkit-1/rules.d/60-citadel.rules, where they replace those of `make install`.",
+    .examples = VERB_EXAMPLES({"citadel units phi3", "the unit of a model"},
+                              {"citadel units gateway --explain", "why each line is there"},
+                              {"citadel units --write /tmp/units", "all of them, as files"}),
+};
+
+#define PATH_BYTES 4096
+
+/* What a service will be started as: this program. */
+static int
+find_program(char path[PATH_BYTES], struct err *reterr)
+{
+    ssize_t len = readlink("/proc/self/exe", path, PATH_BYTES - 1);
+    if (len < 0)
+        return err_set_errno(reterr, errno, "finding this program");
+    path[len] = '\0';
+    return 0;
+}
+
+static int
+render(struct cli *cli, struct cli_plan *loaded, struct unit_set *ret_set)
+{
+    char program[PATH_BYTES];
+    struct arena *arena = &loaded->arena;
+    int r = find_program(program, &cli->err);
+    if (r < 0)
+        return r;
+    const struct unit_input input = {
+        .config = loaded->config,
+        .plan = &loaded->plan,
+        .program = program,
+        .config_file = arena_printf(arena, "%s/current/config.yaml",
+                                    root_strip(loaded->config->paths.generations)),
+        .explain = cli_flag(cli, "explain"),
+    };
+    return unit_render(&input, arena, ret_set, &cli->err);
+}
+
+static const char *
+candidate(size_t i, const void *arg)
+{
+    const struct unit_set *set = arg;
+    return i < set->count ? set->files[i].name : NULL;
+}
+
+/* Leaves only the one that is meant. */
+static int
+pick(struct cli *cli, const char *name, struct unit_set *set)
+{
+    const struct unit_file *file = unit_find(set, name);
+    if (!file) {
+        const char *nearest = text_nearest(name, candidate, set);
+        (void)err_set(&cli->err, ERR_SERVICE_NONE, "there is no unit '%s'", name);
+        err_fix(&cli->err, "%s%s", nearest ? "citadel units " : "citadel plan",
+                nearest ? nearest : "");
+        return -ENOENT;
+    }
+    *set = (struct unit_set){file, 1};
+    return 0;
+}
+
+static void
+print_json(struct json_writer *w, const struct unit_set *set)
+{
+    json_open_map(w, NULL);
+    for (size_t i = 0; i < set->count; i++)
+        json_str(w, set->files[i].name, set->files[i].text);
+    json_close_map(w);
+}
+
+static void
+print(struct cli *cli, const struct unit_set *set)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        if (set->count > 1)
+            cli_print(cli, "%s# ---- %s\n", i ? "\n" : "", set->files[i].name);
+        cli_print_bytes(cli, set->files[i].text, strlen(set->files[i].text));
+    }
+}
+
+static int
+write_files(struct cli *cli, const struct unit_set *set, const char *dir)
+{
+    int r = file_make_dirs(dir, 0755, &cli->err);
+    for (size_t i = 0; i < set->count && r == 0; i++) {
+        _cleanup_free_ char *path = mem_printf("%s/%s", dir, set->files[i].name);
+        r = file_write(path, set->files[i].text, strlen(set->files[i].text), 0644, &cli->err);
+    }
+    if (r == 0)
+        cli_note(cli, "%zu files are in %s", set->count, dir);
+    return r;
+}
+
+int
+verb_units(struct cli *cli)
+{
+    _cleanup_cli_plan_ struct cli_plan loaded = {0};
+    struct unit_set set = {0};
+    const char *dir = cli_option(cli, "write");
+    int r = cli_load_plan(cli, &loaded);
+    if (r == 0)
+        r = render(cli, &loaded, &set);
+    if (r == 0 && cli->args_count)
+        r = pick(cli, cli->args[0], &set);
+    if (r < 0)
+        return r;
+    if (dir)
+        return write_files(cli, &set, dir);
+    if (cli->json)
+        print_json(cli->json, &set);
+    else
+        print(cli, &set);
+    return EXIT_CODE_OK;
+}

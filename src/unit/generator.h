@@ -1,0 +1,21 @@
+#pragma once
+
+/* How units reach systemd: it runs its generators at boot and at every daemon-reload, and ours copies
+ * those of the current generation. So a deployment is one rename, and systemd sees one generation as
+ * a whole or, when that cannot be read, none of it.
+ *
+ * Only names of our own units are taken (citadel-*.service, .socket, .target and .timer): whatever is
+ * in that directory, no other unit of the machine is replaced. */
+
+#include "base/err.h"
+
+#define GENERATOR_NAME "citadel-generator" /* argv[0] of the program, as which systemd calls it */
+#define GENERATOR_SOURCE "/etc/citadel/current/units"
+
+/* Copies the units of a directory into one of systemd's, with links for what WantedBy= of their [Install]
+ * says; and one that starts citadel-ai.target with the machine. No such directory: nothing is
+ * deployed, and nothing is done. After an error nothing is left there. */
+int generator_copy(const char *from, const char *to, struct err *reterr) must_check;
+
+/* The program under its other name; systemd's arguments. Returns an exit code. */
+int generator_main(int argc, char *const argv[]);
