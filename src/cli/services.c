@@ -2,6 +2,7 @@
 
 #include "base/quantity.h"
 #include "cli/load_config.h"
+#include "service/systemd.h"
 #include "sys/clock.h"
 
 #include <errno.h>
@@ -32,6 +33,18 @@ check_name(struct cli *cli, const struct service_view *view, const char *name)
     return r;
 }
 
+/* Of our own supervisor where one answers, else of systemd. */
+static int
+read_view(struct cli *cli, const struct config *config, struct service_view *ret_view)
+{
+    int r = service_view_read(config->paths.run, ret_view, &cli->err);
+    if (r == 0 || cli->err.id != ERR_SERVICE_DOWN || !systemd_is_here())
+        return r;
+    service_view_finish(ret_view);
+    cli->err = (struct err){0};
+    return systemd_view_read(config, ret_view, &cli->err);
+}
+
 int
 cli_load_services(struct cli *cli, const char *name, struct config **ret_config,
                   struct service_view *ret_view)
@@ -40,7 +53,7 @@ cli_load_services(struct cli *cli, const char *name, struct config **ret_config,
     _cleanup_service_view_ struct service_view view = {0};
     int r = cli_load_config(cli, &config);
     if (r == 0)
-        r = service_view_read(config->paths.run, &view, &cli->err);
+        r = read_view(cli, config, &view);
     if (r == 0 && name)
         r = check_name(cli, &view, name);
     if (r < 0)
@@ -228,6 +241,29 @@ wait_for(struct cli *cli, const struct config *config, enum service_state goal)
     }
 }
 
+static void
+tell_change(const struct service_status *status, void *arg)
+{
+    _cleanup_buf_ struct buf line = BUF_INIT(4 * KIB);
+    cli_service_line(status, &line);
+    cli_note(arg, "%s", line.data);
+}
+
+static int
+change_by_systemd(struct cli *cli, const struct service_view *view, const char *verb)
+{
+    _cleanup_free_ const char **names = mem_alloc((view->items.count + 1) * sizeof(*names));
+    struct systemd_wish wish = {.verb = verb,
+                                .names = names,
+                                .wait = !cli_flag(cli, "no-wait"),
+                                .progress = tell_change,
+                                .arg = cli};
+    vec_foreach (&view->items, seen)
+        if (is_meant(cli, seen->status.name))
+            names[wish.count++] = seen->status.name;
+    return systemd_change(&wish, &cli->err);
+}
+
 int
 cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
 {
@@ -236,8 +272,8 @@ cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
     int r = cli_load_services(cli, NULL, &config, &view);
     for (size_t i = 0; r == 0 && i < cli->args_count; i++)
         r = is_every(cli->args[i]) ? 0 : check_name(cli, &view, cli->args[i]);
-    if (r < 0)
-        return r;
+    if (r < 0 || view.by_systemd)
+        return r < 0 ? r : change_by_systemd(cli, &view, verb);
     vec_foreach (&view.items, seen) {
         if (is_meant(cli, seen->status.name))
             r = service_ask(config->paths.run, seen->status.name, verb, &cli->err);

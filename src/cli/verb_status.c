@@ -8,7 +8,8 @@ const struct verb_help verb_status_help = {
     .text =
         "Shows the services: their states, how long they have been in them, how often they were "
         "started again, and what they do. With a name, only that one, and why it is as it is."
-        "\n\nExits with 1 when nobody supervises them.",
+        "\n\nThey are those of `citadel up` where it runs, else those that systemd has as "
+        "citadel-NAME.service. Exits with 1 when nobody supervises them.",
     .examples =
         VERB_EXAMPLES({"citadel status", "all services"}, {"citadel status phi3", "one of them"},
                       {"citadel status --json", "all that is known, for programs"}),

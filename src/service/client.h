@@ -17,7 +17,8 @@ struct service_view {
     VEC(struct service_seen) items;
     char containment[16];
     char promise[256];
-    unsigned pid; /* of the supervisor */
+    unsigned pid;    /* of the supervisor */
+    bool by_systemd; /* which is then changed by systemd.h */
 };
 
 /* What the supervisor tells. ERR_SERVICE_DOWN when there is none. The view is to be finished in any

@@ -1,4 +1,6 @@
-"""The shim under the real systemd: what it tells, and what systemd makes of it."""
+"""The shim under the real systemd: what it tells, what systemd makes of it, and what we say of that."""
+
+import json
 
 import pytest
 
@@ -8,11 +10,12 @@ pytestmark = pytest.mark.xdist_group("machine")
 
 UNIT = """
 [Unit]
-StartLimitIntervalSec=0
+StartLimitIntervalSec=10
+StartLimitBurst=5
 
 [Service]
 Type=notify
-ExecStart={bin}/citadel run %N -c /etc/citadel.yaml
+ExecStart={bin}/citadel run {name} -c /etc/citadel/citadel.yaml
 Restart=always
 RestartSec=1
 RestartPreventExitStatus=64 75
@@ -40,9 +43,10 @@ def here(request):
             name: {"engine": "sim", "port": 12000 + i, "start_stall_limit": "10s", **more}
             for i, (name, more) in enumerate(MODELS.items())
         }
-        booted.write_json("/etc/citadel.yaml", {"models": models})
+        booted.write_json("/etc/citadel/citadel.yaml", {"models": models})
         for name in models:
-            booted.write(f"/etc/systemd/system/{name}.service", UNIT.replace("{bin}", booted.bin))
+            unit = UNIT.replace("{bin}", booted.bin).replace("{name}", name)
+            booted.write(f"/etc/systemd/system/citadel-{name}.service", unit)
         booted.run("systemctl", "daemon-reload")
         yield booted
 
@@ -64,66 +68,133 @@ def pids(here, unit):
 
 
 def test_a_start_ends_when_the_model_answers(here):
-    here.run("systemctl", "start", "quick")
+    here.run("systemctl", "start", "citadel-quick")
     assert "chat.completion" in completes(here, "quick")
-    assert len(pids(here, "quick")) > 2  # shim, server, engine core
-    here.run("systemctl", "stop", "quick")
-    assert here.show("quick", "ActiveState", "Result") == {"ActiveState": "inactive", "Result": "success"}
-    assert pids(here, "quick") == []
+    assert len(pids(here, "citadel-quick")) > 2  # shim, server, engine core
+    here.run("systemctl", "stop", "citadel-quick")
+    assert here.show("citadel-quick", "ActiveState", "Result") == {"ActiveState": "inactive", "Result": "success"}
+    assert pids(here, "citadel-quick") == []
 
 
 def test_a_load_that_progresses_outlives_the_limit_of_the_start(here):
-    here.run("systemctl", "start", "slow")  # 8 s of loading; TimeoutStartSec=3
+    here.run("systemctl", "start", "citadel-slow")  # 8 s of loading; TimeoutStartSec=3
     assert "chat.completion" in completes(here, "slow")
-    assert here.show("slow", "NRestarts") == {"NRestarts": "0"}
-    here.run("systemctl", "stop", "slow")
+    assert here.show("citadel-slow", "NRestarts") == {"NRestarts": "0"}
+    here.run("systemctl", "stop", "citadel-slow")
 
 
 def test_what_will_never_work_is_not_started_again(here):
-    done = here.run("systemctl", "start", "wrong", check=False)
+    done = here.run("systemctl", "start", "citadel-wrong", check=False)
     assert done.returncode != 0
-    shown = here.show("wrong", "ActiveState", "ExecMainStatus", "NRestarts")
+    shown = here.show("citadel-wrong", "ActiveState", "ExecMainStatus", "NRestarts")
     assert shown == {"ActiveState": "failed", "ExecMainStatus": "64", "NRestarts": "0"}
-    assert "--no-such-flag" in here.journal("wrong")
+    assert "--no-such-flag" in here.journal("citadel-wrong")
 
 
 def test_what_does_not_work_now_is_left_to_who_knows_when(here):
-    done = here.run("systemctl", "start", "held", check=False)
+    done = here.run("systemctl", "start", "citadel-held", check=False)
     assert done.returncode != 0
-    shown = here.show("held", "ActiveState", "ExecMainStatus", "NRestarts")
+    shown = here.show("citadel-held", "ActiveState", "ExecMainStatus", "NRestarts")
     assert shown == {"ActiveState": "failed", "ExecMainStatus": "75", "NRestarts": "0"}
-    assert f"{port('held')}" in here.journal("held")
+    assert f"{port('held')}" in here.journal("citadel-held")
 
 
 @pytest.mark.parametrize("who", ["shim", "engine"])
 def test_a_crash_is_started_again_and_leaves_nothing(here, who):
-    here.run("systemctl", "start", "crashing")
-    before = pids(here, "crashing")
-    main = here.show("crashing", "MainPID")["MainPID"]
+    here.run("systemctl", "start", "citadel-crashing")
+    before = pids(here, "citadel-crashing")
+    main = here.show("citadel-crashing", "MainPID")["MainPID"]
     victim = main if who == "shim" else next(pid for pid in before if pid != main)
-    restarts = int(here.show("crashing", "NRestarts")["NRestarts"])
+    restarts = int(here.show("citadel-crashing", "NRestarts")["NRestarts"])
     here.run("kill", "-KILL", victim)
 
     def is_back():
-        shown = here.show("crashing", "ActiveState", "NRestarts")
+        shown = here.show("citadel-crashing", "ActiveState", "NRestarts")
         return shown == {"ActiveState": "active", "NRestarts": str(restarts + 1)}
 
     here.until(is_back, "a second start")
     assert "chat.completion" in completes(here, "crashing")
-    assert not set(before) & set(pids(here, "crashing"))
-    here.run("systemctl", "stop", "crashing")
-    assert pids(here, "crashing") == []
+    assert not set(before) & set(pids(here, "citadel-crashing"))
+    here.run("systemctl", "stop", "citadel-crashing")
+    assert pids(here, "citadel-crashing") == []
 
 
 def test_a_frozen_shim_is_ended_by_the_watchdog(here):
-    here.run("systemctl", "start", "quick")
-    main = here.show("quick", "MainPID")["MainPID"]
+    here.run("systemctl", "start", "citadel-quick")
+    main = here.show("citadel-quick", "MainPID")["MainPID"]
     here.run("kill", "-STOP", main)
 
     def is_back():
-        shown = here.show("quick", "ActiveState", "NRestarts")
+        shown = here.show("citadel-quick", "ActiveState", "NRestarts")
         return shown == {"ActiveState": "active", "NRestarts": "1"}
 
     here.until(is_back, "the watchdog's restart")
-    assert main not in pids(here, "quick")
-    here.run("systemctl", "stop", "quick")
+    assert main not in pids(here, "citadel-quick")
+    here.run("systemctl", "stop", "citadel-quick")
+
+
+# ---- our own words for it ----
+
+
+def citadel(here, *words, **more):
+    return here.run(f"{here.bin}/citadel", *words, **more)
+
+
+def seen(here, name):
+    shown = json.loads(citadel(here, "status", name, "--json").stdout)
+    return shown["services"][0]
+
+
+def test_services_of_systemd_are_started_shown_and_stopped(here):
+    citadel(here, "start", "quick")
+    assert "chat.completion" in completes(here, "quick")
+    shown = seen(here, "quick")
+    assert shown["state"] == "ready" and shown["healthy"] and shown["pid"] > 1
+    assert shown["model"]["phase"] == "ready"
+    assert shown["address"] == f"127.0.0.1:{port('quick')}"
+    assert "quick" in citadel(here, "status").stdout
+    citadel(here, "stop", "quick")
+    assert seen(here, "quick")["state"] == "stopped"
+    assert pids(here, "citadel-quick") == []
+
+
+@pytest.mark.parametrize(
+    "name, code, part, state",
+    [("wrong", 1, "--no-such-flag", "failed"), ("held", 75, "port", "not-now")],
+)
+def test_a_start_that_fails_tells_why(here, name, code, part, state):
+    done = citadel(here, "start", name, check=False)
+    assert done.returncode == code, done.stderr
+    assert part in done.stderr and f"citadel logs {name}" in done.stderr
+    shown = seen(here, name)
+    assert shown["state"] == state and part in shown["reason"]
+
+
+def test_a_start_forgets_failures_of_before(here):
+    for _ in range(6):  # systemd's own limit is five starts in ten seconds
+        done = citadel(here, "start", "wrong", check=False)
+        assert "too often" not in done.stderr and "--no-such-flag" in done.stderr
+
+
+def test_a_restart_is_another_process(here):
+    citadel(here, "start", "quick")
+    before = seen(here, "quick")["pid"]
+    citadel(here, "restart", "quick")
+    assert seen(here, "quick")["pid"] != before
+    citadel(here, "stop", "quick")
+
+
+def test_another_user_may_look_and_not_touch(here):
+    citadel(here, "start", "quick")
+    assert "quick" in citadel(here, "status", user="nobody").stdout
+    done = citadel(here, "stop", "quick", user="nobody", check=False)
+    assert done.returncode == 77, done.stderr
+    assert "the same with sudo" in done.stderr
+    citadel(here, "stop", "quick")
+
+
+def test_without_the_bus_it_is_said(here):
+    here.run("systemctl", "stop", "dbus.socket", "dbus.service", check=False)
+    done = here.inside(f"{here.bin}/citadel", "status")
+    assert done.returncode == 1 and "system bus" in done.stderr, done.stderr
+    here.inside("systemctl", "start", "dbus.socket")

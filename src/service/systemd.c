@@ -1,0 +1,415 @@
+#include "service/systemd.h"
+
+#include "base/quantity.h"
+#include "config/config.h"
+#include "service/bus.h"
+#include "service/systemd_int.h"
+#include "sys/clock.h"
+#include "sys/root.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define UNIT_MAX 256 /* as systemd has it */
+/* How a shim begins its last words. */
+static const char ended[] = "ended: ";
+
+#define LOOK_AGAIN_US (500 * 1000ULL)
+
+bool
+systemd_is_here(void)
+{
+    return !root_is_set() && access("/run/systemd/system", F_OK) == 0; /* sd_booted(3) */
+}
+
+/* ---- what one is ---- */
+
+static enum service_state
+state_of(const struct systemd_unit *u)
+{
+    const char *state = u->active_state;
+    if (text_eq(state, "active") || text_eq(state, "reloading"))
+        return SERVICE_READY;
+    if (text_eq(state, "activating"))
+        return text_starts(u->sub_state, "auto-restart") ? SERVICE_BACKING_OFF : SERVICE_STARTING;
+    if (text_eq(state, "deactivating"))
+        return SERVICE_STOPPING;
+    if (!text_eq(state, "failed"))
+        return SERVICE_STOPPED;
+    bool not_now = u->exit_code == CLD_EXITED && u->exit_status == EXIT_CODE_TRY_LATER;
+    return not_now ? SERVICE_NOT_NOW : SERVICE_FAILED;
+}
+
+static void
+print_end(const struct systemd_unit *u, char *text, size_t room)
+{
+    if (u->exit_code == CLD_EXITED)
+        (void)snprintf(text, room, "exit status %d", u->exit_status);
+    else if (u->exit_code)
+        (void)snprintf(text, room, "killed by %s", strsignal(u->exit_status));
+    else
+        (void)snprintf(text, room, "it was not started");
+}
+
+/* systemd's word for why, where it says more than the end of the process does. */
+static const char *
+explain_result(const char *result)
+{
+    static const struct {
+        const char *result, *text;
+    } rows[] = {
+        {"start-limit-hit", "it failed too often, and systemd gave up"},
+        {"timeout", "it took longer than it may"},
+        {"watchdog", "it gave no sign of life"},
+        {"oom-kill", "the machine, or its share of memory, ran out"},
+        {"protocol", "it ended before it was ready"},
+        {"resources", "systemd lacked what it needs to start it"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        if (text_eq(result, rows[i].result))
+            return rows[i].text;
+    return NULL;
+}
+
+static void
+tell_reason(const struct systemd_unit *u, struct service_status *s)
+{
+    const char *said = u->status_text, *result = explain_result(u->result);
+    char end[64];
+    print_end(u, end, sizeof(end));
+    int n;
+    if (text_starts(said, ended))
+        n = snprintf(s->reason, sizeof(s->reason), "%s%s%s", result ? result : "",
+                     result ? ": " : "", said + strlen(ended));
+    else
+        n = snprintf(s->reason, sizeof(s->reason), "%s%s%s%s%s", result ? result : "",
+                     result ? ": " : "", end, said[0] ? "; it was: " : "", said);
+    text_make_safe(s->reason, sizeof(s->reason), n);
+}
+
+void
+systemd_tell(const struct systemd_unit *u, struct service_status *s)
+{
+    s->state = state_of(u);
+    s->since_us = u->since_us;
+    s->pid = u->main_pid;
+    s->restarts = u->restarts;
+    s->last_exit = u->exit_code == 0            ? -1
+                   : u->exit_code == CLD_EXITED ? u->exit_status
+                                                : 128 + u->exit_status;
+    bool troubled = s->state == SERVICE_FAILED || s->state == SERVICE_NOT_NOW ||
+                    s->state == SERVICE_BACKING_OFF;
+    if (troubled)
+        tell_reason(u, s);
+    else if (!u->known)
+        (void)snprintf(s->reason, sizeof(s->reason), "it is not deployed");
+    else if (s->state == SERVICE_STOPPED && u->condition_at_us && !u->condition_held)
+        (void)snprintf(s->reason, sizeof(s->reason), "a condition of its unit does not hold");
+    if (!troubled && s->state != SERVICE_STOPPED)
+        (void)snprintf(s->status, sizeof(s->status), "%s", u->status_text);
+    if (s->state == SERVICE_BACKING_OFF)
+        s->next_us = u->since_us + u->restart_us;
+}
+
+/* ---- asking ---- */
+
+static int
+read_unit(const struct bus *bus, const char *name, struct systemd_unit *ret, struct err *reterr)
+{
+    static const struct bus_property of_unit[] = {
+#define TEXT(name_, field)                       \
+    {.name = (name_),                            \
+     .type = 's',                                \
+     .at = offsetof(struct systemd_unit, field), \
+     .bytes = sizeof(((struct systemd_unit *)NULL)->field)}
+#define NUMBER(name_, type_, field)                                                  \
+    {                                                                                \
+        .name = (name_), .type = (type_), .at = offsetof(struct systemd_unit, field) \
+    }
+        TEXT("LoadState", load_state),
+        TEXT("ActiveState", active_state),
+        TEXT("SubState", sub_state),
+        NUMBER("ConditionResult", 'b', condition_held),
+        NUMBER("ConditionTimestampMonotonic", 't', condition_at_us),
+        NUMBER("StateChangeTimestamp", 't', since_us),
+        {.name = NULL},
+    };
+    static const struct bus_property of_service[] = {
+        TEXT("Result", result),
+        TEXT("StatusText", status_text),
+        NUMBER("MainPID", 'u', main_pid),
+        NUMBER("NRestarts", 'u', restarts),
+        NUMBER("ExecMainCode", 'i', exit_code),
+        NUMBER("ExecMainStatus", 'i', exit_status),
+        NUMBER("RestartUSec", 't', restart_us),
+        {.name = NULL},
+    };
+    sd_bus_message *reply;
+    const char *path;
+    char unit[UNIT_MAX];
+    (void)snprintf(unit, sizeof(unit), "citadel-%s.service", name);
+    *ret = (struct systemd_unit){0};
+    /* Loaded by this, if it was not: systemd forgets units that nobody needs. */
+    int r = bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, "LoadUnit", &reply, reterr, "s", unit);
+    if (r < 0)
+        return r;
+    r = bus->sd->message_read(reply, "o", &path);
+    if (r < 0)
+        r = err_set_errno(reterr, -r, "systemd tells of %s in an unknown way", unit);
+    else
+        r = bus_read_properties(bus, path, "org.freedesktop.systemd1.Unit", of_unit, ret, reterr);
+    ret->known = !text_eq(ret->load_state, "not-found");
+    if (r == 0 && ret->known)
+        r = bus_read_properties(bus, path, "org.freedesktop.systemd1.Service", of_service, ret,
+                                reterr);
+    (void)bus->sd->message_unref(reply);
+    return r;
+}
+
+static int
+read_status(const struct bus *bus, const char *name, struct service_status *ret,
+            struct systemd_unit *ret_unit, struct err *reterr)
+{
+    int r = read_unit(bus, name, ret_unit, reterr);
+    if (r < 0)
+        return r;
+    *ret = (struct service_status){0};
+    (void)snprintf(ret->name, sizeof(ret->name), "%s", name);
+    systemd_tell(ret_unit, ret);
+    return 0;
+}
+
+/* Beside the models, and only where they are deployed. */
+static const char *const fixed[] = {"storage", "gpu", "monitor", "gateway"};
+
+static int
+view_fixed(const struct bus *bus, struct service_view *view, struct err *reterr)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(fixed); i++) {
+        struct service_seen seen = {0};
+        struct systemd_unit unit;
+        int r = read_status(bus, fixed[i], &seen.status, &unit, reterr);
+        if (r < 0)
+            return r;
+        (void)snprintf(seen.status.kind, sizeof(seen.status.kind), "service");
+        if (unit.known)
+            vec_push(&view->items, seen);
+    }
+    return 0;
+}
+
+static int
+view_models(const struct bus *bus, const struct config *config, struct service_view *view,
+            bool *ret_known, struct err *reterr)
+{
+    for (size_t i = 0; i < config->models.count; i++) {
+        const struct config_model *model = &config->models.items[i];
+        struct service_seen seen = {0};
+        struct systemd_unit unit;
+        if (!model->enabled)
+            continue;
+        int r = read_status(bus, model->name, &seen.status, &unit, reterr);
+        if (r < 0)
+            return r;
+        (void)snprintf(seen.status.kind, sizeof(seen.status.kind), "model");
+        (void)snprintf(seen.status.address, sizeof(seen.status.address), "127.0.0.1:%u",
+                       model->port);
+        vec_push(&view->items, seen);
+        *ret_known |= unit.known;
+    }
+    return 0;
+}
+
+int
+systemd_view_read(const struct config *config, struct service_view *ret_view, struct err *reterr)
+{
+    _cleanup_bus_ struct bus bus = {0};
+    *ret_view = (struct service_view){.by_systemd = true, .pid = 1};
+    (void)snprintf(ret_view->containment, sizeof(ret_view->containment), "systemd");
+    (void)snprintf(ret_view->promise, sizeof(ret_view->promise),
+                   "systemd ends all that a service has started, by its control group");
+    int r = bus_open(&bus, reterr);
+    if (r == 0)
+        r = view_fixed(&bus, ret_view, reterr);
+    bool known = ret_view->items.count > 0;
+    if (r == 0)
+        r = view_models(&bus, config, ret_view, &known, reterr);
+    if (r < 0 || known)
+        return r;
+    r = err_set(reterr, ERR_SERVICE_DOWN,
+                "no supervisor of ours runs, and systemd knows no service of %s", config->name);
+    err_fix(reterr, "citadel up");
+    return r;
+}
+
+/* ---- changing ---- */
+
+struct job {
+    const char *name;
+    char path[256];
+    char result[32]; /* "": not done */
+};
+
+struct jobs {
+    struct bus bus;
+    const struct systemd_wish *wish;
+    struct job *items; /* as many as wish->count */
+    char told[640];
+};
+
+static int
+on_job_removed(sd_bus_message *m, void *arg, sd_bus_error *error unused_arg)
+{
+    struct jobs *jobs = arg;
+    const char *path, *unit, *result;
+    uint32_t id;
+    if (jobs->bus.sd->message_read(m, "uoss", &id, &path, &unit, &result) < 0)
+        return 0;
+    for (size_t i = 0; i < jobs->wish->count; i++)
+        if (text_eq(jobs->items[i].path, path))
+            (void)snprintf(jobs->items[i].result, sizeof(jobs->items[i].result), "%s", result);
+    return 0;
+}
+
+static int
+order(struct jobs *jobs, struct job *job, struct err *reterr)
+{
+    static const char *const methods[][2] = {
+        {"start", "StartUnit"}, {"stop", "StopUnit"}, {"restart", "RestartUnit"}};
+    const struct bus *bus = &jobs->bus;
+    const char *method = NULL, *path;
+    char unit[UNIT_MAX];
+    sd_bus_message *reply;
+    for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
+        if (text_eq(jobs->wish->verb, methods[i][0]))
+            method = methods[i][1];
+    assert(method);
+    (void)snprintf(unit, sizeof(unit), "citadel-%s.service", job->name);
+    /* Not loaded, it has nothing to forget. */
+    if (!text_eq(jobs->wish->verb, "stop"))
+        (void)!bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, "ResetFailedUnit", NULL, NULL, "s",
+                        unit);
+    int r =
+        bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, method, &reply, reterr, "ss", unit, "replace");
+    if (r < 0)
+        return r;
+    r = bus->sd->message_read(reply, "o", &path);
+    if (r >= 0)
+        (void)snprintf(job->path, sizeof(job->path), "%s", path);
+    (void)bus->sd->message_unref(reply);
+    return r < 0 ? err_set_errno(reterr, -r, "systemd tells of a job in an unknown way") : 0;
+}
+
+static struct job *
+first_open(const struct jobs *jobs)
+{
+    for (size_t i = 0; i < jobs->wish->count; i++)
+        if (!jobs->items[i].result[0])
+            return &jobs->items[i];
+    return NULL;
+}
+
+static void
+tell_progress(struct jobs *jobs, const struct job *job)
+{
+    struct service_status status;
+    struct systemd_unit unit;
+    char now[sizeof(jobs->told)];
+    if (!jobs->wish->progress || read_status(&jobs->bus, job->name, &status, &unit, NULL) < 0)
+        return;
+    (void)snprintf(now, sizeof(now), "%s %d %s", status.name, (int)status.state,
+                   status.reason[0] ? status.reason : status.status);
+    if (!text_eq(now, jobs->told) && !text_starts(status.status, ended))
+        jobs->wish->progress(&status, jobs->wish->arg);
+    memcpy(jobs->told, now, sizeof(now));
+}
+
+static int
+await(struct jobs *jobs, struct err *reterr)
+{
+    uint64_t look_us = 0;
+    int r = 0;
+    for (struct job *job; r >= 0 && (job = first_open(jobs));) {
+        if (clock_now_us() >= look_us) {
+            tell_progress(jobs, job);
+            look_us = clock_now_us() + LOOK_AGAIN_US;
+        }
+        r = jobs->bus.sd->process(jobs->bus.connection, NULL);
+        if (r == 0)
+            r = jobs->bus.sd->wait(jobs->bus.connection, LOOK_AGAIN_US);
+        if (r == -EINTR)
+            r = 0;
+    }
+    return r < 0 ? err_set_errno(reterr, -r, "the system bus was lost; what was asked for goes on")
+                 : 0;
+}
+
+static int
+explain(const struct jobs *jobs, const struct job *job, struct err *reterr)
+{
+    struct service_status status = {0};
+    struct systemd_unit unit;
+    if (read_status(&jobs->bus, job->name, &status, &unit, reterr) < 0)
+        return -EIO;
+    bool not_now = status.state == SERVICE_NOT_NOW;
+    int r;
+    if (text_eq(job->result, "dependency"))
+        r = err_set(reterr, ERR_SERVICE_FAILED, "%s: what it needs could not be started",
+                    job->name);
+    else if (text_eq(job->result, "canceled"))
+        r = err_set(reterr, ERR_SERVICE_FAILED, "%s: something else was asked of it meanwhile",
+                    job->name);
+    else
+        r = err_set(reterr, not_now ? ERR_SERVICE_NOT_NOW : ERR_SERVICE_FAILED, "%s: %s", job->name,
+                    status.reason[0] ? status.reason : job->result);
+    if (text_eq(job->result, "dependency"))
+        err_fix(reterr, "systemctl list-dependencies --state=failed citadel-%s.service", job->name);
+    else
+        err_fix(reterr, "citadel logs %s", job->name);
+    return r;
+}
+
+static int
+run_jobs(struct jobs *jobs, struct err *reterr)
+{
+    const struct systemd_wish *wish = jobs->wish;
+    sd_bus_slot *slot = NULL;
+    int r = bus_call(&jobs->bus, BUS_MANAGER_PATH, BUS_MANAGER, "Subscribe", NULL, reterr, "");
+    if (r < 0)
+        return r;
+    r = jobs->bus.sd->match_signal(jobs->bus.connection, &slot, "org.freedesktop.systemd1",
+                                   BUS_MANAGER_PATH, BUS_MANAGER, "JobRemoved", on_job_removed,
+                                   jobs);
+    if (r < 0)
+        return err_set_errno(reterr, -r, "systemd's jobs cannot be watched");
+    r = 0;
+    for (size_t i = 0; r == 0 && i < wish->count; i++) {
+        jobs->items[i].name = wish->names[i];
+        r = order(jobs, &jobs->items[i], reterr);
+    }
+    if (r == 0 && wish->wait)
+        r = await(jobs, reterr);
+    for (size_t i = 0; r == 0 && wish->wait && i < wish->count; i++)
+        if (!text_eq(jobs->items[i].result, "done") && !text_eq(jobs->items[i].result, "skipped"))
+            r = explain(jobs, &jobs->items[i], reterr);
+    (void)jobs->bus.sd->slot_unref(slot);
+    return r;
+}
+
+int
+systemd_change(const struct systemd_wish *wish, struct err *reterr)
+{
+    struct jobs jobs = {.wish = wish};
+    int r = bus_open(&jobs.bus, reterr);
+    if (r < 0)
+        return r;
+    jobs.items = mem_alloc((wish->count + 1) * sizeof(*jobs.items));
+    r = run_jobs(&jobs, reterr);
+    free(jobs.items);
+    bus_close(&jobs.bus);
+    return r;
+}

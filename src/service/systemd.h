@@ -1,0 +1,29 @@
+#pragma once
+
+/* Services that systemd runs, each as citadel-NAME.service: seen and changed as those of our own
+ * supervisor are (client.h). */
+
+#include "service/client.h"
+
+struct config;
+
+/* This machine was booted with systemd, and is meant: with --root it is not. */
+bool systemd_is_here(void);
+
+/* ERR_SERVICE_DOWN: it knows none of ours. */
+int systemd_view_read(const struct config *config, struct service_view *ret_view,
+                      struct err *reterr) must_check;
+
+struct systemd_wish {
+    const char *verb; /* start, stop or restart */
+    const char *const *names;
+    size_t count;
+    bool wait; /* until systemd's jobs are done */
+    /* What the first that is on its way says, when that has changed; NULL: nobody wants to know. */
+    void (*progress)(const struct service_status *status, void *arg);
+    void *arg;
+};
+
+/* A start that a person asks for forgets failures of before. The error is that of the first that did
+ * not get there, with what it said last. */
+int systemd_change(const struct systemd_wish *wish, struct err *reterr) must_check;
