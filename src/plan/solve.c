@@ -81,24 +81,32 @@ add(const struct solve *s, const struct solve_model *m, struct set *set, unsigne
     set->gpus[set->count++] = gpu;
 }
 
+/* The GPU that makes it the best set of one more; GPU_INVENTORY_MAX: there is none. */
+static unsigned
+find_next(const struct solve *s, const struct solve_model *m, const struct set *set, bool strictly)
+{
+    struct score best = {0};
+    unsigned found = GPU_INVENTORY_MAX;
+    for (unsigned gpu = 0; gpu < s->gpu_count; gpu++) {
+        if (!will_do(s, m, gpu, strictly) || has(set, gpu))
+            continue;
+        struct score score = score_with(s, m, set, gpu);
+        if (found < GPU_INVENTORY_MAX && !is_better(&score, &best))
+            continue;
+        best = score;
+        found = gpu;
+    }
+    return found;
+}
+
 static bool
 grow(const struct solve *s, const struct solve_model *m, struct set *set, bool strictly)
 {
     while (set->count < m->count) {
-        struct score best = {0};
-        unsigned chosen = GPU_INVENTORY_MAX;
-        for (unsigned gpu = 0; gpu < s->gpu_count; gpu++) {
-            if (!will_do(s, m, gpu, strictly) || has(set, gpu))
-                continue;
-            struct score score = score_with(s, m, set, gpu);
-            if (chosen < GPU_INVENTORY_MAX && !is_better(&score, &best))
-                continue;
-            best = score;
-            chosen = gpu;
-        }
-        if (chosen == GPU_INVENTORY_MAX)
+        unsigned gpu = find_next(s, m, set, strictly);
+        if (gpu == GPU_INVENTORY_MAX)
             return false;
-        add(s, m, set, chosen);
+        add(s, m, set, gpu);
     }
     return true;
 }
