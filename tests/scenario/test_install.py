@@ -19,6 +19,10 @@ WANT = {
     "share/doc/citadel/CHANGELOG.md",
     "share/doc/citadel/docs/operations.md",
     "share/doc/citadel/examples/reference.yaml",
+    "lib/systemd/system/citadel-ai.target",
+    "lib/systemd/system-generators/citadel-generator",
+    "lib/sysusers.d/citadel.conf",
+    "lib/tmpfiles.d/citadel.conf",
 }
 
 
@@ -37,7 +41,9 @@ def installed(tmp_path_factory):
 
 
 def test_everything_is_where_it_belongs(installed):
-    files = {str(p.relative_to(installed)) for p in installed.rglob("*") if p.is_file()}
+    files = {
+        str(p.relative_to(installed)) for p in installed.rglob("*") if p.is_file() or p.is_symlink()
+    }
     assert WANT <= files
     assert not [f for f in files if f.endswith((".a", ".h"))]
 
@@ -58,3 +64,14 @@ def test_the_installed_program_runs(installed):
     done = subprocess.run([installed / "bin/citadel", "--version"], capture_output=True, text=True)
     version = (program.TOP / "VERSION").read_text().strip()
     assert done.stdout.startswith(f"citadel {version}\n")
+
+
+def test_systemd_finds_the_generator(installed):
+    generator = installed / "lib/systemd/system-generators/citadel-generator"
+    assert str(generator.readlink()).endswith("/bin/citadel")
+
+
+def test_polkit_finds_the_rule(installed):
+    top = next(p for p in installed.parents if p.name.startswith("installed"))
+    (rule,) = top.rglob("60-citadel.rules")
+    assert rule.parent in (top / "etc/polkit-1/rules.d", top / "usr/share/polkit-1/rules.d")
