@@ -5,16 +5,20 @@
 #include "http/client.h"
 #include "service/client.h"
 #include "service/direct.h"
+#include "service/journal.h"
 #include "service/log_file.h"
+#include "service/systemd.h"
 #include "sys/loop.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 const struct verb_help verb_logs_help = {
     .text = "Shows the last lines of a service's log: its own words and those of the engine. On a "
-            "terminal it goes on with what is added, until Ctrl-C.",
+            "terminal it goes on with what is added, until Ctrl-C. Of a service that systemd runs, "
+            "it is what the journal has.",
     .examples = VERB_EXAMPLES({"citadel logs phi3", "the last lines, and what follows"},
                               {"citadel logs phi3 -n 1000 --no-follow", "the last thousand"},
                               {"citadel logs phi3 -f | grep -i error", "what follows, in a pipe"}),
@@ -103,6 +107,73 @@ try_follow(struct cli *cli, const struct config *config, const char *name, uint6
     return r;
 }
 
+/* ---- the journal, of what systemd runs ---- */
+
+struct showing {
+    struct cli *cli;
+    struct buf *text; /* for JSON; else NULL */
+};
+
+static bool
+show_line(uint64_t at_us, const char *text, size_t len, void *arg)
+{
+    const struct showing *s = arg;
+    char time[40] = "";
+    time_t at = (time_t)(at_us / 1000000);
+    struct tm tm;
+    if (localtime_r(&at, &tm))
+        (void)strftime(time, sizeof(time), "%F %T ", &tm);
+    if (s->text) {
+        buf_add_str(s->text, time);
+        buf_add(s->text, text, len);
+        buf_add_char(s->text, '\n');
+        return buf_error(s->text) == 0;
+    }
+    cli_print(s->cli, "%s", time);
+    cli_print_bytes(s->cli, text, len);
+    cli_print_bytes(s->cli, "\n", 1);
+    if (cli_flush(s->cli) == 0)
+        return true;
+    s->cli->err.id = ERR_NONE; /* nobody reads it: the frame knows */
+    return false;
+}
+
+static int
+show_journal(struct cli *cli, const char *name, uint64_t lines, bool follow)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(TEXT_MAX);
+    struct showing showing = {.cli = cli, .text = cli->json ? &text : NULL};
+    struct journal_wish wish = {
+        .name = name, .lines = lines, .follow = follow, .line = show_line, .arg = &showing};
+    uint64_t told;
+    int r = journal_read(&wish, &told, &cli->err);
+    if (r < 0)
+        return r;
+    if (told == 0 && !follow)
+        cli_note(cli, "the journal has nothing of %s that you may read%s", name,
+                 geteuid() ? "; the same with sudo, or as one of the group systemd-journal" : "");
+    if (cli->json) {
+        json_open_map(cli->json, NULL);
+        json_str(cli->json, "service", name);
+        json_str(cli->json, "path", NULL);
+        json_strn(cli->json, "text", text.data, text.len);
+        json_close_map(cli->json);
+    }
+    return EXIT_CODE_OK;
+}
+
+/* Systemd runs it, and no supervisor of ours does. */
+static bool
+is_of_systemd(const struct config *config, const char *name)
+{
+    _cleanup_service_view_ struct service_view ours = {0}, its = {0};
+    if (!systemd_is_here() || service_view_read(config->paths.run, &ours, NULL) == 0 ||
+        systemd_view_read(config, &its, NULL) < 0)
+        return false;
+    const struct service_seen *seen = service_view_find(&its, name);
+    return seen && !seen->absent;
+}
+
 /* ---- what is there, from the files ---- */
 
 static int
@@ -172,6 +243,8 @@ verb_logs(struct cli *cli)
         r = check_name(cli, config, name);
     if (r < 0)
         return r;
+    if (is_of_systemd(config, name))
+        return show_journal(cli, name, lines, is_to_follow(cli));
     if (is_to_follow(cli) && (r = try_follow(cli, config, name, lines)) <= 0)
         return r;
     return print_tail(cli, config, name, lines);

@@ -2,57 +2,25 @@
 
 #include "base/text.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define LIBRARY "libsystemd.so.0"
 #define DESTINATION "org.freedesktop.systemd1"
 /* A manager that is busy with a reload of many units answers late; one that hangs, never. */
 #define CALL_TIMEOUT_US (25 * 1000000ULL)
-
-static const struct {
-    const char *symbol;
-    size_t at; /* in struct bus_library */
-} calls[] = {
-#define CALL(name) {"sd_bus_" #name, offsetof(struct bus_library, name)},
-#include "service/bus.def"
-#undef CALL
-};
-
-/* Loaded once, and kept: it does not like to be unloaded. */
-static int
-load(const struct bus_library **ret_library, struct err *reterr)
-{
-    static struct bus_library library;
-    static bool loaded;
-    void *file = loaded ? NULL : dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    if (!loaded && !file)
-        return err_set(reterr, ERR_SYSTEMD_ABSENT, "systemd cannot be asked: %s", dlerror());
-    for (size_t i = 0; !loaded && i < ARRAY_SIZE(calls); i++) {
-        void *call = dlsym(file, calls[i].symbol);
-        if (!call)
-            return err_set(reterr, ERR_SYSTEMD_ABSENT, LIBRARY " is too old: it has no %s",
-                           calls[i].symbol);
-        memcpy((char *)&library + calls[i].at, &call, sizeof(call));
-    }
-    loaded = true;
-    *ret_library = &library;
-    return 0;
-}
 
 int
 bus_open(struct bus *ret_bus, struct err *reterr)
 {
     struct bus bus = {0};
-    int r = load(&bus.sd, reterr);
+    int r = libsystemd_load(&bus.sd, reterr);
     if (r < 0)
         return r;
-    r = bus.sd->open_system(&bus.connection);
+    r = bus.sd->bus_open_system(&bus.connection);
     if (r >= 0)
-        r = bus.sd->set_method_call_timeout(bus.connection, CALL_TIMEOUT_US);
+        r = bus.sd->bus_set_method_call_timeout(bus.connection, CALL_TIMEOUT_US);
     if (r < 0) {
         bus_close(&bus);
         r = err_set_errno(reterr, -r, "the system bus cannot be reached");
@@ -67,7 +35,7 @@ void
 bus_close(struct bus *bus)
 {
     if (bus->connection)
-        bus->connection = bus->sd->flush_close_unref(bus->connection);
+        bus->connection = bus->sd->bus_flush_close_unref(bus->connection);
 }
 
 static enum err_id
@@ -109,22 +77,22 @@ bus_call(const struct bus *bus, const char *path, const char *interface, const c
     sd_bus_message *message = NULL, *reply = NULL;
     sd_bus_error error = SD_BUS_ERROR_NULL;
     va_list args;
-    int r = bus->sd->message_new_method_call(bus->connection, &message, DESTINATION, path,
-                                             interface, method);
+    int r = bus->sd->bus_message_new_method_call(bus->connection, &message, DESTINATION, path,
+                                                 interface, method);
     va_start(args, types);
     if (r >= 0 && *types)
-        r = bus->sd->message_appendv(message, types, args);
+        r = bus->sd->bus_message_appendv(message, types, args);
     va_end(args);
     if (r >= 0)
-        r = bus->sd->call(bus->connection, message, 0, &error, &reply);
-    (void)bus->sd->message_unref(message);
+        r = bus->sd->bus_call(bus->connection, message, 0, &error, &reply);
+    (void)bus->sd->bus_message_unref(message);
     if (r < 0)
         r = tell(r, method, &error, reterr);
-    bus->sd->error_free(&error);
+    bus->sd->bus_error_free(&error);
     if (r >= 0 && ret_reply)
         *ret_reply = reply;
     else
-        (void)bus->sd->message_unref(reply);
+        (void)bus->sd->bus_message_unref(reply);
     return MIN(r, 0);
 }
 
@@ -147,14 +115,14 @@ take_value(const struct bus *bus, sd_bus_message *m, const struct bus_property *
     int number;
     int r;
     if (p->type == 'b') {
-        r = bus->sd->message_read_basic(m, 'b', &number);
+        r = bus->sd->bus_message_read_basic(m, 'b', &number);
         if (r > 0)
             *(bool *)to = number != 0;
         return r;
     }
     if (p->type != 's' && p->type != 'o')
-        return bus->sd->message_read_basic(m, p->type, to);
-    r = bus->sd->message_read_basic(m, p->type, &text);
+        return bus->sd->bus_message_read_basic(m, p->type, to);
+    r = bus->sd->bus_message_read_basic(m, p->type, &text);
     if (r > 0)
         text_make_safe(to, p->bytes, snprintf(to, p->bytes, "%s", text));
     return r;
@@ -165,28 +133,28 @@ static int
 take_entry(const struct bus *bus, sd_bus_message *m, const struct bus_property *wanted, void *ret)
 {
     const char *name, *contents;
-    int r = bus->sd->message_read_basic(m, 's', &name);
+    int r = bus->sd->bus_message_read_basic(m, 's', &name);
     if (r > 0)
-        r = bus->sd->message_peek_type(m, NULL, &contents);
+        r = bus->sd->bus_message_peek_type(m, NULL, &contents);
     if (r <= 0)
         return r < 0 ? r : -EBADMSG;
     const struct bus_property *p = contents[1] == '\0' ? find(wanted, name, *contents) : NULL;
     if (!p)
-        return bus->sd->message_skip(m, "v");
-    r = bus->sd->message_enter_container(m, 'v', contents);
+        return bus->sd->bus_message_skip(m, "v");
+    r = bus->sd->bus_message_enter_container(m, 'v', contents);
     if (r > 0)
         r = take_value(bus, m, p, ret);
-    return r < 0 ? r : bus->sd->message_exit_container(m);
+    return r < 0 ? r : bus->sd->bus_message_exit_container(m);
 }
 
 static int
 take_all(const struct bus *bus, sd_bus_message *m, const struct bus_property *wanted, void *ret)
 {
-    int r = bus->sd->message_enter_container(m, 'a', "{sv}");
-    while (r > 0 && (r = bus->sd->message_enter_container(m, 'e', "sv")) > 0) {
+    int r = bus->sd->bus_message_enter_container(m, 'a', "{sv}");
+    while (r > 0 && (r = bus->sd->bus_message_enter_container(m, 'e', "sv")) > 0) {
         r = take_entry(bus, m, wanted, ret);
         if (r >= 0)
-            r = bus->sd->message_exit_container(m);
+            r = bus->sd->bus_message_exit_container(m);
     }
     return r;
 }
@@ -201,6 +169,6 @@ bus_read_properties(const struct bus *bus, const char *path, const char *interfa
     if (r < 0)
         return r;
     r = take_all(bus, reply, wanted, ret);
-    (void)bus->sd->message_unref(reply);
+    (void)bus->sd->bus_message_unref(reply);
     return r < 0 ? err_set_errno(reterr, -r, "systemd tells of %s in an unknown way", path) : 0;
 }

@@ -1,21 +1,11 @@
 #pragma once
 
-/* The system bus, through libsystemd. The library is loaded when it is first asked for: linked, it
- * would be a third of the memory of every shim. */
+/* The system bus: systemd's manager and its objects. */
 
-#include "base/err.h"
-
-#include <systemd/sd-bus.h>
-
-/* Its calls, under the same names. */
-struct bus_library {
-#define CALL(name) __typeof__(sd_bus_##name) *name;
-#include "service/bus.def"
-#undef CALL
-};
+#include "service/libsystemd.h"
 
 struct bus {
-    const struct bus_library *sd;
+    const struct libsystemd *sd;
     sd_bus *connection;
 };
 

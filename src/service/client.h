@@ -11,6 +11,7 @@ struct service_seen {
     struct run_state run; /* of a model whose shim was asked, and answered */
     bool has_run;
     bool silent; /* it runs, was asked, and did not answer */
+    bool absent; /* systemd has no unit of that name */
 };
 
 struct service_view {

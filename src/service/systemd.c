@@ -157,7 +157,7 @@ read_unit(const struct bus *bus, const char *name, struct systemd_unit *ret, str
     int r = bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, "LoadUnit", &reply, reterr, "s", unit);
     if (r < 0)
         return r;
-    r = bus->sd->message_read(reply, "o", &path);
+    r = bus->sd->bus_message_read(reply, "o", &path);
     if (r < 0)
         r = err_set_errno(reterr, -r, "systemd tells of %s in an unknown way", unit);
     else
@@ -166,7 +166,7 @@ read_unit(const struct bus *bus, const char *name, struct systemd_unit *ret, str
     if (r == 0 && ret->known)
         r = bus_read_properties(bus, path, "org.freedesktop.systemd1.Service", of_service, ret,
                                 reterr);
-    (void)bus->sd->message_unref(reply);
+    (void)bus->sd->bus_message_unref(reply);
     return r;
 }
 
@@ -218,6 +218,7 @@ view_models(const struct bus *bus, const struct config *config, struct service_v
         (void)snprintf(seen.status.kind, sizeof(seen.status.kind), "model");
         (void)snprintf(seen.status.address, sizeof(seen.status.address), "127.0.0.1:%u",
                        model->port);
+        seen.absent = !unit.known;
         vec_push(&view->items, seen);
         *ret_known |= unit.known;
     }
@@ -267,7 +268,7 @@ on_job_removed(sd_bus_message *m, void *arg, sd_bus_error *error unused_arg)
     struct jobs *jobs = arg;
     const char *path, *unit, *result;
     uint32_t id;
-    if (jobs->bus.sd->message_read(m, "uoss", &id, &path, &unit, &result) < 0)
+    if (jobs->bus.sd->bus_message_read(m, "uoss", &id, &path, &unit, &result) < 0)
         return 0;
     for (size_t i = 0; i < jobs->wish->count; i++)
         if (text_eq(jobs->items[i].path, path))
@@ -297,10 +298,10 @@ order(struct jobs *jobs, struct job *job, struct err *reterr)
         bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, method, &reply, reterr, "ss", unit, "replace");
     if (r < 0)
         return r;
-    r = bus->sd->message_read(reply, "o", &path);
+    r = bus->sd->bus_message_read(reply, "o", &path);
     if (r >= 0)
         (void)snprintf(job->path, sizeof(job->path), "%s", path);
-    (void)bus->sd->message_unref(reply);
+    (void)bus->sd->bus_message_unref(reply);
     return r < 0 ? err_set_errno(reterr, -r, "systemd tells of a job in an unknown way") : 0;
 }
 
@@ -338,9 +339,9 @@ await(struct jobs *jobs, struct err *reterr)
             tell_progress(jobs, job);
             look_us = clock_now_us() + LOOK_AGAIN_US;
         }
-        r = jobs->bus.sd->process(jobs->bus.connection, NULL);
+        r = jobs->bus.sd->bus_process(jobs->bus.connection, NULL);
         if (r == 0)
-            r = jobs->bus.sd->wait(jobs->bus.connection, LOOK_AGAIN_US);
+            r = jobs->bus.sd->bus_wait(jobs->bus.connection, LOOK_AGAIN_US);
         if (r == -EINTR)
             r = 0;
     }
@@ -381,9 +382,9 @@ run_jobs(struct jobs *jobs, struct err *reterr)
     int r = bus_call(&jobs->bus, BUS_MANAGER_PATH, BUS_MANAGER, "Subscribe", NULL, reterr, "");
     if (r < 0)
         return r;
-    r = jobs->bus.sd->match_signal(jobs->bus.connection, &slot, "org.freedesktop.systemd1",
-                                   BUS_MANAGER_PATH, BUS_MANAGER, "JobRemoved", on_job_removed,
-                                   jobs);
+    r = jobs->bus.sd->bus_match_signal(jobs->bus.connection, &slot, "org.freedesktop.systemd1",
+                                       BUS_MANAGER_PATH, BUS_MANAGER, "JobRemoved", on_job_removed,
+                                       jobs);
     if (r < 0)
         return err_set_errno(reterr, -r, "systemd's jobs cannot be watched");
     r = 0;
@@ -396,7 +397,7 @@ run_jobs(struct jobs *jobs, struct err *reterr)
     for (size_t i = 0; r == 0 && wish->wait && i < wish->count; i++)
         if (!text_eq(jobs->items[i].result, "done") && !text_eq(jobs->items[i].result, "skipped"))
             r = explain(jobs, &jobs->items[i], reterr);
-    (void)jobs->bus.sd->slot_unref(slot);
+    (void)jobs->bus.sd->bus_slot_unref(slot);
     return r;
 }
 

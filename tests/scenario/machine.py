@@ -174,6 +174,11 @@ class Machine:
         command = ["nsenter", "-t", str(self.leader), "-a", *map(str, words)]
         return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
+    def start(self, *words):
+        """Likewise, and it goes on; its output is read by who started it."""
+        command = ["nsenter", "-t", str(self.leader), "-a", *map(str, words)]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
     def sh(self, script, **more):
         return self.run("sh", "-euc", script, **more).stdout
 

@@ -160,7 +160,7 @@ def test_services_of_systemd_are_started_shown_and_stopped(here):
 
 @pytest.mark.parametrize(
     "name, code, part, state",
-    [("wrong", 1, "--no-such-flag", "failed"), ("held", 75, "port", "not-now")],
+    [("wrong", 1, "--no-such-flag", "failed"), ("held", 75, "something else listens", "not-now")],
 )
 def test_a_start_that_fails_tells_why(here, name, code, part, state):
     done = citadel(here, "start", name, check=False)
@@ -191,6 +191,22 @@ def test_another_user_may_look_and_not_touch(here):
     assert done.returncode == 77, done.stderr
     assert "the same with sudo" in done.stderr
     citadel(here, "stop", "quick")
+
+
+def test_logs_are_those_of_the_journal(here):
+    citadel(here, "start", "quick")
+    shown = citadel(here, "logs", "quick", "-n", "1000").stdout.splitlines()
+    assert any(line.endswith("quick: ready: answers chat completions") for line in shown), shown
+    assert len(citadel(here, "logs", "quick", "-n", "3").stdout.splitlines()) == 3
+    assert citadel(here, "logs", "quick", "-n", "3", "--json").stdout.startswith("{")
+    follow = here.start(f"{here.bin}/citadel", "logs", "quick", "-f", "-n", "0")
+    citadel(here, "stop", "quick")
+    assert "quick: ended" in next(line for line in follow.stdout if "ended" in line)
+    follow.kill()
+    follow.wait()
+    follow.stdout.close()
+    done = citadel(here, "logs", "quick", user="nobody")
+    assert done.stdout == "" and "systemd-journal" in done.stderr
 
 
 def test_without_the_bus_it_is_said(here):
