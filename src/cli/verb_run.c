@@ -2,6 +2,7 @@
 #include "cli/load_config.h"
 #include "engine/engine.h"
 #include "engine/version.h"
+#include "gpu/lease.h"
 #include "run/run.h"
 #include "run/wish.h"
 #include "sys/log.h"
@@ -28,7 +29,7 @@ const struct verb_help verb_run_help = {
 };
 
 #define ARENA_MAX (1 * MIB)
-#define GPUS_MAX 64
+#define GPUS_MAX GPU_LEASE_PARTS_MAX
 
 static const char *
 candidate(size_t i, const void *arg)

@@ -17,8 +17,9 @@ struct place_wish {
 };
 
 /* Fills the parts of the lease: the GPUs that are named, or those with the most memory that nobody
- * has leased. indices: as many as the wish's count. ERR_GPU_LEASED when they are not free,
- * ERR_GPU_TOO_SMALL when there will never be enough. */
+ * has leased. indices: as many as the wish's count. ERR_GPU_LEASED when no such GPUs are
+ * free; whether those that are named are, the lease will tell. ERR_GPU_TOO_SMALL when there will never
+ * be enough. */
 int place_choose(const struct place_wish *wish, const struct gpu_inventory *inventory,
                  const struct gpu_leases *leases, struct gpu_lease *lease, unsigned *indices,
                  struct err *reterr) must_check;

@@ -187,16 +187,15 @@ run_record_parse(const char *text, size_t len, struct run_record *ret_record, st
 /* ---- the file ---- */
 
 static void
-put_aside(const char *path, struct err *reterr)
+put_aside(const char *path)
 {
     char aside[NAME_MAX + 1];
     struct file_place place = {.dir = -1, .name = path};
     int r = file_place_open(path, &place);
     _cleanup_close_ int dir = r < 0 ? -1 : place.dir;
     int len = snprintf(aside, sizeof(aside), "%s.damaged", place.name);
-    if (r == 0 && len < (int)sizeof(aside) && renameat(dir, place.name, dir, aside) == 0)
-        err_fix(reterr, "nothing; it was put aside as %s.damaged", path);
-    err_prefix(reterr, "%s", path);
+    if (r == 0 && len < (int)sizeof(aside))
+        (void)!renameat(dir, place.name, dir, aside); /* else it is overwritten */
 }
 
 int
@@ -211,7 +210,8 @@ run_record_load(const char *state_dir, const char *name, struct run_record *ret_
     if (r == -ENOENT)
         return 0;
     if (r == -EFBIG || (r == 0 && run_record_parse(text.data, text.len, ret_record, &err) < 0)) {
-        put_aside(path.data, &err);
+        err_prefix(&err, "%s", path.data);
+        err_fix(&err, "nothing; the next that writes it puts it aside as %s.damaged", path.data);
         r = 0;
     }
     if (err.id != ERR_NONE && reterr)
@@ -264,8 +264,12 @@ run_record_change(const char *state_dir, const char *name,
             *reterr = damaged;
         return r;
     }
-    if (damaged.id != ERR_NONE)
+    if (damaged.id != ERR_NONE) {
+        _cleanup_buf_ struct buf path = BUF_INIT(PATH_MAX);
+        run_record_path(&path, state_dir, name);
+        put_aside(path.data);
         log_err(&damaged);
+    }
     change(&record, arg);
     r = save(state_dir, name, &record, reterr);
     if (r == 0 && ret_record)

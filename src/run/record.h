@@ -7,8 +7,8 @@
  *    "hold": {"by": "...", "why": "...", "since_us": 1},
  *    "wanted": {"state": "stopped", "by": "...", "since_us": 1}}
  *
- * Several write it, each its own part: the shim how the model ended, the breaker a hold, a command
- * what a person wants. So nobody writes back what it once read: run_record_change() reads, changes
+ * Several will write it, each its own part: the shim how the model ended, the breaker a hold, a
+ * command what a person wants. So nobody writes back what it once read: run_record_change() reads, changes
  * and writes with STATE/models/NAME.lock held. */
 
 #include "base/buf.h"
@@ -43,13 +43,13 @@ struct run_record {
     } wanted; /* by a person */
 };
 
-/* Nothing there is an empty record. A file that is no record is put aside, to NAME.json.damaged, and
- * told in *reterr although it returns 0: better a forgotten failure than a model that cannot start. */
+/* Nothing there is an empty record. So is a file that is no record, which is told in *reterr although
+ * it returns 0: better a forgotten failure than a model that cannot start. */
 int run_record_load(const char *state_dir, const char *name, struct run_record *ret_record,
                     struct err *reterr) must_check;
 
 /* Changes what is there now. ret_record, which may be NULL, is as it was written. A damaged file is
- * put aside as above, and told in the log. */
+ * put aside, as NAME.json.damaged, and told in the log. */
 int run_record_change(const char *state_dir, const char *name,
                       void (*change)(struct run_record *record, const void *arg), const void *arg,
                       struct run_record *ret_record, struct err *reterr) must_check;

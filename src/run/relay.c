@@ -75,7 +75,7 @@ on_retry(struct loop_timer *timer)
         loop_timer_start(relay->loop, timer, RETRY_US, 0);
 }
 
-/* Whole lines only, so that nothing of another writer comes in between. */
+/* All of it or nothing. */
 static void
 keep(struct relay *relay, const char *text, size_t len)
 {

@@ -193,7 +193,8 @@ take_lock(struct direct *d, struct err *reterr)
     if (d->lock < 0)
         return root_err(reterr, d->lock, "cannot open '%s'", path);
     if (flock(d->lock, LOCK_EX | LOCK_NB) < 0)
-        return refuse_second(d->lock, path, reterr);
+        return errno == EWOULDBLOCK ? refuse_second(d->lock, path, reterr)
+                                    : err_set_errno(reterr, errno, "cannot lock '%s'", path);
     int len = snprintf(text, sizeof(text), "%d", (int)getpid());
     if (ftruncate(d->lock, 0) < 0 || pwrite(d->lock, text, (size_t)len, 0) < 0)
         return err_set_errno(reterr, errno, "cannot write '%s'", path);

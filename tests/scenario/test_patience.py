@@ -3,16 +3,24 @@
 import http.client
 import json
 
+import pytest
+
 from shim import PATIENCE_S, Home, free_port
 
 STALL_LIMIT_S = 120  # the default of the option
 TOKENS_A_SECOND = 4
 
 
-def test_a_busy_engine_whose_health_is_slow_is_left_alone(tmp_path):
+@pytest.fixture
+def home(tmp_path):
+    made = Home(tmp_path)
+    yield made
+    made.finish()
+
+
+def test_a_busy_engine_whose_health_is_slow_is_left_alone(home):
     """For longer than stall_limit its /health does not answer, while tokens come: it is degraded, and
     lives. The tokens are the clock."""
-    home = Home(tmp_path)
     port = free_port()
     slow = ["--sim-token-rate", str(TOKENS_A_SECOND), "--sim-fault", "slow-health@request:2"]
     home.models["phi3"] = {
@@ -35,4 +43,3 @@ def test_a_busy_engine_whose_health_is_slow_is_left_alone(tmp_path):
     state = shim.state()
     assert (state["phase"], state["engine"]["pid"]) == ("degraded", engine)
     assert state["why"]["what"].startswith("/health has not been answered for 2m")
-    home.finish()
