@@ -127,18 +127,24 @@ refuse(const struct reader *r, const struct value *v, const char *what)
     return err_set(r->reterr, ERR_SYNTAX, "this is no plan: line %u: %s", v ? v->at.line : 1, what);
 }
 
-/* Text that may be shown; null where `empty` allows it. NULL: it is something else. */
+static bool
+is_showable(const char *text, size_t len)
+{
+    for (const char *at = text, *end = text + len; at < end;)
+        if (text_is_dangerous(text_next_char(&at, end)))
+            return false;
+    return true;
+}
+
+/* A text; null where `empty` allows it, which is how an empty one is printed. NULL: something else. */
 static const char *
 read_text(const struct reader *r, const struct value *v, bool empty)
 {
-    const char *text = value_str(v), *at = text;
+    const char *text = value_str(v);
     if (v && v->type == VALUE_NULL && empty)
         return "";
-    if (!text || v->len > TEXT_MAX || (!*text && empty))
+    if (!v || !text || v->len > TEXT_MAX || (empty && !*text) || !is_showable(text, v->len))
         return NULL;
-    while (at < text + v->len)
-        if (text_is_dangerous(text_next_char(&at, text + v->len)))
-            return NULL;
     return arena_strdup(r->arena, text);
 }
 

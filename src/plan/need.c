@@ -84,10 +84,9 @@ request_of(const struct config_model *c, const struct model *m, uint64_t tokens)
     uint64_t bytes = model_request_bytes(m, &request), stages = c->pipeline_parallel;
     if (bytes == MODEL_UNKNOWN || stages < 2)
         return bytes;
-    if (m->layers == MODEL_UNKNOWN || m->layers == 0)
-        return bytes / stages + (bytes % stages != 0);
-    return (uint64_t)((double)bytes / (double)m->layers *
-                      (double)(m->layers / stages + (m->layers % stages != 0)));
+    uint64_t layers = m->layers == MODEL_UNKNOWN ? stages : MAX(m->layers, stages);
+    uint64_t most = layers / stages + (layers % stages != 0);
+    return (uint64_t)((double)bytes / (double)layers * (double)most);
 }
 
 static uint64_t

@@ -26,7 +26,8 @@ struct solve_model {
 
 struct solve {
     size_t gpu_count;
-    uint64_t room_bytes[GPU_INVENTORY_MAX]; /* that may be promised; less what is, afterwards */
+    uint64_t room_bytes[GPU_INVENTORY_MAX];   /* that may be promised; less what is, afterwards */
+    uint64_t wanted_bytes[GPU_INVENTORY_MAX]; /* by models whose turn will come; the solver's own */
     uint8_t distance[GPU_INVENTORY_MAX][GPU_INVENTORY_MAX]; /* 0: the best link */
     struct solve_model *models;
     size_t model_count;

@@ -83,6 +83,12 @@ TEST(models_go_where_they_should)
         {"a: {path: /m/90, tensor_parallel: 2, pipeline_parallel: 2}", "48 48 48 48", "",
          "a resident 0 1 2 3"},
         {"a: {path: /m/90, tensor_parallel: 4}", "80 80", "", "a impossible"},
+        /* Not where it would be in the way of one that can go nowhere else; but beside it. */
+        {"a: {path: /m/8, residency: always, priority: 60}, b: {path: /m/8, gpus: [0]}", "80 80",
+         "", "a resident 1; b resident 0"},
+        {"a: {path: /m/8, priority: 60, gpu_memory_fraction: 0.4},"
+         " b: {path: /m/8, gpus: [0], gpu_memory_fraction: 0.4}, c: {path: /m/8}",
+         "80 80", "", "a resident 0; b resident 0; c resident 1"},
         /* As named, in that order. */
         {"a: {path: /m/8, gpus: [1]}", "80 80", "", "a resident 1"},
         {"a: {path: /m/90, tensor_parallel: 2, gpus: [2, 0]}", "80 80 80", "0-1", "a resident 2 0"},
@@ -153,27 +159,29 @@ TEST(a_sentence_tells_what_is_in_the_way_and_what_would_help)
         {"path: /m/none", "80",
          "kept on GPU 0 with 72.0 GiB; how much of it the model needs is not known", ""},
         {"path: /m/16", "24",
-         "22.2 GiB of each GPU are needed (16.0 GiB of weights, 4.00 GiB for a request of 32768 "
-         "tokens, about 2.25 GiB for the engine), and 21.6 GiB of GPU 0 is its share (0.90 of 24.0 "
-         "GiB)",
+         "needs 22.2 GiB (16.0 GiB of weights, 4.00 GiB for a request of 32768 tokens, about 2.25 "
+         "GiB for the engine), and its share of GPU 0 is 21.6 GiB: 0.90 of 24.0 GiB",
          "raise gpu_memory_fraction to 0.93, or lower max_model_len to 27440, or set "
          "kv_cache_dtype to fp8"},
         {"path: /m/90", "80",
-         "98.8 GiB of each GPU are needed (90.0 GiB of weights, 4.00 GiB for a request of 32768 "
-         "tokens, about 4.85 GiB for the engine), and 72.0 GiB of GPU 0 is its share (0.90 of 80.0 "
-         "GiB)",
+         "needs 98.8 GiB (90.0 GiB of weights, 4.00 GiB for a request of 32768 tokens, about 4.85 "
+         "GiB for the engine), and its share of GPU 0 is 72.0 GiB: 0.90 of 80.0 GiB",
          "take a smaller checkpoint, or one that is quantised"},
         {"path: /m/90, max_model_len: 4096", "80 80 80 80",
-         "95.3 GiB of each GPU are needed (90.0 GiB of weights, 512 MiB for a request of 4096 "
-         "tokens, about 4.85 GiB for the engine), and 72.0 GiB of GPU 0 is its share (0.90 of 80.0 "
-         "GiB)",
+         "needs 95.3 GiB (90.0 GiB of weights, 512 MiB for a request of 4096 tokens, about 4.85 "
+         "GiB "
+         "for the engine), and its share of GPU 0 is 72.0 GiB: 0.90 of 80.0 GiB",
          "raise tensor_parallel to 2"},
+        {"path: /m/90, tensor_parallel: 2", "48 48 24",
+         "needs 51.0 GiB of each GPU (45.0 GiB of weights, 2.00 GiB for a request of 32768 tokens, "
+         "about 4.05 GiB for the engine), and its share of GPU 1 is 43.2 GiB: 0.90 of 48.0 GiB",
+         "take a smaller checkpoint, or one that is quantised"},
         {"path: /m/8, gpu_memory_fraction: 1.0", "80",
-         "80.0 GiB of GPU 0 are asked for, and 512 MiB of its 80.0 GiB must be left to the driver "
+         "80.0 GiB of GPU 0 are asked for, and of its 80.0 GiB it must leave 512 MiB to the driver "
          "and others",
          "lower gpu_memory_fraction to 0.99"},
         {"path: /m/8, kv_cache_memory: 100GiB", "80",
-         "110 GiB of GPU 0 are asked for, and 512 MiB of its 80.0 GiB must be left to the driver "
+         "110 GiB of GPU 0 are asked for, and of its 80.0 GiB it must leave 512 MiB to the driver "
          "and others",
          "lower kv_cache_memory"},
         {"path: /m/8, kv_cache_memory: 1GiB", "80",

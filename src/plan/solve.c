@@ -3,11 +3,14 @@
  * later learn where they would go.
  *
  * Of the sets of GPUs that would do, one is taken whose members are best linked; of these one that
- * takes the least memory from others, then one that leaves the least over, so that what is left is
- * left in one piece; then the first. Sets are grown, a GPU at a time, from each GPU: of all sets it
+ * takes the least memory from residents, then from models that have no choice and whose turn will
+ * come; then one that leaves the least over, so that what is left is left in one piece; then the
+ * first. Sets are grown, a GPU at a time, from each GPU: of all sets it
  * may miss the best, but on machines as they are built (pairs, halves, all alike) it does not. */
 
 #include "plan/plan_int.h"
+
+#include <string.h>
 
 /* How good a set is, from the most important down; less is better. */
 struct score {
@@ -15,6 +18,7 @@ struct score {
     unsigned farthest;
     uint64_t far;         /* the distances of all pairs */
     uint64_t short_bytes; /* that residents have */
+    uint64_t crowd_bytes; /* that models without a choice will want */
     uint64_t over;        /* bytes left over */
 };
 
@@ -35,6 +39,8 @@ is_better(const struct score *a, const struct score *b)
         return a->far < b->far;
     if (a->short_bytes != b->short_bytes)
         return a->short_bytes < b->short_bytes;
+    if (a->crowd_bytes != b->crowd_bytes)
+        return a->crowd_bytes < b->crowd_bytes;
     return a->over < b->over;
 }
 
@@ -60,6 +66,8 @@ score_with(const struct solve *s, const struct solve_model *m, const struct set 
     }
     if (set->count && m->claims[set->gpus[0]] != claim)
         score.uneven = true;
+    if (claim + s->wanted_bytes[gpu] > room)
+        score.crowd_bytes += claim + s->wanted_bytes[gpu] - room;
     if (claim > room)
         score.short_bytes += claim - room;
     else
@@ -142,10 +150,35 @@ take(struct solve *s, struct solve_model *m, const struct set *set)
     m->fits = true;
 }
 
+static bool
+has_choice(const struct solve *s, const struct solve_model *m)
+{
+    unsigned possible = 0;
+    for (unsigned gpu = 0; gpu < s->gpu_count; gpu++)
+        possible += m->claims[gpu] > 0;
+    return possible > m->count;
+}
+
+/* What those without a choice will want of each GPU, when it is m's turn and theirs is to come. */
+static void
+foresee(struct solve *s, const struct solve_model *m)
+{
+    memset(s->wanted_bytes, 0, sizeof(s->wanted_bytes));
+    for (size_t i = 0; i < s->model_count; i++) {
+        const struct solve_model *other = &s->models[i];
+        bool waits = (other->wish == SOLVE_MUST || other->wish == SOLVE_MAY) && !other->resident;
+        if (other == m || !waits || has_choice(s, other))
+            continue;
+        for (unsigned gpu = 0; gpu < s->gpu_count; gpu++)
+            s->wanted_bytes[gpu] += other->claims[gpu];
+    }
+}
+
 static void
 make_resident(struct solve *s, struct solve_model *m)
 {
     struct set set;
+    foresee(s, m);
     if (!find_set(s, m, true, &set))
         return;
     take(s, m, &set);
@@ -177,6 +210,7 @@ solve(struct solve *s)
     for (enum solve_wish wish = SOLVE_MUST; wish <= SOLVE_MAY; wish++)
         for (struct solve_model *m = NULL; (m = next(s, wish, m));)
             make_resident(s, m);
+    memset(s->wanted_bytes, 0, sizeof(s->wanted_bytes)); /* everybody has had a turn */
     for (size_t i = 0; i < s->model_count; i++) {
         struct solve_model *m = &s->models[i];
         struct set set;

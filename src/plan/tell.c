@@ -150,22 +150,27 @@ is_wanting(const struct making *mk, const struct fact *fact, const struct solve_
            making_is_named(mk, &fact->config->gpus, (unsigned)gpu);
 }
 
+/* From the largest down. */
+static bool
+comes_before(const struct making *mk, size_t a, size_t b)
+{
+    uint64_t one = mk->gpus[a].total_bytes, other = mk->gpus[b].total_bytes;
+    return a < b ? one >= other : one > other;
+}
+
 /* The GPU that would be the last to do, were things a little better: of those that do not do, the
  * largest ones would come first. */
 static const struct plan_gpu *
 find_nearest(const struct making *mk, const struct fact *fact, const struct solve_model *asked)
 {
-    size_t wanted = asked->count, count = mk->solve.gpu_count;
-    for (size_t i = 0; i < count && wanted > 0; i++)
-        wanted -= asked->claims[i] > 0;
+    size_t missing = asked->count, count = mk->solve.gpu_count;
+    for (size_t i = 0; i < count && missing > 0; i++)
+        missing -= asked->claims[i] > 0;
     for (size_t i = 0; i < count; i++) {
-        uint64_t bytes = mk->gpus[i].total_bytes;
         size_t before = 0;
         for (size_t k = 0; k < count; k++)
-            before +=
-                is_wanting(mk, fact, asked, k) &&
-                (mk->gpus[k].total_bytes > bytes || (mk->gpus[k].total_bytes == bytes && k < i));
-        if (is_wanting(mk, fact, asked, i) && before + 1 == wanted)
+            before += is_wanting(mk, fact, asked, k) && k != i && comes_before(mk, k, i);
+        if (is_wanting(mk, fact, asked, i) && before + 1 == missing)
             return &mk->gpus[i];
     }
     return NULL;
@@ -245,15 +250,14 @@ tell_too_little(const struct making *mk, const struct fact *fact, const struct p
                 struct buf *out, struct buf *fix)
 {
     const struct plan_need *need = &fact->need;
+    buf_add_str(out, "needs ");
     add_bytes(out, plan_need_sum(need));
-    buf_add_str(out, " of each GPU are needed (");
+    buf_add_str(out, plan_gpu_count(fact->config) > 1 ? " of each GPU (" : " (");
     add_need(out, need);
-    buf_add_str(out, "), and ");
+    buf_printf(out, "), and its share of GPU %u is ", gpu->index);
     add_bytes(out, making_claim(fact, gpu));
-    buf_printf(out, " of GPU %u is its share (%.2f of ", gpu->index,
-               fact->config->gpu_memory_fraction);
+    buf_printf(out, ": %.2f of ", fact->config->gpu_memory_fraction);
     add_bytes(out, gpu->total_bytes);
-    buf_add_char(out, ')');
     advise(mk, fact, gpu, fix);
 }
 
@@ -262,11 +266,11 @@ tell_too_much(const struct fact *fact, const struct plan_gpu *gpu, struct buf *o
 {
     uint64_t claim = making_claim(fact, gpu), room = making_room(gpu);
     add_bytes(out, claim);
-    buf_printf(out, " of GPU %u are asked for, and ", gpu->index);
-    add_bytes(out, GPU_MEMORY_SLACK_BYTES);
-    buf_add_str(out, " of its ");
+    buf_printf(out, " of GPU %u are asked for, and of its ", gpu->index);
     add_bytes(out, gpu->total_bytes);
-    buf_add_str(out, " must be left to the driver and others");
+    buf_add_str(out, " it must leave ");
+    add_bytes(out, GPU_MEMORY_SLACK_BYTES);
+    buf_add_str(out, " to the driver and others");
     if (claim == fact->kept_bytes)
         buf_add_str(fix, "lower kv_cache_memory");
     else
