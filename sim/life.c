@@ -101,6 +101,9 @@ on_died(struct cores *cores, int rank)
             "Worker proc VllmWorker-%d died unexpectedly, shutting down executor.", rank);
         cores_tell_one(cores, -1, ORDER_KILL);
     }
+    if (rank < 0 && sim->state == SIM_READY)
+        say(SAY_API, SAY_ERROR, "core_client.py:606",
+            "Engine core proc EngineCore_DP0 died unexpectedly, shutting down client.");
     if (sim->state == SIM_LOADING)
         boot_core_died(sim);
     else

@@ -260,11 +260,12 @@ tell(enum engine_answer answer, enum engine_kind kind, const char *model, int st
     case ENGINE_OTHER_KIND:
         (void)err_set(reterr, ERR_ENGINE_CONFIG, "'%s' does not answer %s: %s", model, what,
                       message);
-        err_fix(reterr, "set its kind");
+        err_fix(reterr, "set its kind to what it answers");
         break;
     case ENGINE_NO_MODEL:
         (void)err_set(reterr, ERR_ENGINE_CONFIG, "the engine does not know '%s': %s", model,
                       message);
+        err_fix(reterr, "set served_names to the name that the engine's command gives the model");
         break;
     case ENGINE_BUSY:
         (void)err_set(reterr, ERR_ENGINE_NOT_NOW, "'%s' is busy (%d): %s", model, status, message);
@@ -272,6 +273,7 @@ tell(enum engine_answer answer, enum engine_kind kind, const char *model, int st
     case ENGINE_KEY_REFUSED:
         (void)err_set(reterr, ERR_ENGINE_CONFIG, "the engine of '%s' refused the key (%d): %s",
                       model, status, message);
+        err_fix(reterr, "take the key out of its command, extra_args and extra_env");
         break;
     case ENGINE_BROKEN:
         (void)err_set(reterr, ERR_ENGINE_CRASHED, "'%s' answered %s with %d: %s", model, what,

@@ -63,13 +63,15 @@ struct engine_figures {
 #undef FIGURE
 };
 
+#define ENGINE_SURE_IT_FAILED 1
+
 struct engine_progress {
     enum engine_dialect dialect;
     enum engine_phase phase;
     struct engine_figures figures;
     uint64_t news;  /* grows while the engine shows that it moves: no news for long is a stall */
     struct err why; /* should it end now; ENGINE_CONFIG, ENGINE_NOT_NOW or ENGINE_CRASHED */
-    uint8_t sure;   /* of why */
+    uint8_t sure;   /* of why: 3 the cause, in words of ours; 2 in its own; 1 only that it failed */
     bool lost_port; /* why: somebody else listens where it should */
 };
 

@@ -352,6 +352,22 @@ TEST(a_port_is_lost_after_the_start_is_complete)
     CHECK(!p.lost_port);
 }
 
+TEST(who_died_without_a_word_is_named_by_others)
+{
+    struct engine_progress p =
+        told(ENGINE_SAYS_VLLM,
+             "INFO:     Application startup complete.\n"
+             "ERROR 06-16 15:02:11 [multiproc_executor.py:154] Worker proc VllmWorker-1 died "
+             "unexpectedly, shutting down executor.\n"
+             "ERROR 06-16 15:02:11 [async_llm.py:480] vllm.v1.engine.exceptions.EngineDeadError: "
+             "EngineCore encountered an issue.\n");
+    CHECK_EQ(p.why.id, ERR_ENGINE_CRASHED);
+    CHECK_STR(p.why.what, "the engine's process VllmWorker-1 died without a word");
+    p = told(ENGINE_SAYS_VLLM, "INFO:     Application startup complete.\n"
+                               "EngineDeadError: EngineCore encountered an issue.\n");
+    CHECK_EQ(p.sure, ENGINE_SURE_IT_FAILED);
+}
+
 TEST(the_first_cause_stays_until_it_is_ready)
 {
     static const char start[] = "RuntimeError: first\nValueError: second\n"

@@ -187,8 +187,10 @@ gpu_find(const struct gpu_inventory *inventory, const char *name, const struct g
         *ret_gpu = found;
         return 0;
     }
-    return err_set(reterr, ERR_GPU_NOT_FOUND,
-                   matches ? "'%s' begins the UUID of %zu GPUs of %zu"
-                           : "no GPU is '%s': %zu of %zu match",
-                   name, matches, inventory->count);
+    int r = err_set(reterr, ERR_GPU_NOT_FOUND,
+                    matches ? "'%s' begins the UUID of %zu GPUs of %zu"
+                            : "no GPU is '%s': %zu of %zu match",
+                    name, matches, inventory->count);
+    err_fix(reterr, "see nvidia-smi -L");
+    return r;
 }

@@ -151,12 +151,14 @@ check_part(const struct gpu_leases *leases, const struct gpu_lease *lease,
     _cleanup_buf_ struct buf holders = BUF_INIT(256);
     quantity_text want_text, taken_text, total_text;
     name_holders(leases, part->uuid, &holders);
-    return err_set(reterr, taken ? ERR_GPU_LEASED : ERR_GPU_TOO_SMALL,
-                   "%s of GPU %s: %s of %s are leased%s%s%s",
-                   quantity_show_bytes(wanted, want_text), part->uuid,
-                   quantity_show_bytes(taken, taken_text),
-                   quantity_show_bytes(part->total_bytes, total_text), holders.len ? " (" : "",
-                   holders.data, holders.len ? ")" : "");
+    int r =
+        err_set(reterr, taken ? ERR_GPU_LEASED : ERR_GPU_TOO_SMALL,
+                "%s of GPU %s: %s of %s are leased%s%s%s", quantity_show_bytes(wanted, want_text),
+                part->uuid, quantity_show_bytes(taken, taken_text),
+                quantity_show_bytes(part->total_bytes, total_text), holders.len ? " (" : "",
+                holders.data, holders.len ? ")" : "");
+    err_fix(reterr, "%slower gpu_memory_fraction", taken ? "stop one of them, or " : "");
+    return r;
 }
 
 static int
@@ -164,9 +166,12 @@ check(const struct gpu_leases *leases, const struct gpu_lease *lease, uint64_t r
       struct err *reterr)
 {
     vec_foreach (leases, other) {
-        if (strcmp(other->holder.name, lease->holder.name) == 0)
-            return err_set(reterr, ERR_GPU_LEASED, "%s runs already, as process %u",
-                           other->holder.name, other->holder.pid);
+        if (strcmp(other->holder.name, lease->holder.name) != 0)
+            continue;
+        int r = err_set(reterr, ERR_GPU_LEASED, "%s runs already, as process %u",
+                        other->holder.name, other->holder.pid);
+        err_fix(reterr, "citadel stop %s", other->holder.name);
+        return r;
     }
     for (size_t i = 0; i < lease->part_count; i++) {
         int r = check_part(leases, lease, &lease->parts[i], reserve, reterr);

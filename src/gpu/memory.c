@@ -72,10 +72,21 @@ not_free(const struct gpu *gpu, const struct gpu_memory_use *use, const char *wh
     _cleanup_buf_ struct buf users = BUF_INIT(1024);
     quantity_text free_text, total_text;
     tell_users(gpu, use, &users);
-    return err_set(reterr, ERR_GPU_NOT_FREE, "GPU %u: %s: %s of %s are free; in use: %s",
-                   gpu->index, what, quantity_show_bytes(use->free_bytes, free_text),
-                   quantity_show_bytes(use->total_bytes, total_text),
-                   users.len ? users.data : "nothing");
+    int r = err_set(reterr, ERR_GPU_NOT_FREE, "GPU %u: %s: %s of %s are free; in use: %s",
+                    gpu->index, what, quantity_show_bytes(use->free_bytes, free_text),
+                    quantity_show_bytes(use->total_bytes, total_text),
+                    users.len ? users.data : "nothing");
+    err_fix(reterr, "stop what uses the GPU (see nvidia-smi), or lower gpu_memory_fraction");
+    return r;
+}
+
+static int
+tells_nothing(const struct gpu *gpu, struct err *reterr)
+{
+    int r = err_set(reterr, ERR_GPU_NOT_SUPPORTED, "the driver does not tell the memory of GPU %u",
+                    gpu->index);
+    err_fix(reterr, "see nvidia-smi; or name another GPU in gpus");
+    return r;
 }
 
 int
@@ -85,8 +96,7 @@ gpu_memory_check_free(const struct gpu *gpu, uint64_t bytes, struct err *reterr)
     char what[96];
     quantity_text text;
     if (!gpu_memory_use(gpu, &use))
-        return err_set(reterr, ERR_GPU_NOT_SUPPORTED,
-                       "the driver does not tell the memory of GPU %u", gpu->index);
+        return tells_nothing(gpu, reterr);
     if (bytes <= use.free_bytes)
         return 0;
     (void)snprintf(what, sizeof(what), "%s are needed", quantity_show_bytes(bytes, text));
@@ -100,8 +110,7 @@ gpu_memory_check_left(const struct gpu *gpu, const struct gpu *before,
 {
     struct gpu_memory_use use, old = {0};
     if (!gpu_memory_use(gpu, &use))
-        return err_set(reterr, ERR_GPU_NOT_SUPPORTED,
-                       "the driver does not tell the memory of GPU %u", gpu->index);
+        return tells_nothing(gpu, reterr);
     for (size_t i = 0; i < gpu->process_count; i++)
         if (is_ours(gpu->processes[i].pid, arg))
             return not_free(gpu, &use, "a process of ours still has memory", reterr);

@@ -108,6 +108,7 @@ on_request(struct http_request *r)
     r->ops = &ops;
     if (!is_allowed(r)) {
         (void)err_set(&err, ERR_NOT_PERMITTED, "only root and the account of the service may ask");
+        err_fix(&err, "use sudo");
         control_answer_error(r, &err);
         return;
     }

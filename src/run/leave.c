@@ -207,6 +207,8 @@ static void
 take_reason(struct shim *s, const struct err *why)
 {
     s->why = *why;
+    if (!s->why.fix[0] && s->session)
+        err_fix(&s->why, "see its log: citadel logs %s", s->model->name);
     if (s->healthy_since && err_exit(why) != EXIT_CODE_FAILED)
         s->why.id = ERR_ENGINE_CRASHED;
 }
@@ -233,6 +235,7 @@ leave_now(struct shim *s)
         return;
     }
     (void)err_set(&err, ERR_GPU_NOT_FREE, "it was not waited for its memory: %s", s->state.status);
+    err_fix(&err, "see who has it: nvidia-smi");
     end_short(s, &err);
 }
 
@@ -310,7 +313,11 @@ static void
 explain_end(struct shim *s, const struct proc_end *end, struct err *ret_why)
 {
     char how[64];
-    if (start_has_verdict(s)) {
+    if (start_has_verdict(s) && s->progress.sure == ENGINE_SURE_IT_FAILED) {
+        (void)err_set(ret_why, s->progress.why.id, "%s (%s)", s->progress.why.what,
+                      proc_end_print(end, how));
+        err_fix(ret_why, "%s", s->progress.why.fix);
+    } else if (start_has_verdict(s)) {
         *ret_why = s->progress.why;
     } else if (has_lost_port(s, end)) {
         start_tell_port(s, ret_why);
@@ -318,7 +325,6 @@ explain_end(struct shim *s, const struct proc_end *end, struct err *ret_why)
         (void)err_set(ret_why, id_of_end(s, end),
                       "the engine ended unasked (%s); its last line: %s", proc_end_print(end, how),
                       s->last_line[0] ? s->last_line : "none");
-        err_fix(ret_why, "see its log: citadel logs %s", s->model->name);
     }
 }
 

@@ -118,6 +118,13 @@ rebuild_processes(struct taking *t, struct gpu_inventory *inventory)
 }
 
 static void
+tell_cut_off(struct err *err)
+{
+    (void)err_set(err, ERR_GPU_CALL, "reading the GPUs was cut off");
+    err_fix(err, "see `nvidia-smi` and `dmesg`");
+}
+
+static void
 tell(struct look *look, struct err *err)
 {
     struct taking t = {look->bytes->data, look->bytes->len};
@@ -130,7 +137,7 @@ tell(struct look *look, struct err *err)
     if (told && err->id == ERR_NONE)
         rebuilt = rebuild(&t, &inventory, gpus) && rebuild_processes(&t, &inventory);
     if (!rebuilt && err->id == ERR_NONE)
-        (void)err_set(err, ERR_GPU_CALL, "reading the GPUs was cut off");
+        tell_cut_off(err);
     look_stop(look);
     look->done(look, rebuilt ? &inventory : NULL, err);
     if (rebuilt)

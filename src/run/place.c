@@ -4,8 +4,25 @@
 #include "gpu/inventory.h"
 #include "gpu/lease.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+static int refuse(struct err *reterr, enum err_id id, const char *fix, const char *fmt, ...)
+    printf_like(4, 5);
+
+static int
+refuse(struct err *reterr, enum err_id id, const char *fix, const char *fmt, ...)
+{
+    char what[sizeof(reterr->what)];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(what, sizeof(what), fmt, args);
+    va_end(args);
+    int r = err_set(reterr, id, "%s", what);
+    err_fix(reterr, "%s", fix);
+    return r;
+}
 
 static uint64_t
 share(const struct gpu *gpu, double fraction)
@@ -51,18 +68,20 @@ choose_named(const struct place_wish *wish, const struct gpu_inventory *inventor
              struct gpu_lease *lease, unsigned *indices, struct err *reterr)
 {
     if (wish->device_count != wish->count)
-        return err_set(reterr, ERR_GPU_TOO_SMALL,
-                       "gpus names %zu, and tensor_parallel times pipeline_parallel is %u",
-                       wish->device_count, wish->count);
+        return refuse(reterr, ERR_GPU_TOO_SMALL, "name as many in gpus, or none",
+                      "gpus names %zu, and tensor_parallel times pipeline_parallel is %u",
+                      wish->device_count, wish->count);
     for (size_t i = 0; i < wish->device_count; i++) {
         const struct gpu *gpu;
         int r = gpu_find(inventory, wish->devices[i], &gpu, reterr);
         if (r < 0)
             return r;
         if (is_taken(lease, gpu))
-            return err_set(reterr, ERR_GPU_TOO_SMALL, "gpus names GPU %u twice", gpu->index);
+            return refuse(reterr, ERR_GPU_TOO_SMALL, "name each once, by index or by UUID",
+                          "gpus names GPU %u twice", gpu->index);
         if (!is_usable(gpu))
-            return err_set(reterr, ERR_GPU_SICK, "GPU %u cannot be used now", gpu->index);
+            return refuse(reterr, ERR_GPU_SICK, "see nvidia-smi; or name another in gpus",
+                          "GPU %u cannot be used now", gpu->index);
         add_part(lease, gpu, wish->fraction, indices);
     }
     return 0;
@@ -125,8 +144,9 @@ choose_any(const struct place_wish *wish, const struct gpu_inventory *inventory,
     while (lease->part_count < wish->count) {
         const struct gpu *gpu = find_emptiest(inventory, leases, lease);
         if (!gpu)
-            return err_set(reterr, ERR_GPU_TOO_SMALL, "%u GPUs are needed; %zu can be used here",
-                           wish->count, lease->part_count);
+            return refuse(reterr, ERR_GPU_TOO_SMALL, "lower tensor_parallel; or see nvidia-smi",
+                          "%u GPUs are needed; %zu can be used here", wish->count,
+                          lease->part_count);
         uint64_t needs = share(gpu, wish->fraction), has = unleased(gpu, leases);
         if (has < needs)
             return refuse_share(gpu, needs, has, leases, reterr);
@@ -143,8 +163,9 @@ place_choose(const struct place_wish *wish, const struct gpu_inventory *inventor
 {
     lease->part_count = 0;
     if (wish->count > GPU_LEASE_PARTS_MAX)
-        return err_set(reterr, ERR_GPU_TOO_SMALL, "%u GPUs are more than the %d that can be leased",
-                       wish->count, GPU_LEASE_PARTS_MAX);
+        return refuse(reterr, ERR_GPU_TOO_SMALL, "lower tensor_parallel or pipeline_parallel",
+                      "%u GPUs are more than the %d that can be leased", wish->count,
+                      GPU_LEASE_PARTS_MAX);
     if (wish->device_count)
         return choose_named(wish, inventory, lease, indices, reterr);
     return choose_any(wish, inventory, leases, lease, indices, reterr);

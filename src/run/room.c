@@ -159,8 +159,11 @@ check_memory(struct shim *s, const struct gpu_inventory *inventory, struct err *
 {
     for (size_t i = 0; i < s->lease.part_count; i++) {
         const struct gpu *gpu = find_gpu(inventory, s->lease.parts[i].uuid);
-        if (!gpu)
-            return err_set(reterr, ERR_GPU_SICK, "GPU %s has gone", s->lease.parts[i].uuid);
+        if (!gpu) {
+            int gone = err_set(reterr, ERR_GPU_SICK, "GPU %s has gone", s->lease.parts[i].uuid);
+            err_fix(reterr, "see `nvidia-smi` and `dmesg`");
+            return gone;
+        }
         uint64_t wanted = s->lease.parts[i].bytes, own = own_bytes(s, gpu);
         int r = gpu_memory_check_free(gpu, wanted - MIN(wanted, own), reterr);
         if (r < 0)

@@ -184,7 +184,8 @@ open_places(struct shim *s, struct err *reterr)
     s->note = s->dir ? arena_printf(&s->arena, "%s/engine.json", s->dir) : NULL;
     s->mark = run_mark(&s->arena, s->config, s->model->name);
     if (!s->note || !s->mark)
-        return err_set(reterr, ERR_TOO_LARGE, "the paths are too long");
+        return err_set(reterr, ERR_TOO_LARGE, "the paths below %s are too long",
+                       s->config->paths.run);
     int r = run_record_load(s->config->paths.state, s->model->name, &s->record, &damaged);
     if (r < 0 && reterr)
         *reterr = damaged;

@@ -82,7 +82,8 @@ struct shim {
     uint64_t started_at, news_at, news;
     uint64_t verdict_at; /* when its log last said what would be the reason; 0: it has not */
 
-    bool stranger; /* somebody else listens where the engine should */
+    bool stranger;       /* somebody else listens where the engine should */
+    char hindrance[200]; /* what is between an engine that is there and its answer; "": nothing */
 
     struct http_client *client;
     struct http_call *health, *metrics, *canary;
@@ -91,6 +92,7 @@ struct shim {
     enum engine_kind answers;         /* what it was seen to answer; AUTO: not yet */
     size_t attempt;                   /* at what it may answer */
     unsigned broken;                  /* trials in a row that failed */
+    uint64_t asked_at;                /* while it starts or wakes; 0: all is answered */
     void (*on_trial)(struct shim *s); /* it has answered */
     struct vigil vigil;
     uint64_t healthy_since;

@@ -40,6 +40,7 @@ join(struct shim *s, struct http_request *r)
             return;
         }
     (void)err_set(&err, ERR_RUN_STATE, "%d others wait for that already", SHIM_ASKERS_MAX);
+    err_fix(&err, "ask again when they have been answered");
     control_answer_error(r, &err);
 }
 
@@ -49,6 +50,7 @@ refuse(struct shim *s, struct http_request *r, const char *what)
     struct err err;
     (void)err_set(&err, ERR_RUN_STATE, "it is %s, and cannot %s now",
                   run_phase_word(s->state.phase), what);
+    err_fix(&err, "wait for it: citadel status %s", s->model->name);
     control_answer_error(r, &err);
 }
 
@@ -161,6 +163,7 @@ on_step(struct http_call *call, const struct err *error)
     else
         (void)err_set(&err, ERR_RUN_STEP, "%s: the engine answered %u", s->steps->what,
                       call->head.status);
+    err_fix(&err, "see its log: citadel logs %s", s->model->name);
     if (error)
         wait_for_end(s, &err);
     else if (is_no_route(s, call->head.status))
@@ -228,6 +231,7 @@ refuse_busy(struct shim *s)
                       quantity_print_us(s->model->drain_timeout_us, text));
     else
         (void)err_set(&err, ERR_RUN_REQUESTS, "its metrics do not tell whether requests run");
+    err_fix(&err, "ask again later; or stop it: citadel stop %s", s->model->name);
     keep_awake(s, &err);
 }
 
@@ -314,7 +318,9 @@ sleep_tick(struct shim *s, uint64_t now)
     if (!s->changes || now - s->news_at < s->model->start_stall_limit_us)
         return;
     (void)err_set(&err, ERR_RUN_STEP, "%s: nothing has moved for start_stall_limit, %s",
-                  s->state.status, quantity_print_us(s->model->start_stall_limit_us, text));
+                  s->hindrance[0] ? s->hindrance : s->state.status,
+                  quantity_print_us(s->model->start_stall_limit_us, text));
+    err_fix(&err, "see its log: citadel logs %s", s->model->name);
     fail(s, &err);
 }
 
@@ -327,5 +333,6 @@ sleep_stop(struct shim *s)
     s->step = NULL;
     s->changes = s->drains = false;
     (void)err_set(&err, ERR_RUN_STATE, "it is being stopped");
+    err_fix(&err, "start it again: citadel start %s", s->model->name);
     answer(s, s->why.id != ERR_NONE ? &s->why : &err);
 }

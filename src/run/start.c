@@ -79,9 +79,10 @@ tell_progress(struct shim *s)
     s->news = s->progress.news;
     if (s->state.phase != RUN_STARTING)
         return;
-    if (!s->on_trial) /* then only an answer counts: one that hangs tells its statistics */
-        s->news_at = shim_now(s);
-    if (s->kind->dialect != ENGINE_SAYS_NOTHING) {
+    if (s->on_trial) /* then only an answer counts: one that hangs tells its statistics */
+        return;
+    s->news_at = shim_now(s);
+    if (s->kind->dialect != ENGINE_SAYS_NOTHING && !s->hindrance[0]) {
         engine_progress_print(&s->progress, &text);
         shim_status(s, "%s", text.data);
     }
@@ -145,7 +146,8 @@ make_places(struct shim *s, struct err *reterr)
     const char *cache =
         arena_printf(&s->arena, "%s/cache/%s", s->config->paths.models, s->model->name);
     if (!cache)
-        return err_set(reterr, ERR_TOO_LARGE, "the paths are too long");
+        return err_set(reterr, ERR_TOO_LARGE, "the path of its cache, below %s, is too long",
+                       s->config->paths.models);
     return file_make_dirs(cache, 0755, reterr);
 }
 
@@ -185,6 +187,7 @@ start_process(struct shim *s, const struct engine_command *command, struct err *
         /* A program that is not there does not come by trying again. */
         if (r == -ENOENT && reterr)
             reterr->id = ERR_ENGINE_NOT_INSTALLED;
+        err_fix(reterr, "install it, or correct where the configuration says it is");
         return r;
     }
     s->runs = true;
@@ -268,10 +271,11 @@ is_too_long(struct shim *s, uint64_t now, struct err *ret_why)
 {
     quantity_text text;
     uint64_t stall = s->model->start_stall_limit_us, most = s->model->start_max_us;
+    const char *where = s->hindrance[0] ? s->hindrance : s->state.status;
     bool told = start_has_verdict(s);
     if (now - s->started_at >= most)
         (void)err_set(ret_why, ERR_ENGINE_START, "the start took longer than start_max, %s (%s)",
-                      quantity_print_us(most, text), s->state.status);
+                      quantity_print_us(most, text), where);
     else if (told &&
              (now - MAX(s->verdict_at, s->news_at) >= VERDICT_MAX_US || now - s->news_at >= stall))
         *ret_why = s->progress.why;
@@ -279,11 +283,9 @@ is_too_long(struct shim *s, uint64_t now, struct err *ret_why)
         start_tell_port(s, ret_why);
     else if (now - s->news_at >= stall)
         (void)err_set(ret_why, ERR_ENGINE_START, "no progress for start_stall_limit, %s (%s)",
-                      quantity_print_us(stall, text), s->state.status);
+                      quantity_print_us(stall, text), where);
     else
         return false;
-    if (!ret_why->fix[0])
-        err_fix(ret_why, "see its log: citadel logs %s", s->model->name);
     return true;
 }
 

@@ -164,6 +164,7 @@ suspect(enum vigil_verdict verdict, enum err_id id, uint64_t for_us, const char 
 {
     quantity_text text;
     (void)err_set(reterr, id, "%s for %s", what, quantity_print_us(for_us / SECOND * SECOND, text));
+    err_fix(reterr, "a busy engine may be slow: it is not ended for that");
     return verdict;
 }
 

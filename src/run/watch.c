@@ -2,6 +2,7 @@
 
 #include "run/shim_int.h"
 
+#include "base/quantity.h"
 #include "engine/canary.h"
 #include "engine/metrics.h"
 #include "run/wish.h"
@@ -15,6 +16,28 @@
 #define PAGE_BYTES_MAX (8 * MIB)
 /* A trial of an engine that starts or wakes: asked again, and for how often it may fail. */
 #define TRIALS_BROKEN_MAX 3
+#define LATE_US UINT64_C(5000000)
+
+/* ---- on the way to the first answer ---- */
+
+static bool
+is_loaded(const struct shim *s)
+{
+    return s->progress.phase >= ENGINE_READY;
+}
+
+/* Told with how long it has lasted, since that is what ends it. */
+static void
+hinder(struct shim *s, const char *what)
+{
+    uint64_t limit = s->model->start_stall_limit_us, since = shim_now(s) - s->news_at;
+    quantity_text limit_text, since_text;
+    if (what != s->hindrance)
+        (void)snprintf(s->hindrance, sizeof(s->hindrance), "%s", what);
+    shim_status(s, "not ready for %s, ended after start_stall_limit, %s: %s",
+                quantity_print_us(since / 1000000 * 1000000, since_text),
+                quantity_print_us(limit, limit_text), s->hindrance);
+}
 
 /* A question is asked again when its call ends without an answer; who asks counts from the first. */
 static struct http_call *
@@ -54,8 +77,28 @@ is_the_engine(struct shim *s)
     if (!s->stranger)
         return true;
     start_tell_port(s, &why);
-    shim_status(s, "not ready: %s", why.what);
+    hinder(s, why.what);
     return false;
+}
+
+/* An engine that loads may well say so in its answers. */
+static void
+take_unwell(struct shim *s, const struct err *unwell)
+{
+    if (unwell->id && (s->kind->dialect == ENGINE_SAYS_NOTHING || is_loaded(s)))
+        hinder(s, unwell->what);
+}
+
+static void
+take_first_health(struct shim *s, enum vigil_answer answer, const struct err *unwell)
+{
+    s->asked_at = 0;
+    s->hindrance[0] = '\0';
+    if (answer == VIGIL_REFUSED || !is_the_engine(s))
+        return;
+    take_unwell(s, unwell);
+    if (answer == VIGIL_ANSWERED)
+        start_listens(s);
 }
 
 static void
@@ -67,16 +110,18 @@ on_health(struct http_call *call, const struct err *error)
     if (error && error->id == ERR_HTTP_TIMEOUT)
         return; /* it is late, and is asked again */
     enum vigil_answer answer = read_health(call, error, &unwell);
-    if (s->state.phase != RUN_STARTING)
+    if (s->state.phase == RUN_STARTING)
+        take_first_health(s, answer, &unwell);
+    else
         vigil_health(&s->vigil, shim_now(s), answer, &unwell);
-    else if (answer != VIGIL_REFUSED && is_the_engine(s) && answer == VIGIL_ANSWERED)
-        start_listens(s);
 }
 
 void
 watch_poll(struct shim *s)
 {
     static const struct http_call_ops ops = {.finished = on_health};
+    if (s->state.phase == RUN_STARTING && s->asked_at == 0)
+        s->asked_at = shim_now(s);
     if (!s->health)
         s->health = ask(s, &(struct engine_request){"GET", "/health", NULL, NULL, 0}, &ops);
 }
@@ -152,15 +197,17 @@ fail_trial(struct shim *s, const struct err *why)
     if (++s->broken >= TRIALS_BROKEN_MAX)
         leave(s, why);
     else
-        shim_status(s, "not ready: %s", why->what); /* the next beat tries again */
+        hinder(s, why->what); /* the next beat tries again */
 }
 
 /* The answer of one that starts or wakes. */
 static void
 take_trial(struct shim *s, enum engine_answer answer, const struct err *why)
 {
+    s->asked_at = 0;
     switch (answer) {
     case ENGINE_ALIVE:
+        s->hindrance[0] = '\0';
         s->answers = next_kind(s);
         s->news_at = shim_now(s);
         take_ptr(s->on_trial)(s);
@@ -177,6 +224,7 @@ take_trial(struct shim *s, enum engine_answer answer, const struct err *why)
         leave(s, why);
         break;
     case ENGINE_BUSY:
+        hinder(s, why->what);
         break;
     case ENGINE_BROKEN:
         fail_trial(s, why);
@@ -210,6 +258,8 @@ ask_canary(struct shim *s)
 {
     static const struct http_call_ops ops = {.finished = on_canary};
     struct engine_request request;
+    if (s->on_trial && s->asked_at == 0)
+        s->asked_at = shim_now(s);
     if (s->canary)
         return;
     int r = engine_canary_make(next_kind(s), run_served_name(s->model), &s->canary_body, &request);
@@ -224,10 +274,23 @@ watch_try(struct shim *s, void (*then)(struct shim *s))
         return;
     s->on_trial = then;
     s->broken = 0;
+    s->asked_at = 0;
     ask_canary(s);
 }
 
 /* ---- the beat ---- */
+
+static void
+watch_start(struct shim *s, uint64_t now)
+{
+    bool late = s->asked_at && now - s->asked_at >= LATE_US;
+    if (late && !s->on_trial && is_the_engine(s))
+        hinder(s, "/health is not answered");
+    else if (late && s->on_trial)
+        hinder(s, "a request of one token is not answered");
+    else if (s->hindrance[0])
+        hinder(s, s->hindrance);
+}
 
 /* A model that stays well has nothing to answer for any more. */
 #define FORGIVE_US UINT64_C(600000000)
@@ -275,12 +338,12 @@ watch_tick(struct shim *s, uint64_t now)
 {
     struct err why = {0};
     bool dies_anyway = s->state.phase == RUN_DRAINING;
-    if (s->state.phase == RUN_STARTING && s->on_trial)
+    if (s->on_trial)
         ask_canary(s);
+    if (s->on_trial || s->state.phase == RUN_STARTING)
+        watch_start(s, now);
     if (s->state.phase < RUN_READY || s->state.phase >= RUN_STOPPING)
         return;
-    if (s->state.phase == RUN_WAKING && s->on_trial)
-        ask_canary(s);
     ask_questions(s, now);
     enum vigil_verdict verdict = vigil_judge(&s->vigil, now, &why);
     if (!dies_anyway || verdict == VIGIL_DEAD)

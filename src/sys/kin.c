@@ -336,10 +336,11 @@ end_all(size_t (*kill_all)(const void *arg), const void *arg, struct err *reterr
         (void)poll(NULL, 0, END_STEP_MS);
         left = kill_all(arg);
     }
-    if (left)
-        return err_set(reterr, ERR_PROC_STUCK, "%zu processes of one that ran before do not end",
-                       left);
-    return (int)killed;
+    if (left == 0)
+        return (int)killed;
+    int r = err_set(reterr, ERR_PROC_STUCK, "%zu processes of one that ran before do not end", left);
+    err_fix(reterr, "see `dmesg`; the machine may have to be rebooted");
+    return r;
 }
 
 static size_t

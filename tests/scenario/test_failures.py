@@ -70,12 +70,15 @@ def stops_crashing(part):
 
 LIVES = Lives()
 SEGV, KILL = "ended unasked (killed by SIGSEGV)", "ended unasked (killed by SIGKILL)"
-GPU_FAILED, DIED = "the GPU failed: unspecified launch failure", "the engine died"
+GPU_FAILED = "the GPU failed: unspecified launch failure"
+CORE_DIED = "the engine's process EngineCore_DP0 died without a word"
 STILL = "requests wait, and nothing has moved for"
 CANARY = "a request of one token has gone unanswered"
+FIRST_CANARY = "a request of one token is not answered"
 NO_SLEEP = "moving the weights to host memory: the engine answered 500"
 NO_WAKE = "moving the weights back: the engine answered 500"
 SLOW = "/health has not been answered for"
+FULL = "is busy (503): The server's queue is full: 0 requests are waiting. Try again later."
 AT_500 = "answered chat completions with 500"
 
 # More engines than this, each of three processes, starve each other on a small machine, and a start
@@ -101,12 +104,12 @@ FAULTS = {
     "slow-load": [LIVES],  # for 25 s, and start_stall_limit is 10
     # Once, at a moment.
     "exit-0": [None, crashes(GPU_FAILED), crashes(GPU_FAILED), STOPS, crashes(GPU_FAILED)],
-    "crash": [crashes("Engine core initialization failed"), crashes(DIED), crashes(DIED), STOPS,
-              crashes(DIED)],
+    "crash": [crashes("Engine core initialization failed"), crashes(CORE_DIED), crashes(CORE_DIED),
+              STOPS, crashes(CORE_DIED)],
     "server-crash": [crashes(SEGV), crashes(SEGV), crashes(SEGV), stops_crashing(SEGV),
                      crashes(SEGV)],
-    "worker-crash": [crashes("Engine core initialization failed"), crashes(DIED), crashes(DIED),
-                     STOPS, crashes(DIED)],
+    "worker-crash": [crashes("Engine core initialization failed"), crashes(CORE_DIED),
+                     crashes(CORE_DIED), STOPS, crashes(CORE_DIED)],
     "wedged": [None, crashes(GPU_FAILED), crashes(GPU_FAILED), STOPS, crashes(GPU_FAILED)],
     "orphan-workers": [crashes(KILL), crashes(KILL), crashes(KILL), stops_crashing(KILL),
                        crashes(KILL)],
@@ -114,9 +117,8 @@ FAULTS = {
                     crashes(KILL)],
     # From a moment on.
     "workers-stay": [LIVES, LIVES, LIVES, STOPS, LIVES],
-    "hang": [stalls("serving"), hangs(STILL), hangs(STILL), STOPS,
-             fails_step("start_stall_limit, 10s")],
-    "freeze": [stalls("ready"), hangs(CANARY), hangs(CANARY), STOPS,
+    "hang": [stalls(FIRST_CANARY), hangs(STILL), hangs(STILL), STOPS, fails_step(FIRST_CANARY)],
+    "freeze": [stalls("/health is not answered"), hangs(CANARY), hangs(CANARY), STOPS,
                fails_step("start_stall_limit, 10s")],
     "ignore-sigterm": [LIVES, LIVES, LIVES, STOPS, LIVES],
     "slow-health": [Lives(SLOW), Lives(SLOW), Lives(SLOW), STOPS, Lives(SLOW)],
@@ -132,7 +134,7 @@ FAULTS = {
                    crashes("closed the connection within its answer"),
                    crashes("closed the connection within its answer"), STOPS,
                    crashes("closed the connection within its answer")],
-    "full-queue": [stalls("ready"), LIVES, LIVES, STOPS, fails_step("start_stall_limit, 10s")],
+    "full-queue": [stalls(f"'full-queue-starting' {FULL}"), LIVES, LIVES, STOPS, fails_step(FULL)],
     "error-500": [crashes(AT_500), crashes(AT_500), crashes(AT_500), STOPS, crashes(AT_500)],
 }
 ROWS = [
@@ -373,6 +375,7 @@ def test_a_failure(lives, fault, phase):
     last = row.home.record(row.name)["last"]
     assert (last["exit"], last["id"]) == (want.code, want.error_id)
     assert want.part in (last["what"] or "")
+    assert want.error_id is None or last["fix"]
     assert row.status["state"] == want.state
     assert row.left == []
     if want.state == "stopped":

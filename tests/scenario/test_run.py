@@ -232,12 +232,24 @@ def test_a_start_that_fails(home, case):
     shim = home.start()
     ended, error = shim.ended()
     assert (ended, error["id"], error["exit"]) == (code, error_id, code)
-    assert part in error["message"]
+    assert part in error["message"] and error["fix"]
     last = home.record()["last"]
     assert (last["exit"], last["id"], last["what"]) == (code, error_id, error["message"])
     assert home.record()["failures"] == (code == 1)
     assert shim.says_status("ended") == "ended: " + error["message"]
     assert not shim.has_told("READY")
+
+
+def test_what_a_start_waits_for_is_told(home):
+    home.add(words=["hold=ping"], start_stall_limit="10s")
+    shim = home.start()
+    what = "a request of one token is not answered"
+    status = shim.says_status("not ready for ")
+    assert re.fullmatch(rf"not ready for \ds, ended after start_stall_limit, 10s: {what}", status)
+    code, error = shim.ended()
+    assert (code, error["id"]) == (1, "engine.start-too-long")
+    assert error["message"] == f"no progress for start_stall_limit, 10s ({what})"
+    assert error["fix"] == "see its log: citadel logs phi3"
 
 
 READY = {
@@ -327,7 +339,7 @@ def test_a_stranger_on_the_port_does_not_make_it_ready(home):
     shim = home.start()
     shim.says_status("loading weights")
     with Sim("--port", str(port), "--served-model-name", "phi3") as other:
-        shim.says_status(f"not ready: something else listens on 127.0.0.1:{port}")
+        assert f": something else listens on 127.0.0.1:{port}" in shim.says_status("not ready for ")
         lost_its_port(shim, port, f"process {other.process.pid} (citadel-sim)")
 
 
@@ -336,7 +348,7 @@ def test_a_stranger_who_goes_is_forgotten(home):
     shim = home.start()
     shim.says_status("loading weights")
     with Sim("--port", str(port), "--served-model-name", "phi3"):
-        shim.says_status(f"not ready: something else listens on 127.0.0.1:{port}")
+        assert f": something else listens on 127.0.0.1:{port}" in shim.says_status("not ready for ")
     shim.ready()
     assert shim.send(signal.SIGTERM).ended() == (0, None)
 
