@@ -120,6 +120,7 @@ class Machine:
                 *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
                 *("--private-network", "--notify-ready=yes", "--console=pipe", "--link-journal=no"),
                 *("--resolv-conf=off", "--timezone=off", f"--machine={self.name}"),
+                "--system-call-filter=pidfd_getfd",  # else nspawn withholds it from all inside
                 *("-D", self.root),
             ],
             env={

@@ -1,0 +1,201 @@
+"""Our units under the real systemd: a generation is put in place as a deployment does, and the machine
+does what it says, inside the sandbox and over a reboot.
+
+`citadel storage setup` comes later: a drop-in stands for it here."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+import machine
+from program import TOP
+
+pytestmark = pytest.mark.xdist_group("machine")
+
+PROBE = TOP / "build/tests/sandbox_probe"
+CACHE = "/mnt/citadel-models/cache"
+
+
+def probe(name, other, **more):
+    command = ["/opt/probe", f"{CACHE}/{name}", f"{CACHE}/{other}"]
+    return {"engine": "command", "command": command, "kind": "chat", "residency": "manual", **more}
+
+
+CONFIG = {
+    "storage": {"require_mounts": False},
+    "gateway": {"enabled": False},
+    "monitor": {"enabled": False},
+    "backup": {"verify": "daily 07:00"},
+    "models": {
+        "quick": {"engine": "sim", "port": 12000},
+        "lazy": {"engine": "sim", "port": 12001, "residency": "on-demand"},
+        "narrow": probe("narrow", "quick", port=12002),
+        "wide": probe("wide", "quick", port=12003, tensor_parallel=2),
+        "failing": {
+            "engine": "command",
+            "command": ["/bin/false"],
+            "kind": "chat",
+            "port": 12004,
+            "residency": "manual",
+            "restart_limit": 2,
+            "restart_delay": "100ms",
+        },
+    },
+}
+
+
+def deploy(here, number, config):
+    """Puts a generation in place: a directory, and one rename."""
+    top = f"/etc/citadel/generations/{number}"
+    here.write_json(f"{top}/config.yaml", config)
+    here.run(f"{here.bin}/citadel", "units", "-q", "-c", f"{top}/config.yaml", "--write", f"{top}/units")
+    here.run("ln", "-sfn", f"generations/{number}", "/etc/citadel/next")
+    here.run("mv", "-T", "/etc/citadel/next", "/etc/citadel/current")
+    here.run("systemctl", "daemon-reload")
+
+
+@pytest.fixture(scope="module", params=machine.SUITES)
+def here(request):
+    if why := machine.why_not():
+        pytest.skip(why)
+    with machine.Machine(request.param, "units") as booted:
+        shutil.copy(PROBE, booted.root / "opt/probe")
+        booted.write(
+            "/etc/systemd/system/citadel-storage.service.d/test.conf",
+            "[Service]\nExecStart=\nExecStart=/bin/true\n",
+        )
+        booted.run("systemd-sysusers")
+        booted.run("systemd-tmpfiles", "--create")
+        for name in CONFIG["models"]:
+            booted.run("install", "-d", "-o", "citadel", "-m", "0700", f"{CACHE}/{name}")
+        deploy(booted, 1, CONFIG)
+        yield booted
+
+
+def completes(here, port):
+    asked = '{"model": "quick", "messages": [{"role": "user", "content": "hello"}]}'
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    return here.run("curl", "-sS", "--fail", "--json", asked, url).stdout
+
+
+def states(here, unit, *names):
+    return here.show(unit, *names)
+
+
+def test_systemd_has_read_every_unit_without_a_word(here):
+    said = here.journal()
+    assert "citadel-generator" not in said
+    assert not [line for line in said.splitlines() if "citadel" in line and "ignoring" in line]
+    listed = here.run("systemctl", "list-unit-files", "citadel-*", "--no-legend").stdout
+    assert "citadel-quick.service" in listed and "citadel-backup-verify.timer" in listed
+    assert here.show("citadel-quick", "UnitFileState") == {"UnitFileState": "generated"}
+
+
+def test_all_of_it_starts_and_stops_as_one(here):
+    here.run("systemctl", "start", "citadel-ai.target")
+    here.is_in_state("citadel-quick", "active")
+    assert "chat.completion" in completes(here, 12000)
+    assert here.show("citadel-lazy", "ActiveState") == {"ActiveState": "inactive"}
+    assert here.show("citadel-backup-verify.timer", "ActiveState") == {"ActiveState": "active"}
+    here.run("systemctl", "stop", "citadel-ai.target")
+    assert here.show("citadel-quick", "ActiveState", "Result") == {
+        "ActiveState": "inactive",
+        "Result": "success",
+    }
+    assert here.show("citadel-backup-verify.timer", "ActiveState") == {"ActiveState": "inactive"}
+
+
+def told(here, name):
+    """What the probe has found as the engine of a model: by group, what it tried and what came of it."""
+    here.run("systemctl", "start", f"citadel-{name}", check=False)  # the probe ends, and never serves
+    here.run("systemctl", "stop", f"citadel-{name}")
+    path = here.root / CACHE[1:] / name / "told"
+    assert path.exists(), here.journal(f"citadel-{name}")
+    found = {}
+    for group, what, how in re.findall(r"^(\S+) (.*): (.*)$", path.read_text(), re.M):
+        found.setdefault(group, {})[what] = how
+    return found
+
+
+@pytest.mark.parametrize("name", ["narrow", "wide"])
+def test_an_engine_can_do_what_it_must_and_no_more(here, name):
+    found = told(here, name)
+    assert {what: how for what, how in found["may"].items() if how != "done"} == {}
+    assert {what for what, how in found["must-not"].items() if how == "done"} == set()
+    # Only workers that share a model need these.
+    assert set(found["workers-may"].values()) == {"done" if name == "wide" else "Operation not permitted"}
+
+
+def test_the_budget_ends_a_model_that_always_fails(here):
+    here.run("systemctl", "start", "--no-block", "citadel-failing")
+
+    def given_up():
+        return here.show("citadel-failing", "Result")["Result"] == "start-limit-hit" or (
+            here.show("citadel-failing", "ActiveState", "NRestarts")
+            == {"ActiveState": "failed", "NRestarts": "2"}
+        )
+
+    here.until(given_up, "the end of the budget")
+    here.run("systemctl", "reset-failed", "citadel-failing")
+
+
+def test_after_an_emergency_nothing_starts(here):
+    here.run("touch", "/run/citadel/emergency")
+    here.run("systemctl", "start", "citadel-quick")
+    assert here.show("citadel-quick", "ActiveState", "ConditionResult") == {
+        "ActiveState": "inactive",
+        "ConditionResult": "no",
+    }
+    here.run("rm", "/run/citadel/emergency")
+
+
+def test_the_account_of_the_models_may_start_our_units_and_no_others(here):
+    command = ("systemctl", "--no-ask-password")
+    here.run(*command, "start", "citadel-quick.service", user="citadel")
+    here.run(*command, "restart", "citadel-quick.service", user="citadel")
+    here.run(*command, "stop", "citadel-quick.service", user="citadel")
+    here.run(*command, "reset-failed", "citadel-quick.service", user="citadel", check=False)
+    for unit, verb in (("systemd-journald.service", "restart"), ("citadel-quick.service", "kill")):
+        assert here.run(*command, verb, unit, user="citadel", check=False).returncode != 0
+    here.run("useradd", "--system", "somebody")
+    done = here.run(*command, "start", "citadel-quick.service", user="somebody", check=False)
+    assert done.returncode != 0
+
+
+def test_the_next_generation_is_one_rename_away(here):
+    models = {name: model for name, model in CONFIG["models"].items() if name != "lazy"}
+    models["quick"] = {**models["quick"], "drain_timeout": "5s"}
+    deploy(here, 2, {**CONFIG, "models": models})
+    assert here.show("citadel-lazy", "LoadState") == {"LoadState": "not-found"}
+    assert here.show("citadel-quick", "TimeoutStopUSec") == {"TimeoutStopUSec": "1min 15s"}
+    deploy(here, 3, CONFIG)
+    assert here.show("citadel-lazy", "LoadState") == {"LoadState": "loaded"}
+
+
+def test_a_generation_with_a_unit_that_cannot_be_read_is_none(here):
+    deploy(here, 4, CONFIG)
+    here.run("ln", "-sf", "/etc/passwd", "/etc/citadel/generations/4/units/citadel-lazy.service")
+    here.run("systemctl", "daemon-reload")
+    assert here.show("citadel-quick", "LoadState") == {"LoadState": "not-found"}
+    assert "citadel-lazy.service" in here.run("journalctl", "-o", "cat", "--no-pager").stdout
+    deploy(here, 5, CONFIG)
+    assert here.show("citadel-quick", "LoadState") == {"LoadState": "loaded"}
+
+
+def test_paths_are_told_as_they_are(here):
+    strange = '/srv/a b/50% $HOME "q"'
+    deploy(here, 6, {**CONFIG, "paths": {"state": strange, "logs": f"{strange}/logs"}})
+    shown = here.run("busctl", "get-property", "-j", "org.freedesktop.systemd1",
+                     "/org/freedesktop/systemd1/unit/citadel_2dquick_2eservice",
+                     "org.freedesktop.systemd1.Service", "ReadWritePaths").stdout
+    assert f"{strange}/models" in json.loads(shown)["data"]
+    deploy(here, 7, CONFIG)
+
+
+def test_it_comes_back_with_the_machine(here):
+    here.reboot()
+    here.is_in_state("citadel-quick", "active")
+    assert "chat.completion" in completes(here, 12000)
+    assert here.show("citadel-ai.target", "ActiveState") == {"ActiveState": "active"}
