@@ -162,7 +162,11 @@ open_groups(struct contain *c, struct err *reterr)
                        root_dir());
     if (!find_own_group(own))
         return err_set(reterr, ERR_NOT_FOUND, "no control groups of version 2 are mounted");
-    (void)snprintf(c->dir, sizeof(c->dir), "%s/citadel-%d", own, (int)getpid());
+    /* Not the number alone: that may be another's when the note is read. */
+    struct kin self = {0};
+    (void)!kin_look(getpid(), &self);
+    (void)snprintf(c->dir, sizeof(c->dir), "%s/citadel-%d-%llu", own, (int)getpid(),
+                   (unsigned long long)self.start);
     /* The note first: a group that was not made is not missed. */
     int r = file_make_dirs(dir, 0700, reterr);
     if (r == 0)

@@ -133,6 +133,23 @@ TEST(groups_below_a_group_end_with_it)
 }
 
 /* A note that leads elsewhere than to a group of ours is not followed. */
+/* Else a note that outlived its supervisor, and the boot, could name the group of another. */
+TEST(the_name_of_a_group_is_not_given_twice)
+{
+    struct contain c;
+    struct kin self;
+    char want[64];
+    if (contain_open(&c, CONTAIN_CGROUP, tap_dir(), NULL) < 0) {
+        tap_skip("no control groups here");
+        return;
+    }
+    REQUIRE(kin_look(getpid(), &self) == 0 && self.start > 0);
+    (void)snprintf(want, sizeof(want), "/citadel-%d-%llu", (int)getpid(),
+                   (unsigned long long)self.start);
+    CHECK_STR(strrchr(c.dir, '/'), want);
+    contain_close(&c);
+}
+
 TEST(a_note_that_is_not_ours_kills_nobody)
 {
     static const char *const notes[] = {"/sys/fs/cgroup",
