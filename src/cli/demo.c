@@ -4,14 +4,16 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "sys/files.h"
+#include "sys/root.h"
 #include "sys/sock.h"
 
 #include <errno.h>
-#include <limits.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -26,6 +28,10 @@ static const struct {
      "40GiB", "25"},
     {"embed", "embedding", "gpu_memory_fraction: 0.1, max_model_len: 512", "1s", "1GiB", "0"},
 };
+
+/* Of the place: an engine's sockets are in PLACE/citadel-demo-XXXXXX/run/models/large, and vLLM makes
+ * them with a name so long that 69 bytes are left for that. */
+#define PLACE_MAX 30
 
 /* The fake driver: in the build tree below our program, or installed with it. */
 static int
@@ -79,15 +85,16 @@ free_port(unsigned wish)
 static void
 print_config(struct demo *d, struct buf *out)
 {
+    const char *dir = root_strip(d->dir);
     buf_printf(out,
-               "# Made by `citadel up --demo`; it goes with it.\n"
+               DEMO_HEAD
                "paths: {root: %s, models: %s/models, run: %s/run, state: %s/state, backup: "
                "%s/backup, generations: %s/generations}\n"
                "gateway: {enabled: false}\n"
                "monitor: {enabled: false}\n"
                "defaults: {engine: sim, drain_timeout: 5s, restart_delay: 1s}\n"
                "models:\n",
-               d->dir, d->dir, d->dir, d->dir, d->dir, d->dir);
+               dir, dir, dir, dir, dir, dir);
     for (size_t i = 0; i < ARRAY_SIZE(models); i++) {
         d->ports[i] = free_port(d->turn < 0 ? 0 : 11400 + (unsigned)i);
         buf_printf(out,
@@ -119,36 +126,78 @@ is_plain(const char *path)
                path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-")] == '\0';
 }
 
+const char *
+demo_place(void)
+{
+    const char *base = getenv("TMPDIR");
+    if (root_is_set())
+        return root_dir();
+    return base && base[0] == '/' && strlen(base) <= PLACE_MAX && is_plain(base) ? base : "/tmp";
+}
+
+/* From a long $TMPDIR one may go to /tmp, from a root nowhere. */
+static int
+check_root(struct err *reterr)
+{
+    if (strlen(root_dir()) <= PLACE_MAX)
+        return 0;
+    int r =
+        err_set(reterr, ERR_TOO_LARGE,
+                "--root %s has %zu bytes; the sockets of a demonstration in it leave room for %d",
+                root_dir(), strlen(root_dir()), PLACE_MAX);
+    err_fix(reterr, "mkdir /tmp/root && citadel up --demo --root /tmp/root");
+    return r;
+}
+
+/* Whoever sweeps holds the lock for a moment, sees that there is no configuration yet, and lets it go.
+ * Some file systems lock no directories: there nothing is ever swept. */
+static int
+make_dir(struct demo *d, struct err *reterr)
+{
+    (void)snprintf(d->dir, sizeof(d->dir), "%s/" DEMO_NAME "XXXXXX", demo_place());
+    if (!mkdtemp(d->dir)) {
+        int r = err_set_errno(reterr, errno, "cannot make %s", d->dir);
+        d->dir[0] = '\0';
+        return r;
+    }
+    d->lock = open(d->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (d->lock >= 0)
+        (void)flock(d->lock, LOCK_EX);
+    return 0;
+}
+
 int
 demo_make(struct demo *d, const char *program, struct err *reterr)
 {
     _cleanup_buf_ struct buf config = BUF_INIT(64 * KIB);
     char driver[PATH_MAX];
-    const char *base = getenv("TMPDIR");
-    *d = (struct demo){.turn = take_turn()};
-    int r = find_driver(program, driver, reterr);
+    *d = (struct demo){.turn = take_turn(), .lock = -1};
+    int r = check_root(reterr);
+    if (r == 0)
+        r = find_driver(program, driver, reterr);
+    if (r == 0)
+        r = make_dir(d, reterr);
     if (r < 0)
         return r;
-    if (!base || base[0] != '/' || strlen(base) > 30 || !is_plain(base))
-        base = "/tmp";
-    (void)snprintf(d->dir, sizeof(d->dir), "%s/citadel-demo-XXXXXX", base);
-    if (!mkdtemp(d->dir)) {
-        r = err_set_errno(reterr, errno, "cannot make %s", d->dir);
-        d->dir[0] = '\0';
-        return r;
-    }
-    (void)snprintf(d->config_file, sizeof(d->config_file), "%s/citadel.yaml", d->dir);
+    (void)snprintf(d->config_file, sizeof(d->config_file), "%s/" DEMO_CONFIG, d->dir);
     print_config(d, &config);
+    r = file_write(d->config_file, config.data, config.len, 0644, reterr);
+    if (r < 0)
+        return r;
     _cleanup_free_ char *gpus = mem_printf("%s/gpus", d->dir);
     if (setenv("CITADEL_NVML", driver, 1) < 0 || setenv("CITADEL_FAKE_NVML", gpus, 1) < 0)
         return err_set_errno(reterr, errno, "the environment");
-    r = make_places(d, reterr);
-    return r < 0 ? r : file_write(d->config_file, config.data, config.len, 0644, reterr);
+    return make_places(d, reterr);
 }
 
 void
 demo_tell(const struct demo *d, struct buf *out)
 {
+    _cleanup_buf_ struct buf root = BUF_INIT(1 * KIB);
+    if (root_is_set()) {
+        buf_add_str(&root, " --root ");
+        buf_add_word(&root, root_dir());
+    }
     buf_printf(out,
                "\nThe demo answers. In another terminal:\n\n"
                "  curl http://127.0.0.1:%u/v1/chat/completions -H 'Content-Type: application/json' "
@@ -157,9 +206,13 @@ demo_tell(const struct demo *d, struct buf *out)
                "  curl -N http://127.0.0.1:%u/v1/chat/completions -H 'Content-Type: "
                "application/json' -d '{\"model\": \"large\", \"stream\": true, \"messages\": "
                "[{\"role\": \"user\", \"content\": \"hello\"}]}'\n\n"
-               "  export CITADEL_CONFIG=%s      # then: citadel status, citadel logs chat\n\n"
+               "  export CITADEL_CONFIG=",
+               d->ports[0], d->ports[1]);
+    buf_add_word(out, d->config_file);
+    buf_printf(out,
+               "      # then: citadel status%s, citadel logs chat%s\n\n"
                "Ctrl-C ends it.\n\n",
-               d->ports[0], d->ports[1], d->config_file);
+               root.data, root.data);
 }
 
 void
@@ -169,4 +222,5 @@ demo_remove(struct demo *d, struct cli *cli)
     cleanup_close(&d->turn);
     if (d->dir[0] && file_remove_tree(d->dir, &err) < 0)
         cli_note(cli, "%s is left behind: %s", d->dir, err.what);
+    cleanup_close(&d->lock);
 }

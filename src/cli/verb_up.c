@@ -26,8 +26,10 @@ const struct verb_help verb_up_help = {
         "With names, only these are started; the others are there, stopped, and can be started "
         "later.\n\n"
         "With --demo nothing is needed: three simulated models are started on two simulated GPUs, "
-        "in a temporary directory that goes when it ends. Their addresses are told, with a command "
-        "that asks one.",
+        "in a temporary directory ($TMPDIR, or /tmp; with --root DIR, in DIR) that goes when it "
+        "ends. "
+        "What one that was killed has left goes with the next. Their addresses are told, with a "
+        "command that asks one.",
     .examples = VERB_EXAMPLES({"citadel up", "all services of the configuration"},
                               {"citadel up phi3 coder", "two of them"},
                               {"citadel up --demo", "a demonstration, on any machine"}),
@@ -235,6 +237,8 @@ verb_up(struct cli *cli)
         return err_set(&cli->err, ERR_USAGE, "up has no result to print as JSON; status has");
     if (kind && !contain_parse(kind, &contain)) /* the parser has seen to that */
         return err_set(&cli->err, ERR_USAGE, "--containment: '%s'", kind);
+    if (u.is_demo)
+        demo_sweep(cli);
     int r = u.is_demo ? demo_make(&u.demo, program, &cli->err) : 0;
     if (r == 0)
         r = run_services(&u, program, contain);

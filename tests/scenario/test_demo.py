@@ -1,14 +1,18 @@
 """`citadel up --demo`, which is `make run`: what it prints can be typed, and nothing of it stays."""
 
+import fcntl
 import json
 import os
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
+import tempfile
 
 import pytest
 from program import BIN, CITADEL, environment, run
+from up import Up
 from up import CONTAINMENTS
 
 pytestmark = pytest.mark.xdist_group("demo")
@@ -113,6 +117,106 @@ def test_nothing_of_it_stays(demo):
     assert not demo.config.parent.exists()
     ended = [line for line in demo.told.splitlines() if line.endswith(": stopped")]
     assert len(ended) == len(MODELS)
+
+
+HEAD = "# Made by `citadel up --demo`; it goes with it.\n"
+
+
+def plant(place, name, config=HEAD, mode=0o700):
+    """What looks like a demonstration's directory, more or less."""
+    made = place / f"citadel-demo-{name}"
+    made.mkdir()
+    (made / "citadel.yaml").write_text(config)
+    made.chmod(mode)
+    return made
+
+
+def start_one_more(place):
+    """And ends it as soon as it has swept; what it has said."""
+    up = Up(None, "--demo", env={"TMPDIR": str(place)})
+    up.wait_for("^containment: ")
+    up.end()
+    return up.said
+
+
+@pytest.fixture
+def place():
+    """In which a demonstration may be: the sockets in it want a short path."""
+    with tempfile.TemporaryDirectory(prefix="demo-", dir="/tmp") as made:
+        yield pathlib.Path(made)
+
+
+def test_what_a_killed_one_left_goes_with_the_next(place):
+    killed = Up(None, "--demo", env={"TMPDIR": str(place)})
+    killed.wait_for("chat: ready")
+    (left,) = place.iterdir()
+    killed.process.kill()
+    killed.wait_end()
+    assert left.is_dir()
+    said = start_one_more(place)
+    told = re.search(r"^removed what 1 demonstration .* in (\S+), and ended \d+ process", said, re.M)
+    assert told[1] == str(place)
+    assert list(place.iterdir()) == []
+    assert processes_of(left / "citadel.yaml") == []
+
+
+def test_only_what_was_left_goes(place):
+    top, victim = place, place / "victim"
+    place = top / "place"
+    place.mkdir(mode=0o755)
+    stays = [
+        plant(place, "backup", config="# mine\n"),
+        plant(place, "opened", mode=0o755),
+        plant(place, "lives1"),
+        plant(place, "linked"),
+        place / "citadel-demo-victim",
+        place / "citadel-demo-file",
+    ]
+    lock = os.open(stays[2], os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    stays[3].joinpath("citadel.yaml").rename(top / "config")
+    stays[3].joinpath("citadel.yaml").symlink_to(top / "config")
+    plant(top, "victim").rename(victim)
+    stays[4].symlink_to(victim)
+    stays[5].write_text(HEAD)
+    if os.geteuid() == 0:
+        stays.append(plant(place, "others"))
+        os.chown(stays[-1], 65534, 65534)
+    goes = plant(place, "goes01")
+    (goes / "link").symlink_to(victim)
+    place.chmod(0o777)  # somebody else may move what is in it
+    assert "removed" not in start_one_more(place)
+    place.chmod(0o1777)
+    assert "removed what 1 demonstration" in start_one_more(place)
+    assert sorted(place.iterdir()) == sorted(stays)
+    assert (victim / "citadel.yaml").read_text() == HEAD
+    os.close(lock)
+    start_one_more(place)
+    stays.remove(stays[2])
+    assert sorted(place.iterdir()) == sorted(stays)
+
+
+def test_below_a_root_it_stays_there(place):
+    root, elsewhere = place / "a b", place / "tmp"
+    root.mkdir()
+    elsewhere.mkdir()
+    up = Up(None, "--demo", "--root", str(root), env={"TMPDIR": str(elsewhere)})
+    up.wait_for("Ctrl-C ends it")
+    (made,) = root.iterdir()
+    assert (made / "logs/models/chat.log").is_file()
+    words = re.search(r"export CITADEL_CONFIG=(.*?)  .*then: citadel (.*), citadel", up.said)
+    config, status = map(shlex.split, words.groups())
+    assert run(*status, CITADEL_CONFIG=config[0]).returncode == 0
+    assert up.stop() == 0
+    assert list(root.iterdir()) == list(elsewhere.iterdir()) == []
+
+
+def test_a_root_that_leaves_no_room_for_sockets_is_refused(place):
+    root = place / ("long" * 8)
+    root.mkdir()
+    done = run("up", "--demo", "--root", str(root))
+    assert done.returncode == 64 and "leave room for 30" in done.stderr
+    assert list(root.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
