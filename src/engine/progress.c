@@ -176,6 +176,14 @@ take_verdict(struct engine_progress *p, const struct row *row, const struct matc
         blame(p, m, ids[row->verdict], row->why, row->fix);
 }
 
+void
+engine_progress_forgive(struct engine_progress *p)
+{
+    p->why = (struct err){0};
+    p->sure = 0;
+    p->lost_port = false;
+}
+
 /* ---- steps ---- */
 
 static void
@@ -184,10 +192,7 @@ enter(struct engine_progress *p, enum engine_phase phase)
     if (phase == p->phase)
         return;
     if (phase == ENGINE_READY) {
-        /* What was wrong on the way did not matter. */
-        p->why = (struct err){0};
-        p->sure = 0;
-        p->lost_port = false;
+        engine_progress_forgive(p); /* what was wrong on the way did not matter */
     }
     p->phase = phase;
     p->figures.done = p->figures.total = NAN;

@@ -77,6 +77,8 @@ struct engine_progress {
 
 void engine_progress_init(struct engine_progress *progress, enum engine_dialect dialect);
 void engine_progress_line(struct engine_progress *progress, const char *line);
+/* What was wrong was survived: the next reason counts, however sure the last one was. */
+void engine_progress_forgive(struct engine_progress *progress);
 
 const char *engine_phase_name(enum engine_phase phase);
 /* "loading weights, 3 of 5" */

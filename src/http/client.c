@@ -93,12 +93,12 @@ close_oldest_idle(struct http_client *client)
         close_link(container_of(first, struct link, wait));
 }
 
-static struct link *
-connect_link(struct http_client *client, struct err *reterr)
+static int
+connect_link(struct http_client *client, struct link **ret_link, struct err *reterr)
 {
     int fd = sock_connect(&client->addr, reterr);
     if (fd < 0)
-        return NULL;
+        return fd;
     struct link *link = mem_new(struct link);
     link->client = client;
     link->fd = fd;
@@ -108,11 +108,20 @@ connect_link(struct http_client *client, struct err *reterr)
         (void)err_set_errno(reterr, -r, "cannot watch a connection to %s", client->address);
         (void)close(fd);
         free(link);
-        return NULL;
+        return r;
     }
     client->links++;
     client->counts.connects++;
-    return link;
+    *ret_link = link;
+    return 0;
+}
+
+/* What this process or host lacks says nothing of the server. */
+static bool
+is_our_lack(int err)
+{
+    return err == EMFILE || err == ENFILE || err == ENOMEM || err == ENOBUFS || err == ENOSPC ||
+           err == EADDRNOTAVAIL;
 }
 
 void
@@ -126,14 +135,13 @@ client_take_link(struct pending *p, bool fresh)
     if (!link && client->links >= client->config.connections_max)
         close_oldest_idle(client);
     if (!link && client->links >= client->config.connections_max) {
-        pending_fail(p, ERR_HTTP_CONNECT, "all %u connections to %s are in use", client->links,
+        pending_fail(p, ERR_SYSTEM, "all %u connections to %s are in use", client->links,
                      client->address);
         return;
     }
-    if (!link)
-        link = connect_link(client, &error);
-    if (!link) {
-        pending_fail(p, ERR_HTTP_CONNECT, "%s", error.what);
+    int r = link ? 0 : connect_link(client, &link, &error);
+    if (r < 0) {
+        pending_fail(p, is_our_lack(-r) ? ERR_SYSTEM : ERR_HTTP_CONNECT, "%s", error.what);
         return;
     }
     link->pending = p;

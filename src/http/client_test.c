@@ -3,6 +3,7 @@
 #include "http/server.h"
 
 #include <stdio.h>
+#include <sys/resource.h>
 
 /* Kept connections */
 
@@ -103,10 +104,24 @@ TEST(client_opens_no_more_than_it_may)
     _cleanup_end_ struct server_end e = END_INIT;
     get(&t, "GET", "/");
     get(&u, "GET", "/");
-    EXPECT_ERROR(&u, ERR_HTTP_CONNECT, HTTP_PHASE_CONNECT);
+    EXPECT_ERROR(&u, ERR_SYSTEM, HTTP_PHASE_CONNECT);
     REQUIRE(end_accept(&e));
     end_send(&e, OK("0", ""));
     EXPECT_WHOLE(&t, 200, "");
+}
+
+/* Else a healthy server would be called dead for what we lack. */
+TEST(client_without_descriptors_does_not_blame_the_server)
+{
+    RIG();
+    TOLD t = TOLD_INIT;
+    struct rlimit before, none;
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    none = (struct rlimit){.rlim_cur = 3, .rlim_max = before.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    get(&t, "GET", "/");
+    EXPECT_ERROR(&t, ERR_SYSTEM, HTTP_PHASE_CONNECT);
+    CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
 }
 
 /* The race of keep-alive: the server closes just when the next request is on its way. */

@@ -3,8 +3,9 @@
 
 #define S_US UINT64_C(1000000)
 
-/* What a shim needs beyond the drain: SIGTERM to SIGKILL, killed processes gone, memory back. */
-#define STOP_MARGIN_US (70 * S_US)
+/* What a shim needs beyond the drain: 15 s from SIGTERM to SIGKILL, 10 s for what was killed to go, 30 s
+ * for memory to come back, of which the last look may take 20 s more (run/leave.c); and some. */
+#define STOP_MARGIN_US (90 * S_US)
 /* The shim keeps the limit of a start itself, and says why it is over: that of others is behind it. */
 #define START_MARGIN_US (120 * S_US)
 /* The shim says that it lives every two seconds. */

@@ -169,21 +169,22 @@ stopping_tick(struct shim *s, uint64_t now)
 
 /* ---- the order of the end ---- */
 
-/* An engine that does not tell what runs in it has the time for that for itself. */
+/* An engine that does not tell what runs in it has for itself what is left of the time for that. */
 static uint64_t
-grace_of(const struct shim *s)
+grace_of(const struct shim *s, uint64_t now)
 {
     bool blind = s->state.phase == RUN_DRAINING && !s->vigil.has_load;
+    uint64_t most = s->model->drain_timeout_us, drained = now - s->leave_at;
     if (s->why.id != ERR_NONE)
         return GRACE_BROKEN_US;
-    return GRACE_US + (blind ? s->model->drain_timeout_us : 0);
+    return GRACE_US + (blind && most > drained ? most - drained : 0);
 }
 
 static void
 stop_engine(struct shim *s)
 {
+    s->grace_us = grace_of(s, shim_now(s));
     s->leave_at = shim_now(s);
-    s->grace_us = grace_of(s);
     watch_stop(s);
     room_stop(s);
     loop_timer_stop(&s->poll);
@@ -272,8 +273,13 @@ draining_tick(struct shim *s, uint64_t now)
     if (vigil_is_idle(&s->vigil) || s->vigil.untold) {
         leave(s, NULL);
     } else if (now - s->leave_at >= most) {
-        log_warning("%s: %.0f requests are cut off after drain_timeout, %s", s->model->name,
-                    requests, quantity_print_us(most, text));
+        if (s->vigil.has_load)
+            log_warning("%s: %.0f requests are cut off after drain_timeout, %s", s->model->name,
+                        requests, quantity_print_us(most, text));
+        else
+            log_warning(
+                "%s: whatever still runs is cut off after drain_timeout, %s: it does not tell",
+                s->model->name, quantity_print_us(most, text));
         leave(s, NULL);
     }
 }

@@ -46,6 +46,9 @@ static void
 take_line(const char *line, size_t len, void *arg)
 {
     struct shim *s = arg;
+    bool serves = s->progress.phase >= ENGINE_READY;
+    if (serves && s->progress.sure && shim_now(s) - s->verdict_at > VERDICT_FRESH_US)
+        engine_progress_forgive(&s->progress);
     uint8_t sure = s->progress.sure;
     engine_progress_line(&s->progress, line);
     if (s->progress.sure > sure) {

@@ -5,6 +5,7 @@
 #define SECOND UINT64_C(1000000)
 
 #define REFUSED_MAX 2               /* in a row: once may be a moment of overload */
+#define REFUSED_US (3 * SECOND / 2) /* and for so long, however often it was asked */
 #define SLOW_US (5 * SECOND)        /* an answer to /health, or the page of metrics */
 #define UNWELL_MAX_US (30 * SECOND) /* vLLM ends by itself 5 s after its engine died */
 #define BROKEN_MAX 3                /* canaries answered with an error: it is no accident */
@@ -16,6 +17,8 @@
 #define STILL_US (7 * SECOND / 2)
 #define CANARY_EVERY_US (60 * SECOND)
 #define CANARY_SLOW_US (10 * SECOND)
+/* Of an engine that never tells what runs in it, one long job cannot be told from a hang. */
+#define BLIND_FACTOR 10
 
 void
 vigil_init(struct vigil *v, uint64_t stall_us, bool measures, uint64_t now_us)
@@ -111,6 +114,8 @@ void
 vigil_health(struct vigil *v, uint64_t now_us, enum vigil_answer answer, const struct err *unwell)
 {
     v->asked &= ~(unsigned)VIGIL_HEALTH;
+    if (answer == VIGIL_REFUSED && v->refused == 0)
+        v->refused_at = now_us;
     v->refused = answer == VIGIL_REFUSED ? v->refused + 1 : 0;
     if (answer != VIGIL_UNWELL) {
         v->unwell_at = 0;
@@ -175,12 +180,12 @@ stalled(const struct vigil *v, uint64_t for_us, uint64_t suspect_us, const char 
     quantity_text text;
     if (for_us < suspect_us)
         return VIGIL_ALIVE;
-    bool hung = for_us >= v->stall_us;
+    unsigned factor = v->untold || !v->measures ? BLIND_FACTOR : 1;
+    bool hung = for_us / factor >= v->stall_us;
     (void)suspect(VIGIL_ALIVE, ERR_ENGINE_HUNG, for_us, what, reterr);
-    err_fix(reterr,
-            hung ? "if it was only busy, raise stall_limit, %s"
-                 : "it is ended after stall_limit, %s",
-            quantity_print_us(v->stall_us, text));
+    err_fix(reterr, "%s%sstall_limit, %s",
+            hung ? "if it was only busy, raise " : "it is ended after ",
+            factor > 1 && !hung ? "ten times " : "", quantity_print_us(v->stall_us, text));
     return hung ? VIGIL_HUNG : VIGIL_DEGRADED;
 }
 
@@ -226,7 +231,7 @@ vigil_judge(const struct vigil *v, uint64_t now_us, struct err *reterr)
     struct err unheard = {0};
     enum vigil_verdict verdict = VIGIL_ALIVE;
     reterr = reterr ? reterr : &unheard;
-    if (v->refused >= REFUSED_MAX) {
+    if (v->refused >= REFUSED_MAX && now_us - v->refused_at >= REFUSED_US) {
         (void)err_set(reterr, ERR_ENGINE_CRASHED,
                       "its process is there, but nobody listens on its port any more");
         return VIGIL_DEAD;

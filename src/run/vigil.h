@@ -12,7 +12,7 @@
  *
  * Death shows within seconds; a suspicion within ten, as `degraded`; but an engine is given up for
  * hung only when nothing has moved for the whole stall limit, since shorter ones are known to kill
- * engines that were busy and well. */
+ * engines that were busy and well; for ten times that, when it never tells what runs in it. */
 
 #include "base/err.h"
 #include "engine/metrics.h"
@@ -35,7 +35,8 @@ struct vigil {
     unsigned beats;
     unsigned asked; /* what was asked and is not answered, and when it was last asked: */
     uint64_t health_at, metrics_at, canary_at;
-    unsigned refused;      /* in a row */
+    unsigned refused; /* in a row, the first at: */
+    uint64_t refused_at;
     uint64_t unwell_at;    /* since when /health says so; 0: it does not */
     unsigned broken;       /* canaries in a row that were answered with an error */
     struct err unwell;     /* what it said last */

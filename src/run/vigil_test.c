@@ -183,7 +183,7 @@ static const struct row {
      VIGIL_HUNG,
      ERR_ENGINE_HUNG,
      72,
-     182},
+     1262},
 };
 
 static void
@@ -195,7 +195,7 @@ check_row(const struct row *row)
     unsigned degraded_s = NEVER, s;
     begin(&w, row->before);
     w.engine = row->then;
-    for (s = 0; s < 1000 && verdict < VIGIL_HUNG; s += 2) {
+    for (s = 0; s < 1400 && verdict < VIGIL_HUNG; s += 2) {
         err = (struct err){0};
         verdict = go_on(&w, 2, &err);
         if (verdict == VIGIL_DEGRADED && degraded_s == NEVER)
@@ -295,6 +295,31 @@ TEST(a_canary_may_wait_behind_others)
     CHECK_EQ(go_on(&w, 3600, NULL), VIGIL_ALIVE);
     w.engine.load = STUCK;
     CHECK_EQ(go_on(&w, 130, NULL), VIGIL_HUNG);
+}
+
+/* One that does one thing at a time and tells nothing of it cannot answer meanwhile. */
+TEST(who_never_tells_its_load_has_ten_times_the_limit)
+{
+    struct watch w;
+    struct err err = {0};
+    begin(&w, UNTOLD);
+    w.engine.canary = UNANSWERED;
+    CHECK_EQ(go_on(&w, 60 + 600, &err), VIGIL_DEGRADED);
+    CHECK_STR(err.fix, "it is ended after ten times stall_limit, 2m");
+    CHECK_EQ(go_on(&w, 640, &err), VIGIL_HUNG);
+    CHECK_STR(err.fix, "if it was only busy, raise stall_limit, 2m");
+}
+
+/* The beats of a drain are shorter: a moment is a moment all the same. */
+TEST(refused_twice_in_a_moment_is_no_death)
+{
+    struct watch w;
+    begin(&w, IDLE);
+    vigil_health(&w.vigil, w.now_us, VIGIL_REFUSED, NULL);
+    vigil_health(&w.vigil, w.now_us + S / 2, VIGIL_REFUSED, NULL);
+    CHECK_EQ(vigil_judge(&w.vigil, w.now_us + S / 2, NULL), VIGIL_ALIVE);
+    vigil_health(&w.vigil, w.now_us + 2 * S, VIGIL_REFUSED, NULL);
+    CHECK_EQ(vigil_judge(&w.vigil, w.now_us + 2 * S, NULL), VIGIL_DEAD);
 }
 
 TEST(what_ran_before_a_drain_does_not_count)

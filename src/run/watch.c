@@ -56,7 +56,7 @@ ask(struct shim *s, const struct engine_request *request, const struct http_call
 static enum vigil_answer
 read_health(struct http_call *call, const struct err *error, struct err *unwell)
 {
-    if (error && call->phase == HTTP_PHASE_CONNECT)
+    if (error && error->id == ERR_HTTP_CONNECT)
         return VIGIL_REFUSED;
     if (error)
         (void)err_set(unwell, ERR_ENGINE_CRASHED, "/health failed: %s", error->what);
@@ -107,8 +107,8 @@ on_health(struct http_call *call, const struct err *error)
     struct shim *s = call->user;
     struct err unwell = {0};
     s->health = NULL;
-    if (error && error->id == ERR_HTTP_TIMEOUT)
-        return; /* it is late, and is asked again */
+    if (error && (error->id == ERR_HTTP_TIMEOUT || error->id == ERR_SYSTEM))
+        return; /* it is late, or we could not ask: it is asked again */
     enum vigil_answer answer = read_health(call, error, &unwell);
     if (s->state.phase == RUN_STARTING)
         take_first_health(s, answer, &unwell);
