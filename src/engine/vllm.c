@@ -423,7 +423,10 @@ add_env(struct engine_builder *b)
     }
     build_env(b, "VLLM_NO_USAGE_STATS", "1");
     build_env(b, "VLLM_LOGGING_COLOR", "0");
+    /* All workers are on this host: they meet where nobody else listens, and where a unit lets them. */
     build_env(b, "VLLM_HOST_IP", "127.0.0.1");
+    build_env(b, "GLOO_SOCKET_IFNAME", "lo");
+    build_env(b, "NCCL_SOCKET_IFNAME", "lo");
     build_env(b, "VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0");
     build_env(b, "VLLM_MAX_N_SEQUENCES", "64");
     if (w->start_seconds)

@@ -210,6 +210,20 @@ wish_manners(struct engine_wish *wish, const struct config_model *model)
     wish->force = model->allow_insecure_version;
 }
 
+/* The hub's token: what systemd has read for this unit, else the file itself. */
+static const char *
+token_path(const struct config *config, struct arena *arena)
+{
+    const struct config_secret *token = &config->hub.token;
+    const char *dir = getenv("CREDENTIALS_DIRECTORY");
+    bool named = token->kind == CONFIG_SECRET_CREDENTIAL;
+    if (token->kind == CONFIG_SECRET_NONE || token->kind == CONFIG_SECRET_ENV)
+        return NULL;
+    if (dir)
+        return arena_printf(arena, "%s/%s", dir, named ? token->where : "hub.token");
+    return named ? NULL : token->where;
+}
+
 static void
 wish_places(struct engine_wish *wish, const struct config *config, const struct config_model *model,
             struct arena *arena)
@@ -227,6 +241,7 @@ wish_places(struct engine_wish *wish, const struct config *config, const struct 
     wish->cache_dir = arena_printf(arena, "%s/cache/%s", config->paths.models, model->name);
     wish->runtime_dir = run_dir(arena, config, model->name);
     wish->may_download = !config->hub.offline;
+    wish->hf_token_path = token_path(config, arena);
     wish->extra_args = list_of(arena, &model->extra_args);
 }
 

@@ -119,7 +119,7 @@ class Home:
 
 
 class Shim:
-    def __init__(self, home, name, notify=True, listens=True, hears=True, **env):
+    def __init__(self, home, name, notify=True, listens=True, hears=True, words=(), **env):
         self.home, self.name = home, name
         self.socket_path = home.run / "models" / name / "control.sock"
         self.lines, self.told = [], []  # of its standard error, and to its supervisor
@@ -130,7 +130,7 @@ class Shim:
             if not hears:
                 self._fill(env["NOTIFY_SOCKET"])
         self.process = subprocess.Popen(
-            [CITADEL, "run", name, "--config", home.config, "--json"],
+            [CITADEL, "run", name, "--config", home.config, "--json", *words],
             env=environment(NOTIFY_SOCKET=env.pop("NOTIFY_SOCKET", None), **env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

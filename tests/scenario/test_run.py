@@ -509,6 +509,18 @@ def test_requests_that_run_are_waited_for(home):
     assert shim.ended() == (0, None)
 
 
+def test_it_runs_on_the_gpu_that_was_planned(home):
+    """By its UUID, and although another has more memory that nobody uses."""
+    gpus = home.give_gpus("gpu NVIDIA L40S\ngpu NVIDIA L40S\ngpu NVIDIA L40S\n")
+    home.add()
+    uuids = json.loads(run("plan", "-c", home.config, "--json", **gpus).stdout)["gpus"]
+    shim = home.start(words=["--gpus", uuids[1]["uuid"]], **gpus).ready()
+    assert shim.state()["gpus"] == [1]
+    assert shim.send(signal.SIGTERM).ended() == (0, None)
+    code, error = home.start(words=["--gpus", "GPU-nobody"], **gpus).ended()
+    assert (code, error["id"]) == (64, "gpu.not-found")
+
+
 def test_who_sleeps_has_given_its_memory_to_others(home):
     gpu = home.give_gpus(ONE_GPU)
     add_sim(home)

@@ -135,6 +135,37 @@ def test_no_secret_is_in_a_unit(tmp_path):
     assert all(name.startswith("citadel-backup-") for name in seen["backup.password"])
 
 
+@pytest.mark.parametrize(
+    "token, offline, want",
+    [
+        ({"file": "/etc/citadel/secrets/hub"}, False, "/credentials/hub.token"),
+        ({"credential": "hf"}, False, "/credentials/hf"),
+        ({"file": "/etc/citadel/secrets/hub"}, True, None),
+        ("none", False, None),
+    ],
+)
+def test_an_engine_is_told_where_its_token_is(tmp_path, token, offline, want):
+    config = tmp_path / "citadel.yaml"
+    config.write_text(json.dumps({"hub": {"token": token, "offline": offline}, "models": {"m": {}}}))
+    code, printed = program.run_json(
+        *("run", "m", "--print", "--engine-version", "0.19.0", "-c", config),
+        CREDENTIALS_DIRECTORY="/credentials",
+    )
+    assert code == 0
+    assert printed["environment"].get("HF_TOKEN_PATH") == want
+
+
+def test_a_model_is_run_on_the_gpus_that_it_is_told(tmp_path):
+    config = tmp_path / "citadel.yaml"
+    config.write_text(json.dumps({"models": {"m": {"tensor_parallel": 2}}}))
+    words = ("run", "m", "--print", "--engine-version", "0.19.0", "-c", config)
+    _, printed = program.run_json(*words, "--gpus", "3,1")
+    assert printed["environment"]["CUDA_VISIBLE_DEVICES"] == "3,1"
+    done = program.run(*words, "--gpus", "3,,1")
+    assert done.returncode == 64
+    assert "'3,,1' is no list of GPUs" in done.stderr
+
+
 @needs_systemd
 def test_systemd_takes_every_line(tmp_path):
     assert verify(write(tmp_path, SIMULATED)) == (0, "")
