@@ -15,6 +15,7 @@
 
 #define SHORT_MAX_US UINT64_C(30000000) /* a driver takes seconds to free a process's memory */
 #define SHORT_RETRY_US UINT64_C(1000000)
+#define UNTOLD_RETRY_US UINT64_C(100000)
 
 static void look_at_gpus(struct shim *s);
 
@@ -38,6 +39,8 @@ try_lock(struct shim *s)
             shim_status(s, "to fall asleep when %s has started", who);
         else
             shim_phase(s, RUN_WAITING_START, "waiting: %s is being started", who);
+        if (!holder.name[0]) /* it is about to tell */
+            loop_timer_start(s->loop, &s->retry, UNTOLD_RETRY_US, 0);
         r = loop_fd_start(s->loop, &s->start_wait, s->start.wait_fd, LOOP_HANGUP);
         if (r < 0)
             (void)err_set_errno(&err, -r, "waiting for the start lock");
@@ -47,11 +50,23 @@ try_lock(struct shim *s)
 }
 
 static void
+try_lock_again(struct shim *s)
+{
+    loop_timer_stop(&s->retry);
+    loop_fd_stop(&s->start_wait);
+    try_lock(s);
+}
+
+static void
 on_lock_free(struct loop_fd *watch, unsigned events unused_arg)
 {
-    struct shim *s = container_of(watch, struct shim, start_wait);
-    loop_fd_stop(watch);
-    try_lock(s);
+    try_lock_again(container_of(watch, struct shim, start_wait));
+}
+
+static void
+on_untold(struct loop_timer *timer)
+{
+    try_lock_again(container_of(timer, struct shim, retry));
 }
 
 void
@@ -61,6 +76,7 @@ room_lock(struct shim *s, void (*then)(struct shim *s),
     s->on_room = then;
     s->on_no_room = otherwise;
     s->start_wait.ready = on_lock_free;
+    s->retry.expired = on_untold;
     if (run_wish_gpus(s->model) == PLAN_GPUS_NEVER || s->start.fd >= 0)
         then(s);
     else

@@ -38,11 +38,20 @@ def site():
         yield from make_site(pathlib.Path(place))
 
 
-def make_site(place):
+@pytest.fixture
+def loading_site():
+    """None of its starts is ever over: the one that has begun hangs while it loads, and the others wait
+    for it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        yield from make_site(pathlib.Path(place), "--sim-load-time=1", "--sim-fault=load-hang")
+
+
+def make_site(place, *args):
     (place / "gpus").mkdir()
-    stays = {"extra_args": '["--sim-fault", "workers-stay"]'}
     model = {"engine": "sim", "gpu_memory_fraction": 0.2, "tensor_parallel": 2, "restart_limit": 100}
-    site = Site(place, {n: {**model, **(stays if n in "cd" else {})} for n in NAMES})
+    stays = [*args, "--sim-fault=workers-stay"]
+    words = {n: json.dumps(stays if n in "cd" else args) for n in NAMES}
+    site = Site(place, {n: {**model, "extra_args": words[n]} for n in NAMES})
     site.env = {
         "CITADEL_NVML": str(BIN / "sim/libnvidia-ml.so.1"),
         "CITADEL_FAKE_NVML": str(place / "gpus"),
@@ -187,6 +196,56 @@ def test_who_is_killed_while_it_is_stopped_is_stopped(site, possible, kind):
             service.close()
         assert site.run("start").returncode == 0
     assert up.stop() == 0
+
+
+def loading(site, up):
+    """Who loads, and its processes. Of the others there is nobody but the shim."""
+    name = up.wait_for(r"(\w): starting: loading weights, 1 of 4$")[1]
+    found = processes_of(site.directory)
+    shims = children_of(up.process.pid, found)
+    service = Service(site.status()[name]["pid"], found)
+    assert set(found) == {up.process.pid, *shims, *service.pids}
+    assert held_leases(site) == {name}
+    return name, service
+
+
+@pytest.mark.parametrize("kind", CONTAINMENTS)
+def test_who_is_killed_while_it_loads_leaves_room_for_others(loading_site, possible, kind):
+    if kind not in possible:
+        pytest.skip(f"{kind} is not possible here")
+    up = loading_site.up("--containment", kind, env=loading_site.env)
+    for order in [o for o in ORDERS if len(o) < 3] + [ROLES, ROLES[::-1]]:
+        name, service = loading(loading_site, up)
+        start_at = up.at = len(up.said)
+        service.kill(order)
+        up.wait_for(rf"{name}: backing-off: \w.* \(failure \d+; again in ")
+        assert not service.left(), order
+        service.close()
+        up.at = start_at  # the next may have been quicker
+        forget_failures(loading_site)
+    loading(loading_site, up)[1].close()
+    assert up.stop() == 0
+    assert processes_of(loading_site.directory) == {} and held_leases(loading_site) == set()
+
+
+@pytest.mark.parametrize("kind", CONTAINMENTS)
+def test_the_next_supervisor_comes_back_from_kills_of_who_loads(loading_site, possible, kind):
+    if kind not in possible:
+        pytest.skip(f"{kind} is not possible here")
+    up = loading_site.up("--containment", kind, env=loading_site.env)
+    for order in [()] + [(role,) for role in ROLES]:
+        _, service = loading(loading_site, up)
+        up.process.kill()
+        killed["supervisor"] += 1
+        service.kill(order)
+        up.wait_end()
+        up = loading_site.up("--containment", kind, env=loading_site.env)
+        loading(loading_site, up)[1].close()
+        up.at = 0
+        assert not service.left(), order
+        service.close()
+    assert up.stop() == 0
+    assert processes_of(loading_site.directory) == {} and held_leases(loading_site) == set()
 
 
 def test_the_weakest_containment_is_stated(site, possible):
