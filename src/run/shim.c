@@ -21,10 +21,18 @@
 #define EXTEND_US UINT64_C(60000000)
 #define EXTEND_EVERY_US UINT64_C(15000000) /* three may be lost */
 
+/* The tick asks every two seconds: after a longer silence it was us who stood still, stopped or
+ * starved, and nobody is blamed for that time. */
+#define ABSENT_US UINT64_C(5000000)
+
 uint64_t
 shim_now(struct shim *s)
 {
-    return loop_now_us(s->loop);
+    uint64_t now = loop_now_us(s->loop);
+    if (s->seen_at && now - s->seen_at >= ABSENT_US)
+        s->absent_us += now - s->seen_at;
+    s->seen_at = now;
+    return now - s->absent_us;
 }
 
 /* ---- what is told ---- */

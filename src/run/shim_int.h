@@ -46,6 +46,7 @@ struct shim {
 
     struct loop *loop;
     struct loop_timer tick;
+    uint64_t seen_at, absent_us; /* what the clock of the loop said last; and what does not count */
     struct loop_signal terminate, interrupt, hangup, child;
     struct notify notify;
     bool watched; /* somebody wants WATCHDOG=1 */
@@ -115,6 +116,7 @@ struct shim {
     bool stuck;                  /* a process of it cannot be killed */
 };
 
+/* Monotonic, without the time in which this process could not look. */
 uint64_t shim_now(struct shim *s);
 
 /* A new phase: told to everybody. */

@@ -9,6 +9,7 @@
     worker          has one, who does not end with it
     stray           the same, in a session of its own
     flood           writes two megabytes to its log before it listens
+    endless         the same without an end of line, then one word more
 
 POST /exit?N ends it, POST /deaf closes its port; on SIGTERM it answers what it has begun."""
 
@@ -111,6 +112,8 @@ else:
 if "flood" in WORDS:
     for i in range(20000):
         print(f"line {i} ".ljust(100, "."), file=sys.stderr)
+if "endless" in WORDS:
+    sys.stderr.write("x" * 20_000_000 + "\nand then\n")
 if "exit" in WORDS:
     say("this is the last line")
     os._exit(int(WORDS["exit"]))

@@ -186,6 +186,16 @@ def test_a_log_that_nobody_reads_stops_nothing(home):
     assert shim.send(signal.SIGTERM).ended() == (0, None)
 
 
+def test_a_line_without_an_end_is_cut(home):
+    home.add(words=["endless"])
+    shim = home.start().ready()
+    line = shim.says("xxx")
+    assert 1000 < len(line) < 5000 and shim.says("and then") == "and then"
+    with open(f"/proc/{shim.process.pid}/status") as file:
+        (most,) = (int(words[1]) for words in map(str.split, file) if words[0] == "VmHWM:")
+    assert most < 64 * 1024  # kB: of a release, 4 MB
+
+
 def test_one_starts_at_a_time(home):
     home.add("first", words=["hold=ping"])
     home.add("second")
@@ -391,6 +401,28 @@ def test_a_damaged_record_is_put_aside(home):
     shim.says("phi3.json.damaged")
     assert shim.send(signal.SIGTERM).ended() == (0, None)
     assert home.record()["last"]["exit"] == 0
+
+
+def test_a_shim_that_was_stopped_blames_nobody(home):
+    """Between two tokens nothing moves, for less than stall_limit; and then the shim does not look for
+    longer than that. The tokens are the clock."""
+    port = add_sim(home, "phi3", "--sim-token-rate", "0.14", stall_limit="10s")
+    shim = home.start().ready()
+    engine = shim.engine_pid()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    body = {"prompt": "on", "stream": True, "ignore_eos": True, "max_tokens": 6}
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", "/v1/completions", json.dumps(body), headers)
+    answer = connection.getresponse()
+    shim.says_status("degraded: requests wait, and nothing has moved")
+    shim.send(signal.SIGSTOP)
+    for _ in range(3):
+        while not answer.readline().startswith(b"data: {"):
+            pass
+    shim.send(signal.SIGCONT)
+    shim.says_status("ready: recovered")
+    assert shim.engine_pid() == engine
+    connection.close()
 
 
 # --- the end --------------------------------------------------------------------------------------
