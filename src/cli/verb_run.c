@@ -5,6 +5,7 @@
 #include "gpu/lease.h"
 #include "run/run.h"
 #include "run/wish.h"
+#include "sys/apart.h"
 #include "sys/log.h"
 
 #include <errno.h>
@@ -164,7 +165,9 @@ run_or_print(struct cli *cli, bool print)
         return r;
     if (print)
         return print_command(cli, config, &model);
-    return run_model(config, &model, &cli->err);
+    /* Who is supervised is the one that speaks with its supervisor, and that ends all there is. */
+    r = getenv("NOTIFY_SOCKET") ? 0 : apart_begin(&cli->err);
+    return r < 0 ? r : run_model(config, &model, &cli->err);
 }
 
 int

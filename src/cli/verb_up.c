@@ -6,6 +6,7 @@
 #include "cli/up_view.h"
 #include "config/config.h"
 #include "service/list.h"
+#include "sys/apart.h"
 #include "sys/loop.h"
 
 #include <errno.h>
@@ -237,9 +238,12 @@ verb_up(struct cli *cli)
         return err_set(&cli->err, ERR_USAGE, "up has no result to print as JSON; status has");
     if (kind && !contain_parse(kind, &contain)) /* the parser has seen to that */
         return err_set(&cli->err, ERR_USAGE, "--containment: '%s'", kind);
+    int r = apart_begin(&cli->err);
+    if (r < 0)
+        return r;
     if (u.is_demo)
         demo_sweep(cli);
-    int r = u.is_demo ? demo_make(&u.demo, program, &cli->err) : 0;
+    r = u.is_demo ? demo_make(&u.demo, program, &cli->err) : 0;
     if (r == 0)
         r = run_services(&u, program, contain);
     if (u.is_demo)

@@ -121,13 +121,11 @@ kill_all(struct shim *s, uint64_t now)
         (void)!proc_signal(&s->engine, SIGKILL);
 }
 
-/* Everybody of the engine but its first process, which has its own watch. */
+/* All that is below us is of the engine; but its first process has its own watch. */
 static size_t
 kill_rest(struct shim *s)
 {
-    pid_t first = s->runs ? s->engine.pid : 0;
-    size_t left = s->session ? kin_signal(s->session, first, SIGKILL) : 0;
-    return left + kin_signal_strays(&first, s->runs ? 1 : 0, SIGKILL);
+    return kin_signal(0, s->runs ? s->engine.pid : 0, SIGKILL);
 }
 
 static void

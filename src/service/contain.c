@@ -34,8 +34,8 @@ static const struct {
                            "each service has a PID namespace: all of it ends with its first "
                            "process, whatever happens"},
     [CONTAIN_SUBREAPER] = {"subreaper",
-                           "orphans of a service are found and killed; should this supervisor be "
-                           "killed itself, the next `citadel up` ends what is left"},
+                           "what a service leaves is found and killed; should this supervisor be "
+                           "killed itself, the next `citadel up` ends what still bears its mark"},
 };
 
 const char *
@@ -302,8 +302,8 @@ contain_prepare(const struct contain *c, const char *name, struct proc_wish *wis
                 struct err *reterr)
 {
     *ret_fd = -1;
-    if (c->kind == CONTAIN_NAMESPACE)
-        wish->own_pids = true;
+    wish->reaper = true;
+    wish->own_pids = c->kind == CONTAIN_NAMESPACE;
     if (c->kind != CONTAIN_CGROUP)
         return 0;
     int r = prepare_group(c, name, ret_fd, reterr);
@@ -311,19 +311,41 @@ contain_prepare(const struct contain *c, const char *name, struct proc_wish *wis
     return r;
 }
 
-/* In a namespace nobody outlives the first process. */
+/* Of services that have ended at once each counts its own, and those of which nothing tells whose they
+ * are. */
+static bool
+counts_for(const struct contain *c, const char *name, const struct kin *stray)
+{
+    _cleanup_free_ char *ours = contain_mark(c, "");
+    _cleanup_free_ char *mark = kin_mark(stray, ours);
+    size_t len = strlen(name);
+    const char *whose = mark[0] ? mark + strlen(ours) : name;
+    return strncmp(whose, name, len) == 0 && (whose[len] == '\0' || whose[len] == '/');
+}
+
+static size_t
+kill_strays(const struct contain *c, const char *name, const pid_t *known, size_t count)
+{
+    _cleanup_free_ struct kin *strays = NULL;
+    size_t all = kin_strays(known, count, &strays), counted = 0;
+    for (size_t i = 0; i < all; i++) {
+        kin_send(&strays[i], SIGKILL);
+        counted += counts_for(c, name, &strays[i]);
+    }
+    return counted;
+}
+
 size_t
 contain_kill(const struct contain *c, const char *name, const pid_t *known, size_t count)
 {
     char dir[PATH_MAX];
-    size_t left = 0, strays = 0;
+    size_t left = 0;
     if (c->kind == CONTAIN_CGROUP) {
         (void)snprintf(dir, sizeof(dir), "%s/%s", c->dir, name);
         left = kill_group(dir);
         if (left == 0)
             remove_group(dir, 0);
     }
-    if (c->kind != CONTAIN_NAMESPACE)
-        strays = kin_signal_strays(known, count, SIGKILL);
+    size_t strays = kill_strays(c, name, known, count);
     return MAX(left, strays);
 }

@@ -3,17 +3,24 @@
 /* Holding a service together with all that it starts, so that it can be ended as a whole. Three
  * ways; the strongest that this machine allows is taken, and says what it promises.
  *
- *   cgroup      a control group (version 2) for each service, killed as one; and strays, as below.
- *               Not with --root, below which there are none
+ *   cgroup      a control group (version 2) for each service, killed as one; and what has left it, as
+ *               below. Not with --root, below which there are none
  *   namespace   a PID namespace: the kernel ends all in it with the service's first process
- *   subreaper   whoever loses its parent below us becomes our child, and is killed when the service
- *               it came from has ended; so is a stray of another service, if that is not the reaper
- *               of its own, as the shims are
+ *   subreaper   whoever loses its parent becomes a child of the service's first process, and ours
+ *               when that has ended, and is killed then
+ *
+ * While we live, all that a service has left is killed, and nobody else, whatever it has done to its
+ * session, its parents and its environment: nobody but services is below us (sys/apart.h), and none
+ * of them loses a process to us while its first one lives, so whoever is below us and below no first
+ * process comes of a service that has ended. The price: orphans that a first process does not take
+ * out of the process table stay there as long as it lives.
  *
  * A supervisor that is killed itself can end nothing. Its services get SIGTERM from the kernel, and
  * what does not heed that is found by the next supervisor of the same run directory: by the control
  * group, whose path is in RUN/services/.group, and by the mark that is in the environment of all that
- * a service starts unless it is taken out, CITADEL_SERVICE=RUN/services/NAME. */
+ * a service starts, CITADEL_SERVICE=RUN/services/NAME. There the promise gives way: a process that
+ * took it out of its environment, or overwrote that, and is held by neither group nor namespace stays
+ * rather than that others are killed. */
 
 #include "base/err.h"
 #include "sys/proc.h"
@@ -47,6 +54,7 @@ int contain_prepare(const struct contain *c, const char *name, struct proc_wish 
                     struct err *reterr) must_check;
 
 /* Kills all that is left of a service whose first process has ended. known: the first processes of
- * all services that live. Returns how many there were; to be called again until that is 0. */
+ * all services that live. What another has left that has just ended as well is killed, too, but counts
+ * for that one, if its mark tells. Returns how many there were; to be called again until that is 0. */
 size_t contain_kill(const struct contain *c, const char *name, const pid_t *known, size_t count)
     must_check;

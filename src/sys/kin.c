@@ -117,9 +117,16 @@ is_our_proc(void)
 }
 
 static void
-list_all(struct kin_list *list)
+sort(struct kin_list *list)
 {
-    DIR *proc = is_our_proc() ? file_open_dir(AT_FDCWD, "/proc", 0) : NULL;
+    if (list->all.count)
+        qsort(list->all.items, list->all.count, sizeof(*list->all.items), by_pid);
+}
+
+static void
+list_those_seen(struct kin_list *list)
+{
+    DIR *proc = file_open_dir(AT_FDCWD, "/proc", 0);
     for (struct dirent *e; proc && (e = readdir(proc)) && list->all.count < PROCESSES_MAX;) {
         struct kin kin;
         char *end;
@@ -129,8 +136,7 @@ list_all(struct kin_list *list)
     }
     if (proc)
         (void)closedir(proc);
-    if (list->all.count)
-        qsort(list->all.items, list->all.count, sizeof(*list->all.items), by_pid);
+    sort(list);
 }
 
 static struct entry *
@@ -140,6 +146,52 @@ find(const struct kin_list *list, pid_t pid)
     if (list->all.count == 0)
         return NULL;
     return bsearch(&key, list->all.items, list->all.count, sizeof(key), by_pid);
+}
+
+static bool
+is_living_child(pid_t pid)
+{
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
+}
+
+/* The children of one thread of ours, "4711 4712 ", of which only the numbers are known. */
+static void
+list_hidden(const struct kin_list *seen, const char *thread, struct kin_list *hidden)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(1 * MIB);
+    char path[64], *end;
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%.20s/children", thread);
+    if (file_read(path, &text, NULL) < 0)
+        return;
+    for (const char *at = text.data; hidden->all.count < PROCESSES_MAX; at = end) {
+        pid_t pid = (pid_t)strtol(at, &end, 10);
+        if (pid <= 0)
+            return;
+        if (!find(seen, pid) && is_living_child(pid))
+            vec_add(&hidden->all)->kin = (struct kin){.pid = pid, .parent = getpid()};
+    }
+}
+
+/* Where /proc hides processes (hidepid), ours tells of its children all the same. Who is below them
+ * becomes our child when they end. */
+static void
+list_all(struct kin_list *list)
+{
+    if (!is_our_proc())
+        return;
+    list_those_seen(list);
+    struct kin_list hidden = {0};
+    DIR *threads = file_open_dir(AT_FDCWD, "/proc/self/task", 0);
+    for (struct dirent *e; threads && (e = readdir(threads));)
+        if (e->d_name[0] != '.')
+            list_hidden(list, e->d_name, &hidden);
+    if (threads)
+        (void)closedir(threads);
+    vec_foreach (&hidden.all, e)
+        vec_push(&list->all, *e);
+    vec_finish(&hidden.all);
+    sort(list);
 }
 
 static bool
@@ -173,36 +225,37 @@ tell_lines(struct kin_list *list, const pid_t *known, size_t count)
             above = find(list, above->kin.parent);
             line = own_line(above, known, count);
         }
-        for (struct entry *at = e; at && at->line == LINE_UNTOLD; at = find(list, at->kin.parent))
-            at->line = line == LINE_UNTOLD ? LINE_OTHERS : line; /* a ring: they have changed */
+        if (line == LINE_UNTOLD)
+            line = LINE_OTHERS; /* a ring: they have changed */
+        for (struct entry *at = e; at != above; at = find(list, at->kin.parent))
+            at->line = line;
+        e->line = line;
     }
 }
 
-/* Only if it still is the one that was looked at. */
-static void
-signal_one(const struct kin *kin, int signo)
+/* A child that is hidden has its number until we take it out of the process table. */
+void
+kin_send(const struct kin *kin, int signo)
 {
     struct kin now;
     _cleanup_close_ int fd = (int)syscall(SYS_pidfd_open, kin->pid, 0);
-    if (fd >= 0 && kin_look(kin->pid, &now) == 0 && now.start == kin->start)
+    if (fd >= 0 && (kin->start == 0 || (kin_look(kin->pid, &now) == 0 && now.start == kin->start)))
         (void)syscall(SYS_pidfd_send_signal, fd, signo, NULL, 0);
 }
 
 size_t
-kin_signal_strays(const pid_t *known, size_t count, int signo)
+kin_strays(const pid_t *known, size_t count, struct kin **ret_strays)
 {
     struct kin_list list = {0};
-    size_t strays = 0;
+    VEC(struct kin) strays = {0};
     list_all(&list);
     tell_lines(&list, known, count);
-    vec_foreach (&list.all, e) {
-        if (e->line != LINE_OURS)
-            continue;
-        signal_one(&e->kin, signo);
-        strays++;
-    }
+    vec_foreach (&list.all, e)
+        if (e->line == LINE_OURS)
+            vec_push(&strays, e->kin);
     vec_finish(&list.all);
-    return strays;
+    *ret_strays = strays.items;
+    return strays.count;
 }
 
 size_t
@@ -216,7 +269,7 @@ kin_signal(pid_t session, pid_t keep, int signo)
         bool ours = session ? e->kin.session == session : e->line == LINE_OURS;
         if (!ours || e->kin.pid == keep || e->kin.pid == getpid())
             continue;
-        signal_one(&e->kin, signo);
+        kin_send(&e->kin, signo);
         count++;
     }
     vec_finish(&list.all);
@@ -237,19 +290,33 @@ kin_reap(const pid_t *known, size_t count)
 
 /* ---- those who bear a mark ---- */
 
-static bool
-bears(pid_t pid, const char *mark)
+/* The entry of its environment that begins so, "" where it has none. */
+static const char *
+find_mark(pid_t pid, const char *mark, struct buf *text)
 {
     char path[64];
     struct stat st;
-    _cleanup_buf_ struct buf text = BUF_INIT(ENVIRON_MAX);
     (void)snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
-    if (stat(path, &st) < 0 || st.st_uid != geteuid() || file_read(path, &text, NULL) < 0)
-        return false; /* another user's, or it has ended */
-    for (size_t at = 0; at < text.len; at += strlen(text.data + at) + 1)
-        if (text_starts(text.data + at, mark))
-            return true;
-    return false;
+    if (stat(path, &st) < 0 || st.st_uid != geteuid() || file_read(path, text, NULL) < 0)
+        return ""; /* another user's, or it has ended */
+    for (size_t at = 0; at < text->len; at += strlen(text->data + at) + 1)
+        if (text_starts(text->data + at, mark))
+            return text->data + at;
+    return "";
+}
+
+static bool
+bears(pid_t pid, const char *mark)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(ENVIRON_MAX);
+    return find_mark(pid, mark, &text)[0] != '\0';
+}
+
+char *
+kin_mark(const struct kin *kin, const char *mark)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(ENVIRON_MAX);
+    return mem_strdup(find_mark(kin->pid, mark, &text));
 }
 
 /* Our shell may bear the mark too. */
@@ -271,7 +338,7 @@ kin_signal_marked(const char *mark, int signo)
     vec_foreach (&list.all, e) {
         if (e->line == LINE_KNOWN || !bears(e->kin.pid, mark))
             continue;
-        signal_one(&e->kin, signo);
+        kin_send(&e->kin, signo);
         count++;
     }
     vec_finish(&list.all);

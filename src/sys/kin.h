@@ -27,11 +27,17 @@ int kin_look(pid_t pid, struct kin *ret_kin) must_check;
  * were; 0: none is left. keep: one that is passed over, 0: nobody. */
 size_t kin_signal(pid_t session, pid_t keep, int signo);
 
-/* Likewise to all descendants of us that descend from none of these children of ours. */
-size_t kin_signal_strays(const pid_t *known, size_t count, int signo);
+/* All descendants of us that descend from none of these children of ours; the caller frees the list.
+ * Who is hidden from us is among them if it is our child, and has start 0. */
+size_t kin_strays(const pid_t *known, size_t count, struct kin **ret_strays);
+/* To one of them, if it still is that one. */
+void kin_send(const struct kin *kin, int signo);
+/* What its environment, as it got it, has that begins with mark, "NAME=value"; "" when nothing, or when
+ * it is not ours to see. The caller frees it. */
+char *kin_mark(const struct kin *kin, const char *mark) must_check;
 
 /* Likewise to all processes of this user, whoever started them, whose environment as they got it has
- * something that begins with mark, "NAME=value"; but to neither us nor those whom we descend from. */
+ * something that begins with mark; but to neither us nor those whom we descend from. */
 size_t kin_signal_marked(const char *mark, int signo);
 
 /* Takes what has ended of our children out of the process table. These are left to their watchers; one

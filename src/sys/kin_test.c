@@ -8,10 +8,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -157,18 +162,133 @@ TEST(a_note_that_may_mean_somebody_else_is_not_followed)
     CHECK_EQ(end_of(&a), SIGKILL);
 }
 
+static size_t
+kill_strays(const pid_t *known, size_t count)
+{
+    struct kin *strays;
+    size_t n = kin_strays(known, count, &strays);
+    for (size_t i = 0; i < n; i++)
+        kin_send(&strays[i], SIGKILL);
+    free(strays);
+    return n;
+}
+
 TEST(strays_are_those_below_us_who_come_from_nobody_known)
 {
     kin_adopt();
     struct proc a = start(WAITS, NULL, false);
     struct proc b = start("(" WAITS ") & wait", NULL, false);
     const pid_t known[] = {a.pid, b.pid};
-    CHECK_EQ(kin_signal_strays(known, 2, 0), 0);
-    CHECK(kin_signal_strays(known, 1, SIGKILL) >= 1);
+    CHECK_EQ(kill_strays(known, 2), 0);
+    CHECK(kill_strays(known, 1) >= 1);
     CHECK_EQ(end_of(&b), SIGKILL);
-    while (kin_signal_strays(known, 1, SIGKILL) > 0) /* the one below it, when it is there by now */
+    while (kill_strays(known, 1) > 0) /* the one below it, when it is there by now */
         kin_reap(known, 1);
     CHECK_EQ(proc_signal(&a, 0), 0);
     CHECK_EQ(proc_signal(&a, SIGKILL), 0);
     CHECK_EQ(end_of(&a), SIGKILL);
+}
+
+/* As another user than root, and with a /proc that hides who is not dumpable. */
+static _Noreturn void
+end_hidden(void)
+{
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("proc", "/proc", "proc", 0, "hidepid=2") < 0 || setgroups(0, NULL) < 0 ||
+        setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0 ||
+        prctl(PR_SET_DUMPABLE, 0) < 0)
+        _exit(77);
+    pid_t pid = fork();
+    struct kin kin;
+    while (pid == 0)
+        (void)pause();
+    bool ok = kin_look(pid, &kin) == -ESRCH && kin_signal(0, pid, 0) == 0 &&
+              kin_signal(0, 0, SIGKILL) == 1;
+    (void)kill(pid, SIGKILL);
+    ok = waitpid(pid, NULL, 0) == pid && ok && kin_signal(0, 0, 0) == 0;
+    _exit(ok ? 0 : 1);
+}
+
+TEST(a_child_that_is_hidden_from_us_is_ours)
+{
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0)
+        end_hidden();
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        tap_skip("it takes root, and mounts of its own");
+    else
+        CHECK_EQ(status, 0);
+}
+
+/* Forks a child of this number. */
+static pid_t
+fork_as(pid_t pid)
+{
+    FILE *f = fopen("/proc/sys/kernel/ns_last_pid", "we");
+    if (!f || fprintf(f, "%d", (int)pid - 1) < 0 || fclose(f) != 0)
+        _exit(77);
+    return fork();
+}
+
+/* The first of a namespace, with a child 60 and another, 100, of which comes a child 50. */
+static _Noreturn void
+have_odd_numbers(void)
+{
+    int status = -1;
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("proc", "/proc", "proc", 0, NULL) < 0)
+        _exit(77);
+    pid_t other = fork_as(60), us = other ? fork_as(100) : 0;
+    pid_t child = other && !us ? fork_as(50) : 0;
+    if (child) {
+        struct kin *strays;
+        size_t count = kin_strays(NULL, 0, &strays);
+        _exit(count == 1 && strays->pid == child && kin_signal(0, 0, 0) == 1 ? 0 : 1);
+    }
+    while (!us)
+        (void)pause();
+    (void)waitpid(us, &status, 0);
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+}
+
+TEST(a_child_whose_number_is_below_ours_tells_nothing_of_those_above_us)
+{
+    int status = -1;
+    pid_t pid =
+        (pid_t)syscall(SYS_clone, SIGCHLD | CLONE_NEWPID | CLONE_NEWNS, NULL, NULL, NULL, 0UL);
+    if (pid == 0)
+        have_odd_numbers();
+    if (pid > 0)
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+    if (pid < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 77))
+        tap_skip("PID namespaces are not possible here");
+    else
+        CHECK_EQ(status, 0);
+}
+
+static _Noreturn void
+look_at_others(void)
+{
+    pid_t first = fork();
+    if (first == 0)
+        for (;;)
+            (void)pause();
+    _exit((int)kin_signal(0, 0, SIGKILL));
+}
+
+/* There, process 1 of ours is the mother of all. */
+TEST(a_proc_of_another_namespace_tells_nothing)
+{
+    int status = -1;
+    pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD | CLONE_NEWPID, NULL, NULL, NULL, 0UL);
+    if (pid < 0) {
+        tap_skip("PID namespaces are not possible here");
+        return;
+    }
+    if (pid == 0)
+        look_at_others();
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
 }

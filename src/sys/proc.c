@@ -122,6 +122,8 @@ prepare(const struct proc_wish *wish, pid_t parent, int *tell)
         return -errno;
     if (wish->new_session && setsid() < 0)
         return -errno;
+    if (wish->reaper && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+        return -errno;
     if (wish->death_signal && prctl(PR_SET_PDEATHSIG, wish->death_signal) < 0)
         return -errno;
     if (wish->death_signal && !is_parent_there(wish, parent, *tell)) /* before the line above */

@@ -16,7 +16,7 @@ import tempfile
 
 import pytest
 from program import BIN
-from up import CONTAINMENTS, Site, is_there, possible_containments, processes_of
+from up import CONTAINMENTS, Site, children_of, is_there, possible_containments, processes_of
 
 ROLES = ("shim", "server", "core", "worker")
 ORDERS = [order for n in range(1, 5) for order in itertools.permutations(ROLES, n)]
@@ -58,15 +58,6 @@ def make_site(place, *args):
     }
     yield site
     site.end()
-
-
-def parent_of(pid):
-    with contextlib.suppress(OSError):
-        return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def children_of(pid, among):
-    return sorted(p for p in among if parent_of(p) == pid)
 
 
 class Service:

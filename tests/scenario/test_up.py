@@ -25,6 +25,7 @@ from up import (
     PATIENCE_S,
     Site,
     Up,
+    children_of,
     is_there,
     possible_containments,
     processes_of,
@@ -555,6 +556,70 @@ def test_workers_and_strays_end_with_their_service(site, possible, kind):
     assert s.status()["b"]["restarts"] == 0
     up.end()
     assert processes_of(s.directory) == {}
+
+
+def sleepers(seconds):
+    """The processes that sleep as long as that."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "cmdline").read_bytes() == b"sleep\0%d\0" % seconds:
+                found.append(int(entry.name))
+    return found
+
+
+@contextlib.contextmanager
+def sleeping(site):
+    """A time that nobody else sleeps, and the command in sh that sleeps it in the background."""
+    seconds = 10_000_000 + site.ports["a"]
+    yield seconds, f"setsid sleep {seconds} </dev/null >/dev/null 2>&1 &"
+    for pid in sleepers(seconds):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def stop_one(s, name):
+    """After which a supervisor has killed what the service had left."""
+    servers = s.servers(name)
+    assert s.run("stop", name).returncode == 0
+    assert not [pid for pid in servers if is_there(pid)]
+
+
+@pytest.mark.parametrize("kind", CONTAINMENTS)
+def test_children_from_before_it_began_are_none_of_its_services(site, possible, kind):
+    if kind not in possible:
+        pytest.skip(f"{kind} is not possible here")
+    s = site({"a": "workers=1 strays=2", "b": ""})
+    with sleeping(s) as (seconds, sleep):
+        up = s.up("--containment", kind, before=["sh", "-c", f'{sleep} exec "$@"', "sh"])
+        up.wait_all("a: ready", "b: ready")
+        assert len(sleepers(seconds)) == 1
+        stop_one(s, "a")
+        assert len(sleepers(seconds)) == 1
+        assert up.stop(signal.SIGTERM) == 0
+        assert "b: stopped" in up.said
+        assert len(sleepers(seconds)) == 1
+
+
+IN_A_CONTAINER = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+
+
+def test_the_first_process_of_a_container_leaves_its_neighbours_alone(site):
+    """What ran before it, as sshd does, and what `docker exec` brings later."""
+    if subprocess.run([*IN_A_CONTAINER, "true"], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("PID namespaces are not possible here")
+    s = site({"a": "workers=1 strays=2"})
+    with sleeping(s) as (seconds, sleep):
+        before = [*IN_A_CONTAINER, "sh", "-c", f'{sleep} exec "$@"', "sh"]
+        up = s.up("--containment", "subreaper", before=before)
+        up.wait_for("a: ready")
+        (first,) = children_of(up.process.pid)
+        subprocess.run(["nsenter", "-t", str(first), "-p", "sh", "-c", sleep], check=True)
+        stop_one(s, "a")
+        assert len(sleepers(seconds)) == 2
+        os.kill(first, signal.SIGTERM)
+        up.wait_end()
+        assert sleepers(seconds) == []  # a container ends with its first process
 
 
 @pytest.mark.parametrize("kind", CONTAINMENTS)

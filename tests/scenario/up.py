@@ -38,6 +38,17 @@ def is_there(pid):
         return False
 
 
+def parent_of(pid):
+    with contextlib.suppress(OSError):
+        return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def children_of(pid, among=None):
+    if among is None:
+        among = [int(entry.name) for entry in pathlib.Path("/proc").iterdir() if entry.name.isdigit()]
+    return sorted(p for p in among if parent_of(p) == pid)
+
+
 def processes_of(directory):
     """All processes that have to do with a directory: by their command, or by the mark."""
     found = {}
@@ -139,10 +150,10 @@ class Site:
 class Up:
     """A supervisor whose lines are read as they come; of a site, or of none as a demonstration is."""
 
-    def __init__(self, site, *words, env=None):
+    def __init__(self, site, *words, env=None, before=()):
         words = ["-c", str(site.config), *words] if site else words
         self.process = subprocess.Popen(
-            [CITADEL, "up", *words],
+            [*before, CITADEL, "up", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
