@@ -91,6 +91,8 @@ TEST(what_does_not_add_up_is_refused)
         {"\"claim_bytes\": 42949672960", "\"claim_bytes\": 42949672959",
          "a number of a model is none"},
         {"\"gpu\": 0", "\"gpu\": 2", "a part is of a GPU that is not listed, or twice of one"},
+        {"\"parts\": [", "\"parts\": [{\"gpu\": 0, \"bytes\": 1},",
+         "a part is of a GPU that is not listed, or twice of one"},
         {"\"bytes\": 42949672960", "\"bytes\": 0", "a part is not of the size of its GPU"},
         {"\"held_by\": [\n        \"a\"", "\"held_by\": [\n        \"c\"",
          "held_by: no resident model has that name"},

@@ -310,3 +310,25 @@ TEST(a_plan_knows_when_it_is_stale)
     b.config->models.items[0].gpu_memory_fraction = 0.90;
     CHECK(is_same_fingerprint(&b, before));
 }
+
+/* As many models and GPUs as there may be, each on half of them: it fits into what plan.h names. */
+TEST(the_largest_plan_has_room)
+{
+    _cleanup_bench_ struct bench b;
+    _cleanup_buf_ struct buf text = BUF_INIT(64 * KIB);
+    buf_add_str(&text, "defaults: {tensor_parallel: 16, gpu_memory_fraction: 0.11}\n"
+                       "models:\n");
+    for (unsigned i = 0; i < 256; i++)
+        buf_printf(&text, "  a-model-with-a-name-of-%03u: {path: /m/8}\n", i);
+    REQUIRE(bench_open(&b, text.data));
+    add_models(&b);
+    for (unsigned i = 0; i < GPU_INVENTORY_MAX; i++)
+        bench_add_gpu(&b, 80 * GIB);
+    bench_link(&b, "");
+    arena_finish(&b.arena);
+    arena_init(&b.arena, 4 * MIB);
+    REQUIRE(bench_plan(&b));
+    CHECK_EQ(b.plan.resident_count, 18); /* nine on each half */
+    CHECK_EQ(b.plan.on_demand_count, 256 - 18);
+    CHECK_EQ(b.plan.models[255].held_by_count, 9);
+}
