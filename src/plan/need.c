@@ -12,18 +12,31 @@
 
 #include "config/config.h"
 
-static const struct engine_needs {
-    bool files;
+struct engine_needs {
+    enum config_engine engine;
     uint64_t context_mib, between_mib, graphs_mib, least_mib, percent, logits, seqs, batch_tokens;
-} engine_needs[] = {
-#define ENGINE_NEEDS(engine, ...) [CONFIG_ENGINE_##engine] = {__VA_ARGS__},
+};
+
+static const struct engine_needs rows[] = {
+#define ENGINE_NEEDS(engine, ...) {CONFIG_ENGINE_##engine, __VA_ARGS__},
 #include "plan/overhead.def"
 };
+
+static const struct engine_needs nobody_knows;
+
+static const struct engine_needs *
+needs_of(enum config_engine engine)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        if (rows[i].engine == engine)
+            return &rows[i];
+    return &nobody_knows;
+}
 
 bool
 plan_reads_files(const struct config_model *c)
 {
-    return engine_needs[c->engine].files;
+    return needs_of(c->engine) != &nobody_knows;
 }
 
 enum kv_dtype
@@ -72,7 +85,7 @@ weights_of(const struct config_model *c, const struct model *m)
 static uint64_t
 request_of(const struct config_model *c, const struct model *m, uint64_t tokens)
 {
-    const struct engine_needs *engine = &engine_needs[c->engine];
+    const struct engine_needs *engine = needs_of(c->engine);
     const struct model_request request = {
         .tokens = tokens,
         .tensor_parallel = c->tensor_parallel,
@@ -92,7 +105,7 @@ request_of(const struct config_model *c, const struct model *m, uint64_t tokens)
 static uint64_t
 overhead_of(const struct config_model *c, const struct model *m, uint64_t weights_bytes)
 {
-    const struct engine_needs *engine = &engine_needs[c->engine];
+    const struct engine_needs *engine = needs_of(c->engine);
     uint64_t seqs = c->max_num_seqs ? c->max_num_seqs : engine->seqs;
     uint64_t results = engine->least_mib * MIB;
     uint64_t bytes = engine->context_mib * MIB;
@@ -111,12 +124,12 @@ struct plan_need
 plan_need_of(const struct config_model *c, const struct model *m)
 {
     struct plan_need need = {MODEL_UNKNOWN, MODEL_UNKNOWN, MODEL_UNKNOWN, MODEL_UNKNOWN};
-    if (c->max_model_len)
-        need.tokens = c->max_model_len;
-    else if (m && plan_reads_files(c))
-        need.tokens = m->context;
     if (!plan_reads_files(c))
         return need;
+    if (c->max_model_len)
+        need.tokens = c->max_model_len;
+    else if (m)
+        need.tokens = m->context;
     if (m) {
         need.weights_bytes = weights_of(c, m);
         need.request_bytes = request_of(c, m, need.tokens);
