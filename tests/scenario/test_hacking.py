@@ -61,7 +61,7 @@ def test_no_section_touches_more_than_three_files():
 
 
 def copy_of_tree(top):
-    for name in ("src", "sim", "tests", "tools", "docs", "examples"):
+    for name in ("src", "sim", "tests", "tools", "docs", "examples", "systemd"):
         if (program.TOP / name).exists():
             shutil.copytree(program.TOP / name, top / name, symlinks=True)
     for path in program.TOP.iterdir():
