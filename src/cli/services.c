@@ -2,13 +2,17 @@
 
 #include "base/quantity.h"
 #include "cli/load_config.h"
+#include "run/record.h"
 #include "service/systemd.h"
 #include "sys/clock.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LOOK_AGAIN_MS 200
 
@@ -241,6 +245,28 @@ wait_for(struct cli *cli, const struct config *config, enum service_state goal)
     }
 }
 
+/* Who asks, behind sudo too. */
+static const char *
+asker(void)
+{
+    const char *name = getenv("SUDO_USER");
+    const struct passwd *user = name ? NULL : getpwuid(geteuid());
+    return name ? name : user ? user->pw_name : "somebody";
+}
+
+/* What a person wants outlives reboots, and a start ends a hold. */
+static int
+remember_wish(struct cli *cli, const struct config *config, const char *name,
+              enum service_state goal)
+{
+    const struct run_record_wish wish = {
+        goal == SERVICE_STOPPED ? RUN_WANTED_STOPPED : RUN_WANTED_STARTED, asker()};
+    int r = run_record_change(config->paths.state, name, run_record_wish, &wish, NULL, &cli->err);
+    if (r == -EACCES || r == -EPERM)
+        err_fix(&cli->err, "the same with sudo");
+    return r;
+}
+
 static void
 tell_change(const struct service_status *status, void *arg)
 {
@@ -272,6 +298,11 @@ cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
     int r = cli_load_services(cli, NULL, &config, &view);
     for (size_t i = 0; r == 0 && i < cli->args_count; i++)
         r = is_every(cli->args[i]) ? 0 : check_name(cli, &view, cli->args[i]);
+    for (size_t i = 0; r == 0 && i < view.items.count; i++) {
+        const struct service_status *s = &view.items.items[i].status;
+        if (text_eq(s->kind, "model") && is_meant(cli, s->name))
+            r = remember_wish(cli, config, s->name, goal);
+    }
     if (r < 0 || view.by_systemd)
         return r < 0 ? r : change_by_systemd(cli, &view, verb);
     vec_foreach (&view.items, seen) {

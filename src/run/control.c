@@ -132,11 +132,6 @@ control_open(struct shim *s, struct err *reterr)
     s->socket_path = text ? text + strlen("unix:") : NULL;
     int r = text ? sock_addr_parse(text, &addr, reterr) : -ENOMEM;
     int fd = r < 0 ? r : sock_listen(&addr, 0600, reterr);
-    if (fd == -EADDRINUSE) {
-        r = err_set(reterr, ERR_RUN_TWICE, "%s is run by another process already", s->model->name);
-        err_fix(reterr, "citadel status %s", s->model->name);
-        return r;
-    }
     if (fd < 0)
         return fd;
     config.connections_max = 64;
@@ -151,8 +146,7 @@ control_close(struct shim *s)
 {
     if (!s->server)
         return;
+    (void)unlink(s->socket_path); /* while we are still the only one */
     http_server_free(s->server);
     s->server = NULL;
-    if (s->socket_path)
-        (void)unlink(s->socket_path);
 }

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *const wanted_words[] = {
@@ -219,6 +220,20 @@ run_record_load(const char *state_dir, const char *name, struct run_record *ret_
     return r;
 }
 
+/* Root writes for the account of the services, whose directory it is. */
+static int
+give_to_owner(const char *state_dir, const char *path, struct err *reterr)
+{
+    _cleanup_buf_ struct buf dir = BUF_INIT(PATH_MAX);
+    struct stat st;
+    buf_printf(&dir, "%s/models", state_dir);
+    if (geteuid() != 0)
+        return 0;
+    if (stat(dir.data, &st) < 0 || lchown(path, st.st_uid, st.st_gid) < 0)
+        return err_set_errno(reterr, errno, "cannot give %s to the owner of its directory", path);
+    return 0;
+}
+
 static int
 save(const char *state_dir, const char *name, const struct run_record *record, struct err *reterr)
 {
@@ -226,7 +241,8 @@ save(const char *state_dir, const char *name, const struct run_record *record, s
     run_record_path(&path, state_dir, name);
     run_record_print(record, &text);
     assert(buf_error(&text) == 0);
-    return file_write(path.data, text.data, text.len, 0644, reterr);
+    int r = file_write(path.data, text.data, text.len, 0644, reterr);
+    return r < 0 ? r : give_to_owner(state_dir, path.data, reterr);
 }
 
 /* Held for as long as a small file takes to be written; ends with the descriptor. */
@@ -242,6 +258,9 @@ take_lock(const char *state_dir, const char *name, struct err *reterr)
     _cleanup_close_ int fd = file_open(path.data, O_RDWR | O_CREAT, 0600);
     if (fd < 0)
         return root_err(reterr, fd, "%s", path.data);
+    r = give_to_owner(state_dir, path.data, reterr);
+    if (r < 0)
+        return r;
     while (flock(fd, LOCK_EX) < 0)
         if (errno != EINTR)
             return err_set_errno(reterr, errno, "locking %s", path.data);
@@ -310,4 +329,18 @@ run_record_forgive(struct run_record *record, const void *unused unused_arg)
 {
     record->failures = 0;
     record->failed_count = 0;
+}
+
+void
+run_record_wish(struct run_record *record, const void *arg)
+{
+    const struct run_record_wish *wish = arg;
+    record->wanted.state = wish->state;
+    record->wanted.since_us = clock_wall_us();
+    text_make_safe(record->wanted.by, sizeof(record->wanted.by),
+                   snprintf(record->wanted.by, sizeof(record->wanted.by), "%s", wish->by));
+    if (wish->state != RUN_WANTED_STARTED)
+        return;
+    record->hold.set = false;
+    run_record_forgive(record, NULL);
 }

@@ -7,8 +7,8 @@
  *    "hold": {"by": "...", "why": "...", "since_us": 1},
  *    "wanted": {"state": "stopped", "by": "...", "since_us": 1}}
  *
- * Several will write it, each its own part: the shim how the model ended, the breaker a hold, a
- * command what a person wants. So nobody writes back what it once read: run_record_change() reads, changes
+ * Several write it, each its own part: the shim how the model ended, a command what a person wants,
+ * and whoever will watch over failures a hold. So nobody writes back what it once read: run_record_change() reads, changes
  * and writes with STATE/models/NAME.lock held. */
 
 #include "base/buf.h"
@@ -63,6 +63,12 @@ struct run_record_end {
 };
 void run_record_ended(struct run_record *record, const void *arg); /* struct run_record_end */
 void run_record_forgive(struct run_record *record, const void *unused);
+/* A person has asked for it; a start ends a hold, and failures of before are forgotten. */
+struct run_record_wish {
+    enum run_wanted state;
+    const char *by;
+};
+void run_record_wish(struct run_record *record, const void *arg); /* struct run_record_wish */
 
 void run_record_print(const struct run_record *record, struct buf *out);
 int run_record_parse(const char *text, size_t len, struct run_record *ret_record,

@@ -8,13 +8,16 @@
 #include "sys/files.h"
 #include "sys/kin.h"
 #include "sys/log.h"
+#include "sys/root.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define ARENA_MAX (1 * MIB)
@@ -184,16 +187,29 @@ end_leftovers(struct shim *s, struct err *reterr)
     return 0;
 }
 
+/* One shim a model, for as long as it lives: what becomes of the socket's name is up to others. */
 static int
-open_places(struct shim *s, struct err *reterr)
+take_lock(struct shim *s, struct err *reterr)
+{
+    const char *path = arena_printf(&s->arena, "%s/lock", s->dir);
+    if (!path)
+        return err_set(reterr, ERR_TOO_LARGE, "the path %s is too long", s->dir);
+    s->lock = file_open(path, O_RDWR | O_CREAT, 0600);
+    if (s->lock < 0)
+        return root_err(reterr, s->lock, "cannot open '%s'", path);
+    if (flock(s->lock, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (errno != EWOULDBLOCK)
+        return err_set_errno(reterr, errno, "cannot lock '%s'", path);
+    int r = err_set(reterr, ERR_RUN_TWICE, "%s is run by another process already", s->model->name);
+    err_fix(reterr, "citadel status %s", s->model->name);
+    return r;
+}
+
+static int
+load_record(struct shim *s, struct err *reterr)
 {
     struct err damaged = {0};
-    s->dir = run_dir(&s->arena, s->config, s->model->name);
-    s->note = s->dir ? arena_printf(&s->arena, "%s/engine.json", s->dir) : NULL;
-    s->mark = run_mark(&s->arena, s->config, s->model->name);
-    if (!s->note || !s->mark)
-        return err_set(reterr, ERR_TOO_LARGE, "the paths below %s are too long",
-                       s->config->paths.run);
     int r = run_record_load(s->config->paths.state, s->model->name, &s->record, &damaged);
     if (r < 0 && reterr)
         *reterr = damaged;
@@ -202,7 +218,25 @@ open_places(struct shim *s, struct err *reterr)
     if (r == 0 && s->record.hold.set)
         r = refuse_held(&s->record, s->model->name, reterr);
     s->state.failures = s->record.failures;
-    return r < 0 ? r : file_make_dirs(s->dir, 0755, reterr);
+    return r;
+}
+
+static int
+open_places(struct shim *s, struct err *reterr)
+{
+    s->dir = run_dir(&s->arena, s->config, s->model->name);
+    s->note = s->dir ? arena_printf(&s->arena, "%s/engine.pid", s->dir) : NULL;
+    s->mark = run_mark(&s->arena, s->config, s->model->name);
+    if (!s->note || !s->mark)
+        return err_set(reterr, ERR_TOO_LARGE, "the paths below %s are too long",
+                       s->config->paths.run);
+    int r = file_make_dirs(s->dir, 0755, reterr);
+    if (r == 0)
+        r = take_lock(s, reterr);
+    if (r == 0)
+        r = load_record(s, reterr);
+    s->alone = r == 0;
+    return r;
 }
 
 static int
@@ -243,7 +277,7 @@ open_all(struct shim *s, struct err *reterr)
     if (r == 0)
         r = open_signals(s, reterr);
     if (r == 0)
-        r = control_open(s, reterr); /* from here on we are the only one */
+        r = control_open(s, reterr);
     if (r == 0)
         r = end_leftovers(s, reterr);
     if (r == 0)
@@ -273,6 +307,7 @@ close_all(struct shim *s)
         loop_free(s->loop);
     }
     cleanup_close(&s->log_fd);
+    cleanup_close(&s->lock);
     notify_close(&s->notify);
     arena_finish(&s->arena);
 }
@@ -332,6 +367,7 @@ run_model(const struct config *config, const struct config_model *model, struct 
                        .engine = {.fd = -1},
                        .notify = {.fd = -1},
                        .log_fd = -1,
+                       .lock = -1,
                        .look = {.fd = -1, .child = -1},
                        .canary_body = BUF_INIT(64 * KIB)};
     arena_init(&s->arena, ARENA_MAX);
@@ -348,6 +384,8 @@ run_model(const struct config *config, const struct config_model *model, struct 
         live(s);
     else
         shim_phase(s, RUN_ENDED, "ended: %s", s->why.what);
+    if (r < 0 && s->alone)
+        remember(s, run_exit(&s->why));
     notify_insist(&s->notify);
     if (reterr)
         *reterr = s->why;

@@ -75,6 +75,8 @@ struct shim {
     struct proc_watch ended;
     bool runs;     /* the engine's first process */
     pid_t session; /* the engine's; 0: it was never started */
+    int lock;      /* of this model, for life */
+    bool alone;    /* we have it */
     int log_fd;
     struct loop_fd log;
     struct engine_lines lines;

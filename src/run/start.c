@@ -202,8 +202,15 @@ start_process(struct shim *s, const struct engine_command *command, struct err *
     r = loop_fd_start(s->loop, &s->log, s->log_fd, LOOP_READ);
     if (r == 0)
         r = proc_watch_start(s->loop, &s->ended, &s->engine);
-    if (r < 0)
+    if (r < 0) { /* nobody would tell when it ends */
+        struct proc_end end;
+        (void)!proc_signal(&s->engine, SIGKILL);
+        (void)!proc_wait(&s->engine, &end);
+        s->runs = false;
+        loop_fd_stop(&s->log);
+        cleanup_close(&s->log_fd);
         return err_set_errno(reterr, -r, "watching the engine");
+    }
     return kin_note(s->note, s->engine.pid, reterr);
 }
 

@@ -292,6 +292,23 @@ def test_nobody_supervises(site):
     assert error_json(s.run("logs", "a", "--json"))["exit"] == 4
 
 
+def test_a_start_ends_a_hold_and_is_remembered(site):
+    s = site({"a": ""})
+    record = s.directory / "state/models/a.json"
+    record.parent.mkdir(parents=True)
+    hold = {"by": "ann", "why": "it eats the memory", "since_us": 1}
+    record.write_text(json.dumps({"failures": 3, "boot": "", "hold": hold}))
+    up = s.up()
+    up.wait_for("a is held by ann: it eats the memory")
+    done = s.run("start", "a")
+    assert done.returncode == 0, done.stderr
+    now = json.loads(record.read_text())
+    assert "hold" not in now and now["failures"] == 0
+    assert now["wanted"]["state"] == "started" and now["wanted"]["by"]
+    assert s.run("stop", "a").returncode == 0
+    assert json.loads(record.read_text())["wanted"]["state"] == "stopped"
+
+
 @pytest.mark.parametrize(
     "name", ["../a", "a/../../b", "a\033[2Jb", "a" * 300, "", "\u202ea", "services/a/stop", "%61"]
 )
