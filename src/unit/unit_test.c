@@ -87,7 +87,7 @@ TEST(a_unit_says_what_the_configuration_says)
         {"embed", "WantedBy", ""},                      /* on demand */
         {"chat", "StartLimitBurst", "3;"},
         {"chat", "RestartSec", "1500ms;"},
-        {"chat", "TimeoutStopSec", "120s;"}, /* 30 s of draining, and 70 s to end */
+        {"chat", "TimeoutStopSec", "120s;"}, /* 30 s of draining, and 90 s to end */
         {"chat", "MemoryMax", ""},
         {"embed", "MemoryMax", "68719476736;"},
         {"chat", "DeviceAllow",

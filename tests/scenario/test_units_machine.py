@@ -1,7 +1,7 @@
 """Our units under the real systemd: a generation is put in place as a deployment does, and the machine
 does what it says, inside the sandbox and over a reboot.
 
-`citadel storage setup` comes later: a drop-in stands for it here."""
+`citadel storage setup`, `citadel gateway` and `citadel monitor` come later: drop-ins stand for them."""
 
 import json
 import re
@@ -25,8 +25,6 @@ def probe(name, other, **more):
 
 CONFIG = {
     "storage": {"require_mounts": False},
-    "gateway": {"enabled": False},
-    "monitor": {"enabled": False},
     "backup": {"verify": "daily 07:00"},
     "models": {
         "quick": {"engine": "sim", "port": 12000},
@@ -56,16 +54,21 @@ def deploy(here, number, config):
     here.run("systemctl", "daemon-reload")
 
 
+def stand_in(here, name, command, *lines):
+    """For a service whose verb is not there yet; in the sandbox of its unit."""
+    text = "\n".join(["[Service]", *lines, "ExecStart=", f"ExecStart={command}", ""])
+    here.write(f"/etc/systemd/system/citadel-{name}.service.d/test.conf", text)
+
+
 @pytest.fixture(scope="module", params=machine.SUITES)
 def here(request):
     if why := machine.why_not():
         pytest.skip(why)
     with machine.Machine(request.param, "units") as booted:
         shutil.copy(PROBE, booted.root / "opt/probe")
-        booted.write(
-            "/etc/systemd/system/citadel-storage.service.d/test.conf",
-            "[Service]\nExecStart=\nExecStart=/bin/true\n",
-        )
+        stand_in(booted, "storage", "/bin/true")
+        stand_in(booted, "gateway", "/bin/sleep infinity", "Type=exec", "WatchdogSec=0")
+        stand_in(booted, "monitor", "/bin/sleep infinity", "Type=exec", "WatchdogSec=0")
         booted.run("systemd-sysusers")
         booted.run("systemd-tmpfiles", "--create")
         for name in CONFIG["models"]:
@@ -78,10 +81,6 @@ def completes(here, port):
     asked = '{"model": "quick", "messages": [{"role": "user", "content": "hello"}]}'
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
     return here.run("curl", "-sS", "--fail", "--json", asked, url).stdout
-
-
-def states(here, unit, *names):
-    return here.show(unit, *names)
 
 
 def test_systemd_has_read_every_unit_without_a_word(here):
@@ -105,6 +104,45 @@ def test_all_of_it_starts_and_stops_as_one(here):
         "Result": "success",
     }
     assert here.show("citadel-backup-verify.timer", "ActiveState") == {"ActiveState": "inactive"}
+
+
+def test_gateway_and_monitor_are_there_before_the_models_and_after_them(here):
+    here.run("systemctl", "start", "citadel-ai.target")
+    here.is_in_state("citadel-quick", "active")
+    keepers = ("citadel-gateway", "citadel-monitor")
+
+    def at(unit, when):
+        return int(here.show(unit, when)[when])
+
+    for keeper in keepers:
+        assert at(keeper, "ActiveEnterTimestampMonotonic") <= at(
+            "citadel-quick", "InactiveExitTimestampMonotonic"
+        )
+    # They are nobody's to take down, and take nobody down.
+    here.run("systemctl", "stop", "citadel-models.target")
+    assert here.show("citadel-quick", "ActiveState") == {"ActiveState": "inactive"}
+    for keeper in keepers:
+        assert here.show(keeper, "ActiveState") == {"ActiveState": "active"}
+    here.run("systemctl", "start", "citadel-models.target")
+    here.run("systemctl", "stop", *keepers, "citadel-gateway.socket")
+    assert here.show("citadel-quick", "ActiveState") == {"ActiveState": "active"}
+    here.run("systemctl", "start", *keepers)
+    here.run("systemctl", "stop", "citadel-ai.target")
+    for keeper in keepers:
+        assert at(keeper, "InactiveEnterTimestampMonotonic") >= at(
+            "citadel-quick", "InactiveEnterTimestampMonotonic"
+        )
+
+
+def test_without_storage_no_model_starts(here):
+    stand_in(here, "storage", "/bin/false")
+    here.run("systemctl", "daemon-reload")
+    done = here.run("systemctl", "start", "citadel-quick", check=False)
+    assert done.returncode != 0
+    assert here.show("citadel-quick", "ActiveState") == {"ActiveState": "inactive"}
+    stand_in(here, "storage", "/bin/true")
+    here.run("systemctl", "daemon-reload")
+    here.run("systemctl", "reset-failed", "citadel-storage")
 
 
 def told(here, name):
@@ -165,12 +203,14 @@ def test_the_account_of_the_models_may_start_our_units_and_no_others(here):
 
 
 def test_the_next_generation_is_one_rename_away(here):
+    before = here.show("citadel-quick", "TimeoutStopUSec")
     models = {name: model for name, model in CONFIG["models"].items() if name != "lazy"}
     models["quick"] = {**models["quick"], "drain_timeout": "5s"}
     deploy(here, 2, {**CONFIG, "models": models})
     assert here.show("citadel-lazy", "LoadState") == {"LoadState": "not-found"}
-    assert here.show("citadel-quick", "TimeoutStopUSec") == {"TimeoutStopUSec": "1min 15s"}
+    assert here.show("citadel-quick", "TimeoutStopUSec") != before
     deploy(here, 3, CONFIG)
+    assert here.show("citadel-quick", "TimeoutStopUSec") == before
     assert here.show("citadel-lazy", "LoadState") == {"LoadState": "loaded"}
 
 
