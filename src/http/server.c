@@ -163,8 +163,8 @@ http_server_listen(struct http_server *server, int fd, struct err *reterr)
     return 0;
 }
 
-static void
-close_listeners(struct http_server *s)
+void
+http_server_unlisten(struct http_server *s)
 {
     while (s->listeners) {
         struct listener *l = s->listeners;
@@ -241,7 +241,7 @@ break_list(struct http_server *s, enum conn_state state, bool also_running)
 void
 http_server_drain(struct http_server *server)
 {
-    close_listeners(server);
+    http_server_unlisten(server);
     server->draining = true;
     break_list(server, CONN_IDLE, false);
     if (server->counts.connections == 0)
@@ -251,7 +251,7 @@ http_server_drain(struct http_server *server)
 void
 http_server_stop(struct http_server *server)
 {
-    close_listeners(server);
+    http_server_unlisten(server);
     for (int state = 0; state < CONN_DEAD; state++)
         break_list(server, (enum conn_state)state, true);
 }

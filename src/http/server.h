@@ -85,6 +85,8 @@ void http_server_free(struct http_server *server); /* stops it; not from a callb
 
 /* Serves a listening socket, and owns it then. */
 int http_server_listen(struct http_server *server, int fd, struct err *reterr) must_check;
+/* Closes what it listens on; connections go on. */
+void http_server_unlisten(struct http_server *server);
 /* Serves one connection, and owns it then, also on failure. */
 int http_server_adopt(struct http_server *server, int fd) must_check;
 

@@ -14,6 +14,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#define LOOK_US (2 * 1000000ULL)
+
 /* ---- who may start, who may stop ---- */
 
 const struct unit *
@@ -183,22 +185,50 @@ refuse_second(int lock, const char *path, struct err *reterr)
     return r;
 }
 
-/* One supervisor a run directory: the lock's file has its number, for who comes second. */
+/* One supervisor a run directory: the lock's file has its number, for who comes second. Returns its
+ * descriptor. */
 static int
-take_lock(struct direct *d, struct err *reterr)
+take_lock(const struct direct *d, struct err *reterr)
 {
-    _cleanup_free_ char *path = mem_printf("%s/up.lock", d->config.run_dir);
     char text[16];
-    d->lock = file_open(path, O_RDWR | O_CREAT, 0600);
-    if (d->lock < 0)
-        return root_err(reterr, d->lock, "cannot open '%s'", path);
-    if (flock(d->lock, LOCK_EX | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK ? refuse_second(d->lock, path, reterr)
-                                    : err_set_errno(reterr, errno, "cannot lock '%s'", path);
+    int r = file_make_dirs(d->config.run_dir, 0755, reterr);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int fd = file_open(d->lock_path, O_RDWR | O_CREAT, 0600);
+    if (fd < 0)
+        return root_err(reterr, fd, "cannot open '%s'", d->lock_path);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK
+                   ? refuse_second(fd, d->lock_path, reterr)
+                   : err_set_errno(reterr, errno, "cannot lock '%s'", d->lock_path);
     int len = snprintf(text, sizeof(text), "%d", (int)getpid());
-    if (ftruncate(d->lock, 0) < 0 || pwrite(d->lock, text, (size_t)len, 0) < 0)
-        return err_set_errno(reterr, errno, "cannot write '%s'", path);
-    return 0;
+    if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)len, 0) < 0)
+        return err_set_errno(reterr, errno, "cannot write '%s'", d->lock_path);
+    return take_fd(&fd);
+}
+
+bool
+direct_is_there(const char *path, const struct stat *made)
+{
+    struct stat st;
+    return lstat(path, &st) == 0 && st.st_dev == made->st_dev && st.st_ino == made->st_ino;
+}
+
+/* Somebody tidies up, and removes the lock, the socket or all of the directory: nobody could reach us
+ * any more, nor be told that we run. If another has come meanwhile, what is there is his. */
+static void
+on_look(struct loop_timer *timer)
+{
+    struct direct *d = container_of(timer, struct direct, look);
+    struct stat st;
+    if (fstat(d->lock, &st) < 0 || !direct_is_there(d->lock_path, &st)) {
+        int fd = take_lock(d, NULL);
+        if (fd < 0)
+            return;
+        cleanup_close(&d->lock);
+        d->lock = fd;
+    }
+    direct_control_look(d);
 }
 
 static int
@@ -220,21 +250,19 @@ watch_children(struct direct *d, struct err *reterr)
 static int
 open_direct(struct direct *d, struct err *reterr)
 {
-    _cleanup_free_ char *notify_dir = mem_printf("%s/notify", d->config.run_dir);
-    int r = file_make_dirs(d->config.run_dir, 0755, reterr);
-    if (r == 0)
-        r = take_lock(d, reterr);
-    if (r == 0)
-        r = clean_up(d, reterr);
-    if (r == 0)
-        r = file_make_dirs(notify_dir, 0700, reterr);
+    d->lock = take_lock(d, reterr);
+    int r = d->lock < 0 ? d->lock : clean_up(d, reterr);
     if (r == 0)
         r = contain_open(&d->contain, d->config.contain, d->config.run_dir, reterr);
     if (r == 0)
         r = watch_children(d, reterr);
     for (size_t i = 0; r == 0 && i < d->config.count; i++)
         r = unit_open(d, &d->units[i], &d->config.services[i], reterr);
-    return r == 0 ? direct_control_open(d, reterr) : r;
+    if (r == 0)
+        r = direct_control_open(d, reterr);
+    if (r == 0)
+        loop_timer_start(d->loop, &d->look, LOOK_US, LOOK_US);
+    return r;
 }
 
 int
@@ -242,7 +270,12 @@ direct_new(struct loop *loop, const struct direct_config *config, struct direct 
            struct err *reterr)
 {
     struct direct *d = mem_new(struct direct);
-    *d = (struct direct){.loop = loop, .config = *config, .lock = -1, .ended.run = on_all_ended};
+    *d = (struct direct){.loop = loop,
+                         .config = *config,
+                         .lock = -1,
+                         .look.expired = on_look,
+                         .ended.run = on_all_ended};
+    d->lock_path = mem_printf("%s/up.lock", config->run_dir);
     d->units = mem_alloc(MAX(config->count, 1u) * sizeof(*d->units));
     d->known = mem_alloc(MAX(config->count, 1u) * sizeof(*d->known));
     int r = open_direct(d, reterr);
@@ -259,12 +292,14 @@ direct_free(struct direct *d)
 {
     direct_control_close(d);
     loop_defer_cancel(d->loop, &d->ended);
+    loop_timer_stop(&d->look);
     loop_signal_stop(&d->child);
     for (size_t i = 0; i < d->config.count; i++)
         if (d->units[i].direct)
             unit_close(&d->units[i]);
     contain_close(&d->contain);
     cleanup_close(&d->lock);
+    free(d->lock_path);
     free(d->units);
     free(d->known);
     free(d);

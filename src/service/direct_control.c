@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define BODY_MAX (4 * MIB)
@@ -347,25 +348,39 @@ on_request(struct http_request *r)
     }
 }
 
+static int
+listen_here(struct direct *d, struct err *reterr)
+{
+    const struct sock_addr addr = {.family = AF_UNIX, .path = d->socket_path};
+    int fd = sock_listen(&addr, 0600, reterr);
+    if (fd < 0)
+        return fd;
+    (void)!lstat(d->socket_path, &d->socket_file);
+    return http_server_listen(d->server, fd, reterr);
+}
+
 int
 direct_control_open(struct direct *d, struct err *reterr)
 {
     const struct http_service service = {.request = on_request, .arg = d};
     struct http_server_config config = http_server_config_default;
-    _cleanup_free_ char *text = mem_printf("unix:%s/" DIRECT_SOCKET_NAME, d->config.run_dir);
-    struct sock_addr addr;
-    int r = sock_addr_parse(text, &addr, reterr);
-    int fd = r < 0 ? r : sock_listen(&addr, 0600, reterr);
-    if (fd < 0)
-        return fd;
-    d->socket_path = mem_strdup(addr.path);
+    d->socket_path = mem_printf("%s/" DIRECT_SOCKET_NAME, d->config.run_dir);
     config.connections_max = CONNECTIONS_MAX;
     config.body_bytes_max = config.content_bytes_max = 64 * KIB; /* nobody needs to send one */
     config.answer_bytes_max = 2 * BODY_MAX;
     config.high_bytes = 256 * KIB;
     config.low_bytes = 64 * KIB;
     d->server = http_server_new(d->loop, &config, &service);
-    return http_server_listen(d->server, fd, reterr);
+    return listen_here(d, reterr);
+}
+
+void
+direct_control_look(struct direct *d)
+{
+    if (direct_is_there(d->socket_path, &d->socket_file))
+        return;
+    http_server_unlisten(d->server);
+    (void)!listen_here(d, NULL); /* or the next time */
 }
 
 void
@@ -374,7 +389,7 @@ direct_control_close(struct direct *d)
     if (d->server)
         http_server_free(d->server);
     d->server = NULL;
-    if (d->socket_path)
+    if (d->socket_path && direct_is_there(d->socket_path, &d->socket_file))
         (void)unlink(d->socket_path);
     free(d->socket_path);
     d->socket_path = NULL;

@@ -9,6 +9,8 @@
 #include "sys/loop.h"
 #include "sys/proc.h"
 
+#include <sys/stat.h>
+
 /* One service. Its status tells its state; what it means for the processes:
  *
  *     runs        its first process lives
@@ -27,6 +29,7 @@ struct unit {
     struct proc_watch watch;
     int notify_fd;
     struct loop_fd notify;
+    struct stat notify_file; /* as it was made */
     int output_fd;
     struct loop_fd output;
     struct log_file log;
@@ -48,7 +51,10 @@ struct direct {
     pid_t *known; /* room for the first processes of all */
     struct http_server *server;
     char *socket_path;
+    struct stat socket_file; /* as it was made */
+    char *lock_path;
     int lock;
+    struct loop_timer look; /* whether others have removed our files */
     struct loop_signal child;
     bool ending;
     uint64_t killed_at; /* 0: in order */
@@ -57,7 +63,8 @@ struct direct {
 };
 
 /* direct.c */
-size_t direct_known(struct direct *d); /* fills d->known */
+bool direct_is_there(const char *path, const struct stat *made); /* and not another's */
+size_t direct_known(struct direct *d);                           /* fills d->known */
 struct unit *direct_find(struct direct *d, const char *name, size_t len);
 const struct unit *direct_blocker(const struct unit *u); /* for whom it waits; NULL: it may start */
 void direct_consider(struct direct *d); /* something has changed: who may start or stop now? */
@@ -79,5 +86,6 @@ void unit_restart(struct unit *u);
 
 /* direct_control.c */
 int direct_control_open(struct direct *d, struct err *reterr) must_check;
+void direct_control_look(struct direct *d); /* where its file has gone, makes it again */
 void direct_control_close(struct direct *d);
 void direct_control_feed(struct unit *u, const struct buf *lines); /* to those who follow */

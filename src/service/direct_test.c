@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -306,6 +307,27 @@ TEST(who_gives_no_sign_of_life_is_ended)
     buf_clear(&s->seen);
     wait_for(s, "a:failed "); /* three times 150 ms */
     CHECK_EQ(direct_status(s->direct, 1)->state, SERVICE_READY);
+    scene_free(s);
+}
+
+/* SIGSTOP and SIGCONT, or a machine that had no time for us. */
+TEST(who_was_not_heard_since_we_were_stopped_is_not_ended)
+{
+    struct scene *s = scene_new();
+    char words[400], gate[256];
+    (void)snprintf(gate, sizeof(gate), "%s/gate", tap_dir());
+    (void)snprintf(words, sizeof(words), "gate=%s exit=64", gate);
+    REQUIRE(mkfifo(gate, 0600) == 0);
+    add(s, "ready beat")->watchdog_us = 500 * MS;
+    (void)add(s, words);
+    const struct service_status *a = play(s, "a:ready ");
+    (void)poll(NULL, 0, 600);
+    open_gate(gate);
+    wait_for(s, "b:failed ");
+    direct_stop_all(s->direct);
+    wait_for(s, NULL);
+    CHECK_EQ(a->last_exit, 0);
+    CHECK_STR(a->reason, "");
     scene_free(s);
 }
 

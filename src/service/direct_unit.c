@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/quantity.h"
 #include "sys/clock.h"
+#include "sys/files.h"
 #include "sys/kin.h"
 #include "sys/notify.h"
 
@@ -96,20 +97,6 @@ look_at_log(struct unit *u)
 /* ---- what it says ---- */
 
 static void
-on_watchdog(struct loop_timer *timer)
-{
-    struct unit *u = container_of(timer, struct unit, watchdog);
-    quantity_text text;
-    if (u->status.state == SERVICE_READY)
-        set_reason(u, "it gave no sign of life for %s",
-                   quantity_print_us(u->service->watchdog_us, text));
-    else
-        set_reason(u, "it did not become ready in the time that it asked for");
-    u->explained = true;
-    unit_kill(u);
-}
-
-static void
 watch_over(struct unit *u, uint64_t us)
 {
     loop_timer_start(u->direct->loop, &u->watchdog, us, 0);
@@ -166,6 +153,24 @@ static void
 on_notify(struct loop_fd *watch, unsigned events unused_arg)
 {
     read_messages(container_of(watch, struct unit, notify), MESSAGES_MAX);
+}
+
+static void
+on_watchdog(struct loop_timer *timer)
+{
+    struct unit *u = container_of(timer, struct unit, watchdog);
+    quantity_text text;
+    /* If we were stopped ourselves, what it said meanwhile is still to be heard. */
+    read_messages(u, LAST_MESSAGES_MAX);
+    if (loop_timer_is_set(&u->watchdog))
+        return;
+    if (u->status.state == SERVICE_READY)
+        set_reason(u, "it gave no sign of life for %s",
+                   quantity_print_us(u->service->watchdog_us, text));
+    else
+        set_reason(u, "it did not become ready in the time that it asked for");
+    u->explained = true;
+    unit_kill(u);
 }
 
 /* False: nothing more is there now. */
@@ -353,6 +358,26 @@ open_pipe(struct unit *u, int *ret_end, struct err *reterr)
     return r < 0 ? err_set_errno(reterr, -r, "the log of %s", u->service->name) : 0;
 }
 
+/* Again, if others have removed it since the last start. */
+static int
+open_notify(struct unit *u, struct err *reterr)
+{
+    _cleanup_free_ char *dir = mem_printf("%s/notify", u->direct->config.run_dir);
+    if (u->notify_fd >= 0 && direct_is_there(u->notify_path, &u->notify_file))
+        return 0;
+    loop_fd_stop(&u->notify);
+    cleanup_close(&u->notify_fd);
+    int r = file_make_dirs(dir, 0700, reterr);
+    if (r < 0)
+        return r;
+    u->notify_fd = notify_listen(u->notify_path, reterr);
+    if (u->notify_fd < 0)
+        return u->notify_fd;
+    (void)!lstat(u->notify_path, &u->notify_file);
+    r = loop_fd_start(u->direct->loop, &u->notify, u->notify_fd, LOOP_READ);
+    return r < 0 ? err_set_errno(reterr, -r, "%s", u->notify_path) : 0;
+}
+
 /* We hear its standard error as the journal does: the priority in front of a line, and no time. */
 static int
 start_in_journal(struct unit *u, struct proc_wish *wish, struct err *reterr)
@@ -375,7 +400,9 @@ start_process(struct unit *u, struct err *reterr)
 {
     struct direct *d = u->direct;
     _cleanup_close_ int group = -1, end = -1;
-    int r = open_pipe(u, &end, reterr);
+    int r = open_notify(u, reterr);
+    if (r == 0)
+        r = open_pipe(u, &end, reterr);
     if (r < 0)
         return r;
     struct proc_wish wish = {.argv = u->service->argv,
@@ -545,13 +572,7 @@ unit_open(struct direct *d, struct unit *u, const struct service *service, struc
     u->notify_path = mem_printf("%s/notify/%s", d->config.run_dir, service->name);
     make_environ(u);
     int r = log_file_open(&u->log, service->log_path, reterr);
-    if (r < 0)
-        return r;
-    u->notify_fd = notify_listen(u->notify_path, reterr);
-    if (u->notify_fd < 0)
-        return u->notify_fd;
-    r = loop_fd_start(d->loop, &u->notify, u->notify_fd, LOOP_READ);
-    return r < 0 ? err_set_errno(reterr, -r, "%s", u->notify_path) : 0;
+    return r < 0 ? r : open_notify(u, reterr);
 }
 
 void
@@ -563,7 +584,7 @@ unit_close(struct unit *u)
     loop_timer_stop(&u->watchdog);
     proc_watch_stop(&u->watch);
     proc_close(&u->proc);
-    if (u->notify_fd >= 0)
+    if (u->notify_fd >= 0 && direct_is_there(u->notify_path, &u->notify_file))
         (void)unlink(u->notify_path);
     cleanup_close(&u->notify_fd);
     cleanup_close(&u->output_fd);

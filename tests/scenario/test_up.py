@@ -407,6 +407,41 @@ def test_a_second_supervisor_is_refused_and_told_who_is_first(site):
     assert s.status()["a"]["state"] == "ready"
 
 
+@pytest.mark.parametrize("gone", ["control.sock", "up.lock", "."])
+def test_files_that_others_remove_are_made_again(site, gone):
+    s = site({"a": ""})
+    up = s.up()
+    up.wait_for("a: ready")
+    pid = s.status()["a"]["pid"]
+    if gone == ".":
+        shutil.rmtree(s.run_dir)
+    else:
+        (s.run_dir / gone).unlink()
+    deadline = time.monotonic() + PATIENCE_S
+    while s.run("status").returncode or not (s.run_dir / "up.lock").exists():
+        assert time.monotonic() < deadline, "they are not made again"
+    assert f"as process {up.process.pid}" in s.run("up").stderr
+    assert s.status()["a"]["pid"] == pid
+    assert s.run("restart", "a").returncode == 0
+    assert s.run("health").returncode == 0
+    assert up.stop() == 0
+    assert not (s.run_dir / "control.sock").exists()
+
+
+def test_a_supervisor_that_was_stopped_goes_on(site):
+    s = site({"a": "", "b": ""})
+    up = s.up()
+    up.wait_all("a: ready", "b: ready")
+    up.process.send_signal(signal.SIGSTOP)
+    with contextlib.suppress(Exception):
+        s.ask("a", "POST", "/exit?7")
+    assert up.process.poll() is None and len(s.servers("b")) == 1
+    up.process.send_signal(signal.SIGCONT)
+    up.wait_for("a: backing-off: .*exit status 7")
+    up.wait_for("a: ready")
+    assert s.status()["b"]["restarts"] == 0
+
+
 # ---- logs ----
 
 
