@@ -125,9 +125,7 @@ making_claim(const struct fact *fact, const struct plan_gpu *gpu)
 static const struct model *
 find_files(const struct making *mk, const struct config_model *c)
 {
-    if (!plan_reads_files(c))
-        return NULL;
-    if (!mk->input->catalogue)
+    if (!plan_reads_files(c) || !mk->input->catalogue)
         return NULL;
     vec_foreach (&mk->input->catalogue->models, m)
         if (text_eq(m->dir, c->path))
@@ -135,16 +133,22 @@ find_files(const struct making *mk, const struct config_model *c)
     return NULL;
 }
 
-/* With kv_cache_memory, vLLM takes that and what it needs beside; when it starts it wants its share
- * free, too. */
+/* The one engine that takes a cache of a given size. */
+static uint64_t
+cache_of(const struct config_model *c)
+{
+    return c->engine == CONFIG_ENGINE_VLLM ? c->kv_cache_memory_bytes : 0;
+}
+
+/* With a cache of a given size, vLLM takes that and what it needs beside; when it starts it wants its
+ * share free, too. */
 static uint64_t
 kept_of(const struct config_model *c, const struct plan_need *need)
 {
-    if (!c->kv_cache_memory_bytes || need->weights_bytes == MODEL_UNKNOWN)
-        return 0;
-    uint64_t bytes = c->kv_cache_memory_bytes;
-    if (__builtin_add_overflow(bytes, need->weights_bytes, &bytes) ||
-        __builtin_add_overflow(bytes, need->overhead_bytes, &bytes))
+    uint64_t bytes = cache_of(c);
+    uint64_t weights = need->weights_bytes == MODEL_UNKNOWN ? 0 : need->weights_bytes;
+    if (bytes && (__builtin_add_overflow(bytes, weights, &bytes) ||
+                  __builtin_add_overflow(bytes, need->overhead_bytes, &bytes)))
         return UINT64_MAX;
     return bytes;
 }
@@ -269,8 +273,8 @@ making_is_named(const struct making *mk, const struct config_list *names, unsign
 bool
 making_cache_is_enough(const struct fact *fact)
 {
-    uint64_t kept = fact->config->kv_cache_memory_bytes, request = fact->need.request_bytes;
-    return !kept || request == MODEL_UNKNOWN || request <= kept;
+    uint64_t cache = cache_of(fact->config), request = fact->need.request_bytes;
+    return !cache || request == MODEL_UNKNOWN || request <= cache;
 }
 
 static void
@@ -337,11 +341,12 @@ static void
 predict(const struct fact *fact, struct plan_model *m)
 {
     const struct plan_need *need = &fact->need;
-    uint64_t kept = fact->config->kv_cache_memory_bytes;
+    uint64_t pool = cache_of(fact->config);
     if (need->request_bytes == MODEL_UNKNOWN || need->request_bytes == 0 ||
-        (!kept && need->weights_bytes == MODEL_UNKNOWN))
+        (!pool && need->weights_bytes == MODEL_UNKNOWN))
         return;
-    uint64_t pool = kept ? kept : m->claim_bytes - need->weights_bytes - need->overhead_bytes;
+    if (!pool)
+        pool = m->claim_bytes - need->weights_bytes - need->overhead_bytes;
     double requests = (double)pool / (double)need->request_bytes;
     m->full_length_requests = (double)(uint64_t)(requests * 100) / 100; /* more would be made up */
     m->kv_tokens = (uint64_t)(requests * (double)need->tokens);

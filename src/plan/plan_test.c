@@ -113,6 +113,10 @@ TEST(models_go_where_they_should)
          " b: {path: /m/8, gpu_memory_fraction: 0.6}",
          "80", "", "a resident 0; b on-demand 0 <a"},
         {"a: {path: /m/8, kv_cache_memory: 1GiB}", "80", "", "a impossible"},
+        {"a: {path: /m/none, gpu_memory_fraction: 0.1, kv_cache_memory: 40GiB},"
+         " b: {path: /m/8, gpu_memory_fraction: 0.5}",
+         "80", "", "a resident 0; b on-demand 0 <a"},
+        {"a: {path: /m/8, engine: llama-server, kv_cache_memory: 1GiB}", "80", "", "a resident 0"},
         /* What is not known makes nothing impossible. */
         {"a: {path: /m/unheard-of}", "24", "", "a resident 0"},
         {"a: {path: /m/90, quantization: awq}", "80", "", "a resident 0"},
