@@ -182,8 +182,8 @@ TEST(a_spoilt_manifest_is_told)
         "[]",
         "{}",
         "{\"made_us\": 1, \"by\": \"a\", \"why\": \"b\", \"after\": 0}",
-        "{\"made_us\": 1, \"by\": \"a\", \"why\": \"b\", \"after\": 0, \"files\": {\"../x\": "
-        "\"\"}}",
+        ("{\"made_us\": 1, \"by\": \"a\", \"why\": \"b\", \"after\": 0, \"files\": {\"../x\": "
+         "\"\"}}"),
         "{\"made_us\": 1, \"by\": 1, \"why\": \"b\", \"after\": 0, \"files\": {}}",
         "{\"made_us\": -1, \"by\": \"a\", \"why\": \"b\", \"after\": 0, \"files\": {}}"};
     struct generation *items;
