@@ -180,5 +180,5 @@ verb_run(struct cli *cli)
     if (r == 0 || print)
         return r;
     cli_error(cli, &cli->err);
-    return (int)run_exit(&cli->err);
+    return r > 0 ? r : (int)run_exit(&cli->err);
 }

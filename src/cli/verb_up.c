@@ -103,7 +103,7 @@ tell_promises(struct up *u)
     cli_note(u->cli, "containment: %s: %s", contain_word(kind), contain_promise(kind));
     cli_note(u->cli,
              "restarts: a service that always fails is given up after %u starts, and after %s at "
-             "most (%s; not counting the time that it waits for others)",
+             "most (%s; not counting the time that it waits for others, or for what it lacks)",
              worst->budget.burst, quantity_print_us(budget_bound(&worst->budget), text),
              worst->name);
 }

@@ -159,7 +159,8 @@ bool
 service_is_healthy(const struct service_seen *seen, const char **ret_why)
 {
     const struct service_status *s = &seen->status;
-    bool troubled = seen->has_run && seen->run.phase == RUN_DEGRADED;
+    bool troubled =
+        seen->has_run && s->state == SERVICE_READY && !run_phase_is_healthy(seen->run.phase);
     *ret_why = s->reason[0] ? s->reason : s->status[0] ? s->status : service_state_word(s->state);
     if (troubled && seen->run.why.id != ERR_NONE)
         *ret_why = seen->run.why.what;

@@ -28,6 +28,8 @@ static const struct {
     {SERVICE_READY, "", "ready: answers", true, false, RUN_READY, true, "ready: answers"},
     {SERVICE_READY, "", "ready: answers", true, false, RUN_SLEEPING, true, "ready: answers"},
     {SERVICE_READY, "", "degraded: slow", true, false, RUN_DEGRADED, false, "it is slow"},
+    {SERVICE_READY, "", "finishing 2 requests", true, false, RUN_DRAINING, false,
+     "finishing 2 requests"},
     {SERVICE_READY, "", "ready", false, true, 0, false,
      "it did not answer within a second how it is"},
     {SERVICE_READY, "", "", false, false, 0, true, "ready"}, /* nobody asked */
