@@ -23,6 +23,13 @@ lines_model_storage(struct unit_draft *d)
 }
 
 void
+lines_model_gpu(struct unit_draft *d)
+{
+    if (d->planned->part_count)
+        draft_linef(d, "citadel-gpu.service");
+}
+
+void
 lines_no_emergency(struct unit_draft *d)
 {
     _cleanup_buf_ struct buf path = BUF_INIT(2 * ROOT_PATH_MAX);

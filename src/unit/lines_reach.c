@@ -75,40 +75,33 @@ writable(struct unit_draft *d, const char *before, const char *fmt, ...)
     draft_line(d, before, path.data, UNIT_WORD);
 }
 
-/* A part of the paths, and what is below it. */
-static const char *
-path(const char *configured)
-{
-    return root_strip(configured);
-}
-
 void
 lines_model_writes(struct unit_draft *d)
 {
     const struct config_paths *p = &d->config->paths;
-    writable(d, "", "%s/cache/%s", path(p->models), d->model->name);
-    writable(d, "", "%s/models", path(p->state));
-    writable(d, "", "%s", path(p->run));
+    writable(d, "", "%s/cache/%s", root_strip(p->models), d->model->name);
+    writable(d, "", "%s/models", root_strip(p->state));
+    writable(d, "", "%s", root_strip(p->run));
 }
 
 /* The database lies beside its journal. */
 void
 lines_gateway_writes(struct unit_draft *d)
 {
-    const char *keys = path(d->config->gateway.keys_file);
+    const char *keys = root_strip(d->config->gateway.keys_file);
     const char *slash = strrchr(keys, '/');
     writable(d, "", "%.*s", (int)MAX(slash - keys, 1), keys);
     if (d->config->gateway.access_log == CONFIG_ACCESS_LOG_FILE)
-        writable(d, "", "%s/services", path(d->config->paths.logs));
+        writable(d, "", "%s/services", root_strip(d->config->paths.logs));
 }
 
 void
 lines_monitor_writes(struct unit_draft *d)
 {
     const struct config_paths *p = &d->config->paths;
-    writable(d, "", "%s", path(p->state));
-    writable(d, "", "%s", path(p->run));
-    writable(d, "-", "%s/monitoring", path(p->logs));
+    writable(d, "", "%s", root_strip(p->state));
+    writable(d, "", "%s", root_strip(p->run));
+    writable(d, "-", "%s/monitoring", root_strip(p->logs));
 }
 
 void
@@ -117,38 +110,38 @@ lines_storage_writes(struct unit_draft *d)
     const struct config_paths *p = &d->config->paths;
     const char *const paths[] = {p->models, p->backup, p->root, p->logs, p->state};
     for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
-        writable(d, "-", "%s", path(paths[i]));
+        writable(d, "-", "%s", root_strip(paths[i]));
 }
 
 void
 lines_state_writes(struct unit_draft *d)
 {
-    writable(d, "", "%s", path(d->config->paths.state));
+    writable(d, "", "%s", root_strip(d->config->paths.state));
 }
 
 void
 lines_saving_writes(struct unit_draft *d)
 {
     const struct config_backup *b = &d->config->backup;
-    writable(d, "-", "%s", path(d->config->paths.backup));
+    writable(d, "-", "%s", root_strip(d->config->paths.backup));
     if (b->repository[0] == '/')
-        writable(d, "-", "%s", path(b->repository));
+        writable(d, "-", "%s", root_strip(b->repository));
     if (b->copy.to && b->copy.to[0] == '/')
-        writable(d, "-", "%s", path(b->copy.to));
+        writable(d, "-", "%s", root_strip(b->copy.to));
     lines_state_writes(d);
 }
 
 void
 lines_staging_writes(struct unit_draft *d)
 {
-    writable(d, "-", "%s/staging", path(d->config->paths.models));
+    writable(d, "-", "%s/staging", root_strip(d->config->paths.models));
 }
 
 void
 lines_report_writes(struct unit_draft *d)
 {
-    writable(d, "-", "%s/monitoring", path(d->config->paths.logs));
-    writable(d, "-", "%s/monitoring", path(d->config->paths.root));
+    writable(d, "-", "%s/monitoring", root_strip(d->config->paths.logs));
+    writable(d, "-", "%s/monitoring", root_strip(d->config->paths.root));
 }
 
 /* ---- devices ---- */
@@ -187,7 +180,7 @@ lines_image_devices(struct unit_draft *d)
     const struct config_list *devices = &d->config->backup.image.devices;
     for (size_t i = 0; i < devices->count; i++) {
         draft_begin(d);
-        draft_word(d, path(devices->items[i]), UNIT_WORD);
+        draft_word(d, root_strip(devices->items[i]), UNIT_WORD);
         buf_add_str(d->out, " r");
         draft_end(d);
     }

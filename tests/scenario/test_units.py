@@ -1,6 +1,7 @@
 """The units of systemd: what the program renders, and what systemd itself says of it."""
 
 import json
+import os
 import random
 import re
 import shutil
@@ -255,6 +256,45 @@ def test_systemd_takes_every_line_of_random_configurations(tmp_path, seed):
         start = int(model["start_max"][:-1]) + int(model["restart_delay"][:-2]) / 1000
         assert int(value["StartLimitIntervalSec"]) > int(value["StartLimitBurst"]) * start
         assert int(value["TimeoutStopSec"]) > int(model["drain_timeout"][:-1])
+
+
+def make_host(where, units):
+    """Accounts and directories, as the host makes them of our files, below a folder."""
+    (where / "etc").mkdir()
+    for tool, file in (("systemd-sysusers", "sysusers"), ("systemd-tmpfiles", "tmpfiles")):
+        command = [tool, f"--root={where}", units / f"citadel.{file}"]
+        command[1:1] = ["--create"] if file == "tmpfiles" else []
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@needs_systemd
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes accounts")
+@pytest.mark.parametrize(
+    "service, accounts",
+    [
+        ({}, {"citadel": "citadel", "citadel-gateway": "citadel-gateway"}),
+        ({"user": "llm", "group": "ai", "gateway_user": "front"}, {"llm": "ai", "front": "front"}),
+    ],
+)
+def test_the_host_makes_accounts_and_directories(tmp_path, service, accounts):
+    units = write(tmp_path, {"service": service, "paths": {"state": "/srv/a b/50%"}, **SIMULATED})
+    host = tmp_path / "host"
+    host.mkdir()
+    make_host(host, units)
+    groups = {gid: name for name, _, gid, *_ in map(fields, (host / "etc/group").read_text().splitlines())}
+    users = {row[0]: row for row in map(fields, (host / "etc/passwd").read_text().splitlines())}
+    assert {name: groups[row[3]] for name, row in users.items()} == accounts
+    assert {row[-1].rpartition("/")[2] for row in users.values()} == {"nologin"}
+    user = service.get("user", "citadel")
+    owner = (host / "srv/a b/50%/models").stat()
+    assert [str(owner.st_uid), str(owner.st_gid)] == users[user][2:4]
+    assert (host / "run/citadel").is_dir() and (host / "opt/citadel/logs/models").is_dir()
+    assert (host / "etc/citadel/secrets").stat().st_mode & 0o777 == 0o700
+
+
+def fields(line):
+    return line.split(":")
 
 
 def test_the_generator_tells_how_it_is_called(tmp_path):
