@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,9 +19,7 @@
 
 #define GROUP_MAX 300     /* of the path below the mount */
 #define GROUP_DEPTH_MAX 8 /* that a service may have made below its own */
-#define CLEAN_WAIT_MS 5000
-#define CLEAN_STEP_MS 20
-#define PROBE "_probe" /* no service has that name */
+#define PROBE "_probe"    /* no service has that name */
 
 static const struct {
     const char *word;
@@ -201,13 +198,33 @@ prepare_group(const struct contain *c, const char *name, int *ret_fd, struct err
 
 /* ---- what a killed supervisor left ---- */
 
-/* One of ours, and not the group of half the machine: a group of that name is made by us only. */
+/* One of ours, and not the group of half the machine: "citadel-PID-START", which is the name of no
+ * unit of systemd's. */
 static bool
 is_our_group(const char *dir)
 {
+    static const char digits[] = "0123456789", ours[] = "/citadel-";
     const char *last = strrchr(dir, '/');
-    return text_starts(dir, "/sys/fs/cgroup/") && !strstr(dir, "/../") && last &&
-           text_starts(last, "/citadel-");
+    if (!text_starts(dir, "/sys/fs/cgroup/") || strstr(dir, "/../") || !last ||
+        !text_starts(last, ours))
+        return false;
+    const char *pid = last + strlen(ours), *dash = pid + strspn(pid, digits);
+    size_t start = *dash == '-' ? strspn(dash + 1, digits) : 0;
+    return dash > pid && start > 0 && dash[1 + start] == '\0';
+}
+
+struct leftovers {
+    const char *group; /* NULL: none */
+    const char *mark;
+};
+
+static size_t
+kill_leftovers(const void *arg)
+{
+    const struct leftovers *l = arg;
+    size_t grouped = l->group ? kill_group(l->group) : 0;
+    size_t marked = kin_signal_marked(l->mark, SIGKILL);
+    return MAX(grouped, marked);
 }
 
 int
@@ -219,23 +236,14 @@ contain_clean(const char *run_dir, struct err *reterr)
     /* A note below --root may be from anywhere. */
     bool has_group =
         !root_is_set() && file_read(note, &group, NULL) == 0 && is_our_group(group.data);
-    size_t killed = 0, left = 0, marked;
-    for (int ms = 0; ms < CLEAN_WAIT_MS; ms += CLEAN_STEP_MS) {
-        left = has_group ? kill_group(group.data) : 0;
-        marked = kin_signal_marked(mark, SIGKILL);
-        left = MAX(left, marked);
-        killed = MAX(killed, left);
-        if (left == 0)
-            break;
-        (void)poll(NULL, 0, CLEAN_STEP_MS); /* they are not our children: nothing tells their end */
-    }
-    if (left)
-        return err_set(reterr, ERR_PROC_STUCK,
-                       "%zu processes of a supervisor that was killed do not end", left);
+    const struct leftovers leftovers = {has_group ? group.data : NULL, mark};
+    int killed = kin_end(kill_leftovers, &leftovers, reterr);
+    if (killed < 0)
+        return killed;
     if (has_group)
         remove_group(group.data, 0);
     (void)unlink(note);
-    return (int)killed;
+    return killed;
 }
 
 /* ---- any ---- */

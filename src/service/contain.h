@@ -37,8 +37,9 @@ bool contain_parse(const char *word, enum contain_kind *ret_kind) must_check;
 const char *contain_word(enum contain_kind kind);
 const char *contain_promise(enum contain_kind kind); /* a sentence without its full stop */
 
-/* Kills what an earlier supervisor of run_dir left, and returns how many processes that were. Waits
- * some seconds for their end; ERR_PROC_STUCK when they do not. The caller has the lock of run_dir. */
+/* Kills what an earlier supervisor of run_dir left, and returns how many processes were seen at once.
+ * Waits some seconds for their end; ERR_PROC_STUCK when they do not. The caller has the lock of
+ * run_dir. */
 int contain_clean(const char *run_dir, struct err *reterr) must_check;
 
 /* kind: the one that is insisted on, or CONTAIN_AUTO. What is taken was tried with a process. */

@@ -8,6 +8,7 @@
 #include "tap.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -132,7 +133,6 @@ TEST(groups_below_a_group_end_with_it)
     contain_close(&c);
 }
 
-/* A note that leads elsewhere than to a group of ours is not followed. */
 /* Else a note that outlived its supervisor, and the boot, could name the group of another. */
 TEST(the_name_of_a_group_is_not_given_twice)
 {
@@ -150,6 +150,7 @@ TEST(the_name_of_a_group_is_not_given_twice)
     contain_close(&c);
 }
 
+/* A note that leads elsewhere than to a group of ours is not followed. */
 TEST(a_note_that_is_not_ours_kills_nobody)
 {
     static const char *const notes[] = {"/sys/fs/cgroup",
@@ -166,6 +167,50 @@ TEST(a_note_that_is_not_ours_kills_nobody)
         CHECK_EQ(contain_clean(tap_dir(), NULL), 0);
         CHECK(access(note, F_OK) < 0);
     }
+}
+
+/* A group that is made beside ours, with a process in it. */
+static bool
+is_killed_by_note(const struct contain *c, const char *name)
+{
+    _cleanup_free_ char *group =
+        mem_printf("%.*s/%s", (int)(strrchr(c->dir, '/') - c->dir), c->dir, name);
+    _cleanup_free_ char *procs = mem_printf("%s/cgroup.procs", group);
+    _cleanup_free_ char *note = mem_printf("%s/services/.group", tap_dir());
+    static const char *const argv[] = {SERVICE_STUB_PATH, "wait", NULL};
+    struct proc_wish wish = {.argv = argv, .fds = PROC_FDS_NULL};
+    struct proc proc;
+    struct proc_end end;
+    if (mkdir(group, 0755) < 0)
+        abort();
+    _cleanup_close_ int fd = open(procs, O_WRONLY | O_CLOEXEC);
+    wish.cgroup = fd;
+    if (fd < 0 || proc_start(&wish, &proc, NULL) < 0 ||
+        file_write(note, group, strlen(group), 0600, NULL) < 0)
+        abort();
+    bool killed = contain_clean(tap_dir(), NULL) == 1;
+    CHECK_EQ(proc_signal(&proc, SIGKILL), 0);
+    CHECK_EQ(proc_wait(&proc, &end), 0);
+    while (rmdir(group) < 0 && errno == EBUSY)
+        ;
+    return killed;
+}
+
+/* systemd names the groups of our units alike. */
+TEST(a_group_that_is_not_of_a_supervisor_is_not_killed)
+{
+    struct contain c;
+    if (contain_open(&c, CONTAIN_CGROUP, tap_dir(), NULL) < 0) {
+        tap_skip("control groups are not possible here");
+        return;
+    }
+    CHECK(is_killed_by_note(&c, "citadel-1-2"));
+    CHECK(!is_killed_by_note(&c, "citadel-phi3.service"));
+    CHECK(!is_killed_by_note(&c, "citadel-1.service"));
+    CHECK(!is_killed_by_note(&c, "citadel-1"));
+    CHECK(!is_killed_by_note(&c, "citadel-1-"));
+    CHECK(!is_killed_by_note(&c, "citadel-1-2x"));
+    contain_close(&c);
 }
 
 /* Those that bear the mark of this run directory, whoever started them. */

@@ -394,8 +394,8 @@ noted_session(const char *text)
 }
 
 /* Nothing tells the end of those who are not our children. */
-static int
-end_all(size_t (*kill_all)(const void *arg), const void *arg, struct err *reterr)
+int
+kin_end(size_t (*kill_all)(const void *arg), const void *arg, struct err *reterr)
 {
     size_t killed = 0, left = kill_all(arg);
     for (int ms = 0; left && ms < END_WAIT_MS; ms += END_STEP_MS) {
@@ -405,7 +405,8 @@ end_all(size_t (*kill_all)(const void *arg), const void *arg, struct err *reterr
     }
     if (left == 0)
         return (int)killed;
-    int r = err_set(reterr, ERR_PROC_STUCK, "%zu processes of one that ran before do not end", left);
+    int r =
+        err_set(reterr, ERR_PROC_STUCK, "%zu processes of one that ran before do not end", left);
     err_fix(reterr, "see `dmesg`; the machine may have to be rebooted");
     return r;
 }
@@ -434,7 +435,7 @@ kin_end_noted(const char *path, struct err *reterr)
         return r == -ENOENT ? 0 : r;
     }
     pid_t session = noted_session(text.data);
-    r = session ? end_all(kill_session, &session, reterr) : 0;
+    r = session ? kin_end(kill_session, &session, reterr) : 0;
     if (r >= 0)
         (void)unlink(path);
     return r;
@@ -443,5 +444,5 @@ kin_end_noted(const char *path, struct err *reterr)
 int
 kin_end_marked(const char *mark, struct err *reterr)
 {
-    return end_all(kill_marked, mark, reterr);
+    return kin_end(kill_marked, mark, reterr);
 }

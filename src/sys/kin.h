@@ -44,7 +44,12 @@ size_t kin_signal_marked(const char *mark, int signo);
  * of them that has ended may be in the way, so it is called again once that was taken. */
 void kin_reap(const pid_t *known, size_t count);
 
-/* Who a leader of a session is, in a file: for who comes after us, should we be killed. */
+/* Calls kill_all(), which tells how many are left, until that is 0; for some seconds, then
+ * ERR_PROC_STUCK. Returns how many were there at once. */
+int kin_end(size_t (*kill_all)(const void *arg), const void *arg, struct err *reterr) must_check;
+
+/* Who a leader of a session is, in a file: for who comes after us, should we be killed. Returns 0 and
+ * writes nothing where it has ended already, or could not be told from another after a reboot. */
 int kin_note(const char *path, pid_t leader, struct err *reterr) must_check;
 /* Kills what the note tells of, if it is still there, and removes the note. Returns the number of
  * processes that had to be killed; waits for them for some seconds. */
