@@ -19,7 +19,8 @@
 
 #define GROUP_MAX 300     /* of the path below the mount */
 #define GROUP_DEPTH_MAX 8 /* that a service may have made below its own */
-#define PROBE "_probe"    /* no service has that name */
+#define GIVEN_UP_MAX 1024
+#define PROBE "_probe" /* no service has that name */
 
 static const struct {
     const char *word;
@@ -297,6 +298,7 @@ contain_close(struct contain *c)
 {
     if (c->kind == CONTAIN_CGROUP)
         close_groups(c);
+    vec_finish(&c->given_up);
 }
 
 char *
@@ -331,6 +333,15 @@ counts_for(const struct contain *c, const char *name, const struct kin *stray)
     return strncmp(whose, name, len) == 0 && (whose[len] == '\0' || whose[len] == '/');
 }
 
+static bool
+is_given_up(const struct contain *c, const struct kin *stray)
+{
+    vec_foreach (&c->given_up, k)
+        if (k->pid == stray->pid && k->start == stray->start)
+            return true;
+    return false;
+}
+
 static size_t
 kill_strays(const struct contain *c, const char *name, const pid_t *known, size_t count)
 {
@@ -338,7 +349,7 @@ kill_strays(const struct contain *c, const char *name, const pid_t *known, size_
     size_t all = kin_strays(known, count, &strays), counted = 0;
     for (size_t i = 0; i < all; i++) {
         kin_send(&strays[i], SIGKILL);
-        counted += counts_for(c, name, &strays[i]);
+        counted += !is_given_up(c, &strays[i]) && counts_for(c, name, &strays[i]);
     }
     return counted;
 }
@@ -356,4 +367,27 @@ contain_kill(const struct contain *c, const char *name, const pid_t *known, size
     }
     size_t strays = kill_strays(c, name, known, count);
     return MAX(left, strays);
+}
+
+/* Those that have ended after all make room. */
+static void
+forget_ended(struct contain *c)
+{
+    size_t kept = 0;
+    struct kin now;
+    vec_foreach (&c->given_up, k)
+        if (kin_look(k->pid, &now) == 0 && now.start == k->start)
+            c->given_up.items[kept++] = *k;
+    c->given_up.count = kept;
+}
+
+void
+contain_give_up(struct contain *c, const char *name, const pid_t *known, size_t count)
+{
+    _cleanup_free_ struct kin *strays = NULL;
+    size_t all = kin_strays(known, count, &strays);
+    forget_ended(c);
+    for (size_t i = 0; i < all && c->given_up.count < GIVEN_UP_MAX; i++)
+        if (!is_given_up(c, &strays[i]) && counts_for(c, name, &strays[i]))
+            vec_push(&c->given_up, strays[i]);
 }

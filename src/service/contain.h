@@ -23,6 +23,8 @@
  * rather than that others are killed. */
 
 #include "base/err.h"
+#include "base/vec.h"
+#include "sys/kin.h"
 #include "sys/proc.h"
 
 enum contain_kind { CONTAIN_AUTO, CONTAIN_CGROUP, CONTAIN_NAMESPACE, CONTAIN_SUBREAPER };
@@ -31,6 +33,7 @@ struct contain {
     enum contain_kind kind;
     const char *run_dir; /* the caller's */
     char dir[512];       /* of the control groups; "" with the other kinds */
+    VEC(struct kin) given_up;
 };
 
 bool contain_parse(const char *word, enum contain_kind *ret_kind) must_check;
@@ -59,3 +62,7 @@ int contain_prepare(const struct contain *c, const char *name, struct proc_wish 
  * for that one, if its mark tells. Returns how many there were; to be called again until that is 0. */
 size_t contain_kill(const struct contain *c, const char *name, const pid_t *known, size_t count)
     must_check;
+
+/* What it would return now, since that hangs in the kernel or is another user's, is not waited for any
+ * more, by no service; contain_kill() goes on trying. */
+void contain_give_up(struct contain *c, const char *name, const pid_t *known, size_t count);

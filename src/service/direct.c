@@ -111,8 +111,6 @@ direct_stop_all(struct direct *d)
 void
 direct_kill_all(struct direct *d)
 {
-    if (d->killed_at == 0)
-        d->killed_at = loop_now_us(d->loop);
     for (size_t i = 0; i < d->config.count; i++)
         unit_kill(&d->units[i]);
     direct_stop_all(d);

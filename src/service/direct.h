@@ -33,6 +33,7 @@ struct direct_config {
     const struct service
         *services; /* theirs and all texts are the caller's; `after` has no circles */
     size_t count;
+    uint64_t give_up_us; /* how long killed processes are waited for; 0: ten seconds */
     /* A service has changed, or has said something. NULL: nobody looks. Nothing may be asked of the
      * supervisor from inside but direct_status(). */
     void (*changed)(void *arg, const struct service_status *status);

@@ -33,9 +33,10 @@ struct unit {
     int output_fd;
     struct loop_fd output;
     struct log_file log;
-    struct loop_timer timer;    /* to start again; to kill; to look whether all have gone */
+    struct loop_timer timer;    /* to start again; to kill, to give up; to look whether all have gone */
     struct loop_timer watchdog; /* while it starts: its deadline */
     uint64_t ready_at, deadline_at, cleared_since;
+    uint64_t killed_at; /* its first process, which runs; 0: was not */
     unsigned not_now; /* times in a row */
     struct follower *followers;
     char *notify_path;
@@ -57,7 +58,6 @@ struct direct {
     struct loop_timer look; /* whether others have removed our files */
     struct loop_signal child;
     bool ending;
-    uint64_t killed_at; /* 0: in order */
     size_t leftovers;
     struct loop_defer ended;
 };

@@ -9,12 +9,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,6 +40,7 @@ struct scene {
     struct buf seen;
     const char *until; /* words of it; NULL: until all have ended */
     bool waits, ended;
+    uint64_t give_up_us;
     char run_dir[256];
 };
 
@@ -133,6 +138,7 @@ scene_open(struct scene *s, enum contain_kind kind, struct err *reterr)
                                          .contain = kind,
                                          .services = s->services,
                                          .count = s->count,
+                                         .give_up_us = s->give_up_us,
                                          .changed = on_changed,
                                          .ended = on_ended,
                                          .arg = s};
@@ -437,6 +443,89 @@ TEST(what_a_service_left_behind_ends_with_it)
         check_strays(kinds[i], "stray exit=64", "a:failed ");
         check_strays(kinds[i], "stray stray exit=1", "a:failed ");
     }
+}
+
+/* From here on SIGKILL reaches nobody, as if all hung in the kernel. */
+static bool
+refuse_kills(void)
+{
+    struct sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_send_signal, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SIGKILL, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog filter = {ARRAY_SIZE(program), program};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+/* In a process of its own, after which we end what it could not. Skips where kills cannot be refused. */
+static void
+play_without_kills(bool (*is_good)(struct scene *s))
+{
+    int status = 0;
+    kin_adopt();
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct scene *s = scene_new();
+        _exit(!refuse_kills() ? 77 : is_good(s) ? 0 : 1);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    while (kin_signal(0, 0, SIGKILL) > 0)
+        kin_reap(NULL, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        tap_skip("no filter of system calls is possible here");
+    else
+        CHECK_EQ(status, 0);
+}
+
+/* The first of these cannot be ended, what the second leaves neither, the third can. */
+static bool
+leaves_them(struct scene *s)
+{
+    s->give_up_us = 50 * MS;
+    add(s, "deaf stray ready wait")->stop_us = 1 * MS;
+    (void)add(s, "stray exit=64");
+    (void)add(s, "ready wait");
+    start(s, CONTAIN_SUBREAPER);
+    wait_for(s, "a:ready ");
+    wait_for(s, "b:stopping ");
+    wait_for(s, "b:failed ");
+    wait_for(s, "c:ready ");
+    direct_stop_all(s->direct);
+    wait_for(s, NULL);
+    return s->ended &&
+           strstr(direct_status(s->direct, 0)->reason, "2 of its processes cannot be killed") &&
+           strstr(direct_status(s->direct, 1)->reason, "1 of its processes cannot be killed") &&
+           direct_status(s->direct, 2)->reason[0] == '\0';
+}
+
+TEST(what_cannot_be_killed_is_left_after_a_while)
+{
+    play_without_kills(leaves_them);
+}
+
+static bool
+ends_alone(struct scene *s)
+{
+    s->give_up_us = 1000 * S;
+    (void)add(s, "stray exit=64");
+    (void)add(s, "ready wait");
+    start(s, CONTAIN_SUBREAPER);
+    wait_for(s, "a:stopping ");
+    wait_for(s, "b:ready ");
+    direct_stop_all(s->direct);
+    wait_for(s, "b:stopped ");
+    return direct_status(s->direct, 0)->state == SERVICE_STOPPING &&
+           direct_status(s->direct, 1)->state == SERVICE_STOPPED;
+}
+
+TEST(nobody_waits_for_what_another_has_left)
+{
+    play_without_kills(ends_alone);
 }
 
 /* A supervisor of its own that is killed when its service runs, and the run directory after it. */

@@ -23,7 +23,7 @@
 #define CLEAR_US (20 * 1000ULL)        /* between two looks at what a service has left */
 #define CLEAR_SLOW_US (1000 * 1000ULL) /* once it has taken CLEAR_LONG_US */
 #define CLEAR_LONG_US (5 * 1000000ULL)
-#define GIVE_UP_US (10 * 1000000ULL) /* after all were killed, as a person wished */
+#define GIVE_UP_US (10 * 1000000ULL) /* of what was killed */
 #define NOT_NOW_US (30 * 1000000ULL) /* doubled up to the next line */
 #define NOT_NOW_MAX_US (300 * 1000000ULL)
 /* A pass reads at most 64 KiB of a log. As lines of one byte, with their times, they are 1.7 MiB. */
@@ -133,7 +133,7 @@ take_message(struct unit *u, const struct notify_message *m)
         extend(u, m->extend_us);
     if (m->watchdog && u->status.state == SERVICE_READY && u->service->watchdog_us)
         watch_over(u, u->service->watchdog_us);
-    if (m->ready && u->status.state == SERVICE_STARTING)
+    if (m->ready && u->status.state == SERVICE_STARTING && u->killed_at == 0)
         become_ready(u);
 }
 
@@ -278,21 +278,40 @@ settle(struct unit *u)
     direct_consider(u->direct);
 }
 
-/* Processes that are killed and do not go hang in the kernel, and may do so for ever. */
+static uint64_t
+give_up_us(const struct unit *u)
+{
+    return u->direct->config.give_up_us ? u->direct->config.give_up_us : GIVE_UP_US;
+}
+
+/* Processes that were killed and do not go hang in the kernel, or have become another user's: that may
+ * be for ever. Whether they are in the way of the next start is for that to find out. */
+static void
+give_up(struct unit *u, size_t left)
+{
+    struct direct *d = u->direct;
+    size_t count = direct_known(d);
+    contain_give_up(&d->contain, u->service->name, d->known, count);
+    read_log(u, LAST_READS_MAX, true);
+    settle(u);
+    set_reason(u, "%zu of its processes cannot be killed, and were left", left);
+    changed(u);
+}
+
 static void
 look_again(struct unit *u, size_t left)
 {
     struct direct *d = u->direct;
-    uint64_t now = loop_now_us(d->loop);
-    bool is_long = now - u->cleared_since >= CLEAR_LONG_US;
-    if (d->killed_at && now - MAX(d->killed_at, u->cleared_since) >= GIVE_UP_US) {
-        settle(u);
+    uint64_t since = loop_now_us(d->loop) - u->cleared_since;
+    bool is_long = since >= CLEAR_LONG_US;
+    if (since >= give_up_us(u)) {
+        give_up(u, left);
         return;
     }
     if (u->status.state != SERVICE_STOPPING)
         unit_enter(u, SERVICE_STOPPING);
     set_status(u, "%zu of its processes have been killed%s", left,
-               is_long ? ", and hang in the kernel" : "");
+               is_long ? ", and do not end" : "");
     loop_timer_start(d->loop, &u->timer, is_long ? CLEAR_SLOW_US : CLEAR_US, 0);
     changed(u);
 }
@@ -328,18 +347,35 @@ explain(struct unit *u, const struct proc_end *end)
 }
 
 static void
+begin_clearing(struct unit *u)
+{
+    u->runs = false;
+    u->clearing = true;
+    u->cleared_since = loop_now_us(u->direct->loop);
+    proc_close(&u->proc);
+    loop_timer_stop(&u->watchdog);
+    clear(u);
+}
+
+static void
 on_ended(struct proc_watch *watch, const struct proc_end *end)
 {
     struct unit *u = container_of(watch, struct unit, watch);
     read_messages(u, LAST_MESSAGES_MAX); /* its last words */
-    u->runs = false;
-    u->clearing = true;
-    u->cleared_since = loop_now_us(u->direct->loop);
     u->status.last_exit = end->killed ? 128 + end->status : end->status;
-    proc_close(&u->proc);
-    loop_timer_stop(&u->watchdog);
     explain(u, end);
-    clear(u);
+    begin_clearing(u);
+}
+
+/* Its first process was killed and does not end: it is now one of those that it has left. */
+static void
+leave_first(struct unit *u)
+{
+    proc_watch_stop(&u->watch);
+    u->status.last_exit = EXIT_CODE_FAILED;
+    if (!u->explained)
+        set_reason(u, "it was killed, and did not end");
+    begin_clearing(u);
 }
 
 /* ---- starting ---- */
@@ -422,6 +458,7 @@ start_process(struct unit *u, struct err *reterr)
         return err_set_errno(reterr, -r, "watching %s", u->service->name);
     }
     u->runs = true;
+    u->killed_at = 0;
     u->status.pid = (unsigned)u->proc.pid;
     return 0;
 }
@@ -471,14 +508,20 @@ unit_stop(struct unit *u)
 {
     unit_enter(u, SERVICE_STOPPING);
     (void)!proc_signal(&u->proc, SIGTERM); /* -ESRCH: its end is about to be told */
-    loop_timer_start(u->direct->loop, &u->timer, u->service->stop_us, 0);
+    loop_timer_start(u->direct->loop, &u->timer, u->killed_at ? give_up_us(u) : u->service->stop_us,
+                     0);
 }
 
 void
 unit_kill(struct unit *u)
 {
-    if (u->runs)
-        (void)!proc_signal(&u->proc, SIGKILL);
+    if (!u->runs)
+        return;
+    (void)!proc_signal(&u->proc, SIGKILL);
+    if (u->killed_at == 0) {
+        u->killed_at = loop_now_us(u->direct->loop);
+        loop_timer_start(u->direct->loop, &u->timer, give_up_us(u), 0);
+    }
 }
 
 static void
@@ -488,6 +531,8 @@ on_timer(struct loop_timer *timer)
     quantity_text text;
     if (u->clearing) {
         clear(u);
+    } else if (u->runs && u->killed_at) {
+        leave_first(u);
     } else if (u->runs) {
         set_status(u, "it has not ended in %s: it is killed",
                    quantity_print_us(u->service->stop_us, text));
