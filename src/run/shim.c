@@ -178,12 +178,13 @@ static int
 end_leftovers(struct shim *s, struct err *reterr)
 {
     int noted = kin_end_noted(s->note, reterr);
-    int marked = noted < 0 ? noted : kin_end_marked(s->mark, reterr);
-    if (marked < 0)
-        return marked;
-    if (noted + marked > 0)
+    int marked = noted < 0 ? noted : kin_end_marked(s->marks[0], reterr);
+    int supervised = marked < 0 ? marked : kin_end_marked(s->marks[1], reterr);
+    if (supervised < 0)
+        return supervised;
+    if (noted + marked + supervised > 0)
         log_warning("%s: %d processes of an engine that had lost its shim were ended",
-                    s->model->name, noted + marked);
+                    s->model->name, noted + marked + supervised);
     return 0;
 }
 
@@ -226,8 +227,9 @@ open_places(struct shim *s, struct err *reterr)
 {
     s->dir = run_dir(&s->arena, s->config, s->model->name);
     s->note = s->dir ? arena_printf(&s->arena, "%s/engine.pid", s->dir) : NULL;
-    s->mark = run_mark(&s->arena, s->config, s->model->name);
-    if (!s->note || !s->mark)
+    for (int supervised = 0; supervised < 2; supervised++)
+        s->marks[supervised] = run_mark(&s->arena, s->config, s->model->name, supervised);
+    if (!s->note || !s->marks[0] || !s->marks[1])
         return err_set(reterr, ERR_TOO_LARGE, "the paths below %s are too long",
                        s->config->paths.run);
     int r = file_make_dirs(s->dir, 0755, reterr);

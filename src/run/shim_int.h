@@ -38,11 +38,11 @@ struct shim {
     const struct config *config;
     const struct config_model *model;
     const struct engine *kind;
-    struct arena arena; /* of the command and all that lives as long as the shim */
-    const char *dir;    /* RUN/models/NAME */
-    const char *note;   /* the engine's, for the next shim */
-    const char *mark;   /* likewise, in its environment */
-    char address[64];   /* the engine's */
+    struct arena arena;   /* of the command and all that lives as long as the shim */
+    const char *dir;      /* RUN/models/NAME */
+    const char *note;     /* the engine's, for the next shim */
+    const char *marks[2]; /* likewise, in its environment: without and with a supervisor */
+    char address[64];     /* the engine's */
 
     struct loop *loop;
     struct loop_timer tick;

@@ -34,9 +34,10 @@ run_dir(struct arena *arena, const struct config *config, const char *name)
 }
 
 char *
-run_mark(struct arena *arena, const struct config *config, const char *name)
+run_mark(struct arena *arena, const struct config *config, const char *name, bool supervised)
 {
-    return arena_printf(arena, MARK "=%s/services/%s/engine", config->paths.run, name);
+    return arena_printf(arena, MARK "=%s/%s/%s/engine", config->paths.run,
+                        supervised ? "services" : "models", name);
 }
 
 const char *
@@ -165,7 +166,7 @@ wish_env(struct engine_wish *wish, const struct config *config, const struct con
          struct arena *arena)
 {
     const char *fake = model->engine == CONFIG_ENGINE_SIM ? getenv(FAKE_DRIVER) : NULL;
-    const char *mark = run_mark(arena, config, model->name);
+    const char *mark = run_mark(arena, config, model->name, getenv(MARK) != NULL);
     size_t count = model->extra_env.count;
     struct engine_var *vars = arena_alloc(arena, (count + 2) * sizeof(*vars));
     for (size_t i = 0; vars && i < count; i++)

@@ -19,9 +19,11 @@ bool run_driver_is_fake(void);
 /* RUN/models/NAME: sockets and what is known of a running engine; gone at a reboot. */
 char *run_dir(struct arena *arena, const struct config *config, const char *name) must_check;
 
-/* "NAME=value" in the environment of its engine, and so of all that come of it. Its supervisor's mark
- * begins alike, and finds them too. */
-char *run_mark(struct arena *arena, const struct config *config, const char *name) must_check;
+/* "NAME=value" in the environment of its engine, and so of all that come of it. With `citadel up` above
+ * us its supervisor's mark begins alike, so that the next supervisor finds them too. Else no supervisor
+ * does: the engine of a shim that somebody else runs is none of its leftovers. */
+char *run_mark(struct arena *arena, const struct config *config, const char *name, bool supervised)
+    must_check;
 
 /* What engines say on /v1/models, and are asked for. */
 const char *run_served_name(const struct config_model *model);

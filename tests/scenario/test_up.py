@@ -653,6 +653,30 @@ def test_children_from_before_it_began_are_none_of_its_services(site, possible, 
         assert len(sleepers(seconds)) == 1
 
 
+def test_a_model_that_somebody_runs_by_hand_is_no_leftover(site):
+    s = site({"a": "workers=1 strays=1", "b": ""})
+    by_hand = subprocess.Popen(
+        [CITADEL, "run", "a", "-c", str(s.config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(),
+    )
+    try:
+        while "ready: answers" not in (line := by_hand.stdout.readline()):
+            assert line, "it has ended"
+        servers = s.servers("a")
+        assert len(servers) == 3
+        up = s.up("b")
+        up.wait_for("b: ready")
+        assert "ended" not in up.said
+        assert s.servers("a") == servers
+    finally:
+        by_hand.send_signal(signal.SIGTERM)
+        by_hand.communicate(timeout=PATIENCE_S)
+    assert by_hand.returncode == 0
+
+
 IN_A_CONTAINER = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 
