@@ -45,7 +45,7 @@ print_table(const struct up_view *v, struct buf *text)
     }
     table_print(&table, &v->cli->look, text);
     if (v->footer)
-        buf_printf(text, "%s\n", v->footer);
+        table_print_line(v->footer, &v->cli->look, text);
 }
 
 /* above: what goes before it; NULL: nothing. */

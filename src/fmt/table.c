@@ -8,7 +8,8 @@
  *
  * Fitting: columns are as wide as their widest cell, two cells apart. Too wide for the terminal,
  * the widest that may be cut is cut, cell by cell, down to its min_width; then the most expendable
- * column goes, the cuts are forgotten, and it starts again; what may never go is cut at last. */
+ * column goes, the cuts are forgotten, and it starts again. What may never go is cut at last, and goes
+ * from the right where even that is too wide; of the first column some is left on any terminal. */
 
 #include "fmt/table.h"
 
@@ -188,6 +189,33 @@ most_expendable(const struct table *t, const struct layout *l)
     return found;
 }
 
+/* Without the last column, unless that is the only one. */
+static bool
+drop_last(const struct table *t, struct layout *whole)
+{
+    size_t i = t->columns_count - 1;
+    while (i > 0 && !whole->width[i])
+        i--;
+    if (total(t, whole) == whole->width[i])
+        return false;
+    whole->width[i] = 0;
+    return true;
+}
+
+static void
+squeeze(const struct table *t, struct layout whole, size_t limit, struct layout *ret_layout)
+{
+    *ret_layout = whole;
+    while (!cut(t, ret_layout, limit, true)) {
+        if (!drop_last(t, &whole)) {
+            for (size_t i = 0; i < t->columns_count; i++)
+                ret_layout->width[i] = MIN(ret_layout->width[i], limit);
+            return;
+        }
+        *ret_layout = whole;
+    }
+}
+
 static void
 lay_out(const struct table *t, size_t limit, struct layout *ret_layout)
 {
@@ -197,7 +225,7 @@ lay_out(const struct table *t, size_t limit, struct layout *ret_layout)
     while (limit && !cut(t, ret_layout, limit, false)) {
         size_t gone = most_expendable(t, &whole);
         if (gone == t->columns_count) {
-            (void)cut(t, ret_layout, limit, true);
+            squeeze(t, whole, limit, ret_layout);
             return;
         }
         whole.width[gone] = 0;
@@ -221,14 +249,18 @@ print_cell(struct row *row, const struct table_column *column, size_t room, enum
     const char *mark = row->look->utf8 ? "\xE2\x80\xA6" : "...";
     size_t mark_width = row->look->utf8 ? 1 : 3;
     size_t len = strlen(text);
-    bool is_cut = width > room;
+    bool is_cut = width > room, is_marked = is_cut && room > mark_width;
     if (is_cut)
-        width = fit(text, room > mark_width ? room - mark_width : 0, &len) + MIN(room, mark_width);
+        width = fit(text, is_marked ? room - mark_width : room, &len);
+    if (is_marked)
+        width += mark_width;
+    for (; is_cut && !is_marked && len && text[len - 1] == ' '; len--)
+        width--;
     row->spaces += (row->begun ? GAP : 0) + (column->right ? room - width : 0);
     row->begun = true;
     if (width > 0) {
         buf_printf(row->out, "%*s%s%.*s%s%s", (int)row->spaces, "", tone_start(tone, row->look),
-                   (int)len, text, is_cut ? mark : "", tone_end(tone, row->look));
+                   (int)len, text, is_marked ? mark : "", tone_end(tone, row->look));
         row->spaces = 0;
     }
     row->spaces += column->right ? 0 : room - width;
@@ -242,6 +274,15 @@ print_titles(const struct table *t, const struct layout *l, struct row *row)
             print_cell(row, &t->columns[i], l->width[i], TONE_TITLE, t->columns[i].title,
                        table_text_width(t->columns[i].title));
     buf_add_char(row->out, '\n');
+}
+
+void
+table_print_line(const char *text, const struct table_look *look, struct buf *out)
+{
+    size_t width = table_text_width(text), room = look->width ? look->width : width;
+    print_cell(&(struct row){.out = out, .look = look}, &(struct table_column){0}, room, TONE_PLAIN,
+               text, width);
+    buf_add_char(out, '\n');
 }
 
 void
@@ -260,5 +301,5 @@ table_print(const struct table *t, const struct table_look *look, struct buf *ou
         buf_add_char(out, '\n');
     }
     if (t->arena.full)
-        buf_add_str(out, "(there is more than can be shown)\n");
+        table_print_line("(there is more than can be shown)", look, out);
 }

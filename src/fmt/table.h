@@ -45,6 +45,9 @@ void table_addf(struct table *t, enum tone tone, const char *fmt, ...) printf_li
 /* Prints the titles and all rows. A table that outgrew its memory ends with a row that says so. */
 void table_print(const struct table *t, const struct table_look *look, struct buf *out);
 
+/* A line of text below it, which wraps no more than it does. */
+void table_print_line(const char *text, const struct table_look *look, struct buf *out);
+
 /* Cells that text without control bytes takes on a terminal. */
 size_t table_text_width(const char *text);
 

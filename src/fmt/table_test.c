@@ -58,7 +58,15 @@ TEST(tables_fit)
          "mixtral   87 GiB\n"},
         /* What may never go is cut at last. */
         {{.width = 12, .utf8 = true}, "Name    Size\nphi3   7.1 …\nmixt…  87 G…\n"},
-        {{.width = 1, .utf8 = true}, "Na…  Si…\nph…  7.…\nmi…  87…\n"},
+        {{.width = 8, .utf8 = true}, "Na…  Si…\nph…  7.…\nmi…  87…\n"},
+        {{.width = 8}, "Nam  Siz\nphi  7.1\nmix  87\n"},
+        /* And then there is one. */
+        {{.width = 7, .utf8 = true}, "Name\nphi3\nmixtral\n"},
+        {{.width = 5, .utf8 = true}, "Name\nphi3\nmixt…\n"},
+        {{.width = 5}, "Name\nphi3\nmi...\n"},
+        {{.width = 2, .utf8 = true}, "N…\np…\nm…\n"},
+        {{.width = 2}, "Na\nph\nmi\n"},
+        {{.width = 1, .utf8 = true}, "N\np\nm\n"},
         {{.color = true},
          "\033[1mName\033[0m        \033[1mSize\033[0m  \033[1mPath\033[0m                "
          "\033[1mState\033[0m\n"
@@ -83,9 +91,12 @@ TEST(no_line_is_wider_than_the_terminal)
     table_add(&t, TONE_PLAIN, "0");
     table_add(&t, TONE_PLAIN, "/模型/深度求索/深度求索");
     table_add(&t, TONE_PLAIN, "résumé e\xCC\x81");
-    for (unsigned width = 8; width < 90; width++) {
+    for (unsigned i = 0; i < 180; i++) {
         _cleanup_buf_ struct buf out = BUF_INIT(4096);
-        table_print(&t, &(struct table_look){.width = width, .utf8 = true}, &out);
+        unsigned width = 1 + i / 2;
+        const struct table_look look = {.width = width, .utf8 = i % 2};
+        table_print(&t, &look, &out);
+        table_print_line("a line below it, 模型", &look, &out);
         for (char *line = out.data, *next; *line; line = next) {
             next = strchr(line, '\n');
             *next++ = '\0';

@@ -19,7 +19,7 @@ import termios
 import time
 
 import pytest
-from program import CITADEL, environment, error_json, run
+from program import CITADEL, environment, error_json, run, run_on_terminal
 from up import (
     CONTAINMENTS,
     PATIENCE_S,
@@ -168,6 +168,26 @@ def test_a_terminal_shows_one_table_in_place(site):
     assert any(re.search(r"^a +stopped ", line) for line in screen)
     assert sum(line.startswith("Service ") for line in screen) == 1
     assert any("Ctrl-C again" in line for line in screen)
+
+
+def test_no_terminal_is_too_narrow(site):
+    s = site({"a": "", "name-that-is-long": ""})
+    up = s.up()
+    up.wait_all("a: ready", "name-that-is-long: ready")
+    for columns in range(1, 21):
+        for locale in ("C", "C.UTF-8"):
+            code, shown = run_on_terminal("status", "-c", s.config, columns=columns, LC_ALL=locale)
+            lines = re.sub(r"\033\[[0-9;]*m", "", shown).splitlines()
+            assert code == 0 and len(lines) == 3, shown
+            assert max(map(len, lines)) <= columns and lines[1].startswith("a"), shown
+    assert up.stop() == 0
+    for columns in (1, 2, 7, 20):
+        terminal = Terminal(s, columns=columns)
+        terminal.wait_for("^a" if columns < 8 else "^a +rea")
+        os.write(terminal.ours, b"\x03")
+        assert terminal.end() == 0
+        table = re.sub(r"\033\[[0-9;]*m", "", terminal.bytes.rpartition("\033[J")[2]).splitlines()
+        assert len(table) == 4 and max(map(len, table)) <= columns, table
 
 
 def test_a_table_that_does_not_fit_becomes_lines(site):
