@@ -59,7 +59,7 @@ TEST(tables_fit)
         /* What may never go is cut at last. */
         {{.width = 12, .utf8 = true}, "Name    Size\nphi3   7.1 …\nmixt…  87 G…\n"},
         {{.width = 8, .utf8 = true}, "Na…  Si…\nph…  7.…\nmi…  87…\n"},
-        {{.width = 8}, "Nam  Siz\nphi  7.1\nmix  87\n"},
+        {{.width = 8}, "Nam  Siz\nphi  7.1\nmix   87\n"},
         /* And then there is one. */
         {{.width = 7, .utf8 = true}, "Name\nphi3\nmixtral\n"},
         {{.width = 5, .utf8 = true}, "Name\nphi3\nmixt…\n"},

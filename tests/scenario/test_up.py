@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import termios
 import time
 
@@ -379,19 +380,18 @@ def test_connections_that_do_nothing_keep_nobody_out(site):
         c.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="takes another user's place")
-def test_another_user_is_refused(site, tmp_path):
-    s = site({"a": ""})
-    for place in [s.directory, *s.directory.parents]:
+def let_others_in(site):
+    """The way to a site may be closed for other users by who runs the tests; their own is not ours to test."""
+    for place in [site.directory, *site.directory.parents]:
         with contextlib.suppress(PermissionError):
             if not place.stat().st_mode & 0o005 and str(place) not in ("/", "/tmp"):
                 place.chmod(place.stat().st_mode | 0o055)
-    up = s.up()
-    up.wait_for("a: ready")
 
-    def as_nobody(*words):
+
+def as_nobody(*words, **more):
+    try:
         return subprocess.run(
-            [CITADEL, *words, "-c", s.config, "--json"],
+            words,
             user=65534,
             group=65534,
             extra_groups=[],
@@ -400,19 +400,128 @@ def test_another_user_is_refused(site, tmp_path):
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
+            **more,
         )
-
-    try:
-        for verb in ("status", "health", "stop", "start", "restart"):
-            done = as_nobody(verb)
-            error = error_json(done)
-            assert (error["id"], error["exit"]) == ("system.not-permitted", 77), done
-            assert "root and user 0" in error["message"]
     except PermissionError:
         pytest.skip("the program is where nobody may run it")
+
+
+takes_another_place = pytest.mark.skipif(os.geteuid() != 0, reason="takes another user's place")
+
+
+@takes_another_place
+def test_another_user_is_refused(site):
+    s = site({"a": ""})
+    let_others_in(s)
+    up = s.up()
+    up.wait_for("a: ready")
+    for verb in ("status", "health", "stop", "start", "restart"):
+        done = as_nobody(CITADEL, verb, "-c", s.config, "--json")
+        error = error_json(done)
+        assert (error["id"], error["exit"]) == ("system.not-permitted", 77), done
+        assert "root and user 0" in error["message"]
     os.chmod(s.run_dir / "control.sock", 0o666)  # whoever gets in nevertheless
-    assert error_json(as_nobody("stop"))["id"] == "system.not-permitted"
+    done = as_nobody(CITADEL, "stop", "-c", s.config, "--json")
+    assert error_json(done)["id"] == "system.not-permitted"
     assert s.status()["a"]["state"] == "ready"
+
+
+# What nobody tries at the supervisor PID, whose descriptor FD listens, each by its name; and what came of it.
+TRICKS = """
+import ctypes, errno, json, os, socket, sys
+run, pid, fd = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+os.chdir(run)
+def connect(path):
+    socket.socket(socket.AF_UNIX).connect(path)
+def lock():
+    os.open("up.lock", os.O_RDONLY)
+def notify():
+    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", "notify/a")
+def steal():
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    if call(438, os.pidfd_open(pid), fd, 0) < 0:
+        raise OSError(ctypes.get_errno(), "pidfd_getfd")
+def replace():
+    os.rename("control.sock", "mine")
+tricks = {
+    "connect": lambda: connect("control.sock"),
+    "through its root": lambda: connect(f"/proc/{pid}/root" + os.path.realpath("control.sock")),
+    "through its descriptor": lambda: connect(f"/proc/{pid}/fd/{fd}"),
+    "open its descriptor": lambda: os.open(f"/proc/{pid}/fd/{fd}", os.O_RDWR),
+    "steal its descriptor": steal,
+    "its lock": lock,
+    "speak for a service": notify,
+    "the model's own": lambda: connect("models/a/control.sock"),
+    "put another there": replace,
+    "remove it": lambda: os.unlink("control.sock"),
+    "its memory": lambda: open(f"/proc/{pid}/mem", "rb"),
+    "kill it": lambda: os.kill(pid, 15),
+}
+came = {}
+for name, trick in tricks.items():
+    try:
+        trick()
+        came[name] = "done"
+    except OSError as e:
+        came[name] = errno.errorcode[e.errno]
+print(json.dumps(came))
+"""
+
+
+def sockets_of(pid):
+    """Its descriptors that are sockets: number -> which."""
+    found = {}
+    for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if os.readlink(entry).startswith("socket:"):
+                found[int(entry.name)] = os.readlink(entry)
+    return found
+
+
+def listener_of(up):
+    """The descriptor on which the supervisor hears."""
+    listening = {
+        line.split()[6]
+        for line in open("/proc/net/unix")
+        if line.split()[3:6] == ["00010000", "0001", "01"]
+    }
+    return next(fd for fd, which in sockets_of(up.process.pid).items() if which[8:-1] in listening)
+
+
+@takes_another_place
+@pytest.mark.parametrize("namespace", [False, True])
+def test_the_tricks_of_another_user_are_in_vain(site, namespace):
+    s = site({"a": ""})
+    let_others_in(s)
+    up = s.up()
+    up.wait_for("a: ready")
+    words = [sys.executable, "-c", TRICKS, str(s.run_dir), str(up.process.pid), str(listener_of(up))]
+    if namespace:  # in which nobody is root
+        words = ["unshare", "--user", "--map-root-user", *words]
+    done = as_nobody(*words)
+    if namespace and "unshare failed" in done.stderr:
+        pytest.skip("nobody may make a user namespace here")
+    came = json.loads(done.stdout)
+    assert set(came.values()) <= {"EACCES", "EPERM"}, came
+    assert s.status()["a"]["restarts"] == 0
+
+
+@takes_another_place
+def test_a_connection_that_is_handed_on_has_the_rights_of_who_made_it(site):
+    """So it is with every descriptor: the kernel tells who connected. Nobody is given one by us."""
+    s = site({"a": ""})
+    let_others_in(s)
+    up = s.up()
+    up.wait_for("a: ready")
+    ask = "import socket, sys; s = socket.socket(fileno=int(sys.argv[1])); "
+    ask += "s.sendall(b'GET /services HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'); print(s.recv(12).decode())"
+    ours = s.connect()
+    done = as_nobody(sys.executable, "-c", ask, str(ours.fileno()), pass_fds=[ours.fileno()])
+    assert done.stdout == "HTTP/1.1 200\n"
+    ours.close()
+    its = set(sockets_of(up.process.pid).values())
+    for pid in (s.status()["a"]["pid"], *s.servers("a")):
+        assert not its & set(sockets_of(pid).values()), pid
 
 
 def test_a_second_supervisor_is_refused_and_told_who_is_first(site):
