@@ -42,8 +42,7 @@ struct fact {
     const struct config_model *config;
     const struct model *files; /* NULL: nothing is known of them */
     struct plan_need need;
-    uint64_t
-        kept_bytes; /* what it takes of each GPU where that is told, and not left to its share */
+    uint64_t kept_bytes; /* that it takes of each GPU, if its share is less */
 };
 
 struct making {

@@ -236,10 +236,10 @@ TEST(a_conflict_is_told)
     bench_add_gpus(&b, "80");
     REQUIRE(bench_plan(&b));
     CHECK_EQ(b.plan.conflict_count, 1);
-    CHECK_STR(b.plan.models[0].reason, "loaded when it is asked for, on GPU 0; waits while b holds "
-                                       "memory of GPU 0");
+    CHECK_STR(b.plan.models[0].reason,
+              "loaded when it is asked for, on GPU 0; waits while b holds memory there");
     CHECK_STR(b.plan.models[2].reason,
-              "it is to be kept loaded, on GPU 0; but b holds memory of GPU 0");
+              "it is to be kept loaded, on GPU 0; but b holds memory there");
     CHECK_STR(b.plan.models[2].fix,
               "lower gpu_memory_fraction, or let one of them be loaded on demand");
 }
@@ -335,4 +335,5 @@ TEST(the_largest_plan_has_room)
     CHECK_EQ(b.plan.resident_count, 18); /* nine on each half */
     CHECK_EQ(b.plan.on_demand_count, 256 - 18);
     CHECK_EQ(b.plan.models[255].held_by_count, 9);
+    CHECK(text_ends(b.plan.models[255].reason, "-006 and 2 others hold memory there"));
 }

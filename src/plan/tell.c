@@ -1,3 +1,7 @@
+/* What is told of each model: a sentence with the arithmetic, that can stand behind "NAME: ", and the
+ * changes of its configuration that would help, each alone. What is advised is tried first: with the
+ * same formulae, it would do. */
+
 #include "base/quantity.h"
 #include "base/text.h"
 #include "gpu/memory.h"
@@ -5,8 +9,8 @@
 
 #include <math.h>
 
-/* Sentences are built in a buffer and then kept. */
 #define SENTENCE_MAX 1024
+#define NAMES_MAX 8 /* that a sentence lists */
 
 static const char *
 keep(const struct making *mk, const struct buf *text)
@@ -40,8 +44,11 @@ add_gpus(struct buf *out, const struct plan_part *parts, size_t count)
 static void
 add_names(struct buf *out, const char *const *names, size_t count)
 {
-    for (size_t i = 0; i < count && out->len < SENTENCE_MAX / 2; i++)
+    size_t told = count <= NAMES_MAX ? count : NAMES_MAX - 1;
+    for (size_t i = 0; i < told; i++)
         buf_printf(out, "%s%s", between(i, count), names[i]);
+    if (told < count)
+        buf_printf(out, " and %zu others", count - told);
 }
 
 /* ---- where it stays ---- */
@@ -54,14 +61,6 @@ add_capacity(struct buf *out, const struct fact *fact, const struct plan_model *
                    m->full_length_requests, (unsigned long long)fact->need.tokens);
     else if (plan_reads_files(fact->config))
         buf_add_str(out, "; how much of it the model needs is not known");
-}
-
-static void
-tell_holders(struct buf *out, const struct plan_model *m)
-{
-    add_names(out, m->held_by, m->held_by_count);
-    buf_printf(out, " %s memory of ", m->held_by_count == 1 ? "holds" : "hold");
-    add_gpus(out, m->parts, m->part_count);
 }
 
 void
@@ -80,7 +79,8 @@ tell_place(const struct making *mk, const struct fact *fact, struct plan_model *
     add_gpus(&out, m->parts, m->part_count);
     if (m->held_by_count) {
         buf_add_str(&out, always ? "; but " : "; waits while ");
-        tell_holders(&out, m);
+        add_names(&out, m->held_by, m->held_by_count);
+        buf_printf(&out, " %s memory there", m->held_by_count == 1 ? "holds" : "hold");
     } else {
         buf_add_str(&out, " with ");
         add_bytes(&out, m->claim_bytes);
