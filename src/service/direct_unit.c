@@ -144,7 +144,8 @@ read_messages(struct unit *u, int most)
     pid_t pid;
     for (int r = 0; most > 0 && r != -EAGAIN; most--) {
         r = notify_receive(u->notify_fd, &message, &pid);
-        if (r == 0 && u->runs && pid == u->proc.pid) /* nobody else speaks for it */
+        /* Nobody else speaks for it; and when it has ended, u->proc is empty. */
+        if (r == 0 && u->runs && pid == (pid_t)u->status.pid)
             take_message(u, &message);
     }
 }
