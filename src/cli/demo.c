@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "cli/cli.h"
 #include "sys/files.h"
 #include "sys/root.h"
@@ -190,29 +191,43 @@ demo_make(struct demo *d, const char *program, struct err *reterr)
     return make_places(d, reterr);
 }
 
-void
-demo_tell(const struct demo *d, struct buf *out)
+/* A request that this model answers. */
+static void
+print_try(const struct demo *d, size_t i, struct buf *out)
 {
+    bool streams = text_eq(models[i].kind, "chat") && i > 0;
+    buf_printf(out, "  curl %shttp://127.0.0.1:%u/v1/%s -H 'Content-Type: application/json' -d '",
+               streams ? "-N " : "", d->ports[i],
+               text_eq(models[i].kind, "chat") ? "chat/completions" : "embeddings");
+    buf_printf(out, "{\"model\": \"%s\", %s", models[i].name, streams ? "\"stream\": true, " : "");
+    if (text_eq(models[i].kind, "chat"))
+        buf_add_str(out, "\"messages\": [{\"role\": \"user\", \"content\": \"hello\"}]}'\n\n");
+    else
+        buf_add_str(out, "\"input\": \"hello\"}'\n\n");
+}
+
+void
+demo_tell(const struct demo *d, bool (*is_up)(const char *name, const void *arg), const void *arg,
+          struct buf *out)
+{
+    const char *first = NULL;
     _cleanup_buf_ struct buf root = BUF_INIT(1 * KIB);
     if (root_is_set()) {
         buf_add_str(&root, " --root ");
         buf_add_word(&root, root_dir());
     }
-    buf_printf(out,
-               "\nThe demo answers. In another terminal:\n\n"
-               "  curl http://127.0.0.1:%u/v1/chat/completions -H 'Content-Type: application/json' "
-               "-d '{\"model\": \"chat\", \"messages\": [{\"role\": \"user\", \"content\": "
-               "\"hello\"}]}'\n\n"
-               "  curl -N http://127.0.0.1:%u/v1/chat/completions -H 'Content-Type: "
-               "application/json' -d '{\"model\": \"large\", \"stream\": true, \"messages\": "
-               "[{\"role\": \"user\", \"content\": \"hello\"}]}'\n\n"
-               "  export CITADEL_CONFIG=",
-               d->ports[0], d->ports[1]);
+    buf_add_str(out, "\nThe demo answers. In another terminal:\n\n");
+    for (size_t i = 0; i < ARRAY_SIZE(models); i++)
+        if (is_up(models[i].name, arg)) {
+            print_try(d, i, out);
+            first = first ? first : models[i].name;
+        }
+    buf_add_str(out, "  export CITADEL_CONFIG=");
     buf_add_word(out, d->config_file);
     buf_printf(out,
-               "      # then: citadel status%s, citadel logs chat%s\n\n"
+               "      # then: citadel status%s, citadel logs %s%s\n\n"
                "Ctrl-C ends it.\n\n",
-               root.data, root.data);
+               root.data, first ? first : models[0].name, root.data);
 }
 
 void

@@ -28,5 +28,7 @@ void demo_sweep(struct cli *cli);
 
 /* Sets the environment so that our children see the made-up driver. */
 int demo_make(struct demo *demo, const char *program, struct err *reterr) must_check;
-void demo_tell(const struct demo *demo, struct buf *out); /* what a person may try */
+/* What a person may try, of the models that are up. */
+void demo_tell(const struct demo *demo, bool (*is_up)(const char *name, const void *arg),
+               const void *arg, struct buf *out);
 void demo_remove(struct demo *demo, struct cli *cli);

@@ -52,13 +52,23 @@ struct up {
 
 /* ---- what is told ---- */
 
+static bool
+is_up(const char *name, const void *arg)
+{
+    const struct up *u = arg;
+    for (size_t i = 0; i < direct_count(u->direct); i++)
+        if (text_eq(direct_status(u->direct, i)->name, name))
+            return direct_status(u->direct, i)->state == SERVICE_READY;
+    return false;
+}
+
 static void
 on_all_ready(struct loop_defer *defer)
 {
     struct up *u = container_of(defer, struct up, ready);
     _cleanup_buf_ struct buf text = BUF_INIT(8 * KIB);
     u->told = true;
-    demo_tell(&u->demo, &text);
+    demo_tell(&u->demo, is_up, u, &text);
     up_view_say(&u->view, text.data);
 }
 
@@ -66,7 +76,7 @@ static bool
 all_are_ready(const struct up *u)
 {
     for (size_t i = 0; i < direct_count(u->direct); i++)
-        if (direct_status(u->direct, i)->state != SERVICE_READY)
+        if (u->list.items[i].wanted && direct_status(u->direct, i)->state != SERVICE_READY)
             return false;
     return true;
 }

@@ -12,8 +12,7 @@ import tempfile
 
 import pytest
 from program import BIN, CITADEL, environment, run
-from up import Up
-from up import CONTAINMENTS
+from up import CONTAINMENTS, Up
 
 pytestmark = pytest.mark.xdist_group("demo")
 MODELS = ["chat", "large", "embed"]
@@ -65,13 +64,14 @@ def demo(tmp_path_factory):
 
 
 def test_what_it_prints_can_be_typed(demo):
-    whole, stream = demo.commands()
+    whole, stream, vectors = demo.commands()
     answer = json.loads(demo.type(whole))
     assert answer["choices"][0]["message"]["content"] == "Simulated answer to: hello"
     events = [line[6:] for line in demo.type(stream).splitlines() if line.startswith("data: ")]
     assert events[-1] == "[DONE]"
     chunks = [json.loads(e)["choices"][0]["delta"].get("content", "") for e in events[:-1]]
     assert "".join(chunks) == "Simulated answer to: hello"
+    assert json.loads(demo.type(vectors))["data"][0]["embedding"]
 
 
 def test_another_terminal_sees_it(demo):
@@ -209,6 +209,15 @@ def test_below_a_root_it_stays_there(place):
     assert run(*status, CITADEL_CONFIG=config[0]).returncode == 0
     assert up.stop() == 0
     assert list(root.iterdir()) == list(elsewhere.iterdir()) == []
+
+
+def test_one_model_of_it_is_enough(place):
+    up = Up(None, "--demo", "embed", env={"TMPDIR": str(place)})
+    up.wait_for("Ctrl-C ends it")
+    (command,) = re.findall(r"^  (curl .*)$", up.said, re.M)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout)["model"] == "embed"
+    assert up.stop() == 0
 
 
 def test_a_root_that_leaves_no_room_for_sockets_is_refused(place):
