@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import signal
 
 import pytest
 
@@ -43,3 +44,22 @@ def test_a_busy_engine_whose_health_is_slow_is_left_alone(home):
     state = shim.state()
     assert (state["phase"], state["engine"]["pid"]) == ("degraded", engine)
     assert state["why"]["what"].startswith("/health has not been answered for 2m")
+
+
+def test_memory_is_waited_for_and_then_named(tmp_path):
+    """Thirty seconds for a driver to give back what a process had; and as long before a start."""
+    home = Home(tmp_path)
+    gpu = home.give_gpus("gpu NVIDIA L40S\n")
+    home.add(engine="sim", command="none", extra_args=["--sim-fault", "keep-memory"])
+    shim = home.start(**gpu).ready()
+    shim.send(signal.SIGTERM)
+    code, error = shim.ended()
+    assert (code, error["id"]) == (75, "gpu.not-free")
+    assert error["message"].startswith("it has ended, and its memory has not come back: GPU 0: ")
+    after = home.start(**gpu)
+    assert "GPU 0" in after.says_status("waiting for memory: ")
+    code, error = after.ended()
+    assert (code, error["id"]) == (75, "gpu.not-free")
+    assert "GPU 0: " in error["message"] and "nvidia-smi" in error["fix"]
+    assert home.record()["failures"] == 0
+    home.finish()
