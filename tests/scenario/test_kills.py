@@ -241,7 +241,7 @@ def test_the_next_supervisor_comes_back_from_kills_of_who_loads(loading_site, po
 
 def test_the_weakest_containment_is_stated(site, possible):
     up = start(site, "--containment", "subreaper")
-    assert "should this supervisor be killed itself, the next `citadel up` ends what is left" in up.said
+    assert "be killed itself, the next `citadel up` ends what still bears its mark\n" in up.said
     assert "subreaper" in json.loads(site.run("status", "--json").stdout)["containment"]
     assert up.stop() == 0
 
