@@ -251,7 +251,7 @@ make_session(void)
     pid_t pid = fork();
     int status;
     if (pid == 0)
-        _exit(setsid() < 0);
+        _exit(setsid() < 0 ? 1 : 0);
     return waitpid(pid, &status, 0) < 0 || status ? -1 : 0;
 }
 

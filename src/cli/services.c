@@ -247,11 +247,18 @@ wait_for(struct cli *cli, const struct config *config, enum service_state goal)
 
 /* Who asks, behind sudo too. */
 static const char *
-asker(void)
+asker(char text[64])
 {
+    char room[4 * KIB];
+    struct passwd user, *found = NULL;
     const char *name = getenv("SUDO_USER");
-    const struct passwd *user = name ? NULL : getpwuid(geteuid());
-    return name ? name : user ? user->pw_name : "somebody";
+    if (!name && getpwuid_r(geteuid(), &user, room, sizeof(room), &found) == 0 && found)
+        name = user.pw_name;
+    if (name)
+        (void)snprintf(text, 64, "%s", name);
+    else
+        (void)snprintf(text, 64, "user %u", (unsigned)geteuid());
+    return text;
 }
 
 /* What a person wants outlives reboots, and a start ends a hold. */
@@ -259,8 +266,9 @@ static int
 remember_wish(struct cli *cli, const struct config *config, const char *name,
               enum service_state goal)
 {
+    char by[64];
     const struct run_record_wish wish = {
-        goal == SERVICE_STOPPED ? RUN_WANTED_STOPPED : RUN_WANTED_STARTED, asker()};
+        goal == SERVICE_STOPPED ? RUN_WANTED_STOPPED : RUN_WANTED_STARTED, asker(by)};
     int r = run_record_change(config->paths.state, name, run_record_wish, &wish, NULL, &cli->err);
     if (r == -EACCES || r == -EPERM)
         err_fix(&cli->err, "the same with sudo");

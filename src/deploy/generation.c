@@ -295,7 +295,7 @@ generation_list(const char *store, struct arena *arena, struct generation **ret_
                 size_t *ret_count, struct err *reterr)
 {
     _cleanup_numbers_ struct numbers n = {0};
-    unsigned linked[GENERATION_LINKS];
+    unsigned linked[GENERATION_LINKS] = {0};
     int r = read_numbers(store, &n, reterr);
     if (r == 0)
         r = read_links(store, linked, reterr);
@@ -443,7 +443,7 @@ generation_prune(const char *store, unsigned keep, unsigned *ret_removed, struct
     _cleanup_free_ char *outgoing = mem_printf("%s/generations/" OUTGOING, store);
     _cleanup_free_ char *draft = mem_printf("%s/generations/" DRAFT, store);
     _cleanup_numbers_ struct numbers n = {0};
-    unsigned linked[GENERATION_LINKS];
+    unsigned linked[GENERATION_LINKS] = {0};
     *ret_removed = 0;
     int r = read_numbers(store, &n, reterr);
     if (r == 0)

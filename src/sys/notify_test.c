@@ -171,7 +171,7 @@ TEST(notify_insists_on_the_last_words)
         notify_status(&notify, "ended");
         (void)!write(ends[1], "", 1);
         notify_insist(&notify);
-        _exit(notify.status_unheard);
+        _exit(notify.status_unheard ? 1 : 0);
     }
     CHECK_EQ(read(ends[0], &c, 1), 1); /* it was not taken, and now it waits */
     for (int i = 0; i < 1000 && !m.has_status; i++)

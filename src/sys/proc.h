@@ -16,7 +16,7 @@ struct proc_wish {
     bool new_session;
     bool own_pids; /* a PID namespace: all in it end with this process; its /proc shows only them */
     int cgroup;    /* of which it is to be: its cgroup.procs, open for writing; 0: ours */
-    bool reaper;      /* whoever loses its parent below it becomes its child, while it lives */
+    bool reaper;   /* whoever loses its parent below it becomes its child, while it lives */
     int death_signal; /* sent to it when the thread that started it ends; 0: none */
 };
 
