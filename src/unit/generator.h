@@ -4,6 +4,9 @@
  * those of the current generation. So a deployment is one rename, and systemd sees one generation as
  * a whole or, when that cannot be read, none of it.
  *
+ * It runs before there is a configuration to read, so it looks in one place: a deployment whose
+ * paths.generations is elsewhere keeps a link there.
+ *
  * Only names of our own units are taken (citadel-*.service, .socket, .target and .timer): whatever is
  * in that directory, no other unit of the machine is replaced. */
 

@@ -277,6 +277,19 @@ TEST(keepers_are_given_up_too)
     }
 }
 
+TEST(the_largest_configuration_fits)
+{
+    _cleanup_buf_ struct buf yaml = BUF_INIT(MIB);
+    _cleanup_bench_ struct bench b;
+    buf_add_str(&yaml, "models:\n");
+    for (unsigned i = 0; i < 256; i++)
+        buf_printf(&yaml, "  a-model-with-a-name-that-is-as-long-as-it-may-be-%014u: {port: %u}\n",
+                   i, 12000 + i);
+    bench_open(&b, yaml.data);
+    REQUIRE(b.config && bench_render(&b) == 0);
+    CHECK(b.set.count > 256);
+}
+
 /* ---- what is static ---- */
 
 static const struct {
