@@ -209,7 +209,9 @@ on_looked(struct look *look, const struct gpu_inventory *inventory, const struct
 {
     struct shim *s = container_of(look, struct shim, look);
     struct err err;
-    if (!inventory && (run_wish_gpus(s->model) == PLAN_GPUS_ALWAYS || s->lease.part_count)) {
+    /* What was promised GPUs must not quietly do without. */
+    bool promised = s->model->gpus.count || s->lease.part_count;
+    if (!inventory && (promised || run_wish_gpus(s->model) == PLAN_GPUS_ALWAYS)) {
         tell_no_gpus(s, cause);
         return;
     }

@@ -551,6 +551,9 @@ def test_it_runs_on_the_gpu_that_was_planned(home):
     assert shim.send(signal.SIGTERM).ended() == (0, None)
     code, error = home.start(words=["--gpus", "GPU-nobody"], **gpus).ended()
     assert (code, error["id"]) == (64, "gpu.not-found")
+    code, error = home.start(words=["--gpus", uuids[1]["uuid"]]).ended()
+    assert (code, error["id"]) == (64, "engine.will-not-run")
+    assert "needs a GPU" in error["message"]
 
 
 def test_who_sleeps_has_given_its_memory_to_others(home):

@@ -44,11 +44,12 @@ CONFIG = {
 }
 
 
-def deploy(here, number, config):
+def deploy(here, number, config, **env):
     """Puts a generation in place: a directory, and one rename."""
+    units = [*(f"{name}={value}" for name, value in env.items()), f"{here.bin}/citadel", "units"]
     top = f"/etc/citadel/generations/{number}"
     here.write_json(f"{top}/config.yaml", config)
-    here.run(f"{here.bin}/citadel", "units", "-q", "-c", f"{top}/config.yaml", "--write", f"{top}/units")
+    here.run("env", *units, "-q", "-c", f"{top}/config.yaml", "--write", f"{top}/units")
     here.run("ln", "-sfn", f"generations/{number}", "/etc/citadel/next")
     here.run("mv", "-T", "/etc/citadel/next", "/etc/citadel/current")
     here.run("systemctl", "daemon-reload")
@@ -232,6 +233,31 @@ def test_paths_are_told_as_they_are(here):
                      "org.freedesktop.systemd1.Service", "ReadWritePaths").stdout
     assert f"{strange}/models" in json.loads(shown)["data"]
     deploy(here, 7, CONFIG)
+
+
+def test_a_model_leases_the_gpus_that_it_was_planned_on(here):
+    """With a made-up driver; what opens device files comes with real ones."""
+    gpus = "/var/lib/citadel/models/gpus-of-the-test"
+    shutil.copy(TOP / "build/sim/libnvidia-ml.so.1", here.root / "usr/lib/x86_64-linux-gnu")
+    here.run("install", "-d", "-o", "citadel", gpus)
+    here.write(f"{gpus}/gpus", "gpu NVIDIA L40S\ncount 3\n")
+    here.write(
+        "/etc/systemd/system/citadel-wide.service.d/test.conf",
+        f"[Service]\nEnvironment=CITADEL_FAKE_NVML={gpus}\n",
+    )
+    model = {"engine": "sim", "port": 12005, "tensor_parallel": 2, "gpus": [2, 1]}
+    deploy(here, 8, {**CONFIG, "models": {"wide": model}}, CITADEL_FAKE_NVML=gpus)
+    here.run("chown", "-R", "citadel", gpus)  # root has just looked
+    (command,) = re.findall(r"--gpus (\S+)", here.run("systemctl", "cat", "citadel-wide").stdout)
+    allowed = here.run("systemctl", "show", "citadel-wide", "--property=DeviceAllow").stdout
+    assert "/dev/nvidia1 rw" in allowed and "/dev/nvidia2 rw" in allowed
+    assert "/dev/nvidia0" not in allowed
+    here.run("systemctl", "start", "citadel-wide")
+    lease = json.loads(here.run("cat", "/run/citadel/leases/wide.json").stdout)
+    assert sorted(part["uuid"] for part in lease["gpus"]) == sorted(command.split(","))
+    here.run("systemctl", "stop", "citadel-wide")
+    here.run("rm", "-r", "/etc/systemd/system/citadel-wide.service.d")
+    deploy(here, 9, CONFIG)
 
 
 def test_it_comes_back_with_the_machine(here):
