@@ -110,6 +110,8 @@ tell_promises(struct up *u)
     if (leftovers)
         cli_note(u->cli, "ended %zu process%s of a supervisor that was killed", leftovers,
                  leftovers == 1 ? "" : "es");
+    if (direct_stuck(u->direct)->id != ERR_NONE)
+        cli_note(u->cli, "%s", direct_stuck(u->direct)->what);
     cli_note(u->cli, "containment: %s: %s", contain_word(kind), contain_promise(kind));
     cli_note(u->cli,
              "restarts: a service that always fails is given up after %u starts, and after %s at "

@@ -181,7 +181,8 @@ close_groups(struct contain *c)
     if (c->dir[0] == '\0')
         return;
     remove_group(c->dir, 0);
-    (void)unlink(note);
+    if (access(c->dir, F_OK) < 0) /* else somebody in it could not be killed */
+        (void)unlink(note);
     c->dir[0] = '\0';
 }
 

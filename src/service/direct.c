@@ -150,6 +150,12 @@ direct_leftovers(const struct direct *d)
     return d->leftovers;
 }
 
+const struct err *
+direct_stuck(const struct direct *d)
+{
+    return &d->stuck;
+}
+
 size_t
 direct_count(const struct direct *d)
 {
@@ -229,12 +235,12 @@ on_look(struct loop_timer *timer)
     direct_control_look(d);
 }
 
-static int
-clean_up(struct direct *d, struct err *reterr)
+/* What hangs in the kernel may do so for ever: it is in the way of its own service at most. */
+static void
+clean_up(struct direct *d)
 {
-    int r = contain_clean(d->config.run_dir, reterr);
+    int r = contain_clean(d->config.run_dir, &d->stuck);
     d->leftovers = (size_t)MAX(r, 0);
-    return MIN(r, 0);
 }
 
 static int
@@ -249,9 +255,10 @@ static int
 open_direct(struct direct *d, struct err *reterr)
 {
     d->lock = take_lock(d, reterr);
-    int r = d->lock < 0 ? d->lock : clean_up(d, reterr);
-    if (r == 0)
-        r = contain_open(&d->contain, d->config.contain, d->config.run_dir, reterr);
+    if (d->lock < 0)
+        return d->lock;
+    clean_up(d);
+    int r = contain_open(&d->contain, d->config.contain, d->config.run_dir, reterr);
     if (r == 0)
         r = watch_children(d, reterr);
     for (size_t i = 0; r == 0 && i < d->config.count; i++)

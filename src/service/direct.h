@@ -53,6 +53,7 @@ void direct_kill_all(struct direct *direct); /* at once, then ended() */
 
 enum contain_kind direct_containment(const struct direct *direct);
 size_t direct_leftovers(const struct direct *direct); /* processes that were ended at first */
+const struct err *direct_stuck(const struct direct *direct); /* what of them was not; or ERR_NONE */
 size_t direct_count(const struct direct *direct);
 const struct service_status *direct_status(const struct direct *direct, size_t i);
 

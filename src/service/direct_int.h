@@ -33,11 +33,11 @@ struct unit {
     int output_fd;
     struct loop_fd output;
     struct log_file log;
-    struct loop_timer timer;    /* to start again; to kill, to give up; to look whether all have gone */
+    struct loop_timer timer;    /* to start again; to kill; to give up; to look what is left */
     struct loop_timer watchdog; /* while it starts: its deadline */
     uint64_t ready_at, deadline_at, cleared_since;
     uint64_t killed_at; /* its first process, which runs; 0: was not */
-    unsigned not_now; /* times in a row */
+    unsigned not_now;   /* times in a row */
     struct follower *followers;
     char *notify_path;
     const char **environ; /* [0] is JOURNAL_STREAM; made[] are freed */
@@ -59,6 +59,7 @@ struct direct {
     struct loop_signal child;
     bool ending;
     size_t leftovers;
+    struct err stuck;
     struct loop_defer ended;
 };
 

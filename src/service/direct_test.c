@@ -572,6 +572,22 @@ TEST(the_next_supervisor_ends_what_a_killed_one_left)
     }
 }
 
+static bool
+starts_all_the_same(struct scene *s)
+{
+    leave_leftovers(CONTAIN_SUBREAPER);
+    (void)add(s, "ready wait");
+    start(s, CONTAIN_SUBREAPER);
+    wait_for(s, "a:ready ");
+    return direct_stuck(s->direct)->id == ERR_PROC_STUCK &&
+           strstr(direct_stuck(s->direct)->what, "2 processes ");
+}
+
+TEST(a_leftover_that_cannot_be_killed_keeps_nobody_from_starting)
+{
+    play_without_kills(starts_all_the_same);
+}
+
 TEST(one_supervisor_a_run_directory)
 {
     struct scene *s = scene_new(), *second = scene_new();

@@ -233,13 +233,18 @@ tell_lines(struct kin_list *list, const pid_t *known, size_t count)
     }
 }
 
-/* A child that is hidden has its number until we take it out of the process table. */
+/* Who lost its parent since may be another's whose parent had a number that is now one of ours; whoever
+ * comes again sees that. A child that is hidden has its number until we take it out of the process
+ * table. */
 void
 kin_send(const struct kin *kin, int signo)
 {
     struct kin now;
     _cleanup_close_ int fd = (int)syscall(SYS_pidfd_open, kin->pid, 0);
-    if (fd >= 0 && (kin->start == 0 || (kin_look(kin->pid, &now) == 0 && now.start == kin->start)))
+    if (fd < 0)
+        return;
+    if (kin->start == 0 ||
+        (kin_look(kin->pid, &now) == 0 && now.start == kin->start && now.parent == kin->parent))
         (void)syscall(SYS_pidfd_send_signal, fd, signo, NULL, 0);
 }
 

@@ -30,7 +30,7 @@ size_t kin_signal(pid_t session, pid_t keep, int signo);
 /* All descendants of us that descend from none of these children of ours; the caller frees the list.
  * Who is hidden from us is among them if it is our child, and has start 0. */
 size_t kin_strays(const pid_t *known, size_t count, struct kin **ret_strays);
-/* To one of them, if it still is that one. */
+/* To one of them, if it still is that one and has the same parent. */
 void kin_send(const struct kin *kin, int signo);
 /* What its environment, as it got it, has that begins with mark, "NAME=value"; "" when nothing, or when
  * it is not ours to see. The caller frees it. */
