@@ -314,6 +314,7 @@ def test_zsh_finds_the_installed_completion(tmp_path):
 RUNS = [
     ["config", "check", REFERENCE],
     ["config", "show", "-c", REFERENCE],
+    ["units", "-c", REFERENCE],
     ["config", "options"],
     ["config", "schema"],
     ["config", "init"],
