@@ -30,6 +30,15 @@ format_safe(char *text, size_t room, const char *fmt, va_list args)
     text_make_safe(text, room, wanted);
 }
 
+enum err_id
+err_find(const char *name)
+{
+    for (enum err_id id = ERR_NONE + 1; name && id < ERR_COUNT; id++)
+        if (text_eq(err_row(id)->name, name))
+            return id;
+    return ERR_NONE;
+}
+
 int
 err_set(struct err *reterr, enum err_id id, const char *fmt, ...)
 {

@@ -35,6 +35,9 @@ struct err_row {
 /* The row of an id; for ERR_NONE a row with name NULL. */
 const struct err_row *err_row(enum err_id id);
 
+/* The id of that name; ERR_NONE: none has it, or there is no name. */
+enum err_id err_find(const char *name);
+
 /* Sets id and sentence, clears the fix. Returns the row's negative errno, so that a function can
  * end with `return err_set(reterr, ...)`. */
 int err_set(struct err *reterr, enum err_id id, const char *fmt, ...) printf_like(3, 4);

@@ -84,6 +84,8 @@ TEST(system_errors_find_their_id)
 TEST(the_table_is_complete)
 {
     CHECK(err_row(ERR_NONE)->name == NULL);
+    CHECK_EQ(err_find(NULL), ERR_NONE);
+    CHECK_EQ(err_find("system.no-such"), ERR_NONE);
     for (int i = ERR_NONE + 1; i < ERR_COUNT; i++) {
         const struct err_row *row = err_row((enum err_id)i);
         const char *dot = strchr(row->name, '.');
@@ -91,6 +93,7 @@ TEST(the_table_is_complete)
         CHECK(dot && dot > row->name && dot[1]);
         for (const char *c = row->name; *c; c++)
             CHECK(islower((unsigned char)*c) || isdigit((unsigned char)*c) || strchr(".-", *c));
+        CHECK_EQ(err_find(row->name), i);
         CHECK(row->err > 0);
         CHECK(strlen(row->help) > 10);
         CHECK(row->http_status >= 400 && row->http_status < 600);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,4 +98,18 @@ const char *
 value_str(const struct value *v)
 {
     return v && v->type == VALUE_STRING && strlen(v->text) == v->len ? v->text : NULL;
+}
+
+void
+value_copy_str(const struct value *v, char *to, size_t room)
+{
+    const char *text = value_str(v);
+    text_make_safe(to, room, snprintf(to, room, "%s", text ? text : ""));
+}
+
+unsigned
+value_u32(const struct value *v)
+{
+    uint64_t n = 0;
+    return value_u64(v, &n) && n <= UINT32_MAX ? (unsigned)n : 0;
 }

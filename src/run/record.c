@@ -83,22 +83,12 @@ run_record_print(const struct run_record *record, struct buf *out)
 
 /* ---- reading ---- */
 
-/* A sentence, cut to its room and without what could drive a terminal. */
-static void
-take_text(char *to, size_t room, const struct value *v)
-{
-    const char *text = value_str(v);
-    text_make_safe(to, room, snprintf(to, room, "%s", text ? text : ""));
-}
-
 static enum err_id
 id_of(const struct value *v)
 {
     const char *name = value_str(v);
-    for (enum err_id id = ERR_NONE + 1; name && id < ERR_COUNT; id++)
-        if (text_eq(err_row(id)->name, name))
-            return id;
-    return name ? ERR_SYSTEM : ERR_NONE; /* an id of another release */
+    enum err_id id = err_find(name);
+    return name && id == ERR_NONE ? ERR_SYSTEM : id; /* an id of another release */
 }
 
 static bool
@@ -120,8 +110,8 @@ read_last(const struct value *v, struct run_record *record)
     record->last.exit = (unsigned)exit_code;
     record->last.err.id = id_of(value_get(v, "id"));
     if (record->last.err.id != ERR_NONE)
-        take_text(record->last.err.what, sizeof(record->last.err.what), value_get(v, "what"));
-    take_text(record->last.err.fix, sizeof(record->last.err.fix), value_get(v, "fix"));
+        value_copy_str(value_get(v, "what"), record->last.err.what, sizeof(record->last.err.what));
+    value_copy_str(value_get(v, "fix"), record->last.err.fix, sizeof(record->last.err.fix));
     return true;
 }
 
@@ -131,8 +121,8 @@ read_hold(const struct value *v, struct run_record *record)
     if (!is_there(v))
         return true;
     record->hold.set = true;
-    take_text(record->hold.by, sizeof(record->hold.by), value_get(v, "by"));
-    take_text(record->hold.why, sizeof(record->hold.why), value_get(v, "why"));
+    value_copy_str(value_get(v, "by"), record->hold.by, sizeof(record->hold.by));
+    value_copy_str(value_get(v, "why"), record->hold.why, sizeof(record->hold.why));
     return value_u64(value_get(v, "since_us"), &record->hold.since_us);
 }
 
@@ -145,7 +135,7 @@ read_wanted(const struct value *v, struct run_record *record)
     for (enum run_wanted w = RUN_WANTED_STARTED; word && w <= RUN_WANTED_STOPPED; w++)
         if (text_eq(word, wanted_words[w]))
             record->wanted.state = w;
-    take_text(record->wanted.by, sizeof(record->wanted.by), value_get(v, "by"));
+    value_copy_str(value_get(v, "by"), record->wanted.by, sizeof(record->wanted.by));
     return record->wanted.state != RUN_WANTED_UNSAID &&
            value_u64(value_get(v, "since_us"), &record->wanted.since_us);
 }
@@ -180,7 +170,7 @@ run_record_parse(const char *text, size_t len, struct run_record *ret_record, st
         !read_wanted(value_get(root, "wanted"), &record))
         return err_set(reterr, ERR_SYNTAX, "it is not the record of a model");
     record.failures = (uint32_t)failures;
-    take_text(record.boot, sizeof(record.boot), value_get(root, "boot"));
+    value_copy_str(value_get(root, "boot"), record.boot, sizeof(record.boot));
     *ret_record = record;
     return 0;
 }

@@ -73,25 +73,11 @@ run_state_print(const struct run_state *s, struct buf *out)
 
 /* ---- reading ---- */
 
-static void
-take_text(char *to, size_t room, const struct value *v)
-{
-    const char *text = value_str(v);
-    text_make_safe(to, room, snprintf(to, room, "%s", text ? text : ""));
-}
-
 static double
 take_real(const struct value *v)
 {
     double n = 0;
     return value_real(v, &n) && n >= 0 ? n : 0;
-}
-
-static unsigned
-take_unsigned(const struct value *v)
-{
-    uint64_t n = 0;
-    return value_u64(v, &n) && n <= UINT32_MAX ? (unsigned)n : 0;
 }
 
 static bool
@@ -109,25 +95,23 @@ read_phase(const struct value *v, enum run_phase *ret_phase)
 static void
 read_why(const struct value *v, struct err *why)
 {
-    const char *id = value_str(value_get(v, "id"));
     if (!v)
         return;
-    why->id = ERR_SYSTEM; /* unless it is one that we know */
-    for (enum err_id i = ERR_NONE + 1; id && i < ERR_COUNT; i++)
-        if (text_eq(err_row(i)->name, id))
-            why->id = i;
-    take_text(why->what, sizeof(why->what), value_get(v, "what"));
-    take_text(why->fix, sizeof(why->fix), value_get(v, "fix"));
+    why->id = err_find(value_str(value_get(v, "id")));
+    if (why->id == ERR_NONE)
+        why->id = ERR_SYSTEM;
+    value_copy_str(value_get(v, "what"), why->what, sizeof(why->what));
+    value_copy_str(value_get(v, "fix"), why->fix, sizeof(why->fix));
 }
 
 static void
 read_engine(const struct value *v, struct run_state *s)
 {
-    take_text(s->engine, sizeof(s->engine), value_get(v, "kind"));
-    take_text(s->version, sizeof(s->version), value_get(v, "version"));
-    take_text(s->address, sizeof(s->address), value_get(v, "address"));
-    take_text(s->model, sizeof(s->model), value_get(v, "model"));
-    s->pid = take_unsigned(value_get(v, "pid"));
+    value_copy_str(value_get(v, "kind"), s->engine, sizeof(s->engine));
+    value_copy_str(value_get(v, "version"), s->version, sizeof(s->version));
+    value_copy_str(value_get(v, "address"), s->address, sizeof(s->address));
+    value_copy_str(value_get(v, "model"), s->model, sizeof(s->model));
+    s->pid = value_u32(value_get(v, "pid"));
 }
 
 int
@@ -143,22 +127,22 @@ run_state_parse(const char *text, size_t len, struct run_state *ret_state, struc
     int r = json_parse(&arena, text, len, JSON_STRICT, &root, NULL, reterr);
     if (r < 0)
         return r;
-    take_text(s.name, sizeof(s.name), value_get(root, "name"));
+    value_copy_str(value_get(root, "name"), s.name, sizeof(s.name));
     if (!text_is_name(s.name) || !read_phase(value_get(root, "phase"), &s.phase) ||
         !value_u64(value_get(root, "since_us"), &s.since_us))
         return err_set(reterr, ERR_SYNTAX, "this is not the state of a model");
-    take_text(s.status, sizeof(s.status), value_get(root, "status"));
+    value_copy_str(value_get(root, "status"), s.status, sizeof(s.status));
     read_why(value_get(root, "why"), &s.why);
     read_engine(value_get(root, "engine"), &s);
-    s.sleep_level = take_unsigned(value_get(root, "sleep_level"));
-    s.failures = take_unsigned(value_get(root, "failures"));
+    s.sleep_level = value_u32(value_get(root, "sleep_level"));
+    s.failures = value_u32(value_get(root, "failures"));
     s.running = take_real(value_get(root, "running"));
     s.waiting = take_real(value_get(root, "waiting"));
     s.kv_usage = take_real(value_get(root, "kv_usage"));
     const struct value *gpus = value_get(root, "gpus");
     for (const struct value *v = gpus && gpus->type == VALUE_LIST ? gpus->first : NULL;
          v && s.gpu_count < RUN_STATE_GPUS_MAX; v = v->next)
-        s.gpus[s.gpu_count++] = take_unsigned(v);
+        s.gpus[s.gpu_count++] = value_u32(v);
     *ret_state = s;
     return 0;
 }

@@ -38,16 +38,15 @@ service_read_error(const char *body, size_t len, unsigned status, struct err *re
     _cleanup_arena_ struct arena arena;
     struct value *root;
     const char *id = NULL, *what = NULL, *fix = NULL;
-    enum err_id own = ERR_HTTP_ANSWER;
     arena_init(&arena, TREE_MAX);
     if (json_parse(&arena, body, len, JSON_STRICT, &root, NULL, NULL) == 0) {
         id = value_str(value_get(root, "id"));
         what = value_str(value_get(root, "what"));
         fix = value_str(value_get(root, "fix"));
     }
-    for (enum err_id i = ERR_NONE + 1; id && i < ERR_COUNT; i++)
-        if (text_eq(err_row(i)->name, id))
-            own = i;
+    enum err_id own = err_find(id);
+    if (own == ERR_NONE)
+        own = ERR_HTTP_ANSWER;
     int r = what ? err_set(reterr, own, "%s", what)
                  : err_set(reterr, own, "the supervisor answered %u", status);
     if (fix)
@@ -93,28 +92,20 @@ ask(const char *run_dir, const char *method, const char *target, struct arena *a
     return json_parse(arena, body.data, body.len, JSON_STRICT, ret_root, NULL, reterr);
 }
 
-static void
-take_text(char *to, size_t room, const struct value *v)
-{
-    const char *text = value_str(v);
-    text_make_safe(to, room, snprintf(to, room, "%s", text ? text : ""));
-}
-
 int
 service_view_read(const char *run_dir, struct service_view *ret_view, struct err *reterr)
 {
     _cleanup_arena_ struct arena arena;
     struct value *root = NULL;
-    uint64_t pid = 0;
     *ret_view = (struct service_view){0};
     arena_init(&arena, TREE_MAX);
     int r = ask(run_dir, "GET", "/services", &arena, &root, reterr);
     if (r < 0)
         return r;
-    take_text(ret_view->containment, sizeof(ret_view->containment), value_get(root, "containment"));
-    take_text(ret_view->promise, sizeof(ret_view->promise), value_get(root, "promise"));
-    (void)value_u64(value_get(root, "pid"), &pid);
-    ret_view->pid = pid <= INT32_MAX ? (unsigned)pid : 0;
+    value_copy_str(value_get(root, "containment"), ret_view->containment,
+                   sizeof(ret_view->containment));
+    value_copy_str(value_get(root, "promise"), ret_view->promise, sizeof(ret_view->promise));
+    ret_view->pid = value_u32(value_get(root, "pid"));
     const struct value *list = value_get(root, "services");
     for (const struct value *v = list ? list->first : NULL; v; v = v->next)
         if (ret_view->items.count == SERVICES_MAX ||

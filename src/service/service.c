@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define NOT_NOW_US (30 * 1000000ULL) /* doubled up to the next line */
+#define NOT_NOW_MAX_US (300 * 1000000ULL)
+
 static const struct {
     const char *word;
     bool settled;
@@ -24,6 +27,13 @@ bool
 service_state_is_settled(enum service_state state)
 {
     return states[state].settled;
+}
+
+uint64_t
+service_not_now_delay(unsigned times)
+{
+    uint64_t delay = NOT_NOW_US << MIN(times, 4u);
+    return MIN(delay, NOT_NOW_MAX_US);
 }
 
 static void
@@ -61,24 +71,10 @@ service_status_print(const struct service_status *s, struct json_writer *w)
 }
 
 static void
-take_text(char *to, size_t room, const struct value *v)
-{
-    const char *text = value_str(v);
-    text_make_safe(to, room, snprintf(to, room, "%s", text ? text : ""));
-}
-
-static unsigned
-take_unsigned(const struct value *v)
-{
-    uint64_t n = 0;
-    return value_u64(v, &n) && n <= UINT32_MAX ? (unsigned)n : 0;
-}
-
-static void
 read_log(const struct value *v, struct service_status *s)
 {
     uint64_t n = 0;
-    take_text(s->log_path, sizeof(s->log_path), value_get(v, "path"));
+    value_copy_str(value_get(v, "path"), s->log_path, sizeof(s->log_path));
     (void)value_u64(value_get(v, "lost_lines"), &s->log_lost_lines);
     (void)value_u64(value_get(v, "lost_bytes"), &s->log_lost_bytes);
     if (value_u64(value_get(v, "errno"), &n) && n < INT_MAX)
@@ -94,18 +90,18 @@ service_status_read(const struct value *v, struct service_status *ret_status)
     for (unsigned i = 0; word && i < SERVICE_STATE_COUNT; i++)
         if (text_eq(word, states[i].word))
             s.state = (enum service_state)i;
-    take_text(s.name, sizeof(s.name), value_get(v, "name"));
+    value_copy_str(value_get(v, "name"), s.name, sizeof(s.name));
     if (s.state == SERVICE_STATE_COUNT || !text_is_name(s.name) ||
         !value_u64(value_get(v, "since_us"), &s.since_us))
         return false;
     (void)value_u64(value_get(v, "next_us"), &s.next_us);
-    take_text(s.kind, sizeof(s.kind), value_get(v, "kind"));
-    take_text(s.address, sizeof(s.address), value_get(v, "address"));
-    take_text(s.status, sizeof(s.status), value_get(v, "status"));
-    take_text(s.reason, sizeof(s.reason), value_get(v, "reason"));
-    s.pid = take_unsigned(value_get(v, "pid"));
-    s.restarts = take_unsigned(value_get(v, "restarts"));
-    s.failures = take_unsigned(value_get(v, "failures"));
+    value_copy_str(value_get(v, "kind"), s.kind, sizeof(s.kind));
+    value_copy_str(value_get(v, "address"), s.address, sizeof(s.address));
+    value_copy_str(value_get(v, "status"), s.status, sizeof(s.status));
+    value_copy_str(value_get(v, "reason"), s.reason, sizeof(s.reason));
+    s.pid = value_u32(value_get(v, "pid"));
+    s.restarts = value_u32(value_get(v, "restarts"));
+    s.failures = value_u32(value_get(v, "failures"));
     if (value_u64(value_get(v, "last_exit"), &n) && n <= 255)
         s.last_exit = (int)n;
     read_log(value_get(v, "log"), &s);

@@ -34,6 +34,9 @@ enum service_state {
 const char *service_state_word(enum service_state state);
 bool service_state_is_settled(enum service_state state);
 
+/* Until one is tried again that could not be started now, after so many other times in a row. */
+uint64_t service_not_now_delay(unsigned times);
+
 #define SERVICE_AFTER_MAX 16
 
 struct service {

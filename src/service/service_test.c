@@ -5,6 +5,14 @@
 
 #include <errno.h>
 
+TEST(what_is_not_now_is_tried_less_and_less_often)
+{
+    static const unsigned seconds[] = {30, 60, 120, 240, 300, 300};
+    for (unsigned i = 0; i < ARRAY_SIZE(seconds); i++)
+        CHECK_EQ(service_not_now_delay(i), seconds[i] * UINT64_C(1000000));
+    CHECK_EQ(service_not_now_delay(UINT32_MAX), 300 * UINT64_C(1000000));
+}
+
 TEST(a_status_reads_back_as_it_was_written)
 {
     _cleanup_arena_ struct arena arena;
