@@ -1,5 +1,12 @@
 #include "base/budget.h"
 
+unsigned
+budget_count(const struct budget *budget, unsigned failures, uint64_t ready_at_us, uint64_t now_us)
+{
+    bool forgiven = ready_at_us && now_us - ready_at_us >= budget->forgive_us;
+    return forgiven ? 1 : failures + 1;
+}
+
 uint64_t
 budget_delay(const struct budget *budget, unsigned failures)
 {

@@ -12,6 +12,10 @@ struct budget {
 };
 #define BUDGET_DELAY_MAX_US (600 * UINT64_C(1000000))
 
+/* How many failures in a row there are with one more. ready_at_us: since when it was ready before; 0: it
+ * was not. */
+unsigned budget_count(const struct budget *budget, unsigned failures, uint64_t ready_at_us,
+                      uint64_t now_us);
 /* Before the start that follows so many failures; UINT64_MAX: there is none. */
 uint64_t budget_delay(const struct budget *budget, unsigned failures);
 /* The longest that what always fails goes on, with starts as long as they may be. */

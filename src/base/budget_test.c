@@ -23,3 +23,18 @@ TEST(a_delay_has_an_upper_end)
     static const struct budget budget = {.burst = 100, .delay_us = 3600 * S};
     CHECK_EQ(budget_delay(&budget, 99), BUDGET_DELAY_MAX_US);
 }
+
+TEST(failures_are_forgotten_by_who_was_ready_for_long)
+{
+    static const struct budget budget = {.forgive_us = 600 * S};
+    static const struct {
+        uint64_t ready_at_us, now_us;
+        unsigned failures, want;
+    } rows[] = {
+        {0, 5000 * S, 0, 1},        {0, 5000 * S, 3, 4},        {1000 * S, 1600 * S - 1, 3, 4},
+        {1000 * S, 1600 * S, 3, 1}, {1000 * S, 1000 * S, 0, 1}, {1, UINT64_MAX, 3, 1},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        CHECK_EQ(budget_count(&budget, rows[i].failures, rows[i].ready_at_us, rows[i].now_us),
+                 rows[i].want);
+}

@@ -289,6 +289,20 @@ TEST(what_is_not_now_is_tried_later_and_sooner_when_another_stops)
     scene_free(s);
 }
 
+/* It fails three times as often as it may in a row. */
+TEST(who_was_ready_for_long_is_forgiven)
+{
+    struct scene *s = scene_new();
+    add(s, "ready exit=1")->budget.forgive_us = 0;
+    start(s, CONTAIN_SUBREAPER);
+    for (int i = 0; i < 9; i++) {
+        buf_clear(&s->seen);
+        wait_for(s, "a:backing-off ");
+        CHECK_EQ(direct_status(s->direct, 0)->failures, 1);
+    }
+    scene_free(s);
+}
+
 TEST(a_program_that_is_not_there_is_told)
 {
     struct scene *s = scene_new();

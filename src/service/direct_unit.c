@@ -24,8 +24,6 @@
 #define CLEAR_SLOW_US (1000 * 1000ULL) /* once it has taken CLEAR_LONG_US */
 #define CLEAR_LONG_US (5 * 1000000ULL)
 #define GIVE_UP_US (10 * 1000000ULL) /* of what was killed */
-#define NOT_NOW_US (30 * 1000000ULL) /* doubled up to the next line */
-#define NOT_NOW_MAX_US (300 * 1000000ULL)
 /* A pass reads at most 64 KiB of a log. As lines of one byte, with their times, they are 1.7 MiB. */
 #define READ_BYTES (16 * KIB)
 #define READS_MAX 4
@@ -218,9 +216,8 @@ static void
 fail(struct unit *u)
 {
     const struct budget *budget = &u->service->budget;
-    if (u->ready_at && loop_now_us(u->direct->loop) - u->ready_at >= budget->forgive_us)
-        u->status.failures = 0;
-    u->status.failures++;
+    uint64_t now = loop_now_us(u->direct->loop);
+    u->status.failures = budget_count(budget, u->status.failures, u->ready_at, now);
     uint64_t delay = budget_delay(budget, u->status.failures);
     if (delay == UINT64_MAX)
         unit_enter(u, SERVICE_FAILED);
@@ -231,9 +228,7 @@ fail(struct unit *u)
 static void
 try_later(struct unit *u)
 {
-    uint64_t delay = NOT_NOW_US << MIN(u->not_now, 4u);
-    u->not_now++;
-    enter(u, SERVICE_NOT_NOW, MIN(delay, NOT_NOW_MAX_US));
+    enter(u, SERVICE_NOT_NOW, service_not_now_delay(u->not_now++));
 }
 
 static void
