@@ -238,7 +238,7 @@ generation_add(const char *store, const struct generation_wish *wish, unsigned *
 {
     _cleanup_free_ char *draft = mem_printf("%s/generations/" DRAFT, store);
     _cleanup_numbers_ struct numbers n = {0};
-    unsigned current;
+    unsigned current = 0;
     char name[NUMBER_DIGITS_MAX + 2];
     int r = check_wish(wish, reterr);
     if (r == 0)

@@ -200,8 +200,9 @@ end_hidden(void)
         _exit(77);
     pid_t pid = fork();
     struct kin kin;
-    while (pid == 0)
-        (void)pause();
+    if (pid == 0)
+        for (;;)
+            (void)pause();
     bool ok = kin_look(pid, &kin) == -ESRCH && kin_signal(0, pid, 0) == 0 &&
               kin_signal(0, 0, SIGKILL) == 1;
     (void)kill(pid, SIGKILL);
@@ -247,8 +248,9 @@ have_odd_numbers(void)
         size_t count = kin_strays(NULL, 0, &strays);
         _exit(count == 1 && strays->pid == child && kin_signal(0, 0, 0) == 1 ? 0 : 1);
     }
-    while (!us)
-        (void)pause();
+    if (!us)
+        for (;;)
+            (void)pause();
     (void)waitpid(us, &status, 0);
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 }
