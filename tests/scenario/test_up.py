@@ -516,6 +516,7 @@ def test_a_connection_that_is_handed_on_has_the_rights_of_who_made_it(site):
     ask = "import socket, sys; s = socket.socket(fileno=int(sys.argv[1])); "
     ask += "s.sendall(b'GET /services HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'); print(s.recv(12).decode())"
     ours = s.connect()
+    ours.settimeout(None)  # the other end of it is to wait
     done = as_nobody(sys.executable, "-c", ask, str(ours.fileno()), pass_fds=[ours.fileno()])
     assert done.stdout == "HTTP/1.1 200\n"
     ours.close()
