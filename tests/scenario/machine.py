@@ -6,6 +6,7 @@ An image of each release is made once by debootstrap and kept in $CITADEL_MACHIN
 is seen by the next. It has no network but its own loopback. Commands run inside as transient units, as an
 operator's shell would be."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -149,6 +150,7 @@ class Machine:
                 word, _, value = line.partition("=")
                 if word == "X_NSPAWN_LEADER_PID":
                     self.leader = int(value)
+                    self.init = os.pidfd_open(self.leader)
                 elif (word, value) == ("READY", "1"):
                     return
 
@@ -242,6 +244,10 @@ class Machine:
         return self
 
     def _wait(self):
+        """Its init has ended, or will; what holds it has nothing more to do then."""
+        with contextlib.closing(os.fdopen(self.init)):
+            assert select.select([self.init], [], [], PATIENCE_S)[0], f"{self.name} does not end"
+        self.process.kill()
         self.process.wait(timeout=PATIENCE_S)
         self.console.close()
         self.leader = None
