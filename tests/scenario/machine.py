@@ -182,6 +182,15 @@ class Machine:
         command = ["nsenter", "-t", str(self.leader), "-a", *map(str, words)]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
+    def end(self, started):
+        """Ends what goes on inside. Not its nsenter alone: what that leaves is a zombie whom nobody here reaps,
+        and as long as there is one of its processes, the machine's init does not end."""
+        children = pathlib.Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text()
+        for pid in children.split():
+            os.kill(int(pid), signal.SIGKILL)
+        started.wait(timeout=PATIENCE_S)
+        started.stdout.close()
+
     def sh(self, script, **more):
         return self.run("sh", "-euc", script, **more).stdout
 
@@ -211,9 +220,7 @@ class Machine:
                     os.read(follow.stdout.fileno(), 65536)
             return result
         finally:
-            follow.kill()
-            follow.wait()
-            follow.stdout.close()
+            self.end(follow)
 
     def is_in_state(self, unit, state, sub=None, **more):
         """Waits for it."""

@@ -202,9 +202,7 @@ def test_logs_are_those_of_the_journal(here):
     follow = here.start(f"{here.bin}/citadel", "logs", "quick", "-f", "-n", "0")
     citadel(here, "stop", "quick")
     assert "quick: ended" in next(line for line in follow.stdout if "ended" in line)
-    follow.kill()
-    follow.wait()
-    follow.stdout.close()
+    here.end(follow)
     done = citadel(here, "logs", "quick", user="nobody")
     assert done.stdout == "" and "systemd-journal" in done.stderr
 
