@@ -56,7 +56,13 @@ def exposure(unit, threshold):
 
 def threshold(unit, models, model=EXPOSURE["model"]):
     name = unit.name.removeprefix("citadel-").removesuffix(".service")
-    return model if name in models else EXPOSURE.get(name, EXPOSURE["other"])
+    # A program below a home, as one that is tried where it was built, has to be seen there.
+    home = 1 if "ProtectHome=read-only" in unit.read_text() and is_at_home(program.CITADEL) else 0
+    return home + (model if name in models else EXPOSURE.get(name, EXPOSURE["other"]))
+
+
+def is_at_home(path):
+    return str(path).startswith(("/root/", "/home/", "/run/user/"))
 
 
 SIMULATED = {
