@@ -210,17 +210,22 @@ run_record_load(const char *state_dir, const char *name, struct run_record *ret_
     return r;
 }
 
-/* Root writes for the account of the services, whose directory it is. */
+/* Root writes for the account of the services, whose directory it is. That account can put another
+ * file there meanwhile: only one that has no other name, and is root's, is given away. */
 static int
-give_to_owner(const char *state_dir, const char *path, struct err *reterr)
+give_to_owner(const char *state_dir, int fd, struct err *reterr)
 {
-    _cleanup_buf_ struct buf dir = BUF_INIT(PATH_MAX);
-    struct stat st;
-    buf_printf(&dir, "%s/models", state_dir);
+    _cleanup_buf_ struct buf path = BUF_INIT(PATH_MAX);
+    struct stat dir, st;
+    buf_printf(&path, "%s/models", state_dir);
     if (geteuid() != 0)
         return 0;
-    if (stat(dir.data, &st) < 0 || lchown(path, st.st_uid, st.st_gid) < 0)
-        return err_set_errno(reterr, errno, "cannot give %s to the owner of its directory", path);
+    if (stat(path.data, &dir) < 0 || fstat(fd, &st) < 0)
+        return err_set_errno(reterr, errno, "cannot look at %s", path.data);
+    if (!S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid != 0)
+        return 0;
+    if (fchown(fd, dir.st_uid, dir.st_gid) < 0)
+        return err_set_errno(reterr, errno, "cannot give a file to the owner of %s", path.data);
     return 0;
 }
 
@@ -232,7 +237,10 @@ save(const char *state_dir, const char *name, const struct run_record *record, s
     run_record_print(record, &text);
     assert(buf_error(&text) == 0);
     int r = file_write(path.data, text.data, text.len, 0644, reterr);
-    return r < 0 ? r : give_to_owner(state_dir, path.data, reterr);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int fd = file_open(path.data, O_RDONLY | O_NONBLOCK, 0);
+    return fd < 0 ? root_err(reterr, fd, "%s", path.data) : give_to_owner(state_dir, fd, reterr);
 }
 
 /* Held for as long as a small file takes to be written; ends with the descriptor. */
@@ -248,7 +256,7 @@ take_lock(const char *state_dir, const char *name, struct err *reterr)
     _cleanup_close_ int fd = file_open(path.data, O_RDWR | O_CREAT, 0600);
     if (fd < 0)
         return root_err(reterr, fd, "%s", path.data);
-    r = give_to_owner(state_dir, path.data, reterr);
+    r = give_to_owner(state_dir, fd, reterr);
     if (r < 0)
         return r;
     while (flock(fd, LOCK_EX) < 0)
