@@ -164,18 +164,23 @@ cli_service_line(const struct service_status *s, struct buf *out)
 /* ---- changing them ---- */
 
 static bool
-is_every(const char *name)
+is_group(const char *name)
 {
     return text_eq(name, "all") || text_eq(name, "models");
 }
 
+/* What is not deployed is meant only by its name. */
 static bool
-is_meant(const struct cli *cli, const char *name)
+is_meant(const struct cli *cli, const struct service_seen *seen)
 {
-    for (size_t i = 0; i < cli->args_count; i++)
-        if (text_eq(cli->args[i], name) || is_every(cli->args[i]))
+    bool is_model = text_eq(seen->status.kind, "model");
+    for (size_t i = 0; i < cli->args_count; i++) {
+        const char *arg = cli->args[i];
+        bool in_group = text_eq(arg, "all") || (is_model && text_eq(arg, "models"));
+        if (text_eq(arg, seen->status.name) || (in_group && !seen->absent))
             return true;
-    return cli->args_count == 0;
+    }
+    return cli->args_count == 0 && !seen->absent;
 }
 
 /* Asked to be ready, a service is nowhere near it in these states: it has tried since, and failed. */
@@ -202,7 +207,7 @@ count_missing(struct cli *cli, const struct service_view *view, enum service_sta
 {
     int missing = 0;
     vec_foreach (&view->items, seen) {
-        if (!is_meant(cli, seen->status.name) || seen->status.state == goal)
+        if (!is_meant(cli, seen) || seen->status.state == goal)
             continue;
         int r = goal == SERVICE_READY ? check_not_failed(cli, &seen->status) : 0;
         if (r < 0)
@@ -218,7 +223,7 @@ tell_progress(struct cli *cli, const struct service_view *view, struct buf *befo
 {
     _cleanup_buf_ struct buf line = BUF_INIT(4 * KIB);
     vec_foreach (&view->items, seen) {
-        if (!is_meant(cli, seen->status.name) || service_state_is_settled(seen->status.state))
+        if (!is_meant(cli, seen) || service_state_is_settled(seen->status.state))
             continue;
         cli_service_line(&seen->status, &line);
         break;
@@ -293,7 +298,7 @@ change_by_systemd(struct cli *cli, const struct service_view *view, const char *
                                 .progress = tell_change,
                                 .arg = cli};
     vec_foreach (&view->items, seen)
-        if (is_meant(cli, seen->status.name))
+        if (is_meant(cli, seen))
             names[wish.count++] = seen->status.name;
     return systemd_change(&wish, &cli->err);
 }
@@ -305,16 +310,14 @@ cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
     _cleanup_service_view_ struct service_view view = {0};
     int r = cli_load_services(cli, NULL, &config, &view);
     for (size_t i = 0; r == 0 && i < cli->args_count; i++)
-        r = is_every(cli->args[i]) ? 0 : check_name(cli, &view, cli->args[i]);
-    for (size_t i = 0; r == 0 && i < view.items.count; i++) {
-        const struct service_status *s = &view.items.items[i].status;
-        if (text_eq(s->kind, "model") && is_meant(cli, s->name))
-            r = remember_wish(cli, config, s->name, goal);
-    }
+        r = is_group(cli->args[i]) ? 0 : check_name(cli, &view, cli->args[i]);
+    vec_foreach (&view.items, seen)
+        if (r == 0 && text_eq(seen->status.kind, "model") && is_meant(cli, seen))
+            r = remember_wish(cli, config, seen->status.name, goal);
     if (r < 0 || view.by_systemd)
         return r < 0 ? r : change_by_systemd(cli, &view, verb);
     vec_foreach (&view.items, seen) {
-        if (is_meant(cli, seen->status.name))
+        if (is_meant(cli, seen))
             r = service_ask(config->paths.run, seen->status.name, verb, &cli->err);
         if (r < 0)
             return r;

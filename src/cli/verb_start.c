@@ -1,10 +1,11 @@
 #include "cli/services.h"
 
 const struct verb_help verb_start_help = {
-    .text = "Starts services, and waits until they are ready. Failures of before are forgotten, so "
-            "one that was given up is tried again.\n\n"
-            "NAME is a service, `models` or `all`; none is all of them. Exits with 1 when one "
-            "fails, and 75 when it cannot be started now.",
+    .text =
+        "Starts services, and waits until they are ready. Failures of before are forgotten and a "
+        "hold ends, so one that was given up is tried again.\n\n"
+        "NAME is a service, `models` or `all`; none is all of them. Exits with 1 when one "
+        "fails, and 75 when it cannot be started now.",
     .examples = VERB_EXAMPLES({"citadel start phi3", "one model"},
                               {"citadel start --no-wait", "all, without waiting for them"}),
 };

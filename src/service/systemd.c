@@ -5,6 +5,7 @@
 #include "service/bus.h"
 #include "service/systemd_int.h"
 #include "sys/clock.h"
+#include "sys/proc.h"
 #include "sys/root.h"
 
 #include <errno.h>
@@ -44,15 +45,11 @@ state_of(const struct systemd_unit *u)
     return not_now ? SERVICE_NOT_NOW : SERVICE_FAILED;
 }
 
-static void
-print_end(const struct systemd_unit *u, char *text, size_t room)
+static const char *
+print_end(const struct systemd_unit *u, char text[64])
 {
-    if (u->exit_code == CLD_EXITED)
-        (void)snprintf(text, room, "exit status %d", u->exit_status);
-    else if (u->exit_code)
-        (void)snprintf(text, room, "killed by %s", strsignal(u->exit_status));
-    else
-        (void)snprintf(text, room, "it was not started");
+    const struct proc_end end = {u->exit_code != CLD_EXITED, u->exit_status};
+    return u->exit_code ? proc_end_print(&end, text) : "it was not started";
 }
 
 /* systemd's word for why, where it says more than the end of the process does. */
@@ -80,14 +77,13 @@ tell_reason(const struct systemd_unit *u, struct service_status *s)
 {
     const char *said = u->status_text, *result = explain_result(u->result);
     char end[64];
-    print_end(u, end, sizeof(end));
     int n;
     if (text_starts(said, ended))
         n = snprintf(s->reason, sizeof(s->reason), "%s%s%s", result ? result : "",
                      result ? ": " : "", said + strlen(ended));
     else
         n = snprintf(s->reason, sizeof(s->reason), "%s%s%s%s%s", result ? result : "",
-                     result ? ": " : "", end, said[0] ? "; it was: " : "", said);
+                     result ? ": " : "", print_end(u, end), said[0] ? "; it was: " : "", said);
     text_make_safe(s->reason, sizeof(s->reason), n);
 }
 
@@ -349,26 +345,41 @@ await(struct jobs *jobs, struct err *reterr)
                  : 0;
 }
 
-static int
-explain(const struct jobs *jobs, const struct job *job, struct err *reterr)
+/* systemd's word for how a job ended, as a reason. It forgets a unit that does not run, and why, at
+ * once, unless something else holds it. */
+static const char *
+reason_of(const struct job *job, const struct service_status *status)
 {
-    struct service_status status = {0};
-    struct systemd_unit unit;
-    if (read_status(&jobs->bus, job->name, &status, &unit, reterr) < 0)
-        return -EIO;
-    bool not_now = status.state == SERVICE_NOT_NOW;
-    int r;
     if (text_eq(job->result, "dependency"))
-        r = err_set(reterr, ERR_SERVICE_FAILED, "%s: what it needs could not be started",
-                    job->name);
-    else if (text_eq(job->result, "canceled"))
-        r = err_set(reterr, ERR_SERVICE_FAILED, "%s: something else was asked of it meanwhile",
-                    job->name);
-    else
-        r = err_set(reterr, not_now ? ERR_SERVICE_NOT_NOW : ERR_SERVICE_FAILED, "%s: %s", job->name,
-                    status.reason[0] ? status.reason : job->result);
+        return "what it needs could not be started";
+    if (text_eq(job->result, "canceled"))
+        return "something else was asked of it meanwhile";
+    if (status->reason[0])
+        return status->reason;
+    return text_eq(job->result, "done")
+               ? "it does not run: a condition of its unit does not hold, or it has ended again"
+               : job->result;
+}
+
+/* A start that was done is not always one: a condition of the unit may not hold. */
+static int
+check_job(const struct jobs *jobs, const struct job *job, struct err *reterr)
+{
+    struct service_status s;
+    struct systemd_unit unit;
+    bool done = text_eq(job->result, "done") || text_eq(job->result, "skipped");
+    if (done && text_eq(jobs->wish->verb, "stop"))
+        return 0;
+    int r = read_status(&jobs->bus, job->name, &s, &unit, reterr);
+    if (r < 0 || (done && s.state == SERVICE_READY))
+        return r;
+    r = err_set(reterr, s.state == SERVICE_NOT_NOW ? ERR_SERVICE_NOT_NOW : ERR_SERVICE_FAILED,
+                "%s: %s", job->name, reason_of(job, &s));
     if (text_eq(job->result, "dependency"))
         err_fix(reterr, "systemctl list-dependencies --state=failed citadel-%s.service", job->name);
+    else if (s.state == SERVICE_STOPPED)
+        err_fix(reterr, "systemctl status citadel-%s.service; a condition is named there",
+                job->name);
     else
         err_fix(reterr, "citadel logs %s", job->name);
     return r;
@@ -395,8 +406,7 @@ run_jobs(struct jobs *jobs, struct err *reterr)
     if (r == 0 && wish->wait)
         r = await(jobs, reterr);
     for (size_t i = 0; r == 0 && wish->wait && i < wish->count; i++)
-        if (!text_eq(jobs->items[i].result, "done") && !text_eq(jobs->items[i].result, "skipped"))
-            r = explain(jobs, &jobs->items[i], reterr);
+        r = check_job(jobs, &jobs->items[i], reterr);
     (void)jobs->bus.sd->bus_slot_unref(slot);
     return r;
 }

@@ -27,11 +27,11 @@ static const struct {
     {"not now", "failed", "failed", "exit-code", "ended: the port is taken", CLD_EXITED, 75,
      SERVICE_NOT_NOW, "the port is taken", "", 75},
     {"killed", "failed", "failed", "signal", "loading", CLD_KILLED, SIGKILL, SERVICE_FAILED,
-     "killed by Killed; it was: loading", "", 137},
+     "killed by SIGKILL; it was: loading", "", 137},
     {"too often", "failed", "failed", "start-limit-hit", "ended: the engine died", CLD_EXITED, 1,
      SERVICE_FAILED, "it failed too often, and systemd gave up: the engine died", "", 1},
     {"too late", "failed", "failed", "timeout", "", CLD_KILLED, SIGKILL, SERVICE_FAILED,
-     "it took longer than it may: killed by Killed", "", 137},
+     "it took longer than it may: killed by SIGKILL", "", 137},
     {"never started", "failed", "failed", "resources", "", 0, 0, SERVICE_FAILED,
      "systemd lacked what it needs to start it: it was not started", "", -1},
 };

@@ -12,6 +12,7 @@ UNIT = """
 [Unit]
 StartLimitIntervalSec=10
 StartLimitBurst=5
+ConditionPathExists=!/run/citadel/emergency
 
 [Service]
 Type=notify
@@ -174,6 +175,26 @@ def test_a_start_forgets_failures_of_before(here):
     for _ in range(6):  # systemd's own limit is five starts in ten seconds
         done = citadel(here, "start", "wrong", check=False)
         assert "too often" not in done.stderr and "--no-such-flag" in done.stderr
+
+
+def test_a_start_that_starts_nothing_is_none(here):
+    here.sh("mkdir -p /run/citadel; touch /run/citadel/emergency")
+    done = citadel(here, "start", "quick", check=False)
+    here.run("rm", "/run/citadel/emergency")
+    assert done.returncode == 1, done
+    assert "quick: it does not run: a condition of its unit does not hold" in done.stderr
+    assert "systemctl status citadel-quick.service" in done.stderr
+
+
+def test_the_models_are_none_of_the_others(here):
+    here.write("/etc/systemd/system/citadel-monitor.service", "[Service]\nExecStart=sleep infinity\n")
+    here.run("systemctl", "daemon-reload")
+    citadel(here, "start", "quick", "monitor")
+    citadel(here, "stop", "models")
+    assert seen(here, "quick")["state"] == "stopped"
+    assert seen(here, "monitor")["state"] == "ready"
+    citadel(here, "stop", "all")
+    assert seen(here, "monitor")["state"] == "stopped"
 
 
 def test_a_restart_is_another_process(here):
