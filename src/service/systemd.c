@@ -2,7 +2,7 @@
 
 #include "base/quantity.h"
 #include "config/config.h"
-#include "service/bus.h"
+#include "service/jobs.h"
 #include "service/systemd_int.h"
 #include "sys/clock.h"
 #include "sys/proc.h"
@@ -15,11 +15,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define UNIT_MAX 256 /* as systemd has it */
+#define UNIT_MAX 256       /* as systemd has it */
+#define UNIT_PATH_MAX 1024 /* of its object: each byte may become three */
 /* How a shim begins its last words. */
 static const char ended[] = "ended: ";
-
-#define LOOK_AGAIN_US (500 * 1000ULL)
 
 bool
 systemd_is_here(void)
@@ -113,6 +112,22 @@ systemd_tell(const struct systemd_unit *u, struct service_status *s)
 
 /* ---- asking ---- */
 
+/* Loaded by this, if it was not: systemd forgets units that nobody needs. */
+static int
+find_unit(const struct bus *bus, const char *unit, char path[UNIT_PATH_MAX], struct err *reterr)
+{
+    sd_bus_message *reply;
+    const char *found;
+    int r = bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, "LoadUnit", &reply, reterr, "s", unit);
+    if (r < 0)
+        return r;
+    r = bus->sd->bus_message_read(reply, "o", &found);
+    if (r >= 0 && snprintf(path, UNIT_PATH_MAX, "%s", found) >= UNIT_PATH_MAX)
+        r = -ENAMETOOLONG;
+    (void)bus->sd->bus_message_unref(reply);
+    return r < 0 ? err_set_errno(reterr, -r, "systemd tells of %s in an unknown way", unit) : 0;
+}
+
 static int
 read_unit(const struct bus *bus, const char *name, struct systemd_unit *ret, struct err *reterr)
 {
@@ -144,25 +159,16 @@ read_unit(const struct bus *bus, const char *name, struct systemd_unit *ret, str
         NUMBER("RestartUSec", 't', restart_us),
         {.name = NULL},
     };
-    sd_bus_message *reply;
-    const char *path;
-    char unit[UNIT_MAX];
+    char unit[UNIT_MAX], path[UNIT_PATH_MAX];
     (void)snprintf(unit, sizeof(unit), "citadel-%s.service", name);
     *ret = (struct systemd_unit){0};
-    /* Loaded by this, if it was not: systemd forgets units that nobody needs. */
-    int r = bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, "LoadUnit", &reply, reterr, "s", unit);
-    if (r < 0)
-        return r;
-    r = bus->sd->bus_message_read(reply, "o", &path);
-    if (r < 0)
-        r = err_set_errno(reterr, -r, "systemd tells of %s in an unknown way", unit);
-    else
+    int r = find_unit(bus, unit, path, reterr);
+    if (r == 0)
         r = bus_read_properties(bus, path, "org.freedesktop.systemd1.Unit", of_unit, ret, reterr);
     ret->known = !text_eq(ret->load_state, "not-found");
     if (r == 0 && ret->known)
         r = bus_read_properties(bus, path, "org.freedesktop.systemd1.Service", of_service, ret,
                                 reterr);
-    (void)bus->sd->bus_message_unref(reply);
     return r;
 }
 
@@ -177,6 +183,36 @@ read_status(const struct bus *bus, const char *name, struct service_status *ret,
     (void)snprintf(ret->name, sizeof(ret->name), "%s", name);
     systemd_tell(ret_unit, ret);
     return 0;
+}
+
+int
+systemd_status_read(const struct bus *bus, const char *name, struct service_status *ret_status,
+                    struct err *reterr)
+{
+    struct systemd_unit unit;
+    return read_status(bus, name, ret_status, &unit, reterr);
+}
+
+int
+systemd_state_read(const struct bus *bus, const char *unit, char ret_state[SYSTEMD_STATE_MAX],
+                   struct err *reterr)
+{
+    static const struct bus_property wanted[] = {
+        {.name = "ActiveState", .type = 's', .at = 0, .bytes = SYSTEMD_STATE_MAX}, {.name = NULL}};
+    char path[UNIT_PATH_MAX];
+    ret_state[0] = '\0';
+    int r = find_unit(bus, unit, path, reterr);
+    return r < 0 ? r
+                 : bus_read_properties(bus, path, "org.freedesktop.systemd1.Unit", wanted,
+                                       ret_state, reterr);
+}
+
+int
+systemd_reload(struct err *reterr)
+{
+    _cleanup_bus_ struct bus bus = {0};
+    int r = bus_open(&bus, reterr);
+    return r < 0 ? r : bus_call(&bus, BUS_MANAGER_PATH, BUS_MANAGER, "Reload", NULL, reterr, "");
 }
 
 /* Beside the models, and only where they are deployed. */
@@ -245,182 +281,108 @@ systemd_view_read(const struct config *config, struct service_view *ret_view, st
 
 /* ---- changing ---- */
 
-struct job {
-    const char *name;
-    char path[256];
-    char result[32]; /* "": not done */
-};
-
-struct jobs {
-    struct bus bus;
+struct changing {
     const struct systemd_wish *wish;
-    struct job *items; /* as many as wish->count */
+    struct systemd_job *jobs; /* as many as wish->count */
     char told[640];
 };
 
-static int
-on_job_removed(sd_bus_message *m, void *arg, sd_bus_error *error unused_arg)
-{
-    struct jobs *jobs = arg;
-    const char *path, *unit, *result;
-    uint32_t id;
-    if (jobs->bus.sd->bus_message_read(m, "uoss", &id, &path, &unit, &result) < 0)
-        return 0;
-    for (size_t i = 0; i < jobs->wish->count; i++)
-        if (text_eq(jobs->items[i].path, path))
-            (void)snprintf(jobs->items[i].result, sizeof(jobs->items[i].result), "%s", result);
-    return 0;
-}
-
-static int
-order(struct jobs *jobs, struct job *job, struct err *reterr)
-{
-    static const char *const methods[][2] = {
-        {"start", "StartUnit"}, {"stop", "StopUnit"}, {"restart", "RestartUnit"}};
-    const struct bus *bus = &jobs->bus;
-    const char *method = NULL, *path;
-    char unit[UNIT_MAX];
-    sd_bus_message *reply;
-    for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
-        if (text_eq(jobs->wish->verb, methods[i][0]))
-            method = methods[i][1];
-    assert(method);
-    (void)snprintf(unit, sizeof(unit), "citadel-%s.service", job->name);
-    /* Not loaded, it has nothing to forget. */
-    if (!text_eq(jobs->wish->verb, "stop"))
-        (void)!bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, "ResetFailedUnit", NULL, NULL, "s",
-                        unit);
-    int r =
-        bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, method, &reply, reterr, "ss", unit, "replace");
-    if (r < 0)
-        return r;
-    r = bus->sd->bus_message_read(reply, "o", &path);
-    if (r >= 0)
-        (void)snprintf(job->path, sizeof(job->path), "%s", path);
-    (void)bus->sd->bus_message_unref(reply);
-    return r < 0 ? err_set_errno(reterr, -r, "systemd tells of a job in an unknown way") : 0;
-}
-
-static struct job *
-first_open(const struct jobs *jobs)
-{
-    for (size_t i = 0; i < jobs->wish->count; i++)
-        if (!jobs->items[i].result[0])
-            return &jobs->items[i];
-    return NULL;
-}
-
 static void
-tell_progress(struct jobs *jobs, const struct job *job)
+tell_progress(const struct bus *bus, const struct systemd_job *job, void *arg)
 {
+    struct changing *c = arg;
     struct service_status status;
     struct systemd_unit unit;
-    char now[sizeof(jobs->told)];
-    if (!jobs->wish->progress || read_status(&jobs->bus, job->name, &status, &unit, NULL) < 0)
+    char now[sizeof(c->told)];
+    const char *name = c->wish->names[job - c->jobs];
+    if (read_status(bus, name, &status, &unit, NULL) < 0)
         return;
     (void)snprintf(now, sizeof(now), "%s %d %s", status.name, (int)status.state,
                    status.reason[0] ? status.reason : status.status);
-    if (!text_eq(now, jobs->told) && !text_starts(status.status, ended))
-        jobs->wish->progress(&status, jobs->wish->arg);
-    memcpy(jobs->told, now, sizeof(now));
-}
-
-static int
-await(struct jobs *jobs, struct err *reterr)
-{
-    uint64_t look_us = 0;
-    int r = 0;
-    for (struct job *job; r >= 0 && (job = first_open(jobs));) {
-        if (clock_now_us() >= look_us) {
-            tell_progress(jobs, job);
-            look_us = clock_now_us() + LOOK_AGAIN_US;
-        }
-        r = jobs->bus.sd->bus_process(jobs->bus.connection, NULL);
-        if (r == 0)
-            r = jobs->bus.sd->bus_wait(jobs->bus.connection, LOOK_AGAIN_US);
-        if (r == -EINTR)
-            r = 0;
-    }
-    return r < 0 ? err_set_errno(reterr, -r, "the system bus was lost; what was asked for goes on")
-                 : 0;
+    if (!text_eq(now, c->told) && !text_starts(status.status, ended))
+        c->wish->progress(&status, c->wish->arg);
+    memcpy(c->told, now, sizeof(now));
 }
 
 /* systemd's word for how a job ended, as a reason. It forgets a unit that does not run, and why, at
  * once, unless something else holds it. */
 static const char *
-reason_of(const struct job *job, const struct service_status *status)
+reason_of(const char *result, const struct service_status *status)
 {
-    if (text_eq(job->result, "dependency"))
+    if (text_eq(result, "dependency"))
         return "what it needs could not be started";
-    if (text_eq(job->result, "canceled"))
+    if (text_eq(result, "canceled"))
         return "something else was asked of it meanwhile";
     if (status->reason[0])
         return status->reason;
-    return text_eq(job->result, "done")
+    return text_eq(result, "done")
                ? "it does not run: a condition of its unit does not hold, or it has ended again"
-               : job->result;
+               : result;
 }
 
 /* A start that was done is not always one: a condition of the unit may not hold. */
 static int
-check_job(const struct jobs *jobs, const struct job *job, struct err *reterr)
+check(const struct bus *bus, const char *name, const char *result, bool stop, struct err *reterr)
 {
     struct service_status s;
     struct systemd_unit unit;
-    bool done = text_eq(job->result, "done") || text_eq(job->result, "skipped");
-    if (done && text_eq(jobs->wish->verb, "stop"))
+    bool done = text_eq(result, "done") || text_eq(result, "skipped");
+    if (done && stop)
         return 0;
-    int r = read_status(&jobs->bus, job->name, &s, &unit, reterr);
+    int r = read_status(bus, name, &s, &unit, reterr);
     if (r < 0 || (done && s.state == SERVICE_READY))
         return r;
     r = err_set(reterr, s.state == SERVICE_NOT_NOW ? ERR_SERVICE_NOT_NOW : ERR_SERVICE_FAILED,
-                "%s: %s", job->name, reason_of(job, &s));
-    if (text_eq(job->result, "dependency"))
-        err_fix(reterr, "systemctl list-dependencies --state=failed citadel-%s.service", job->name);
+                "%s: %s", name, reason_of(result, &s));
+    if (text_eq(result, "dependency"))
+        err_fix(reterr, "systemctl list-dependencies --state=failed citadel-%s.service", name);
     else if (s.state == SERVICE_STOPPED)
-        err_fix(reterr, "systemctl status citadel-%s.service; a condition is named there",
-                job->name);
+        err_fix(reterr, "systemctl status citadel-%s.service; a condition is named there", name);
     else
-        err_fix(reterr, "citadel logs %s", job->name);
+        err_fix(reterr, "citadel logs %s", name);
     return r;
 }
 
 static int
-run_jobs(struct jobs *jobs, struct err *reterr)
+check_all(const struct changing *c, struct err *reterr)
 {
-    const struct systemd_wish *wish = jobs->wish;
-    sd_bus_slot *slot = NULL;
-    int r = bus_call(&jobs->bus, BUS_MANAGER_PATH, BUS_MANAGER, "Subscribe", NULL, reterr, "");
-    if (r < 0)
-        return r;
-    r = jobs->bus.sd->bus_match_signal(jobs->bus.connection, &slot, "org.freedesktop.systemd1",
-                                       BUS_MANAGER_PATH, BUS_MANAGER, "JobRemoved", on_job_removed,
-                                       jobs);
-    if (r < 0)
-        return err_set_errno(reterr, -r, "systemd's jobs cannot be watched");
-    r = 0;
-    for (size_t i = 0; r == 0 && i < wish->count; i++) {
-        jobs->items[i].name = wish->names[i];
-        r = order(jobs, &jobs->items[i], reterr);
-    }
-    if (r == 0 && wish->wait)
-        r = await(jobs, reterr);
-    for (size_t i = 0; r == 0 && wish->wait && i < wish->count; i++)
-        r = check_job(jobs, &jobs->items[i], reterr);
-    (void)jobs->bus.sd->bus_slot_unref(slot);
+    _cleanup_bus_ struct bus bus = {0};
+    int r = bus_open(&bus, reterr);
+    for (size_t i = 0; r == 0 && i < c->wish->count; i++)
+        r = check(&bus, c->wish->names[i], c->jobs[i].result, text_eq(c->wish->verb, "stop"),
+                  reterr);
     return r;
+}
+
+static const char *
+method_of(const char *verb)
+{
+    static const char *const methods[][2] = {
+        {"start", "StartUnit"}, {"stop", "StopUnit"}, {"restart", "RestartUnit"}};
+    for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
+        if (text_eq(verb, methods[i][0]))
+            return methods[i][1];
+    assert(false);
+    return NULL;
 }
 
 int
 systemd_change(const struct systemd_wish *wish, struct err *reterr)
 {
-    struct jobs jobs = {.wish = wish};
-    int r = bus_open(&jobs.bus, reterr);
-    if (r < 0)
-        return r;
-    jobs.items = mem_alloc((wish->count + 1) * sizeof(*jobs.items));
-    r = run_jobs(&jobs, reterr);
-    free(jobs.items);
-    bus_close(&jobs.bus);
-    return r;
+    _cleanup_arena_ struct arena arena;
+    struct changing c = {.wish = wish};
+    arena_init(&arena, (wish->count + 1) * (sizeof(*c.jobs) + UNIT_MAX));
+    c.jobs = arena_alloc(&arena, (wish->count + 1) * sizeof(*c.jobs));
+    assert(c.jobs);
+    for (size_t i = 0; i < wish->count; i++)
+        c.jobs[i] =
+            (struct systemd_job){.unit = arena_printf(&arena, "citadel-%s.service", wish->names[i]),
+                                 .method = method_of(wish->verb)};
+    struct systemd_jobs jobs = {.items = c.jobs,
+                                .count = wish->count,
+                                .wait = wish->wait,
+                                .waiting = wish->progress ? tell_progress : NULL,
+                                .arg = &c};
+    int r = systemd_jobs_run(&jobs, reterr);
+    return r == 0 && wish->wait ? check_all(&c, reterr) : r;
 }

@@ -3,6 +3,7 @@
 /* Services that systemd runs, each as citadel-NAME.service: seen and changed as those of our own
  * supervisor are (client.h). */
 
+#include "service/bus.h"
 #include "service/client.h"
 
 struct config;
@@ -27,3 +28,13 @@ struct systemd_wish {
 /* A start that a person asks for forgets failures of before. The error is that of the first that did
  * not get there, with what it said last. */
 int systemd_change(const struct systemd_wish *wish, struct err *reterr) must_check;
+
+/* Reads all units anew, as after a deployment. */
+int systemd_reload(struct err *reterr) must_check;
+
+/* One service, and the state of any unit: "active", "inactive", "failed"... */
+#define SYSTEMD_STATE_MAX 16
+int systemd_status_read(const struct bus *bus, const char *name, struct service_status *ret_status,
+                        struct err *reterr) must_check;
+int systemd_state_read(const struct bus *bus, const char *unit, char ret_state[SYSTEMD_STATE_MAX],
+                       struct err *reterr) must_check;
