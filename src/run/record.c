@@ -71,6 +71,8 @@ run_record_print(const struct run_record *record, struct buf *out)
     for (size_t i = 0; i < record->failed_count; i++)
         json_u64(&w, NULL, record->failed_us[i]);
     json_close_list(&w);
+    if (record->trial_us)
+        json_u64(&w, "trial_us", record->trial_us);
     if (record->last.at_us)
         print_last(&w, record);
     if (record->hold.set)
@@ -170,6 +172,7 @@ run_record_parse(const char *text, size_t len, struct run_record *ret_record, st
         !read_wanted(value_get(root, "wanted"), &record))
         return err_set(reterr, ERR_SYNTAX, "it is not the record of a model");
     record.failures = (uint32_t)failures;
+    (void)value_u64(value_get(root, "trial_us"), &record.trial_us);
     value_copy_str(value_get(root, "boot"), record.boot, sizeof(record.boot));
     *ret_record = record;
     return 0;
@@ -296,8 +299,8 @@ run_record_change(const char *state_dir, const char *name,
 
 /* ---- changes ---- */
 
-static void
-add_failure(struct run_record *record, uint64_t at_us)
+void
+run_record_fail(struct run_record *record, uint64_t at_us)
 {
     const size_t last = RUN_RECORD_FAILED_MAX - 1;
     if (record->failures < UINT32_MAX)
@@ -319,7 +322,7 @@ run_record_ended(struct run_record *record, const void *arg)
     if (clock_boot_id(record->boot) < 0)
         record->boot[0] = '\0';
     if (end->exit == EXIT_CODE_FAILED && !end->asked)
-        add_failure(record, end->at_us);
+        run_record_fail(record, end->at_us);
 }
 
 void
@@ -327,6 +330,7 @@ run_record_forgive(struct run_record *record, const void *unused unused_arg)
 {
     record->failures = 0;
     record->failed_count = 0;
+    record->trial_us = 0;
 }
 
 void

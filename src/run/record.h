@@ -4,11 +4,12 @@
  *
  *   {"failures": 2, "boot": "...", "failed_us": [1, 2],
  *    "last": {"at_us": 2, "exit": 1, "id": "engine.crashed", "what": "...", "fix": "..."},
+ *    "trial_us": 1,
  *    "hold": {"by": "...", "why": "...", "since_us": 1},
  *    "wanted": {"state": "stopped", "by": "...", "since_us": 1}}
  *
  * Several write it, each its own part: the shim how the model ended, a command what a person wants,
- * and whoever will watch over failures a hold. So nobody writes back what it once read: run_record_change() reads, changes
+ * and the monitor a hold, and a trial after one. So nobody writes back what it once read: run_record_change() reads, changes
  * and writes with STATE/models/NAME.lock held. */
 
 #include "base/buf.h"
@@ -25,6 +26,7 @@ struct run_record {
     char boot[CLOCK_BOOT_ID_LEN + 1]; /* in which it ended last */
     size_t failed_count;
     uint64_t failed_us[RUN_RECORD_FAILED_MAX]; /* the latest of the crashes in a row, since 1970 */
+    uint64_t trial_us; /* when the breaker tried it last; 0: not since failures were forgotten */
     struct {
         uint64_t at_us; /* since 1970; 0: it never ended */
         unsigned exit;
@@ -63,6 +65,7 @@ struct run_record_end {
 };
 void run_record_ended(struct run_record *record, const void *arg); /* struct run_record_end */
 void run_record_forgive(struct run_record *record, const void *unused);
+void run_record_fail(struct run_record *record, uint64_t at_us); /* one failure more */
 /* A person has asked for it; a start ends a hold, and failures of before are forgotten. */
 struct run_record_wish {
     enum run_wanted state;

@@ -20,6 +20,7 @@ fill(struct run_record *r)
     r->hold.since_us = 78;
     (void)snprintf(r->hold.by, sizeof(r->hold.by), "breaker");
     (void)snprintf(r->hold.why, sizeof(r->hold.why), "5 crashes in 10 minutes");
+    r->trial_us = 80;
     r->wanted.state = RUN_WANTED_STOPPED;
     r->wanted.since_us = 79;
     (void)snprintf(r->wanted.by, sizeof(r->wanted.by), "anna");
@@ -33,6 +34,7 @@ check_same(const struct run_record *a, const struct run_record *b)
     run_record_print(b, &y);
     CHECK_STR(x.data, y.data);
     CHECK_EQ(a->failed_count, b->failed_count);
+    CHECK_EQ(a->trial_us, b->trial_us);
     CHECK_EQ(memcmp(a->failed_us, b->failed_us, sizeof(a->failed_us)), 0);
     CHECK_EQ(a->last.err.id, b->last.err.id);
     CHECK_STR(a->last.err.what, b->last.err.what);
