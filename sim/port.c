@@ -3,19 +3,16 @@
 #include "base/buf.h"
 #include "base/text.h"
 #include "sim/settings.h"
+#include "sys/files.h"
 #include "sys/sock.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define BACKLOG 4096
@@ -41,27 +38,20 @@ bind_tcp(const struct sock_addr *addr)
     return take_fd(&fd);
 }
 
-/* The address of a Unix socket is short, so its directory is named through a descriptor. What stood
- * at the path is replaced, as uvicorn does it. */
+/* What stood at the path is replaced, as uvicorn does it. */
 static int
 bind_unix(const char *path)
 {
-    struct sockaddr_un un = {.sun_family = AF_UNIX};
-    char parent[PATH_MAX];
-    const char *name = strrchr(path, '/') + 1;
-    (void)snprintf(parent, sizeof(parent), "%.*s", (int)MIN(name - path, PATH_MAX - 1), path);
-    _cleanup_close_ int dir = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
+    struct file_place place;
+    int r = file_place_open(path, &place);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int dir = place.dir;
+    (void)unlinkat(dir, place.name, 0);
+    _cleanup_close_ int fd = sock_bind_at(dir, place.name, SOCK_STREAM);
+    if (fd >= 0 && fchmodat(dir, place.name, 0600, 0) < 0)
         return -errno;
-    int len = snprintf(un.sun_path, sizeof(un.sun_path), "/proc/self/fd/%d/%s", dir, name);
-    if (len >= (int)sizeof(un.sun_path))
-        return -ENAMETOOLONG;
-    (void)unlinkat(dir, name, 0);
-    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&un, sizeof(un)) < 0 ||
-        fchmodat(dir, name, 0600, 0) < 0)
-        return -errno;
-    return take_fd(&fd);
+    return fd < 0 ? fd : take_fd(&fd);
 }
 
 int

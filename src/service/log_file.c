@@ -322,7 +322,7 @@ tail_one(const char *path, size_t lines, struct buf *out)
     if (got < 0)
         return text ? -errno : -ENOMEM;
     size_t at = find_lines(text, (size_t)got, lines, &count);
-    if (at == 0 && want < size && got > 0) { /* begins in the middle of a line */
+    if (at == 0 && want < size) { /* begins in the middle of a line */
         const char *end = memchr(text, '\n', (size_t)got);
         at = end ? (size_t)(end - text) + 1 : (size_t)got;
         put_before(out, text + at, (size_t)got - at);
@@ -341,7 +341,7 @@ log_file_tail(const char *path, size_t lines, struct buf *out, struct err *reter
         name_of(path, age, name);
         int r = tail_one(name, lines, out);
         if (r == -ENOSPC)
-            return 0;
+            return 1;
         if (r < 0 && r != -ENOENT)
             return err_set_errno(reterr, -r, "cannot read the log '%s'", name);
         if (r >= 0) {

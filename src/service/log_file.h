@@ -61,5 +61,5 @@ void log_file_add(struct log_file *log, const char *bytes, size_t len, struct bu
 void log_file_end(struct log_file *log, struct buf *written); /* a line that was begun is whole */
 
 /* Adds the last lines of a log, from older files too as far as needed and as the buffer's ceiling
- * allows. -ENOENT: there is no such log. */
+ * allows: 1: there are more, and it does not. -ENOENT: there is no such log. */
 int log_file_tail(const char *path, size_t lines, struct buf *out, struct err *reterr) must_check;

@@ -148,7 +148,7 @@ TEST(a_tail_fits_into_its_buffer_and_begins_with_a_line)
     start(80);
     for (int i = 0; i < 9; i++)
         add("abcdefg\n"); /* 32 bytes each, two a file */
-    REQUIRE(log_file_tail(path, 100, &text, NULL) == 0);
+    CHECK_EQ(log_file_tail(path, 100, &text, NULL), 1);
     CHECK_EQ(text.len, 96);
     CHECK_STR(text.data + 96 - 8, "abcdefg\n");
     CHECK_EQ(buf_error(&text), 0);

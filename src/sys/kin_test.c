@@ -50,15 +50,28 @@ write_note(const char *path, const char *text)
         abort();
 }
 
+/* "MARK=TEXT", of this process alone: others may run the same tests. */
+static const char *
+mark(const char *text)
+{
+    static char marks[4][80];
+    static unsigned next;
+    char *made = marks[next++ % ARRAY_SIZE(marks)];
+    (void)snprintf(made, sizeof(marks[0]), "MARK=/%d%s", (int)getpid(), text);
+    return made;
+}
+
 TEST(who_bears_a_mark_is_found_and_nobody_else)
 {
-    struct proc a = start(WAITS, "MARK=/run/a/b", false);
-    struct proc b = start(WAITS, "MARK=/run/b/b", false);
-    struct proc c = start(WAITS, "OTHER=MARK=/run/a/b", false);
-    CHECK_EQ(kin_signal_marked("MARK=/run/a/", 0), 1);
-    CHECK_EQ(kin_signal_marked("MARK=/run/a/", SIGKILL), 1);
+    char other[100];
+    (void)snprintf(other, sizeof(other), "OTHER=%s", mark("/a/b"));
+    struct proc a = start(WAITS, mark("/a/b"), false);
+    struct proc b = start(WAITS, mark("/b/b"), false);
+    struct proc c = start(WAITS, other, false);
+    CHECK_EQ(kin_signal_marked(mark("/a/"), 0), 1);
+    CHECK_EQ(kin_signal_marked(mark("/a/"), SIGKILL), 1);
     CHECK_EQ(end_of(&a), SIGKILL);
-    CHECK_EQ(kin_signal_marked("MARK=/run/a/", 0), 0);
+    CHECK_EQ(kin_signal_marked(mark("/a/"), 0), 0);
     CHECK_EQ(proc_signal(&b, 0), 0);
     CHECK_EQ(proc_signal(&b, SIGKILL), 0);
     CHECK_EQ(proc_signal(&c, SIGKILL), 0);
@@ -129,10 +142,10 @@ TEST(a_noted_session_is_ended_by_who_comes_later)
 
 TEST(who_bears_a_mark_is_ended)
 {
-    struct proc a = start(WAITS, "MARK=/run/a/b", true);
-    struct proc b = start(WAITS, "MARK=/run/a/bc", true);
-    CHECK_EQ(kin_end_marked("MARK=/run/a/b/", NULL), 0);
-    CHECK_EQ(kin_end_marked("MARK=/run/a/b", NULL), 2);
+    struct proc a = start(WAITS, mark("/a/b"), true);
+    struct proc b = start(WAITS, mark("/a/bc"), true);
+    CHECK_EQ(kin_end_marked(mark("/a/b/"), NULL), 0);
+    CHECK_EQ(kin_end_marked(mark("/a/b"), NULL), 2);
     CHECK_EQ(end_of(&a), SIGKILL);
     CHECK_EQ(end_of(&b), SIGKILL);
 }

@@ -3,6 +3,7 @@
 #include "sys/listener.h"
 
 #include "base/text.h"
+#include "base/vec.h"
 #include "sys/files.h"
 #include "sys/kin.h"
 
@@ -16,17 +17,29 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SOCKETS_MAX 16 /* that listen on one address */
+/* That listen on one address: some servers open one for each worker, and who makes more has no other
+ * aim than to make many. */
+#define SOCKETS_MAX 4096
 
 /* Who listens on 127.0.0.1 itself goes before who listens on all addresses. */
 enum rank { NOT_HERE, ALL_IPV6, ALL_IPV4, LOOPBACK };
 
+struct socket_seen {
+    uint64_t inode;
+    bool found; /* at a process */
+};
+
 struct sockets {
     enum rank rank;
-    uint64_t inodes[SOCKETS_MAX];
-    bool found[SOCKETS_MAX]; /* at a process */
-    size_t count;
+    VEC(struct socket_seen) items;
+    bool more; /* than are looked at */
 };
+
+static void
+finish(struct sockets *sockets)
+{
+    vec_finish(&sockets->items);
+}
 
 /* An address as the kernel's tables write it: words of 32 bits, each as a number of this machine. */
 static enum rank
@@ -64,10 +77,16 @@ take_line(struct sockets *sockets, const char *line, uint16_t port)
     if (!listens || !colon || strtoul(colon + 1, NULL, 16) != port)
         return;
     enum rank rank = rank_of(address);
-    if (rank > sockets->rank)
-        *sockets = (struct sockets){.rank = rank};
-    if (rank && rank == sockets->rank && sockets->count < SOCKETS_MAX)
-        sockets->inodes[sockets->count++] = strtoull(word_at(line, 9), NULL, 10);
+    if (rank > sockets->rank) {
+        sockets->rank = rank;
+        sockets->items.count = 0;
+    }
+    if (!rank || rank != sockets->rank)
+        return;
+    if (sockets->items.count < SOCKETS_MAX)
+        vec_add(&sockets->items)->inode = strtoull(word_at(line, 9), NULL, 10);
+    else
+        sockets->more = true;
 }
 
 static int
@@ -86,7 +105,6 @@ read_table(struct sockets *sockets, const char *path, uint16_t port)
 static int
 read_sockets(struct sockets *sockets, uint16_t port)
 {
-    *sockets = (struct sockets){.count = 0};
     int v4 = read_table(sockets, "/proc/self/net/tcp", port);
     int v6 = read_table(sockets, "/proc/self/net/tcp6", port);
     return v4 < 0 && v6 < 0 ? v4 : 0;
@@ -101,9 +119,9 @@ mark(struct sockets *sockets, const char *link)
     if (!text_starts(link, kind))
         return false;
     uint64_t inode = strtoull(link + sizeof(kind) - 1, NULL, 10);
-    for (size_t i = 0; i < sockets->count; i++)
-        if (sockets->inodes[i] == inode)
-            return sockets->found[i] = true;
+    vec_foreach (&sockets->items, s)
+        if (s->inode == inode)
+            return s->found = true;
     return false;
 }
 
@@ -143,7 +161,7 @@ next_process(DIR *proc, pid_t session, bool is)
 int
 listener_find(pid_t session, uint16_t port)
 {
-    struct sockets sockets;
+    _cleanup_(finish) struct sockets sockets = {0};
     int r = read_sockets(&sockets, port);
     DIR *proc = r == 0 ? file_open_dir(AT_FDCWD, "/proc", 0) : NULL;
     if (!proc)
@@ -151,18 +169,18 @@ listener_find(pid_t session, uint16_t port)
     for (pid_t pid; (pid = next_process(proc, session, true));)
         r = MIN(r, mark_open(&sockets, pid));
     (void)closedir(proc);
-    size_t theirs = 0;
-    for (size_t i = 0; i < sockets.count; i++)
-        theirs += sockets.found[i];
-    if (theirs == sockets.count)
-        return sockets.count > 0 ? LISTENER_ITS : LISTENER_NONE;
+    bool all = !sockets.more;
+    vec_foreach (&sockets.items, s)
+        all = all && s->found;
+    if (all)
+        return sockets.items.count > 0 ? LISTENER_ITS : LISTENER_NONE;
     return r < 0 ? r : LISTENER_OTHER;
 }
 
 const char *
 listener_print_other(pid_t session, uint16_t port, char text[LISTENER_TEXT_MAX])
 {
-    struct sockets sockets;
+    _cleanup_(finish) struct sockets sockets = {0};
     char path[64];
     text[0] = '\0';
     DIR *proc = read_sockets(&sockets, port) == 0 ? file_open_dir(AT_FDCWD, "/proc", 0) : NULL;

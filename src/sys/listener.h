@@ -9,7 +9,7 @@
 
 /* Whose a connection to 127.0.0.1:port may become; or -errno: that cannot be told, as where /proc hides
  * what processes have open. Several may share a port (SO_REUSEPORT), and the kernel deals connections
- * out to them: then it is not the session's. */
+ * out to them: then it is not the session's; nor if they are more than anybody needs. */
 enum listener { LISTENER_NONE, LISTENER_ITS, LISTENER_OTHER };
 int listener_find(pid_t session, uint16_t port) must_check;
 

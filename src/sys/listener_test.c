@@ -104,6 +104,23 @@ TEST(a_port_that_is_shared_is_nobodys)
     (void)close(ours);
 }
 
+TEST(one_among_many_is_seen)
+{
+    int many[40], last = -1;
+    many[0] = listen_shared(INADDR_LOOPBACK, 0);
+    uint16_t port = (uint16_t)sock_bound_port(many[0]);
+    for (size_t i = 1; i < ARRAY_SIZE(many); i++)
+        many[i] = listen_shared(INADDR_LOOPBACK, port);
+    pid_t child = start_child();
+    CHECK_EQ(listener_find(child, port), LISTENER_ITS);
+    last = listen_shared(INADDR_LOOPBACK, port);
+    CHECK_EQ(listener_find(child, port), LISTENER_OTHER);
+    end_child(child);
+    (void)close(last);
+    for (size_t i = 0; i < ARRAY_SIZE(many); i++)
+        (void)close(many[i]);
+}
+
 TEST(who_listens_on_the_very_address_goes_first)
 {
     int theirs = listen_shared(INADDR_ANY, 0);

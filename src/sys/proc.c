@@ -20,6 +20,8 @@
 #    define P_PIDFD 3
 #endif
 
+#define TRACED_US UINT64_C(100000) /* between looks at one whom a tracer holds */
+
 /* What the child tells when it did not come to be the program. */
 struct failure {
     int err;
@@ -285,23 +287,38 @@ proc_close(struct proc *proc)
 }
 
 static void
-on_end(struct loop_fd *fd, unsigned events unused_arg)
+take_end(struct proc_watch *watch)
 {
-    struct proc_watch *watch = (struct proc_watch *)((char *)fd - offsetof(struct proc_watch, fd));
     struct proc *proc = watch->proc;
     struct proc_end end;
-    /* The watch stops before its descriptor is closed. */
-    proc_watch_stop(watch);
+    proc_watch_stop(watch); /* before its descriptor is closed */
     int r = proc_reap(proc, &end);
-    assert(r == 0); /* a pidfd is readable when its process has ended, and it is our child */
-    watch->ended(watch, &end);
+    assert(r == 0 || r == -EAGAIN); /* it is our child, and nobody else reaps it */
+    if (r == 0)
+        watch->ended(watch, &end);
+    else /* its pidfd is readable already */
+        loop_timer_start(watch->loop, &watch->again, TRACED_US, 0);
+}
+
+static void
+on_end(struct loop_fd *fd, unsigned events unused_arg)
+{
+    take_end(container_of(fd, struct proc_watch, fd));
+}
+
+static void
+on_again(struct loop_timer *timer)
+{
+    take_end(container_of(timer, struct proc_watch, again));
 }
 
 int
 proc_watch_start(struct loop *loop, struct proc_watch *watch, struct proc *proc)
 {
+    watch->loop = loop;
     watch->proc = proc;
     watch->fd.ready = on_end;
+    watch->again.expired = on_again;
     return loop_fd_start(loop, &watch->fd, proc->fd, LOOP_READ);
 }
 
@@ -309,6 +326,7 @@ void
 proc_watch_stop(struct proc_watch *watch)
 {
     loop_fd_stop(&watch->fd);
+    loop_timer_stop(&watch->again);
 }
 
 const char *

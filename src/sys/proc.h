@@ -54,11 +54,14 @@ int proc_wait(struct proc *proc, struct proc_end *ret_end) must_check; /* until 
 /* Gives up a process that was reaped, or that somebody else will reap. */
 void proc_close(struct proc *proc);
 
-/* Tells on the loop when it ends; it is reaped then. */
+/* Tells on the loop when it ends; it is reaped then. While a tracer (`strace -p`) has not let go of one
+ * that has ended, it has not ended for us. */
 struct proc_watch {
     void (*ended)(struct proc_watch *watch, const struct proc_end *end);
     struct proc *proc;
+    struct loop *loop;
     struct loop_fd fd;
+    struct loop_timer again;
 };
 int proc_watch_start(struct loop *loop, struct proc_watch *watch, struct proc *proc) must_check;
 void proc_watch_stop(struct proc_watch *watch);

@@ -5,10 +5,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -281,5 +283,73 @@ TEST(the_loop_hears_of_the_end)
     CHECK(e.end.killed && e.end.status == SIGKILL);
     CHECK_EQ(p.fd, -1);
     (void)close(ends[1]);
+    loop_free(e.loop);
+}
+
+/* A process that holds another as a debugger does, until the pipe is closed; -1: that is not allowed. */
+static pid_t
+start_tracer(pid_t traced, int *ret_hold)
+{
+    int hold[2], told[2];
+    char byte = 0;
+    if (pipe2(hold, O_CLOEXEC) < 0 || pipe2(told, O_CLOEXEC) < 0)
+        abort();
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)close(hold[1]);
+        byte = ptrace(PTRACE_SEIZE, traced, NULL, NULL) == 0;
+        (void)!write(told[1], &byte, 1);
+        (void)!read(hold[0], &byte, 1);
+        _exit(0);
+    }
+    (void)!read(told[0], &byte, 1);
+    (void)close(told[0]);
+    (void)close(told[1]);
+    (void)close(hold[0]);
+    *ret_hold = hold[1];
+    if (byte)
+        return pid;
+    cleanup_close(ret_hold);
+    (void)waitpid(pid, NULL, 0);
+    return -1;
+}
+
+struct held {
+    struct loop_timer timer;
+    int hold;
+};
+
+static void
+let_go(struct loop_timer *timer)
+{
+    cleanup_close(&container_of(timer, struct held, timer)->hold);
+}
+
+TEST(the_end_of_one_that_is_traced_is_heard_when_the_tracer_lets_go)
+{
+    struct ended e = {.watch.ended = note_end};
+    struct held held = {.timer.expired = let_go};
+    struct proc_wish wish = shell(SHELL("sleep 1000"));
+    struct proc p;
+    struct proc_end end;
+    REQUIRE(loop_new(&e.loop, NULL) == 0 && proc_start(&wish, &p, NULL) == 0);
+    pid_t tracer = start_tracer(p.pid, &held.hold);
+    CHECK_EQ(proc_signal(&p, SIGKILL), 0);
+    if (tracer < 0) {
+        CHECK_EQ(proc_wait(&p, &end), 0);
+        loop_free(e.loop);
+        tap_skip("nobody may trace here");
+        return;
+    }
+    struct pollfd fd = {.fd = p.fd, .events = POLLIN};
+    CHECK_EQ(poll(&fd, 1, -1), 1);
+    CHECK_EQ(proc_reap(&p, &end), -EAGAIN);
+    CHECK_EQ(proc_watch_start(e.loop, &e.watch, &p), 0);
+    loop_timer_start(e.loop, &held.timer, 50000, 0);
+    loop_run(e.loop);
+    CHECK_EQ(e.count, 1);
+    CHECK(e.end.killed && e.end.status == SIGKILL);
+    CHECK_EQ(waitpid(tracer, NULL, 0), tracer);
+    loop_timer_stop(&held.timer);
     loop_free(e.loop);
 }

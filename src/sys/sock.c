@@ -25,8 +25,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
+#define FD_PATH "/proc/self/fd/"
+#define DRAFT ".socket-" /* and a lot, until it has its name */
+#define DRAFT_OLD_S 60
 #define BACKLOG 4096 /* the kernel lowers it to net.core.somaxconn, by default this */
 
 union address {
@@ -199,7 +203,7 @@ static void
 name_by_fd(int fd, const char *name, union address *ret)
 {
     *ret = (union address){.un = {.sun_family = AF_UNIX}};
-    int len = snprintf(ret->un.sun_path, sizeof(ret->un.sun_path), "/proc/self/fd/%d%s%s", fd,
+    int len = snprintf(ret->un.sun_path, sizeof(ret->un.sun_path), FD_PATH "%d%s%s", fd,
                        name ? "/" : "", name ? name : "");
     assert(len < (int)sizeof(ret->un.sun_path));
 }
@@ -244,31 +248,61 @@ publish(int dir, const char *made, const char *name, int type)
         return r;
     if (renameat2(dir, made, dir, name, RENAME_EXCHANGE) < 0)
         return -errno;
-    if (fstatat(dir, made, &there, AT_SYMLINK_NOFOLLOW) == 0 && there.st_ino == stale.st_ino &&
-        there.st_dev == stale.st_dev)
-        return unlinkat(dir, made, 0) < 0 ? -errno : 0;
+    int seen = fstatat(dir, made, &there, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+    if (seen == -ENOENT) /* another's sweep has it */
+        return 0;
+    if (seen == 0 && there.st_ino == stale.st_ino && there.st_dev == stale.st_dev)
+        return unlinkat(dir, made, 0) < 0 && errno != ENOENT ? -errno : 0;
     /* Another process has replaced the stale one since we looked. */
     (void)renameat2(dir, made, dir, name, RENAME_EXCHANGE);
     return -EADDRINUSE;
 }
 
 /* bind() makes the file with the socket's own mode less the umask: at first nobody's. */
-static int
-make_bound(int dir, const char *made, int type, mode_t mode)
+int
+sock_bind_at(int dir, const char *name, int type)
 {
     union address to;
+    if (strlen(name) > sizeof(to.un.sun_path) - sizeof(FD_PATH "2147483647/"))
+        return -ENAMETOOLONG;
     _cleanup_close_ int fd = new_socket(AF_UNIX, type);
     if (fd < 0)
         return fd;
-    name_by_fd(dir, made, &to);
+    name_by_fd(dir, name, &to);
     if (fchmod(fd, 0) < 0 || bind(fd, &to.any, sizeof(to.un)) < 0)
         return -errno;
+    return take_fd(&fd);
+}
+
+static int
+make_bound(int dir, const char *made, int type, mode_t mode)
+{
+    _cleanup_close_ int fd = sock_bind_at(dir, made, type);
+    if (fd < 0)
+        return fd;
     if ((type == SOCK_STREAM && listen(fd, BACKLOG) < 0) || fchmodat(dir, made, mode, 0) < 0) {
         int r = -errno;
         (void)unlinkat(dir, made, 0);
         return r;
     }
     return take_fd(&fd);
+}
+
+/* Removes the sockets that a crash has left on their way to their names. One that is on its way now is
+ * there for less than a moment: what is old and answers nobody is none. */
+static void
+sweep(int dir)
+{
+    struct stat st;
+    time_t old = time(NULL) - DRAFT_OLD_S;
+    DIR *list = file_open_dir(dir, ".", 0);
+    for (struct dirent *e; list && (e = readdir(list));)
+        if (text_starts(e->d_name, DRAFT) &&
+            fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_mtime < old &&
+            find_stale(dir, e->d_name, SOCK_STREAM, &st) == 0)
+            (void)unlinkat(dir, e->d_name, 0);
+    if (list)
+        (void)closedir(list);
 }
 
 int
@@ -281,9 +315,10 @@ sock_bind_path(const char *path, int type, mode_t mode)
     if (r < 0)
         return r;
     _cleanup_close_ int dir = place.dir;
+    sweep(dir);
     if (getrandom(&lot, sizeof(lot), 0) < 0)
         return -errno;
-    (void)snprintf(made, sizeof(made), ".socket-%016llx", (unsigned long long)lot);
+    (void)snprintf(made, sizeof(made), DRAFT "%016llx", (unsigned long long)lot);
     _cleanup_close_ int fd = make_bound(dir, made, type, mode);
     if (fd < 0)
         return fd;

@@ -35,6 +35,10 @@ int sock_bound_port(int fd) must_check; /* of a TCP socket, or -errno */
  * socket stays: -ENOTSOCK. */
 int sock_bind_path(const char *path, int type, mode_t mode) must_check;
 
+/* A socket with a new file in a directory, which nobody may connect to until its mode is changed, nor
+ * before somebody listens. -EADDRINUSE: there is something of that name. */
+int sock_bind_at(int dir, const char *name, int type) must_check;
+
 /* The next connection; -EAGAIN when there is none. -EMFILE, -ENFILE, -ENOBUFS and -ENOMEM: stop
  * watching for a while, since the connection stays in the queue. ret_peer may be NULL. */
 int sock_accept(int fd, struct sock_addr *ret_peer) must_check;

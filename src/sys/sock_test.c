@@ -8,8 +8,10 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 TEST(addresses_are_read_and_printed)
@@ -254,4 +256,49 @@ TEST(the_kernel_says_who_is_there)
     CHECK_EQ(peer.pid, getpid());
     CHECK_EQ(peer.uid, getuid());
     CHECK_EQ(peer.gid, getgid());
+}
+
+static void
+make_left(const char *path, bool old)
+{
+    const struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    (void)snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&un, sizeof(un)) < 0 ||
+        (old && utimensat(AT_FDCWD, path, times, 0) < 0))
+        abort();
+    (void)close(fd);
+}
+
+TEST(what_a_crash_left_on_its_way_is_swept)
+{
+    static const struct {
+        const char *name;
+        bool old, stays;
+    } rows[] = {
+        {".socket-0123456789abcdef", true, false},
+        {".socket-fedcba9876543210", false, true}, /* it may be on its way now */
+        {"socket-0123456789abcdef", true, true},
+    };
+    char path[ARRAY_SIZE(rows)][108], here[200];
+    REQUIRE(snprintf(here, sizeof(here), "%s/s", tap_dir()) < (int)sizeof(here));
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        (void)snprintf(path[i], sizeof(path[i]), "%.70s/%s", tap_dir(), rows[i].name);
+        make_left(path[i], rows[i].old);
+    }
+    int fd = sock_bind_path(here, SOCK_STREAM, 0600);
+    CHECK(fd >= 0);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        tap_note("%s", rows[i].name);
+        CHECK_EQ(access(path[i], F_OK) == 0, rows[i].stays);
+    }
+    (void)close(fd);
+}
+
+TEST(a_name_that_does_not_fit_is_told)
+{
+    char name[120] = "";
+    memset(name, 'x', sizeof(name) - 1);
+    CHECK_EQ(sock_bind_at(AT_FDCWD, name, SOCK_STREAM), -ENAMETOOLONG);
 }
