@@ -103,6 +103,18 @@ err_fix(struct err *reterr, const char *fmt, ...)
 }
 
 void
+err_fix_nearest(struct err *reterr, const char *word,
+                const char *(*candidate)(size_t i, const void *arg), const void *arg,
+                const char *otherwise)
+{
+    const char *nearest = reterr ? text_nearest(word, candidate, arg) : NULL;
+    if (nearest)
+        err_fix(reterr, "did you mean %s?", nearest);
+    else if (otherwise)
+        err_fix(reterr, "%s", otherwise);
+}
+
+void
 err_prefix(struct err *reterr, const char *fmt, ...)
 {
     if (!reterr)

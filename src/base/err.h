@@ -49,6 +49,12 @@ int err_set_errno(struct err *reterr, int errno_value, const char *fmt, ...) pri
 /* Says how to mend it. */
 void err_fix(struct err *reterr, const char *fmt, ...) printf_like(2, 3);
 
+/* Says which of the candidates was probably meant by a word that is none of them (text_nearest());
+ * else, if not NULL, what shows them. */
+void err_fix_nearest(struct err *reterr, const char *word,
+                     const char *(*candidate)(size_t i, const void *arg), const void *arg,
+                     const char *otherwise);
+
 /* Puts words and ": " before the sentence. */
 void err_prefix(struct err *reterr, const char *fmt, ...) printf_like(2, 3);
 

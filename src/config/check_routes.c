@@ -12,19 +12,13 @@ check_is_served(const struct loading *l, const char *name)
     return map_get(l->served, name) != NULL;
 }
 
-static const char *
-model_name(size_t i, const void *arg)
-{
-    const struct config *config = arg;
-    return i < config->models.count ? config->models.items[i].name : NULL;
-}
-
 const char *
 check_suggest_model(const struct loading *l, const char *name)
 {
     /* Worth its time only while somebody will read it. */
-    const char *nearest =
-        l->problems->count < CONFIG_PROBLEMS_MAX ? text_nearest(name, model_name, l->config) : NULL;
+    const char *nearest = l->problems->count < CONFIG_PROBLEMS_MAX
+                              ? text_nearest(name, config_model_name, l->config)
+                              : NULL;
     const char *said = nearest ? arena_printf(l->arena, "did you mean %s?", nearest) : NULL;
     return said ? said : "the name of a model";
 }

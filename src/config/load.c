@@ -53,6 +53,13 @@ config_find_model(const struct config *config, const char *name)
     return NULL;
 }
 
+const char *
+config_model_name(size_t i, const void *arg)
+{
+    const struct config *config = arg;
+    return i < config->models.count ? config->models.items[i].name : NULL;
+}
+
 struct yaml_errors {
     struct yaml_listener listener;
     struct config_problems *problems;

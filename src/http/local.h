@@ -1,0 +1,15 @@
+#pragma once
+
+/* What the control sockets have in common, at which processes of ours are asked: who may ask, and how
+ * an error is told. Its body is {"id", "what", "fix", "exit"}, by the row of the error. */
+
+#include "http/server.h"
+
+/* Root and the account of this process may ask. Whoever may not is answered so. */
+bool http_local_admits(struct http_request *r);
+
+void http_local_answer_error(struct http_request *r, const struct err *err);
+
+/* Such an answer as an error of ours; of any other body, the status. who: who answered. */
+int http_local_read_error(const char *who, unsigned status, const char *body, size_t len,
+                          struct err *reterr);
