@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "cli/cli.h"
+#include "run/run.h"
 #include "sys/files.h"
 #include "sys/root.h"
 #include "sys/sock.h"
@@ -69,11 +70,12 @@ take_turn(void)
 static unsigned
 free_port(unsigned wish)
 {
-    char text[32];
+    char text[RUN_ADDRESS_MAX];
     for (unsigned port = wish;; port = 0) {
         struct sock_addr addr;
-        (void)snprintf(text, sizeof(text), "127.0.0.1:%u", port);
-        int fd = sock_addr_parse(text, &addr, NULL) < 0 ? -1 : sock_listen(&addr, 0600, NULL);
+        int fd = sock_addr_parse(run_address(port, text), &addr, NULL) < 0
+                     ? -1
+                     : sock_listen(&addr, 0600, NULL);
         int bound = fd < 0 ? -1 : sock_bound_port(fd);
         cleanup_close(&fd);
         if (bound > 0)
@@ -196,8 +198,9 @@ static void
 print_try(const struct demo *d, size_t i, struct buf *out)
 {
     bool streams = text_eq(models[i].kind, "chat") && i > 0;
-    buf_printf(out, "  curl %shttp://127.0.0.1:%u/v1/%s -H 'Content-Type: application/json' -d '",
-               streams ? "-N " : "", d->ports[i],
+    char address[RUN_ADDRESS_MAX];
+    buf_printf(out, "  curl %shttp://%s/v1/%s -H 'Content-Type: application/json' -d '",
+               streams ? "-N " : "", run_address(d->ports[i], address),
                text_eq(models[i].kind, "chat") ? "chat/completions" : "embeddings");
     buf_printf(out, "{\"model\": \"%s\", %s", models[i].name, streams ? "\"stream\": true, " : "");
     if (text_eq(models[i].kind, "chat"))

@@ -29,11 +29,7 @@ check_name(struct cli *cli, const struct service_view *view, const char *name)
     if (service_view_find(view, name))
         return 0;
     int r = err_set(&cli->err, ERR_SERVICE_NONE, "there is no service '%s'", name);
-    const char *nearest = text_nearest(name, candidate, view);
-    if (nearest)
-        err_fix(&cli->err, "did you mean %s?", nearest);
-    else
-        err_fix(&cli->err, "citadel status");
+    err_fix_nearest(&cli->err, name, candidate, view, "citadel status");
     return r;
 }
 

@@ -3,9 +3,11 @@
 #include "cli/load_config.h"
 #include "config/config.h"
 #include "http/client.h"
+#include "http/local.h"
 #include "service/client.h"
 #include "service/direct.h"
 #include "service/journal.h"
+#include "service/list.h"
 #include "service/log_file.h"
 #include "service/systemd.h"
 #include "sys/loop.h"
@@ -61,7 +63,8 @@ on_finished(struct http_call *call, const struct err *error)
     if (error)
         f->err = *error;
     else if (call->head.status != 200)
-        (void)service_read_error(f->refused.data, f->refused.len, call->head.status, &f->err);
+        (void)http_local_read_error("the supervisor", call->head.status, f->refused.data,
+                                    f->refused.len, &f->err);
     loop_stop(f->loop);
 }
 
@@ -146,7 +149,13 @@ show_journal(struct cli *cli, const char *name, uint64_t lines, bool follow)
     struct journal_wish wish = {
         .name = name, .lines = lines, .follow = follow, .line = show_line, .arg = &showing};
     uint64_t told;
+    quantity_text most;
     int r = journal_read(&wish, &told, &cli->err);
+    if (r == 0 && buf_error(&text) < 0) {
+        r = err_set(&cli->err, ERR_TOO_LARGE, "%llu lines of %s do not fit into %s of JSON",
+                    (unsigned long long)lines, name, quantity_print_bytes(TEXT_MAX, most));
+        err_fix(&cli->err, "citadel logs %s --json -n FEWER", name);
+    }
     if (r < 0)
         return r;
     if (told == 0 && !follow)
@@ -179,13 +188,17 @@ is_of_systemd(const struct config *config, const char *name)
 static int
 print_tail(struct cli *cli, const struct config *config, const char *name, uint64_t lines)
 {
-    _cleanup_free_ char *path = mem_printf("%s/models/%s.log", config->paths.logs, name);
+    _cleanup_free_ char *path = service_log_path(config, name);
     _cleanup_buf_ struct buf text = BUF_INIT(TEXT_MAX);
+    quantity_text most;
     int r = log_file_tail(path, lines, &text, &cli->err);
     if (r == -ENOENT)
         err_fix(&cli->err, "citadel up %s; it writes one", name);
     if (r < 0)
         return r;
+    if (r > 0)
+        cli_note(cli, "older lines are left out: %s are the most that is shown",
+                 quantity_print_bytes(TEXT_MAX, most));
     if (!cli->json) {
         cli_print_bytes(cli, text.data, text.len);
         return EXIT_CODE_OK;
@@ -196,27 +209,6 @@ print_tail(struct cli *cli, const struct config *config, const char *name, uint6
     json_strn(cli->json, "text", text.data, text.len);
     json_close_map(cli->json);
     return EXIT_CODE_OK;
-}
-
-static const char *
-candidate(size_t i, const void *arg)
-{
-    const struct config *config = arg;
-    return i < config->models.count ? config->models.items[i].name : NULL;
-}
-
-static int
-check_name(struct cli *cli, const struct config *config, const char *name)
-{
-    if (config_find_model(config, name))
-        return 0;
-    const char *nearest = text_nearest(name, candidate, config);
-    int r = err_set(&cli->err, ERR_SERVICE_NONE, "there is no service '%s'", name);
-    if (nearest)
-        err_fix(&cli->err, "did you mean %s?", nearest);
-    else
-        err_fix(&cli->err, "citadel config show models");
-    return r;
 }
 
 static bool
@@ -240,7 +232,7 @@ verb_logs(struct cli *cli)
     if (r >= 0)
         r = cli_load_config(cli, &config);
     if (r >= 0)
-        r = check_name(cli, config, name);
+        r = service_check_name(config, name, &cli->err);
     if (r < 0)
         return r;
     if (is_of_systemd(config, name))

@@ -32,25 +32,14 @@ const struct verb_help verb_run_help = {
 #define ARENA_MAX (1 * MIB)
 #define GPUS_MAX GPU_LEASE_PARTS_MAX
 
-static const char *
-candidate(size_t i, const void *arg)
-{
-    const struct config *config = arg;
-    return i < config->models.count ? config->models.items[i].name : NULL;
-}
-
 static const struct config_model *
 find_model(struct cli *cli, const struct config *config, const char *name)
 {
     const struct config_model *model = config_find_model(config, name);
     if (model)
         return model;
-    const char *nearest = text_nearest(name, candidate, config);
     (void)err_set(&cli->err, ERR_NO_MODEL, "there is no model '%s' in %s", name, config->name);
-    if (nearest)
-        err_fix(&cli->err, "citadel run %s", nearest);
-    else
-        err_fix(&cli->err, "see `citadel config show models`");
+    err_fix_nearest(&cli->err, name, config_model_name, config, "citadel config show models");
     return NULL;
 }
 

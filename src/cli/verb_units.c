@@ -69,11 +69,9 @@ pick(struct cli *cli, const char *name, struct unit_set *set)
 {
     const struct unit_file *file = unit_find(set, name);
     if (!file) {
-        const char *nearest = text_nearest(name, candidate, set);
-        (void)err_set(&cli->err, ERR_SERVICE_NONE, "there is no unit '%s'", name);
-        err_fix(&cli->err, "%s%s", nearest ? "citadel units " : "citadel plan",
-                nearest ? nearest : "");
-        return -ENOENT;
+        int r = err_set(&cli->err, ERR_SERVICE_NONE, "there is no unit '%s'", name);
+        err_fix_nearest(&cli->err, name, candidate, set, "citadel plan");
+        return r;
     }
     *set = (struct unit_set){file, 1};
     return 0;

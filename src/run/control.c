@@ -3,7 +3,7 @@
 #include "run/run.h"
 #include "run/shim_int.h"
 
-#include "fmt/json.h"
+#include "http/local.h"
 #include "sys/log.h"
 #include "sys/sock.h"
 
@@ -12,23 +12,6 @@
 #include <unistd.h>
 
 #define BODY_MAX (64 * KIB)
-
-void
-control_answer_error(struct http_request *r, const struct err *err)
-{
-    _cleanup_buf_ struct buf body = BUF_INIT(BODY_MAX);
-    const struct err_row *row = err_row(err->id);
-    struct json_writer w;
-    json_init(&w, &body, false);
-    json_open_map(&w, NULL);
-    json_str(&w, "id", row->name);
-    json_str(&w, "what", err->what);
-    json_str(&w, "fix", err->fix[0] ? err->fix : NULL);
-    json_u64(&w, "exit", row->exit);
-    json_close_map(&w);
-    buf_add_char(&body, '\n');
-    http_answer(r, (unsigned)row->http_status, "application/json", body.data, body.len);
-}
 
 void
 control_answer_state(struct shim *s, struct http_request *r)
@@ -56,7 +39,7 @@ on_sleep(struct shim *s, struct http_request *r)
     (void)err_set(&err, ERR_VALUE, "'%.*s' is not how deep it shall sleep", (int)r->head.query.len,
                   r->head.bytes + r->head.query.at);
     err_fix(&err, "level=1 or level=2");
-    control_answer_error(r, &err);
+    http_local_answer_error(r, &err);
 }
 
 static void
@@ -92,13 +75,6 @@ on_finished(struct http_request *r, bool answered unused_arg)
             s->askers[i] = NULL; /* it goes on without them */
 }
 
-static bool
-is_allowed(struct http_request *r)
-{
-    struct sock_peer peer;
-    return sock_peer(http_request_fd(r), &peer) == 0 && (peer.uid == 0 || peer.uid == geteuid());
-}
-
 static void
 on_request(struct http_request *r)
 {
@@ -106,12 +82,8 @@ on_request(struct http_request *r)
     struct shim *s = r->arg;
     struct err err;
     r->ops = &ops;
-    if (!is_allowed(r)) {
-        (void)err_set(&err, ERR_NOT_PERMITTED, "only root and the account of the service may ask");
-        err_fix(&err, "use sudo");
-        control_answer_error(r, &err);
+    if (!http_local_admits(r))
         return;
-    }
     for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
         if (r->head.method == paths[i].method && http1_is(&r->head, r->head.path, paths[i].path)) {
             paths[i].take(s, r);
@@ -119,7 +91,7 @@ on_request(struct http_request *r)
         }
     (void)err_set(&err, ERR_NOT_FOUND,
                   "there is GET /state, and POST /sleep, /wake and /drain; nothing else");
-    control_answer_error(r, &err);
+    http_local_answer_error(r, &err);
 }
 
 int

@@ -25,9 +25,8 @@
 static void
 end_loop(struct shim *s)
 {
-    room_stop(s);
-    loop_timer_stop(&s->poll);
-    watch_stop(s);
+    loop_timer_stop(&s->proof_again);
+    look_stop(&s->proof);
     loop_stop(s->loop);
 }
 
@@ -50,11 +49,11 @@ static void prove_memory(struct shim *s);
 static uint64_t
 expected_bytes(const struct shim *s, size_t part, const struct gpu_leases *leases)
 {
-    const struct gpu_lease_part *p = &s->lease.parts[part];
+    const struct gpu_lease_part *p = &s->room.lease.parts[part];
     uint64_t others = gpu_leases_sum(leases, p->uuid, p->total_bytes);
-    if (s->has_lease)
+    if (s->room.has_lease)
         others -= MIN(others, p->bytes);
-    return MAX(s->used_before[part], others);
+    return MAX(s->room.used_before[part], others);
 }
 
 static int
@@ -68,7 +67,7 @@ check_left(struct shim *s, const struct gpu_inventory *inventory, struct err *re
             struct gpu before = {.memory_total_bytes = gpu->memory_total_bytes,
                                  .memory_free_bytes = gpu->memory_free_bytes,
                                  .memory_used_bytes = {expected_bytes(s, i, &leases), true}};
-            if (text_eq(gpu->uuid, s->lease.parts[i].uuid))
+            if (text_eq(gpu->uuid, s->room.lease.parts[i].uuid))
                 r = gpu_memory_check_left(gpu, &before, room_is_ours, s, reterr);
         }
     return r;
@@ -77,21 +76,21 @@ check_left(struct shim *s, const struct gpu_inventory *inventory, struct err *re
 static void
 on_retry(struct loop_timer *timer)
 {
-    prove_memory(container_of(timer, struct shim, retry));
+    prove_memory(container_of(timer, struct shim, proof_again));
 }
 
 static void
 on_looked(struct look *look, const struct gpu_inventory *inventory, const struct err *cause)
 {
-    struct shim *s = container_of(look, struct shim, look);
+    struct shim *s = container_of(look, struct shim, proof);
     struct err err = cause ? *cause : (struct err){0};
     int r = inventory ? check_left(s, inventory, &err) : -1;
     if (r == 0) {
         end_loop(s);
     } else if (inventory && shim_now(s) - s->gone_at < MEMORY_US) {
         shim_status(s, "waiting for its memory: %s", err.what);
-        s->retry.expired = on_retry;
-        loop_timer_start(s->loop, &s->retry, MEMORY_RETRY_US, 0);
+        s->proof_again.expired = on_retry;
+        loop_timer_start(s->loop, &s->proof_again, MEMORY_RETRY_US, 0);
     } else {
         err_prefix(&err, inventory ? "it has ended, and its memory has not come back"
                                    : "it has ended, and whether its memory is free is not known");
@@ -103,10 +102,10 @@ static void
 prove_memory(struct shim *s)
 {
     struct err err;
-    s->look.done = on_looked;
+    s->proof.done = on_looked;
     if (s->state.gpu_count == 0)
         end_loop(s);
-    else if (look_start(s->loop, &s->look, &err) < 0)
+    else if (look_start(s->loop, &s->proof, &err) < 0)
         end_short(s, &err);
 }
 

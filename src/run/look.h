@@ -22,5 +22,10 @@ struct look {
     bool running;
 };
 
+#define LOOK_INIT             \
+    {                         \
+        .fd = -1, .child = -1 \
+    }
+
 int look_start(struct loop *loop, struct look *look, struct err *reterr) must_check;
 void look_stop(struct look *look); /* kills the child; done() is not called */

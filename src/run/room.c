@@ -26,9 +26,9 @@ try_lock(struct shim *s)
 {
     struct gpu_holder holder;
     struct err err;
-    int r = gpu_start_try(&s->start, s->config->paths.run, s->model->name, &holder, &err);
+    int r = gpu_start_try(&s->room.start, s->config->paths.run, s->model->name, &holder, &err);
     if (r > 0) {
-        s->on_room(s);
+        s->room.there(s);
         return;
     }
     if (r == 0) {
@@ -40,44 +40,44 @@ try_lock(struct shim *s)
         else
             shim_phase(s, RUN_WAITING_START, "waiting: %s is being started", who);
         if (!holder.name[0]) /* it is about to tell */
-            loop_timer_start(s->loop, &s->retry, UNTOLD_RETRY_US, 0);
-        r = loop_fd_start(s->loop, &s->start_wait, s->start.wait_fd, LOOP_HANGUP);
+            loop_timer_start(s->loop, &s->room.lock_again, UNTOLD_RETRY_US, 0);
+        r = loop_fd_start(s->loop, &s->room.start_wait, s->room.start.wait_fd, LOOP_HANGUP);
         if (r < 0)
             (void)err_set_errno(&err, -r, "waiting for the start lock");
     }
     if (r < 0)
-        s->on_no_room(s, &err);
+        s->room.nowhere(s, &err);
 }
 
 static void
 try_lock_again(struct shim *s)
 {
-    loop_timer_stop(&s->retry);
-    loop_fd_stop(&s->start_wait);
+    loop_timer_stop(&s->room.lock_again);
+    loop_fd_stop(&s->room.start_wait);
     try_lock(s);
 }
 
 static void
 on_lock_free(struct loop_fd *watch, unsigned events unused_arg)
 {
-    try_lock_again(container_of(watch, struct shim, start_wait));
+    try_lock_again(container_of(watch, struct shim, room.start_wait));
 }
 
 static void
 on_untold(struct loop_timer *timer)
 {
-    try_lock_again(container_of(timer, struct shim, retry));
+    try_lock_again(container_of(timer, struct shim, room.lock_again));
 }
 
 void
 room_lock(struct shim *s, void (*then)(struct shim *s),
           void (*otherwise)(struct shim *s, const struct err *why))
 {
-    s->on_room = then;
-    s->on_no_room = otherwise;
-    s->start_wait.ready = on_lock_free;
-    s->retry.expired = on_untold;
-    if (run_wish_gpus(s->model) == PLAN_GPUS_NEVER || s->start.fd >= 0)
+    s->room.there = then;
+    s->room.nowhere = otherwise;
+    s->room.start_wait.ready = on_lock_free;
+    s->room.lock_again.expired = on_untold;
+    if (run_wish_gpus(s->model) == PLAN_GPUS_NEVER || s->room.start.fd >= 0)
         then(s);
     else
         try_lock(s);
@@ -86,8 +86,8 @@ room_lock(struct shim *s, void (*then)(struct shim *s),
 void
 room_unlock(struct shim *s)
 {
-    loop_fd_stop(&s->start_wait);
-    gpu_start_release(&s->start);
+    loop_fd_stop(&s->room.start_wait);
+    gpu_start_release(&s->room.start);
 }
 
 /* ---- GPUs and their memory ---- */
@@ -101,7 +101,7 @@ tell_no_gpus(struct shim *s, const struct err *cause)
     (void)err_set(&err, never ? ERR_ENGINE_CONFIG : ERR_ENGINE_NOT_NOW, "%s needs a GPU: %s",
                   s->kind->name, cause->what);
     err_fix(&err, "%s", cause->fix[0] ? cause->fix : "install the NVIDIA driver");
-    s->on_no_room(s, &err);
+    s->room.nowhere(s, &err);
 }
 
 /* One that was here before keeps its GPUs: its process is bound to them. */
@@ -116,29 +116,31 @@ choose(struct shim *s, const struct gpu_inventory *inventory, struct err *reterr
     if (s->session)
         return 0;
     int r = gpu_leases_read(&leases, s->config->paths.run, reterr);
-    return r < 0 ? r : place_choose(&wish, inventory, &leases, &s->lease, s->gpus, reterr);
+    return r < 0 ? r
+                 : place_choose(&wish, inventory, &leases, &s->room.lease, s->room.gpus, reterr);
 }
 
 static int
 take_lease(struct shim *s, const struct gpu_inventory *inventory, struct err *reterr)
 {
-    if (s->has_lease)
+    if (s->room.has_lease)
         return 0;
     int r = choose(s, inventory, reterr);
     if (r < 0)
         return r;
-    (void)snprintf(s->lease.holder.name, sizeof(s->lease.holder.name), "%s", s->model->name);
-    r = gpu_lease_take(&s->lease, s->config->paths.run, 0, reterr);
-    s->has_lease = r == 0;
+    (void)snprintf(s->room.lease.holder.name, sizeof(s->room.lease.holder.name), "%s",
+                   s->model->name);
+    r = gpu_lease_take(&s->room.lease, s->config->paths.run, 0, reterr);
+    s->room.has_lease = r == 0;
     return r;
 }
 
 void
 room_give_lease(struct shim *s)
 {
-    if (s->has_lease)
-        gpu_lease_release(&s->lease);
-    s->has_lease = false;
+    if (s->room.has_lease)
+        gpu_lease_release(&s->room.lease);
+    s->room.has_lease = false;
 }
 
 static const struct gpu *
@@ -173,19 +175,20 @@ own_bytes(struct shim *s, const struct gpu *gpu)
 static int
 check_memory(struct shim *s, const struct gpu_inventory *inventory, struct err *reterr)
 {
-    for (size_t i = 0; i < s->lease.part_count; i++) {
-        const struct gpu *gpu = find_gpu(inventory, s->lease.parts[i].uuid);
+    for (size_t i = 0; i < s->room.lease.part_count; i++) {
+        const struct gpu *gpu = find_gpu(inventory, s->room.lease.parts[i].uuid);
         if (!gpu) {
-            int gone = err_set(reterr, ERR_GPU_SICK, "GPU %s has gone", s->lease.parts[i].uuid);
+            int gone =
+                err_set(reterr, ERR_GPU_SICK, "GPU %s has gone", s->room.lease.parts[i].uuid);
             err_fix(reterr, "see `nvidia-smi` and `dmesg`");
             return gone;
         }
-        uint64_t wanted = s->lease.parts[i].bytes, own = own_bytes(s, gpu);
+        uint64_t wanted = s->room.lease.parts[i].bytes, own = own_bytes(s, gpu);
         int r = gpu_memory_check_free(gpu, wanted - MIN(wanted, own), reterr);
         if (r < 0)
             return r;
         if (!s->session)
-            s->used_before[i] = gpu->memory_used_bytes.n;
+            s->room.used_before[i] = gpu->memory_used_bytes.n;
     }
     return 0;
 }
@@ -194,30 +197,30 @@ static void
 tell_short(struct shim *s, const struct err *why)
 {
     uint64_t now = shim_now(s);
-    if (s->short_since == 0)
-        s->short_since = now;
-    if (now - s->short_since >= SHORT_MAX_US) {
-        s->on_no_room(s, why);
+    if (s->room.short_since == 0)
+        s->room.short_since = now;
+    if (now - s->room.short_since >= SHORT_MAX_US) {
+        s->room.nowhere(s, why);
         return;
     }
     shim_status(s, "waiting for memory: %s", why->what);
-    loop_timer_start(s->loop, &s->retry, SHORT_RETRY_US, 0);
+    loop_timer_start(s->loop, &s->room.memory_again, SHORT_RETRY_US, 0);
 }
 
 static void
 on_looked(struct look *look, const struct gpu_inventory *inventory, const struct err *cause)
 {
-    struct shim *s = container_of(look, struct shim, look);
+    struct shim *s = container_of(look, struct shim, room.look);
     struct err err;
     /* What was promised GPUs must not quietly do without. */
-    bool promised = s->model->gpus.count || s->lease.part_count;
+    bool promised = s->model->gpus.count || s->room.lease.part_count;
     if (!inventory && (promised || run_wish_gpus(s->model) == PLAN_GPUS_ALWAYS)) {
         tell_no_gpus(s, cause);
         return;
     }
     if (!inventory) {
         log_info("%s: runs without a GPU: %s", s->model->name, cause->what);
-        s->on_room(s);
+        s->room.there(s);
         return;
     }
     int r = take_lease(s, inventory, &err);
@@ -225,26 +228,26 @@ on_looked(struct look *look, const struct gpu_inventory *inventory, const struct
     if (leased)
         r = check_memory(s, inventory, &err);
     if (r == 0)
-        s->on_room(s);
+        s->room.there(s);
     else if (leased && r == -EAGAIN)
         tell_short(s, &err);
     else
-        s->on_no_room(s, &err);
+        s->room.nowhere(s, &err);
 }
 
 static void
 look_at_gpus(struct shim *s)
 {
     struct err err;
-    s->look.done = on_looked;
-    if (look_start(s->loop, &s->look, &err) < 0)
-        s->on_no_room(s, &err);
+    s->room.look.done = on_looked;
+    if (look_start(s->loop, &s->room.look, &err) < 0)
+        s->room.nowhere(s, &err);
 }
 
 static void
 on_retry(struct loop_timer *timer)
 {
-    look_at_gpus(container_of(timer, struct shim, retry));
+    look_at_gpus(container_of(timer, struct shim, room.memory_again));
 }
 
 /* ---- both ---- */
@@ -252,11 +255,12 @@ on_retry(struct loop_timer *timer)
 static void
 take_memory(struct shim *s)
 {
-    void (*then)(struct shim * s) = s->on_memory;
-    s->on_room = then;
-    s->short_since = 0;
-    s->retry.expired = on_retry;
-    if (run_wish_gpus(s->model) == PLAN_GPUS_NEVER || (s->session && s->lease.part_count == 0)) {
+    void (*then)(struct shim * s) = s->room.locked;
+    s->room.there = then;
+    s->room.short_since = 0;
+    s->room.memory_again.expired = on_retry;
+    if (run_wish_gpus(s->model) == PLAN_GPUS_NEVER ||
+        (s->session && s->room.lease.part_count == 0)) {
         then(s);
         return;
     }
@@ -269,14 +273,15 @@ void
 room_take(struct shim *s, void (*then)(struct shim *s),
           void (*otherwise)(struct shim *s, const struct err *why))
 {
-    s->on_memory = then;
+    s->room.locked = then;
     room_lock(s, take_memory, otherwise);
 }
 
 void
 room_stop(struct shim *s)
 {
-    loop_fd_stop(&s->start_wait);
-    loop_timer_stop(&s->retry);
-    look_stop(&s->look);
+    loop_fd_stop(&s->room.start_wait);
+    loop_timer_stop(&s->room.lock_again);
+    loop_timer_stop(&s->room.memory_again);
+    look_stop(&s->room.look);
 }

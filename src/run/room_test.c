@@ -65,12 +65,12 @@ fill_shim(struct bench *b)
     b->shim = (struct shim){.config = &b->config,
                             .model = &b->model,
                             .kind = &engines[CONFIG_ENGINE_COMMAND],
-                            .start = GPU_START_INIT,
+                            .room = {.start = GPU_START_INIT, .look = LOOK_INIT},
                             .engine = {.fd = -1},
                             .notify = {.fd = -1},
                             .log_fd = -1,
                             .tick = {.expired = on_tick},
-                            .look = {.fd = -1, .child = -1}};
+                            .proof = LOOK_INIT};
     has_room = false;
     told = (struct err){0};
 }
@@ -226,7 +226,7 @@ TEST(who_wakes_takes_the_gpus_that_it_had)
     REQUIRE(bench_open(&b, "gpu NVIDIA A\nmemory 40GiB\ncount 2\n"));
     room_take(&b.shim, on_room, on_no_room);
     run_on(&b);
-    REQUIRE(has_room && b.shim.gpus[0] == 0);
+    REQUIRE(has_room && b.shim.room.gpus[0] == 0);
     room_unlock(&b.shim);
     room_give_lease(&b.shim);
     b.shim.session = getsid(0);
@@ -238,7 +238,7 @@ TEST(who_wakes_takes_the_gpus_that_it_had)
     run_on(&b);
     CHECK(has_room);
     CHECK_EQ(b.shim.state.phase, RUN_WAKING);
-    CHECK_STR(b.shim.lease.parts[0].uuid, other.parts[0].uuid);
+    CHECK_STR(b.shim.room.lease.parts[0].uuid, other.parts[0].uuid);
     CHECK_EQ(leased_bytes(&b), 30 * GIB);
     gpu_lease_release(&other);
     b.shim.session = 0;
@@ -286,7 +286,7 @@ bench_open_ended(struct bench *b)
     fake_unlock(&b->rig.fake);
     room_take(&b->shim, on_room, on_no_room);
     run_on(b);
-    b->shim.state.gpu_count = b->shim.lease.part_count;
+    b->shim.state.gpu_count = b->shim.room.lease.part_count;
     return has_room;
 }
 

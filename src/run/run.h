@@ -28,4 +28,8 @@ int run_model(const struct config *config, const struct config_model *model, str
  * hopeless nor untimely is a failure like a crash. */
 enum exit_code run_exit(const struct err *why);
 
+/* Where the engine of a model answers: "127.0.0.1:11400". */
+#define RUN_ADDRESS_MAX 32
+const char *run_address(unsigned port, char text[RUN_ADDRESS_MAX]);
+
 #define RUN_SOCKET_NAME "control.sock"

@@ -24,6 +24,10 @@
 #define EXTEND_US UINT64_C(60000000)
 #define EXTEND_EVERY_US UINT64_C(15000000) /* three may be lost */
 
+/* Two signs of life may be lost. They come no more often than a loaded machine can keep. */
+#define SIGN_MAX_US UINT64_C(2000000)
+#define WATCHDOG_MIN_US UINT64_C(300000)
+
 /* The tick asks every two seconds: after a longer silence it was us who stood still, stopped or
  * starved, and nobody is blamed for that time. */
 #define ABSENT_US UINT64_C(5000000)
@@ -117,7 +121,15 @@ on_tick(struct loop_timer *timer)
     watch_tick(s, now);
     sleep_tick(s, now);
     leave_tick(s, now);
-    if (s->watched && s->state.phase < RUN_ENDED)
+}
+
+/* That this loop runs is the sign of life: of the engine's, it tells by what it does. */
+static void
+on_sign(struct loop_timer *timer)
+{
+    struct shim *s = container_of(timer, struct shim, sign);
+    notify_again(&s->notify);
+    if (s->state.phase < RUN_ENDED)
         (void)notify_send(&s->notify, "WATCHDOG=1");
 }
 
@@ -258,20 +270,34 @@ open_signals(struct shim *s, struct err *reterr)
     return r < 0 ? err_set_errno(reterr, -r, "signals") : 0;
 }
 
-/* A sign of life is wanted by whoever set a watchdog for this very process. */
-static bool
-is_watched(void)
+/* A sign of life is wanted by whoever set a watchdog for this very process. *ret_us: how often it gets
+ * one; 0: nobody wants any. */
+static int
+read_watchdog(uint64_t *ret_us, struct err *reterr)
 {
-    const char *pid = getenv("WATCHDOG_PID");
-    uint64_t n;
+    const char *pid = getenv("WATCHDOG_PID"), *given = getenv("WATCHDOG_USEC");
+    uint64_t n, us;
     bool for_us = !pid || (quantity_parse_u64(pid, &n, NULL) == 0 && n == (uint64_t)getpid());
-    return getenv("WATCHDOG_USEC") && for_us;
+    *ret_us = 0;
+    if (!given || !for_us)
+        return 0;
+    if (quantity_parse_u64(given, &us, NULL) < 0 || us < WATCHDOG_MIN_US) {
+        int r = err_set(reterr, ERR_VALUE,
+                        "WATCHDOG_USEC=%s is no watchdog that can be kept: %llu are the fewest",
+                        given, (unsigned long long)WATCHDOG_MIN_US);
+        err_fix(reterr, "WatchdogSec=60");
+        return r;
+    }
+    *ret_us = MIN(us / 3, SIGN_MAX_US);
+    return 0;
 }
 
 static int
 open_all(struct shim *s, struct err *reterr)
 {
     int r = notify_open(&s->notify, reterr);
+    if (r == 0)
+        r = read_watchdog(&s->sign_us, reterr);
     if (r == 0)
         r = open_places(s, reterr);
     if (r == 0)
@@ -298,6 +324,7 @@ close_all(struct shim *s)
         proc_watch_stop(&s->ended);
         proc_close(&s->engine);
         loop_timer_stop(&s->tick);
+        loop_timer_stop(&s->sign);
         loop_timer_stop(&s->poll);
         loop_signal_stop(&s->terminate);
         loop_signal_stop(&s->interrupt);
@@ -345,9 +372,11 @@ static void
 live(struct shim *s)
 {
     s->tick.expired = on_tick;
-    s->watched = is_watched();
+    s->sign.expired = on_sign;
     relay_init(&s->relay, s->loop, STDERR_FILENO);
     shim_beat(s, VIGIL_BEAT_US);
+    if (s->sign_us)
+        loop_timer_start(s->loop, &s->sign, s->sign_us, s->sign_us);
     extend(s, shim_now(s));
     start_begin(s);
     loop_run(s->loop);
@@ -365,15 +394,15 @@ run_model(const struct config *config, const struct config_model *model, struct 
     *s = (struct shim){.config = config,
                        .model = model,
                        .kind = &engines[model->engine],
-                       .start = GPU_START_INIT,
+                       .room = {.start = GPU_START_INIT, .look = LOOK_INIT},
                        .engine = {.fd = -1},
                        .notify = {.fd = -1},
                        .log_fd = -1,
                        .lock = -1,
-                       .look = {.fd = -1, .child = -1},
+                       .proof = LOOK_INIT,
                        .canary_body = BUF_INIT(64 * KIB)};
     arena_init(&s->arena, ARENA_MAX);
-    (void)snprintf(s->address, sizeof(s->address), "127.0.0.1:%u", model->port);
+    (void)run_address(model->port, s->address);
     (void)snprintf(s->state.name, sizeof(s->state.name), "%s", model->name);
     (void)snprintf(s->state.engine, sizeof(s->state.engine), "%s", s->kind->name);
     (void)snprintf(s->state.address, sizeof(s->state.address), "%s", s->address);

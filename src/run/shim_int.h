@@ -24,6 +24,7 @@
 #include "run/look.h"
 #include "run/record.h"
 #include "run/relay.h"
+#include "run/run.h"
 #include "run/state.h"
 #include "run/vigil.h"
 #include "sys/loop.h"
@@ -34,40 +35,48 @@
 #define SHIM_ASKERS_MAX 8
 #define SHIM_DRAIN_BEAT_US UINT64_C(500000) /* of the tick, while running answers are waited for */
 
+struct shim;
+
+/* The start lock, and GPU memory under it. */
+struct room {
+    struct gpu_start start;
+    struct loop_fd start_wait;
+    struct loop_timer lock_again;   /* its holder had not told yet who it is */
+    void (*there)(struct shim *s);  /* what was waited for is */
+    void (*locked)(struct shim *s); /* the lock is had; then memory */
+    void (*nowhere)(struct shim *s, const struct err *why);
+    uint64_t short_since; /* memory is; 0: it is not */
+    struct loop_timer memory_again;
+    struct look look;
+    struct gpu_lease lease;
+    bool has_lease;
+    unsigned gpus[SHIM_GPUS_MAX];
+    uint64_t used_before[SHIM_GPUS_MAX]; /* bytes of each, before the engine started */
+};
+
 struct shim {
     const struct config *config;
     const struct config_model *model;
     const struct engine *kind;
-    struct arena arena;   /* of the command and all that lives as long as the shim */
-    const char *dir;      /* RUN/models/NAME */
-    const char *note;     /* the engine's, for the next shim */
-    const char *marks[2]; /* likewise, in its environment: without and with a supervisor */
-    char address[64];     /* the engine's */
+    struct arena arena;            /* of the command and all that lives as long as the shim */
+    const char *dir;               /* RUN/models/NAME */
+    const char *note;              /* the engine's, for the next shim */
+    const char *marks[2];          /* likewise, in its environment: without and with a supervisor */
+    char address[RUN_ADDRESS_MAX]; /* the engine's */
 
     struct loop *loop;
     struct loop_timer tick;
     uint64_t seen_at, absent_us; /* what the clock of the loop said last; and what does not count */
     struct loop_signal terminate, interrupt, hangup, child;
     struct notify notify;
-    bool watched; /* somebody wants WATCHDOG=1 */
+    struct loop_timer sign; /* of life, for a watchdog */
+    uint64_t sign_us;       /* 0: nobody wants any */
     uint64_t extended_at;
     struct relay relay;
     struct run_state state;
     struct run_record record;
 
-    /* The start lock, and GPU memory under it. */
-    struct gpu_start start;
-    struct loop_fd start_wait;
-    struct loop_timer retry;           /* of what is not free yet */
-    void (*on_room)(struct shim *s);   /* what was waited for is there */
-    void (*on_memory)(struct shim *s); /* the lock is; then memory */
-    void (*on_no_room)(struct shim *s, const struct err *why);
-    uint64_t short_since; /* memory is; 0: it is not */
-    struct look look;
-    struct gpu_lease lease;
-    bool has_lease;
-    unsigned gpus[SHIM_GPUS_MAX];
-    uint64_t used_before[SHIM_GPUS_MAX]; /* bytes of each, before the engine started */
+    struct room room;
 
     struct engine_version version;
     bool has_version;
@@ -85,8 +94,9 @@ struct shim {
     uint64_t started_at, news_at, news;
     uint64_t verdict_at; /* when its log last said what would be the reason; 0: it has not */
 
-    bool stranger;       /* somebody else listens where the engine should */
-    char hindrance[200]; /* what is between an engine that is there and its answer; "": nothing */
+    bool stranger;         /* somebody else listens where the engine should */
+    uint64_t strangers_at; /* when it was last looked for them */
+    char hindrance[200];   /* what is between an engine that is there and its answer; "": nothing */
 
     struct http_client *client;
     struct http_call *health, *metrics, *canary;
@@ -110,12 +120,15 @@ struct shim {
     bool drains;           /* waits for what runs, before it sleeps */
     bool changes;          /* between the first step and the last */
     struct err broken_off; /* what a step ends in, unless the engine itself has ended */
+    struct loop_timer broken_off_later;
 
     bool leaving, asked; /* it ends; because somebody asked it to */
     struct err why;      /* id ERR_NONE: all is well */
     uint64_t leave_at, grace_us;
     uint64_t killed_at, gone_at; /* 0: not yet */
     bool stuck;                  /* a process of it cannot be killed */
+    struct look proof;           /* that its memory is free */
+    struct loop_timer proof_again;
 };
 
 /* Monotonic, without the time in which this process could not look. */
@@ -163,7 +176,6 @@ void sleep_stop(struct shim *s);
 
 int control_open(struct shim *s, struct err *reterr) must_check;
 void control_close(struct shim *s);
-void control_answer_error(struct http_request *r, const struct err *err);
 void control_answer_state(struct shim *s, struct http_request *r);
 
 /* why: NULL when it was asked to. The first reason stays. */

@@ -9,6 +9,7 @@
 
 #include "base/quantity.h"
 #include "engine/control.h"
+#include "http/local.h"
 
 #include <stdio.h>
 
@@ -24,7 +25,7 @@ answer(struct shim *s, const struct err *err)
     for (size_t i = 0; i < SHIM_ASKERS_MAX; i++) {
         struct http_request *r = take_ptr(s->askers[i]);
         if (r && err)
-            control_answer_error(r, err);
+            http_local_answer_error(r, err);
         else if (r)
             control_answer_state(s, r);
     }
@@ -41,7 +42,7 @@ join(struct shim *s, struct http_request *r)
         }
     (void)err_set(&err, ERR_RUN_STATE, "%d others wait for that already", SHIM_ASKERS_MAX);
     err_fix(&err, "ask again when they have been answered");
-    control_answer_error(r, &err);
+    http_local_answer_error(r, &err);
 }
 
 static void
@@ -51,7 +52,7 @@ refuse(struct shim *s, struct http_request *r, const char *what)
     (void)err_set(&err, ERR_RUN_STATE, "it is %s, and cannot %s now",
                   run_phase_word(s->state.phase), what);
     err_fix(&err, "wait for it: citadel status %s", s->model->name);
-    control_answer_error(r, &err);
+    http_local_answer_error(r, &err);
 }
 
 /* ---- steps ---- */
@@ -131,7 +132,7 @@ is_no_route(struct shim *s, unsigned status)
 static void
 on_broken_off(struct loop_timer *timer)
 {
-    struct shim *s = container_of(timer, struct shim, retry);
+    struct shim *s = container_of(timer, struct shim, broken_off_later);
     const struct err err = s->broken_off;
     fail(s, &err);
 }
@@ -142,8 +143,8 @@ static void
 wait_for_end(struct shim *s, const struct err *err)
 {
     s->broken_off = *err;
-    s->retry.expired = on_broken_off;
-    loop_timer_start(s->loop, &s->retry, BROKEN_OFF_US, 0);
+    s->broken_off_later.expired = on_broken_off;
+    loop_timer_start(s->loop, &s->broken_off_later, BROKEN_OFF_US, 0);
 }
 
 static void
@@ -264,7 +265,7 @@ sleep_begin(struct shim *s, struct http_request *r, unsigned level)
     enum run_phase phase = s->state.phase;
     struct err err;
     if (check_can_sleep(s, &err) < 0) {
-        control_answer_error(r, &err);
+        http_local_answer_error(r, &err);
     } else if (phase == RUN_SLEEPING && level == s->level) {
         control_answer_state(s, r);
     } else if (phase == RUN_FALLING_ASLEEP && level == s->level) {
@@ -331,6 +332,7 @@ sleep_stop(struct shim *s)
     if (s->step)
         http_call_cancel(s->step);
     s->step = NULL;
+    loop_timer_stop(&s->broken_off_later);
     s->changes = s->drains = false;
     (void)err_set(&err, ERR_RUN_STATE, "it is being stopped");
     err_fix(&err, "start it again: citadel start %s", s->model->name);

@@ -138,9 +138,9 @@ make_command(struct shim *s, struct engine_command *ret_command, struct err *ret
         (void)snprintf(s->state.version, sizeof(s->state.version), "%s",
                        engine_version_print(&s->version, text));
     }
-    size_t count = s->has_lease ? s->lease.part_count : 0;
-    return run_wish_build(s->config, s->model, s->has_version ? &s->version : NULL, s->gpus, count,
-                          &s->arena, ret_command, reterr);
+    size_t count = s->room.has_lease ? s->room.lease.part_count : 0;
+    return run_wish_build(s->config, s->model, s->has_version ? &s->version : NULL, s->room.gpus,
+                          count, &s->arena, ret_command, reterr);
 }
 
 static int
@@ -226,8 +226,8 @@ launch(struct shim *s)
         r = check_port(s, &err);
     for (const char *const *w = r == 0 ? command.warnings : NULL; w && *w; w++)
         log_warning("%s", *w);
-    s->state.gpu_count = s->has_lease ? s->lease.part_count : 0;
-    memcpy(s->state.gpus, s->gpus, s->state.gpu_count * sizeof(*s->gpus));
+    s->state.gpu_count = s->room.has_lease ? s->room.lease.part_count : 0;
+    memcpy(s->state.gpus, s->room.gpus, s->state.gpu_count * sizeof(*s->room.gpus));
     if (s->has_version)
         log_info("%s: %s %s", s->model->name, s->kind->name, s->state.version);
     engine_progress_init(&s->progress, s->kind->dialect);

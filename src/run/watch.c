@@ -68,12 +68,19 @@ read_health(struct http_call *call, const struct err *error, struct err *unwell)
 /* Between our look at the port and the engine's, somebody else may have taken it, or may share it. Of a
  * server whose log nobody knows it is believed that it answers: it may run in a container, or
  * elsewhere. */
+static void
+look_for_strangers(struct shim *s)
+{
+    bool known = s->kind->dialect != ENGINE_SAYS_NOTHING;
+    s->stranger = known && listener_find(s->session, s->model->port) == LISTENER_OTHER;
+    s->strangers_at = shim_now(s);
+}
+
 static bool
 is_the_engine(struct shim *s)
 {
     struct err why;
-    bool known = s->kind->dialect != ENGINE_SAYS_NOTHING;
-    s->stranger = known && listener_find(s->session, s->model->port) == LISTENER_OTHER;
+    look_for_strangers(s);
     if (!s->stranger)
         return true;
     start_tell_port(s, &why);
@@ -320,6 +327,20 @@ act_on(struct shim *s, enum vigil_verdict verdict, const struct err *why, uint64
     forgive(s, now);
 }
 
+/* Who shares the port later takes requests too: it is told, but nobody is ended for that. It is seen by
+ * a walk through all processes, so not at every beat. */
+static enum vigil_verdict
+judge(struct shim *s, uint64_t now, struct err *ret_why)
+{
+    enum vigil_verdict verdict = vigil_judge(&s->vigil, now, ret_why);
+    if (now - s->strangers_at >= s->model->stall_limit_us / 2)
+        look_for_strangers(s);
+    if (verdict != VIGIL_ALIVE || !s->stranger)
+        return verdict;
+    start_tell_port(s, ret_why);
+    return VIGIL_DEGRADED;
+}
+
 /* Calls end when nobody answers for long; then what they asked is asked again here. */
 static void
 ask_questions(struct shim *s, uint64_t now)
@@ -345,7 +366,7 @@ watch_tick(struct shim *s, uint64_t now)
     if (s->state.phase < RUN_READY || s->state.phase >= RUN_STOPPING)
         return;
     ask_questions(s, now);
-    enum vigil_verdict verdict = vigil_judge(&s->vigil, now, &why);
+    enum vigil_verdict verdict = judge(s, now, &why);
     if (!dies_anyway || verdict == VIGIL_DEAD)
         act_on(s, verdict, &why, now);
 }

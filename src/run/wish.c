@@ -4,6 +4,7 @@
 #include "config/config.h"
 #include "engine/engine.h"
 #include "engine/version.h"
+#include "run/run.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -38,6 +39,13 @@ run_mark(struct arena *arena, const struct config *config, const char *name, boo
 {
     return arena_printf(arena, MARK "=%s/%s/%s/engine", config->paths.run,
                         supervised ? "services" : "models", name);
+}
+
+const char *
+run_address(unsigned port, char text[RUN_ADDRESS_MAX])
+{
+    (void)snprintf(text, RUN_ADDRESS_MAX, "127.0.0.1:%u", port);
+    return text;
 }
 
 const char *

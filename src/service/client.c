@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "fmt/json.h"
 #include "http/fetch.h"
+#include "http/local.h"
 #include "run/run.h"
 #include "service/direct.h"
 
@@ -30,28 +31,6 @@ fetch(const char *socket_path, const char *method, const char *target, uint64_t 
     unsigned status;
     int r = http_fetch(&wish, &status, body, reterr);
     return r < 0 ? r : (int)status;
-}
-
-int
-service_read_error(const char *body, size_t len, unsigned status, struct err *reterr)
-{
-    _cleanup_arena_ struct arena arena;
-    struct value *root;
-    const char *id = NULL, *what = NULL, *fix = NULL;
-    arena_init(&arena, TREE_MAX);
-    if (json_parse(&arena, body, len, JSON_STRICT, &root, NULL, NULL) == 0) {
-        id = value_str(value_get(root, "id"));
-        what = value_str(value_get(root, "what"));
-        fix = value_str(value_get(root, "fix"));
-    }
-    enum err_id own = err_find(id);
-    if (own == ERR_NONE)
-        own = ERR_HTTP_ANSWER;
-    int r = what ? err_set(reterr, own, "%s", what)
-                 : err_set(reterr, own, "the supervisor answered %u", status);
-    if (fix)
-        err_fix(reterr, "%s", fix);
-    return r;
 }
 
 /* Why nobody answers there. */
@@ -88,7 +67,8 @@ ask(const char *run_dir, const char *method, const char *target, struct arena *a
         return status;
     }
     if (status != 200)
-        return service_read_error(body.data, body.len, (unsigned)status, reterr);
+        return http_local_read_error("the supervisor", (unsigned)status, body.data, body.len,
+                                     reterr);
     return json_parse(arena, body.data, body.len, JSON_STRICT, ret_root, NULL, reterr);
 }
 

@@ -39,6 +39,3 @@ bool service_is_healthy(const struct service_seen *seen, const char **ret_why);
 /* start, stop or restart of a service, or of `all`. */
 int service_ask(const char *run_dir, const char *name, const char *verb, struct err *reterr)
     must_check;
-
-/* What an answer that is not 200 tells: the error of the other side, as our own. */
-int service_read_error(const char *body, size_t len, unsigned status, struct err *reterr);

@@ -3,7 +3,9 @@
 #include "service/direct_int.h"
 
 #include "base/mem.h"
+#include "base/quantity.h"
 #include "fmt/json.h"
+#include "http/local.h"
 #include "sys/sock.h"
 
 #include <stdio.h>
@@ -17,22 +19,6 @@
 #define FOLLOWERS_MAX 16
 #define CONNECTIONS_MAX 64 /* some are left when all follow */
 #define SERVICES "/services/"
-
-static void
-answer_error(struct http_request *r, const struct err *err)
-{
-    _cleanup_buf_ struct buf body = BUF_INIT(BODY_MAX);
-    const struct err_row *row = err_row(err->id);
-    struct json_writer w;
-    json_init(&w, &body, false);
-    json_open_map(&w, NULL);
-    json_str(&w, "id", row->name);
-    json_str(&w, "what", err->what);
-    json_str(&w, "fix", err->fix[0] ? err->fix : NULL);
-    json_u64(&w, "exit", row->exit);
-    json_close_map(&w);
-    http_answer(r, (unsigned)row->http_status, "application/json", body.data, body.len);
-}
 
 static void
 answer_services(struct direct *d, struct http_request *r)
@@ -165,9 +151,45 @@ count_followers(const struct direct *d)
 }
 
 static void
-answer_log(struct unit *u, struct http_request *r)
+say_cut(struct http_request *r, const char *name)
+{
+    char line[400];
+    quantity_text most;
+    int len =
+        snprintf(line, sizeof(line),
+                 "... older lines are left out: only the last %s are told here; more: citadel "
+                 "logs %s -n LINES --no-follow\n",
+                 quantity_print_bytes(BODY_MAX, most), name);
+    (void)!http_answer_write(r, line, (size_t)len);
+}
+
+static void
+answer_lines(struct unit *u, struct http_request *r, size_t lines, bool goes_on)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(BODY_MAX);
+    struct err err;
+    int more = log_file_tail(u->service->log_path, lines, &text, &err);
+    if (more < 0) {
+        http_local_answer_error(r, &err);
+        return;
+    }
+    http_answer_begin(r, 200);
+    http_answer_field(r, "Content-Type", "text/plain; charset=utf-8");
+    http_answer_stream(r);
+    if (more)
+        say_cut(r, u->service->name);
+    if (goes_on) {
+        follow(u, r);
+        feed(r->user, &text);
+    } else {
+        (void)!http_answer_write(r, text.data, text.len);
+        http_answer_end(r);
+    }
+}
+
+static void
+answer_log(struct unit *u, struct http_request *r)
+{
     size_t lines = 100;
     bool goes_on = false;
     struct err err;
@@ -175,21 +197,13 @@ answer_log(struct unit *u, struct http_request *r)
         (void)err_set(&err, ERR_VALUE, "the query may be lines=0 to %d, and follow=1; not '%.*s'",
                       LINES_MAX, (int)MIN(r->head.query.len, (size_t)100),
                       r->head.bytes + r->head.query.at);
-        answer_error(r, &err);
+        http_local_answer_error(r, &err);
     } else if (goes_on && count_followers(u->direct) == FOLLOWERS_MAX) {
         (void)err_set(&err, ERR_SERVICE_BUSY, "%d follow logs already", FOLLOWERS_MAX);
         err_fix(&err, "citadel logs %s --no-follow", u->service->name);
-        answer_error(r, &err);
-    } else if (log_file_tail(u->service->log_path, lines, &text, &err) < 0) {
-        answer_error(r, &err);
-    } else if (!goes_on) {
-        http_answer(r, 200, "text/plain; charset=utf-8", text.data, text.len);
+        http_local_answer_error(r, &err);
     } else {
-        http_answer_begin(r, 200);
-        http_answer_field(r, "Content-Type", "text/plain; charset=utf-8");
-        http_answer_stream(r);
-        follow(u, r);
-        feed(r->user, &text);
+        answer_lines(u, r, lines, goes_on);
     }
 }
 
@@ -231,12 +245,8 @@ answer_no_service(struct direct *d, struct http_request *r, const char *name, si
     char text[TEXT_NAME_MAX + 1] = "";
     memcpy(text, name, MIN(len, sizeof(text) - 1));
     (void)err_set(&err, ERR_SERVICE_NONE, "there is no service '%s'", text);
-    const char *nearest = text_nearest(text, candidate, d);
-    if (nearest)
-        err_fix(&err, "did you mean %s?", nearest);
-    else
-        err_fix(&err, "see `citadel status`");
-    answer_error(r, &err);
+    err_fix_nearest(&err, text, candidate, d, "citadel status");
+    http_local_answer_error(r, &err);
 }
 
 static void
@@ -246,7 +256,7 @@ answer_no_path(struct http_request *r)
     (void)err_set(&err, ERR_NOT_FOUND,
                   "there is GET /services and /services/NAME/log, POST "
                   "/services/NAME/start|stop|restart and /stop; nothing else");
-    answer_error(r, &err);
+    http_local_answer_error(r, &err);
 }
 
 static void
@@ -255,7 +265,7 @@ answer_ending(struct http_request *r)
     struct err err;
     (void)err_set(&err, ERR_SERVICE_DOWN, "citadel up is ending, and starts nothing any more");
     err_fix(&err, "wait for its end, then citadel up");
-    answer_error(r, &err);
+    http_local_answer_error(r, &err);
 }
 
 /* "NAME/VERB", as a slice of the path. */
@@ -317,25 +327,16 @@ answer_service(struct direct *d, struct http_request *r)
         answer_no_path(r);
 }
 
-static bool
-is_allowed(struct http_request *r)
-{
-    struct sock_peer peer;
-    return sock_peer(http_request_fd(r), &peer) == 0 && (peer.uid == 0 || peer.uid == geteuid());
-}
-
 static void
 on_request(struct http_request *r)
 {
     static const struct http_request_ops ops = {.finished = on_finished, .writable = on_writable};
     struct direct *d = r->arg;
-    struct err err;
     r->ops = &ops;
     r->user = NULL;
-    if (!is_allowed(r)) {
-        (void)err_set(&err, ERR_NOT_PERMITTED, "only root and user %u may ask", geteuid());
-        answer_error(r, &err);
-    } else if (r->head.method == HTTP_GET && http1_is(&r->head, r->head.path, "/services")) {
+    if (!http_local_admits(r))
+        return;
+    if (r->head.method == HTTP_GET && http1_is(&r->head, r->head.path, "/services")) {
         answer_services(d, r);
     } else if (r->head.method == HTTP_POST && http1_is(&r->head, r->head.path, "/stop")) {
         direct_stop_all(d);

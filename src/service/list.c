@@ -2,31 +2,25 @@
 
 #include "config/config.h"
 #include "plan/plan.h"
+#include "run/run.h"
 #include "sys/root.h"
 
 #include <string.h>
 
-static const char *
-candidate(size_t i, const void *arg)
+int
+service_check_name(const struct config *config, const char *name, struct err *reterr)
 {
-    const struct config *config = arg;
-    return i < config->models.count ? config->models.items[i].name : NULL;
+    if (config_find_model(config, name))
+        return 0;
+    int r = err_set(reterr, ERR_SERVICE_NONE, "there is no service '%s' in %s", name, config->name);
+    err_fix_nearest(reterr, name, config_model_name, config, "citadel config show models");
+    return r;
 }
 
-static int
-check_names(const struct config *config, const char *const *names, struct err *reterr)
+char *
+service_log_path(const struct config *config, const char *name)
 {
-    for (; names && *names; names++) {
-        if (config_find_model(config, *names))
-            continue;
-        int r = err_set(reterr, ERR_SERVICE_NONE, "there is no service '%s' in %s", *names,
-                        config->name);
-        const char *nearest = text_nearest(*names, candidate, config);
-        if (nearest)
-            err_fix(reterr, "did you mean %s?", nearest);
-        return r;
-    }
-    return 0;
+    return mem_printf("%s/models/%s.log", config->paths.logs, name);
 }
 
 static bool
@@ -47,6 +41,8 @@ of_model(struct arena *arena, const struct config *config, const struct config_m
         words[5] = "--root";
         words[6] = root_dir();
     }
+    char address[RUN_ADDRESS_MAX];
+    _cleanup_free_ char *log_path = service_log_path(config, model->name);
     const struct plan_times times = plan_times_of(model);
     const char **argv = arena_alloc(arena, sizeof(words));
     if (argv)
@@ -54,9 +50,9 @@ of_model(struct arena *arena, const struct config *config, const struct config_m
     return (struct service){
         .name = model->name,
         .kind = "model",
-        .address = arena_printf(arena, "127.0.0.1:%u", model->port),
+        .address = arena_strdup(arena, run_address(model->port, address)),
         .argv = argv,
-        .log_path = arena_printf(arena, "%s/models/%s.log", config->paths.logs, model->name),
+        .log_path = arena_strdup(arena, log_path),
         .wanted = wanted,
         .stop_us = times.stop_us,
         .watchdog_us = times.watchdog_us,
@@ -71,9 +67,11 @@ service_list_make(struct arena *arena, const struct config *config, const char *
 {
     struct service_list list = {.arena = arena};
     bool some = names && *names;
-    int r = check_names(config, names, reterr);
-    if (r < 0)
-        return r;
+    for (const char *const *name = names; name && *name; name++) {
+        int r = service_check_name(config, *name, reterr);
+        if (r < 0)
+            return r;
+    }
     list.items = arena_alloc(arena, (config->models.count + 1) * sizeof(*list.items));
     for (size_t i = 0; list.items && i < config->models.count; i++) {
         const struct config_model *model = &config->models.items[i];

@@ -12,6 +12,13 @@ struct service_list {
     size_t count;
 };
 
+/* ERR_SERVICE_NONE: there is no model of that name. */
+int service_check_name(const struct config *config, const char *name, struct err *reterr)
+    must_check;
+
+/* Where the supervisor keeps what a service says; the caller frees it. */
+char *service_log_path(const struct config *config, const char *name) must_check;
+
 /* All models that are enabled, and those that are named. names, NULL at the end: of those that are
  * wanted from the beginning; none: all are. program: our own path, which runs each model;
  * config_file: what it is told to read. */

@@ -2,6 +2,7 @@
 
 #include "base/quantity.h"
 #include "config/config.h"
+#include "run/run.h"
 #include "service/jobs.h"
 #include "service/systemd_int.h"
 #include "sys/clock.h"
@@ -242,14 +243,15 @@ view_models(const struct bus *bus, const struct config *config, struct service_v
         const struct config_model *model = &config->models.items[i];
         struct service_seen seen = {0};
         struct systemd_unit unit;
+        char address[RUN_ADDRESS_MAX];
         if (!model->enabled)
             continue;
         int r = read_status(bus, model->name, &seen.status, &unit, reterr);
         if (r < 0)
             return r;
         (void)snprintf(seen.status.kind, sizeof(seen.status.kind), "model");
-        (void)snprintf(seen.status.address, sizeof(seen.status.address), "127.0.0.1:%u",
-                       model->port);
+        (void)snprintf(seen.status.address, sizeof(seen.status.address), "%s",
+                       run_address(model->port, address));
         seen.absent = !unit.known;
         vec_push(&view->items, seen);
         *ret_known |= unit.known;

@@ -126,7 +126,7 @@ class Shim:
         self.news = threading.Condition()
         self.supervisor = None
         if notify:
-            env.update(NOTIFY_SOCKET=self._supervise(), WATCHDOG_USEC="60000000")
+            env = {"NOTIFY_SOCKET": self._supervise(), "WATCHDOG_USEC": "60000000", **env}
             if not hears:
                 self._fill(env["NOTIFY_SOCKET"])
         self.process = subprocess.Popen(

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from program import run, run_json
@@ -76,7 +77,7 @@ def test_a_model_that_there_is_not(home):
     done = run("run", "phi4", "--config", home.config)
     assert done.returncode == 64
     assert f"there is no model 'phi4' in {home.config}\n" in done.stderr
-    assert done.stderr.endswith("citadel run phi3\n")
+    assert done.stderr.endswith("did you mean phi3?\n")
     assert run("run", "phi4", "--print", "--config", home.config).returncode == 4
     assert run("run", "phi3", "--config", home.where / "none.yaml").returncode == 64
 
@@ -159,6 +160,24 @@ def test_another_process_is_watched(home):
     shim = home.start(WATCHDOG_PID="1").ready()
     shim.send(signal.SIGTERM).ended()
     assert not shim.has_told("WATCHDOG")
+
+
+def test_a_short_watchdog_is_kept(home):
+    home.add()
+    shim = home.start(WATCHDOG_USEC="600000").ready()
+    begin = time.monotonic()
+    before = len(shim.has_told("WATCHDOG"))
+    shim.until(lambda: len([m for m in shim.told if "WATCHDOG" in m]) >= before + 20)
+    assert time.monotonic() - begin < 20  # at two seconds each: 40
+    assert shim.send(signal.SIGTERM).ended() == (0, None)
+
+
+@pytest.mark.parametrize("given", ["299999", "0", "soon"])
+def test_a_watchdog_that_cannot_be_kept_is_refused(home, given):
+    home.add()
+    code, error = home.start(WATCHDOG_USEC=given).ended()
+    assert (code, error["id"]) == (64, "value.invalid")
+    assert f"WATCHDOG_USEC={given} " in error["message"]
 
 
 def test_nobody_supervises(home):
@@ -351,6 +370,17 @@ def test_a_stranger_on_the_port_does_not_make_it_ready(home):
     with Sim("--port", str(port), "--served-model-name", "phi3") as other:
         assert f": something else listens on 127.0.0.1:{port}" in shim.says_status("not ready for ")
         lost_its_port(shim, port, f"process {other.process.pid} (citadel-sim)")
+
+
+def test_a_stranger_who_comes_later_is_told(home):
+    port = add_loading(home, 0, stall_limit="10s")
+    shim = home.start().ready()
+    with Sim("--port", str(port), "--served-model-name", "phi3") as other:
+        text = shim.says_status("degraded: ")
+        who = f"process {other.process.pid} (citadel-sim)"
+        assert text == f"degraded: something else listens on 127.0.0.1:{port}: {who}"
+    assert shim.says_status("ready: recovered")
+    assert shim.send(signal.SIGTERM).ended() == (0, None)
 
 
 def test_a_stranger_who_goes_is_forgotten(home):

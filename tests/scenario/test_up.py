@@ -618,6 +618,24 @@ def test_a_log_that_is_full_makes_room(site):
     assert "x\n" in s.run("logs", "a", "-n", "100").stdout
 
 
+def test_a_follower_is_told_what_it_does_not_get(site):
+    s = site({"a": ""})
+    up = s.up()
+    up.wait_for("a: ready")
+    (log,) = s.directory.rglob("a.log")
+    with log.open("a") as f:
+        f.write("".join(f"line {i:093}\n" for i in range(50000)))  # 100 bytes each
+    follow = ("logs", "a", "-f", "-n", "50000", "-c", s.config)
+    follower = subprocess.Popen([CITADEL, *follow], stdout=subprocess.PIPE, env=environment(), text=True)
+    told = follower.stdout.readline()
+    assert told.startswith("... older lines are left out: only the last 4MiB are told here; more: ")
+    assert told.endswith("citadel logs a -n LINES --no-follow\n")
+    assert follower.stdout.readline().startswith("line 0")
+    follower.kill()
+    follower.communicate(timeout=PATIENCE_S)
+    assert s.run("logs", "a", "-n", "50000", "--no-follow").stdout.count("\n") == 50000
+
+
 def test_a_follower_that_does_not_read_costs_little(site):
     s = site({"a": ""})
     up = s.up()
