@@ -329,7 +329,7 @@ TEST(the_end_of_one_that_is_traced_is_heard_when_the_tracer_lets_go)
 {
     struct ended e = {.watch.ended = note_end};
     struct held held = {.timer.expired = let_go};
-    struct proc_wish wish = shell(SHELL("sleep 1000"));
+    struct proc_wish wish = shell(SHELL("exec sleep 1000"));
     struct proc p;
     struct proc_end end;
     REQUIRE(loop_new(&e.loop, NULL) == 0 && proc_start(&wish, &p, NULL) == 0);
