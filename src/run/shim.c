@@ -3,7 +3,9 @@
 #include "run/shim_int.h"
 
 #include "base/quantity.h"
+#include "plan/need.h"
 #include "run/wish.h"
+#include "storage/layout.h"
 #include "sys/clock.h"
 #include "sys/files.h"
 #include "sys/kin.h"
@@ -250,6 +252,9 @@ open_places(struct shim *s, struct err *reterr)
     if (r == 0)
         r = load_record(s, reterr);
     s->alone = r == 0;
+    /* Its files and its cache are on a disk of their own. */
+    if (r == 0 && plan_reads_files(s->model))
+        r = storage_check_models(s->config, reterr);
     return r;
 }
 

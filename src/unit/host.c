@@ -2,8 +2,11 @@
  * puts these files where the host looks for them, with the names of the default configuration
  * (systemd/); where a configuration has others, they are installed from here. */
 
+#include "storage/layout.h"
 #include "sys/root.h"
 #include "unit/unit_int.h"
+
+#define PLACES_MAX (16 * MIB) /* a configuration's models and caches, some hundred bytes each */
 
 /* TYPE NAME ID "GECOS" HOME SHELL */
 void
@@ -21,40 +24,34 @@ unit_print_sysusers(struct unit_draft *d)
 }
 
 static void
-directory(struct unit_draft *d, const char *dir, const char *below, const char *mode,
-          const char *user)
+directory(struct unit_draft *d, const struct storage_place *p)
 {
     _cleanup_buf_ struct buf path = BUF_INIT(2 * ROOT_PATH_MAX);
     const struct config_service *s = &d->config->service;
-    const char *group = user == s->user && s->group ? s->group : user;
-    buf_printf(&path, "%s%s", root_strip(dir), below);
+    const char *const users[] = {"root", s->user, s->gateway_user};
+    const char *group = p->owner == STORAGE_SERVICE && s->group ? s->group : users[p->owner];
+    buf_printf(&path, "%s%s%s", root_strip(storage_area_path(d->config, p->area)),
+               *p->name ? "/" : "", p->name);
     buf_add_str(d->out, "d ");
     draft_word(d, path.data, UNIT_WORD);
-    buf_printf(d->out, " %s %s %s -\n", mode, user, group);
+    buf_printf(d->out, " %04o %s %s -\n", (unsigned)p->mode, users[p->owner], group);
 }
 
-/* Whose parent is root's, since tmpfiles follows nobody else's; below mount points nothing: those are
- * made by `citadel storage setup`, when they are mounted. */
+/* Whose parent is root's, since tmpfiles follows nobody else's; below mount points nothing, and nothing
+ * that an operator may change: those are made by `citadel storage setup`. */
 void
 unit_print_tmpfiles(struct unit_draft *d)
 {
-    const struct config_paths *p = &d->config->paths;
-    const char *user = d->config->service.user, *gateway = d->config->service.gateway_user;
+    _cleanup_arena_ struct arena arena;
+    size_t count = 0;
+    arena_init(&arena, PLACES_MAX);
+    const struct storage_place *places = storage_places(d->config, &arena, &count);
     d->directive = "tmpfiles.d";
     buf_add_str(d->out, "# The directories of Citadel on the system's own disk.\n");
-    directory(d, p->run, "", "0755", user);
-    directory(d, p->state, "", "0755", "root");
-    directory(d, p->state, "/models", "0755", user);
-    directory(d, p->state, "/monitor", "0755", user);
-    directory(d, p->state, "/gateway", "0700", gateway);
-    directory(d, p->generations, "", "0755", "root");
-    directory(d, p->generations, "/secrets", "0700", "root");
-    directory(d, p->root, "", "0755", "root");
-    directory(d, p->root, "/monitoring", "0755", user);
-    directory(d, p->logs, "", "0755", "root");
-    directory(d, p->logs, "/models", "0755", user);
-    directory(d, p->logs, "/monitoring", "0755", user);
-    directory(d, p->logs, "/services", "0755", gateway);
+    assert(places); /* as many as a configuration can name */
+    for (size_t i = 0; i < count; i++)
+        if (places[i].held && !storage_area_is_disk(places[i].area))
+            directory(d, &places[i]);
 }
 
 /* The name of an account has nothing in it that JavaScript would read otherwise. */

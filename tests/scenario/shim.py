@@ -89,7 +89,8 @@ class Home:
         paths = {part: str(self.where / part) for part in ("models", "logs", "state")}
         paths["run"] = str(self.run)
         self.config = self.where / "citadel.yaml"
-        self.config.write_text(json.dumps({"paths": paths, "models": self.models}))
+        storage = {"require_mounts": False}
+        self.config.write_text(json.dumps({"paths": paths, "storage": storage, "models": self.models}))
 
     def start(self, name="phi3", **more):
         shim = Shim(self, name, **more)

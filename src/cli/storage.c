@@ -1,0 +1,83 @@
+#include "cli/storage.h"
+
+#include "base/text.h"
+#include "config/config.h"
+
+#define LINE_MAX_BYTES (16 * KIB)
+
+void
+cli_storage_json(struct json_writer *w, const struct storage_finding *finding)
+{
+    json_open_map(w, NULL);
+    json_str(w, "path", finding->path);
+    json_str(w, "fault", storage_fault_word(finding->fault));
+    json_str(w, "found", finding->found);
+    json_str(w, "wanted", finding->wanted);
+    json_bool(w, "degraded", finding->is_degraded);
+    json_close_map(w);
+}
+
+void
+cli_storage_json_left(struct json_writer *w, const struct storage_report *report)
+{
+    json_open_list(w, "left");
+    for (size_t i = 0; i < report->count; i++)
+        if (!storage_is_mendable(&report->items[i]))
+            cli_storage_json(w, &report->items[i]);
+    json_close_list(w);
+}
+
+static void
+tell_step(struct cli *cli, const struct storage_finding *finding, bool dry)
+{
+    _cleanup_buf_ struct buf line = BUF_INIT(LINE_MAX_BYTES);
+    if (cli->json) {
+        cli_storage_json(cli->json, finding);
+        return;
+    }
+    storage_print_step(finding, !dry, &line);
+    text_disarm(line.data);
+    cli_print(cli, "%s%s\n", dry ? "would " : "", line.data);
+}
+
+int
+cli_storage_mend(struct cli *cli, const struct config *config, const struct storage_report *report,
+                 bool dry)
+{
+    int count = 0;
+    for (size_t i = 0; i < report->count; i++) {
+        const struct storage_finding *f = &report->items[i];
+        if (!storage_is_mendable(f))
+            continue;
+        int r = dry ? 0 : storage_mend(config, f, &cli->err);
+        if (r < 0)
+            return r;
+        tell_step(cli, f, dry);
+        count++;
+    }
+    return count;
+}
+
+int
+cli_storage_rest(struct cli *cli, const struct storage_report *report)
+{
+    int first = 0;
+    for (size_t i = 0; i < report->count; i++) {
+        const struct storage_finding *f = &report->items[i];
+        struct err err;
+        if (storage_is_mendable(f))
+            continue;
+        int r = storage_tell(f, &err);
+        if (f->is_degraded && cli->json)
+            continue; /* programs are told by the result */
+        if (f->is_degraded)
+            cli_note(cli, "warning: %s", err.what);
+        else if (first < 0)
+            cli_error(cli, &err);
+        else {
+            first = r;
+            cli->err = err;
+        }
+    }
+    return first;
+}

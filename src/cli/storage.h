@@ -1,0 +1,21 @@
+#pragma once
+
+/* What the verbs of storage show of the machine and of what they do to it. */
+
+#include "cli/cli.h"
+#include "storage/layout.h"
+
+struct config;
+
+/* Puts right what can be, or with `dry` only tells it; each thing as a line, or as an item of the open
+ * list of JSON. Returns how many there were, or a negative errno. */
+int cli_storage_mend(struct cli *cli, const struct config *config,
+                     const struct storage_report *report, bool dry) must_check;
+
+/* What is left for a person: degradations are told as messages, of the rest all but the first is spoken.
+ * Returns 0, or the negative errno of that one. */
+int cli_storage_rest(struct cli *cli, const struct storage_report *report) must_check;
+
+/* A finding as an item of a list of JSON; and the list "left" of those that are left for a person. */
+void cli_storage_json(struct json_writer *w, const struct storage_finding *finding);
+void cli_storage_json_left(struct json_writer *w, const struct storage_report *report);

@@ -1,0 +1,113 @@
+#include "base/text.h"
+#include "cli/confirm.h"
+#include "cli/load_config.h"
+#include "cli/storage.h"
+#include "sys/command.h"
+#include "sys/root.h"
+
+#define MOUNT_LIMIT_US UINT64_C(120000000) /* a journal may be replayed */
+
+const struct verb_help verb_storage_repair_help = {
+    .text =
+        "Puts right what `citadel storage verify` tells: mounts the disks of models and backups as "
+        "/etc/fstab says, makes missing directories, sets owners and modes, and makes the link to "
+        "the active models anew. What it will do is shown, then it asks; with --force it does not, "
+        "and without a terminal to ask at it does nothing. What is in the way is never removed.\n\n"
+        "With --root nothing is mounted. A disk that cannot be mounted because it is damaged: "
+        "`citadel storage recover`.",
+    .examples = VERB_EXAMPLES({"citadel storage repair", "show, ask, and do it"},
+                              {"citadel storage repair --dry-run", "only show"},
+                              {"citadel storage repair --force", "in a script"}),
+};
+
+static bool
+is_to_mount(const struct storage_finding *f)
+{
+    return f->fault == STORAGE_NOT_MOUNTED && !root_is_set();
+}
+
+static size_t
+show(struct cli *cli, const struct storage_report *report)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < report->count; i++) {
+        const struct storage_finding *f = &report->items[i];
+        _cleanup_buf_ struct buf step = BUF_INIT(16 * KIB);
+        if (is_to_mount(f))
+            buf_printf(&step, "mount %s", f->path);
+        else if (storage_is_mendable(f))
+            storage_print_step(f, false, &step);
+        else
+            continue;
+        text_disarm(step.data);
+        if (!cli->json)
+            cli_print(cli, "will %s\n", step.data);
+        count++;
+    }
+    return count;
+}
+
+/* One that cannot be mounted is told; the others may still be. */
+static void
+mount_all(struct cli *cli, const struct storage_report *report)
+{
+    for (size_t i = 0; i < report->count; i++) {
+        const char *const argv[] = {"mount", report->items[i].path, NULL};
+        struct err err;
+        if (!is_to_mount(&report->items[i]))
+            continue;
+        if (command_insist(argv, MOUNT_LIMIT_US, &err) < 0) {
+            err_fix(&err, "see /etc/fstab, and `citadel storage recover %s`", argv[1]);
+            cli_error(cli, &err);
+        } else if (!cli->json) {
+            cli_print(cli, "mounted %s\n", argv[1]);
+        }
+    }
+}
+
+/* After what was mounted; then what is left is told. */
+static int
+repair(struct cli *cli, const struct config *config)
+{
+    _cleanup_storage_report_ struct storage_report report = {0}, after = {0};
+    int r = storage_look(config, &report, &cli->err);
+    if (r < 0)
+        return r;
+    if (cli->json) {
+        json_open_map(cli->json, NULL);
+        json_open_list(cli->json, "changes");
+    }
+    r = cli_storage_mend(cli, config, &report, false);
+    if (r >= 0)
+        r = storage_look(config, &after, &cli->err);
+    if (r < 0)
+        return r;
+    if (cli->json) {
+        json_close_list(cli->json);
+        cli_storage_json_left(cli->json, &after);
+        json_close_map(cli->json);
+    }
+    r = cli_storage_rest(cli, &after);
+    return r < 0 ? r : EXIT_CODE_OK;
+}
+
+int
+verb_storage_repair(struct cli *cli)
+{
+    _cleanup_config_ struct config *config = NULL;
+    _cleanup_storage_report_ struct storage_report report = {0};
+    int r = cli_load_config(cli, &config);
+    if (r == 0)
+        r = storage_look(config, &report, &cli->err);
+    if (r < 0)
+        return r;
+    size_t steps = show(cli, &report);
+    if (steps == 0 && report.count == 0 && !cli->json)
+        cli_print(cli, "nothing to do\n");
+    if (cli_flag(cli, "dry-run"))
+        return EXIT_CODE_OK;
+    if (steps && !cli_flag(cli, "force") && (r = cli_confirm(cli, "Do this?")) < 0)
+        return r;
+    mount_all(cli, &report);
+    return repair(cli, config);
+}

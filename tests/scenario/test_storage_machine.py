@@ -1,0 +1,127 @@
+"""citadel-storage.service as it is rendered, under the real systemd: in its sandbox, on file systems that
+are mounted, missing or damaged."""
+
+import json
+
+import pytest
+
+import machine
+
+pytestmark = pytest.mark.xdist_group("machine")
+
+MODELS, BACKUP = "/mnt/citadel-models", "/mnt/citadel-backup"
+CONFIG = {
+    "backup": {"verify": "daily 07:00"},
+    "models": {"quick": {"engine": "sim", "port": 12000}, "idle": {"engine": "sim", "port": 12001}},
+}
+
+
+def deploy(here, number, config):
+    """Puts a generation in place: a directory, and one rename."""
+    top = f"/etc/citadel/generations/{number}"
+    here.write_json(f"{top}/config.yaml", config)
+    here.run(f"{here.bin}/citadel", "units", "-q", "-c", f"{top}/config.yaml", "--write", f"{top}/units")
+    here.run("ln", "-sfn", f"generations/{number}", "/etc/citadel/next")
+    here.run("mv", "-T", "/etc/citadel/next", "/etc/citadel/current")
+    here.run("systemctl", "daemon-reload")
+
+
+def storage(here, *words, **more):
+    config = "/etc/citadel/current/config.yaml"
+    return here.run(f"{here.bin}/citadel", "storage", *words, "-c", config, **more)
+
+
+def mount(here, *points):
+    for point in points:
+        here.run("mkdir", "-p", point)
+        here.inside("mount", "-t", "tmpfs", "-o", "size=64m,mode=755", "disk", point)
+
+
+def unmount(here, *points):
+    for point in points:
+        here.inside("umount", point)
+
+
+@pytest.fixture(scope="module", params=machine.SUITES)
+def here(request):
+    if why := machine.why_not():
+        pytest.skip(why)
+    with machine.Machine(request.param, "storage") as booted:
+        booted.run("systemd-sysusers")
+        booted.run("systemd-tmpfiles", "--create")
+        deploy(booted, 1, CONFIG)
+        yield booted
+
+
+@pytest.fixture
+def fresh(here):
+    """Nothing mounted and nothing set up."""
+    here.run("systemctl", "stop", "citadel-storage")
+    here.run("systemctl", "reset-failed", "citadel-storage", check=False)
+    unmount(here, MODELS, BACKUP)
+    here.run("rm", "-rf", MODELS, BACKUP, "/opt/citadel/models")
+    yield here
+    unmount(here, MODELS, BACKUP)
+
+
+def test_the_unit_sets_everything_up_in_its_sandbox(fresh):
+    mount(fresh, MODELS, BACKUP)
+    fresh.run("systemctl", "start", "citadel-storage")
+    assert fresh.sh(f"stat -c '%U:%G %a' {MODELS}/cache/quick {MODELS}/cache/idle {BACKUP}/models").split(
+        "\n"
+    )[:3] == ["citadel:citadel 700", "citadel:citadel 700", "root:root 700"]
+    assert fresh.run("readlink", "/opt/citadel/models").stdout.strip() == f"{MODELS}/active"
+    assert storage(fresh, "verify").returncode == 0
+    fresh.run("systemctl", "restart", "citadel-storage")
+    assert "nothing to do" in fresh.journal("citadel-storage")
+
+
+def test_a_model_runs_on_what_was_set_up_and_not_without(fresh):
+    mount(fresh, MODELS, BACKUP)
+    fresh.run("systemctl", "start", "citadel-quick")
+    fresh.is_in_state("citadel-quick", "active")
+    fresh.run("systemctl", "stop", "citadel-quick")
+
+
+def test_without_the_disk_of_the_models_it_fails_and_the_root_disk_stays_clean(fresh):
+    """The sandbox mounts the directory upon itself, which must not count."""
+    fresh.run("mkdir", "-p", MODELS)
+    assert fresh.run("systemctl", "start", "citadel-storage", check=False).returncode != 0
+    assert f"nothing is mounted at {MODELS}" in fresh.journal("citadel-storage")
+    assert fresh.run("ls", "-A", MODELS).stdout == ""
+    assert fresh.show("citadel-storage", "ExecMainStatus") == {"ExecMainStatus": "75"}
+    assert fresh.run("systemctl", "start", "citadel-quick", check=False).returncode != 0
+    assert fresh.run("ls", "-A", MODELS).stdout == ""
+
+
+def test_without_the_disk_of_the_backups_it_goes_on(fresh):
+    mount(fresh, MODELS)
+    fresh.run("mkdir", "-p", BACKUP)
+    fresh.run("systemctl", "start", "citadel-storage")
+    assert f"warning: nothing is mounted at {BACKUP}" in fresh.journal("citadel-storage")
+    assert fresh.run("ls", "-A", BACKUP).stdout == ""
+    told = json.loads(storage(fresh, "verify", "--json", check=False).stdout)
+    assert [(f["fault"], f["path"]) for f in told["findings"]] == [("not-mounted", BACKUP)]
+
+
+def test_the_account_of_the_models_leads_nobody_astray(fresh):
+    mount(fresh, MODELS, BACKUP)
+    fresh.run("systemctl", "start", "citadel-storage")
+    before = fresh.sh("stat -c '%U:%G %a' /etc /etc/shadow")
+    link = f"rmdir {MODELS}/cache/quick; ln -s /etc {MODELS}/cache/quick"
+    # Once the directory above is wrongly given to it; then it may swap what is in there.
+    fresh.run("chown", "citadel", f"{MODELS}/cache")
+    fresh.run("sh", "-euc", link, user="citadel")
+    done = storage(fresh, "setup", check=False)
+    assert done.returncode == 1 and "a symbolic link" in done.stderr
+    assert fresh.sh("stat -c '%U:%G %a' /etc /etc/shadow") == before
+    assert fresh.sh(f"stat -c %U {MODELS}/cache").strip() == "root"
+
+
+def test_repair_mounts_what_fstab_has(fresh):
+    fresh.run("mkdir", "-p", MODELS, BACKUP)
+    fresh.write("/etc/fstab", f"disk {MODELS} tmpfs size=64m,mode=755,noauto 0 0\n")
+    done = storage(fresh, "repair", "--force", check=False)
+    assert f"mounted {MODELS}" in done.stdout
+    assert "mount ended with" in done.stderr and BACKUP in done.stderr  # it is not in there
+    assert done.returncode == 0
