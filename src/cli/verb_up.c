@@ -193,6 +193,7 @@ supervise(struct up *u, const struct config *config, enum contain_kind contain)
                                        .contain = contain,
                                        .services = u->list.items,
                                        .count = u->list.count,
+                                       .withheld = u->list.withheld,
                                        .changed = on_changed,
                                        .ended = on_ended,
                                        .arg = u};

@@ -7,8 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define ELSEWHERE \
-    "a secret belongs in a file that only root reads; see `citadel config options hub`"
+#define ELSEWHERE "keep it with `citadel secrets set NAME`, and give its option {credential: NAME}"
 
 #define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 #define WORD UPPER "abcdefghijklmnopqrstuvwxyz_-"

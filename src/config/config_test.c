@@ -201,8 +201,8 @@ TEST(a_path_is_no_secret)
 {
     CHECK_STR(complaints("models: {m: {path: /mnt/disk-one-with-a-long-name/models/phi}}\n"), "");
     CHECK_STR(complaints("models: {m: {path: /x/sk-0123456789abcdefghij}}\n"),
-              "c.yaml:1:20: models.m.path holds what looks like an API key: a secret belongs in a "
-              "file that only root reads; see `citadel config options hub`\n");
+              "c.yaml:1:20: models.m.path holds what looks like an API key: keep it with "
+              "`citadel secrets set NAME`, and give its option {credential: NAME}\n");
 }
 
 /* One line of each kind of error; the scenario has them all, through the program. */

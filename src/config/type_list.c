@@ -249,8 +249,8 @@ refuse_secret(const struct reading *r, const struct value *v)
 {
     char allowed[256];
     (void)snprintf(allowed, sizeof(allowed),
-                   "write it to a file that only root reads, and here %s: {file: /PATH}; or "
-                   "{env: NAME}, or {credential: NAME} for a systemd credential",
+                   "keep it with `citadel secrets set NAME`, and write %s: {credential: NAME}; or "
+                   "{file: /PATH} of a file that only root reads, or {env: NAME}",
                    r->option->name);
     if (v->type == VALUE_NULL || v->type == VALUE_LIST)
         return type_refuse(r, v);

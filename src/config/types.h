@@ -36,7 +36,7 @@ struct config_secret {
         CONFIG_SECRET_ENV,
         CONFIG_SECRET_CREDENTIAL
     } kind;
-    const char *where; /* path, variable, or name of a systemd credential */
+    const char *where; /* path, variable, or name in the store */
 };
 
 struct config_schedule {

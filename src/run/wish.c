@@ -5,6 +5,7 @@
 #include "engine/engine.h"
 #include "engine/version.h"
 #include "run/run.h"
+#include "secrets/use.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -219,18 +220,11 @@ wish_manners(struct engine_wish *wish, const struct config_model *model)
     wish->force = model->allow_insecure_version;
 }
 
-/* The hub's token: what systemd has read for this unit, else the file itself. */
 static const char *
 token_path(const struct config *config, struct arena *arena)
 {
-    const struct config_secret *token = &config->hub.token;
-    const char *dir = getenv("CREDENTIALS_DIRECTORY");
-    bool named = token->kind == CONFIG_SECRET_CREDENTIAL;
-    if (token->kind == CONFIG_SECRET_NONE || token->kind == CONFIG_SECRET_ENV)
-        return NULL;
-    if (dir)
-        return arena_printf(arena, "%s/%s", dir, named ? token->where : "hub.token");
-    return named ? NULL : token->where;
+    const struct secret_use use = {.option = "hub.token", .secret = &config->hub.token};
+    return secret_fetch_path(&use, arena);
 }
 
 static void

@@ -7,6 +7,7 @@
  *     RUN/up.lock         locked while it runs; has the number of its process
  *     RUN/control.sock    what others ask, root and its own user only
  *     RUN/notify/NAME     where a service tells how it is
+ *     RUN/credentials/NAME/  the secrets of a service, from its start to its end (secrets/use.h)
  *     RUN/services/       see contain.h
  *
  * The control socket speaks HTTP; answers are JSON, errors {"id", "what", "fix", "exit"}:
@@ -33,6 +34,8 @@ struct direct_config {
     const struct service
         *services; /* theirs and all texts are the caller's; `after` has no circles */
     size_t count;
+    const char *const
+        *withheld;       /* variables that are not passed on; NULL behind the last, or none */
     uint64_t give_up_us; /* how long killed processes are waited for; 0: ten seconds */
     /* A service has changed, or has said something. NULL: nobody looks. Nothing may be asked of the
      * supervisor from inside but direct_status(). */

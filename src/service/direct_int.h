@@ -40,8 +40,9 @@ struct unit {
     unsigned not_now;   /* times in a row */
     struct follower *followers;
     char *notify_path;
+    char *credentials;    /* directory of its secrets; NULL: it has none */
     const char **environ; /* [0] is JOURNAL_STREAM; made[] are freed */
-    char *made[3];
+    char *made[4];
 };
 
 struct direct {

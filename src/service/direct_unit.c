@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "base/quantity.h"
+#include "secrets/use.h"
 #include "sys/clock.h"
 #include "sys/files.h"
 #include "sys/kin.h"
@@ -252,11 +253,20 @@ wake_who_lacks_something(struct unit *gone)
             start_again(&d->units[i]);
 }
 
+/* Without its service nobody needs it. What of it cannot be removed goes with the next start. */
+static void
+take_secrets_back(struct unit *u)
+{
+    if (u->credentials)
+        (void)!file_remove_tree(u->credentials, NULL);
+}
+
 static void
 settle(struct unit *u)
 {
     int code = u->status.last_exit;
     u->clearing = false;
+    take_secrets_back(u);
     u->status.pid = 0;
     if (u->again || !u->wanted) {
         u->wanted = u->again;
@@ -437,6 +447,10 @@ start_process(struct unit *u, struct err *reterr)
         r = open_pipe(u, &end, reterr);
     if (r < 0)
         return r;
+    if (u->credentials)
+        r = secrets_hand(u->credentials, u->service->secrets, u->service->secret_count, reterr);
+    if (r < 0)
+        return r;
     struct proc_wish wish = {.argv = u->service->argv,
                              .fds = {-1, end, end},
                              .new_session = true,
@@ -569,7 +583,27 @@ unit_restart(struct unit *u)
 
 /* ---- in and out ---- */
 
-/* Ours, but for what says who hears us; with what says who hears the service, and whose it is. */
+/* Whether a variable of ours is not for the service: it says who hears us, or is a secret. */
+static bool
+is_withheld(const struct unit *u, const char *variable)
+{
+    static const char *const own[] = {"NOTIFY_SOCKET",
+                                      "WATCHDOG_PID",
+                                      "WATCHDOG_USEC",
+                                      "JOURNAL_STREAM",
+                                      "CITADEL_SERVICE",
+                                      "CREDENTIALS_DIRECTORY",
+                                      NULL};
+    const char *const *const lists[] = {own, u->direct->config.withheld};
+    size_t len = strcspn(variable, "=");
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+        for (const char *const *name = lists[i]; name && *name; name++)
+            if (strlen(*name) == len && strncmp(*name, variable, len) == 0)
+                return true;
+    return false;
+}
+
+/* Ours, with what says who hears the service, whose it is, and where its secrets are. */
 static void
 make_environ(struct unit *u)
 {
@@ -581,12 +615,13 @@ make_environ(struct unit *u)
     u->made[1] = mem_printf("NOTIFY_SOCKET=%s", u->notify_path);
     if (u->service->watchdog_us)
         u->made[2] = mem_printf("WATCHDOG_USEC=%llu", (unsigned long long)u->service->watchdog_us);
-    for (size_t i = 0; i < ARRAY_SIZE(u->made) && u->made[i]; i++)
-        u->environ[n++] = u->made[i];
+    if (u->credentials)
+        u->made[3] = mem_printf("CREDENTIALS_DIRECTORY=%s", u->credentials);
+    for (size_t i = 0; i < ARRAY_SIZE(u->made); i++)
+        if (u->made[i])
+            u->environ[n++] = u->made[i];
     for (size_t i = 0; i < count; i++)
-        if (!text_starts(environ[i], "NOTIFY_SOCKET=") && !text_starts(environ[i], "WATCHDOG_") &&
-            !text_starts(environ[i], "JOURNAL_STREAM=") &&
-            !text_starts(environ[i], "CITADEL_SERVICE="))
+        if (!is_withheld(u, environ[i]))
             u->environ[n++] = environ[i];
 }
 
@@ -611,6 +646,8 @@ unit_open(struct direct *d, struct unit *u, const struct service *service, struc
              service->address ? service->address : "");
     set_text(u->status.log_path, sizeof(u->status.log_path), "%s", service->log_path);
     u->notify_path = mem_printf("%s/notify/%s", d->config.run_dir, service->name);
+    if (service->secret_count)
+        u->credentials = mem_printf("%s/credentials/%s", d->config.run_dir, service->name);
     make_environ(u);
     int r = log_file_open(&u->log, service->log_path, reterr);
     return r < 0 ? r : open_notify(u, reterr);
@@ -630,7 +667,9 @@ unit_close(struct unit *u)
     cleanup_close(&u->notify_fd);
     cleanup_close(&u->output_fd);
     log_file_close(&u->log);
+    take_secrets_back(u);
     free(u->notify_path);
+    free(u->credentials);
     free(u->environ);
     for (size_t i = 0; i < ARRAY_SIZE(u->made); i++)
         free(u->made[i]);

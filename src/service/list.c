@@ -3,6 +3,7 @@
 #include "config/config.h"
 #include "plan/plan.h"
 #include "run/run.h"
+#include "secrets/use.h"
 #include "sys/root.h"
 
 #include <string.h>
@@ -60,6 +61,29 @@ of_model(struct arena *arena, const struct config *config, const struct config_m
     };
 }
 
+/* What every model is given, and what none is to find in its environment. */
+struct secrets {
+    struct secret_use *of_models;
+    size_t count;
+    const char **withheld;
+};
+
+static int
+read_secrets(struct arena *arena, const struct config *config, struct secrets *ret_secrets)
+{
+    size_t count, n = 0;
+    struct secret_use *uses;
+    int r = secret_uses(config, arena, &uses, &count);
+    if (r < 0)
+        return r;
+    const char **withheld = arena_alloc(arena, (count + 1) * sizeof(*withheld));
+    for (size_t i = 0; withheld && i < count; i++)
+        if (uses[i].secret->kind == CONFIG_SECRET_ENV)
+            withheld[n++] = uses[i].secret->where;
+    *ret_secrets = (struct secrets){uses, secret_uses_of(uses, count, SECRET_FOR_MODELS), withheld};
+    return 0;
+}
+
 int
 service_list_make(struct arena *arena, const struct config *config, const char *program,
                   const char *config_file, const char *const *names, struct service_list *ret_list,
@@ -72,13 +96,20 @@ service_list_make(struct arena *arena, const struct config *config, const char *
         if (r < 0)
             return r;
     }
+    struct secrets secrets = {0};
+    if (read_secrets(arena, config, &secrets) < 0)
+        return err_set(reterr, ERR_TOO_LARGE, "there are too many secrets");
+    list.withheld = secrets.withheld;
     list.items = arena_alloc(arena, (config->models.count + 1) * sizeof(*list.items));
     for (size_t i = 0; list.items && i < config->models.count; i++) {
         const struct config_model *model = &config->models.items[i];
         bool named = is_named(model, names);
-        if (named || model->enabled)
-            list.items[list.count++] =
-                of_model(arena, config, model, program, config_file, named || !some);
+        if (!named && !model->enabled)
+            continue;
+        struct service *service = &list.items[list.count++];
+        *service = of_model(arena, config, model, program, config_file, named || !some);
+        service->secrets = secrets.of_models;
+        service->secret_count = secrets.count;
     }
     if (arena->full)
         return err_set(reterr, ERR_TOO_LARGE, "there are too many services");

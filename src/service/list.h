@@ -10,6 +10,7 @@ struct service_list {
     struct arena *arena; /* of everything in it */
     struct service *items;
     size_t count;
+    const char *const *withheld; /* variables that hold secrets; NULL behind the last */
 };
 
 /* ERR_SERVICE_NONE: there is no model of that name. */

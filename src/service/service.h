@@ -12,6 +12,7 @@
 struct buf;
 struct config;
 struct json_writer;
+struct secret_use;
 struct value;
 
 /* STATE(NAME, "word", settled, "what it means"); settled: nothing will happen by itself */
@@ -51,6 +52,8 @@ struct service {
     uint64_t stop_us;     /* from being told to end to being killed */
     uint64_t watchdog_us; /* 0: none */
     struct budget budget;
+    const struct secret_use *secrets; /* that it is given when it starts */
+    size_t secret_count;
 };
 
 /* What is told of one. */

@@ -1,6 +1,7 @@
 /* What a unit may touch: files, devices, calls, the network, memory, secrets. */
 
 #include "base/text.h"
+#include "secrets/use.h"
 #include "sys/root.h"
 #include "unit/unit_int.h"
 
@@ -283,74 +284,73 @@ lines_gateway_memory(struct unit_draft *d)
 
 /* ---- secrets ---- */
 
-/* The credential of a secret in a file is named like its option; one of systemd's store has its own
- * name. */
-static void
-secret_line(struct unit_draft *d, enum config_secret_kind kind, const char *option,
-            const struct config_secret *secret)
+#define USES_BYTES MIB
+
+static unsigned
+readers_of(unsigned kind)
 {
-    char before[256];
-    if (secret->kind != kind)
-        return;
-    (void)snprintf(before, sizeof(before), "%s:", option);
-    if (kind == CONFIG_SECRET_FILE)
-        draft_line(d, before, root_strip(secret->where), UNIT_PLAIN);
-    else
-        draft_line(d, "", secret->where, UNIT_PLAIN);
+    return (kind == UNIT_MODEL ? SECRET_FOR_MODELS : 0) |
+           (kind == UNIT_GATEWAY ? SECRET_FOR_GATEWAY : 0) |
+           (kind == UNIT_MONITOR ? SECRET_FOR_MONITOR : 0) |
+           (kind & UNIT_SAVING ? SECRET_FOR_BACKUP : 0);
+}
+
+/* Several options may ask for one of the store. */
+static bool
+was_told(const struct secret_use *uses, size_t i)
+{
+    for (size_t before = 0; before < i; before++)
+        if (uses[before].secret->kind == CONFIG_SECRET_CREDENTIAL &&
+            text_eq(uses[before].secret->where, uses[i].secret->where))
+            return true;
+    return false;
+}
+
+static size_t
+uses_of(struct unit_draft *d, struct arena *arena, struct secret_use **ret_uses)
+{
+    size_t count = 0;
+    arena_init(arena, USES_BYTES);
+    if (secret_uses(d->config, arena, ret_uses, &count) < 0)
+        (void)err_set(d->err, ERR_TOO_LARGE, "there are too many secrets");
+    return secret_uses_of(*ret_uses, count, readers_of(d->kind));
 }
 
 static void
-named_secret_line(struct unit_draft *d, enum config_secret_kind kind, const char *map,
-                  const char *name, const char *option, const struct config_secret *secret)
+lines_of_store(struct unit_draft *d, enum secret_form form)
 {
-    char full[192];
-    (void)snprintf(full, sizeof(full), "%s.%s.%s", map, name, option);
-    secret_line(d, kind, full, secret);
+    _cleanup_arena_ struct arena arena;
+    struct secret_use *uses = NULL;
+    char file[SECRET_FILE_MAX];
+    size_t count = uses_of(d, &arena, &uses);
+    for (size_t i = 0; i < count; i++)
+        if (uses[i].secret->kind == CONFIG_SECRET_CREDENTIAL && !was_told(uses, i))
+            draft_line(d, "", secret_file_name(form, uses[i].secret->where, file), UNIT_PLAIN);
 }
 
+/* That of a secret in a file is called like its option. */
 static void
-monitor_secrets(struct unit_draft *d, enum config_secret_kind kind)
+lines_of_files(struct unit_draft *d)
 {
-    const struct config *c = d->config;
-    for (size_t i = 0; i < c->alerts.notifiers.count; i++) {
-        const struct config_notifier *n = &c->alerts.notifiers.items[i];
-        named_secret_line(d, kind, "alerts.notifiers", n->name, "url_secret", &n->url_secret);
-        named_secret_line(d, kind, "alerts.notifiers", n->name, "token", &n->token);
-    }
-    secret_line(d, kind, "devops.prometheus.password", &c->devops.prometheus.password);
-    secret_line(d, kind, "devops.grafana.token", &c->devops.grafana.token);
-    secret_line(d, kind, "devops.alertmanager.password", &c->devops.alertmanager.password);
-    secret_line(d, kind, "devops.logs.password", &c->devops.logs.password);
-}
-
-/* Who gets which. The token of the hub reaches a model only where it may download. */
-static void
-secrets(struct unit_draft *d, enum config_secret_kind kind)
-{
-    const struct config *c = d->config;
-    if (d->kind == UNIT_MODEL && !c->hub.offline)
-        secret_line(d, kind, "hub.token", &c->hub.token);
-    if (d->kind == UNIT_MONITOR)
-        monitor_secrets(d, kind);
-    for (size_t i = 0; d->kind == UNIT_GATEWAY && i < c->gateway.peers.count; i++)
-        named_secret_line(d, kind, "gateway.peers", c->gateway.peers.items[i].name, "key",
-                          &c->gateway.peers.items[i].key);
-    if (d->kind & UNIT_SAVING) {
-        secret_line(d, kind, "backup.password", &c->backup.password);
-        secret_line(d, kind, "backup.credentials", &c->backup.credentials);
-        secret_line(d, kind, "backup.copy.password", &c->backup.copy.password);
-        secret_line(d, kind, "backup.copy.credentials", &c->backup.copy.credentials);
+    _cleanup_arena_ struct arena arena;
+    struct secret_use *uses = NULL;
+    size_t count = uses_of(d, &arena, &uses);
+    for (size_t i = 0; i < count; i++) {
+        const char *before = arena_printf(&arena, "%s:", uses[i].option);
+        if (uses[i].secret->kind == CONFIG_SECRET_FILE && before)
+            draft_line(d, before, root_strip(uses[i].secret->where), UNIT_PLAIN);
     }
 }
 
 void
 lines_secret_files(struct unit_draft *d)
 {
-    secrets(d, CONFIG_SECRET_FILE);
+    lines_of_files(d);
+    lines_of_store(d, SECRET_PLAIN);
 }
 
 void
 lines_secret_credentials(struct unit_draft *d)
 {
-    secrets(d, CONFIG_SECRET_CREDENTIAL);
+    lines_of_store(d, SECRET_ENCRYPTED);
 }

@@ -25,17 +25,18 @@ def environment(**changes):
     return {name: value for name, value in env.items() if value is not None}
 
 
-def run(*words, cwd=None, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **env):
+def run(*words, cwd=None, input=None, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **env):
     """citadel WORDS to its end; env: variables, None takes one away."""
+    given = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
     return subprocess.run(
         [CITADEL, *words],
         cwd=cwd,
         env=environment(**env),
-        stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
         text=text,
         timeout=60,
+        **given,
     )
 
 

@@ -145,8 +145,10 @@ def test_no_secret_is_in_a_unit(tmp_path):
 @pytest.mark.parametrize(
     "token, offline, want",
     [
-        ({"file": "/etc/citadel/secrets/hub"}, False, "/credentials/hub.token"),
-        ({"credential": "hf"}, False, "/credentials/hf"),
+        ({"file": "/etc/citadel/secrets/hub"}, False, "hub.token"),
+        ({"credential": "hf"}, False, "citadel.hf"),
+        ({"credential": "clear"}, False, "citadel-plain.clear"),
+        ({"credential": "none"}, False, None),
         ({"file": "/etc/citadel/secrets/hub"}, True, None),
         ("none", False, None),
     ],
@@ -154,12 +156,16 @@ def test_no_secret_is_in_a_unit(tmp_path):
 def test_an_engine_is_told_where_its_token_is(tmp_path, token, offline, want):
     config = tmp_path / "citadel.yaml"
     config.write_text(json.dumps({"hub": {"token": token, "offline": offline}, "models": {"m": {}}}))
+    given = tmp_path / "credentials"
+    given.mkdir()
+    for name in ("hub.token", "citadel.hf", "citadel-plain.clear"):
+        (given / name).write_text("hf_x")
     code, printed = program.run_json(
         *("run", "m", "--print", "--engine-version", "0.19.0", "-c", config),
-        CREDENTIALS_DIRECTORY="/credentials",
+        CREDENTIALS_DIRECTORY=str(given),
     )
     assert code == 0
-    assert printed["environment"].get("HF_TOKEN_PATH") == want
+    assert printed["environment"].get("HF_TOKEN_PATH") == (want and str(given / want))
 
 
 def test_a_model_is_run_on_the_gpus_that_it_is_told(tmp_path):
