@@ -91,3 +91,9 @@ fault_mkdir(int dir, const char *name, mode_t mode)
     int r = before("mkdir");
     return r < 0 ? r : result(mkdirat(dir, name, mode));
 }
+
+int
+fault_point(const char *call)
+{
+    return before(call);
+}

@@ -20,3 +20,6 @@ int fault_rename(int dir, const char *from, const char *to) must_check;
 int fault_unlink(int dir, const char *name, bool is_dir) must_check;
 int fault_symlink(const char *target, int dir, const char *name) must_check;
 int fault_mkdir(int dir, const char *name, mode_t mode) must_check;
+
+/* For a call of another kind that cannot be taken back, before it is made. */
+int fault_point(const char *call) must_check;

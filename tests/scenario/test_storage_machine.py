@@ -2,10 +2,12 @@
 are mounted, missing or damaged."""
 
 import json
+import shutil
 
 import pytest
 
 import machine
+from program import TOP
 
 pytestmark = pytest.mark.xdist_group("machine")
 
@@ -125,3 +127,30 @@ def test_repair_mounts_what_fstab_has(fresh):
     assert f"mounted {MODELS}" in done.stdout
     assert "mount ended with" in done.stderr and BACKUP in done.stderr  # it is not in there
     assert done.returncode == 0
+
+
+def test_settings_of_gpus_live_as_long_as_their_unit(fresh):
+    """With a made-up driver; whether the real one can be set from inside this sandbox is for a machine
+    that has one."""
+    driver = "/var/lib/citadel/gpu/driver-of-the-test"
+    shutil.copy(TOP / "build/sim/libnvidia-ml.so.1", fresh.root / "usr/lib/x86_64-linux-gnu")
+    fresh.write(f"{driver}/gpus", "gpu NVIDIA L40S\ncount 2\npower 350\n")
+    fresh.write(
+        "/etc/systemd/system/citadel-gpu.service.d/test.conf",
+        f"[Service]\nEnvironment=CITADEL_FAKE_NVML={driver}\n",
+    )
+    deploy(fresh, 2, {**CONFIG, "gpu": {"power_limit": 250}})
+
+    def limits():
+        command = ["env", f"CITADEL_FAKE_NVML={driver}", f"{fresh.bin}/citadel", "gpu", "status", "--json"]
+        told = json.loads(fresh.run(*command, "-c", "/etc/citadel/current/config.yaml").stdout)
+        return [gpu["power_limit_mw"] for gpu in told["gpus"]]
+
+    assert limits() == [350000, 350000]
+    fresh.run("systemctl", "start", "citadel-gpu")
+    assert limits() == [250000, 250000]
+    fresh.run("systemctl", "stop", "citadel-gpu")
+    assert limits() == [350000, 350000]
+    assert fresh.show("citadel-gpu", "Result") == {"Result": "success"}
+    fresh.run("rm", "-r", "/etc/systemd/system/citadel-gpu.service.d")
+    deploy(fresh, 3, CONFIG)
