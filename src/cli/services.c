@@ -1,6 +1,7 @@
 #include "cli/services.h"
 
 #include "base/quantity.h"
+#include "cli/ask.h"
 #include "cli/load_config.h"
 #include "run/record.h"
 #include "service/systemd.h"
@@ -8,7 +9,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,22 +246,6 @@ wait_for(struct cli *cli, const struct config *config, enum service_state goal)
     }
 }
 
-/* Who asks, behind sudo too. */
-static const char *
-asker(char text[64])
-{
-    char room[4 * KIB];
-    struct passwd user, *found = NULL;
-    const char *name = getenv("SUDO_USER");
-    if (!name && getpwuid_r(geteuid(), &user, room, sizeof(room), &found) == 0 && found)
-        name = user.pw_name;
-    if (name)
-        (void)snprintf(text, 64, "%s", name);
-    else
-        (void)snprintf(text, 64, "user %u", (unsigned)geteuid());
-    return text;
-}
-
 /* What a person wants outlives reboots, and a start ends a hold. */
 static int
 remember_wish(struct cli *cli, const struct config *config, const char *name,
@@ -269,7 +253,7 @@ remember_wish(struct cli *cli, const struct config *config, const char *name,
 {
     char by[64];
     const struct run_record_wish wish = {
-        goal == SERVICE_STOPPED ? RUN_WANTED_STOPPED : RUN_WANTED_STARTED, asker(by)};
+        goal == SERVICE_STOPPED ? RUN_WANTED_STOPPED : RUN_WANTED_STARTED, cli_asker(by)};
     int r = run_record_change(config->paths.state, name, run_record_wish, &wish, NULL, &cli->err);
     if (r == -EACCES || r == -EPERM)
         err_fix(&cli->err, "the same with sudo");

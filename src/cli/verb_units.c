@@ -1,12 +1,9 @@
 #include "base/text.h"
-#include "cli/load_plan.h"
+#include "cli/candidate.h"
 #include "sys/files.h"
-#include "sys/root.h"
-#include "unit/unit.h"
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 const struct verb_help verb_units_help = {
     .text =
@@ -23,38 +20,6 @@ const struct verb_help verb_units_help = {
                               {"citadel units gateway --explain", "why each line is there"},
                               {"citadel units --write /tmp/units", "all of them, as files"}),
 };
-
-#define PATH_BYTES 4096
-
-/* What a service will be started as: this program. */
-static int
-find_program(char path[PATH_BYTES], struct err *reterr)
-{
-    ssize_t len = readlink("/proc/self/exe", path, PATH_BYTES - 1);
-    if (len < 0)
-        return err_set_errno(reterr, errno, "finding this program");
-    path[len] = '\0';
-    return 0;
-}
-
-static int
-render(struct cli *cli, struct cli_plan *loaded, struct unit_set *ret_set)
-{
-    char program[PATH_BYTES];
-    struct arena *arena = &loaded->arena;
-    int r = find_program(program, &cli->err);
-    if (r < 0)
-        return r;
-    const struct unit_input input = {
-        .config = loaded->config,
-        .plan = &loaded->plan,
-        .program = program,
-        .config_file = arena_printf(arena, "%s/current/config.yaml",
-                                    root_strip(loaded->config->paths.generations)),
-        .explain = cli_flag(cli, "explain"),
-    };
-    return unit_render(&input, arena, ret_set, &cli->err);
-}
 
 static const char *
 candidate(size_t i, const void *arg)
@@ -112,12 +77,10 @@ write_files(struct cli *cli, const struct unit_set *set, const char *dir)
 int
 verb_units(struct cli *cli)
 {
-    _cleanup_cli_plan_ struct cli_plan loaded = {0};
-    struct unit_set set = {0};
+    _cleanup_cli_candidate_ struct cli_candidate candidate = {0};
     const char *dir = cli_option(cli, "write");
-    int r = cli_load_plan(cli, &loaded);
-    if (r == 0)
-        r = render(cli, &loaded, &set);
+    int r = cli_load_candidate(cli, cli_flag(cli, "explain"), &candidate);
+    struct unit_set set = candidate.units;
     if (r == 0 && cli->args_count)
         r = pick(cli, cli->args[0], &set);
     if (r < 0)

@@ -179,15 +179,15 @@ static int
 load_file(const char *file, struct config **ret_config, struct config_problems *problems,
           struct err *reterr)
 {
-    _cleanup_buf_ struct buf text = BUF_INIT(YAML_BYTES_MAX);
+    struct buf *text = &problems->text;
     problems->file = arena_strdup(&problems->arena, file);
     if (!problems->file)
         return err_set(reterr, ERR_TOO_LARGE, "the name of the configuration is too long");
     _cleanup_close_ int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
         return errno == ENOENT ? -ENOENT : err_set_errno(reterr, errno, "%s", file);
-    int r = read_file(fd, &text, problems, reterr);
-    return r < 0 ? r : config_parse(text.data, text.len, file, ret_config, problems, reterr);
+    int r = read_file(fd, text, problems, reterr);
+    return r < 0 ? r : config_parse(text->data, text->len, file, ret_config, problems, reterr);
 }
 
 int

@@ -1,6 +1,7 @@
 #include "config/problem_int.h"
 
 #include "base/text.h"
+#include "fmt/yaml.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,12 +16,14 @@ config_problems_init(struct config_problems *problems)
 {
     *problems = (struct config_problems){.file = "citadel.yaml"};
     arena_init(&problems->arena, ARENA_BYTES);
+    buf_init(&problems->text, YAML_BYTES_MAX);
 }
 
 void
 config_problems_finish(struct config_problems *problems)
 {
     arena_finish(&problems->arena);
+    buf_finish(&problems->text);
     problems->count = problems->left_out = problems->errors = 0;
 }
 

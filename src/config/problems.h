@@ -16,6 +16,7 @@ struct config_problem {
 struct config_problems {
     struct arena arena;
     const char *file;
+    struct buf text; /* of the file, as it was read */
     struct config_problem items[CONFIG_PROBLEMS_MAX];
     size_t count;
     size_t left_out; /* beyond the ceiling */

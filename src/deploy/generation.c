@@ -338,6 +338,15 @@ read_checked(const char *store, unsigned number, const struct manifest_file *fil
     return text_eq(digest, file->digest) ? 0 : -EBADMSG;
 }
 
+static int
+tell_damage(unsigned number, const char *name, int r, struct err *reterr)
+{
+    r = err_set(reterr, ERR_GENERATION_DAMAGED, "%s of generation %u %s", name, number,
+                r == -ENOENT ? "is missing" : "is not what it was deployed as");
+    err_fix(reterr, "citadel apply; it makes a new one");
+    return r;
+}
+
 int
 generation_read(const char *store, unsigned number, const char *name, struct buf *out,
                 struct err *reterr)
@@ -352,10 +361,54 @@ generation_read(const char *store, unsigned number, const char *name, struct buf
     if (!file)
         return err_set(reterr, ERR_NOT_FOUND, "generation %u has no %s", number, name);
     r = read_checked(store, number, file, out);
-    if (r == 0)
-        return 0;
-    return err_set(reterr, ERR_GENERATION_DAMAGED, "%s of generation %u %s", name, number,
-                   r == -ENOENT ? "is missing" : "is not what it was deployed as");
+    return r == 0 ? 0 : tell_damage(number, name, r, reterr);
+}
+
+static int
+load_one(const char *store, unsigned number, const struct manifest_file *file, struct arena *arena,
+         struct generation_file *ret)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(GENERATION_FILE_MAX);
+    int r = read_checked(store, number, file, &text);
+    if (r < 0)
+        return r;
+    *ret = (struct generation_file){.name = arena_strdup(arena, file->name),
+                                    .bytes = arena_strndup(arena, text.data, text.len),
+                                    .len = text.len};
+    return ret->name && ret->bytes ? 0 : -ENOMEM;
+}
+
+static int
+compare_files(const void *a, const void *b)
+{
+    return strcmp(((const struct generation_file *)a)->name,
+                  ((const struct generation_file *)b)->name);
+}
+
+int
+generation_load(const char *store, unsigned number, enum generation_part part, struct arena *arena,
+                struct generation_file **ret_files, size_t *ret_count, struct err *reterr)
+{
+    _cleanup_arena_ struct arena scratch;
+    struct manifest m;
+    size_t count = 0;
+    arena_init(&scratch, MANIFEST_ARENA);
+    int r = load_manifest(store, number, &scratch, &m, reterr);
+    if (r < 0)
+        return r;
+    struct generation_file *files = arena_alloc(arena, (m.count + 1) * sizeof(*files));
+    for (size_t i = 0; files && i < m.count && !arena->full; i++) {
+        r = load_one(store, number, &m.files[i], arena, &files[count]);
+        if (r < 0 && r != -ENOMEM && part == GENERATION_WHOLE)
+            return tell_damage(number, m.files[i].name, r, reterr);
+        count += r == 0;
+    }
+    if (arena->full)
+        return err_set(reterr, ERR_TOO_LARGE, "generation %u is too large to load", number);
+    qsort(files, count, sizeof(*files), compare_files);
+    *ret_files = files;
+    *ret_count = count;
+    return 0;
 }
 
 /* ---- what differs ---- */

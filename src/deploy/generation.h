@@ -67,6 +67,13 @@ struct generation_damage {
     const char *name;
 };
 
+/* All of them, by name; bytes end with '\0' beside. What somebody has changed since is an error, or
+ * left out. */
+enum generation_part { GENERATION_WHOLE, GENERATION_WHAT_IS_WHOLE };
+int generation_load(const char *store, unsigned number, enum generation_part part,
+                    struct arena *arena, struct generation_file **ret_files, size_t *ret_count,
+                    struct err *reterr) must_check;
+
 /* What differs from what it was given: nothing, if all is well. */
 int generation_check(const char *store, unsigned number, struct arena *arena,
                      struct generation_damage **ret_items, size_t *ret_count, struct err *reterr)

@@ -41,3 +41,14 @@ clock_boot_id(char ret_id[CLOCK_BOOT_ID_LEN + 1])
     ret_id[sizeof(id)] = '\0';
     return 0;
 }
+
+const char *
+clock_print_local(uint64_t wall_us, char text[CLOCK_LOCAL_MAX])
+{
+    time_t seconds = (time_t)(wall_us / 1000000);
+    struct tm tm;
+    text[0] = '\0';
+    if (localtime_r(&seconds, &tm))
+        (void)strftime(text, CLOCK_LOCAL_MAX, "%Y-%m-%d %H:%M:%S", &tm);
+    return text;
+}

@@ -186,3 +186,33 @@ unit_find(const struct unit_set *set, const char *name)
             return &set->files[i];
     return NULL;
 }
+
+/* ---- read again ---- */
+
+static bool
+has_line(const char *text, const char *line)
+{
+    size_t len = strlen(line);
+    for (const char *at = strstr(text, line); at; at = strstr(at + 1, line))
+        if ((at == text || at[-1] == '\n') && (at[len] == '\n' || line[len - 1] == '='))
+            return true;
+    return false;
+}
+
+enum unit_care
+unit_care_of(const char *text)
+{
+    if (has_line(text, "Slice=citadel-models.slice"))
+        return UNIT_CARE_STOP_FIRST;
+    if (has_line(text, "Type=oneshot"))
+        return has_line(text, "RemainAfterExit=yes") ? UNIT_CARE_RELOAD : UNIT_CARE_NONE;
+    bool acts =
+        has_line(text, "[Service]") || has_line(text, "[Socket]") || has_line(text, "[Timer]");
+    return acts ? UNIT_CARE_RESTART : UNIT_CARE_NONE;
+}
+
+bool
+unit_is_wanted(const char *text)
+{
+    return has_line(text, "WantedBy=");
+}

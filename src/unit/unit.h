@@ -51,3 +51,14 @@ int unit_render(const struct unit_input *input, struct arena *arena, struct unit
 
 /* By its name, or by that of its service: "phi3". NULL: there is none. */
 const struct unit_file *unit_find(const struct unit_set *set, const char *name);
+
+/* What a unit that runs needs when its file has changed, and whether it starts with the machine; of
+ * a text of ours. */
+enum unit_care {
+    UNIT_CARE_NONE,       /* it does not last, or does nothing itself */
+    UNIT_CARE_RELOAD,     /* what it did is done anew, and nothing stops that needs it */
+    UNIT_CARE_RESTART,    /* itself alone */
+    UNIT_CARE_STOP_FIRST, /* before any starts: they may need the memory that it has */
+};
+enum unit_care unit_care_of(const char *text);
+bool unit_is_wanted(const char *text);

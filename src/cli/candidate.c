@@ -1,0 +1,95 @@
+#include "cli/candidate.h"
+
+#include "cli/frame.h"
+#include "config/problems.h"
+#include "sys/root.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PLAN_JSON_MAX (1 * MIB)
+
+/* What a service will be started as: this program. */
+static int
+find_program(char path[PATH_MAX], struct err *reterr)
+{
+    ssize_t len = readlink("/proc/self/exe", path, PATH_MAX - 1);
+    if (len < 0)
+        return err_set_errno(reterr, errno, "finding this program");
+    path[len] = '\0';
+    return 0;
+}
+
+static int
+render(struct cli *cli, bool explain, struct cli_candidate *c)
+{
+    char program[PATH_MAX];
+    const struct config *config = c->loaded.config;
+    int r = find_program(program, &cli->err);
+    if (r < 0)
+        return r;
+    const struct unit_input input = {
+        .config = config,
+        .plan = &c->loaded.plan,
+        .program = program,
+        .config_file = arena_printf(&c->loaded.arena, "%s/current/config.yaml",
+                                    root_strip(config->paths.generations)),
+        .explain = explain,
+    };
+    return unit_render(&input, &c->loaded.arena, &c->units, &cli->err);
+}
+
+static void
+add(struct cli_candidate *c, const char *name, const char *bytes, size_t len)
+{
+    c->files[c->count++] = (struct generation_file){name, bytes, len};
+}
+
+static int
+list_files(struct cli *cli, struct cli_candidate *c)
+{
+    _cleanup_buf_ struct buf json = BUF_INIT(PLAN_JSON_MAX);
+    const struct buf *given = &cli->frame->problems->text;
+    struct arena *arena = &c->loaded.arena;
+    struct json_writer w;
+    json_init(&w, &json, true);
+    plan_print(&c->loaded.plan, &w);
+    buf_add_char(&json, '\n');
+    c->files = arena_alloc(arena, (c->units.count + 2) * sizeof(*c->files));
+    const char *config = arena_strndup(arena, given->data, given->len);
+    const char *plan = arena_strndup(arena, json.data, json.len);
+    if (!c->files || !config || !plan || buf_error(&json) < 0)
+        return err_set(&cli->err, ERR_TOO_LARGE, "the configuration comes to too much");
+    add(c, "config.yaml", config, given->len);
+    add(c, "plan.json", plan, json.len);
+    for (size_t i = 0; i < c->units.count; i++) {
+        const struct unit_file *unit = &c->units.files[i];
+        add(c, arena_printf(arena, "units/%s", unit->name), unit->text, strlen(unit->text));
+    }
+    return arena->full ? err_set(&cli->err, ERR_TOO_LARGE, "the configuration comes to too much")
+                       : 0;
+}
+
+int
+cli_load_candidate(struct cli *cli, bool explain, struct cli_candidate *ret)
+{
+    _cleanup_cli_candidate_ struct cli_candidate c = {0};
+    int r = cli_load_plan(cli, &c.loaded);
+    if (r == 0)
+        r = render(cli, explain, &c);
+    if (r == 0)
+        r = list_files(cli, &c);
+    if (r < 0)
+        return r;
+    *ret = c;
+    c = (struct cli_candidate){0};
+    return 0;
+}
+
+void
+cli_candidate_finish(struct cli_candidate *candidate)
+{
+    cli_plan_finish(&candidate->loaded);
+}

@@ -1,0 +1,470 @@
+#include "deploy/apply.h"
+
+#include "base/text.h"
+#include "base/vec.h"
+#include "deploy/pending_int.h"
+#include "unit/unit.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+struct deployment {
+    const struct deploy_wish *wish;
+    const struct deploy_host *host;
+    struct arena *arena;
+    struct deploy_outlook outlook;
+    struct pending pending;
+    struct deploy_end *end;
+};
+
+/* The files of a generation, by name. */
+struct files {
+    struct generation_file *items;
+    size_t count;
+};
+
+const char *
+deploy_act_word(enum deploy_act act)
+{
+    static const char *const words[] = {[DEPLOY_STOP] = "stop",
+                                        [DEPLOY_START] = "start",
+                                        [DEPLOY_RESTART] = "restart",
+                                        [DEPLOY_RELOAD] = "reload"};
+    return words[act];
+}
+
+static void tell(const struct deploy_host *host, const char *fmt, ...) printf_like(2, 3);
+
+static void
+tell(const struct deploy_host *host, const char *fmt, ...)
+{
+    char line[1024];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(line, sizeof(line), fmt, args);
+    va_end(args);
+    host->tell(host->arg, line);
+}
+
+static int
+no_room(struct err *reterr)
+{
+    return err_set(reterr, ERR_TOO_LARGE, "two generations are larger than %llu bytes",
+                   (unsigned long long)DEPLOY_BYTES);
+}
+
+/* ---- what it would do ---- */
+
+/* Of one that ran, what somebody has changed since is as good as not there: it is replaced. */
+static int
+load_base(const struct deploy_wish *wish, unsigned number, struct arena *arena, struct files *ret,
+          struct err *reterr)
+{
+    *ret = (struct files){0};
+    return number ? generation_load(wish->store, number, GENERATION_WHAT_IS_WHOLE, arena,
+                                    &ret->items, &ret->count, reterr)
+                  : 0;
+}
+
+static int
+load_goal(const struct deploy_wish *wish, struct arena *arena, struct files *ret,
+          struct err *reterr)
+{
+    if (!wish->files)
+        return generation_load(wish->store, wish->number, GENERATION_WHOLE, arena, &ret->items,
+                               &ret->count, reterr);
+    ret->items = arena_alloc(arena, (wish->count + 1) * sizeof(*ret->items));
+    if (!ret->items)
+        return no_room(reterr);
+    memcpy(ret->items, wish->files, wish->count * sizeof(*ret->items));
+    ret->count = wish->count;
+    return 0;
+}
+
+/* Units whose file has changed since any of the generations that they may run as. */
+struct stale {
+    VEC(const char *) units;
+};
+
+static bool
+is_stale(const struct stale *stale, const char *unit)
+{
+    for (size_t i = 0; i < stale->units.count; i++)
+        if (text_eq(stale->units.items[i], unit))
+            return true;
+    return false;
+}
+
+static int
+add_stale(const struct files *from, const struct files *to, struct arena *arena,
+          struct stale *stale, struct err *reterr)
+{
+    struct deploy_change *items;
+    size_t count;
+    if (deploy_compare(from->items, from->count, to->items, to->count, arena, &items, &count) < 0)
+        return no_room(reterr);
+    for (size_t i = 0; i < count; i++) {
+        const char *unit = deploy_unit_of(items[i].name);
+        if (unit && !is_stale(stale, unit))
+            vec_push(&stale->units, unit);
+    }
+    return 0;
+}
+
+static const struct generation_file *
+find_unit(const struct files *files, const char *unit)
+{
+    for (size_t i = 0; i < files->count; i++)
+        if (text_eq(deploy_unit_of(files->items[i].name), unit))
+            return &files->items[i];
+    return NULL;
+}
+
+/* What one unit needs; whether it is anything. */
+static bool
+choose(const char *unit, const struct generation_file *file, enum deploy_life life, bool changed,
+       struct deploy_order *ret)
+{
+    *ret = (struct deploy_order){.unit = unit, .changed = changed};
+    if (!file) {
+        ret->act = DEPLOY_STOP;
+        return life == DEPLOY_RUNS;
+    }
+    if (life == DEPLOY_RUNS) {
+        enum unit_care care = unit_care_of(file->bytes);
+        ret->act = care == UNIT_CARE_RELOAD ? DEPLOY_RELOAD : DEPLOY_RESTART;
+        return changed && care != UNIT_CARE_NONE;
+    }
+    ret->act = DEPLOY_START;
+    return life == DEPLOY_RESTS && unit_is_wanted(file->bytes);
+}
+
+struct ordering {
+    const struct deploy_host *host;
+    struct arena *arena;
+    VEC(struct deploy_order) orders;
+};
+
+static int
+order(struct ordering *o, const char *unit, const struct generation_file *file, bool changed,
+      struct err *reterr)
+{
+    enum deploy_life life;
+    struct deploy_order chosen;
+    int r = o->host->look(o->host->arg, unit, &life, reterr);
+    if (r == 0 && choose(unit, file, life, changed, &chosen))
+        vec_push(&o->orders, chosen);
+    return r;
+}
+
+/* For each unit that goes, has come or stays, and for each that is no more but may still run. */
+static int
+order_all(struct ordering *o, const struct files *goal, const struct stale *stale,
+          struct deploy_orders *ret, struct err *reterr)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < stale->units.count; i++)
+        if (!find_unit(goal, stale->units.items[i]))
+            r = order(o, stale->units.items[i], NULL, true, reterr);
+    for (size_t i = 0; r == 0 && i < goal->count; i++) {
+        const char *unit = deploy_unit_of(goal->items[i].name);
+        if (unit)
+            r = order(o, unit, &goal->items[i], is_stale(stale, unit), reterr);
+    }
+    ret->count = o->orders.count;
+    ret->items = arena_alloc(o->arena, (ret->count + 1) * sizeof(*ret->items));
+    if (r == 0 && !ret->items)
+        r = no_room(reterr);
+    if (r == 0 && ret->count)
+        memcpy(ret->items, o->orders.items, ret->count * sizeof(*ret->items));
+    return r;
+}
+
+/* Generations that units may run as: the current one, and what an interrupted deployment left. */
+static int
+collect_stale(const struct deploy_wish *wish, const struct pending *pending, unsigned current,
+              const struct files *goal, struct arena *arena, struct stale *stale,
+              struct err *reterr)
+{
+    struct pending all = *pending;
+    int r = 0;
+    if (!pending_add_from(&all, current))
+        return err_set(reterr, ERR_DEPLOY_FAILED, "more than %d deployments were interrupted",
+                       PENDING_FROM_MAX);
+    for (size_t i = 0; r == 0 && i < all.from_count; i++) {
+        struct files from;
+        r = load_base(wish, all.from[i], arena, &from, reterr);
+        if (r == 0)
+            r = add_stale(&from, goal, arena, stale, reterr);
+    }
+    return r;
+}
+
+/* Only of this boot: after it everything runs as the current generation says. */
+static int
+load_pending(const char *state_dir, struct pending *ret, struct err *reterr)
+{
+    char boot[CLOCK_BOOT_ID_LEN + 1] = "";
+    int r = pending_load(state_dir, ret, reterr);
+    if (r == 0 && ret->to && clock_boot_id(boot) == 0 && !text_eq(boot, ret->boot))
+        ret->from_count = 0;
+    return r;
+}
+
+static int
+look(const struct deploy_wish *wish, const struct deploy_host *host, struct arena *arena,
+     struct pending *ret_pending, struct deploy_outlook *ret, struct err *reterr)
+{
+    struct ordering o = {.host = host, .arena = arena};
+    struct stale stale = {0};
+    struct files current, goal;
+    *ret = (struct deploy_outlook){0};
+    int r = generation_of(wish->store, GENERATION_CURRENT, &ret->current, reterr);
+    if (r == 0)
+        r = generation_of(wish->store, GENERATION_STABLE, &ret->stable, reterr);
+    if (r == 0)
+        r = load_pending(wish->state_dir, ret_pending, reterr);
+    if (r == 0)
+        r = load_base(wish, ret->current, arena, &current, reterr);
+    if (r == 0)
+        r = load_goal(wish, arena, &goal, reterr);
+    if (r == 0 && deploy_compare(current.items, current.count, goal.items, goal.count, arena,
+                                 &ret->changes, &ret->change_count) < 0)
+        r = no_room(reterr);
+    if (r == 0)
+        r = collect_stale(wish, ret_pending, ret->current, &goal, arena, &stale, reterr);
+    if (r == 0)
+        r = order_all(&o, &goal, &stale, &ret->orders, reterr);
+    ret->same = ret->current && ret->change_count == 0;
+    ret->interrupted = ret_pending->to;
+    vec_finish(&stale.units);
+    vec_finish(&o.orders);
+    return r;
+}
+
+int
+deploy_look(const struct deploy_wish *wish, const struct deploy_host *host, struct arena *arena,
+            struct deploy_outlook *ret, struct err *reterr)
+{
+    struct pending pending;
+    return look(wish, host, arena, &pending, ret, reterr);
+}
+
+bool
+deploy_is_nothing(const struct deploy_outlook *outlook)
+{
+    return outlook->same && outlook->orders.count == 0 && !outlook->interrupted;
+}
+
+/* ---- doing it ---- */
+
+/* Written before the link moves: from then on, nobody knows what runs as what. */
+static int
+begin(struct deployment *d, unsigned to, struct err *reterr)
+{
+    struct pending *p = &d->pending;
+    if (d->outlook.current)
+        (void)pending_add_from(p, d->outlook.current); /* there was room when it was looked at */
+    p->to = to;
+    (void)snprintf(p->by, sizeof(p->by), "%s", d->wish->by);
+    if (clock_boot_id(p->boot) < 0)
+        p->boot[0] = '\0';
+    return pending_save(d->wish->state_dir, p, reterr);
+}
+
+/* What holds memory that others may need goes first. */
+static int
+stop_first(struct deployment *d, const struct files *goal, struct err *reterr)
+{
+    const struct deploy_orders *all = &d->outlook.orders;
+    struct deploy_order *first = arena_alloc(d->arena, (all->count + 1) * sizeof(*first));
+    size_t count = 0;
+    if (!first)
+        return no_room(reterr);
+    for (size_t i = 0; i < all->count; i++) {
+        struct deploy_order *o = &all->items[i];
+        const struct generation_file *file = find_unit(goal, o->unit);
+        bool in_the_way =
+            o->act == DEPLOY_RESTART && file && unit_care_of(file->bytes) == UNIT_CARE_STOP_FIRST;
+        if (o->act == DEPLOY_STOP || in_the_way)
+            first[count++] = (struct deploy_order){.act = DEPLOY_STOP, .unit = o->unit};
+        if (in_the_way)
+            o->act = DEPLOY_START;
+    }
+    return count ? d->host->carry_out(d->host->arg, first, count, reterr) : 0;
+}
+
+/* What has been stopped already stays as it is. */
+static int
+carry_out(struct deployment *d, const struct files *goal, struct err *reterr)
+{
+    struct deploy_orders *all = &d->outlook.orders;
+    size_t kept = 0;
+    int r = stop_first(d, goal, reterr);
+    d->end->acts += all->count;
+    for (size_t i = 0; i < all->count; i++)
+        if (all->items[i].act != DEPLOY_STOP)
+            all->items[kept++] = all->items[i];
+    all->count = kept;
+    return r == 0 && kept ? d->host->carry_out(d->host->arg, all->items, kept, reterr) : r;
+}
+
+static bool
+touches_host(const struct deploy_outlook *o)
+{
+    for (size_t i = 0; i < o->change_count; i++)
+        if (text_starts(o->changes[i].name, "units/") && !deploy_unit_of(o->changes[i].name))
+            return true;
+    return false;
+}
+
+/* To a generation that is there. */
+static int
+move(struct deployment *d, unsigned to, struct err *reterr)
+{
+    const struct deploy_host *host = d->host;
+    struct files goal;
+    int r = generation_load(d->wish->store, to, GENERATION_WHOLE, d->arena, &goal.items,
+                            &goal.count, reterr);
+    if (r == 0)
+        r = begin(d, to, reterr);
+    if (r == 0 && d->outlook.current != to)
+        r = generation_set(d->wish->store, GENERATION_CURRENT, to, reterr);
+    if (r < 0)
+        return r;
+    d->end->to = to;
+    if (touches_host(&d->outlook))
+        r = host->prepare(host->arg, reterr);
+    if (r == 0)
+        r = host->reload(host->arg, reterr);
+    return r == 0 ? carry_out(d, &goal, reterr) : r;
+}
+
+static const struct deploy_order *
+find_failed(const struct deploy_orders *orders, bool changed)
+{
+    for (size_t i = 0; i < orders->count; i++)
+        if (orders->items[i].failed && (orders->items[i].changed || !changed))
+            return &orders->items[i];
+    return NULL;
+}
+
+static int
+settle(struct deployment *d, struct err *reterr)
+{
+    unsigned removed;
+    int r = 0;
+    if (d->outlook.stable != d->end->to)
+        r = generation_set(d->wish->store, GENERATION_STABLE, d->end->to, reterr);
+    if (r == 0)
+        r = pending_remove(d->wish->state_dir, reterr);
+    return r == 0 ? generation_prune(d->wish->store, d->wish->keep, &removed, reterr) : r;
+}
+
+static int
+fail(const struct deployment *d, const struct err *why, struct err *reterr)
+{
+    int r = err_set(reterr, ERR_DEPLOY_FAILED,
+                    "generation %u is current, and not as it should be: %s", d->end->to, why->what);
+    err_fix(reterr, "%s", why->fix[0] ? why->fix : "citadel generations");
+    return r;
+}
+
+/* The stable one comes back; what is wrong with the other is what is told in the end. */
+static int
+revert(struct deployment *d, unsigned bad, const struct err *why, struct err *reterr)
+{
+    struct deploy_wish back = *d->wish;
+    struct err err = {0};
+    unsigned stable = d->outlook.stable;
+    tell(d->host, "%s", why->what);
+    tell(d->host, "going back to generation %u", stable);
+    back.files = NULL;
+    back.number = stable;
+    int r = look(&back, d->host, d->arena, &d->pending, &d->outlook, &err);
+    if (r == 0)
+        r = move(d, stable, &err);
+    const struct deploy_order *failed = r == 0 ? find_failed(&d->outlook.orders, true) : NULL;
+    if (failed)
+        r = err_set(&err, ERR_DEPLOY_FAILED, "%s does not come back: %s", failed->unit,
+                    failed->reason);
+    if (r == 0)
+        r = settle(d, &err);
+    if (r < 0)
+        return fail(d, &err, reterr);
+    d->end->reverted = true;
+    r = err_set(reterr, ERR_DEPLOY_REVERTED, "generation %u was taken back, and %u runs again: %s",
+                bad, stable, why->what);
+    err_fix(reterr, "%s", why->fix);
+    return r;
+}
+
+static void
+explain(const struct deploy_order *failed, struct err *err)
+{
+    size_t len = strcspn(failed->unit, ".");
+    (void)err_set(err, ERR_DEPLOY_FAILED, "%s: %s", failed->unit, failed->reason);
+    if (text_ends(failed->unit, ".service") && text_starts(failed->unit, "citadel-"))
+        err_fix(err, "citadel logs %.*s", (int)(len - strlen("citadel-")),
+                failed->unit + strlen("citadel-"));
+    else
+        err_fix(err, "systemctl status %s", failed->unit);
+}
+
+static int
+conclude(struct deployment *d, int r, const struct err *why, struct err *reterr)
+{
+    struct err err = *why;
+    const struct deploy_order *failed = find_failed(&d->outlook.orders, true);
+    d->end->failed = failed ? failed : find_failed(&d->outlook.orders, false);
+    if (r == 0 && !failed)
+        return settle(d, reterr);
+    if (r == 0)
+        explain(failed, &err);
+    if (d->wish->stay || d->outlook.stable == 0 || d->outlook.stable == d->end->to)
+        return fail(d, &err, reterr);
+    return revert(d, d->end->to, &err, reterr);
+}
+
+static int
+find_goal(struct deployment *d, unsigned *ret_number, struct err *reterr)
+{
+    const struct deploy_wish *w = d->wish;
+    if (d->outlook.same || !w->files) {
+        *ret_number = w->files ? d->outlook.current : w->number;
+        return 0;
+    }
+    const struct generation_wish add = {w->by, w->why, w->files, w->count};
+    return generation_add(w->store, &add, ret_number, reterr);
+}
+
+int
+deploy_apply(const struct deploy_wish *wish, const struct deploy_host *host, struct arena *arena,
+             struct deploy_end *ret_end, struct err *reterr)
+{
+    struct deployment d = {.wish = wish, .host = host, .arena = arena, .end = ret_end};
+    struct err why = {0};
+    unsigned goal = 0;
+    *ret_end = (struct deploy_end){0};
+    int r = look(wish, host, arena, &d.pending, &d.outlook, reterr);
+    if (r < 0)
+        return r;
+    ret_end->from = ret_end->to = d.outlook.current;
+    if (d.outlook.interrupted)
+        tell(host, "the deployment of generation %u by %s was interrupted; it is made good now",
+             d.pending.to, d.pending.by);
+    if (deploy_is_nothing(&d.outlook))
+        return 0;
+    r = find_goal(&d, &goal, reterr);
+    if (r < 0)
+        return r;
+    r = move(&d, goal, &why);
+    if (r < 0 && ret_end->to != goal) { /* nothing has happened yet */
+        if (reterr)
+            *reterr = why;
+        return r;
+    }
+    return conclude(&d, r, &why, reterr);
+}

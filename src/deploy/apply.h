@@ -1,0 +1,88 @@
+#pragma once
+
+/* Brings the machine to a generation: a new one, or one of before.
+ *
+ *     generation_add()             not seen by anybody yet
+ *     STATE/deploy/pending.json    what is about to happen
+ *     STORE/current                the one rename
+ *     daemon-reload                systemd reads the units of the new one
+ *     stop, restart, start         only what differs; each has to become ready
+ *     STORE/stable                 all did; and pending.json goes
+ *
+ * If a unit that has changed does not become ready, the last stable generation comes back in the same
+ * way. A crash leaves the old or the new one; whoever comes next finds pending.json, says so, and does
+ * what was left to do, since units may still run as the older one says. */
+
+#include "deploy/compare.h"
+
+enum deploy_act { DEPLOY_STOP, DEPLOY_START, DEPLOY_RESTART, DEPLOY_RELOAD };
+const char *deploy_act_word(enum deploy_act act);
+
+struct deploy_order {
+    enum deploy_act act;
+    const char *unit;
+    bool changed;     /* by this deployment; else it only does not run, and should */
+    bool failed;      /* filled by whoever carries it out */
+    char reason[512]; /* then, why */
+};
+
+enum deploy_life {
+    DEPLOY_RUNS,
+    DEPLOY_RESTS,   /* neither that, nor stopped by a person */
+    DEPLOY_SHUNNED, /* a person has stopped it */
+};
+
+/* What acts on the machine; a test has another. */
+struct deploy_host {
+    int (*look)(void *arg, const char *unit, enum deploy_life *ret_life, struct err *reterr);
+    /* Accounts and directories, for which the generation has files. */
+    int (*prepare)(void *arg, struct err *reterr);
+    int (*reload)(void *arg, struct err *reterr);
+    /* All at once; each has ended, or become ready, or failed, when it returns. */
+    int (*carry_out)(void *arg, struct deploy_order *orders, size_t count, struct err *reterr);
+    void (*tell)(void *arg, const char *line);
+    void *arg;
+};
+
+struct deploy_wish {
+    const char *store, *state_dir;
+    const char *by, *why;
+    const struct generation_file *files; /* by name; NULL: `number` is meant */
+    size_t count;
+    unsigned number;
+    unsigned keep; /* generations */
+    bool stay;     /* also when a changed unit does not become ready */
+};
+
+struct deploy_orders {
+    struct deploy_order *items;
+    size_t count;
+};
+
+struct deploy_outlook {
+    unsigned current, stable; /* 0: none */
+    bool same;                /* the files are those of the current generation */
+    unsigned interrupted;     /* the generation of a deployment that did not end; 0: none */
+    struct deploy_change *changes;
+    size_t change_count;
+    struct deploy_orders orders;
+};
+
+/* What it would do; everything lives in the arena, DEPLOY_BYTES are enough. */
+#define DEPLOY_BYTES (128 * MIB)
+int deploy_look(const struct deploy_wish *wish, const struct deploy_host *host, struct arena *arena,
+                struct deploy_outlook *ret, struct err *reterr) must_check;
+bool deploy_is_nothing(const struct deploy_outlook *outlook);
+
+struct deploy_end {
+    unsigned from, to; /* to: what is current now */
+    bool reverted;
+    size_t acts;
+    const struct deploy_order *failed; /* the first that did; NULL: none */
+};
+
+/* With the lock held. 0 although something failed that has not changed, or nothing was to be done.
+ * ERR_DEPLOY_REVERTED: the stable generation is back. ERR_DEPLOY_FAILED: there was none to go back to,
+ * or it failed, too. */
+int deploy_apply(const struct deploy_wish *wish, const struct deploy_host *host,
+                 struct arena *arena, struct deploy_end *ret_end, struct err *reterr) must_check;

@@ -1,0 +1,256 @@
+#include "deploy/host.h"
+
+#include "base/text.h"
+#include "config/config.h"
+#include "run/record.h"
+#include "service/jobs.h"
+#include "service/systemd.h"
+#include "sys/clock.h"
+#include "sys/files.h"
+#include "sys/proc.h"
+#include "sys/root.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SAID_MAX (4 * KIB)
+
+/* Where the host looks, and the file of a generation that it shall find there. */
+static const struct {
+    const char *at, *file;
+} host_links[] = {
+    {"/etc/sysusers.d/citadel.conf", "citadel.sysusers"},
+    {"/etc/tmpfiles.d/citadel.conf", "citadel.tmpfiles"},
+    {"/etc/polkit-1/rules.d/60-citadel.rules", "citadel.rules"},
+};
+
+/* The name of its service: "phi3" of "citadel-phi3.service"; false: it is none. */
+static bool
+service_of(const char *unit, char name[TEXT_NAME_MAX + 1])
+{
+    const char *at = unit + strlen("citadel-");
+    size_t len = strlen(unit) - strlen("citadel-");
+    if (!text_ends(unit, ".service") || len < strlen(".service") ||
+        len - strlen(".service") > TEXT_NAME_MAX)
+        return false;
+    (void)snprintf(name, TEXT_NAME_MAX + 1, "%.*s", (int)(len - strlen(".service")), at);
+    return true;
+}
+
+/* ---- how a unit is ---- */
+
+static int
+is_shunned(const struct config *config, const char *unit, bool *ret, struct err *reterr)
+{
+    char name[TEXT_NAME_MAX + 1];
+    struct run_record record;
+    *ret = false;
+    if (!service_of(unit, name) || !config_find_model(config, name))
+        return 0;
+    int r = run_record_load(config->paths.state, name, &record, reterr);
+    *ret = r == 0 && record.wanted.state == RUN_WANTED_STOPPED;
+    return r;
+}
+
+static int
+look(void *arg, const char *unit, enum deploy_life *ret, struct err *reterr)
+{
+    const struct deploy_systemd *s = arg;
+    char state[SYSTEMD_STATE_MAX];
+    bool shunned = false;
+    int r = systemd_state_read(&s->bus, unit, state, reterr);
+    if (r == 0)
+        r = is_shunned(s->config, unit, &shunned, reterr);
+    if (r < 0)
+        return r;
+    bool rests = text_eq(state, "inactive") || text_eq(state, "failed");
+    *ret = !rests ? DEPLOY_RUNS : shunned ? DEPLOY_SHUNNED : DEPLOY_RESTS;
+    return 0;
+}
+
+/* ---- accounts and directories ---- */
+
+static int
+run_tool(const char *const *argv, struct err *reterr)
+{
+    _cleanup_buf_ struct buf said = BUF_INIT(SAID_MAX);
+    struct proc_end end = {0};
+    struct proc proc;
+    char text[64];
+    int out[2];
+    if (pipe2(out, O_CLOEXEC) < 0)
+        return err_set_errno(reterr, errno, "cannot make a pipe");
+    _cleanup_close_ int from = out[0];
+    const struct proc_wish wish = {.argv = argv, .fds = {-1, out[1], out[1]}};
+    int r = proc_start(&wish, &proc, reterr);
+    (void)close(out[1]);
+    if (r < 0)
+        return r;
+    (void)!file_read_fd(from, &said);
+    r = proc_wait(&proc, &end);
+    if (r < 0)
+        return err_set_errno(reterr, -r, "waiting for %s", argv[0]);
+    if (!end.killed && end.status == 0)
+        return 0;
+    said.data[strcspn(said.data, "\n")] = '\0';
+    return err_set(reterr, ERR_DEPLOY_FAILED, "%s: %s: %s", argv[0], proc_end_print(&end, text),
+                   said.data);
+}
+
+int
+deploy_link_host(const struct config *config, struct err *reterr)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(host_links); i++) {
+        _cleanup_free_ char *dir = mem_strndup(
+            host_links[i].at, (size_t)(strrchr(host_links[i].at, '/') - host_links[i].at));
+        _cleanup_free_ char *target =
+            mem_printf("%s/current/units/%s", config->paths.generations, host_links[i].file);
+        char now[PATH_MAX] = "";
+        ssize_t len = readlink(host_links[i].at, now, sizeof(now) - 1);
+        if (len > 0 && text_eq(now, target))
+            continue;
+        r = file_make_dirs(dir, 0755, reterr);
+        if (r == 0)
+            r = file_link(host_links[i].at, target, reterr);
+    }
+    return r;
+}
+
+static int
+prepare(void *arg, struct err *reterr)
+{
+    static const char *const tools[][4] = {{"systemd-sysusers", NULL},
+                                           {"systemd-tmpfiles", "--create", "citadel.conf", NULL}};
+    const struct deploy_systemd *s = arg;
+    int r = deploy_link_host(s->config, reterr);
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(tools); i++)
+        r = run_tool(tools[i], reterr);
+    return r;
+}
+
+static int
+reload(void *arg unused_arg, struct err *reterr)
+{
+    return systemd_reload(reterr);
+}
+
+/* ---- orders ---- */
+
+static void
+on_waiting(const struct bus *bus, const struct systemd_job *job, void *arg)
+{
+    struct deploy_systemd *s = arg;
+    struct service_status status;
+    char name[TEXT_NAME_MAX + 1], line[sizeof(s->told)];
+    if (!service_of(job->unit, name) || systemd_status_read(bus, name, &status, NULL) < 0)
+        return;
+    const char *said = status.reason[0] ? status.reason : status.status;
+    (void)snprintf(line, sizeof(line), "%s: %s%s%s", name, service_state_word(status.state),
+                   said[0] ? ": " : "", said);
+    if (!text_eq(line, s->told))
+        s->tell(line, s->arg);
+    (void)snprintf(s->told, sizeof(s->told), "%s", line);
+}
+
+static const char *
+method_of(enum deploy_act act)
+{
+    switch (act) {
+    case DEPLOY_STOP:
+        return "StopUnit";
+    case DEPLOY_START:
+        return "StartUnit";
+    case DEPLOY_RESTART:
+        return "RestartUnit";
+    case DEPLOY_RELOAD:
+        return "ReloadUnit";
+    }
+    assert(false);
+    return NULL;
+}
+
+/* A job that is done has not always come to anything; and of a service there is a reason. */
+static int
+judge(const struct bus *bus, const struct systemd_job *job, struct deploy_order *o,
+      struct err *reterr)
+{
+    struct service_status status = {0};
+    char name[TEXT_NAME_MAX + 1], state[SYSTEMD_STATE_MAX];
+    int r = systemd_state_read(bus, o->unit, state, reterr);
+    if (r == 0 && service_of(o->unit, name))
+        r = systemd_status_read(bus, name, &status, reterr);
+    if (r < 0)
+        return r;
+    bool active = text_eq(state, "active") || text_eq(state, "reloading");
+    o->failed = o->act == DEPLOY_STOP ? !text_eq(job->result, "done")
+                                      : !active || !text_eq(job->result, "done");
+    if (!o->failed)
+        return 0;
+    const char *why = status.reason[0] ? status.reason : status.status;
+    if (!job->result[0])
+        (void)snprintf(o->reason, sizeof(o->reason), "it is not ready by its deadline%s%.400s",
+                       why[0] ? ": " : "", why);
+    else if (why[0])
+        (void)snprintf(o->reason, sizeof(o->reason), "%s", why);
+    else
+        (void)snprintf(o->reason, sizeof(o->reason), "systemd's job for it: %s; it is %s",
+                       job->result, state);
+    return 0;
+}
+
+static int
+carry_out(void *arg, struct deploy_order *orders, size_t count, struct err *reterr)
+{
+    struct deploy_systemd *s = arg;
+    uint64_t limit_us = s->config->deploy.deadline_us;
+    struct systemd_job *items = mem_alloc((count + 1) * sizeof(*items));
+    struct systemd_jobs jobs = {.items = items,
+                                .count = count,
+                                .wait = true,
+                                .deadline_us = limit_us ? clock_now_us() + limit_us : 0,
+                                .waiting = on_waiting,
+                                .arg = s};
+    for (size_t i = 0; i < count; i++) {
+        char line[512];
+        (void)snprintf(line, sizeof(line), "%s %s", deploy_act_word(orders[i].act), orders[i].unit);
+        s->tell(line, s->arg);
+        items[i] = (struct systemd_job){.unit = orders[i].unit, .method = method_of(orders[i].act)};
+    }
+    int r = systemd_jobs_run(&jobs, reterr);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = judge(&s->bus, &items[i], &orders[i], reterr);
+    free(items);
+    return r;
+}
+
+static void
+tell(void *arg, const char *line)
+{
+    const struct deploy_systemd *s = arg;
+    s->tell(line, s->arg);
+}
+
+int
+deploy_systemd_open(struct deploy_systemd *systemd, struct deploy_host *ret_host,
+                    struct err *reterr)
+{
+    *ret_host = (struct deploy_host){.look = look,
+                                     .prepare = prepare,
+                                     .reload = reload,
+                                     .carry_out = carry_out,
+                                     .tell = tell,
+                                     .arg = systemd};
+    return bus_open(&systemd->bus, reterr);
+}
+
+void
+deploy_systemd_close(struct deploy_systemd *systemd)
+{
+    bus_close(&systemd->bus);
+}

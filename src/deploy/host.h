@@ -1,0 +1,26 @@
+#pragma once
+
+/* The machine that systemd runs, for deployments. */
+
+#include "deploy/apply.h"
+
+#include "service/bus.h"
+
+struct config;
+
+struct deploy_systemd {
+    const struct config *config;
+    void (*tell)(const char *line, void *arg);
+    void *arg;
+    struct bus bus;
+    char told[640]; /* of what goes on, the last that was told */
+};
+
+/* config, tell and arg are set; then to be closed in any case. The host lives as long. */
+int deploy_systemd_open(struct deploy_systemd *systemd, struct deploy_host *ret_host,
+                        struct err *reterr) must_check;
+void deploy_systemd_close(struct deploy_systemd *systemd);
+#define _cleanup_deploy_systemd_ _cleanup_(deploy_systemd_close)
+
+/* What the host reads beside units are links that lead to the current generation, made once. */
+int deploy_link_host(const struct config *config, struct err *reterr) must_check;
