@@ -2,6 +2,7 @@
 
 #include "cli/frame.h"
 #include "config/problems.h"
+#include "sys/files.h"
 #include "sys/root.h"
 
 #include <errno.h>
@@ -92,4 +93,17 @@ void
 cli_candidate_finish(struct cli_candidate *candidate)
 {
     cli_plan_finish(&candidate->loaded);
+}
+
+int
+cli_write_units(struct cli *cli, const struct unit_set *set, const char *dir)
+{
+    int r = file_make_dirs(dir, 0755, &cli->err);
+    for (size_t i = 0; i < set->count && r == 0; i++) {
+        _cleanup_free_ char *path = mem_printf("%s/%s", dir, set->files[i].name);
+        r = file_write(path, set->files[i].text, strlen(set->files[i].text), 0644, &cli->err);
+    }
+    if (r == 0)
+        cli_note(cli, "%zu files are in %s", set->count, dir);
+    return r;
 }

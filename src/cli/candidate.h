@@ -18,3 +18,6 @@ struct cli_candidate {
 int cli_load_candidate(struct cli *cli, bool explain, struct cli_candidate *ret) must_check;
 void cli_candidate_finish(struct cli_candidate *candidate);
 #define _cleanup_cli_candidate_ _cleanup_(cli_candidate_finish)
+
+/* As files, into a directory, which is made. */
+int cli_write_units(struct cli *cli, const struct unit_set *set, const char *dir) must_check;

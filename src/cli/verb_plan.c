@@ -1,5 +1,5 @@
 #include "base/quantity.h"
-#include "cli/load_plan.h"
+#include "cli/deploy.h"
 
 const struct verb_help verb_plan_help = {
     .text =
@@ -10,10 +10,14 @@ const struct verb_help verb_plan_help = {
         "as they fit. A model claims gpu_memory_fraction of each of its GPUs. What it needs of "
         "each is predicted: its weights, the KV cache of one request of full length, and an "
         "estimate of what its engine takes beside. What is not known is shown as '?'.\n\n"
+        "Below stands what `citadel apply` would do: options that differ, files that are created, "
+        "changed or removed, and which units are started, restarted or stopped; `citadel diff` "
+        "shows the lines. What --json prints can be given to `citadel apply`.\n\n"
         "GIVEN UP AFTER is how long restarts go on at most when a model always fails.",
-    .examples = VERB_EXAMPLES({"citadel plan", "what the configuration comes to on this machine"},
-                              {"citadel plan -c new.yaml", "what another one would"},
-                              {"citadel plan --json", "all of it, for programs"}),
+    .examples =
+        VERB_EXAMPLES({"citadel plan", "what the configuration comes to on this machine"},
+                      {"citadel plan -c new.yaml", "what another one would"},
+                      {"citadel plan --json > plan.json", "to look at, and to apply later"}),
 };
 
 static const struct table_column model_columns[] = {
@@ -123,20 +127,54 @@ print_conflicts(struct cli *cli, const struct plan *plan)
                       plan->models[i].name);
 }
 
+static int
+look(struct cli *cli, const struct cli_candidate *c, struct cli_deploy *d)
+{
+    int r = cli_deploy_open(cli, c->loaded.config, "", d);
+    if (r < 0)
+        return r;
+    d->wish.files = c->files;
+    d->wish.count = c->count;
+    return cli_deploy_look(cli, d);
+}
+
+static void
+print_json(struct json_writer *w, const struct plan *plan, const struct cli_deploy *d)
+{
+    json_open_map(w, NULL);
+    plan_print_members(plan, w);
+    cli_deploy_print_json(d, w);
+    json_close_map(w);
+}
+
+static void
+print(struct cli *cli, const struct plan *plan, const struct cli_deploy *d)
+{
+    print_models(cli, plan);
+    print_gpus(cli, plan);
+    print_reasons(cli, plan);
+    print_conflicts(cli, plan);
+    cli_print(cli, "\n");
+    cli_deploy_print(cli, d);
+}
+
 int
 verb_plan(struct cli *cli)
 {
-    _cleanup_cli_plan_ struct cli_plan loaded = {0};
-    int r = cli_load_plan(cli, &loaded);
+    _cleanup_cli_candidate_ struct cli_candidate c = {0};
+    _cleanup_cli_deploy_ struct cli_deploy d = {0};
+    const char *dir = cli_option(cli, "write");
+    int r = cli_load_candidate(cli, false, &c);
+    if (r == 0)
+        r = look(cli, &c, &d);
+    if (r == 0 && dir)
+        r = cli_write_units(cli, &c.units, dir);
     if (r < 0)
         return r;
-    if (cli->json) {
-        plan_print(&loaded.plan, cli->json);
-        return EXIT_CODE_OK;
-    }
-    print_models(cli, &loaded.plan);
-    print_gpus(cli, &loaded.plan);
-    print_reasons(cli, &loaded.plan);
-    print_conflicts(cli, &loaded.plan);
-    return EXIT_CODE_OK;
+    if (cli->json)
+        print_json(cli->json, &c.loaded.plan, &d);
+    else
+        print(cli, &c.loaded.plan, &d);
+    bool pending = cli_flag(cli, "exit-code") && !deploy_is_nothing(&d.outlook);
+    return pending ? EXIT_CODE_PENDING : EXIT_CODE_OK;
 }

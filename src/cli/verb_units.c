@@ -61,19 +61,6 @@ print(struct cli *cli, const struct unit_set *set)
     }
 }
 
-static int
-write_files(struct cli *cli, const struct unit_set *set, const char *dir)
-{
-    int r = file_make_dirs(dir, 0755, &cli->err);
-    for (size_t i = 0; i < set->count && r == 0; i++) {
-        _cleanup_free_ char *path = mem_printf("%s/%s", dir, set->files[i].name);
-        r = file_write(path, set->files[i].text, strlen(set->files[i].text), 0644, &cli->err);
-    }
-    if (r == 0)
-        cli_note(cli, "%zu files are in %s", set->count, dir);
-    return r;
-}
-
 int
 verb_units(struct cli *cli)
 {
@@ -86,7 +73,7 @@ verb_units(struct cli *cli)
     if (r < 0)
         return r;
     if (dir)
-        return write_files(cli, &set, dir);
+        return cli_write_units(cli, &set, dir);
     if (cli->json)
         print_json(cli->json, &set);
     else

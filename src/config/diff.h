@@ -3,6 +3,7 @@
 /* What differs between two configurations, and what that needs. */
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/mem.h"
 
 struct config;
@@ -32,3 +33,8 @@ struct config_diff {
 int config_diff(const struct config *from, const struct config *to, struct config_diff *ret_diff,
                 struct err *reterr) must_check;
 void config_diff_finish(struct config_diff *diff);
+
+/* Of all options below these paths that take no effect while a service runs: as long as it is the
+ * same, there is no need to start anew what reads only them. The list ends with NULL. */
+void config_digest(const struct config *config, const char *const *paths,
+                   char ret_digest[HASH_SHA256_HEX]);

@@ -254,3 +254,30 @@ deploy_systemd_close(struct deploy_systemd *systemd)
 {
     bus_close(&systemd->bus);
 }
+
+/* ---- without systemd ---- */
+
+static int
+look_at_nothing(void *arg unused_arg, const char *unit unused_arg, enum deploy_life *ret,
+                struct err *reterr unused_arg)
+{
+    *ret = DEPLOY_SHUNNED;
+    return 0;
+}
+
+static int
+do_nothing(void *arg unused_arg, struct err *reterr unused_arg)
+{
+    return 0;
+}
+
+struct deploy_host
+deploy_files_only(struct deploy_systemd *systemd)
+{
+    /* Who looks at nothing has nothing to carry out. */
+    return (struct deploy_host){.look = look_at_nothing,
+                                .prepare = do_nothing,
+                                .reload = do_nothing,
+                                .tell = tell,
+                                .arg = systemd};
+}

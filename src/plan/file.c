@@ -90,9 +90,8 @@ print_model(struct json_writer *w, const struct plan_model *m)
 }
 
 void
-plan_print(const struct plan *plan, struct json_writer *w)
+plan_print_members(const struct plan *plan, struct json_writer *w)
 {
-    json_open_map(w, NULL);
     json_u64(w, "format", FORMAT);
     json_str(w, "fingerprint", plan->fingerprint);
     print_text(w, "no_gpus", plan->no_gpus);
@@ -104,6 +103,13 @@ plan_print(const struct plan *plan, struct json_writer *w)
     for (size_t i = 0; i < plan->model_count; i++)
         print_model(w, &plan->models[i]);
     json_close_list(w);
+}
+
+void
+plan_print(const struct plan *plan, struct json_writer *w)
+{
+    json_open_map(w, NULL);
+    plan_print_members(plan, w);
     json_close_map(w);
 }
 

@@ -126,5 +126,6 @@ const struct plan_model *plan_find_model(const struct plan *plan, const char *na
 
 /* plan.json: the same bytes for the same plan, and what was printed is read as the same. */
 void plan_print(const struct plan *plan, struct json_writer *w);
+void plan_print_members(const struct plan *plan, struct json_writer *w); /* of an open map */
 int plan_read(const struct value *v, struct arena *arena, struct plan *ret_plan, struct err *reterr)
     must_check;

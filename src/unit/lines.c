@@ -2,9 +2,11 @@
  * is, what it runs, how often. What it may touch: lines_reach.c. */
 
 #include "base/text.h"
+#include "config/diff.h"
 #include "sys/root.h"
 #include "unit/unit_int.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define S_US UINT64_C(1000000)
@@ -13,6 +15,18 @@ void
 lines_description(struct unit_draft *d)
 {
     draft_linef(d, "Citadel: %s", d->what);
+}
+
+/* Of a model everything but its limits in the gateway; of the other two their own section. */
+void
+lines_options(struct unit_draft *d)
+{
+    char model[TEXT_NAME_MAX + sizeof("models.")], digest[HASH_SHA256_HEX];
+    const char *const of_model[] = {model, "hub", "paths", NULL};
+    const char *const of_service[] = {d->name, "paths", NULL};
+    (void)snprintf(model, sizeof(model), "models.%s", d->name);
+    config_digest(d->config, d->kind == UNIT_MODEL ? of_model : of_service, digest);
+    draft_linef(d, "%.16s", digest);
 }
 
 void

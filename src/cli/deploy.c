@@ -1,0 +1,371 @@
+#include "cli/deploy.h"
+
+#include "base/quantity.h"
+#include "base/text.h"
+#include "base/vec.h"
+#include "cli/ask.h"
+#include "cli/frame.h"
+#include "cli/transient.h"
+#include "config/diff.h"
+#include "config/problems.h"
+#include "deploy/lock.h"
+#include "service/systemd.h"
+#include "unit/generator.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void
+on_tell(const char *line, void *arg)
+{
+    cli_note(arg, "%s", line);
+}
+
+int
+cli_deploy_open(struct cli *cli, const struct config *config, const char *why,
+                struct cli_deploy *ret)
+{
+    *ret = (struct cli_deploy){.config = config, .by_systemd = systemd_is_here()};
+    arena_init(&ret->arena, DEPLOY_BYTES);
+    (void)cli_asker(ret->by);
+    ret->systemd = (struct deploy_systemd){.config = config, .tell = on_tell, .arg = cli};
+    ret->wish = (struct deploy_wish){.store = config->paths.generations,
+                                     .state_dir = config->paths.state,
+                                     .by = ret->by,
+                                     .why = why,
+                                     .keep = config->deploy.generations_keep,
+                                     .stay = cli_given(cli, "stay", NULL)};
+    if (ret->by_systemd)
+        return deploy_systemd_open(&ret->systemd, &ret->host, &cli->err);
+    ret->host = deploy_files_only(&ret->systemd);
+    return 0;
+}
+
+void
+cli_deploy_close(struct cli_deploy *d)
+{
+    deploy_systemd_close(&d->systemd);
+    arena_finish(&d->arena);
+}
+
+int
+cli_deploy_look(struct cli *cli, struct cli_deploy *d)
+{
+    return deploy_look(&d->wish, &d->host, &d->arena, &d->outlook, &cli->err);
+}
+
+/* ---- telling ---- */
+
+static const struct table_column columns[] = {
+    {.title = "CHANGE"},
+    {.title = "FILE"},
+    {.title = "THEN", .expendable = 1},
+};
+
+static const char *
+word_of(const struct deploy_change *change)
+{
+    return !change->from ? "created" : !change->to ? "removed" : "changed";
+}
+
+static const struct deploy_order *
+order_of(const struct deploy_outlook *o, const char *unit)
+{
+    for (size_t i = 0; unit && i < o->orders.count; i++)
+        if (text_eq(o->orders.items[i].unit, unit))
+            return &o->orders.items[i];
+    return NULL;
+}
+
+static bool
+is_file_changed(const struct deploy_outlook *o, const char *unit)
+{
+    for (size_t i = 0; i < o->change_count; i++)
+        if (text_eq(deploy_unit_of(o->changes[i].name), unit))
+            return true;
+    return false;
+}
+
+static void
+print_files(struct cli *cli, const struct deploy_outlook *o)
+{
+    _cleanup_table_ struct table table;
+    table_init(&table, columns, ARRAY_SIZE(columns));
+    for (size_t i = 0; i < o->change_count; i++) {
+        const struct deploy_order *order = order_of(o, deploy_unit_of(o->changes[i].name));
+        table_add(&table, o->changes[i].to ? TONE_PLAIN : TONE_BAD, word_of(&o->changes[i]));
+        table_add(&table, TONE_PLAIN, o->changes[i].name);
+        table_add(&table, TONE_PLAIN, order ? deploy_act_word(order->act) : "-");
+    }
+    for (size_t i = 0; i < o->orders.count; i++) {
+        const struct deploy_order *order = &o->orders.items[i];
+        if (is_file_changed(o, order->unit))
+            continue;
+        table_add(&table, TONE_PLAIN, order->changed ? "interrupted" : "not running");
+        table_add(&table, TONE_PLAIN, order->unit);
+        table_add(&table, TONE_PLAIN, deploy_act_word(order->act));
+    }
+    cli_table(cli, &table);
+}
+
+/* The configuration of a list of files; NULL: it has none that this release can read. */
+static struct config *
+config_of(const struct generation_file *file)
+{
+    _cleanup_config_problems_ struct config_problems problems;
+    struct config *config = NULL;
+    config_problems_init(&problems);
+    if (!file || config_parse(file->bytes, file->len, file->name, &config, &problems, NULL) < 0)
+        return NULL;
+    return config;
+}
+
+static void
+print_option(struct cli *cli, const struct config_change *c)
+{
+    if (c->from && c->to)
+        cli_print(cli, "%s: %s -> %s\n", c->path, c->from, c->to);
+    else
+        cli_print(cli, "%s: %s\n", c->path, c->to ? "added" : "removed");
+}
+
+static void
+print_options(struct cli *cli, const struct deploy_outlook *o)
+{
+    const struct deploy_change *change = NULL;
+    struct config_diff diff;
+    for (size_t i = 0; i < o->change_count; i++)
+        if (text_eq(o->changes[i].name, "config.yaml"))
+            change = &o->changes[i];
+    if (!change)
+        return;
+    _cleanup_config_ struct config *from = config_of(change->from);
+    _cleanup_config_ struct config *to = config_of(change->to);
+    if (!from || !to || config_diff(from, to, &diff, NULL) < 0)
+        return;
+    for (size_t i = 0; i < diff.count; i++)
+        print_option(cli, &diff.items[i]);
+    if (diff.count)
+        cli_print(cli, "\n");
+    config_diff_finish(&diff);
+}
+
+void
+cli_deploy_print(struct cli *cli, const struct cli_deploy *d)
+{
+    const struct deploy_outlook *o = &d->outlook;
+    if (o->interrupted)
+        cli_print(cli, "The deployment of generation %u was interrupted.\n\n", o->interrupted);
+    if (deploy_is_nothing(o)) {
+        cli_print(cli, "Nothing would change: generation %u is all that the configuration says.\n",
+                  o->current);
+        return;
+    }
+    print_options(cli, o);
+    print_files(cli, o);
+}
+
+static void
+print_change_json(struct json_writer *w, const struct deploy_outlook *o,
+                  const struct deploy_change *change)
+{
+    const struct deploy_order *order = order_of(o, deploy_unit_of(change->name));
+    _cleanup_buf_ struct buf text = BUF_INIT(2 * GENERATION_FILE_MAX);
+    deploy_print_change(change, &text);
+    json_open_map(w, NULL);
+    json_str(w, "file", change->name);
+    json_str(w, "change", word_of(change));
+    json_str(w, "then", order ? deploy_act_word(order->act) : NULL);
+    json_str(w, "diff", buf_error(&text) < 0 ? NULL : text.data);
+    json_close_map(w);
+}
+
+void
+cli_deploy_print_json(const struct cli_deploy *d, struct json_writer *w)
+{
+    const struct deploy_outlook *o = &d->outlook;
+    json_u64(w, "current", o->current);
+    json_bool(w, "interrupted", o->interrupted != 0);
+    json_open_list(w, "changes");
+    for (size_t i = 0; i < o->change_count; i++)
+        print_change_json(w, o, &o->changes[i]);
+    json_close_list(w);
+    json_open_list(w, "orders");
+    for (size_t i = 0; i < o->orders.count; i++) {
+        json_open_map(w, NULL);
+        json_str(w, "unit", o->orders.items[i].unit);
+        json_str(w, "do", deploy_act_word(o->orders.items[i].act));
+        json_bool(w, "changed", o->orders.items[i].changed);
+        json_close_map(w);
+    }
+    json_close_list(w);
+}
+
+/* ---- doing ---- */
+
+/* systemd's generator looks in one place. */
+static int
+check_place(const struct cli_deploy *d, struct err *reterr)
+{
+    const char *store = d->wish.store;
+    if (!d->by_systemd || text_eq(store, GENERATOR_STORE))
+        return 0;
+    int r = err_set(reterr, ERR_CONFIG_INVALID,
+                    "paths.generations is %s, and systemd's generator looks in %s only", store,
+                    GENERATOR_STORE);
+    err_fix(reterr, "remove paths.generations from the configuration");
+    return r;
+}
+
+static int
+check_emergency(const struct cli_deploy *d, struct err *reterr)
+{
+    _cleanup_free_ char *marker = mem_printf("%s/emergency", d->config->paths.run);
+    if (access(marker, F_OK) < 0)
+        return 0;
+    int r = err_set(reterr, ERR_DEPLOY_FAILED,
+                    "an emergency stop is in force (%s is there), and nothing would start", marker);
+    err_fix(reterr, "citadel rollback emergency --lift");
+    return r;
+}
+
+static int
+check(const struct cli_deploy *d, struct err *reterr)
+{
+    if (d->by_systemd && geteuid() != 0) {
+        int r = err_set(reterr, ERR_NOT_PERMITTED, "only root changes what is deployed");
+        err_fix(reterr, "the same with sudo");
+        return r;
+    }
+    int r = check_place(d, reterr);
+    if (r == 0)
+        r = check_emergency(d, reterr);
+    return r == 0 ? deploy_lock_look(d->wish.state_dir, reterr) : r;
+}
+
+static void
+print_end(struct cli *cli, const struct cli_deploy *d, const struct deploy_end *end)
+{
+    if (cli->json) {
+        json_open_map(cli->json, NULL);
+        json_u64(cli->json, "before", end->from);
+        json_u64(cli->json, "generation", end->to);
+        json_u64(cli->json, "orders", end->acts);
+        json_bool(cli->json, "reverted", end->reverted);
+        json_str(cli->json, "failed", end->failed ? end->failed->unit : NULL);
+        json_close_map(cli->json);
+        return;
+    }
+    cli_print(cli, "Generation %u is current%s.\n", end->to,
+              d->by_systemd ? "" : "; no systemd runs here, and what runs goes on as it was");
+    if (end->failed)
+        cli_print(cli, "%s does not run: %s\n", end->failed->unit, end->failed->reason);
+}
+
+static int
+do_here(struct cli *cli, struct cli_deploy *d)
+{
+    struct deploy_end end;
+    _cleanup_close_ int lock = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &cli->err);
+    if (lock < 0)
+        return lock;
+    int r = deploy_apply(&d->wish, &d->host, &d->arena, &end, &cli->err);
+    if (r < 0)
+        return r;
+    print_end(cli, d, &end);
+    return end.failed ? EXIT_CODE_FAILED : EXIT_CODE_OK;
+}
+
+struct arguments {
+    VEC(const char *) list;
+};
+
+/* What was given here, with paths that hold elsewhere; not to be asked again. */
+static int
+repeat(struct cli *cli, struct cli_deploy *d, const char *words, struct arguments *ret)
+{
+    static const char *const flags[] = {"force", "stay", "json", "quiet"};
+    struct arena *arena = &d->arena;
+    char config[PATH_MAX], plan[PATH_MAX];
+    char *word = arena_strdup(arena, words), *rest = word;
+    if (!realpath(cli->frame->problems->file, config))
+        return err_set_errno(&cli->err, errno, "%s", cli->frame->problems->file);
+    while (rest && (word = strsep(&rest, " ")))
+        vec_push(&ret->list, word);
+    for (size_t i = 0; i < cli->args_count; i++) {
+        bool is_path = realpath(cli->args[i], plan) != NULL && d->wish.files;
+        vec_push(&ret->list, arena_strdup(arena, is_path ? plan : cli->args[i]));
+    }
+    vec_push(&ret->list, "--here");
+    vec_push(&ret->list, arena_printf(arena, "--config=%s", config));
+    for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+        if (cli_given(cli, flags[i], NULL))
+            vec_push(&ret->list, arena_printf(arena, "--%s", flags[i]));
+    vec_push(&ret->list, NULL);
+    return arena->full ? err_set(&cli->err, ERR_TOO_LARGE, "the command line is too long") : 0;
+}
+
+static int
+do_as_unit(struct cli *cli, struct cli_deploy *d, const char *words)
+{
+    struct arguments args = {0};
+    _cleanup_free_ char *dir = mem_printf("%s/deploy", d->wish.state_dir);
+    int r = repeat(cli, d, words, &args);
+    const struct cli_transient wish = {
+        .name = "citadel_apply.service", /* no citadel-*: those the monitor may stop */
+        .what = "Citadel: a change of what is deployed",
+        .dir = dir,
+        .args = args.list.items,
+    };
+    if (r == 0) {
+        cli_note(cli,
+                 "It goes on if this terminal is lost; `citadel generations` tells how it ended.");
+        r = cli_run_transient(cli, &wish);
+    }
+    vec_finish(&args.list);
+    return r;
+}
+
+int
+cli_deploy_do(struct cli *cli, struct cli_deploy *d, const char *words)
+{
+    bool here = cli_flag(cli, "here");
+    int r = check(d, &cli->err);
+    if (r == 0)
+        r = cli_deploy_look(cli, d);
+    if (r < 0)
+        return r;
+    if (here)
+        return do_here(cli, d);
+    if (!cli->json)
+        cli_deploy_print(cli, d);
+    if (deploy_is_nothing(&d->outlook)) {
+        const struct deploy_end end = {.from = d->outlook.current, .to = d->outlook.current};
+        if (cli->json)
+            print_end(cli, d, &end);
+        return EXIT_CODE_OK;
+    }
+    if (!cli_flag(cli, "yes") && isatty(STDIN_FILENO))
+        r = cli_ask(cli, "Do it?", "yes");
+    else
+        r = 1;
+    if (r <= 0)
+        return r < 0 ? r : EXIT_CODE_OK;
+    return d->by_systemd ? do_as_unit(cli, d, words) : do_here(cli, d);
+}
+
+int
+cli_read_generation(struct cli *cli, const char *text, unsigned *ret_number)
+{
+    uint64_t number = 0;
+    if (quantity_parse_u64(text, &number, NULL) == 0 && number > 0 && number <= UINT_MAX) {
+        *ret_number = (unsigned)number;
+        return 0;
+    }
+    int r = err_set(&cli->err, ERR_USAGE, "'%s' is not the number of a generation", text);
+    err_fix(&cli->err, "citadel generations");
+    return r;
+}

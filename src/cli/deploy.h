@@ -1,0 +1,40 @@
+#pragma once
+
+/* What the verbs that deploy have in common: what would change, told; and the change itself, done as a
+ * unit of its own, which outlives the terminal that follows it. */
+
+#include "cli/candidate.h"
+#include "cli/cli.h"
+#include "deploy/host.h"
+
+struct cli_deploy {
+    const struct config *config;
+    struct arena arena;
+    struct deploy_systemd systemd;
+    struct deploy_host host;
+    struct deploy_wish wish; /* files or number are for the verb to set */
+    struct deploy_outlook outlook;
+    char by[64];
+    bool by_systemd; /* else only files are changed */
+};
+
+/* To be closed in any case. why: of the generation; for cli_deploy_do(): the words of the verb. */
+int cli_deploy_open(struct cli *cli, const struct config *config, const char *why,
+                    struct cli_deploy *ret) must_check;
+void cli_deploy_close(struct cli_deploy *d);
+#define _cleanup_cli_deploy_ _cleanup_(cli_deploy_close)
+
+/* Fills the outlook. */
+int cli_deploy_look(struct cli *cli, struct cli_deploy *d) must_check;
+
+/* What it comes to: options of the configuration, files, and what is done about units; for people, and
+ * as members of a map. */
+void cli_deploy_print(struct cli *cli, const struct cli_deploy *d);
+void cli_deploy_print_json(const struct cli_deploy *d, struct json_writer *w);
+
+/* Tells, asks where somebody sits there, and does it. words: of the verb, which is what the unit runs,
+ * with the arguments that were given here. An exit code, or an error. */
+int cli_deploy_do(struct cli *cli, struct cli_deploy *d, const char *words) must_check;
+
+/* "7" as the number of a generation. */
+int cli_read_generation(struct cli *cli, const char *text, unsigned *ret_number) must_check;

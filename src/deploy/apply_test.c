@@ -1,0 +1,477 @@
+#include "deploy/apply.h"
+
+#include "base/text.h"
+#include "crash.h"
+#include "deploy/lock.h"
+#include "deploy/pending_int.h"
+#include "sys/files.h"
+#include "tap.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define CALLS_MAX 400
+#define UNITS_MAX 8
+
+/* ---- a machine, as far as a deployment sees it ---- */
+
+struct fake_unit {
+    char name[64];
+    char loaded[256]; /* "": there is none */
+    char runs_as[256];
+    bool runs, shunned;
+};
+
+/* Shared with children, so that it outlives their crash, as systemd does. */
+static struct machine {
+    struct fake_unit units[UNITS_MAX];
+    size_t count;
+    unsigned reloads, prepares, acts;
+    char acted[UNITS_MAX * 2][80];
+    bool reload_fails;
+} * machine;
+
+static struct fake_unit *
+unit_of(const char *name)
+{
+    for (size_t i = 0; i < machine->count; i++)
+        if (text_eq(machine->units[i].name, name))
+            return &machine->units[i];
+    assert(machine->count < UNITS_MAX);
+    struct fake_unit *unit = &machine->units[machine->count++];
+    (void)snprintf(unit->name, sizeof(unit->name), "%s", name);
+    return unit;
+}
+
+static const char *
+path(const char *below)
+{
+    static char text[1024];
+    (void)snprintf(text, sizeof(text), "%s/%s", tap_dir(), below);
+    return text;
+}
+
+static int
+fake_look(void *arg unused_arg, const char *unit, enum deploy_life *ret,
+          struct err *reterr unused_arg)
+{
+    const struct fake_unit *u = unit_of(unit);
+    *ret = u->runs ? DEPLOY_RUNS : u->shunned ? DEPLOY_SHUNNED : DEPLOY_RESTS;
+    return 0;
+}
+
+static int
+fake_prepare(void *arg unused_arg, struct err *reterr unused_arg)
+{
+    machine->prepares++;
+    return 0;
+}
+
+/* As the generator does it. */
+static int
+fake_reload(void *arg unused_arg, struct err *reterr)
+{
+    DIR *dir = opendir(path("etc/current/units"));
+    if (machine->reload_fails) {
+        if (dir)
+            (void)closedir(dir);
+        return err_set(reterr, ERR_SYSTEM, "systemd does not read them");
+    }
+    machine->reloads++;
+    for (size_t i = 0; i < machine->count; i++)
+        machine->units[i].loaded[0] = '\0';
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        _cleanup_buf_ struct buf text = BUF_INIT(200);
+        char below[512];
+        (void)snprintf(below, sizeof(below), "etc/current/units/%s", e->d_name);
+        if (text_ends(e->d_name, ".service") && file_read(path(below), &text, NULL) == 0) {
+            struct fake_unit *u = unit_of(e->d_name);
+            (void)snprintf(u->loaded, sizeof(u->loaded), "%s", text.data);
+        }
+    }
+    if (dir)
+        (void)closedir(dir);
+    return 0;
+}
+
+static int
+fake_carry_out(void *arg unused_arg, struct deploy_order *orders, size_t count,
+               struct err *reterr unused_arg)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct fake_unit *u = unit_of(orders[i].unit);
+        char *acted = machine->acted[machine->acts++ % ARRAY_SIZE(machine->acted)];
+        (void)snprintf(acted, sizeof(machine->acted[0]), "%s %s", deploy_act_word(orders[i].act),
+                       u->name);
+        u->runs = orders[i].act != DEPLOY_STOP && u->loaded[0] && !strstr(u->loaded, "broken");
+        (void)snprintf(u->runs_as, sizeof(u->runs_as), "%s", u->runs ? u->loaded : "");
+        orders[i].failed = orders[i].act != DEPLOY_STOP && !u->runs;
+        (void)snprintf(orders[i].reason, sizeof(orders[i].reason), "it is broken");
+    }
+    return 0;
+}
+
+static void
+fake_tell(void *arg unused_arg, const char *line)
+{
+    tap_note("%s", line);
+}
+
+static const struct deploy_host host = {.look = fake_look,
+                                        .prepare = fake_prepare,
+                                        .reload = fake_reload,
+                                        .carry_out = fake_carry_out,
+                                        .tell = fake_tell};
+
+/* Everything starts as the current generation says. */
+static void
+reboot(void)
+{
+    (void)!fake_reload(NULL, NULL);
+    for (size_t i = 0; i < machine->count; i++) {
+        struct fake_unit *u = &machine->units[i];
+        u->runs = strstr(u->loaded, "WantedBy=") && !strstr(u->loaded, "broken");
+        (void)snprintf(u->runs_as, sizeof(u->runs_as), "%s", u->runs ? u->loaded : "");
+    }
+}
+
+/* ---- what is deployed ---- */
+
+#define UNIT(name_, says)                                                  \
+    {                                                                      \
+        .name = "units/citadel-" name_ ".service", .bytes = SERVICE(says), \
+        .len = sizeof(SERVICE(says)) - 1,                                  \
+    }
+#define SERVICE(says) \
+    "[Service]\nType=notify\nSlice=citadel-models.slice\nX=" says "\n[Install]\nWantedBy=x\n"
+
+static const struct generation_file first[] = {UNIT("a", "1"), UNIT("b", "1"), UNIT("c", "1")};
+static const struct generation_file second[] = {UNIT("a", "1"), UNIT("b", "2"), UNIT("d", "1")};
+static const struct generation_file bad[] = {UNIT("a", "1"), UNIT("b", "broken"), UNIT("c", "1")};
+
+struct end {
+    int r;
+    struct deploy_end end;
+    struct err err;
+};
+
+static struct deploy_wish
+wish_of(const struct generation_file *files)
+{
+    static char store[512], state[512];
+    (void)snprintf(store, sizeof(store), "%s/etc", tap_dir());
+    (void)snprintf(state, sizeof(state), "%s/var", tap_dir());
+    return (struct deploy_wish){.store = store,
+                                .state_dir = state,
+                                .by = "anna",
+                                .why = "a test",
+                                .files = files,
+                                .count = 3,
+                                .keep = 10};
+}
+
+static struct end
+deploy_wish(const struct deploy_wish *wish)
+{
+    _cleanup_arena_ struct arena arena;
+    struct end end = {0};
+    arena_init(&arena, DEPLOY_BYTES);
+    end.r = deploy_apply(wish, &host, &arena, &end.end, &end.err);
+    end.end.failed = NULL; /* it was in the arena */
+    return end;
+}
+
+static struct end
+deploy(const struct generation_file *files)
+{
+    const struct deploy_wish wish = wish_of(files);
+    return deploy_wish(&wish);
+}
+
+static struct end
+switch_to(unsigned number)
+{
+    struct deploy_wish wish = wish_of(NULL);
+    wish.number = number;
+    return deploy_wish(&wish);
+}
+
+static void
+begin(void)
+{
+    if (!machine)
+        machine =
+            mmap(NULL, sizeof(*machine), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(machine != MAP_FAILED);
+    memset(machine, 0, sizeof(*machine));
+    CHECK_EQ(file_remove_tree(path("etc"), NULL), 0);
+    CHECK_EQ(file_remove_tree(path("var"), NULL), 0);
+    CHECK_EQ(file_make_dirs(path("etc"), 0755, NULL), 0);
+    CHECK_EQ(file_make_dirs(path("var/deploy"), 0755, NULL), 0);
+}
+
+static unsigned
+link_of(enum generation_link link)
+{
+    unsigned number = 0;
+    CHECK_EQ(generation_of(path("etc"), link, &number, NULL), 0);
+    return number;
+}
+
+static bool
+is_pending(void)
+{
+    struct pending p;
+    CHECK_EQ(pending_load(path("var"), &p, NULL), 0);
+    return p.to != 0;
+}
+
+/* All that runs does so as these files say, and nothing else runs. */
+static void
+check_runs(const struct generation_file *files)
+{
+    for (size_t i = 0; i < machine->count; i++) {
+        const struct fake_unit *u = &machine->units[i];
+        const struct generation_file *file = NULL;
+        for (size_t n = 0; n < 3; n++)
+            if (text_eq(deploy_unit_of(files[n].name), u->name))
+                file = &files[n];
+        CHECK_EQ(u->runs, file != NULL);
+        if (file)
+            CHECK_STR(u->runs_as, file->bytes);
+    }
+}
+
+TEST(a_first_deployment_starts_everything)
+{
+    begin();
+    struct end end = deploy(first);
+    CHECK_EQ(end.r, 0);
+    CHECK_EQ(end.end.to, 1);
+    CHECK_EQ(link_of(GENERATION_CURRENT), 1);
+    CHECK_EQ(link_of(GENERATION_STABLE), 1);
+    CHECK(!is_pending());
+    check_runs(first);
+}
+
+TEST(a_second_one_touches_only_what_differs)
+{
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    machine->acts = 0;
+    CHECK_EQ(deploy(second).r, 0);
+    check_runs(second);
+    CHECK_EQ(machine->acts, 4); /* what goes and what is restarted is stopped before any starts */
+    CHECK_STR(machine->acted[0], "stop citadel-c.service");
+    CHECK_STR(machine->acted[1], "stop citadel-b.service");
+    CHECK_STR(machine->acted[2], "start citadel-b.service");
+    CHECK_STR(machine->acted[3], "start citadel-d.service");
+}
+
+static unsigned calls;
+
+static int
+count_call(const char *call unused_arg, size_t *bytes unused_arg)
+{
+    calls++;
+    return 0;
+}
+
+TEST(the_same_again_writes_nothing_and_starts_nothing)
+{
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    machine->acts = machine->reloads = calls = 0;
+    fault_before = count_call;
+    CHECK_EQ(deploy(first).r, 0);
+    fault_before = NULL;
+    CHECK_EQ(calls, 0);
+    CHECK_EQ(machine->acts, 0);
+    CHECK_EQ(machine->reloads, 0);
+}
+
+TEST(what_should_run_and_does_not_is_started_but_for_what_a_person_stopped)
+{
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    unit_of("citadel-a.service")->runs = false;
+    unit_of("citadel-b.service")->runs = false;
+    unit_of("citadel-b.service")->shunned = true;
+    machine->acts = 0;
+    CHECK_EQ(deploy(first).r, 0);
+    CHECK_EQ(machine->acts, 1);
+    CHECK_STR(machine->acted[0], "start citadel-a.service");
+    CHECK_EQ(link_of(GENERATION_CURRENT), 1);
+}
+
+TEST(a_change_that_fails_is_taken_back)
+{
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    struct end end = deploy(bad);
+    CHECK_EQ(end.err.id, ERR_DEPLOY_REVERTED);
+    CHECK_STR(end.err.what,
+              "generation 2 was taken back, and 1 runs again: citadel-b.service: it is "
+              "broken");
+    CHECK_STR(end.err.fix, "citadel logs b");
+    CHECK(end.end.reverted);
+    CHECK_EQ(link_of(GENERATION_CURRENT), 1);
+    CHECK_EQ(link_of(GENERATION_STABLE), 1);
+    CHECK(!is_pending());
+    check_runs(first);
+}
+
+TEST(a_change_that_fails_stays_if_it_is_to)
+{
+    struct deploy_wish wish;
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    wish = wish_of(bad);
+    wish.stay = true;
+    CHECK_EQ(deploy_wish(&wish).err.id, ERR_DEPLOY_FAILED);
+    CHECK_EQ(link_of(GENERATION_CURRENT), 2);
+    CHECK_EQ(link_of(GENERATION_STABLE), 1);
+}
+
+TEST(units_that_systemd_does_not_read_are_taken_back)
+{
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    machine->reload_fails = true;
+    CHECK_EQ(deploy(second).err.id, ERR_DEPLOY_FAILED); /* nor does it read the old ones */
+    CHECK_EQ(link_of(GENERATION_CURRENT), 1);
+    machine->reload_fails = false;
+    CHECK(is_pending());
+    CHECK_EQ(deploy(first).r, 0);
+    check_runs(first);
+}
+
+TEST(a_generation_of_before_comes_back_byte_for_byte)
+{
+    _cleanup_arena_ struct arena arena;
+    struct generation_damage *damage;
+    size_t damages = 1;
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    CHECK_EQ(deploy(second).r, 0);
+    CHECK_EQ(switch_to(1).r, 0);
+    check_runs(first);
+    CHECK_EQ(link_of(GENERATION_CURRENT), 1);
+    arena_init(&arena, 1 * MIB);
+    CHECK_EQ(generation_check(path("etc"), 1, &arena, &damage, &damages, NULL), 0);
+    CHECK_EQ(damages, 0);
+    CHECK_EQ(switch_to(7).err.id, ERR_GENERATION_NONE);
+}
+
+TEST(a_unit_changed_by_hand_is_replaced)
+{
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    CHECK_EQ(file_write(path("etc/generations/1/units/citadel-b.service"), "mine", 4, 0644, NULL),
+             0);
+    machine->acts = 0;
+    CHECK_EQ(deploy(first).r, 0);
+    CHECK_EQ(link_of(GENERATION_CURRENT), 2);
+    check_runs(first);
+    CHECK_EQ(switch_to(1).err.id, ERR_GENERATION_DAMAGED);
+}
+
+TEST(accounts_are_made_only_when_they_change)
+{
+    static const struct generation_file with[] = {
+        UNIT("a", "1"), UNIT("b", "1"), {"units/citadel.sysusers", "u x\n", 4}};
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    CHECK_EQ(machine->prepares, 0);
+    CHECK_EQ(deploy(with).r, 0);
+    CHECK_EQ(machine->prepares, 1);
+}
+
+static void
+run_deploy(void *files)
+{
+    (void)deploy(files);
+}
+
+/* Stopped at any call that changes a file, the machine is at the old or the new generation, and the
+ * next deployment, or the next boot, makes it whole. */
+static void
+check_crashes(const struct generation_file *next, const struct generation_file *goal, bool boots)
+{
+    bool crashed = true;
+    for (unsigned n = 1; n < CALLS_MAX && crashed; n++)
+        for (int torn = 0; torn < 2; torn++) {
+            tap_note("call %u%s", n, torn ? ", torn" : "");
+            begin();
+            CHECK_EQ(deploy(first).r, 0);
+            crashed = crash_at(n, torn, run_deploy, (void *)(uintptr_t)next);
+            unsigned current = link_of(GENERATION_CURRENT);
+            CHECK(current == 1 || current == 2);
+            if (boots)
+                reboot();
+            if (boots && (current == 1 || next == second))
+                check_runs(current == 1 ? first : second);
+            struct end end = deploy(next);
+            CHECK(end.r == 0 || end.err.id == ERR_DEPLOY_REVERTED);
+            check_runs(goal);
+            CHECK(!is_pending());
+        }
+    CHECK(!crashed);
+}
+
+TEST(a_crash_at_any_call_leaves_the_old_or_the_new)
+{
+    check_crashes(second, second, false);
+    check_crashes(second, second, true);
+}
+
+TEST(a_crash_at_any_call_of_taking_back_does_so_too)
+{
+    check_crashes(bad, first, false);
+    check_crashes(bad, first, true);
+}
+
+TEST(one_at_a_time)
+{
+    struct err err = {0};
+    begin();
+    CHECK_EQ(deploy_lock_look(path("var"), NULL), 0);
+    int lock = deploy_lock(path("var"), "anna", "citadel apply", NULL);
+    REQUIRE(lock >= 0);
+    CHECK_EQ(deploy_lock(path("var"), "bert", "citadel apply", &err), -EBUSY);
+    CHECK(text_starts(err.what,
+                      "what is deployed is being changed by anna: `citadel apply`, process"));
+    CHECK_EQ(deploy_lock_look(path("var"), NULL), -EBUSY);
+    (void)close(lock);
+    CHECK_EQ(deploy_lock_look(path("var"), NULL), 0);
+}
+
+static const struct {
+    const char *what, *text;
+} spoilt[] = {
+    {"empty", ""},
+    {"no JSON", "to: 7\n"},
+    {"no goal", "{\"from\": [1]}"},
+    {"goal 0", "{\"from\": [1], \"to\": 0}"},
+    {"from is no list", "{\"from\": 1, \"to\": 2}"},
+    {"too many", "{\"from\": [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17], \"to\": 2}"},
+};
+
+TEST(a_spoilt_note_of_what_is_pending_is_told)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(spoilt); i++) {
+        struct pending p;
+        struct err err = {0};
+        begin();
+        tap_note("%s", spoilt[i].what);
+        CHECK_EQ(file_write(path("var/deploy/pending.json"), spoilt[i].text, strlen(spoilt[i].text),
+                            0644, NULL),
+                 0);
+        CHECK(pending_load(path("var"), &p, &err) < 0);
+        CHECK(strstr(err.what, "var/deploy/pending.json") != NULL);
+        CHECK(err.fix[0] != '\0');
+    }
+}
