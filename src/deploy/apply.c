@@ -141,6 +141,10 @@ choose(const char *unit, const struct generation_file *file, enum deploy_life li
     return life == DEPLOY_RESTS && unit_is_wanted(file->bytes);
 }
 
+/* The one unit that is of no generation. */
+static const struct generation_file whole = {.name = "citadel-ai.target",
+                                             .bytes = "[Install]\nWantedBy=multi-user.target\n"};
+
 struct ordering {
     const struct deploy_host *host;
     struct arena *arena;
@@ -173,6 +177,8 @@ order_all(struct ordering *o, const struct files *goal, const struct stale *stal
         if (unit)
             r = order(o, unit, &goal->items[i], is_stale(stale, unit), reterr);
     }
+    if (r == 0)
+        r = order(o, whole.name, &whole, false, reterr);
     ret->count = o->orders.count;
     ret->items = arena_alloc(o->arena, (ret->count + 1) * sizeof(*ret->items));
     if (r == 0 && !ret->items)
@@ -274,11 +280,49 @@ begin(struct deployment *d, unsigned to, struct err *reterr)
     return pending_save(d->wish->state_dir, p, reterr);
 }
 
-/* What holds memory that others may need goes first. */
+/* Those of one act, all at once; what was ordered is marked with why it failed. */
 static int
-stop_first(struct deployment *d, const struct files *goal, struct err *reterr)
+carry_out(struct deployment *d, bool (*meant)(enum deploy_act act), struct err *reterr)
 {
-    const struct deploy_orders *all = &d->outlook.orders;
+    struct deploy_orders *all = &d->outlook.orders;
+    struct deploy_order *items = arena_alloc(d->arena, (all->count + 1) * sizeof(*items));
+    size_t count = 0;
+    if (!items)
+        return no_room(reterr);
+    for (size_t i = 0; i < all->count; i++)
+        if (meant(all->items[i].act))
+            items[count++] = all->items[i];
+    int r = count ? d->host->carry_out(d->host->arg, items, count, reterr) : 0;
+    for (size_t i = 0, n = 0; i < all->count; i++)
+        if (meant(all->items[i].act))
+            all->items[i] = items[n++];
+    d->end->acts += count;
+    return r;
+}
+
+static bool
+is_stop(enum deploy_act act)
+{
+    return act == DEPLOY_STOP;
+}
+
+static bool
+is_reload(enum deploy_act act)
+{
+    return act == DEPLOY_RELOAD;
+}
+
+static bool
+is_start(enum deploy_act act)
+{
+    return act == DEPLOY_START || act == DEPLOY_RESTART;
+}
+
+/* A model that is restarted goes first: others may need the memory that it has. */
+static int
+stop_in_the_way(struct deployment *d, const struct files *goal, struct err *reterr)
+{
+    struct deploy_orders *all = &d->outlook.orders;
     struct deploy_order *first = arena_alloc(d->arena, (all->count + 1) * sizeof(*first));
     size_t count = 0;
     if (!first)
@@ -286,29 +330,24 @@ stop_first(struct deployment *d, const struct files *goal, struct err *reterr)
     for (size_t i = 0; i < all->count; i++) {
         struct deploy_order *o = &all->items[i];
         const struct generation_file *file = find_unit(goal, o->unit);
-        bool in_the_way =
-            o->act == DEPLOY_RESTART && file && unit_care_of(file->bytes) == UNIT_CARE_STOP_FIRST;
-        if (o->act == DEPLOY_STOP || in_the_way)
-            first[count++] = (struct deploy_order){.act = DEPLOY_STOP, .unit = o->unit};
-        if (in_the_way)
-            o->act = DEPLOY_START;
+        if (o->act != DEPLOY_RESTART || unit_care_of(file->bytes) != UNIT_CARE_STOP_FIRST)
+            continue;
+        first[count++] = (struct deploy_order){.act = DEPLOY_STOP, .unit = o->unit};
+        o->act = DEPLOY_START;
     }
     return count ? d->host->carry_out(d->host->arg, first, count, reterr) : 0;
 }
 
-/* What has been stopped already stays as it is. */
+/* What goes, then what others rest on, then what is to run. */
 static int
-carry_out(struct deployment *d, const struct files *goal, struct err *reterr)
+carry_out_all(struct deployment *d, const struct files *goal, struct err *reterr)
 {
-    struct deploy_orders *all = &d->outlook.orders;
-    size_t kept = 0;
-    int r = stop_first(d, goal, reterr);
-    d->end->acts += all->count;
-    for (size_t i = 0; i < all->count; i++)
-        if (all->items[i].act != DEPLOY_STOP)
-            all->items[kept++] = all->items[i];
-    all->count = kept;
-    return r == 0 && kept ? d->host->carry_out(d->host->arg, all->items, kept, reterr) : r;
+    int r = carry_out(d, is_stop, reterr);
+    if (r == 0)
+        r = stop_in_the_way(d, goal, reterr);
+    if (r == 0)
+        r = carry_out(d, is_reload, reterr);
+    return r == 0 ? carry_out(d, is_start, reterr) : r;
 }
 
 static bool
@@ -339,7 +378,7 @@ move(struct deployment *d, unsigned to, struct err *reterr)
         r = host->prepare(host->arg, reterr);
     if (r == 0)
         r = host->reload(host->arg, reterr);
-    return r == 0 ? carry_out(d, &goal, reterr) : r;
+    return r == 0 ? carry_out_all(d, &goal, reterr) : r;
 }
 
 static const struct deploy_order *

@@ -220,7 +220,11 @@ carry_out(void *arg, struct deploy_order *orders, size_t count, struct err *rete
         char line[512];
         (void)snprintf(line, sizeof(line), "%s %s", deploy_act_word(orders[i].act), orders[i].unit);
         s->tell(line, s->arg);
-        items[i] = (struct systemd_job){.unit = orders[i].unit, .method = method_of(orders[i].act)};
+        /* A target would take with it what a person has stopped. */
+        items[i] = (struct systemd_job){
+            .unit = orders[i].unit,
+            .method = method_of(orders[i].act),
+            .mode = text_ends(orders[i].unit, ".target") ? "ignore-dependencies" : NULL};
     }
     int r = systemd_jobs_run(&jobs, reterr);
     for (size_t i = 0; r == 0 && i < count; i++)

@@ -38,7 +38,7 @@ ask(const struct bus *bus, struct systemd_job *job, struct err *reterr)
         (void)!bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, "ResetFailedUnit", NULL, NULL, "s",
                         job->unit);
     int r = bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, job->method, &reply, reterr, "ss",
-                     job->unit, "replace");
+                     job->unit, job->mode ? job->mode : "replace");
     if (r < 0)
         return r;
     r = bus->sd->bus_message_read(reply, "o", &path);

@@ -7,6 +7,7 @@
 struct systemd_job {
     const char *unit;   /* "citadel-phi3.service" */
     const char *method; /* of the manager: StartUnit, StopUnit, ... */
+    const char *mode;   /* "ignore-dependencies"; NULL: "replace" */
     char path[256];     /* "": it was not asked yet */
     char result[32];    /* systemd's word for how it ended: "done", "failed"; "": it goes on */
 };

@@ -17,16 +17,35 @@ lines_description(struct unit_draft *d)
     draft_linef(d, "Citadel: %s", d->what);
 }
 
-/* Of a model everything but its limits in the gateway; of the other two their own section. */
+/* What is made for each model depends on their names. */
+static void
+digest_names(const struct config *c, char digest[HASH_SHA256_HEX])
+{
+    uint8_t bytes[HASH_SHA256_BYTES];
+    struct hash_sha256 hash;
+    hash_sha256_init(&hash);
+    for (size_t i = 0; i < c->models.count; i++)
+        if (c->models.items[i].enabled)
+            hash_sha256_update(&hash, c->models.items[i].name, strlen(c->models.items[i].name) + 1);
+    hash_sha256_final(&hash, bytes);
+    hash_sha256_hex(bytes, digest);
+}
+
 void
 lines_options(struct unit_draft *d)
 {
-    char model[TEXT_NAME_MAX + sizeof("models.")], digest[HASH_SHA256_HEX];
+    char model[TEXT_NAME_MAX + sizeof("models.")], digest[HASH_SHA256_HEX], names[HASH_SHA256_HEX];
     const char *const of_model[] = {model, "hub", "paths", NULL};
+    const char *const of_storage[] = {"storage", "service", "paths", NULL};
     const char *const of_service[] = {d->name, "paths", NULL};
     (void)snprintf(model, sizeof(model), "models.%s", d->name);
-    config_digest(d->config, d->kind == UNIT_MODEL ? of_model : of_service, digest);
-    draft_linef(d, "%.16s", digest);
+    config_digest(d->config,
+                  d->kind == UNIT_MODEL     ? of_model
+                  : d->kind == UNIT_STORAGE ? of_storage
+                                            : of_service,
+                  digest);
+    digest_names(d->config, names);
+    draft_linef(d, "%.16s%.16s", digest, d->kind == UNIT_STORAGE ? names : "");
 }
 
 void
