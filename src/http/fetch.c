@@ -41,6 +41,8 @@ start(struct http_client *client, const struct http_fetch *fetch, struct fetchin
         http_call_new(client, fetch->method ? fetch->method : "GET", fetch->target, &ops, f);
     if (fetch->type)
         http_call_field(call, "Content-Type", fetch->type);
+    if (fetch->authorization)
+        http_call_field(call, "Authorization", fetch->authorization);
     http_call_whole(call, fetch->body, fetch->len);
 }
 

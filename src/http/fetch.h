@@ -10,7 +10,8 @@ struct http_fetch {
     const char *host;    /* NULL: the address */
     const char *method;  /* NULL: GET */
     const char *target;
-    const char *type; /* of the body; NULL: it has none */
+    const char *type;          /* of the body; NULL: it has none */
+    const char *authorization; /* NULL: none */
     const void *body;
     size_t len;
     uint64_t timeout_us; /* 0: ten seconds */
