@@ -1,6 +1,4 @@
 /* /proc/driver/nvidia/gpus/ADDRESS/information has lines "Model: ..." and "GPU UUID: ...".
- * /proc/self/mountinfo has a line a mount: id, parent, device numbers, root, mount point, options,
- * optional fields, "-", type, source, more (proc(5)); blanks are written \040.
  *
  * A model is a directory with a config.json, or a GGUF file. */
 
@@ -11,6 +9,7 @@
 #include "config/config.h"
 #include "config/read_int.h"
 #include "sys/files.h"
+#include "sys/mounts.h"
 #include "sys/root.h"
 
 #include <dirent.h>
@@ -101,51 +100,29 @@ find_gpus(struct survey *s)
 
 /* Mounts. */
 
-/* The n-th word of a line, from 0; empty when there are fewer. */
 static void
-copy_word(const char *line, size_t n, char *ret, size_t room)
+find_mount(const struct mounts *mounts, const char *point, struct survey_mount *ret)
 {
-    for (; n > 0 && *line; n--) {
-        line += strcspn(line, " ");
-        line += strspn(line, " ");
-    }
-    (void)snprintf(ret, room, "%.*s", (int)strcspn(line, " "), line);
-}
-
-static void
-read_mount(const char *line, const char *point, struct survey_mount *ret)
-{
-    char mounted_on[256];
-    const char *tail = strstr(line, " - ");
-    copy_word(line, 4, mounted_on, sizeof(mounted_on));
-    if (!tail || !text_eq(mounted_on, point))
+    const struct mount_row *row = mounts_find(mounts, point);
+    if (!row)
         return;
     ret->mounted = true;
-    copy_word(tail + 3, 0, ret->type, sizeof(ret->type));
-    copy_word(tail + 3, 1, ret->device, sizeof(ret->device));
-}
-
-static void
-find_mount(const struct buf *mountinfo, const char *point, struct survey_mount *ret)
-{
-    for (const char *line = mountinfo->data; *line;) {
-        char copy[1024];
-        size_t len = strcspn(line, "\n");
-        (void)snprintf(copy, sizeof(copy), "%.*s", (int)MIN(len, sizeof(copy) - 1), line);
-        read_mount(copy, point, ret);
-        line += len + (line[len] == '\n');
-    }
+    (void)snprintf(ret->type, sizeof(ret->type), "%s", row->type);
+    (void)snprintf(ret->device, sizeof(ret->device), "%s", row->source);
 }
 
 static void
 find_mounts(struct survey *s)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(FILE_BYTES_MAX);
+    _cleanup_mounts_ struct mounts mounts = {0};
     const char *path = root_path(&s->arena, "/proc/self/mountinfo");
     if (path)
         read_start(path, &text);
-    find_mount(&text, "/mnt/citadel-models", &s->models_mount);
-    find_mount(&text, "/mnt/citadel-backup", &s->backup_mount);
+    if (mounts_parse(text.data, text.len, &mounts, NULL) < 0)
+        return;
+    find_mount(&mounts, "/mnt/citadel-models", &s->models_mount);
+    find_mount(&mounts, "/mnt/citadel-backup", &s->backup_mount);
 }
 
 /* Models. */

@@ -2,8 +2,12 @@
 
 import json
 import os
+import pathlib
 import pty
+import re
+import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -156,3 +160,226 @@ def test_a_model_is_not_started_on_a_disk_that_is_not_mounted(tmp_path):
     assert done.returncode == 75
     assert f"nothing is mounted at {tmp_path}/models" in done.stderr
     assert list((tmp_path / "models").iterdir()) == []
+
+
+# --- usage, clean -----------------------------------------------------------------------------------
+
+
+def age(path, days):
+    then = time.time() - days * 86400
+    os.utime(path, (then, then))
+
+
+def test_usage_counts_each_area_and_tells_what_it_could_not(image):
+    storage(image, "setup")
+    (image / MODELS / "active/phi3").mkdir()
+    (image / MODELS / "active/phi3/weights").write_bytes(b"x" * 1_000_000)
+    (image / MODELS / "active/loop").symlink_to("..")
+    code, areas = run_json("storage", "usage", "--root", image, cwd=image)
+    assert code == 0
+    active = {a["area"]: a for a in areas}["active"]
+    assert active["files"] == 2 and 1_000_000 <= active["bytes"] < 1_100_000
+    assert 0 < active["percent"] < 100
+    shown = storage(image, "usage").stdout
+    assert "active" in shown and "OF ITS DISK" in shown
+
+
+def test_clean_only_shows_without_a_terminal(image):
+    storage(image, "setup")
+    old, live = image / "opt/citadel/logs/models/phi3.log.1", image / "opt/citadel/logs/models/phi3.log"
+    for log in (old, live):
+        log.write_text("x")
+        age(log, 100)
+    done = storage(image, "clean")
+    assert done.returncode == 0 and old.exists()
+    assert "would remove 1 file" in done.stdout and "--force removes" in done.stderr
+    assert storage(image, "clean", "--dry-run", "--force").returncode == 0 and old.exists()
+    done = storage(image, "clean", "--force")
+    assert "removed 1 file" in done.stdout
+    assert not old.exists() and live.exists()
+
+
+def test_clean_leaves_what_somebody_has_open(image):
+    storage(image, "setup")
+    log = image / "opt/citadel/logs/models/phi3.log.1"
+    log.write_text("x")
+    age(log, 100)
+    with open(log):
+        code, items = run_json("storage", "clean", "--force", "--root", image, cwd=image)
+        assert code == 0 and [i["is_open"] for i in items] == [True] and log.exists()
+    storage(image, "clean", "--force")
+    assert not log.exists()
+
+
+def test_clean_takes_an_age_for_all(image):
+    storage(image, "setup")
+    log = image / "opt/citadel/logs/models/phi3.log.1"
+    log.write_text("x")
+    age(log, 2)
+    assert "would remove 0 files" in storage(image, "clean").stdout
+    assert "would remove 1 file" in storage(image, "clean", "--older-than", "1d").stdout
+    done = storage(image, "clean", "--older-than", "5m")
+    assert done.returncode == 64 and "5m is less than an hour" in done.stderr
+
+
+def test_a_tree_of_any_kind_is_walked(image):
+    """100,000 files, names with anything in them, links in circles: counted, shown harmlessly, removed."""
+    storage(image, "setup")
+    logs = image / "opt/citadel/logs/models"
+    strange = ["new\nline.log.1", "\x1b[31mred.log.1", "-rf.log.1", " .log.1", "ü.log.1", "$(id).log.1"]
+    many = 100_000
+    for i in range(0, many, 1000):
+        folder = logs / f"{i}"
+        folder.mkdir()
+        for k in range(1000):
+            os.close(os.open(folder / f"{k}.log.1", os.O_CREAT | os.O_WRONLY))
+    for name in strange:
+        (logs / name).write_text("x")
+        age(logs / name, 100)
+    (logs / "circle").symlink_to(".")
+    (logs / "away.log.1").symlink_to("/etc/passwd")
+    _, areas = run_json("storage", "usage", "--root", image, cwd=image)
+    assert {a["area"]: a["files"] for a in areas}["logs"] == many + len(strange) + 2
+    done = storage(image, "clean", "--force")
+    assert f"removed {len(strange)} files" in done.stdout and "\x1b" not in done.stdout
+    assert len(done.stdout.splitlines()) == len(strange) + 2
+    assert (logs / "away.log.1").is_symlink() and pathlib.Path("/etc/passwd").exists()
+
+
+# --- prereq, health ----------------------------------------------------------------------------------
+
+
+def test_prerequisites_are_told_with_what_mends_them(image):
+    configure(image, storage={"minimum_free": "1PiB"})
+    code, checks = run_json("storage", "prereq", "--root", image, cwd=image)
+    assert code == 3
+    wrong = {c["check"]: c for c in checks if not c["ok"]}
+    assert {"model storage", "free space", "directories"} <= set(wrong)
+    assert not wrong["backup storage"]["required"]
+    assert all(c["fix"] for c in wrong.values())
+    configure(image, storage={"minimum_free": 0, "require_mounts": False})
+    storage(image, "setup")
+    done = storage(image, "prereq")
+    assert done.returncode == 0, done.stdout
+
+
+SMARTCTL = """#!/bin/sh
+printf '{"model_name": "Disk of the test", "smart_status": {"passed": %s}, "temperature": {"current": 40}}' "$PASSED"
+exit 8
+"""
+
+
+def test_disks_are_asked_and_what_they_say_is_kept(image):
+    storage(image, "setup")
+    tool = image / "bin/smartctl"
+    tool.parent.mkdir()
+    tool.write_text(SMARTCTL)
+    tool.chmod(0o755)
+    path = f"{tool.parent}:{os.environ['PATH']}"
+    code, told = run_json("storage", "health", "--root", image, cwd=image, PATH=path, PASSED="true")
+    kept = json.loads((image / "var/lib/citadel/storage/health.json").read_text())
+    assert kept == told and code == 0
+    if not told["disks"]:
+        pytest.skip("no disk is to be seen here")
+    assert {d["state"] for d in told["disks"]} == {"good"}
+    assert told["disks"][0]["temperature_celsius"] == 40
+    done = storage(image, "health", PATH=path, PASSED="false")
+    assert done.returncode == 3 and "it says that it is about to fail" in done.stdout
+    done = storage(image, "health", PATH="/nowhere")
+    assert done.returncode == 0 and "smartmontools" in done.stdout
+
+
+# --- recover -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """An ext4 on a loop device, mounted; gone with the test."""
+    if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
+        pytest.skip("only root can mount a disk")
+    file, point = tmp_path / "disk", tmp_path / "point"
+    with open(file, "wb") as f:
+        f.truncate(16 << 20)
+    subprocess.run(["mkfs.ext4", "-q", file], check=True)
+    point.mkdir()
+    loop = subprocess.run(["losetup", "-f", "--show", file], capture_output=True, text=True)
+    if loop.returncode != 0:
+        pytest.skip("no loop devices here")
+    device = loop.stdout.strip()
+    try:
+        subprocess.run(["mount", device, point], check=True)
+        (point / "precious").write_text("weights")
+        yield device, point
+    finally:
+        subprocess.run(["umount", "-q", "-l", point])
+        subprocess.run(["losetup", "-d", device])
+
+
+def test_recovery_unmounts_checks_and_mounts(disk):
+    device, point = disk
+    done = run("storage", "recover", point, "--dry-run")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        f"{device}, ext4, mounted at {point}",
+        f"1. umount {point}",
+        f"2. e2fsck -f -p {device}",
+        f"3. mount {point}",
+    ]
+    assert run("storage", "recover", point).returncode == 1  # nobody to ask
+    assert os.path.ismount(point)
+    done = run("storage", "recover", point, "--force")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d+/4096 files", done.stderr)  # e2fsck's own words
+    assert os.path.ismount(point) and (point / "precious").read_text() == "weights"
+
+
+def test_recovery_tells_who_uses_it_and_does_nothing(disk):
+    device, point = disk
+    with open(point / "precious"):
+        code, told = run_json("storage", "recover", device, "--dry-run")
+        assert code == 0
+        assert (os.getpid(), True) in [(u["pid"], told["mounted"]) for u in told["users"]]
+        done = run("storage", "recover", device, "--force")
+        assert done.returncode == 75 and f"is in use by {os.getpid()}" in done.stderr
+    assert os.path.ismount(point)
+
+
+def test_recovery_never_checks_what_is_mounted_elsewhere(disk):
+    """In a namespace of its own, where no /proc/self/mountinfo of ours tells of it."""
+    device, point = disk
+    script = f"mount --make-rprivate /; echo ready; read line; umount {point}"
+    other = subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "ready\n"
+    done = run("storage", "recover", point, "--force")
+    assert done.returncode == 75 and "is still in use" in done.stderr
+    other.communicate("\n", timeout=60)
+    subprocess.run(["mount", device, point], check=True)
+    assert run("storage", "recover", point, "--force").returncode == 0
+
+
+def test_recovery_mends_what_is_damaged(disk):
+    device, point = disk
+    subprocess.run(["umount", point], check=True)
+    with open(device, "r+b") as raw:  # the first group's descriptor: its bitmaps
+        raw.seek(4096)
+        raw.write(b"\x00" * 64)
+    done = run("storage", "recover", device, "--force")
+    assert not os.path.ismount(point)  # it was not, and nobody said where
+    if done.returncode == 0:
+        subprocess.run(["mount", device, point], check=True)
+        assert (point / "precious").read_text() == "weights"
+    else:
+        assert "not all could be mended" in done.stderr and "e2fsck by hand" in done.stderr
+
+
+@pytest.mark.parametrize("what", ["/", "/etc", "/dev/null", "no/such/place"])
+def test_recovery_refuses_what_is_no_disk_of_its_own(what):
+    done = run("storage", "recover", what, "--force")
+    assert done.returncode in (4, 64)
+    assert "runs from" in done.stderr or "is no disk" in done.stderr
+
+
+def test_recovery_is_not_for_an_image(image):
+    assert storage(image, "recover", "/dev/null").returncode == 64

@@ -129,6 +129,34 @@ def test_repair_mounts_what_fstab_has(fresh):
     assert done.returncode == 0
 
 
+def test_the_disks_are_asked_from_inside_the_sandbox(fresh):
+    """A made-up smartctl; a real disk is not to be had in a container."""
+    fresh.write("/usr/sbin/smartctl", "#!/bin/sh\necho '{\"smart_status\": {\"passed\": true}}'\n", mode=0o755)
+    mount(fresh, MODELS, BACKUP)
+    fresh.run("systemctl", "start", "citadel-storage", "citadel-storage-health")
+    assert fresh.show("citadel-storage-health", "Result") == {"Result": "success"}
+    told = json.loads(fresh.run("cat", "/var/lib/citadel/storage/health.json", user="citadel").stdout)
+    assert all(disk["state"] == "good" for disk in told["disks"])
+    fresh.run("rm", "/usr/sbin/smartctl")
+
+
+def test_what_a_process_of_another_user_has_open_stays(fresh):
+    mount(fresh, MODELS, BACKUP)
+    fresh.run("systemctl", "start", "citadel-storage")
+    cache = f"{MODELS}/cache/quick"
+    fresh.run("touch", "-d", "200 days ago", f"{cache}/old", f"{cache}/held", user="citadel")
+    script = f"exec 3<{cache}/held; echo open; exec tail -f /dev/null"
+    reader = fresh.start("setpriv", "--reuid=citadel", "--clear-groups", "sh", "-c", script)
+    assert reader.stdout.readline() == "open\n"
+    shown = storage(fresh, "clean", "--force").stdout
+    left = fresh.run("ls", cache).stdout.split()
+    fresh.end(reader)
+    if "mounted with noatime" in shown:
+        assert left == ["held", "old"]
+    else:
+        assert left == ["held"], shown
+
+
 def test_settings_of_gpus_live_as_long_as_their_unit(fresh):
     """With a made-up driver; whether the real one can be set from inside this sandbox is for a machine
     that has one."""
