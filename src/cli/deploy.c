@@ -8,6 +8,7 @@
 #include "cli/transient.h"
 #include "config/diff.h"
 #include "config/problems.h"
+#include "deploy/drift.h"
 #include "deploy/lock.h"
 #include "service/systemd.h"
 #include "unit/generator.h"
@@ -199,6 +200,58 @@ cli_deploy_print_json(const struct cli_deploy *d, struct json_writer *w)
         json_str(w, "unit", o->orders.items[i].unit);
         json_str(w, "do", deploy_act_word(o->orders.items[i].act));
         json_bool(w, "changed", o->orders.items[i].changed);
+        json_close_map(w);
+    }
+    json_close_list(w);
+}
+
+/* ---- what has drifted ---- */
+
+#define DRIFT_BYTES (4 * MIB)
+
+/* That it cannot be told is told, too. */
+static size_t
+find_drift(const struct config *config, struct arena *arena, struct deploy_drift **ret_items)
+{
+    struct err err;
+    size_t count;
+    if (deploy_find_drift(config->paths.generations, systemd_is_here(), arena, ret_items, &count,
+                          &err) == 0)
+        return count;
+    *ret_items = arena_new(arena, struct deploy_drift);
+    if (!*ret_items)
+        return 0;
+    **ret_items = (struct deploy_drift){.what = arena_strdup(arena, err.what),
+                                        .fix = arena_strdup(arena, err.fix)};
+    return arena->full ? 0 : 1;
+}
+
+void
+cli_print_drift(struct cli *cli, const struct config *config)
+{
+    _cleanup_arena_ struct arena arena;
+    struct deploy_drift *items;
+    arena_init(&arena, DRIFT_BYTES);
+    size_t count = find_drift(config, &arena, &items);
+    for (size_t i = 0; i < count; i++) {
+        cli_print(cli, "%s%s.\n", i ? "" : "\nNot as it was deployed:\n", items[i].what);
+        if (items[i].fix[0])
+            cli_print(cli, "  try: %s\n", items[i].fix);
+    }
+}
+
+void
+cli_print_drift_json(const struct config *config, struct json_writer *w)
+{
+    _cleanup_arena_ struct arena arena;
+    struct deploy_drift *items;
+    arena_init(&arena, DRIFT_BYTES);
+    size_t count = find_drift(config, &arena, &items);
+    json_open_list(w, "drift");
+    for (size_t i = 0; i < count; i++) {
+        json_open_map(w, NULL);
+        json_str(w, "what", items[i].what);
+        json_str(w, "fix", items[i].fix[0] ? items[i].fix : NULL);
         json_close_map(w);
     }
     json_close_list(w);

@@ -32,6 +32,10 @@ int cli_deploy_look(struct cli *cli, struct cli_deploy *d) must_check;
 void cli_deploy_print(struct cli *cli, const struct cli_deploy *d);
 void cli_deploy_print_json(const struct cli_deploy *d, struct json_writer *w);
 
+/* What is not as it was deployed; nothing, where all is. As lines, and as a member of a map. */
+void cli_print_drift(struct cli *cli, const struct config *config);
+void cli_print_drift_json(const struct config *config, struct json_writer *w);
+
 /* Tells, asks where somebody sits there, and does it. words: of the verb, which is what the unit runs,
  * with the arguments that were given here. An exit code, or an error. */
 int cli_deploy_do(struct cli *cli, struct cli_deploy *d, const char *words) must_check;

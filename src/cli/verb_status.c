@@ -1,4 +1,5 @@
 #include "base/quantity.h"
+#include "cli/deploy.h"
 #include "cli/services.h"
 #include "sys/clock.h"
 
@@ -9,7 +10,9 @@ const struct verb_help verb_status_help = {
         "Shows the services: their states, how long they have been in them, how often they were "
         "started again, and what they do. With a name, only that one, and why it is as it is."
         "\n\nThey are those of `citadel up` where it runs, else those that systemd has as "
-        "citadel-NAME.service. Exits with 1 when nobody supervises them.",
+        "citadel-NAME.service. What is not as it was deployed is told below: "
+        "files changed by hand, drop-ins, links that are gone. Exits with 1 when nobody supervises "
+        "them.",
     .examples =
         VERB_EXAMPLES({"citadel status", "all services"}, {"citadel status phi3", "one of them"},
                       {"citadel status --json", "all that is known, for programs"}),
@@ -38,7 +41,8 @@ print_run(struct json_writer *w, const struct run_state *run)
 }
 
 static void
-print_json(struct json_writer *w, const struct service_view *view, const char *name)
+print_json(struct json_writer *w, const struct config *config, const struct service_view *view,
+           const char *name)
 {
     json_open_map(w, NULL);
     json_str(w, "containment", view->containment);
@@ -57,6 +61,7 @@ print_json(struct json_writer *w, const struct service_view *view, const char *n
         json_close_map(w);
     }
     json_close_list(w);
+    cli_print_drift_json(config, w);
     json_close_map(w);
 }
 
@@ -117,8 +122,10 @@ verb_status(struct cli *cli)
         return r;
     service_view_ask(&view, config->paths.run, name);
     if (cli->json)
-        print_json(cli->json, &view, name);
+        print_json(cli->json, config, &view, name);
     else
         print_table(cli, &view, name);
+    if (!cli->json && !name)
+        cli_print_drift(cli, config);
     return EXIT_CODE_OK;
 }

@@ -243,6 +243,8 @@ look(const struct deploy_wish *wish, const struct deploy_host *host, struct aren
         r = collect_stale(wish, ret_pending, ret->current, &goal, arena, &stale, reterr);
     if (r == 0)
         r = order_all(&o, &goal, &stale, &ret->orders, reterr);
+    if (r == 0)
+        r = host->check(host->arg, &ret->behind, reterr);
     ret->same = ret->current && ret->change_count == 0;
     ret->interrupted = ret_pending->to;
     vec_finish(&stale.units);
@@ -261,7 +263,7 @@ deploy_look(const struct deploy_wish *wish, const struct deploy_host *host, stru
 bool
 deploy_is_nothing(const struct deploy_outlook *outlook)
 {
-    return outlook->same && outlook->orders.count == 0 && !outlook->interrupted;
+    return outlook->same && outlook->orders.count == 0 && !outlook->interrupted && !outlook->behind;
 }
 
 /* ---- doing it ---- */
@@ -374,7 +376,7 @@ move(struct deployment *d, unsigned to, struct err *reterr)
     if (r < 0)
         return r;
     d->end->to = to;
-    if (touches_host(&d->outlook))
+    if (d->outlook.behind || touches_host(&d->outlook))
         r = host->prepare(host->arg, reterr);
     if (r == 0)
         r = host->reload(host->arg, reterr);

@@ -34,6 +34,8 @@ enum deploy_life {
 
 /* What acts on the machine; a test has another. */
 struct deploy_host {
+    /* Whether it has not read, or does not find, what the current generation has for it. */
+    int (*check)(void *arg, bool *ret_behind, struct err *reterr);
     int (*look)(void *arg, const char *unit, enum deploy_life *ret_life, struct err *reterr);
     /* Accounts and directories, for which the generation has files. */
     int (*prepare)(void *arg, struct err *reterr);
@@ -62,6 +64,7 @@ struct deploy_orders {
 struct deploy_outlook {
     unsigned current, stable; /* 0: none */
     bool same;                /* the files are those of the current generation */
+    bool behind;              /* the machine does not see all of the current generation */
     unsigned interrupted;     /* the generation of a deployment that did not end; 0: none */
     struct deploy_change *changes;
     size_t change_count;

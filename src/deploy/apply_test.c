@@ -32,7 +32,7 @@ static struct machine {
     size_t count;
     unsigned reloads, prepares, acts;
     char acted[UNITS_MAX * 2][80];
-    bool reload_fails;
+    bool reload_fails, behind;
 } * machine;
 
 static struct fake_unit *
@@ -53,6 +53,13 @@ path(const char *below)
     static char text[1024];
     (void)snprintf(text, sizeof(text), "%s/%s", tap_dir(), below);
     return text;
+}
+
+static int
+fake_check(void *arg unused_arg, bool *ret_behind, struct err *reterr unused_arg)
+{
+    *ret_behind = machine->behind;
+    return 0;
 }
 
 static int
@@ -122,7 +129,8 @@ fake_tell(void *arg unused_arg, const char *line)
     tap_note("%s", line);
 }
 
-static const struct deploy_host host = {.look = fake_look,
+static const struct deploy_host host = {.check = fake_check,
+                                        .look = fake_look,
                                         .prepare = fake_prepare,
                                         .reload = fake_reload,
                                         .carry_out = fake_carry_out,
@@ -381,6 +389,18 @@ TEST(a_unit_changed_by_hand_is_replaced)
     CHECK_EQ(switch_to(1).err.id, ERR_GENERATION_DAMAGED);
 }
 
+TEST(a_machine_that_is_behind_is_made_to_look_again)
+{
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    machine->behind = true;
+    machine->reloads = machine->prepares = machine->acts = 0;
+    CHECK_EQ(deploy(first).r, 0);
+    CHECK_EQ(machine->reloads, 1);
+    CHECK_EQ(machine->prepares, 1);
+    CHECK_EQ(machine->acts, 0);
+}
+
 TEST(accounts_are_made_only_when_they_change)
 {
     static const struct generation_file with[] = {
@@ -405,7 +425,7 @@ check_crashes(const struct generation_file *next, const struct generation_file *
 {
     bool crashed = true;
     for (unsigned n = 1; n < CALLS_MAX && crashed; n++)
-        for (int torn = 0; torn < 2; torn++) {
+        for (int torn = 0; torn < (boots ? 1 : 2); torn++) {
             tap_note("call %u%s", n, torn ? ", torn" : "");
             begin();
             CHECK_EQ(deploy(first).r, 0);
@@ -427,12 +447,20 @@ check_crashes(const struct generation_file *next, const struct generation_file *
 TEST(a_crash_at_any_call_leaves_the_old_or_the_new)
 {
     check_crashes(second, second, false);
+}
+
+TEST(and_so_does_one_that_takes_the_machine_with_it)
+{
     check_crashes(second, second, true);
 }
 
-TEST(a_crash_at_any_call_of_taking_back_does_so_too)
+TEST(a_crash_at_any_call_of_taking_back_leaves_the_old)
 {
     check_crashes(bad, first, false);
+}
+
+TEST(and_so_does_one_of_taking_back_that_takes_the_machine_with_it)
+{
     check_crashes(bad, first, true);
 }
 

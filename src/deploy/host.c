@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "config/config.h"
+#include "deploy/drift.h"
 #include "run/record.h"
 #include "service/jobs.h"
 #include "service/systemd.h"
@@ -19,15 +20,6 @@
 #include <unistd.h>
 
 #define SAID_MAX (4 * KIB)
-
-/* Where the host looks, and the file of a generation that it shall find there. */
-static const struct {
-    const char *at, *file;
-} host_links[] = {
-    {"/etc/sysusers.d/citadel.conf", "citadel.sysusers"},
-    {"/etc/tmpfiles.d/citadel.conf", "citadel.tmpfiles"},
-    {"/etc/polkit-1/rules.d/60-citadel.rules", "citadel.rules"},
-};
 
 /* The name of its service: "phi3" of "citadel-phi3.service"; false: it is none. */
 static bool
@@ -102,23 +94,37 @@ run_tool(const char *const *argv, struct err *reterr)
                    said.data);
 }
 
-int
-deploy_link_host(const struct config *config, struct err *reterr)
+static int
+link_host(const char *store, struct err *reterr)
 {
     int r = 0;
-    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(host_links); i++) {
-        _cleanup_free_ char *dir = mem_strndup(
-            host_links[i].at, (size_t)(strrchr(host_links[i].at, '/') - host_links[i].at));
-        _cleanup_free_ char *target =
-            mem_printf("%s/current/units/%s", config->paths.generations, host_links[i].file);
-        char now[PATH_MAX] = "";
-        ssize_t len = readlink(host_links[i].at, now, sizeof(now) - 1);
-        if (len > 0 && text_eq(now, target))
+    for (size_t i = 0; r == 0 && i < DEPLOY_HOST_LINKS; i++) {
+        const struct deploy_host_link *link = &deploy_host_links[i];
+        if (deploy_host_link_is_right(link, store))
             continue;
+        _cleanup_free_ char *dir =
+            mem_strndup(link->at, (size_t)(strrchr(link->at, '/') - link->at));
+        _cleanup_free_ char *target = mem_printf("%s/current/units/%s", store, link->file);
         r = file_make_dirs(dir, 0755, reterr);
         if (r == 0)
-            r = file_link(host_links[i].at, target, reterr);
+            r = file_link(link->at, target, reterr);
     }
+    return r;
+}
+
+/* Whether something that is mended by linking and reading anew is not as it should be. */
+static int
+check(void *arg, bool *ret_behind, struct err *reterr)
+{
+    const struct deploy_systemd *s = arg;
+    _cleanup_arena_ struct arena arena;
+    struct deploy_drift *items;
+    size_t count;
+    arena_init(&arena, 1 * MIB);
+    int r = deploy_find_drift(s->config->paths.generations, true, &arena, &items, &count, reterr);
+    *ret_behind = false;
+    for (size_t i = 0; r == 0 && i < count; i++)
+        *ret_behind |= items[i].mended;
     return r;
 }
 
@@ -128,7 +134,7 @@ prepare(void *arg, struct err *reterr)
     static const char *const tools[][4] = {{"systemd-sysusers", NULL},
                                            {"systemd-tmpfiles", "--create", "citadel.conf", NULL}};
     const struct deploy_systemd *s = arg;
-    int r = deploy_link_host(s->config, reterr);
+    int r = link_host(s->config->paths.generations, reterr);
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(tools); i++)
         r = run_tool(tools[i], reterr);
     return r;
@@ -244,7 +250,8 @@ int
 deploy_systemd_open(struct deploy_systemd *systemd, struct deploy_host *ret_host,
                     struct err *reterr)
 {
-    *ret_host = (struct deploy_host){.look = look,
+    *ret_host = (struct deploy_host){.check = check,
+                                     .look = look,
                                      .prepare = prepare,
                                      .reload = reload,
                                      .carry_out = carry_out,
@@ -270,6 +277,13 @@ look_at_nothing(void *arg unused_arg, const char *unit unused_arg, enum deploy_l
 }
 
 static int
+check_nothing(void *arg unused_arg, bool *ret_behind, struct err *reterr unused_arg)
+{
+    *ret_behind = false;
+    return 0;
+}
+
+static int
 do_nothing(void *arg unused_arg, struct err *reterr unused_arg)
 {
     return 0;
@@ -279,7 +293,8 @@ struct deploy_host
 deploy_files_only(struct deploy_systemd *systemd)
 {
     /* Who looks at nothing has nothing to carry out. */
-    return (struct deploy_host){.look = look_at_nothing,
+    return (struct deploy_host){.check = check_nothing,
+                                .look = look_at_nothing,
                                 .prepare = do_nothing,
                                 .reload = do_nothing,
                                 .tell = tell,

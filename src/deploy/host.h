@@ -25,6 +25,3 @@ void deploy_systemd_close(struct deploy_systemd *systemd);
 /* Of a machine without systemd, or of none: no unit runs, and only files are changed. systemd->tell and
  * arg are set. */
 struct deploy_host deploy_files_only(struct deploy_systemd *systemd);
-
-/* What the host reads beside units are links that lead to the current generation, made once. */
-int deploy_link_host(const struct config *config, struct err *reterr) must_check;

@@ -243,10 +243,46 @@ def test_a_unit_changed_by_hand_is_told_and_replaced(here):
     number = current(here)
     here.sh(f"echo '# mine' >> /etc/citadel/generations/{number}/units/citadel-one.service")
     done = citadel(here, "plan", "--exit-code", check=False)
-    assert done.returncode == 2 and "units/citadel-one.service" in done.stdout
+    assert done.returncode == 2
+    assert f"units/citadel-one.service of generation {number} was changed by hand" in done.stdout
     citadel(here, "apply", "-y")
     assert current(here) == number + 1
     assert "# mine" not in here.run("systemctl", "cat", "citadel-one").stdout
+
+
+def drift(here):
+    shown = json.loads(citadel(here, "status", "--json").stdout)["drift"]
+    stand_ins = ("gateway", "monitor", "gpu")
+    return [d for d in shown if not any(f"citadel-{name}.service.d" in d["what"] for name in stand_ins)]
+
+
+def test_what_stands_beside_our_units_is_told(here):
+    told = citadel(here, "status").stdout
+    assert "/etc/systemd/system/citadel-monitor.service.d changes a unit of ours" in told
+    assert "sudo systemctl revert citadel-monitor.service" in told
+    assert drift(here) == []
+    here.write("/run/systemd/system/citadel-two.service", "[Service]\nExecStart=/bin/true\n")
+    assert [d["what"] for d in drift(here)] == ["/run/systemd/system/citadel-two.service stands before ours"]
+    assert "citadel-two.service stands before ours" in citadel(here, "plan").stdout
+    here.run("rm", "/run/systemd/system/citadel-two.service")
+
+
+@pytest.mark.parametrize("path", ["/etc/tmpfiles.d/citadel.conf", "/run/systemd/generator/citadel-one.service"])
+def test_what_the_host_has_lost_is_put_back(here, path):
+    number = current(here)
+    here.run("rm", path)
+    assert len(drift(here)) == 1 and drift(here)[0]["fix"] == "sudo citadel apply"
+    assert citadel(here, "plan", "--exit-code", check=False).returncode == 2
+    citadel(here, "apply", "-y")
+    assert drift(here) == [] and current(here) == number
+
+
+def test_a_reload_in_the_middle_changes_nothing(here):
+    first = start_apply(here, configuration(three={**model(12002), "extra_args": SLOW}))
+    hear(first, "start citadel-three.service")
+    here.run("systemctl", "daemon-reload")
+    assert first.wait(timeout=60) == 0
+    assert completes(here, 12002)
 
 
 def test_what_a_person_stopped_stays_so(here):
