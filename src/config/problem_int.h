@@ -21,8 +21,5 @@ void problem_add(struct config_problems *problems, struct value_at at, const cha
 void problem_warn(struct config_problems *problems, struct value_at at, const char *allowed,
                   const char *found_fmt, ...) printf_like(4, 5);
 
-/* Stars in place of what looks like a secret. check_secrets.c */
-void config_mask_secrets(char *text);
-
 bool problem_is_at(const struct config_problems *problems, struct value_at at); /* was noted */
 void problem_sort(struct config_problems *problems); /* in the order of the file */

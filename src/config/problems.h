@@ -32,3 +32,6 @@ void config_problems_print(const struct config_problems *problems, struct buf *o
 /* Writes a list of {file, line, column, severity, found, allowed}. */
 void config_problems_json(const struct config_problems *problems, struct json_writer *w,
                           const char *name);
+
+/* Stars in place of what looks like a secret, in any text. check_secrets.c */
+void config_mask_secrets(char *text);

@@ -8,6 +8,7 @@ import pathlib
 import pty
 import select
 import signal
+import tarfile
 import termios
 
 import pytest
@@ -351,6 +352,41 @@ def test_only_who_downloads_is_given_the_token(here):
     assert given(here, "citadel-loads") == {}
     assert here.run("journalctl", "-u", "citadel-loads", check=False).stdout
     assert found(here, VALUE) == {}
+
+
+def bundle(here, path):
+    """A support bundle of the machine: file -> text."""
+    here.run("rm", "-f", path)
+    done = here.run(f"{here.bin}/citadel", "bundle", path)
+    assert here.sh(f"stat -c %a {path}") == "600\n"
+    with tarfile.open(here.root / path.lstrip("/")) as archive:
+        return done, {m.name: archive.extractfile(m).read().decode() for m in archive}
+
+
+def test_no_secret_is_in_a_support_bundle(here):
+    keep(here, "hf-token", VALUE)
+    restart(here)
+    _, files = bundle(here, "/root/clean.tar")
+    assert VALUE not in json.dumps(files)
+    for name in ("doctor.json", "status.json", "units.txt", "config.txt", "host/kernel.txt", "contents.txt"):
+        assert name in files, name
+    assert "LoadCredentialEncrypted=citadel.hf-token" in files["units.txt"]
+    assert "citadel-loads" in files["host/units.txt"]
+    assert "ready" in files["logs/loads.txt"]
+    # One that a service has said is found there, and masked.
+    here.sh("cat > /opt/leak; systemd-cat -t citadel-loads -p info cat /opt/leak; rm /opt/leak", input=VALUE)
+    line = "[Service]\nExecStartPre=/bin/cat /opt/said\n"
+    here.write("/opt/said", f"told to all: {VALUE}\nand hf_abcdefghijABCDEFGHIJabcdefghij12\n")
+    here.write("/run/systemd/system/citadel-loads.service.d/leak.conf", line)
+    here.run("systemctl", "daemon-reload")
+    restart(here)
+    here.until(lambda: VALUE in here.journal("citadel-loads"), "it was said")
+    done, files = bundle(here, "/root/masked.tar")
+    assert VALUE not in json.dumps(files) + done.stdout
+    assert f"told to all: {'*' * len(VALUE)}" in files["logs/loads.txt"]
+    assert "hf_abcdefghij" not in files["logs/loads.txt"]
+    here.run("rm", "-r", "/run/systemd/system/citadel-loads.service.d", "/opt/said")
+    here.run("systemctl", "daemon-reload")
 
 
 def test_nobody_but_root_keeps_or_sees_secrets(here):
