@@ -40,18 +40,33 @@ tell_step(struct cli *cli, const struct storage_finding *finding, bool dry)
     cli_print(cli, "%s%s\n", dry ? "would " : "", line.data);
 }
 
+/* What models can do without keeps nothing else from being done. */
+static void
+warn(struct cli *cli)
+{
+    if (!cli->json)
+        cli_note(cli, "warning: %s; try: %s", cli->err.what, cli->err.fix);
+    cli->err = (struct err){0};
+}
+
 int
 cli_storage_mend(struct cli *cli, const struct config *config, const struct storage_report *report,
                  bool dry)
 {
     int count = 0;
+    bool given_up[STORAGE_AREAS] = {0};
     for (size_t i = 0; i < report->count; i++) {
         const struct storage_finding *f = &report->items[i];
-        if (!storage_is_mendable(f))
+        if (!storage_is_mendable(f) || given_up[f->area])
             continue;
         int r = dry ? 0 : storage_mend(config, f, &cli->err);
-        if (r < 0)
+        if (r < 0 && !f->is_degraded)
             return r;
+        if (r < 0) {
+            warn(cli);
+            given_up[f->area] = true;
+            continue;
+        }
         tell_step(cli, f, dry);
         count++;
     }

@@ -8,7 +8,8 @@
 struct config;
 
 /* Puts right what can be, or with `dry` only tells it; each thing as a line, or as an item of the open
- * list of JSON. Returns how many there were, or a negative errno. */
+ * list of JSON. Returns how many there were, or a negative errno. What models can do without is only
+ * warned of. */
 int cli_storage_mend(struct cli *cli, const struct config *config,
                      const struct storage_report *report, bool dry) must_check;
 

@@ -69,7 +69,7 @@ doctor_check_space(struct doctor *d)
     uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
     bool enough = left >= wanted;
     doctor_add(d, path, enough ? DOCTOR_HOLDS : DOCTOR_FAILS,
-               enough ? "" : "citadel storage cleanup, or storage.minimum_free",
+               enough ? "" : "citadel storage clean, or lower storage.minimum_free",
                "%s are free, of %s that are asked for", quantity_show_bytes(left, has),
                quantity_show_bytes(wanted, wants));
 }

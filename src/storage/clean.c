@@ -1,16 +1,13 @@
 #include "storage/clean.h"
 
-#include "base/buf.h"
-#include "base/quantity.h"
 #include "base/text.h"
 #include "base/vec.h"
 #include "config/config.h"
+#include "storage/holders.h"
 #include "storage/walk.h"
 #include "sys/fault.h"
-#include "sys/files.h"
 #include "sys/root.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -23,7 +20,6 @@
 #include <unistd.h>
 
 #define ARENA_MAX (128 * MIB) /* of names: 200,000, and few are longer than 600 bytes */
-#define MAPS_MAX (16 * MIB)   /* of one process */
 #define OPEN_MAX_FILES 4000000
 
 #define DAY_US (UINT64_C(86400) * 1000000)
@@ -202,40 +198,26 @@ add_inode(struct inodes *open, uint64_t inode)
         vec_push(&open->list, inode);
 }
 
-static void
-add_descriptors(struct inodes *open, int process)
+static bool
+on_open(const struct stat *st, void *arg)
 {
-    DIR *d = file_open_dir(process, "fd", 0);
-    struct stat st;
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (e->d_name[0] != '.' && fstatat(dirfd(d), e->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
-            add_inode(open, st.st_ino);
-    if (d)
-        (void)closedir(d);
+    add_inode(arg, st->st_ino);
+    return true;
 }
 
-/* A line: addresses, rights, offset, device, inode, path. */
-static void
-add_mapping(struct inodes *open, char *line)
+static bool
+on_mapped(dev_t device unused_arg, ino_t inode, void *arg)
 {
-    uint64_t inode;
-    char *word = NULL;
-    for (int i = 0; i < 5 && line; i++)
-        word = strsep(&line, " ");
-    if (word && quantity_parse_u64(word, &inode, NULL) == 0 && inode)
-        add_inode(open, inode);
+    add_inode(arg, inode);
+    return true;
 }
 
-static void
-add_mappings(struct inodes *open, int process)
+static bool
+on_process(int process, pid_t pid unused_arg, void *arg)
 {
-    _cleanup_buf_ struct buf text = BUF_INIT(MAPS_MAX);
-    _cleanup_close_ int fd = openat(process, "maps", O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || (file_read_fd(fd, &text) < 0 && text.len == 0))
-        return;
-    char *rest = text.data;
-    for (char *line; (line = strsep(&rest, "\n"));)
-        add_mapping(open, line);
+    holders_open(process, on_open, arg);
+    holders_mapped(process, on_mapped, arg);
+    return true;
 }
 
 static int
@@ -245,32 +227,15 @@ compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void
-list_open(struct inodes *open)
-{
-    DIR *d = file_open_dir(AT_FDCWD, "/proc", 0);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        if (e->d_name[0] < '1' || e->d_name[0] > '9')
-            continue;
-        _cleanup_close_ int process = openat(dirfd(d), e->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (process < 0)
-            continue;
-        add_descriptors(open, process);
-        add_mappings(open, process);
-    }
-    if (d)
-        (void)closedir(d);
-    if (open->list.count)
-        qsort(open->list.items, open->list.count, sizeof(*open->list.items), compare);
-}
-
 void
 clean_mark_open(struct clean_list *list)
 {
     struct inodes open = {0};
     if (list->count == 0)
         return;
-    list_open(&open);
+    holders_each(on_process, &open);
+    if (open.list.count)
+        qsort(open.list.items, open.list.count, sizeof(*open.list.items), compare);
     for (size_t i = 0; i < list->count; i++) {
         uint64_t inode = list->items[i].inode;
         list->items[i].is_open =

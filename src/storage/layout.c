@@ -106,7 +106,7 @@ struct looking {
     const struct config *config;
     struct storage_report *report;
     VEC(struct storage_finding) findings;
-    struct account accounts[STORAGE_GATEWAY + 1];
+    struct account accounts[STORAGE_OWNERS];
     struct area {
         int fd;
         int error;       /* -errno: why there is none */
@@ -115,7 +115,7 @@ struct looking {
 };
 
 static int
-find_accounts(const struct config *config, struct account accounts[STORAGE_GATEWAY + 1],
+find_accounts(const struct config *config, struct account accounts[STORAGE_OWNERS],
               struct err *reterr)
 {
     const struct config_service *s = &config->service;
@@ -482,7 +482,7 @@ make_top(const char *path, struct err *reterr)
 static int
 mend_directory(const struct config *config, const struct storage_finding *f, struct err *reterr)
 {
-    struct account accounts[STORAGE_GATEWAY + 1];
+    struct account accounts[STORAGE_OWNERS];
     struct area areas[STORAGE_AREAS];
     int r = find_accounts(config, accounts, reterr);
     if (r == 0 && !*f->place->name && f->fault == STORAGE_MISSING)
@@ -499,25 +499,22 @@ mend_directory(const struct config *config, const struct storage_finding *f, str
     else
         r = mend_place(area->fd, f, &accounts[f->place->owner]);
     close_areas(areas);
-    if (r == 0)
-        return 0;
-    r = root_err(reterr, r, "cannot set up '%s'", f->path);
-    if (r == -EROFS)
-        err_fix(reterr, "make %s by hand, or with systemd-tmpfiles --create",
-                storage_area_path(config, f->area));
-    else if (r == -EPERM || r == -EACCES)
-        err_fix(reterr, "run it as root");
-    return r;
+    return r < 0 ? root_err(reterr, r, "cannot set up '%s'", f->path) : 0;
 }
 
 int
 storage_mend(const struct config *config, const struct storage_finding *finding, struct err *reterr)
 {
-    if (finding->fault == STORAGE_LINK)
-        return file_link(finding->path, finding->wanted, reterr);
-    if (storage_is_mendable(finding))
-        return mend_directory(config, finding, reterr);
-    return storage_tell(finding, reterr);
+    if (!storage_is_mendable(finding))
+        return storage_tell(finding, reterr);
+    int r = finding->fault == STORAGE_LINK ? file_link(finding->path, finding->wanted, reterr)
+                                           : mend_directory(config, finding, reterr);
+    if (r == -EROFS)
+        err_fix(reterr, "make %s by hand: it is not for a sandbox to write beside it",
+                storage_area_path(config, finding->area));
+    else if (r == -EPERM || r == -EACCES)
+        err_fix(reterr, "run it as root");
+    return r;
 }
 
 /* ---- taking back ---- */

@@ -14,7 +14,7 @@
 
 struct config;
 
-enum storage_owner { STORAGE_ROOT, STORAGE_SERVICE, STORAGE_GATEWAY };
+enum storage_owner { STORAGE_ROOT, STORAGE_SERVICE, STORAGE_GATEWAY, STORAGE_OWNERS };
 enum storage_area {
     STORAGE_run,
     STORAGE_state,

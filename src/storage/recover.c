@@ -1,13 +1,11 @@
 #include "storage/recover.h"
 
 #include "base/mem.h"
-#include "base/quantity.h"
 #include "base/text.h"
+#include "storage/holders.h"
 #include "sys/command.h"
-#include "sys/files.h"
 #include "sys/mounts.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <mntent.h>
@@ -15,12 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define MOUNT_LIMIT_US UINT64_C(600000000)    /* a journal is replayed, a cache written */
 #define CHECK_LIMIT_US UINT64_C(172800000000) /* terabytes, on slow disks */
-#define MAPS_MAX (16 * MIB)
 
 /* ---- which one ---- */
 
@@ -172,36 +168,27 @@ is_of(int dir, const char *name, dev_t number)
     return fstatat(dir, name, &st, 0) == 0 && st.st_dev == number;
 }
 
+struct looking {
+    dev_t number;
+    bool uses;
+    struct recovery_user *users;
+    size_t count;
+};
+
 static bool
-has_open(int process, dev_t number)
+on_open(const struct stat *st, void *arg)
 {
-    DIR *d = file_open_dir(process, "fd", 0);
-    bool found = false;
-    for (struct dirent *e; d && !found && (e = readdir(d));)
-        found = e->d_name[0] != '.' && is_of(dirfd(d), e->d_name, number);
-    if (d)
-        (void)closedir(d);
-    return found;
+    struct looking *l = arg;
+    l->uses = l->uses || st->st_dev == l->number;
+    return !l->uses;
 }
 
 static bool
-has_mapped(int process, dev_t number)
+on_mapped(dev_t device, ino_t inode unused_arg, void *arg)
 {
-    char device[32];
-    _cleanup_buf_ struct buf text = BUF_INIT(MAPS_MAX);
-    _cleanup_close_ int fd = openat(process, "maps", O_RDONLY | O_CLOEXEC);
-    (void)snprintf(device, sizeof(device), " %02x:%02x ", major(number), minor(number));
-    if (fd < 0 || (file_read_fd(fd, &text) < 0 && text.len == 0))
-        return false;
-    return strstr(text.data, device) != NULL;
-}
-
-static bool
-uses(int process, dev_t number)
-{
-    return is_of(process, "cwd", number) || is_of(process, "root", number) ||
-           is_of(process, "exe", number) || has_open(process, number) ||
-           has_mapped(process, number);
+    struct looking *l = arg;
+    l->uses = l->uses || device == l->number;
+    return !l->uses;
 }
 
 static void
@@ -214,24 +201,29 @@ read_name(int process, char name[32])
     text_disarm(name);
 }
 
+static bool
+on_process(int process, pid_t pid, void *arg)
+{
+    struct looking *l = arg;
+    l->uses = is_of(process, "cwd", l->number) || is_of(process, "root", l->number) ||
+              is_of(process, "exe", l->number);
+    if (!l->uses)
+        holders_open(process, on_open, l);
+    if (!l->uses)
+        holders_mapped(process, on_mapped, l);
+    if (!l->uses)
+        return true;
+    l->users[l->count].pid = pid;
+    read_name(process, l->users[l->count++].name);
+    return l->count < RECOVER_USERS_MAX;
+}
+
 size_t
 recovery_users(const struct recovery *recovery, struct recovery_user users[RECOVER_USERS_MAX])
 {
-    size_t count = 0;
-    uint64_t pid;
-    DIR *d = file_open_dir(AT_FDCWD, "/proc", 0);
-    for (struct dirent *e; d && count < RECOVER_USERS_MAX && (e = readdir(d));) {
-        if (quantity_parse_u64(e->d_name, &pid, NULL) < 0)
-            continue;
-        _cleanup_close_ int process = openat(dirfd(d), e->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (process < 0 || !uses(process, recovery->number))
-            continue;
-        users[count].pid = (pid_t)pid;
-        read_name(process, users[count++].name);
-    }
-    if (d)
-        (void)closedir(d);
-    return count;
+    struct looking l = {.number = recovery->number, .users = users};
+    holders_each(on_process, &l);
+    return l.count;
 }
 
 /* ---- the steps ---- */

@@ -28,7 +28,11 @@ directory(struct unit_draft *d, const struct storage_place *p)
 {
     _cleanup_buf_ struct buf path = BUF_INIT(2 * ROOT_PATH_MAX);
     const struct config_service *s = &d->config->service;
-    const char *const users[] = {"root", s->user, s->gateway_user};
+    const char *const users[STORAGE_OWNERS] = {
+        [STORAGE_ROOT] = "root",
+        [STORAGE_SERVICE] = s->user,
+        [STORAGE_GATEWAY] = s->gateway_user,
+    };
     const char *group = p->owner == STORAGE_SERVICE && s->group ? s->group : users[p->owner];
     buf_printf(&path, "%s%s%s", root_strip(storage_area_path(d->config, p->area)),
                *p->name ? "/" : "", p->name);
@@ -37,8 +41,16 @@ directory(struct unit_draft *d, const struct storage_place *p)
     buf_printf(d->out, " %04o %s %s -\n", (unsigned)p->mode, users[p->owner], group);
 }
 
-/* Whose parent is root's, since tmpfiles follows nobody else's; below mount points nothing, and nothing
- * that an operator may change: those are made by `citadel storage setup`. */
+/* What is an operator's is made by `citadel storage setup`, and so is what lies below a mount point. Where
+ * there need be no disk, setup could not make the point itself from inside its sandbox. */
+static bool
+is_made_at_boot(const struct config *c, const struct storage_place *p)
+{
+    if (storage_area_is_disk(p->area))
+        return !*p->name && !c->storage.require_mounts;
+    return p->held;
+}
+
 void
 unit_print_tmpfiles(struct unit_draft *d)
 {
@@ -50,7 +62,7 @@ unit_print_tmpfiles(struct unit_draft *d)
     buf_add_str(d->out, "# The directories of Citadel on the system's own disk.\n");
     assert(places); /* as many as a configuration can name */
     for (size_t i = 0; i < count; i++)
-        if (places[i].held && !storage_area_is_disk(places[i].area))
+        if (is_made_at_boot(d->config, &places[i]))
             directory(d, &places[i]);
 }
 

@@ -304,6 +304,18 @@ static const struct {
     {"citadel.rules", "systemd/citadel.rules"},
 };
 
+TEST(a_mount_point_is_made_at_boot_where_there_need_be_no_disk)
+{
+    static const char point[] = "\nd /mnt/citadel-models 0755 root root -\n";
+    _cleanup_bench_ struct bench disk, none;
+    bench_open(&disk, "models: {m: {}}");
+    bench_open(&none, "storage: {require_mounts: false}\nmodels: {m: {}}");
+    REQUIRE(bench_render(&disk) == 0 && bench_render(&none) == 0);
+    CHECK(!strstr(bench_text(&disk, "citadel.tmpfiles"), point));
+    CHECK(strstr(bench_text(&none, "citadel.tmpfiles"), point));
+    CHECK(!strstr(bench_text(&none, "citadel.tmpfiles"), "/mnt/citadel-models/"));
+}
+
 TEST(what_is_installed_is_what_the_defaults_come_to)
 {
     _cleanup_bench_ struct bench b;

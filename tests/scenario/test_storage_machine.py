@@ -33,6 +33,11 @@ def storage(here, *words, **more):
     return here.run(f"{here.bin}/citadel", "storage", *words, "-c", config, **more)
 
 
+def said(here):
+    """By the last run of the unit."""
+    return here.journal("citadel-storage").rpartition("Starting citadel-storage")[2]
+
+
 def mount(here, *points):
     for point in points:
         here.run("mkdir", "-p", point)
@@ -75,7 +80,7 @@ def test_the_unit_sets_everything_up_in_its_sandbox(fresh):
     assert fresh.run("readlink", "/opt/citadel/models").stdout.strip() == f"{MODELS}/active"
     assert storage(fresh, "verify").returncode == 0
     fresh.run("systemctl", "restart", "citadel-storage")
-    assert "nothing to do" in fresh.journal("citadel-storage")
+    assert "nothing to do" in said(fresh)
 
 
 def test_a_model_runs_on_what_was_set_up_and_not_without(fresh):
@@ -89,7 +94,7 @@ def test_without_the_disk_of_the_models_it_fails_and_the_root_disk_stays_clean(f
     """The sandbox mounts the directory upon itself, which must not count."""
     fresh.run("mkdir", "-p", MODELS)
     assert fresh.run("systemctl", "start", "citadel-storage", check=False).returncode != 0
-    assert f"nothing is mounted at {MODELS}" in fresh.journal("citadel-storage")
+    assert f"nothing is mounted at {MODELS}" in said(fresh)
     assert fresh.run("ls", "-A", MODELS).stdout == ""
     assert fresh.show("citadel-storage", "ExecMainStatus") == {"ExecMainStatus": "75"}
     assert fresh.run("systemctl", "start", "citadel-quick", check=False).returncode != 0
@@ -100,10 +105,21 @@ def test_without_the_disk_of_the_backups_it_goes_on(fresh):
     mount(fresh, MODELS)
     fresh.run("mkdir", "-p", BACKUP)
     fresh.run("systemctl", "start", "citadel-storage")
-    assert f"warning: nothing is mounted at {BACKUP}" in fresh.journal("citadel-storage")
+    assert f"warning: nothing is mounted at {BACKUP}" in said(fresh)
     assert fresh.run("ls", "-A", BACKUP).stdout == ""
     told = json.loads(storage(fresh, "verify", "--json", check=False).stdout)
     assert [(f["fault"], f["path"]) for f in told["findings"]] == [("not-mounted", BACKUP)]
+
+
+def test_a_machine_without_disks_of_its_own_needs_no_place_for_backups(fresh):
+    """Which the sandbox would not let it make."""
+    deploy(fresh, 4, {**CONFIG, "storage": {"require_mounts": False}})
+    fresh.run("mkdir", "-p", MODELS)
+    fresh.run("systemctl", "start", "citadel-storage")
+    words = said(fresh)
+    assert words.count("warning: ") == 1 and f"make {BACKUP} by hand" in words
+    assert fresh.sh(f"stat -c %U {MODELS}/cache/quick").strip() == "citadel"
+    deploy(fresh, 5, CONFIG)
 
 
 def test_the_account_of_the_models_leads_nobody_astray(fresh):
