@@ -10,6 +10,7 @@
 #include "config/problems.h"
 #include "deploy/drift.h"
 #include "deploy/lock.h"
+#include "run/marker.h"
 #include "service/systemd.h"
 #include "unit/generator.h"
 
@@ -274,18 +275,6 @@ check_place(const struct cli_deploy *d, struct err *reterr)
 }
 
 static int
-check_emergency(const struct cli_deploy *d, struct err *reterr)
-{
-    _cleanup_free_ char *marker = mem_printf("%s/emergency", d->config->paths.run);
-    if (access(marker, F_OK) < 0)
-        return 0;
-    int r = err_set(reterr, ERR_DEPLOY_FAILED,
-                    "an emergency stop is in force (%s is there), and nothing would start", marker);
-    err_fix(reterr, "citadel rollback emergency --lift");
-    return r;
-}
-
-static int
 check(const struct cli_deploy *d, struct err *reterr)
 {
     if (d->by_systemd && geteuid() != 0) {
@@ -295,7 +284,7 @@ check(const struct cli_deploy *d, struct err *reterr)
     }
     int r = check_place(d, reterr);
     if (r == 0)
-        r = check_emergency(d, reterr);
+        r = run_marker_check(d->config->paths.run, reterr);
     return r == 0 ? deploy_lock_look(d->wish.state_dir, reterr) : r;
 }
 

@@ -3,6 +3,7 @@
 #include "base/quantity.h"
 #include "cli/ask.h"
 #include "cli/load_config.h"
+#include "run/marker.h"
 #include "run/record.h"
 #include "service/systemd.h"
 #include "sys/clock.h"
@@ -54,6 +55,8 @@ cli_load_services(struct cli *cli, const char *name, struct config **ret_config,
     int r = cli_load_config(cli, &config);
     if (r == 0)
         r = read_view(cli, config, &view);
+    if (cli->err.id == ERR_SERVICE_DOWN && run_marker_check(config->paths.run, &cli->err) < 0)
+        r = -err_row(ERR_EMERGENCY)->err; /* that is why */
     if (r == 0 && name)
         r = check_name(cli, &view, name);
     if (r < 0)
@@ -289,6 +292,8 @@ cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
     _cleanup_config_ struct config *config = NULL;
     _cleanup_service_view_ struct service_view view = {0};
     int r = cli_load_services(cli, NULL, &config, &view);
+    if (r == 0 && goal == SERVICE_READY)
+        r = run_marker_check(config->paths.run, &cli->err);
     for (size_t i = 0; r == 0 && i < cli->args_count; i++)
         r = is_group(cli->args[i]) ? 0 : check_name(cli, &view, cli->args[i]);
     vec_foreach (&view.items, seen)

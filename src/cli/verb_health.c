@@ -1,4 +1,5 @@
 #include "cli/services.h"
+#include "run/marker.h"
 
 const struct verb_help verb_health_help = {
     .text = "Tells whether all services are as they should be, and what is wrong where they are "
@@ -54,6 +55,7 @@ verb_health(struct cli *cli)
     _cleanup_config_ struct config *config = NULL;
     _cleanup_service_view_ struct service_view view = {0};
     const char *name = cli->args_count ? cli->args[0] : NULL, *first = NULL;
+    struct err emergency;
     size_t count;
     int r = cli_load_services(cli, name, &config, &view);
     if (r < 0)
@@ -64,6 +66,11 @@ verb_health(struct cli *cli)
     size_t sick = print_all(cli, &view, name, &count, &first);
     if (cli->json)
         json_close_list(cli->json);
+    if (run_marker_check(config->paths.run, &emergency) < 0) {
+        r = err_set(&cli->err, ERR_SERVICE_UNHEALTHY, "%s", emergency.what);
+        err_fix(&cli->err, "%s", emergency.fix);
+        return r;
+    }
     if (sick) {
         r = err_set(&cli->err, ERR_SERVICE_UNHEALTHY, "%zu of %zu service%s not as %s should be",
                     sick, count, count == 1 ? " is" : "s are", count == 1 ? "it" : "they");

@@ -1,5 +1,6 @@
 #include "base/quantity.h"
 #include "cli/deploy.h"
+#include "cli/emergency.h"
 #include "cli/services.h"
 #include "sys/clock.h"
 
@@ -44,7 +45,10 @@ static void
 print_json(struct json_writer *w, const struct config *config, const struct service_view *view,
            const char *name)
 {
+    struct run_marker marker;
+    run_marker_read(config->paths.run, &marker);
     json_open_map(w, NULL);
+    cli_emergency_json(&marker, w, "emergency");
     json_str(w, "containment", view->containment);
     json_str(w, "promise", view->promise);
     json_u64(w, "pid", view->pid);
@@ -111,6 +115,21 @@ print_table(struct cli *cli, const struct service_view *view, const char *name)
             print_loss(cli, &seen->status);
 }
 
+static void
+print_emergency(struct cli *cli, const struct config *config)
+{
+    _cleanup_buf_ struct buf line = BUF_INIT(1 * KIB);
+    struct run_marker marker;
+    run_marker_read(config->paths.run, &marker);
+    if (!marker.set)
+        return;
+    cli_emergency_line(&marker, &line);
+    cli_print(cli,
+              "An emergency stop is in force%s%s. Nothing starts until: citadel rollback "
+              "emergency --lift\n\n",
+              line.len ? ", " : "", line.data);
+}
+
 int
 verb_status(struct cli *cli)
 {
@@ -121,6 +140,8 @@ verb_status(struct cli *cli)
     if (r < 0)
         return r;
     service_view_ask(&view, config->paths.run, name);
+    if (!cli->json)
+        print_emergency(cli, config);
     if (cli->json)
         print_json(cli->json, config, &view, name);
     else

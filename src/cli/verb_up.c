@@ -5,6 +5,7 @@
 #include "cli/load_config.h"
 #include "cli/up_view.h"
 #include "config/config.h"
+#include "run/marker.h"
 #include "service/list.h"
 #include "sys/apart.h"
 #include "sys/loop.h"
@@ -228,6 +229,9 @@ run_services(struct up *u, const char *program, enum contain_kind contain)
         return r;
     if (!realpath(config->name, file))
         return err_set_errno(&u->cli->err, errno, "%s", config->name);
+    r = run_marker_check(config->paths.run, &u->cli->err);
+    if (r < 0)
+        return r;
     r = service_list_make(&arena, config, program, file, u->cli->args, &u->list, &u->cli->err);
     if (r == 0 && u->list.count == 0)
         r = err_set(&u->cli->err, ERR_NO_MODEL, "%s has no enabled model", config->name);

@@ -54,6 +54,13 @@ const struct config_model *config_find_model(const struct config *config, const 
 /* The names of all models, one after the other, for text_nearest(). */
 const char *config_model_name(size_t i, const void *config);
 
+/* The built-in value of an option of `paths`, as it is written there: for what must work without any
+ * configuration. */
+const char *config_path_preset(const char *name);
+
+/* Below paths.run: while there is a file of that name, nothing starts (run/marker.h). */
+#define CONFIG_EMERGENCY_NAME "emergency"
+
 /* When a schedule comes due, for OnCalendar= of a systemd timer; NULL: never. */
 #define CONFIG_CALENDAR_MAX 32
 const char *config_schedule_calendar(const struct config_schedule *schedule,

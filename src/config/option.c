@@ -70,6 +70,14 @@ option_find(const struct section *section, const char *name)
     return NULL;
 }
 
+const char *
+config_path_preset(const char *name)
+{
+    const struct option *o = option_find(option_paths, name);
+    assert(o && o->preset);
+    return o->preset;
+}
+
 bool
 option_is_own(const struct option *o)
 {

@@ -28,6 +28,10 @@ int run_model(const struct config *config, const struct config_model *model, str
  * hopeless nor untimely is a failure like a crash. */
 enum exit_code run_exit(const struct err *why);
 
+/* In the environment of all that a service starts: RUN_MARK=RUN/services/NAME, or with models/ for
+ * services/ where no supervisor of ours runs it; more may follow. */
+#define RUN_MARK "CITADEL_SERVICE"
+
 /* Where the engine of a model answers: "127.0.0.1:11400". */
 #define RUN_ADDRESS_MAX 32
 const char *run_address(unsigned port, char text[RUN_ADDRESS_MAX]);

@@ -4,6 +4,7 @@
 
 #include "base/quantity.h"
 #include "plan/need.h"
+#include "run/marker.h"
 #include "run/wish.h"
 #include "storage/layout.h"
 #include "sys/clock.h"
@@ -303,6 +304,8 @@ open_all(struct shim *s, struct err *reterr)
     int r = notify_open(&s->notify, reterr);
     if (r == 0)
         r = read_watchdog(&s->sign_us, reterr);
+    if (r == 0)
+        r = run_marker_check(s->config->paths.run, reterr);
     if (r == 0)
         r = open_places(s, reterr);
     if (r == 0)

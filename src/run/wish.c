@@ -15,7 +15,6 @@
 
 /* Where the fake driver of a test or a demo is described; only the simulator may use it. */
 #define FAKE_DRIVER "CITADEL_FAKE_NVML"
-#define MARK "CITADEL_SERVICE"
 
 bool
 run_driver_is_fake(void)
@@ -38,7 +37,7 @@ run_dir(struct arena *arena, const struct config *config, const char *name)
 char *
 run_mark(struct arena *arena, const struct config *config, const char *name, bool supervised)
 {
-    return arena_printf(arena, MARK "=%s/%s/%s/engine", config->paths.run,
+    return arena_printf(arena, RUN_MARK "=%s/%s/%s/engine", config->paths.run,
                         supervised ? "services" : "models", name);
 }
 
@@ -175,7 +174,7 @@ wish_env(struct engine_wish *wish, const struct config *config, const struct con
          struct arena *arena)
 {
     const char *fake = model->engine == CONFIG_ENGINE_SIM ? getenv(FAKE_DRIVER) : NULL;
-    const char *mark = run_mark(arena, config, model->name, getenv(MARK) != NULL);
+    const char *mark = run_mark(arena, config, model->name, getenv(RUN_MARK) != NULL);
     size_t count = model->extra_env.count;
     struct engine_var *vars = arena_alloc(arena, (count + 2) * sizeof(*vars));
     for (size_t i = 0; vars && i < count; i++)
@@ -184,7 +183,7 @@ wish_env(struct engine_wish *wish, const struct config *config, const struct con
     if (vars && fake)
         vars[count++] = (struct engine_var){.name = FAKE_DRIVER, .value = fake};
     if (vars && mark)
-        vars[count++] = (struct engine_var){.name = MARK, .value = mark + strlen(MARK "=")};
+        vars[count++] = (struct engine_var){.name = RUN_MARK, .value = mark + strlen(RUN_MARK "=")};
     wish->extra_env = vars;
     wish->extra_env_count = vars ? count : 0;
 }

@@ -2,7 +2,9 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "run/run.h"
 #include "sys/files.h"
+#include "sys/group.h"
 #include "sys/kin.h"
 #include "sys/root.h"
 
@@ -96,34 +98,17 @@ find_own_group(char path[GROUP_MAX + 64])
     return false;
 }
 
-/* A group's file as text; "" where it cannot be read. */
-static void
-read_group(const char *dir, const char *name, char *text, size_t room)
-{
-    char path[PATH_MAX];
-    (void)snprintf(path, sizeof(path), "%s/%s", dir, name);
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, room - 1);
-    text[MAX(n, 0)] = '\0';
-}
-
-/* Kills it with all below it; returns how many processes there were, or 1 for at least one. */
+/* Kills it with all below it; returns how many processes there were. */
 static size_t
 kill_group(const char *dir)
 {
-    char path[PATH_MAX], text[64 * 1024];
-    size_t count = 0;
-    read_group(dir, "cgroup.events", text, sizeof(text));
-    if (!strstr(text, "populated 1"))
-        return 0;
-    read_group(dir, "cgroup.procs", text, sizeof(text)); /* those below have their own lists */
-    for (const char *c = text; *c; c++)
-        count += *c == '\n';
-    (void)snprintf(path, sizeof(path), "%s/cgroup.kill", dir);
-    _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd >= 0)
-        (void)!write(fd, "1", 1);
-    return MAX(count, 1u);
+    struct group_members members = {0};
+    group_list(dir, &members);
+    size_t count = members.all.count;
+    if (count)
+        group_kill(dir, &members);
+    vec_finish(&members.all);
+    return count;
 }
 
 /* Its files go with it; only groups below it are in the way. */
@@ -234,7 +219,7 @@ contain_clean(const char *run_dir, struct err *reterr)
 {
     _cleanup_buf_ struct buf group = BUF_INIT(4 * KIB);
     _cleanup_free_ char *note = note_path(run_dir);
-    _cleanup_free_ char *mark = mem_printf("CITADEL_SERVICE=%s/services/", run_dir);
+    _cleanup_free_ char *mark = mem_printf(RUN_MARK "=%s/services/", run_dir);
     /* A note below --root may be from anywhere. */
     bool has_group =
         !root_is_set() && file_read(note, &group, NULL) == 0 && is_our_group(group.data);
@@ -305,7 +290,7 @@ contain_close(struct contain *c)
 char *
 contain_mark(const struct contain *c, const char *name)
 {
-    return mem_printf("CITADEL_SERVICE=%s/services/%s", c->run_dir, name);
+    return mem_printf(RUN_MARK "=%s/services/%s", c->run_dir, name);
 }
 
 int

@@ -280,7 +280,7 @@ direct_new(struct loop *loop, const struct direct_config *config, struct direct 
                          .lock = -1,
                          .look.expired = on_look,
                          .ended.run = on_all_ended};
-    d->lock_path = mem_printf("%s/up.lock", config->run_dir);
+    d->lock_path = mem_printf("%s/" DIRECT_LOCK_NAME, config->run_dir);
     d->units = mem_alloc(MAX(config->count, 1u) * sizeof(*d->units));
     d->known = mem_alloc(MAX(config->count, 1u) * sizeof(*d->known));
     int r = open_direct(d, reterr);

@@ -61,3 +61,4 @@ size_t direct_count(const struct direct *direct);
 const struct service_status *direct_status(const struct direct *direct, size_t i);
 
 #define DIRECT_SOCKET_NAME "control.sock"
+#define DIRECT_LOCK_NAME "up.lock"

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "base/quantity.h"
+#include "run/run.h"
 #include "secrets/use.h"
 #include "sys/clock.h"
 #include "sys/files.h"
@@ -591,7 +592,7 @@ is_withheld(const struct unit *u, const char *variable)
                                       "WATCHDOG_PID",
                                       "WATCHDOG_USEC",
                                       "JOURNAL_STREAM",
-                                      "CITADEL_SERVICE",
+                                      RUN_MARK,
                                       "CREDENTIALS_DIRECTORY",
                                       NULL};
     const char *const *const lists[] = {own, u->direct->config.withheld};

@@ -388,3 +388,42 @@ systemd_change(const struct systemd_wish *wish, struct err *reterr)
     int r = systemd_jobs_run(&jobs, reterr);
     return r == 0 && wish->wait ? check_all(&c, reterr) : r;
 }
+
+/* ---- the end of all ---- */
+
+/* The units of a reply to ListUnitsByPatterns, by their names. */
+static int
+stop_listed(const struct bus *bus, sd_bus_message *listed)
+{
+    const struct libsystemd *sd = bus->sd;
+    const char *unit;
+    int r = sd->bus_message_enter_container(listed, 'a', "(ssssssouso)");
+    while (r > 0 && (r = sd->bus_message_enter_container(listed, 'r', "ssssssouso")) > 0) {
+        r = sd->bus_message_read_basic(listed, 's', &unit);
+        /* One that systemd refuses does not keep the others. */
+        if (r > 0)
+            (void)!bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, "StopUnit", NULL, NULL, "ss", unit,
+                            "replace");
+        if (r > 0)
+            r = sd->bus_message_skip(listed, "sssssouso");
+        if (r >= 0)
+            r = sd->bus_message_exit_container(listed);
+    }
+    return r;
+}
+
+int
+systemd_order_end(struct err *reterr)
+{
+    _cleanup_bus_ struct bus bus = {0};
+    sd_bus_message *listed = NULL;
+    int r = bus_open(&bus, reterr);
+    if (r == 0) /* in no state that is meant above others, and of these names */
+        r = bus_call(&bus, BUS_MANAGER_PATH, BUS_MANAGER, "ListUnitsByPatterns", &listed, reterr,
+                     "asas", 0u, 1u, "citadel-*");
+    if (r < 0)
+        return r;
+    r = stop_listed(&bus, listed);
+    (void)bus.sd->bus_message_unref(listed);
+    return r < 0 ? err_set_errno(reterr, -r, "systemd tells of its units in an unknown way") : 0;
+}

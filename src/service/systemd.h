@@ -29,6 +29,10 @@ struct systemd_wish {
  * not get there, with what it said last. */
 int systemd_change(const struct systemd_wish *wish, struct err *reterr) must_check;
 
+/* Asks for the end of all units of ours, of any kind, and waits for none of them. It may take as long as
+ * the bus does not answer: for ever, where nobody ends this process. */
+int systemd_order_end(struct err *reterr) must_check;
+
 /* Reads all units anew, as after a deployment. */
 int systemd_reload(struct err *reterr) must_check;
 

@@ -205,25 +205,26 @@ is_among(pid_t pid, const pid_t *known, size_t count)
 
 /* The line of an entry, if it does not follow from its parent's. */
 static enum line
-own_line(const struct entry *e, const pid_t *known, size_t count)
+own_line(const struct entry *e, pid_t top, const pid_t *known, size_t count)
 {
     if (!e)
         return LINE_OTHERS;
-    if (e->kin.parent != getpid())
+    if (e->kin.parent != top)
         return e->line;
     return is_among(e->kin.pid, known, count) ? LINE_KNOWN : LINE_OURS;
 }
 
-/* Each is climbed over once: what was found above is left on the way. */
+/* Who comes of a process, by its number. Each is climbed over once: what was found above is left on the
+ * way. */
 static void
-tell_lines(struct kin_list *list, const pid_t *known, size_t count)
+tell_lines(struct kin_list *list, pid_t top, const pid_t *known, size_t count)
 {
     vec_foreach (&list->all, e) {
         const struct entry *above = e;
-        enum line line = own_line(above, known, count);
+        enum line line = own_line(above, top, known, count);
         for (size_t depth = 0; line == LINE_UNTOLD && depth < list->all.count; depth++) {
             above = find(list, above->kin.parent);
-            line = own_line(above, known, count);
+            line = own_line(above, top, known, count);
         }
         if (line == LINE_UNTOLD)
             line = LINE_OTHERS; /* a ring: they have changed */
@@ -248,19 +249,31 @@ kin_send(const struct kin *kin, int signo)
         (void)syscall(SYS_pidfd_send_signal, fd, signo, NULL, 0);
 }
 
+static size_t
+list_below(pid_t top, const pid_t *known, size_t count, struct kin **ret_below)
+{
+    struct kin_list list = {0};
+    VEC(struct kin) below = {0};
+    list_all(&list);
+    tell_lines(&list, top, known, count);
+    vec_foreach (&list.all, e)
+        if (e->line == LINE_OURS)
+            vec_push(&below, e->kin);
+    vec_finish(&list.all);
+    *ret_below = below.items;
+    return below.count;
+}
+
 size_t
 kin_strays(const pid_t *known, size_t count, struct kin **ret_strays)
 {
-    struct kin_list list = {0};
-    VEC(struct kin) strays = {0};
-    list_all(&list);
-    tell_lines(&list, known, count);
-    vec_foreach (&list.all, e)
-        if (e->line == LINE_OURS)
-            vec_push(&strays, e->kin);
-    vec_finish(&list.all);
-    *ret_strays = strays.items;
-    return strays.count;
+    return list_below(getpid(), known, count, ret_strays);
+}
+
+size_t
+kin_below(pid_t top, struct kin **ret_below)
+{
+    return list_below(top, NULL, 0, ret_below);
 }
 
 size_t
@@ -269,7 +282,7 @@ kin_signal(pid_t session, pid_t keep, int signo)
     struct kin_list list = {0};
     size_t count = 0;
     list_all(&list);
-    tell_lines(&list, NULL, 0);
+    tell_lines(&list, getpid(), NULL, 0);
     vec_foreach (&list.all, e) {
         bool ours = session ? e->kin.session == session : e->line == LINE_OURS;
         if (!ours || e->kin.pid == keep || e->kin.pid == getpid())
@@ -302,7 +315,8 @@ find_mark(pid_t pid, const char *mark, struct buf *text)
     char path[64];
     struct stat st;
     (void)snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
-    if (stat(path, &st) < 0 || st.st_uid != geteuid() || file_read(path, text, NULL) < 0)
+    if (stat(path, &st) < 0 || (geteuid() != 0 && st.st_uid != geteuid()) ||
+        file_read(path, text, NULL) < 0)
         return ""; /* another user's, or it has ended */
     for (size_t at = 0; at < text->len; at += strlen(text->data + at) + 1)
         if (text_starts(text->data + at, mark))
@@ -334,19 +348,27 @@ forget_those_above_us(struct kin_list *list)
 }
 
 size_t
-kin_signal_marked(const char *mark, int signo)
+kin_marked(const char *mark, struct kin **ret_marked)
 {
     struct kin_list list = {0};
-    size_t count = 0;
+    VEC(struct kin) marked = {0};
     list_all(&list);
     forget_those_above_us(&list);
-    vec_foreach (&list.all, e) {
-        if (e->line == LINE_KNOWN || !bears(e->kin.pid, mark))
-            continue;
-        kin_send(&e->kin, signo);
-        count++;
-    }
+    vec_foreach (&list.all, e)
+        if (e->line != LINE_KNOWN && bears(e->kin.pid, mark))
+            vec_push(&marked, e->kin);
     vec_finish(&list.all);
+    *ret_marked = marked.items;
+    return marked.count;
+}
+
+size_t
+kin_signal_marked(const char *mark, int signo)
+{
+    _cleanup_free_ struct kin *marked = NULL;
+    size_t count = kin_marked(mark, &marked);
+    for (size_t i = 0; i < count; i++)
+        kin_send(&marked[i], signo);
     return count;
 }
 

@@ -30,15 +30,19 @@ size_t kin_signal(pid_t session, pid_t keep, int signo);
 /* All descendants of us that descend from none of these children of ours; the caller frees the list.
  * Who is hidden from us is among them if it is our child, and has start 0. */
 size_t kin_strays(const pid_t *known, size_t count, struct kin **ret_strays);
+/* All descendants of a process, likewise. */
+size_t kin_below(pid_t top, struct kin **ret_below);
 /* To one of them, if it still is that one and has the same parent. */
 void kin_send(const struct kin *kin, int signo);
 /* What its environment, as it got it, has that begins with mark, "NAME=value"; "" when nothing, or when
  * it is not ours to see. The caller frees it. */
 char *kin_mark(const struct kin *kin, const char *mark) must_check;
 
-/* Likewise to all processes of this user, whoever started them, whose environment as they got it has
- * something that begins with mark; but to neither us nor those whom we descend from. */
-size_t kin_signal_marked(const char *mark, int signo);
+/* All processes of this user (root: of any), whoever started them, whose environment as they got it has
+ * something that begins with mark; but neither us nor those whom we descend from. The caller frees the
+ * list. */
+size_t kin_marked(const char *mark, struct kin **ret_marked);
+size_t kin_signal_marked(const char *mark, int signo); /* to all of them */
 
 /* Takes what has ended of our children out of the process table. These are left to their watchers; one
  * of them that has ended may be in the way, so it is called again once that was taken. */

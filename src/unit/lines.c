@@ -62,12 +62,26 @@ lines_model_gpu(struct unit_draft *d)
         draft_linef(d, "citadel-gpu.service");
 }
 
+static void
+print_marker(const struct unit_draft *d, struct buf *path)
+{
+    buf_printf(path, "%s/" CONFIG_EMERGENCY_NAME, root_strip(d->config->paths.run));
+}
+
 void
 lines_no_emergency(struct unit_draft *d)
 {
     _cleanup_buf_ struct buf path = BUF_INIT(2 * ROOT_PATH_MAX);
-    buf_printf(&path, "%s/emergency", root_strip(d->config->paths.run));
+    print_marker(d, &path);
     draft_line(d, "!", path.data, UNIT_PLAIN);
+}
+
+void
+lines_no_emergency_again(struct unit_draft *d)
+{
+    _cleanup_buf_ struct buf path = BUF_INIT(2 * ROOT_PATH_MAX);
+    print_marker(d, &path);
+    draft_line(d, "/usr/bin/test ! -e ", path.data, UNIT_ARGUMENT);
 }
 
 /* ---- the budget ----
