@@ -14,8 +14,10 @@ import pytest
 
 import machine
 import up
-from program import BIN, CITADEL, environment, run
+from program import BIN, CITADEL, environment, run, run_json
 from shim import PATIENCE_S, Home, ends
+
+pytestmark = pytest.mark.xdist_group("machine")  # a stop is that of the whole machine
 
 GPUS = 2
 
@@ -164,6 +166,31 @@ def test_memory_that_does_not_come_back_is_told(place):
 
 
 @alone
+def test_a_group_of_version_1_is_killed_one_by_one(place):
+    """Where systemd has its units in the named hierarchy, which cannot kill a group."""
+    top = pathlib.Path("/sys/fs/cgroup/systemd")
+    if os.geteuid() != 0 or not os.access(top / "cgroup.procs", os.W_OK):
+        pytest.skip("there is no hierarchy of version 1 here to put a group into")
+    groups = [top / "citadel.slice", top / "citadel.slice/citadel-x.service"]
+    config = place / "citadel.yaml"
+    config.write_text(f"paths: {{run: {place}/run}}\nmodels: {{a: {{engine: sim}}}}\n")
+    for group in groups:
+        group.mkdir()
+    try:
+        script = f"echo $$ >{groups[1]}/cgroup.procs; trap '' TERM; setsid sleep 1000 & echo; exec sleep 1000"
+        leader = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE)
+        leader.stdout.readline()
+        code, told = run_json("rollback", "emergency", "--force", "-c", config)
+        assert (code, told["killed"], told["services"], told["left"]) == (0, 2, 1, [])
+        assert leader.wait(timeout=PATIENCE_S) == -signal.SIGKILL
+        leader.stdout.close()
+        assert (groups[1] / "cgroup.procs").read_text() == ""
+    finally:
+        for group in reversed(groups):
+            group.rmdir()
+
+
+@alone
 def test_without_a_sound_configuration_it_goes_on(place):
     broken = place / "citadel.yaml"
     broken.write_text("models: {a: {port: 70000}}\n")
@@ -259,7 +286,6 @@ def emergency(here, *words):
     return json.loads(done.stdout)
 
 
-@pytest.mark.xdist_group("machine")
 @pytest.mark.parametrize("bus", ["answers", "hangs"])
 def test_seven_models_are_dead_and_stay_so(here, bus):
     start_all(here)
@@ -294,7 +320,6 @@ def test_seven_models_are_dead_and_stay_so(here, bus):
     assert lifted.endswith("Nothing was started. To start: systemctl restart citadel-ai.target\n")
 
 
-@pytest.mark.xdist_group("machine")
 def test_orphans_are_dead(here):
     """Workers in sessions of their own, whose server has died."""
     start_all(here)
@@ -306,7 +331,6 @@ def test_orphans_are_dead(here):
     assert report["left"] == [] and not set(before) & set(members(here))
 
 
-@pytest.mark.xdist_group("machine")
 def test_one_that_comes_from_within_ends_all_but_itself(here):
     start_all(here)
     before = members(here)
