@@ -98,7 +98,7 @@ show_last(struct showing *s, bool as_list)
     if (s->reader.lost)
         cli_note(s->cli, "%llu lines of the history are no events; they are passed over",
                  (unsigned long long)s->reader.lost);
-    if (r == 0 && count == 0 && !as_list)
+    if (r == 0 && count == 0 && !as_list && !cli_flag(s->cli, "follow"))
         cli_note(s->cli, "nothing%s%s is told%s", s->name ? " of " : "", s->name ? s->name : "",
                  s->since_us ? " in that time" : " so far; the monitor writes the history");
     return r;

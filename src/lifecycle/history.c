@@ -163,12 +163,6 @@ history_add(struct history *h, const struct event *event, struct err *reterr)
     return 0;
 }
 
-int
-history_sync(const struct history *h)
-{
-    return fdatasync(h->fd) < 0 ? -errno : 0;
-}
-
 /* ---- reading ---- */
 
 static int

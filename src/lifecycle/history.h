@@ -27,9 +27,8 @@ int history_open(struct history *history, const char *state_dir, uint64_t keep_u
                  uint64_t bytes_max, uint64_t *ret_torn, struct err *reterr) must_check;
 void history_close(struct history *history);
 
-/* When it returns, the event outlives us; whether it outlives a power cut is for history_sync(). */
+/* When it returns, the event outlives us; a power cut only after an fdatasync(), which may block. */
 int history_add(struct history *history, const struct event *event, struct err *reterr) must_check;
-int history_sync(const struct history *history) must_check; /* blocks while the disk writes */
 
 /* Reads what is there, and what is added. */
 struct history_reader {

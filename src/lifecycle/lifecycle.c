@@ -134,9 +134,8 @@ static void
 look_at_not_now(struct looking *k)
 {
     const struct service_status *s = k->status;
-    bool was_held = k->record->last.err.id == ERR_RUN_HELD;
     bool due = s->next_us == 0 && is_past(k, s->since_us, service_not_now_delay(k->l->again));
-    if (was_held)
+    if (k->l->was_held)
         decide(k, LIFECYCLE_AGAIN, "the hold was lifted");
     else if (k->seen->has_room)
         decide(k, LIFECYCLE_AGAIN, "what it lacked may be there now");
@@ -248,6 +247,7 @@ remember(const struct looking *k)
                      k->record->wanted.state == RUN_WANTED_STOPPED ||
                      k->decision->act == LIFECYCLE_LEAVE;
     k->l->looked = true;
+    k->l->was_held = k->record->hold.set;
     if (k->status->state == SERVICE_STOPPED)
         k->l->was_up &= !explained;
     else if (k->status->state != SERVICE_STOPPING)

@@ -121,9 +121,10 @@ TEST(a_lifted_hold_is_no_reason_to_wait)
 {
     struct scene m;
     set(&m, SERVICE_NOT_NOW, 0);
-    m.record.last.err.id = ERR_RUN_HELD;
-    CHECK_EQ(look_at(&m, NOW).act, LIFECYCLE_AGAIN);
     hold(&m, "anna", 0);
+    CHECK_EQ(look_at(&m, NOW).act, LIFECYCLE_NOTHING);
+    m.record.hold.set = false;
+    CHECK_EQ(look_at(&m, NOW).act, LIFECYCLE_AGAIN);
     CHECK_EQ(look_at(&m, NOW).act, LIFECYCLE_NOTHING);
 }
 

@@ -110,13 +110,14 @@ enum plan_gpus {
 enum plan_gpus plan_gpus_of(const struct config_model *model, bool fake_driver);
 unsigned plan_gpu_count(const struct config_model *model); /* then, how many */
 
-/* How a model is kept running, by whoever does that. */
+/* How a model is kept running, by whoever does that; and likewise gateway and monitor. */
 struct plan_times {
     struct budget budget;
     uint64_t stop_us;     /* from being told to end to being killed */
     uint64_t watchdog_us; /* it says that it lives more often than that */
 };
 struct plan_times plan_times_of(const struct config_model *model);
+struct plan_times plan_times_of_keeper(void);
 
 /* All of it lives in the arena, and nothing in it points to the input; 4 MiB are enough for any. */
 int plan_make(const struct plan_input *input, struct arena *arena, struct plan *ret_plan,

@@ -24,3 +24,16 @@ plan_times_of(const struct config_model *model)
         .watchdog_us = WATCHDOG_US,
     };
 }
+
+struct plan_times
+plan_times_of_keeper(void)
+{
+    return (struct plan_times){
+        .budget = {.burst = 20,
+                   .delay_us = 5 * S_US,
+                   .forgive_us = FORGIVE_US,
+                   .start_us = 60 * S_US}, /* TimeoutStartSec= of their units */
+        .stop_us = 30 * S_US,
+        .watchdog_us = 30 * S_US,
+    };
+}

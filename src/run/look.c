@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "gpu/transfer.h"
 #include "sys/proc.h"
 
 #include <errno.h>
@@ -12,16 +13,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* What the child writes is read by the same program: structs as they lie in memory.
- *
- *     struct err             id ERR_NONE: the rest follows
- *     struct gpu_inventory   its pointer means nothing
- *     struct gpu             count times, likewise
- *     struct gpu_process     process_count times for each GPU */
-#define BYTES_MAX                                        \
-    (sizeof(struct err) + sizeof(struct gpu_inventory) + \
-     GPU_INVENTORY_MAX * (sizeof(struct gpu) + GPU_PROCESSES_MAX * sizeof(struct gpu_process)))
 
 static bool
 write_all(int fd, const void *bytes, size_t len)
@@ -42,114 +33,28 @@ write_all(int fd, const void *bytes, size_t len)
 static void
 tell_inventory(int fd)
 {
+    _cleanup_buf_ struct buf told = BUF_INIT(GPU_TRANSFER_MAX);
     struct gpu_inventory inventory;
     struct err err = {0};
-    if (gpu_inventory_read(&inventory, &err) < 0) {
-        (void)write_all(fd, &err, sizeof(err));
-        return;
-    }
-    bool ok = write_all(fd, &err, sizeof(err)) && write_all(fd, &inventory, sizeof(inventory)) &&
-              write_all(fd, inventory.gpus, inventory.count * sizeof(*inventory.gpus));
-    for (size_t i = 0; ok && i < inventory.count; i++)
-        ok = write_all(fd, inventory.gpus[i].processes,
-                       inventory.gpus[i].process_count * sizeof(*inventory.gpus[i].processes));
-}
-
-/* ---- what was read ---- */
-
-struct taking {
-    const char *at;
-    size_t left;
-};
-
-static const void *
-take(struct taking *t, size_t len)
-{
-    const void *taken = t->at;
-    if (len > t->left)
-        return NULL;
-    t->at += len;
-    t->left -= len;
-    return taken;
-}
-
-/* Rebuilds the pointers; false when the child was cut off. */
-static bool
-rebuild(struct taking *t, struct gpu_inventory *inventory, struct gpu *gpus)
-{
-    const void *head = take(t, sizeof(*inventory));
-    if (!head)
-        return false;
-    memcpy(inventory, head, sizeof(*inventory));
-    inventory->gpus = gpus;
-    const void *all =
-        inventory->count <= GPU_INVENTORY_MAX ? take(t, inventory->count * sizeof(*gpus)) : NULL;
-    if (!all)
-        return false;
-    memcpy(gpus, all, inventory->count * sizeof(*gpus));
-    return true;
+    bool read = gpu_inventory_read(&inventory, &err) == 0;
+    gpu_transfer_print(read ? &inventory : NULL, &err, &told);
+    (void)write_all(fd, told.data, told.len);
 }
 
 static void
-free_processes(struct gpu_inventory *inventory)
+tell(struct look *look)
 {
-    for (size_t i = 0; i < inventory->count; i++)
-        free(inventory->gpus[i].processes);
-}
-
-static bool
-rebuild_processes(struct taking *t, struct gpu_inventory *inventory)
-{
-    bool whole = true;
-    for (size_t i = 0; i < inventory->count; i++) {
-        struct gpu *gpu = &inventory->gpus[i];
-        size_t bytes = gpu->process_count * sizeof(*gpu->processes);
-        const void *processes =
-            whole && gpu->process_count <= GPU_PROCESSES_MAX ? take(t, bytes) : NULL;
-        whole = processes != NULL;
-        gpu->processes = whole && bytes ? mem_alloc(bytes) : NULL;
-        gpu->process_count = whole ? gpu->process_count : 0;
-        if (gpu->processes)
-            memcpy(gpu->processes, processes, bytes);
-    }
-    if (!whole)
-        free_processes(inventory);
-    return whole;
-}
-
-static void
-tell_cut_off(struct err *err)
-{
-    (void)err_set(err, ERR_GPU_CALL, "reading the GPUs was cut off");
-    err_fix(err, "see `nvidia-smi` and `dmesg`");
-}
-
-static void
-tell(struct look *look, struct err *err)
-{
-    struct taking t = {look->bytes->data, look->bytes->len};
-    struct gpu_inventory inventory;
-    struct gpu *gpus = mem_alloc(GPU_INVENTORY_MAX * sizeof(*gpus));
-    const void *told = take(&t, sizeof(*err));
-    bool rebuilt = false;
-    if (told)
-        memcpy(err, told, sizeof(*err));
-    if (told && err->id == ERR_NONE)
-        rebuilt = rebuild(&t, &inventory, gpus) && rebuild_processes(&t, &inventory);
-    if (!rebuilt && err->id == ERR_NONE)
-        tell_cut_off(err);
+    _cleanup_gpu_inventory_ struct gpu_inventory inventory = {0};
+    struct err err = {0};
+    int r = gpu_transfer_read(look->bytes->data, look->bytes->len, &inventory, &err);
     look_stop(look);
-    look->done(look, rebuilt ? &inventory : NULL, err);
-    if (rebuilt)
-        free_processes(&inventory);
-    free(gpus);
+    look->done(look, r == 0 ? &inventory : NULL, &err);
 }
 
 static void
 on_pipe(struct loop_fd *watch, unsigned events unused_arg)
 {
     struct look *look = container_of(watch, struct look, pipe);
-    struct err err = {0};
     char piece[4 * KIB];
     ssize_t n = read(look->fd, piece, sizeof(piece));
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -158,7 +63,7 @@ on_pipe(struct loop_fd *watch, unsigned events unused_arg)
         buf_add(look->bytes, piece, (size_t)n);
         return;
     }
-    tell(look, &err);
+    tell(look);
 }
 
 static uint64_t
@@ -197,7 +102,7 @@ look_start(struct loop *loop, struct look *look, struct err *reterr)
     look->fd = take_fd(&hear);
     look->loop = loop;
     look->bytes = mem_new(struct buf);
-    buf_init(look->bytes, BYTES_MAX);
+    buf_init(look->bytes, GPU_TRANSFER_MAX);
     look->running = true;
     look->pipe.ready = on_pipe;
     look->timer.expired = on_timeout;

@@ -72,6 +72,34 @@ ask(const char *run_dir, const char *method, const char *target, struct arena *a
     return json_parse(arena, body.data, body.len, JSON_STRICT, ret_root, NULL, reterr);
 }
 
+static int
+read_view(const struct value *root, struct service_view *ret_view, struct err *reterr)
+{
+    value_copy_str(value_get(root, "containment"), ret_view->containment,
+                   sizeof(ret_view->containment));
+    value_copy_str(value_get(root, "promise"), ret_view->promise, sizeof(ret_view->promise));
+    ret_view->pid = value_u32(value_get(root, "pid"));
+    (void)value_u64(value_get(root, "stopped_us"), &ret_view->stopped_us);
+    const struct value *list = value_get(root, "services");
+    for (const struct value *v = list ? list->first : NULL; v; v = v->next)
+        if (ret_view->items.count == SERVICES_MAX ||
+            !service_status_read(v, &vec_add(&ret_view->items)->status))
+            return err_set(reterr, ERR_HTTP_ANSWER,
+                           "the supervisor tells of services in a way that is not known here");
+    return 0;
+}
+
+int
+service_view_parse(const char *text, size_t len, struct service_view *ret_view, struct err *reterr)
+{
+    _cleanup_arena_ struct arena arena;
+    struct value *root = NULL;
+    *ret_view = (struct service_view){0};
+    arena_init(&arena, TREE_MAX);
+    int r = json_parse(&arena, text, len, JSON_STRICT, &root, NULL, reterr);
+    return r < 0 ? r : read_view(root, ret_view, reterr);
+}
+
 int
 service_view_read(const char *run_dir, struct service_view *ret_view, struct err *reterr)
 {
@@ -80,19 +108,7 @@ service_view_read(const char *run_dir, struct service_view *ret_view, struct err
     *ret_view = (struct service_view){0};
     arena_init(&arena, TREE_MAX);
     int r = ask(run_dir, "GET", "/services", &arena, &root, reterr);
-    if (r < 0)
-        return r;
-    value_copy_str(value_get(root, "containment"), ret_view->containment,
-                   sizeof(ret_view->containment));
-    value_copy_str(value_get(root, "promise"), ret_view->promise, sizeof(ret_view->promise));
-    ret_view->pid = value_u32(value_get(root, "pid"));
-    const struct value *list = value_get(root, "services");
-    for (const struct value *v = list ? list->first : NULL; v; v = v->next)
-        if (ret_view->items.count == SERVICES_MAX ||
-            !service_status_read(v, &vec_add(&ret_view->items)->status))
-            return err_set(reterr, ERR_HTTP_ANSWER,
-                           "the supervisor tells of services in a way that is not known here");
-    return 0;
+    return r < 0 ? r : read_view(root, ret_view, reterr);
 }
 
 void

@@ -18,14 +18,18 @@ struct service_view {
     VEC(struct service_seen) items;
     char containment[16];
     char promise[256];
-    unsigned pid;    /* of the supervisor */
-    bool by_systemd; /* which is then changed by systemd.h */
+    unsigned pid;        /* of the supervisor */
+    bool by_systemd;     /* which is then changed by systemd.h */
+    uint64_t stopped_us; /* since 1970: when all models were stopped as one; 0: they were not */
 };
 
 /* What the supervisor tells. ERR_SERVICE_DOWN when there is none. The view is to be finished in any
  * case. */
 int service_view_read(const char *run_dir, struct service_view *ret_view, struct err *reterr)
     must_check;
+/* Likewise of what it has answered. */
+int service_view_parse(const char *text, size_t len, struct service_view *ret_view,
+                       struct err *reterr) must_check;
 /* And what the models tell themselves; a shim has a second to answer. name: of one, NULL: of all. */
 void service_view_ask(struct service_view *view, const char *run_dir, const char *name);
 void service_view_finish(struct service_view *view);

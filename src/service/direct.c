@@ -1,6 +1,7 @@
 #include "service/direct_int.h"
 
 #include "base/mem.h"
+#include "sys/clock.h"
 #include "sys/files.h"
 #include "sys/kin.h"
 #include "sys/root.h"
@@ -103,6 +104,8 @@ void
 direct_stop_all(struct direct *d)
 {
     d->ending = true;
+    d->ending_us = d->ending_us ? d->ending_us : clock_wall_us();
+    direct_watch_changed(d);
     for (size_t i = 0; i < d->config.count; i++)
         d->units[i].wanted = d->units[i].again = false;
     direct_consider(d);
@@ -297,6 +300,7 @@ direct_free(struct direct *d)
 {
     direct_control_close(d);
     loop_defer_cancel(d->loop, &d->ended);
+    loop_defer_cancel(d->loop, &d->tell);
     loop_timer_stop(&d->look);
     loop_signal_stop(&d->child);
     for (size_t i = 0; i < d->config.count; i++)

@@ -12,9 +12,12 @@
  *
  * The control socket speaks HTTP; answers are JSON, errors {"id", "what", "fix", "exit"}:
  *
- *     GET  /services                         {"containment": ..., "services": [status, ...]}
+ *     GET  /services                         {"containment": ..., "services": [status, ...]}; with
+ *                                            ?follow=1 such a line at once and at each change
  *     POST /services/NAME/start|stop|restart NAME may be `all`; answered at once as GET /services,
  *                                            while it goes on
+ *     POST /services/NAME/retry              starts it now if it was to be tried again later;
+ *                                            nothing is forgotten, and nothing else is started
  *     GET  /services/NAME/log?lines=N        text; with &follow=1 it goes on
  *     POST /stop                             as SIGTERM
  *

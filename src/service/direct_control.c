@@ -14,22 +14,22 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BODY_MAX (4 * MIB)
 #define LINES_MAX 100000
 #define FOLLOWERS_MAX 16
 #define CONNECTIONS_MAX 64 /* some are left when all follow */
 #define SERVICES "/services/"
 
-static void
-answer_services(struct direct *d, struct http_request *r)
+void
+direct_control_print(struct direct *d, struct buf *out)
 {
-    _cleanup_buf_ struct buf body = BUF_INIT(BODY_MAX);
     struct json_writer w;
-    json_init(&w, &body, false);
+    json_init(&w, out, false);
     json_open_map(&w, NULL);
     json_str(&w, "containment", contain_word(d->contain.kind));
     json_str(&w, "promise", contain_promise(d->contain.kind));
     json_u64(&w, "pid", (uint64_t)getpid());
+    if (d->ending_us)
+        json_u64(&w, "stopped_us", d->ending_us);
     json_open_list(&w, "services");
     for (size_t i = 0; i < d->config.count; i++) {
         json_open_map(&w, NULL);
@@ -38,7 +38,27 @@ answer_services(struct direct *d, struct http_request *r)
     }
     json_close_list(&w);
     json_close_map(&w);
+}
+
+static void
+answer_services(struct direct *d, struct http_request *r)
+{
+    _cleanup_buf_ struct buf body = BUF_INIT(DIRECT_ANSWER_MAX);
+    direct_control_print(d, &body);
     http_answer(r, 200, "application/json", body.data, body.len);
+}
+
+static void
+answer_following(struct direct *d, struct http_request *r)
+{
+    struct err err;
+    if (direct_watch_count(d) < DIRECT_WATCHERS_MAX) {
+        direct_watch_begin(d, r);
+        return;
+    }
+    (void)err_set(&err, ERR_SERVICE_BUSY, "%d follow the services already", DIRECT_WATCHERS_MAX);
+    err_fix(&err, "citadel status");
+    http_local_answer_error(r, &err);
 }
 
 /* ---- logs ---- */
@@ -159,14 +179,14 @@ say_cut(struct http_request *r, const char *name)
         snprintf(line, sizeof(line),
                  "... older lines are left out: only the last %s are told here; more: citadel "
                  "logs %s -n LINES --no-follow\n",
-                 quantity_print_bytes(BODY_MAX, most), name);
+                 quantity_print_bytes(DIRECT_ANSWER_MAX, most), name);
     (void)!http_answer_write(r, line, (size_t)len);
 }
 
 static void
 answer_lines(struct unit *u, struct http_request *r, size_t lines, bool goes_on)
 {
-    _cleanup_buf_ struct buf text = BUF_INIT(BODY_MAX);
+    _cleanup_buf_ struct buf text = BUF_INIT(DIRECT_ANSWER_MAX);
     struct err err;
     int more = log_file_tail(u->service->log_path, lines, &text, &err);
     if (more < 0) {
@@ -229,6 +249,7 @@ static const struct {
     {"start", act_start, true},
     {"stop", act_stop, false},
     {"restart", unit_restart, true},
+    {"retry", unit_retry, true},
 };
 
 static const char *
@@ -255,7 +276,7 @@ answer_no_path(struct http_request *r)
     struct err err;
     (void)err_set(&err, ERR_NOT_FOUND,
                   "there is GET /services and /services/NAME/log, POST "
-                  "/services/NAME/start|stop|restart and /stop; nothing else");
+                  "/services/NAME/start|stop|restart|retry and /stop; nothing else");
     http_local_answer_error(r, &err);
 }
 
@@ -337,7 +358,10 @@ on_request(struct http_request *r)
     if (!http_local_admits(r))
         return;
     if (r->head.method == HTTP_GET && http1_is(&r->head, r->head.path, "/services")) {
-        answer_services(d, r);
+        if (http1_is(&r->head, r->head.query, "follow=1"))
+            answer_following(d, r);
+        else
+            answer_services(d, r);
     } else if (r->head.method == HTTP_POST && http1_is(&r->head, r->head.path, "/stop")) {
         direct_stop_all(d);
         answer_services(d, r);
@@ -368,7 +392,7 @@ direct_control_open(struct direct *d, struct err *reterr)
     d->socket_path = mem_printf("%s/" DIRECT_SOCKET_NAME, d->config.run_dir);
     config.connections_max = CONNECTIONS_MAX;
     config.body_bytes_max = config.content_bytes_max = 64 * KIB; /* nobody needs to send one */
-    config.answer_bytes_max = 2 * BODY_MAX;
+    config.answer_bytes_max = 2 * DIRECT_ANSWER_MAX;
     config.high_bytes = 256 * KIB;
     config.low_bytes = 64 * KIB;
     d->server = http_server_new(d->loop, &config, &service);

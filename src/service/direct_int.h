@@ -1,7 +1,7 @@
 #pragma once
 
 /* Inside the supervisor: direct.c has who may run when, direct_unit.c the life of one service,
- * direct_control.c what others ask. */
+ * direct_control.c what others ask, direct_watch.c who goes on being told. */
 
 #include "http/server.h"
 #include "service/direct.h"
@@ -62,6 +62,9 @@ struct direct {
     size_t leftovers;
     struct err stuck;
     struct loop_defer ended;
+    uint64_t ending_us;       /* since 1970; 0: it is not */
+    struct watcher *watchers; /* who follow all of it */
+    struct loop_defer tell;   /* them */
 };
 
 /* direct.c */
@@ -85,9 +88,18 @@ void unit_kill(struct unit *u);
 /* What a person wants: what was before is forgotten. */
 void unit_want(struct unit *u, bool wanted);
 void unit_restart(struct unit *u);
+void unit_retry(struct unit *u); /* what is tried again by itself, now */
 
 /* direct_control.c */
 int direct_control_open(struct direct *d, struct err *reterr) must_check;
 void direct_control_look(struct direct *d); /* where its file has gone, makes it again */
 void direct_control_close(struct direct *d);
 void direct_control_feed(struct unit *u, const struct buf *lines); /* to those who follow */
+void direct_control_print(struct direct *d, struct buf *out);      /* GET /services */
+#define DIRECT_ANSWER_MAX (4 * MIB)
+
+/* direct_watch.c: who follow what all services are */
+void direct_watch_begin(struct direct *d, struct http_request *r);
+void direct_watch_changed(struct direct *d);
+#define DIRECT_WATCHERS_MAX 16
+size_t direct_watch_count(const struct direct *d);

@@ -39,6 +39,7 @@
 static void
 changed(struct unit *u)
 {
+    direct_watch_changed(u->direct);
     if (u->direct->config.changed)
         u->direct->config.changed(u->direct->config.arg, &u->status);
 }
@@ -580,6 +581,14 @@ unit_restart(struct unit *u)
     u->status.failures = u->not_now = 0;
     if (u->runs && u->status.state != SERVICE_STOPPING)
         unit_stop(u);
+}
+
+void
+unit_retry(struct unit *u)
+{
+    bool waits = u->status.state == SERVICE_NOT_NOW || u->status.state == SERVICE_BACKING_OFF;
+    if (waits && u->wanted && unit_is_dormant(u))
+        start_again(u);
 }
 
 /* ---- in and out ---- */

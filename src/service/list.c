@@ -84,6 +84,34 @@ read_secrets(struct arena *arena, const struct config *config, struct secrets *r
     return 0;
 }
 
+/* Beside the models; it waits for nobody, and nobody for it. */
+static struct service
+of_monitor(struct arena *arena, const struct config *config, const char *program,
+           const char *config_file)
+{
+    const char *words[] = {program, "monitor", "-c", config_file, NULL, NULL, NULL};
+    const struct plan_times times = plan_times_of_keeper();
+    if (root_is_set()) {
+        words[4] = "--root";
+        words[5] = root_dir();
+    }
+    const char **argv = arena_alloc(arena, sizeof(words));
+    if (argv)
+        memcpy(argv, words, sizeof(words));
+    return (struct service){
+        .name = "monitor",
+        .kind = "service",
+        .address = arena_printf(arena, "%s:%u", config->monitor.listen.items[0],
+                                config->monitor.port),
+        .argv = argv,
+        .log_path = arena_printf(arena, "%s/services/monitor.log", config->paths.logs),
+        .wanted = true,
+        .stop_us = times.stop_us,
+        .watchdog_us = times.watchdog_us,
+        .budget = times.budget,
+    };
+}
+
 int
 service_list_make(struct arena *arena, const struct config *config, const char *program,
                   const char *config_file, const char *const *names, struct service_list *ret_list,
@@ -111,6 +139,8 @@ service_list_make(struct arena *arena, const struct config *config, const char *
         service->secrets = secrets.of_models;
         service->secret_count = secrets.count;
     }
+    if (list.items && list.count && config->monitor.enabled)
+        list.items[list.count++] = of_monitor(arena, config, program, config_file);
     if (arena->full)
         return err_set(reterr, ERR_TOO_LARGE, "there are too many services");
     *ret_list = list;

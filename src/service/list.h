@@ -1,6 +1,7 @@
 #pragma once
 
-/* The services that a configuration asks for. */
+/* The services that a configuration asks for: models, and beside them the monitor, where it is enabled
+ * and there is anything to watch. */
 
 #include "service/service.h"
 

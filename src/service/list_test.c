@@ -7,14 +7,14 @@
 #include <errno.h>
 #include <stdio.h>
 
-static const char text[] = "models:\n"
-                           "  chat: {path: m, port: 11400, restart_limit: 3, restart_delay: 2s,\n"
-                           "         start_max: 1h, drain_timeout: 30s}\n"
-                           "  embed: {path: m, port: 11401, kind: embedding}\n"
-                           "  old: {path: m, port: 11402, enabled: false}\n";
+static const char models[] = "models:\n"
+                             "  chat: {path: m, port: 11400, restart_limit: 3, restart_delay: 2s,\n"
+                             "         start_max: 1h, drain_timeout: 30s}\n"
+                             "  embed: {path: m, port: 11401, kind: embedding}\n"
+                             "  old: {path: m, port: 11402, enabled: false}\n";
 
 static struct config *
-read_config(void)
+read_text(const char *text)
 {
     _cleanup_config_problems_ struct config_problems problems;
     struct config *config = NULL;
@@ -29,11 +29,43 @@ static const struct {
     const char *names[4];
     const char *want; /* what is in the list, with + if it is started */
 } lists[] = {
-    {{NULL}, "chat+ embed+ "},
-    {{"embed"}, "chat embed+ "},
-    {{"old"}, "chat embed old+ "},
-    {{"old", "chat", "old"}, "chat+ embed old+ "},
+    {{NULL}, "chat+ embed+ monitor+ "},
+    {{"embed"}, "chat embed+ monitor+ "},
+    {{"old"}, "chat embed old+ monitor+ "},
+    {{"old", "chat", "old"}, "chat+ embed old+ monitor+ "},
 };
+
+static struct config *
+read_config(void)
+{
+    return read_text(models);
+}
+
+TEST(the_monitor_is_one_of_them_where_it_is_enabled)
+{
+    static const char *const texts[] = {
+        "monitor: {port: 8002}\nmodels: {m: {path: m}}\n",
+        "monitor: {enabled: false}\nmodels: {m: {path: m}}\n",
+        "models: {m: {path: m, enabled: false}}\n", /* nothing to watch */
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        _cleanup_config_ struct config *config = read_text(texts[i]);
+        _cleanup_arena_ struct arena arena;
+        struct service_list list;
+        arena_init(&arena, 64 * KIB);
+        REQUIRE(service_list_make(&arena, config, "/c", "/x.yaml", NULL, &list, NULL) == 0);
+        const struct service *last = list.count ? &list.items[list.count - 1] : NULL;
+        tap_note("%s", texts[i]);
+        CHECK_EQ(last && text_eq(last->name, "monitor"), i == 0);
+        if (i)
+            continue;
+        CHECK_STR(last->argv[1], "monitor");
+        CHECK_STR(last->argv[3], "/x.yaml");
+        CHECK_STR(last->address, "127.0.0.1:8002");
+        CHECK_STR(last->kind, "service");
+        CHECK_EQ(last->after_count, 0);
+    }
+}
 
 TEST(those_that_are_named_are_started_and_the_others_are_there)
 {

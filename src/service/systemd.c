@@ -129,19 +129,20 @@ find_unit(const struct bus *bus, const char *unit, char path[UNIT_PATH_MAX], str
     return r < 0 ? err_set_errno(reterr, -r, "systemd tells of %s in an unknown way", unit) : 0;
 }
 
-static int
-read_unit(const struct bus *bus, const char *name, struct systemd_unit *ret, struct err *reterr)
-{
-    static const struct bus_property of_unit[] = {
-#define TEXT(name_, field)                       \
-    {.name = (name_),                            \
-     .type = 's',                                \
-     .at = offsetof(struct systemd_unit, field), \
-     .bytes = sizeof(((struct systemd_unit *)NULL)->field)}
+#define TEXT(name_, field)                                                        \
+    {                                                                             \
+        .name = (name_), .type = 's', .at = offsetof(struct systemd_unit, field), \
+        .bytes = sizeof(((struct systemd_unit *)NULL)->field)                     \
+    }
 #define NUMBER(name_, type_, field)                                                  \
     {                                                                                \
         .name = (name_), .type = (type_), .at = offsetof(struct systemd_unit, field) \
     }
+
+static int
+read_unit(const struct bus *bus, const char *name, struct systemd_unit *ret, struct err *reterr)
+{
+    static const struct bus_property of_unit[] = {
         TEXT("LoadState", load_state),
         TEXT("ActiveState", active_state),
         TEXT("SubState", sub_state),
@@ -209,6 +210,18 @@ systemd_state_read(const struct bus *bus, const char *unit, char ret_state[SYSTE
 }
 
 int
+systemd_forgive(const char *name, struct err *reterr)
+{
+    _cleanup_bus_ struct bus bus = {0};
+    char unit[UNIT_MAX];
+    (void)snprintf(unit, sizeof(unit), "citadel-%s.service", name);
+    int r = bus_open(&bus, reterr);
+    return r < 0 ? r
+                 : bus_call(&bus, BUS_MANAGER_PATH, BUS_MANAGER, "ResetFailedUnit", NULL, reterr,
+                            "s", unit);
+}
+
+int
 systemd_reload(struct err *reterr)
 {
     _cleanup_bus_ struct bus bus = {0};
@@ -259,6 +272,26 @@ view_models(const struct bus *bus, const struct config *config, struct service_v
     return 0;
 }
 
+/* A target has no processes, and stops before what it wants. */
+static int
+view_target(const struct bus *bus, struct service_view *view, struct err *reterr)
+{
+    static const struct bus_property wanted[] = {
+        TEXT("ActiveState", active_state),
+        NUMBER("StateChangeTimestamp", 't', since_us),
+        {.name = NULL},
+    };
+    struct systemd_unit target = {0};
+    char path[UNIT_PATH_MAX];
+    int r = find_unit(bus, "citadel-models.target", path, reterr);
+    if (r == 0)
+        r = bus_read_properties(bus, path, "org.freedesktop.systemd1.Unit", wanted, &target,
+                                reterr);
+    if (!text_eq(target.active_state, "active"))
+        view->stopped_us = target.since_us;
+    return r;
+}
+
 int
 systemd_view_read(const struct config *config, struct service_view *ret_view, struct err *reterr)
 {
@@ -273,6 +306,8 @@ systemd_view_read(const struct config *config, struct service_view *ret_view, st
     bool known = ret_view->items.count > 0;
     if (r == 0)
         r = view_models(&bus, config, ret_view, &known, reterr);
+    if (r == 0)
+        r = view_target(&bus, ret_view, reterr);
     if (r < 0 || known)
         return r;
     r = err_set(reterr, ERR_SERVICE_DOWN,

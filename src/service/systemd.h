@@ -33,6 +33,9 @@ int systemd_change(const struct systemd_wish *wish, struct err *reterr) must_che
  * the bus does not answer: for ever, where nobody ends this process. */
 int systemd_order_end(struct err *reterr) must_check;
 
+/* Failures of before count no more for a service, whether or not it runs. */
+int systemd_forgive(const char *name, struct err *reterr) must_check;
+
 /* Reads all units anew, as after a deployment. */
 int systemd_reload(struct err *reterr) must_check;
 

@@ -91,22 +91,10 @@ lines_no_emergency_again(struct unit_draft *d)
  * start is forgotten before the last is counted, and it is restarted for ever. Half as much again is
  * for what systemd itself takes. */
 
-#define KEEPER_BURST 20u
-#define KEEPER_PAUSE_US (5 * S_US)
-#define KEEPER_START_US (60 * S_US) /* TimeoutStartSec= in the table */
-#define KEEPER_WATCHDOG_US (30 * S_US)
-#define KEEPER_STOP_US (30 * S_US)
-
 static struct plan_times
 times_of(const struct unit_draft *d)
 {
-    if (d->kind == UNIT_MODEL)
-        return plan_times_of(d->model);
-    return (struct plan_times){
-        .budget = {.burst = KEEPER_BURST, .delay_us = KEEPER_PAUSE_US, .start_us = KEEPER_START_US},
-        .stop_us = KEEPER_STOP_US,
-        .watchdog_us = KEEPER_WATCHDOG_US,
-    };
+    return d->kind == UNIT_MODEL ? plan_times_of(d->model) : plan_times_of_keeper();
 }
 
 /* In seconds, up. */

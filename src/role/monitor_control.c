@@ -1,0 +1,490 @@
+/* The control socket: one function for each row of api/operations.def. */
+
+#include "role/monitor_int.h"
+
+#include "api/operations.h"
+#include "base/mem.h"
+#include "config/config.h"
+#include "fmt/json.h"
+#include "gpu/lease.h"
+#include "gpu/memory.h"
+#include "gpu/nvml.h"
+#include "http/local.h"
+#include "lifecycle/fit.h"
+#include "run/wish.h"
+#include "sys/clock.h"
+#include "sys/files.h"
+#include "sys/sock.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ANSWER_MAX (4 * MIB)
+#define CONNECTIONS_MAX 64
+#define EVENTS_MAX 1000
+#define FRESH_US UINT64_C(2000000) /* GPUs that were read since then need not be again */
+
+struct asking {
+    struct monitor *monitor;
+    struct http_request *request;
+    struct watched *service; /* NULL: the operation names none */
+    char by[64];
+};
+
+/* One who waits for the GPUs to be read. */
+struct ensuring {
+    struct asking asking; /* request NULL: nobody waits for the answer any more */
+};
+
+static void
+answer(struct http_request *r, unsigned status,
+       void (*print)(const struct asking *a, struct json_writer *w), const struct asking *a)
+{
+    _cleanup_buf_ struct buf body = BUF_INIT(ANSWER_MAX);
+    struct json_writer w;
+    json_init(&w, &body, false);
+    print(a, &w);
+    buf_add_char(&body, '\n');
+    if (buf_error(&body) < 0)
+        http_answer(r, 500, NULL, NULL, 0);
+    else
+        http_answer(r, status, "application/json", body.data, body.len);
+}
+
+/* ---- state ---- */
+
+static void
+print_gpus(const struct gpus *g, struct json_writer *w)
+{
+    json_open_map(w, "gpus");
+    json_str(w, "error", g->err.id == ERR_NONE ? NULL : g->err.what);
+    json_bool(w, "hung", g->hung);
+    json_open_list(w, "items");
+    for (size_t i = 0; g->known && i < g->inventory.count; i++) {
+        const struct gpu *gpu = &g->inventory.gpus[i];
+        struct gpu_memory_use use;
+        json_open_map(w, NULL);
+        json_u64(w, "index", gpu->index);
+        json_str(w, "uuid", gpu->uuid);
+        json_str(w, "name", gpu->name);
+        json_str(w, "trouble", gpu->trouble ? nvml_code_text(gpu->trouble) : NULL);
+        if (gpu_memory_use(gpu, &use)) {
+            json_u64(w, "total_bytes", use.total_bytes);
+            json_u64(w, "free_bytes", use.free_bytes);
+        }
+        json_close_map(w);
+    }
+    json_close_list(w);
+    json_close_map(w);
+}
+
+static void
+print_disks(const struct disks *disks, struct json_writer *w)
+{
+    json_open_list(w, "storage");
+    for (unsigned i = 0; disks->known && i < DISK_COUNT; i++) {
+        const struct disk *d = &disks->items[i];
+        json_open_map(w, NULL);
+        json_str(w, "name", disk_word((enum disk_kind)i));
+        json_str(w, "path", d->path);
+        json_bool(w, "needed", d->needed);
+        json_str(w, "error", d->err.id == ERR_NONE ? NULL : d->err.what);
+        json_u64(w, "total_bytes", d->total_bytes);
+        json_u64(w, "free_bytes", d->free_bytes);
+        json_close_map(w);
+    }
+    json_close_list(w);
+}
+
+static void
+print_state(const struct asking *a, struct json_writer *w)
+{
+    const struct monitor *m = a->monitor;
+    json_open_map(w, NULL);
+    json_u64(w, "pid", (uint64_t)getpid());
+    json_u64(w, "since_us", m->since_us);
+    json_str(w, "by", service_watch_is_by_systemd(m->watch) ? "systemd" : "citadel up");
+    json_str(w, "lost", m->lost ? m->lost_why.what : NULL);
+    json_u64(w, "services", m->services.count);
+    json_i64(w, "history_errno", m->history_errno);
+    print_gpus(&m->gpus, w);
+    print_disks(m->disks, w);
+    json_close_map(w);
+}
+
+static void
+on_STATE(struct asking *a)
+{
+    answer(a->request, 200, print_state, a);
+}
+
+/* ---- services ---- */
+
+static void
+print_record(const struct run_record *record, struct json_writer *w)
+{
+    json_u64(w, "crashes", record->failures);
+    if (record->hold.set) {
+        json_open_map(w, "hold");
+        json_str(w, "by", record->hold.by);
+        json_str(w, "why", record->hold.why);
+        json_u64(w, "since_us", record->hold.since_us);
+        json_close_map(w);
+    }
+    json_str(w, "stopped_by",
+             record->wanted.state == RUN_WANTED_STOPPED ? record->wanted.by : NULL);
+}
+
+static void
+print_service(const struct watched *service, struct json_writer *w)
+{
+    static const char *const breakers[] = {"closed", "open", "half-open"};
+    const struct lifecycle_decision *d = &service->decision;
+    const char *why;
+    bool well = monitor_is_well(service, &why);
+    json_open_map(w, NULL);
+    service_status_print(&service->status, w);
+    json_bool(w, "healthy", well);
+    json_str(w, "why", well ? NULL : why);
+    if (service->has_run)
+        json_str(w, "phase", run_phase_word(service->run.phase));
+    if (service->model) {
+        json_str(w, "breaker", breakers[service->breaker]);
+        print_record(&service->record, w);
+        json_str(w, "waits", d->why[0] ? d->why : NULL);
+        if (d->next_us != UINT64_MAX)
+            json_u64(w, "look_us", d->next_us);
+    }
+    json_close_map(w);
+}
+
+static void
+print_services(const struct asking *a, struct json_writer *w)
+{
+    const struct monitor *m = a->monitor;
+    json_open_map(w, NULL);
+    json_str(w, "lost", m->lost ? m->lost_why.what : NULL);
+    json_open_list(w, "services");
+    vec_foreach (&m->services, at)
+        if ((*at)->is_there)
+            print_service(*at, w);
+    json_close_list(w);
+    json_close_map(w);
+}
+
+static void
+on_SERVICES(struct asking *a)
+{
+    answer(a->request, 200, print_services, a);
+}
+
+static void
+print_one(const struct asking *a, struct json_writer *w)
+{
+    print_service(a->service, w);
+}
+
+/* ---- events ---- */
+
+static const char *
+query_of(const struct http_request *r, const char *name, char *to, size_t room)
+{
+    const char *at = r->head.bytes + r->head.query.at;
+    size_t len = strlen(name), query = r->head.query.len;
+    if (query <= len || memcmp(at, name, len) != 0 || query - len >= room)
+        return NULL;
+    memcpy(to, at + len, query - len);
+    to[query - len] = '\0';
+    return to;
+}
+
+static void
+print_events(const struct asking *a, struct json_writer *w)
+{
+    _cleanup_history_reader_ struct history_reader reader;
+    static struct event ring[EVENTS_MAX]; /* one answer at a time */
+    struct event event;
+    char text[8];
+    const char *given = query_of(a->request, "lines=", text, sizeof(text));
+    uint64_t most = given ? strtoull(given, NULL, 10) : 100, count = 0;
+    most = MAX(MIN(most, (uint64_t)EVENTS_MAX), 1);
+    int r = history_reader_open(&reader, a->monitor->config->paths.state, NULL);
+    while (r >= 0 && history_next(&reader, &event, NULL) > 0)
+        ring[count++ % most] = event;
+    json_open_list(w, NULL);
+    for (uint64_t i = count > most ? count - most : 0; i < count; i++) {
+        json_open_map(w, NULL);
+        event_print_members(&ring[i % most], w);
+        json_close_map(w);
+    }
+    json_close_list(w);
+}
+
+static void
+on_EVENTS(struct asking *a)
+{
+    answer(a->request, 200, print_events, a);
+}
+
+/* ---- ensure ---- */
+
+static void
+finish(struct asking *a, const struct err *why)
+{
+    if (why && a->request)
+        http_local_answer_error(a->request, why);
+    else if (a->request)
+        answer(a->request, a->service->status.state == SERVICE_READY ? 200 : 202, print_one, a);
+}
+
+/* What keeps it from being started, whatever room there is. */
+static int
+check_wishes(const struct watched *w, struct err *reterr)
+{
+    const struct run_record *record = &w->record;
+    const char *name = w->status.name;
+    int r;
+    if (w->status.state == SERVICE_FAILED && w->status.last_exit == EXIT_CODE_USAGE) {
+        r = err_set(reterr, ERR_SERVICE_FAILED, "%s will never work as it is: %s", name,
+                    w->status.reason);
+        err_fix(reterr, "citadel why %s", name);
+    } else if (record->hold.set) {
+        r = err_set(reterr, ERR_RUN_HELD, "%s is held by %s: %s", name, record->hold.by,
+                    record->hold.why);
+        err_fix(reterr, "citadel start %s", name);
+    } else if (record->wanted.state == RUN_WANTED_STOPPED) {
+        r = err_set(reterr, ERR_RUN_HELD, "%s was stopped by %s", name, record->wanted.by);
+        err_fix(reterr, "citadel start %s", name);
+    } else {
+        r = 0;
+    }
+    return r;
+}
+
+static int
+check_room(struct watched *w, struct err *reterr)
+{
+    _cleanup_gpu_leases_ struct gpu_leases leases = {0};
+    const struct monitor *m = w->monitor;
+    bool fake = run_driver_is_fake();
+    int r = gpu_leases_read(&leases, m->config->paths.run, reterr);
+    return r < 0 ? r
+                 : lifecycle_fit(w->model, m->gpus.known ? &m->gpus.inventory : NULL, &leases, fake,
+                                 reterr);
+}
+
+static void
+ensure(struct asking *a)
+{
+    struct watched *w = a->service;
+    struct err err;
+    monitor_look(w); /* it may have changed since it was asked */
+    bool idle = w->status.state == SERVICE_STOPPED || w->status.state == SERVICE_FAILED ||
+                w->status.state == SERVICE_NOT_NOW;
+    if (!idle || w->asked) {
+        finish(a, NULL);
+        return;
+    }
+    if (check_wishes(w, &err) < 0 || check_room(w, &err) < 0) {
+        finish(a, &err);
+        return;
+    }
+    monitor_tell(a->monitor, EVENT_ENSURED, w->status.name, a->by, "there is room for it");
+    monitor_order(w, SERVICE_ORDER_START);
+    finish(a, NULL);
+}
+
+void
+monitor_control_gpus_told(struct monitor *m)
+{
+    size_t count = m->ensuring.count;
+    for (size_t i = 0; i < count; i++) {
+        struct ensuring *e = m->ensuring.items[i];
+        if (e->asking.request)
+            e->asking.request->user = NULL;
+        ensure(&e->asking);
+        free(e);
+    }
+    m->ensuring.count = 0;
+}
+
+static void
+on_ENSURE(struct asking *a)
+{
+    struct monitor *m = a->monitor;
+    if (m->gpus.read_us && loop_now_us(m->loop) - m->gpus.read_us < FRESH_US) {
+        ensure(a);
+        return;
+    }
+    struct ensuring *e = mem_new(struct ensuring);
+    e->asking = *a;
+    a->request->user = e;
+    vec_push(&m->ensuring, e);
+    gpus_read(&m->gpus);
+}
+
+/* ---- hold and release ---- */
+
+static void
+set_hold(struct run_record *record, const void *arg)
+{
+    const struct asking *a = arg;
+    char why[200];
+    const char *given = query_of(a->request, "why=", why, sizeof(why));
+    record->hold.set = true;
+    record->hold.since_us = clock_wall_us();
+    (void)snprintf(record->hold.by, sizeof(record->hold.by), "%s", a->by);
+    text_make_safe(record->hold.why, sizeof(record->hold.why),
+                   snprintf(record->hold.why, sizeof(record->hold.why), "%s",
+                            given ? given : "it was asked for"));
+}
+
+static void
+lift_hold(struct run_record *record, const void *arg unused_arg)
+{
+    record->hold.set = false;
+    run_record_forgive(record, NULL);
+}
+
+static void
+change(struct asking *a, void (*how)(struct run_record *record, const void *arg),
+       enum event_kind kind)
+{
+    struct watched *w = a->service;
+    struct err err;
+    if (run_record_change(a->monitor->config->paths.state, w->status.name, how, a, &w->record,
+                          &err) < 0) {
+        http_local_answer_error(a->request, &err);
+        return;
+    }
+    monitor_tell(a->monitor, kind, w->status.name, a->by, "%s",
+                 w->record.hold.set ? w->record.hold.why : "the hold is lifted");
+    monitor_look(w);
+    finish(a, NULL);
+}
+
+static void
+on_HOLD(struct asking *a)
+{
+    change(a, set_hold, EVENT_HELD);
+}
+
+/* What the breaker has stopped is started with it. */
+static void
+on_RELEASE(struct asking *a)
+{
+    bool ours = a->service->breaker == LIFECYCLE_OPENED;
+    bool wanted = a->service->record.wanted.state != RUN_WANTED_STOPPED;
+    if (ours && wanted && !a->service->asked)
+        monitor_order(a->service, SERVICE_ORDER_START);
+    change(a, lift_hold, EVENT_RELEASED);
+}
+
+/* ---- who asks what ---- */
+
+static void (*const answers[OPERATION_COUNT])(struct asking *a) = {
+#define OPERATION(name, method, path, argument, role, summary) [OPERATION_##name] = on_##name,
+#include "api/operations.def"
+#undef OPERATION
+};
+
+static void
+name_peer(struct http_request *r, char by[64])
+{
+    char room[4 * KIB];
+    struct passwd user, *found = NULL;
+    struct sock_peer peer = {0};
+    (void)!sock_peer(http_request_fd(r), &peer);
+    if (getpwuid_r(peer.uid, &user, room, sizeof(room), &found) == 0 && found)
+        (void)snprintf(by, 64, "%s", user.pw_name);
+    else
+        (void)snprintf(by, 64, "user %u", (unsigned)peer.uid);
+}
+
+static int
+find_service(struct asking *a, const char *name, struct err *reterr)
+{
+    a->service = monitor_find(a->monitor, name);
+    if (a->service && a->service->is_there && a->service->model)
+        return 0;
+    int r = err_set(reterr, ERR_SERVICE_NONE, "there is no model '%s' that is deployed", name);
+    err_fix(reterr, "citadel status");
+    return r;
+}
+
+static void
+on_request(struct http_request *r)
+{
+    struct asking a = {.monitor = r->arg, .request = r};
+    enum operation_id id;
+    char name[TEXT_NAME_MAX + 1];
+    struct err err;
+    int found = operation_find(&r->head, &id, name, &err);
+    r->user = NULL;
+    if (found == 0 && operations[id].role == OPERATION_CHANGE && !http_local_admits(r))
+        return;
+    name_peer(r, a.by);
+    if (found == 0 && operations[id].named)
+        found = find_service(&a, name, &err);
+    if (found < 0)
+        http_local_answer_error(r, &err);
+    else
+        answers[id](&a);
+}
+
+static void
+on_finished(struct http_request *r, bool answered unused_arg)
+{
+    struct ensuring *e = r->user;
+    if (e)
+        e->asking.request = NULL;
+}
+
+static void
+on_any_request(struct http_request *r)
+{
+    static const struct http_request_ops ops = {.finished = on_finished};
+    r->ops = &ops;
+    on_request(r);
+}
+
+int
+monitor_control_open(struct monitor *m, struct err *reterr)
+{
+    const struct http_service service = {.request = on_any_request, .arg = m};
+    struct http_server_config config = http_server_config_default;
+    m->socket_path = mem_printf("%s/" MONITOR_SOCKET_NAME, m->config->paths.run);
+    const struct sock_addr addr = {.family = AF_UNIX, .path = m->socket_path};
+    int r = file_make_dirs(m->config->paths.run, 0755, reterr);
+    int fd = r < 0 ? r : sock_listen(&addr, 0666, reterr);
+    if (fd == -EADDRINUSE) {
+        fd =
+            err_set(reterr, ERR_SERVICE_TWICE, "a monitor answers at '%s' already", m->socket_path);
+        err_fix(reterr, "citadel status; or end that one first");
+    }
+    if (fd < 0)
+        return fd;
+    config.connections_max = CONNECTIONS_MAX;
+    config.body_bytes_max = config.content_bytes_max = 64 * KIB;
+    config.answer_bytes_max = 2 * ANSWER_MAX;
+    m->control = http_server_new(m->loop, &config, &service);
+    return http_server_listen(m->control, fd, reterr);
+}
+
+void
+monitor_control_close(struct monitor *m)
+{
+    if (m->control) {
+        (void)unlink(m->socket_path); /* while we are still the only one */
+        http_server_free(m->control);
+    }
+    vec_foreach (&m->ensuring, at)
+        free(*at);
+    vec_finish(&m->ensuring);
+    free(m->socket_path);
+}

@@ -1,0 +1,255 @@
+"""`citadel monitor` beside the models of `citadel up`: what it does about those that fail, and what it
+leaves alone; killed in the middle of it, too."""
+
+import json
+import pathlib
+import socket
+import tempfile
+
+import pytest
+from monitor import Watched
+from program import BIN, CITADEL, error_json, run
+from test_up import as_nobody, let_others_in, takes_another_place
+from up import SERVER, is_there
+
+# The breaker rests for thirty delays: three seconds, six, twelve.
+FAILS = {"engine": "command", "command": '[/bin/false, "{port}"]', "restart_limit": 2}
+
+
+def serves_once_there_is(path):
+    """Fails as long as a file is not there."""
+    script = f"test -e {path} && exec {SERVER} $0"
+    return {**FAILS, "command": f'[/bin/sh, -c, "{script}", "{{port}}"]'}
+
+
+@pytest.fixture
+def place():
+    """Sockets have short paths."""
+    with tempfile.TemporaryDirectory(prefix="citadel-", dir="/tmp") as folder:
+        yield pathlib.Path(folder)
+
+
+@pytest.fixture
+def site(place):
+    made = []
+
+    def make(models, **more):
+        made.append(Watched(place, models, **more))
+        return made[-1]
+
+    yield make
+    for s in made:
+        s.end()
+
+
+def test_the_breaker_opens_tries_and_closes(site, place):
+    s = site({"a": serves_once_there_is(place / "cured"), "b": ""})
+    with begin(s, s.up()) as history:
+        history.wait("breaker.open", "a", "it failed 2 times in a row; it is tried again in 3s")
+        hold = s.record("a")["hold"]
+        assert hold["by"] == "the breaker"
+        assert s.told("a")["breaker"] == "open"
+        history.wait("breaker.trial", "a")
+        history.wait("breaker.open", "a", "it failed 3 times in a row; it is tried again in 6s")
+        (place / "cured").touch()
+        history.wait("breaker.trial", "a")
+        history.wait("service.ready", "a")
+        assert "hold" not in s.record("a")
+        assert s.told("a")["breaker"] == "half-open"  # for ten minutes
+        assert s.ask("/health", name="a") == {}
+        assert s.status()["b"]["restarts"] == 0
+        done = s.run("start", "a")  # a person forgives at once
+        assert done.returncode == 0 and s.record("a")["failures"] == 0
+
+
+def begin(s, up):
+    """The history, from the moment when the monitor watches."""
+    up.wait_for("monitor: ready")
+    return s.history()
+
+
+def test_killed_in_the_middle_it_takes_over(site, place):
+    s = site({"a": serves_once_there_is(place / "cured"), "b": ""})
+    with begin(s, s.up()) as history:
+        history.wait("breaker.open", "a")
+        b = s.status()["b"]["pid"]
+        s.kill_monitor()
+        (place / "cured").touch()
+        assert s.ask("/health", name="b") == {}  # nobody misses it
+        history.wait("monitor.started")
+        history.wait("breaker.trial", "a")  # as was due
+        history.wait("service.ready", "a")
+        assert s.status()["b"]["pid"] == b and is_there(b)
+        assert s.record("a")["trial_us"] > 0
+
+
+def test_killed_again_and_again_no_event_is_torn(site):
+    s = site({"a": {**FAILS, "restart_limit": 1}})
+    up = s.up()
+    with begin(s, up) as history:
+        history.wait("monitor.started")
+        for _ in range(2):
+            s.kill_monitor()
+            history.wait("monitor.started")
+        done = s.run("events", "-n", "10000", "--json")
+        assert done.returncode == 0 and "are no events" not in done.stderr
+        at = [e["at_us"] for e in json.loads(done.stdout)]
+        assert at == sorted(at)
+        up.wait_for("monitor: ready")
+
+
+def test_what_a_person_stopped_stays_so(site):
+    s = site({"a": FAILS, "witness": FAILS})
+    with begin(s, s.up()) as history:
+        history.wait("breaker.open", "a")
+        assert s.run("stop", "a").returncode == 0
+        stopped = history.at
+        history.wait("breaker.open", "witness")
+        history.wait("breaker.trial", "witness")
+        history.wait("breaker.open", "witness", "3 times")
+        history.wait("breaker.trial", "witness")  # nine seconds in which `a` would have been tried
+        assert not [e for e in history.events()[stopped:] if e["event"] == "breaker.trial" and e["service"] == "a"]
+        assert s.status()["a"]["state"] == "stopped"
+        status, error = s.ask("/ensure/a", "POST")
+        assert status == 503 and error["id"] == "run.held", error
+        assert s.run("start", "--no-wait", "a").returncode == 0
+        history.wait("service.starting", "a")  # and a person starts it
+
+
+def test_what_lacked_its_port_is_started_when_it_is_free(site):
+    s = site({"a": "", "b": ""})
+    with socket.create_server(("127.0.0.1", s.ports["a"])):
+        history = begin(s, s.up())
+        history.wait("service.not-now", "a", "something else listens on")
+        assert s.told("a")["state"] == "not-now"
+        seen = s.told("a")
+    with history:
+        assert seen["next_us"] - seen["since_us"] == 30_000_000  # at the latest
+        again = history.wait("lifecycle.again", "a", "what it lacked may be there now")
+        assert again["at_us"] < seen["next_us"]
+        history.wait("service.ready", "a")
+
+
+def test_what_loads_is_left_alone(site):
+    s = site({"a": {"engine": "sim", "extra_args": "[--sim-load-time, 5s]"}})
+    with begin(s, s.up()) as history:
+        history.wait("service.ready", "a")
+        told = {e["event"] for e in history.events() if e["service"] == "a"}
+        assert told <= {"service.starting", "service.ready"}, told
+        assert s.status()["a"]["restarts"] == 0
+
+
+def test_what_does_not_tell_how_it_is_is_restarted(site):
+    s = site({"a": ""})
+    with begin(s, s.up()) as history:
+        history.wait("service.ready", "a")
+        before = s.status()["a"]["pid"]
+        (s.run_dir / "models/a/control.sock").unlink()
+        history.wait("service.unwell", "a", "nobody answers at its control socket")
+        history.wait("lifecycle.restarted", "a")
+        history.wait("service.ready", "a")
+        assert s.status()["a"]["pid"] != before
+        assert s.record("a")["failures"] == 1  # within the breaker
+
+
+def test_nothing_is_restarted_where_that_is_not_wanted(site):
+    s = site({"a": "", "witness": ""}, monitor=", restart_unhealthy: false")
+    with begin(s, s.up()) as history:
+        history.wait("service.ready", "a")
+        before = s.status()["a"]["pid"]
+        (s.run_dir / "models/a/control.sock").unlink()
+        history.wait("service.unwell", "a")
+        s.crash("witness")
+        history.wait("service.ready", "witness")
+        assert s.status()["a"]["pid"] == before
+        assert s.told("a")["healthy"] is False
+
+
+def test_hold_and_release(site):
+    s = site({"a": ""})
+    with begin(s, s.up()) as history:
+        history.wait("service.ready", "a")
+        status, told = s.ask("/hold/a?why=a%20test", "POST")
+        assert status == 200 and told["hold"]["why"] == "a%20test", told
+        s.crash("a")
+        history.wait("service.not-now", "a", "is held by")
+        assert s.ask("/ensure/a", "POST")[0] == 503
+        assert s.ask("/release/a", "POST")[0] in (200, 202)
+        history.wait("lifecycle.again", "a", "the hold was lifted")
+        history.wait("service.ready", "a")
+        status, told = s.ask("/ensure/a", "POST")
+        assert status == 200 and told["state"] == "ready"
+
+
+def test_what_is_asked_is_in_the_table(site):
+    s = site({"a": ""})
+    with begin(s, s.up()):
+        for path, method, want in (
+            ("/", "GET", 404),
+            ("/state", "POST", 404),
+            ("/state/a", "GET", 404),
+            ("/ensure", "POST", 404),
+            ("/ensure/nobody", "POST", 404),
+            ("/ensure/" + "x" * 200, "POST", 404),
+            ("/ensure/monitor", "POST", 404),
+            ("/events?lines=1", "GET", 200),
+        ):
+            status, document = s.ask(path, method)
+            assert status == want, (path, document)
+        assert len(document) == 1
+        assert s.ask("/state")[1]["by"] == "citadel up"
+
+
+@takes_another_place
+def test_others_read_and_change_nothing(site):
+    s = site({"a": ""})
+    let_others_in(s)
+    with begin(s, s.up()) as history:
+        history.wait("service.ready", "a")
+        sock = str(s.run_dir / "monitor.sock")
+        curl = ["curl", "-s", "--unix-socket", sock]
+        assert json.loads(as_nobody(*curl, "http://x/state").stdout)["by"] == "citadel up"
+        for what in ("hold", "ensure", "release"):
+            error = json.loads(as_nobody(*curl, "-X", "POST", f"http://x/{what}/a").stdout)
+            assert error["id"] == "system.not-permitted"
+        assert "hold" not in s.record("a") if (s.directory / "state/models/a.json").exists() else True
+        assert as_nobody(CITADEL, "events", "-c", s.config).returncode == 0
+
+
+def test_there_is_one(site):
+    s = site({"a": ""})
+    with begin(s, s.up()):
+        done = s.run("monitor", "--log-level", "error")
+        assert done.returncode != 0 and "a monitor answers at" in done.stderr
+
+
+def test_what_a_model_would_take_is_held_by_others(site, place):
+    s = site(
+        {
+            "large": {"engine": "sim", "gpu_memory_fraction": 0.9},
+            "other": {"engine": "sim", "gpu_memory_fraction": 0.9},
+        }
+    )
+    folder = place / "nvml"
+    folder.mkdir()
+    (folder / "gpus").write_text("gpu NVIDIA L40S\n")
+    env = {"CITADEL_FAKE_NVML": str(folder), "LD_LIBRARY_PATH": str(BIN / "sim")}
+    with begin(s, s.up("large", env=env)) as history:
+        history.wait("service.ready", "large")
+        status, error = s.ask("/ensure/other", "POST")
+        assert status == 503 and error["id"] == "gpu.leased", error
+        assert "large" in error["what"]
+        assert s.status()["large"]["state"] == "ready"  # nobody is evicted
+        assert s.run("start", "--no-wait", "other").returncode == 0
+        history.wait("service.not-now", "other")
+        assert s.run("stop", "large").returncode == 0
+        history.wait("service.ready", "other")  # without anybody's help
+
+
+def test_events_without_a_history(tmp_path):
+    config = tmp_path / "citadel.yaml"
+    config.write_text(f"paths: {{state: {tmp_path}/state}}\nmodels: {{a: {{engine: sim}}}}\n")
+    done = run("events", "-c", config)
+    assert done.returncode == 0 and done.stdout == "" and "the monitor writes the history" in done.stderr
+    assert run("events", "-c", config, "--json").stdout == "[]\n"
+    assert error_json(run("events", "-c", config, "-f", "--json"))["exit"] == 4
