@@ -73,19 +73,25 @@ look_and_plan(struct loading *l)
 }
 
 int
-cli_load_plan(struct cli *cli, struct cli_plan *ret_plan)
+cli_make_plan(struct cli *cli, struct cli_plan *plan)
 {
-    _cleanup_cli_plan_ struct cli_plan loaded = {0};
-    struct loading l = {.cli = cli, .loaded = &loaded};
-    arena_init(&loaded.arena, PLAN_MAX);
-    int r = cli_load_config(cli, &loaded.config);
-    if (r < 0)
-        return r;
+    struct loading l = {.cli = cli, .loaded = plan};
+    arena_init(&plan->arena, PLAN_MAX);
     model_catalogue_init(&l.catalogue);
-    r = read_models(&l);
+    int r = read_models(&l);
     if (r == 0)
         r = look_and_plan(&l);
     model_catalogue_finish(&l.catalogue);
+    return r;
+}
+
+int
+cli_load_plan(struct cli *cli, struct cli_plan *ret_plan)
+{
+    _cleanup_cli_plan_ struct cli_plan loaded = {0};
+    int r = cli_load_config(cli, &loaded.config);
+    if (r == 0)
+        r = cli_make_plan(cli, &loaded);
     if (r < 0)
         return r;
     *ret_plan = loaded;

@@ -16,5 +16,7 @@ struct cli_plan {
 
 /* Without a driver it is the plan of a machine without GPUs; one that does not answer is an error. */
 int cli_load_plan(struct cli *cli, struct cli_plan *ret_plan) must_check;
+/* Likewise of a configuration that is loaded: the rest of *plan is empty, and finished in any case. */
+int cli_make_plan(struct cli *cli, struct cli_plan *plan) must_check;
 void cli_plan_finish(struct cli_plan *plan);
 #define _cleanup_cli_plan_ _cleanup_(cli_plan_finish)

@@ -34,9 +34,8 @@ check_name(struct cli *cli, const struct service_view *view, const char *name)
     return r;
 }
 
-/* Of our own supervisor where one answers, else of systemd. */
-static int
-read_view(struct cli *cli, const struct config *config, struct service_view *ret_view)
+int
+cli_read_services(struct cli *cli, const struct config *config, struct service_view *ret_view)
 {
     int r = service_view_read(config->paths.run, ret_view, &cli->err);
     if (r == 0 || cli->err.id != ERR_SERVICE_DOWN || !systemd_is_here())
@@ -54,7 +53,7 @@ cli_load_services(struct cli *cli, const char *name, struct config **ret_config,
     _cleanup_service_view_ struct service_view view = {0};
     int r = cli_load_config(cli, &config);
     if (r == 0)
-        r = read_view(cli, config, &view);
+        r = cli_read_services(cli, config, &view);
     if (cli->err.id == ERR_SERVICE_DOWN && run_marker_check(config->paths.run, &cli->err) < 0)
         r = -err_row(ERR_EMERGENCY)->err; /* that is why */
     if (r == 0 && name)

@@ -11,6 +11,10 @@
 int cli_load_services(struct cli *cli, const char *name, struct config **ret_config,
                       struct service_view *ret_view) must_check;
 
+/* Of a configuration that is loaded: what our own supervisor tells where one answers, else systemd. */
+int cli_read_services(struct cli *cli, const struct config *config, struct service_view *ret_view)
+    must_check;
+
 #define SERVICE_COLUMNS 6
 extern const struct table_column service_columns[SERVICE_COLUMNS];
 void cli_add_service(struct table *table, const struct service_seen *seen, uint64_t now_us);

@@ -6,6 +6,8 @@
 
 #include "base/err.h"
 
+struct buf;
+
 struct prom_sample {
     const char *name;
     size_t name_len;
@@ -33,3 +35,15 @@ bool prom_label_is(const struct prom_sample *sample, const char *name, const cha
 
 /* A number as expositions have them: "1.5", "+Inf", "NaN", "1e+06"; nothing may follow. */
 bool prom_number(const char *text, size_t len, double *ret_value);
+
+/* Writing it: each family once, with all its samples behind it. */
+enum prom_type { PROM_GAUGE, PROM_COUNTER };
+struct prom_family {
+    const char *name;
+    enum prom_type type;
+    const char *help; /* a line */
+};
+void prom_write_family(struct buf *out, const struct prom_family *family);
+/* Labels are pairs of texts, the name and the value, which is escaped; NULL behind the last. */
+void prom_write_sample(struct buf *out, const struct prom_family *family, double value, ...)
+    __attribute__((sentinel));

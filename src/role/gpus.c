@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define READ_BYTES (64 * KIB)
@@ -124,8 +125,9 @@ start(struct gpus *g, struct err *reterr)
 {
     int ask[2], tell[2];
     const char *const argv[] = {g->program, "probe", NULL};
-    if (pipe2(ask, O_CLOEXEC) < 0)
-        return err_set_errno(reterr, errno, "a pipe to what reads the GPUs");
+    /* A socket, since writing to a pipe that nobody reads any more would end us. */
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ask) < 0)
+        return err_set_errno(reterr, errno, "a socket to what reads the GPUs");
     _cleanup_close_ int ask_read = ask[0], ask_write = ask[1];
     if (pipe2(tell, O_CLOEXEC) < 0)
         return err_set_errno(reterr, errno, "a pipe from what reads the GPUs");
@@ -163,7 +165,7 @@ ask(struct gpus *g, struct err *reterr)
     } else if (g->child.fd < 0) {
         r = start(g, reterr);
     }
-    if (r == 0 && write(g->ask_fd, "?", 1) != 1)
+    if (r == 0 && send(g->ask_fd, "?", 1, MSG_NOSIGNAL) != 1)
         r = err_set_errno(reterr, errno, "asking what reads the GPUs");
     return r;
 }

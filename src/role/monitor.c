@@ -162,6 +162,7 @@ open_all(struct monitor *m, const char *program, struct err *reterr)
     if (r < 0)
         return r;
     monitor_health_open(m, program);
+    monitor_http_open(m);
     open_watchdog(m);
     return 0;
 }
@@ -175,6 +176,8 @@ close_all(struct monitor *m)
     loop_signal_stop(&m->terminate);
     loop_signal_stop(&m->interrupt);
     monitor_control_close(m);
+    if (m->http)
+        monitor_http_close(m);
     if (m->disks)
         monitor_health_close(m);
     if (m->watch)

@@ -4,7 +4,8 @@
  * happens, and tells. Nothing depends on it: what runs goes on without it, and the next one takes over
  * from what is durable.
  *
- *     RUN/monitor.sock    api/operations.def; everybody may read, root and our own user change */
+ *     RUN/monitor.sock    api/operations.def; everybody may read, root and our own user change
+ *     monitor.port        GET /health, /metrics/services and /metrics/models, for monitor.allow */
 
 #include "base/err.h"
 

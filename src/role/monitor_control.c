@@ -180,6 +180,7 @@ print_services(const struct asking *a, struct json_writer *w)
 static void
 on_SERVICES(struct asking *a)
 {
+    monitor_look_all(a->monitor); /* what is wanted of them may have changed */
     answer(a->request, 200, print_services, a);
 }
 

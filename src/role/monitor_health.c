@@ -86,6 +86,8 @@ monitor_is_well(const struct watched *w, const char **ret_why)
 {
     const struct service_status *s = &w->status;
     *ret_why = why_not(w);
+    if (s->state == SERVICE_STOPPED && w->record.wanted.state == RUN_WANTED_STOPPED)
+        return true;
     if (w->model && w->record.hold.set) {
         *ret_why = w->record.hold.why;
         return !text_eq(w->record.hold.by, LIFECYCLE_BREAKER);
@@ -225,6 +227,8 @@ on_health(struct loop_timer *timer)
     vec_foreach (&m->services, at)
         if ((*at)->is_there && (*at)->status.state == SERVICE_READY)
             monitor_ask(*at);
+        else
+            monitor_look(*at); /* what is wanted of it may have changed */
     if (++m->rounds % SAFETY_LOOKS == 0)
         service_watch_look(m->watch);
 }

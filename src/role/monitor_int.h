@@ -2,7 +2,7 @@
 
 /* Inside the monitor. monitor.c has its life and the history, monitor_service.c what is known of each
  * service and done about it, monitor_health.c what is asked every so often, monitor_control.c the
- * control socket. */
+ * control socket, monitor_http.c the port of health and metrics. */
 
 #include "base/vec.h"
 #include "http/client.h"
@@ -76,6 +76,11 @@ struct monitor {
     char *socket_path;
     struct http_server *control;
     VEC(struct ensuring *) ensuring;
+
+    struct http_server *http;
+    size_t listening; /* so many of monitor.listen are */
+    bool is_deaf;     /* the next cannot be, and that was told */
+    struct loop_timer listen;
 };
 
 /* monitor.c */
@@ -99,6 +104,10 @@ void monitor_watch_room(struct monitor *m); /* while somebody lacks some */
 bool monitor_has_room(struct watched *w);
 /* Whether it is as it should be; and why not. What nobody wants now is. */
 bool monitor_is_well(const struct watched *w, const char **ret_why);
+
+/* monitor_http.c */
+void monitor_http_open(struct monitor *m);
+void monitor_http_close(struct monitor *m);
 
 /* monitor_control.c */
 int monitor_control_open(struct monitor *m, struct err *reterr) must_check;

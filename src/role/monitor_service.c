@@ -94,7 +94,7 @@ do_it(struct watched *w)
 static bool
 is_stopping_with_all(const struct monitor *m)
 {
-    _cleanup_free_ char *marker = mem_printf("%s/emergency", m->config->paths.run);
+    _cleanup_free_ char *marker = mem_printf("%s/" CONFIG_EMERGENCY_NAME, m->config->paths.run);
     uint64_t now = clock_wall_us();
     bool all = m->stopped_us && now < m->stopped_us + STOPPED_US;
     return all || access(marker, F_OK) == 0;

@@ -85,13 +85,30 @@ look(struct service_watch *w)
 
 /* ---- hearing ---- */
 
-/* Of units, their objects are named with what is no letter as _XX; of the manager, jobs and reloads. */
+/* Of the manager: jobs and units of ours, and that all units are read anew. */
+static bool
+is_of_ours(const struct watching *s, sd_bus_message *m)
+{
+    const struct libsystemd *sd = s->bus.sd;
+    const char *member = sd->bus_message_get_member(m), *path, *unit = NULL;
+    uint32_t id;
+    int r = 0;
+    if (text_eq(member, "Reloading"))
+        return true;
+    if (text_eq(member, "JobNew") || text_eq(member, "JobRemoved"))
+        r = sd->bus_message_read(m, "uos", &id, &path, &unit);
+    else if (text_eq(member, "UnitNew") || text_eq(member, "UnitRemoved"))
+        r = sd->bus_message_read(m, "s", &unit);
+    return r > 0 && text_starts(unit, "citadel-");
+}
+
+/* The objects of units are named with what is no letter as _XX. */
 static int
 on_signal(sd_bus_message *m, void *arg, sd_bus_error *error unused_arg)
 {
     struct watching *s = arg;
     const char *path = s->bus.sd->bus_message_get_path(m);
-    if (path && (text_eq(path, BUS_MANAGER_PATH) || strstr(path, "/citadel_2d")))
+    if (path && (strstr(path, "/citadel_2d") || is_of_ours(s, m)))
         look(s->watch);
     return 0;
 }

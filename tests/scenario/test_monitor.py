@@ -1,16 +1,20 @@
 """`citadel monitor` beside the models of `citadel up`: what it does about those that fail, and what it
 leaves alone; killed in the middle of it, too."""
 
+import http.client
 import json
 import pathlib
+import re
+import shutil
 import socket
+import subprocess
 import tempfile
 
 import pytest
 from monitor import Watched
 from program import BIN, CITADEL, error_json, run
 from test_up import as_nobody, let_others_in, takes_another_place
-from up import SERVER, is_there
+from up import PATIENCE_S, SERVER, is_there
 
 # The breaker rests for thirty delays: three seconds, six, twelve.
 FAILS = {"engine": "command", "command": '[/bin/false, "{port}"]', "restart_limit": 2}
@@ -244,6 +248,97 @@ def test_what_a_model_would_take_is_held_by_others(site, place):
         history.wait("service.not-now", "other")
         assert s.run("stop", "large").returncode == 0
         history.wait("service.ready", "other")  # without anybody's help
+
+
+def get(s, path, **fields):
+    connection = http.client.HTTPConnection("127.0.0.1", s.port, timeout=PATIENCE_S)
+    connection.request("GET", path, headers=fields)
+    answer = connection.getresponse()
+    body = answer.read().decode()
+    connection.close()
+    return answer.status, body
+
+
+def test_health_is_true(site):
+    s = site({"a": "", "b": FAILS})
+    with begin(s, s.up()) as history:
+        history.wait("service.ready", "a")
+        history.wait("breaker.open", "b")
+        status, body = get(s, "/health")
+        health = json.loads(body)
+        assert status == 503 and health["status"] == "failed"
+        (problem,) = [p for p in health["problems"] if p["of"] == "b"]
+        assert "it failed 2 times in a row" in problem["what"]
+        assert s.run("stop", "b").returncode == 0  # what nobody wants is no problem
+        assert s.told("b")["stopped_by"] and s.told("b")["healthy"]
+        status, body = get(s, "/health")
+        assert status == 200 and json.loads(body) == {"problems": [], "status": "ok", "services": 3}, body
+        assert get(s, "/nothing")[0] == 404
+
+
+def test_metrics_are_what_prometheus_reads(site):
+    s = site({"a": "", "b": FAILS})
+    with begin(s, s.up()) as history:
+        history.wait("service.ready", "a")
+        history.wait("breaker.open", "b")
+        status, services = get(s, "/metrics/services")
+        assert status == 200 and 'citadel_service_state{service="a",state="ready"} 1' in services
+        assert 'citadel_service_healthy{service="b"} 0' in services
+        status, models = get(s, "/metrics/models")
+        assert status == 200 and 'citadel_model_ready{model="a"} 1' in models
+        assert 'citadel_model_breaker_open{model="b"} 1' in models
+        assert 'model="monitor"' not in models
+        for page in (services, models):
+            for line in page.splitlines():
+                assert re.fullmatch(r"# (HELP|TYPE) citadel_\w+ .+|citadel_\w+(\{[^}]*\})? \S+", line), line
+            if shutil.which("promtool"):
+                done = subprocess.run(["promtool", "check", "metrics"], input=page, text=True, capture_output=True)
+                assert done.returncode == 0 and not done.stdout + done.stderr, done
+
+
+def test_addresses_that_are_not_allowed_are_refused(site):
+    s = site({"a": ""}, monitor=", allow: [203.0.113.0/24]")
+    with begin(s, s.up()):
+        for path in ("/health", "/metrics/models", "/nothing"):
+            status, body = get(s, path)
+            assert status == 403 and json.loads(body)["id"] == "system.not-permitted"
+
+
+def test_a_port_that_is_taken_is_told_and_had_later(site):
+    s = site({"a": ""})
+    with socket.create_server(("127.0.0.1", s.port)):
+        history = begin(s, s.up())
+        history.wait("monitor.deaf")
+        assert s.ask("/state")[0] == 200
+    with history:
+        history.wait("monitor.heard")
+        assert get(s, "/health")[0] in (200, 503)
+
+
+def test_why_tells_what_is_wrong_what_is_next_and_what_to_do(site):
+    s = site({"a": "", "b": FAILS})
+
+    def why(name):
+        done = s.run("why", name, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    told = why("a")
+    assert told["state"] is None and "whether it runs is not known" in told["wrong"] and not told["monitor"]
+    up = s.up()
+    with begin(s, up) as history:
+        history.wait("service.ready", "a")
+        assert why("a")["well"] and why("a")["monitor"]
+        history.wait("breaker.open", "b")
+        told = why("b")
+        assert not told["well"] and "it failed 2 times in a row" in told["wrong"]
+        assert re.search(r"it is tried once (in [123]s|now)", told["next"]), told
+        assert "citadel start b" in told["fix"]
+        assert "breaker.open" in [e["event"] for e in told["events"]]
+        words = s.run("why", "b").stdout
+        assert "what is wrong" in words and "what is next" in words and "what to do" in words
+        done = s.run("why", "c", "--json")
+        assert error_json(done)["id"] == "model.none-such"
 
 
 def test_events_without_a_history(tmp_path):

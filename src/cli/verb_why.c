@@ -1,0 +1,242 @@
+#include "base/mem.h"
+#include "cli/load_config.h"
+#include "cli/load_plan.h"
+#include "cli/services.h"
+#include "http/fetch.h"
+#include "lifecycle/history.h"
+#include "lifecycle/why.h"
+#include "role/monitor.h"
+#include "sys/clock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+const struct verb_help verb_why_help = {
+    .text =
+        "Tells what is wrong with a model, what happens next, and what to do: from how it is, its "
+        "record, the plan, and the last events. It works without the monitor and without a "
+        "supervisor, too, and then says what is not known.",
+    .examples = VERB_EXAMPLES({"citadel why phi3", "what is wrong with it"},
+                              {"citadel why phi3 --json | jq -r .fix", "what to do"}),
+};
+
+#define ANSWER_MAX (4 * MIB)
+#define MONITOR_US UINT64_C(2000000)
+#define EVENTS 5
+
+/* All that is known of one model; what could not be had is told as such, and no error. */
+struct asking {
+    struct cli *cli;
+    struct cli_plan loaded;
+    const struct config_model *model;
+    struct service_view view;
+    struct run_record record;
+    struct lifecycle_decision decision;
+    struct err no_view, no_plan;
+    struct event events[EVENTS];
+    size_t event_count;
+    struct why_known known;
+    struct why_told told;
+};
+
+static const char *
+candidate(size_t i, const void *arg)
+{
+    const struct config *config = arg;
+    return i < config->models.count ? config->models.items[i].name : NULL;
+}
+
+static int
+find_model(struct asking *a)
+{
+    const struct config *config = a->loaded.config;
+    const char *name = a->cli->args[0];
+    a->model = config_find_model(config, name);
+    if (a->model)
+        return 0;
+    int r = err_set(&a->cli->err, ERR_NO_MODEL, "there is no model '%s' in %s", name, config->name);
+    err_fix_nearest(&a->cli->err, name, candidate, config, "citadel config show models");
+    return r;
+}
+
+static void
+read_plan(struct asking *a)
+{
+    if (cli_make_plan(a->cli, &a->loaded) < 0) {
+        a->no_plan = a->cli->err;
+        a->cli->err = (struct err){0};
+        a->known.no_plan = a->no_plan.what;
+    } else {
+        a->known.planned = plan_find_model(&a->loaded.plan, a->model->name);
+    }
+}
+
+static void
+read_status(struct asking *a)
+{
+    const struct service_seen *seen = NULL;
+    a->known.no_status = "it is not deployed";
+    if (cli_read_services(a->cli, a->loaded.config, &a->view) < 0) {
+        a->no_view = a->cli->err;
+        a->cli->err = (struct err){0};
+        a->known.no_status = a->no_view.what;
+        return;
+    }
+    service_view_ask(&a->view, a->loaded.config->paths.run, a->model->name);
+    seen = service_view_find(&a->view, a->model->name);
+    if (!seen || seen->absent)
+        return;
+    a->known.status = &seen->status;
+    a->known.run = seen->has_run ? &seen->run : NULL;
+    a->known.silent = seen->silent;
+}
+
+static void
+read_events(struct asking *a)
+{
+    _cleanup_history_reader_ struct history_reader reader;
+    struct event event;
+    int r = history_reader_open(&reader, a->loaded.config->paths.state, NULL);
+    while (r >= 0 && history_next(&reader, &event, NULL) > 0)
+        if (text_eq(event.service, a->model->name))
+            a->events[a->event_count++ % EVENTS] = event;
+}
+
+/* What the monitor is going to do is what it decides; where it cannot be asked, the same is decided
+ * here from the same. */
+static bool
+ask_monitor(struct asking *a)
+{
+    _cleanup_free_ char *address =
+        mem_printf("unix:%s/" MONITOR_SOCKET_NAME, a->loaded.config->paths.run);
+    _cleanup_buf_ struct buf body = BUF_INIT(ANSWER_MAX);
+    _cleanup_arena_ struct arena arena;
+    const struct http_fetch wish = {
+        .address = address, .host = "localhost", .target = "/services", .timeout_us = MONITOR_US};
+    struct value *root = NULL;
+    unsigned status;
+    arena_init(&arena, 16 * ANSWER_MAX);
+    if (http_fetch(&wish, &status, &body, NULL) < 0 || status != 200 ||
+        json_parse(&arena, body.data, body.len, JSON_STRICT, &root, NULL, NULL) < 0)
+        return false;
+    const struct value *list = value_get(root, "services");
+    for (const struct value *v = list ? list->first : NULL; v; v = v->next)
+        if (text_eq(value_str(value_get(v, "name")), a->model->name)) {
+            (void)value_u64(value_get(v, "look_us"), &a->decision.next_us);
+            value_copy_str(value_get(v, "waits"), a->decision.why, sizeof(a->decision.why));
+        }
+    return true;
+}
+
+static void
+decide(struct asking *a)
+{
+    struct lifecycle memory = {0};
+    const struct lifecycle_seen seen = {.status = a->known.status,
+                                        .record = &a->record,
+                                        .run = a->known.run,
+                                        .stall_us = a->model->stall_limit_us,
+                                        .budget = a->known.times.budget};
+    a->decision = (struct lifecycle_decision){.next_us = UINT64_MAX};
+    a->known.monitor_runs = ask_monitor(a);
+    if (!a->known.monitor_runs && a->known.status)
+        lifecycle_look(&memory, &seen, clock_wall_us(), &a->decision);
+}
+
+static int
+gather(struct asking *a)
+{
+    int r = find_model(a);
+    if (r < 0)
+        return r;
+    a->known.name = a->model->name;
+    a->known.record = &a->record;
+    a->known.decision = &a->decision;
+    a->known.times = plan_times_of(a->model);
+    read_status(a);
+    read_plan(a);
+    read_events(a);
+    (void)!run_record_load(a->loaded.config->paths.state, a->model->name, &a->record, NULL);
+    decide(a);
+    lifecycle_why(&a->known, clock_wall_us(), &a->told);
+    return 0;
+}
+
+/* ---- what is told ---- */
+
+static void
+print_json(const struct asking *a, struct json_writer *w)
+{
+    const struct why_told *t = &a->told;
+    const struct service_status *s = a->known.status;
+    json_open_map(w, NULL);
+    json_str(w, "name", a->model->name);
+    json_str(w, "state", s ? service_state_word(s->state) : NULL);
+    json_bool(w, "well", t->well);
+    json_str(w, "wrong", t->wrong);
+    json_str(w, "next", t->next);
+    json_str(w, "fix", t->fix[0] ? t->fix : NULL);
+    json_bool(w, "monitor", a->known.monitor_runs);
+    json_str(w, "no_plan", a->known.no_plan);
+    json_open_list(w, "events");
+    size_t count = MIN(a->event_count, (size_t)EVENTS);
+    for (size_t i = a->event_count - count; i < a->event_count; i++) {
+        json_open_map(w, NULL);
+        event_print_members(&a->events[i % EVENTS], w);
+        json_close_map(w);
+    }
+    json_close_list(w);
+    json_close_map(w);
+}
+
+static void
+print_events(const struct asking *a)
+{
+    size_t count = MIN(a->event_count, (size_t)EVENTS);
+    for (size_t i = a->event_count - count; i < a->event_count; i++) {
+        const struct event *e = &a->events[i % EVENTS];
+        time_t at = (time_t)(e->at_us / 1000000);
+        char time[40] = "";
+        struct tm tm;
+        if (localtime_r(&at, &tm))
+            (void)strftime(time, sizeof(time), "%F %T", &tm);
+        cli_print(a->cli, "  %s  %s: %s\n", time, event_row(e->kind)->id, e->text);
+    }
+}
+
+static void
+print_words(const struct asking *a)
+{
+    const struct why_told *t = &a->told;
+    const struct service_status *s = a->known.status;
+    enum tone tone = t->well ? TONE_GOOD : TONE_BAD;
+    const struct table_look *look = &a->cli->look;
+    cli_print(a->cli, "%s: %s%s%s\n", a->model->name, tone_start(tone, look),
+              s ? service_state_word(s->state) : "unknown", tone_end(tone, look));
+    cli_print(a->cli, "  what is wrong  %s\n", t->wrong);
+    cli_print(a->cli, "  what is next   %s\n", t->next);
+    if (t->fix[0])
+        cli_print(a->cli, "  what to do     %s\n", t->fix);
+    if (a->known.no_plan)
+        cli_print(a->cli, "  not known      what is planned for it: %s\n", a->known.no_plan);
+    if (a->event_count)
+        cli_print(a->cli, "\nlately:\n");
+    print_events(a);
+}
+
+int
+verb_why(struct cli *cli)
+{
+    struct asking a = {.cli = cli};
+    int r = cli_load_config(cli, &a.loaded.config);
+    if (r == 0)
+        r = gather(&a);
+    if (r == 0 && cli->json)
+        print_json(&a, cli->json);
+    else if (r == 0)
+        print_words(&a);
+    service_view_finish(&a.view);
+    cli_plan_finish(&a.loaded);
+    return r;
+}

@@ -1,0 +1,60 @@
+#include "fmt/prom.h"
+
+#include "base/buf.h"
+
+#include <math.h>
+#include <stdarg.h>
+
+void
+prom_write_family(struct buf *out, const struct prom_family *family)
+{
+    static const char *const types[] = {"gauge", "counter"};
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", family->name, family->help, family->name,
+               types[family->type]);
+}
+
+static void
+write_label(struct buf *out, const char *name, const char *value)
+{
+    buf_printf(out, "%s=\"", name);
+    for (; *value; value++) {
+        if (*value == '\\' || *value == '"')
+            buf_add_char(out, '\\');
+        if (*value == '\n')
+            buf_add_str(out, "\\n");
+        else
+            buf_add_char(out, *value);
+    }
+    buf_add_char(out, '"');
+}
+
+/* What a double holds exactly is written exactly; the rest so that it is read back as the same. */
+static void
+write_value(struct buf *out, double value)
+{
+    if (isnan(value))
+        buf_add_str(out, " NaN\n");
+    else if (isinf(value))
+        buf_add_str(out, value > 0 ? " +Inf\n" : " -Inf\n");
+    else
+        buf_printf(out, " %.17g\n", value);
+}
+
+void
+prom_write_sample(struct buf *out, const struct prom_family *family, double value, ...)
+{
+    va_list args;
+    const char *name;
+    bool some = false;
+    buf_add_str(out, family->name);
+    va_start(args, value);
+    while ((name = va_arg(args, const char *))) {
+        buf_add_char(out, some ? ',' : '{');
+        write_label(out, name, va_arg(args, const char *));
+        some = true;
+    }
+    va_end(args);
+    if (some)
+        buf_add_char(out, '}');
+    write_value(out, value);
+}

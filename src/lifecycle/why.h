@@ -1,0 +1,28 @@
+#pragma once
+
+/* Why a model is as it is, in three sentences: what is wrong, what happens next, what to do. From what
+ * is known; what is not known is said to be. Pure. */
+
+#include "lifecycle/lifecycle.h"
+#include "plan/plan.h"
+
+struct why_known {
+    const char *name;
+    const struct service_status *status; /* NULL: nobody tells; then, why: */
+    const char *no_status;
+    const struct run_record *record;
+    const struct run_state *run;      /* of its shim; NULL: it was not asked, or does not run */
+    bool silent;                      /* it was, and has not answered */
+    const struct plan_model *planned; /* NULL: there is no plan; then, why: */
+    const char *no_plan;
+    const struct lifecycle_decision *decision; /* of the monitor, or as it would be */
+    bool monitor_runs;
+    struct plan_times times;
+};
+
+struct why_told {
+    bool well; /* nothing is wrong */
+    char wrong[700], next[500], fix[300];
+};
+
+void lifecycle_why(const struct why_known *known, uint64_t now_us, struct why_told *ret_told);

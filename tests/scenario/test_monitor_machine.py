@@ -1,0 +1,175 @@
+"""`citadel monitor` as citadel-monitor.service, in the sandbox of its unit, under the real systemd: what it
+hears of units by signals, and what polkit lets it do."""
+
+import json
+
+import pytest
+
+import machine
+from test_units_machine import deploy, stand_in
+
+pytestmark = pytest.mark.xdist_group("machine")
+
+# The breaker rests for thirty delays: three seconds, six, twelve.
+FAILS = {
+    "engine": "command",
+    "command": ["/bin/false"],
+    "kind": "chat",
+    "restart_limit": 2,
+    "restart_delay": "100ms",
+    "residency": "manual",
+}
+CONFIG = {
+    "storage": {"require_mounts": False},
+    "gateway": {"enabled": False},
+    "monitor": {"health_interval": "1s"},
+    "models": {
+        "quick": {"engine": "sim", "port": 12000},
+        "failing": {**FAILS, "port": 12001},
+        "other": {**FAILS, "port": 12002},
+        "taken": {"engine": "sim", "port": 12003, "residency": "manual"},
+        "slow": {"engine": "sim", "port": 12004, "residency": "manual", "extra_args": ["--sim-load-time", "5"]},
+    },
+}
+CACHE = "/mnt/citadel-models/cache"
+ASK = "http://localhost"
+
+
+@pytest.fixture(scope="module", params=machine.SUITES)
+def here(request):
+    if why := machine.why_not():
+        pytest.skip(why)
+    with machine.Machine(request.param, "monitor") as booted:
+        stand_in(booted, "storage", "/bin/true")
+        booted.run("systemd-sysusers")
+        booted.run("systemd-tmpfiles", "--create")
+        for name in CONFIG["models"]:
+            booted.run("install", "-d", "-o", "citadel", "-m", "0700", f"{CACHE}/{name}")
+        booted.run("install", "-d", "/mnt/citadel-backup")
+        deploy(booted, 1, CONFIG)
+        booted.run("systemctl", "start", "citadel-ai.target")
+        booted.is_in_state("citadel-monitor", "active")
+        booted.is_in_state("citadel-quick", "active")
+        yield booted
+
+
+def citadel(here, *words, **more):
+    return here.run(f"{here.bin}/citadel", *words, "-c", "/etc/citadel/current/config.yaml", **more)
+
+
+def events(here):
+    return json.loads(citadel(here, "events", "-n", "10000", "--json").stdout)
+
+
+def wait(here, event, service, after=0, text=""):
+    """How many events there are with the first of these behind `after`."""
+
+    def told():
+        for i, e in enumerate(events(here)):
+            if i >= after and e["event"] == event and e["service"] == service and text in e["text"]:
+                return i + 1
+        return 0
+
+    return here.until(told, f"{event} of {service}")
+
+
+def ask(here, path, *words, user=None):
+    words = ["curl", "-sS", "--unix-socket", "/run/citadel/monitor.sock", *words, ASK + path]
+    return json.loads(here.run(*words, user=user).stdout)
+
+
+def record(here, name):
+    return json.loads(here.run("cat", f"/var/lib/citadel/models/{name}.json").stdout)
+
+
+def test_it_watches_systemd_from_within_its_sandbox(here):
+    assert ask(here, "/state")["by"] == "systemd"
+    told = {s["name"]: s for s in ask(here, "/services")["services"]}
+    assert told["quick"]["state"] == "ready" and told["quick"]["healthy"]
+    wait(here, "service.ready", "quick")
+    assert here.show("citadel-monitor", "User") == {"User": "citadel"}
+
+
+def test_the_breaker_opens_and_tries(here):
+    here.run("systemctl", "start", "citadel-failing", check=False)
+    at = wait(here, "breaker.open", "failing", 0, "it failed 2 times in a row; it is tried again in 3s")
+    assert record(here, "failing")["hold"]["by"] == "the breaker"
+    at = wait(here, "breaker.trial", "failing", at)
+    at = wait(here, "breaker.open", "failing", at, "3 times")
+    stopped = citadel(here, "stop", "failing")
+    assert stopped.returncode == 0 and record(here, "failing")["wanted"]["state"] == "stopped"
+    # While another is tried, and tried again, it is not.
+    here.run("systemctl", "start", "citadel-other", check=False)
+    last = wait(here, "breaker.open", "other", at)
+    last = wait(here, "breaker.trial", "other", last)
+    last = wait(here, "breaker.open", "other", last)
+    last = wait(here, "breaker.trial", "other", last)
+    tried = [e for e in events(here)[at:] if e["event"] == "breaker.trial" and e["service"] == "failing"]
+    assert tried == []
+    citadel(here, "stop", "other")
+
+
+def test_killed_it_comes_back_and_nobody_else_has_noticed(here):
+    before = here.show("citadel-quick", "MainPID")
+    monitor = here.show("citadel-monitor", "MainPID")["MainPID"]
+    count = len(events(here))
+    here.run("kill", "-KILL", monitor)
+    wait(here, "monitor.started", None, count)
+    here.is_in_state("citadel-monitor", "active")
+    assert here.show("citadel-quick", "MainPID") == before
+    assert ask(here, "/state")["lost"] is None
+
+
+def test_what_systemctl_stops_is_a_wish(here):
+    count = len(events(here))
+    here.run("systemctl", "stop", "citadel-quick")
+    at = wait(here, "wish.stopped", "quick", count)
+    assert record(here, "quick")["wanted"]["state"] == "stopped"
+    assert ask(here, "/ensure/quick", "-X", "POST")["id"] == "run.held"
+    here.run("systemctl", "start", "citadel-quick")
+    wait(here, "wish.started", "quick", at)
+    assert record(here, "quick")["wanted"]["state"] == "started"
+
+
+def test_a_restart_is_no_wish(here):
+    count = len(events(here))
+    here.run("systemctl", "restart", "citadel-quick")
+    wait(here, "service.ready", "quick", count)
+    assert "wish.stopped" not in [e["event"] for e in events(here)[count:]]
+
+
+def test_what_lacked_its_port_is_started_when_that_is_free(here):
+    script = "import socket,time; s=socket.create_server(('127.0.0.1', 12003)); time.sleep(1e9)"
+    here.run("systemd-run", "--unit=taker", "--service-type=exec", "python3", "-c", script)
+    here.until(lambda: ":12003" in here.run("cat", "/proc/net/tcp").stdout or ":2EE3" in here.run("cat", "/proc/net/tcp").stdout, "a port")
+    here.run("systemctl", "start", "citadel-taken", check=False)
+    at = wait(here, "service.not-now", "taken")
+    here.run("systemctl", "stop", "taker")
+    at = wait(here, "lifecycle.again", "taken", at)
+    wait(here, "service.ready", "taken", at)
+    here.is_in_state("citadel-taken", "active")
+
+
+def test_what_loads_is_left_alone(here):
+    count = len(events(here))
+    here.run("systemctl", "start", "citadel-slow")
+    wait(here, "service.ready", "slow", count)
+    told = {e["event"] for e in events(here)[count:] if e["service"] == "slow"}
+    assert told <= {"service.starting", "service.ready"}, told
+
+
+def test_all_stopped_as_one_is_nobodys_wish(here):
+    count = len(events(here))
+    here.run("systemctl", "stop", "citadel-models.target")
+    wait(here, "service.stopped", "quick", count)
+    here.run("systemctl", "start", "citadel-models.target")
+    wait(here, "service.ready", "quick", count)
+    assert "wish.stopped" not in [e["event"] for e in events(here)[count:] if e["service"] == "quick"]
+
+
+def test_health_and_why(here):
+    status = here.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:8001/health").stdout
+    assert status in ("200", "503")
+    assert 'citadel_model_ready{model="quick"} 1' in here.run("curl", "-s", "http://127.0.0.1:8001/metrics/models").stdout
+    told = json.loads(citadel(here, "why", "failing", "--json").stdout)
+    assert told["monitor"] and not told["well"]
