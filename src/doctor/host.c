@@ -1,4 +1,4 @@
-/* The host: kernel, distribution, systemd, accounts, address. */
+/* The host: kernel, distribution, systemd, address. */
 
 #include "doctor/doctor_int.h"
 
@@ -11,7 +11,6 @@
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,26 +103,6 @@ doctor_check_systemd(struct doctor *d)
                    "systemd %u; %d is the oldest that works", version, SYSTEMD_LEAST);
     else
         doctor_add(d, "", DOCTOR_HOLDS, "", "systemd %u", version);
-}
-
-static void
-check_account(struct doctor *d, const char *name)
-{
-    const struct passwd *user = getpwnam(name);
-    if (user)
-        doctor_add(d, name, DOCTOR_HOLDS, "", "user %u", user->pw_uid);
-    else
-        doctor_add(d, name, DOCTOR_FAILS,
-                   "make install, or systemd-sysusers with citadel.sysusers of `citadel units`",
-                   "there is no such user");
-}
-
-void
-doctor_check_accounts(struct doctor *d)
-{
-    check_account(d, d->config->service.user);
-    if (d->config->gateway.enabled)
-        check_account(d, d->config->service.gateway_user);
 }
 
 /* ---- address ---- */

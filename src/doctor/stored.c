@@ -1,77 +1,29 @@
-/* What is on the disks: places, space, models, secrets. */
+/* What is on the disks: storage, models, secrets. */
 
 #include "doctor/doctor_int.h"
 
-#include "base/quantity.h"
 #include "base/text.h"
 #include "model/model.h"
 #include "plan/need.h"
 #include "secrets/use.h"
-#include "storage/layout.h"
-
-#include <errno.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
+#include "storage/prereq.h"
 
 /* ---- storage ---- */
 
 void
-doctor_check_places(struct doctor *d)
+doctor_check_storage(struct doctor *d)
 {
-    _cleanup_storage_report_ struct storage_report report = {0};
+    struct storage_checks checks;
     struct err err = {0};
-    if (storage_look(d->config, &report, &err) < 0) {
+    if (storage_prereq(d->config, &checks, &err) < 0) {
         doctor_add_err(d, "", &err);
         return;
     }
-    for (size_t i = 0; i < report.count; i++) {
-        const struct storage_finding *f = &report.items[i];
-        (void)storage_tell(f, &err);
-        doctor_add_as(d, !f->is_degraded, f->path, DOCTOR_FAILS, err.fix, err.what);
+    for (size_t i = 0; i < checks.count; i++) {
+        const struct storage_check *c = &checks.items[i];
+        doctor_add_as(d, c->required, c->name, c->ok ? DOCTOR_HOLDS : DOCTOR_FAILS, c->fix,
+                      c->found);
     }
-    if (report.count == 0)
-        doctor_add(d, "", DOCTOR_HOLDS, "", "all %zu directories, mounts and links", report.looked);
-}
-
-void
-doctor_check_writable(struct doctor *d)
-{
-    size_t looked = 0, wrong = 0;
-    for (int area = 0; area < STORAGE_AREAS; area++) {
-        const char *path = storage_area_path(d->config, (enum storage_area)area);
-        struct statvfs fs;
-        if (statvfs(path, &fs) < 0)
-            continue; /* it is missing, which `places` tells */
-        looked++;
-        if (!(fs.f_flag & ST_RDONLY))
-            continue;
-        wrong++;
-        doctor_add_as(d, area != STORAGE_backup, path, DOCTOR_FAILS,
-                      doctor_text(d, "dmesg; then mount -o remount,rw %s", path),
-                      "its file system is read-only");
-    }
-    if (wrong == 0)
-        doctor_add(d, "", DOCTOR_HOLDS, "", "%zu file systems or parts of them", looked);
-}
-
-void
-doctor_check_space(struct doctor *d)
-{
-    const char *path = d->config->paths.models;
-    uint64_t wanted = d->config->storage.minimum_free_bytes;
-    struct statvfs fs;
-    quantity_text has, wants;
-    if (statvfs(path, &fs) < 0) {
-        doctor_add(d, path, DOCTOR_UNKNOWN, "citadel storage setup", "%s", strerror(errno));
-        return;
-    }
-    uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
-    bool enough = left >= wanted;
-    doctor_add(d, path, enough ? DOCTOR_HOLDS : DOCTOR_FAILS,
-               enough ? "" : "citadel storage clean, or lower storage.minimum_free",
-               "%s are free, of %s that are asked for", quantity_show_bytes(left, has),
-               quantity_show_bytes(wanted, wants));
 }
 
 /* ---- models ---- */

@@ -4,6 +4,7 @@
 #include "config/config.h"
 #include "config/problems.h"
 #include "sys/files.h"
+#include "sys/root.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -135,6 +136,37 @@ TEST(a_service_is_given_its_own)
         CHECK_STR(secret_reveal(&value), wants[i]);
         CHECK(wants[i] ? r == 0 : err.id == ERR_SECRET_NONE);
     }
+    (void)unsetenv("CREDENTIALS_DIRECTORY");
+}
+
+/* Whatever form it is kept in, a service finds it under one name. */
+TEST(a_service_is_given_what_the_store_keeps)
+{
+    _cleanup_arena_ struct arena arena;
+    _cleanup_secret_ struct secret value = {0}, got = {0};
+    struct secret_store store;
+    enum secret_form form;
+    struct err why_not = {0}, err = {0};
+    struct config_secret kept = {CONFIG_SECRET_CREDENTIAL, "hub"},
+                         missing = {CONFIG_SECRET_CREDENTIAL, "none"};
+    const struct secret_use uses[] = {{.option = "hub.token", .secret = &kept},
+                                      {.option = "backup.password", .secret = &missing}};
+    char dir[512];
+    arena_init(&arena, 64 * KIB);
+    secret_set(&value, "squeamish");
+    REQUIRE(root_set(tap_dir(), NULL) == 0);
+    (void)snprintf(dir, sizeof(dir), "%s/run/credentials/m", root_dir());
+    int r = secret_store_open(&arena, &store, NULL);
+    if (r == 0)
+        r = secret_store_put(&store, "hub", &value, &form, &why_not, NULL);
+    if (r == 0)
+        r = secrets_hand(dir, uses, 2, &err);
+    CHECK(root_set("", NULL) == 0);
+    REQUIRE(r == 0);
+    (void)setenv("CREDENTIALS_DIRECTORY", dir, 1);
+    CHECK_EQ(secret_fetch(&uses[0], &got, NULL), 0);
+    CHECK_STR(secret_reveal(&got), "squeamish");
+    CHECK_STR(secret_fetch_path(&uses[1], &arena), NULL);
     (void)unsetenv("CREDENTIALS_DIRECTORY");
 }
 

@@ -45,7 +45,7 @@ def test_a_configuration_that_is_wrong_is_no_reason_to_give_up(tmp_path):
     done = program.run("bundle", root / "b.tar", "--root", root)
     assert done.returncode == 0
     files = open_bundle(root / "b.tar")
-    assert "models.m.engine is sims" in files["config-check.txt"]
+    assert "models.m.engine is 'sims'" in files["config-check.txt"]
     assert files["host/uname.txt"].split()[0] == os.uname().sysname
 
 
