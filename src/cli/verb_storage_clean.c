@@ -155,8 +155,8 @@ int
 verb_storage_clean(struct cli *cli)
 {
     _cleanup_config_ struct config *config = NULL;
-    struct clean_list list;
-    struct clean_ages ages;
+    struct clean_list list = {0};
+    struct clean_ages ages = {0};
     int r = cli_load_config(cli, &config);
     if (r == 0)
         r = read_ages(cli, config, &ages);

@@ -58,7 +58,7 @@ int
 verb_storage_prereq(struct cli *cli)
 {
     _cleanup_config_ struct config *config = NULL;
-    struct storage_checks checks;
+    struct storage_checks checks = {0};
     bool all = true;
     int r = cli_load_config(cli, &config);
     if (r == 0)

@@ -129,7 +129,7 @@ ask_type(struct recovery *r)
 {
     const char *const argv[] = {"blkid", "-o", "value", "-s", "TYPE", r->device, NULL};
     _cleanup_buf_ struct buf out = BUF_INIT(KIB);
-    struct proc_end end;
+    struct proc_end end = {0};
     if (r->type[0] || command_run(argv, MOUNT_LIMIT_US, &out, &end, NULL) < 0 || end.status)
         return;
     (void)snprintf(r->type, sizeof(r->type), "%.*s", (int)strcspn(out.data, "\n"), out.data);
@@ -228,32 +228,38 @@ recovery_users(const struct recovery *recovery, struct recovery_user users[RECOV
 
 /* ---- the steps ---- */
 
-/* Each ends with 0 when all is well, and with 1 when it has mended something, but for xfs_repair, which
- * tells no difference. */
-static const struct {
+static const struct checker {
     const char *type;
+    int fine;            /* the highest exit status with which it has nothing left to mend */
     const char *argv[4]; /* and the device */
 } checkers[] = {
-    {"ext2", {"e2fsck", "-f", "-p"}}, {"ext3", {"e2fsck", "-f", "-p"}},
-    {"ext4", {"e2fsck", "-f", "-p"}}, {"xfs", {"xfs_repair"}},
-    {"vfat", {"fsck.vfat", "-a"}},    {"exfat", {"fsck.exfat", "-p"}},
-    {"f2fs", {"fsck.f2fs", "-a"}},    {"btrfs", {"btrfs", "check", "--readonly"}},
+    {"ext2", 1, {"e2fsck", "-f", "-p"}}, {"ext3", 1, {"e2fsck", "-f", "-p"}},
+    {"ext4", 1, {"e2fsck", "-f", "-p"}}, {"xfs", 0, {"xfs_repair"}},
+    {"vfat", 1, {"fsck.vfat", "-a"}},    {"exfat", 1, {"fsck.exfat", "-p"}},
+    {"f2fs", 1, {"fsck.f2fs", "-a"}},    {"btrfs", 0, {"btrfs", "check", "--readonly"}},
 };
+
+static const struct checker *
+checker_of(const struct recovery *recovery)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(checkers); i++)
+        if (text_eq(checkers[i].type, recovery->type))
+            return &checkers[i];
+    return NULL;
+}
 
 const char *const *
 recovery_command(const struct recovery *recovery, const char *argv[8])
 {
-    for (size_t i = 0; i < ARRAY_SIZE(checkers); i++) {
-        size_t n = 0;
-        if (!text_eq(checkers[i].type, recovery->type))
-            continue;
-        for (; n < ARRAY_SIZE(checkers[i].argv) && checkers[i].argv[n]; n++)
-            argv[n] = checkers[i].argv[n];
-        argv[n] = recovery->device;
-        argv[n + 1] = NULL;
-        return argv;
-    }
-    return NULL;
+    const struct checker *checker = checker_of(recovery);
+    size_t n = 0;
+    if (!checker)
+        return NULL;
+    for (; n < ARRAY_SIZE(checker->argv) && checker->argv[n]; n++)
+        argv[n] = checker->argv[n];
+    argv[n] = recovery->device;
+    argv[n + 1] = NULL;
+    return argv;
 }
 
 int
@@ -292,14 +298,16 @@ recovery_check(const struct recovery *recovery, struct buf *out, struct err *ret
 {
     const char *argv[8];
     const char *const *command = recovery_command(recovery, argv);
-    struct proc_end end;
+    struct proc_end end = {0};
     char text[64];
     assert(command);
     int r = insist_unused(recovery, reterr);
     if (r == 0)
         r = command_run(command, CHECK_LIMIT_US, out, &end, reterr);
-    if (r < 0 || (!end.killed && end.status <= 1 - text_eq(recovery->type, "xfs")))
+    if (r < 0)
         return r;
+    if (!end.killed && end.status <= checker_of(recovery)->fine)
+        return 0;
     r = err_set(reterr, ERR_STORAGE_DAMAGED, "%s of %s ended with %s: not all could be mended",
                 command[0], recovery->device, proc_end_print(&end, text));
     err_fix(reterr, "%s by hand, on the unmounted disk; have a backup", command[0]);

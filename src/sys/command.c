@@ -109,7 +109,7 @@ int
 command_insist(const char *const *argv, uint64_t limit_us, struct err *reterr)
 {
     _cleanup_buf_ struct buf out = BUF_INIT(OUTPUT_MAX);
-    struct proc_end end;
+    struct proc_end end = {0};
     char text[64];
     int r = command_run(argv, limit_us, &out, &end, reterr);
     if (r < 0 || (!end.killed && end.status == 0))
