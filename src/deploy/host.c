@@ -7,19 +7,18 @@
 #include "service/jobs.h"
 #include "service/systemd.h"
 #include "sys/clock.h"
+#include "sys/command.h"
 #include "sys/files.h"
-#include "sys/proc.h"
 #include "sys/root.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define SAID_MAX (4 * KIB)
+#define TOOL_LIMIT_US (60 * 1000000ULL)
 
 /* The name of its service: "phi3" of "citadel-phi3.service"; false: it is none. */
 static bool
@@ -68,33 +67,6 @@ look(void *arg, const char *unit, enum deploy_life *ret, struct err *reterr)
 /* ---- accounts and directories ---- */
 
 static int
-run_tool(const char *const *argv, struct err *reterr)
-{
-    _cleanup_buf_ struct buf said = BUF_INIT(SAID_MAX);
-    struct proc_end end = {0};
-    struct proc proc;
-    char text[64];
-    int out[2];
-    if (pipe2(out, O_CLOEXEC) < 0)
-        return err_set_errno(reterr, errno, "cannot make a pipe");
-    _cleanup_close_ int from = out[0];
-    const struct proc_wish wish = {.argv = argv, .fds = {-1, out[1], out[1]}};
-    int r = proc_start(&wish, &proc, reterr);
-    (void)close(out[1]);
-    if (r < 0)
-        return r;
-    (void)!file_read_fd(from, &said);
-    r = proc_wait(&proc, &end);
-    if (r < 0)
-        return err_set_errno(reterr, -r, "waiting for %s", argv[0]);
-    if (!end.killed && end.status == 0)
-        return 0;
-    said.data[strcspn(said.data, "\n")] = '\0';
-    return err_set(reterr, ERR_DEPLOY_FAILED, "%s: %s: %s", argv[0], proc_end_print(&end, text),
-                   said.data);
-}
-
-static int
 link_host(const char *store, struct err *reterr)
 {
     int r = 0;
@@ -136,7 +108,7 @@ prepare(void *arg, struct err *reterr)
     const struct deploy_systemd *s = arg;
     int r = link_host(s->config->paths.generations, reterr);
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(tools); i++)
-        r = run_tool(tools[i], reterr);
+        r = command_insist(tools[i], TOOL_LIMIT_US, reterr);
     return r;
 }
 

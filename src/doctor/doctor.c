@@ -5,8 +5,8 @@
 #include "plan/plan.h"
 #include "run/look.h"
 #include "run/wish.h"
+#include "sys/command.h"
 #include "sys/loop.h"
-#include "sys/output.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -105,9 +105,10 @@ const char *
 doctor_ask(const char *const *argv, char answer[DOCTOR_ANSWER_MAX])
 {
     _cleanup_buf_ struct buf out = BUF_INIT(DOCTOR_ANSWER_MAX - 1), words = BUF_INIT(KIB);
-    const struct output_wish wish = {.argv = argv, .in = -1, .limit_us = DOCTOR_TOOL_US};
+    const struct command command = {
+        .argv = argv, .in = -1, .limit_us = DOCTOR_TOOL_US, .out = &out, .words = &words};
     struct proc_end end;
-    int r = output_read(&wish, &out, &words, &end, NULL);
+    int r = command_run(&command, &end, NULL);
     bool said = r == 0 && !end.killed && end.status == 0;
     (void)snprintf(answer, DOCTOR_ANSWER_MAX, "%s", said ? out.data : "");
     return answer;

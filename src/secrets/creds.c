@@ -7,7 +7,7 @@
 
 #include "secrets/store_int.h"
 
-#include "sys/output.h"
+#include "sys/command.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,10 +23,11 @@ static int
 run(const char *const *argv, int in, const char *name, struct buf *out, struct err *reterr)
 {
     _cleanup_buf_ struct buf words = BUF_INIT(WORDS_MAX);
-    const struct output_wish wish = {.argv = argv, .in = in, .limit_us = LIMIT_US};
+    const struct command command = {
+        .argv = argv, .in = in, .limit_us = LIMIT_US, .out = out, .words = &words};
     struct proc_end end;
     char text[64];
-    int r = output_read(&wish, out, &words, &end, reterr);
+    int r = command_run(&command, &end, reterr);
     if (r < 0)
         return r;
     if (out->failed)
@@ -36,7 +37,7 @@ run(const char *const *argv, int in, const char *name, struct buf *out, struct e
     if (!end.killed && end.status == 0)
         return 0;
     /* Before its last line there are warnings. */
-    const char *why = words.len ? output_last_line(&words) : proc_end_print(&end, text);
+    const char *why = words.len ? command_last_line(&words) : proc_end_print(&end, text);
     return err_set(reterr, ERR_SECRET_CREDS, "systemd-creds, of %s: %s", name, why);
 }
 

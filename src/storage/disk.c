@@ -278,7 +278,8 @@ disks_ask(struct disks *disks)
         struct err err = {0};
         for (char *bang = device; (bang = strchr(bang, '!'));)
             *bang = '/'; /* as in cciss!c0d0 */
-        int r = command_run(argv, ASK_LIMIT_US, &out, &end, &err);
+        const struct command ask = {.argv = argv, .in = -1, .limit_us = ASK_LIMIT_US, .out = &out};
+        int r = command_run(&ask, &end, &err);
         if (r == 0) {
             disk_read_answer(out.data, out.len, disk);
             continue;

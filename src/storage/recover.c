@@ -129,8 +129,9 @@ ask_type(struct recovery *r)
 {
     const char *const argv[] = {"blkid", "-o", "value", "-s", "TYPE", r->device, NULL};
     _cleanup_buf_ struct buf out = BUF_INIT(KIB);
+    const struct command ask = {.argv = argv, .in = -1, .limit_us = MOUNT_LIMIT_US, .out = &out};
     struct proc_end end = {0};
-    if (r->type[0] || command_run(argv, MOUNT_LIMIT_US, &out, &end, NULL) < 0 || end.status)
+    if (r->type[0] || command_run(&ask, &end, NULL) < 0 || end.status)
         return;
     (void)snprintf(r->type, sizeof(r->type), "%.*s", (int)strcspn(out.data, "\n"), out.data);
 }
@@ -297,20 +298,21 @@ int
 recovery_check(const struct recovery *recovery, struct buf *out, struct err *reterr)
 {
     const char *argv[8];
-    const char *const *command = recovery_command(recovery, argv);
+    const struct command check = {
+        .argv = recovery_command(recovery, argv), .in = -1, .limit_us = CHECK_LIMIT_US, .out = out};
     struct proc_end end = {0};
     char text[64];
-    assert(command);
+    assert(check.argv);
     int r = insist_unused(recovery, reterr);
     if (r == 0)
-        r = command_run(command, CHECK_LIMIT_US, out, &end, reterr);
+        r = command_run(&check, &end, reterr);
     if (r < 0)
         return r;
     if (!end.killed && end.status <= checker_of(recovery)->fine)
         return 0;
     r = err_set(reterr, ERR_STORAGE_DAMAGED, "%s of %s ended with %s: not all could be mended",
-                command[0], recovery->device, proc_end_print(&end, text));
-    err_fix(reterr, "%s by hand, on the unmounted disk; have a backup", command[0]);
+                argv[0], recovery->device, proc_end_print(&end, text));
+    err_fix(reterr, "%s by hand, on the unmounted disk; have a backup", argv[0]);
     return r;
 }
 

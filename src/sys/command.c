@@ -1,7 +1,6 @@
 #include "sys/command.h"
 
 #include "base/quantity.h"
-#include "base/text.h"
 #include "sys/clock.h"
 
 #include <errno.h>
@@ -16,42 +15,54 @@
 
 struct run {
     struct proc proc;
-    int pipe;
+    struct pollfd polls[3]; /* what it says, twice, and its end */
+    struct buf *to[2];
     uint64_t end_us;
-    struct buf *out;
 };
 
 /* false: there is no more. */
 static bool
-take_some(struct run *run)
+take_some(int fd, struct buf *to)
 {
     char piece[4 * KIB];
-    ssize_t n = read(run->pipe, piece, sizeof(piece));
+    ssize_t n = read(fd, piece, sizeof(piece));
     if (n < 0 && (errno == EINTR || errno == EAGAIN))
         return true;
-    if (n > 0)
-        buf_add(run->out, piece, MIN((size_t)n, run->out->ceiling_bytes - run->out->len));
+    size_t room = to->ceiling_bytes - to->len, len = n > 0 ? (size_t)n : 0;
+    buf_add(to, piece, MIN(len, room));
+    to->failed |= len > room;
     return n > 0;
+}
+
+/* Whether something was said, or was the last of it. */
+static bool
+listen_to(struct run *run)
+{
+    bool heard = false;
+    for (size_t i = 0; i < ARRAY_SIZE(run->to); i++) {
+        if (!run->polls[i].revents)
+            continue;
+        heard = true;
+        if (!take_some(run->polls[i].fd, run->to[i]))
+            run->polls[i].fd = -1;
+    }
+    return heard;
 }
 
 /* Until it has ended; what it started may go on, and keep the pipe. -ETIMEDOUT. */
 static int
 follow(struct run *run, struct proc_end *ret_end)
 {
-    struct pollfd polls[] = {{.fd = run->pipe, .events = POLLIN},
-                             {.fd = run->proc.fd, .events = POLLIN}};
     for (;;) {
         uint64_t now_us = clock_now_us();
         if (now_us >= run->end_us)
             return -ETIMEDOUT;
         int left_ms = (int)MIN((run->end_us - now_us) / 1000 + 1, UINT64_C(60000));
-        if (poll(polls, ARRAY_SIZE(polls), left_ms) < 0 && errno != EINTR)
+        int n = poll(run->polls, ARRAY_SIZE(run->polls), left_ms);
+        if (n < 0 && errno != EINTR)
             return -errno;
-        if (polls[0].revents && !take_some(run))
-            polls[0].fd = -1;
-        else if (!polls[0].revents && polls[1].revents)
+        if (n > 0 && !listen_to(run) && run->polls[2].revents)
             return proc_reap(&run->proc, ret_end);
-        polls[0].revents = polls[1].revents = 0;
     }
 }
 
@@ -71,50 +82,69 @@ give_up(struct run *run, const char *program, uint64_t limit_us, struct err *ret
     return r;
 }
 
-int
-command_run(const char *const *argv, uint64_t limit_us, struct buf *out, struct proc_end *ret_end,
-            struct err *reterr)
+/* With the reading ends of its output. */
+static int
+start(const struct command *c, struct run *run, struct err *reterr)
 {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return err_set_errno(reterr, errno, "cannot run '%s'", argv[0]);
-    _cleanup_close_ int hear = ends[0], tell = ends[1];
-    const struct proc_wish wish = {
-        .argv = argv, .fds = {-1, tell, tell}, .new_session = true, .death_signal = SIGKILL};
-    struct run run = {.pipe = hear, .end_us = clock_now_us() + limit_us, .out = out};
-    int r = proc_start(&wish, &run.proc, reterr);
-    cleanup_close(&tell);
-    if (r < 0)
-        return r;
-    r = follow(&run, ret_end);
-    if (r == -ETIMEDOUT)
-        r = give_up(&run, argv[0], limit_us, reterr);
-    else if (r < 0)
-        r = err_set_errno(reterr, -r, "waiting for '%s'", argv[0]);
-    proc_close(&run.proc);
+    int out[2] = {-1, -1}, words[2] = {-1, -1};
+    int r = pipe2(out, O_CLOEXEC) < 0 || (c->words && pipe2(words, O_CLOEXEC) < 0)
+                ? err_set_errno(reterr, errno, "a pipe to %s", c->argv[0])
+                : 0;
+    const struct proc_wish wish = {.argv = c->argv,
+                                   .fds = {c->in, out[1], c->words ? words[1] : out[1]},
+                                   .new_session = true,
+                                   .death_signal = SIGKILL};
+    if (r == 0)
+        r = proc_start(&wish, &run->proc, reterr);
+    cleanup_close(&out[1]);
+    cleanup_close(&words[1]);
+    run->polls[0] = (struct pollfd){.fd = out[0], .events = POLLIN};
+    run->polls[1] = (struct pollfd){.fd = words[0], .events = POLLIN};
+    run->polls[2] = (struct pollfd){.fd = run->proc.fd, .events = POLLIN};
     return r;
 }
 
-/* The last that is not empty. */
-static const char *
-last_line(struct buf *out)
+int
+command_run(const struct command *command, struct proc_end *ret_end, struct err *reterr)
 {
-    while (out->len && strchr("\n\r ", out->data[out->len - 1]))
-        buf_truncate(out, out->len - 1);
-    const char *newline = strrchr(out->data, '\n');
-    return newline ? newline + 1 : out->data;
+    struct run run = {.proc = {.fd = -1},
+                      .to = {command->out, command->words},
+                      .end_us = clock_now_us() + command->limit_us};
+    int r = start(command, &run, reterr);
+    int ends[] = {run.polls[0].fd, run.polls[1].fd};
+    if (r == 0) {
+        r = follow(&run, ret_end);
+        if (r == -ETIMEDOUT)
+            r = give_up(&run, command->argv[0], command->limit_us, reterr);
+        else if (r < 0)
+            r = err_set_errno(reterr, -r, "waiting for '%s'", command->argv[0]);
+        proc_close(&run.proc);
+    }
+    cleanup_close(&ends[0]);
+    cleanup_close(&ends[1]);
+    return r;
+}
+
+const char *
+command_last_line(struct buf *said)
+{
+    while (said->len && strchr("\n\r ", said->data[said->len - 1]))
+        buf_truncate(said, said->len - 1);
+    const char *newline = strrchr(said->data, '\n');
+    return newline ? newline + 1 : said->data;
 }
 
 int
 command_insist(const char *const *argv, uint64_t limit_us, struct err *reterr)
 {
     _cleanup_buf_ struct buf out = BUF_INIT(OUTPUT_MAX);
+    const struct command command = {.argv = argv, .in = -1, .limit_us = limit_us, .out = &out};
     struct proc_end end = {0};
     char text[64];
-    int r = command_run(argv, limit_us, &out, &end, reterr);
+    int r = command_run(&command, &end, reterr);
     if (r < 0 || (!end.killed && end.status == 0))
         return r;
-    const char *said = last_line(&out);
+    const char *said = command_last_line(&out);
     return err_set(reterr, ERR_COMMAND_FAILED, "%s ended with %s%s%s", argv[0],
                    proc_end_print(&end, text), *said ? ": " : "", said);
 }
