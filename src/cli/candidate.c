@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -23,6 +24,18 @@ find_program(char path[PATH_MAX], struct err *reterr)
     return 0;
 }
 
+/* "backup models --type daily" begins with a verb, or not. */
+static bool
+has_verb(const char *command)
+{
+    char words[VERB_WORDS_MAX];
+    size_t len = strcspn(command, "-");
+    while (len > 0 && command[len - 1] == ' ')
+        len--;
+    return snprintf(words, sizeof(words), "%.*s", (int)len, command) < VERB_WORDS_MAX &&
+           verb_find(verb_rows, words);
+}
+
 static int
 render(struct cli *cli, bool explain, struct cli_candidate *c)
 {
@@ -37,6 +50,7 @@ render(struct cli *cli, bool explain, struct cli_candidate *c)
         .program = program,
         .config_file = arena_printf(&c->loaded.arena, "%s/current/config.yaml",
                                     root_strip(config->paths.generations)),
+        .has_verb = has_verb,
         .explain = explain,
     };
     return unit_render(&input, &c->loaded.arena, &c->units, &cli->err);

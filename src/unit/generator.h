@@ -13,7 +13,7 @@
 #include "base/err.h"
 
 #define GENERATOR_NAME "citadel-generator" /* argv[0] of the program, as which systemd calls it */
-#define GENERATOR_STORE "/etc/citadel" /* of generations; the only one it looks at */
+#define GENERATOR_STORE "/etc/citadel"     /* of generations; the only one it looks at */
 #define GENERATOR_SOURCE GENERATOR_STORE "/current/units"
 
 /* Copies the units of a directory into one of systemd's, with links for what WantedBy= of their [Install]

@@ -244,7 +244,10 @@ lines_calendar(struct unit_draft *d)
 void
 lines_wanted_by(struct unit_draft *d)
 {
-    if (d->kind != UNIT_MODEL)
+    const char *words = d->job ? d->job->words : d->kind == UNIT_SOCKET ? d->name : d->words;
+    if (words && d->in->has_verb && !d->in->has_verb(words))
+        buf_printf(d->out, "# Nothing starts it: this release has no `citadel %s`.\n", words);
+    else if (d->kind != UNIT_MODEL)
         draft_linef(d, "citadel-ai.target");
     else if (d->planned->fate == PLAN_RESIDENT)
         draft_linef(d, "citadel-models.target");

@@ -30,7 +30,10 @@ struct unit_input {
     const struct plan *plan;
     const char *program;     /* "/usr/bin/citadel" */
     const char *config_file; /* that of the current generation */
-    bool explain;            /* each line with its reason, as a comment before it */
+    /* Whether the program has the verb that a command begins with; what has none is not started with the
+     * machine. NULL: it has all. */
+    bool (*has_verb)(const char *command);
+    bool explain; /* each line with its reason, as a comment before it */
 };
 
 struct unit_file {

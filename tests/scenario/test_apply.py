@@ -95,7 +95,7 @@ def test_the_first_makes_all_of_it(here):
     """In the fixture, on a machine that had nothing."""
     first = generations(here)[0]
     assert (first["generation"], first["by"], first["why"]) == (1, "root", "citadel apply")
-    for unit in ("ai.target", "models.target", "storage.service", "monitor.service", "gateway.socket"):
+    for unit in ("ai.target", "models.target", "storage.service", "gpu.service"):
         assert here.show(f"citadel-{unit}", "ActiveState") == {"ActiveState": "active"}
     assert here.run("id", "citadel").returncode == 0
     assert "citadel" in here.run("stat", "-c", "%U", "/run/citadel").stdout

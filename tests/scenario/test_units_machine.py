@@ -1,7 +1,8 @@
 """Our units under the real systemd: a generation is put in place as a deployment does, and the machine
 does what it says, inside the sandbox and over a reboot.
 
-`citadel gateway` and `citadel monitor` come later: drop-ins stand for them."""
+`citadel gateway` and `citadel monitor` come later: drop-ins stand for them, and what has no verb yet is
+wanted all the same."""
 
 import json
 import re
@@ -50,6 +51,7 @@ def deploy(here, number, config, **env):
     top = f"/etc/citadel/generations/{number}"
     here.write_json(f"{top}/config.yaml", config)
     here.run("env", *units, "-q", "-c", f"{top}/config.yaml", "--write", f"{top}/units")
+    here.sh(f"sed -i 's/^# Nothing starts it.*/WantedBy=citadel-ai.target/' {top}/units/*")
     here.run("ln", "-sfn", f"generations/{number}", "/etc/citadel/next")
     here.run("mv", "-T", "/etc/citadel/next", "/etc/citadel/current")
     here.run("systemctl", "daemon-reload")
