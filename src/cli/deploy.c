@@ -160,9 +160,9 @@ cli_deploy_print(struct cli *cli, const struct cli_deploy *d)
 {
     const struct deploy_outlook *o = &d->outlook;
     if (o->interrupted)
-        cli_print(cli, "The deployment of generation %u was interrupted.\n\n", o->interrupted);
+        cli_print(cli, "The deployment of generation %u was interrupted.\n\n", o->interrupted_to);
     if (deploy_is_nothing(o)) {
-        cli_print(cli, "Nothing would change: generation %u is all that the configuration says.\n",
+        cli_print(cli, o->current == 0 ? "Nothing is deployed.\n" : "Nothing would change: generation %u is all that the configuration says.\n",
                   o->current);
         return;
     }
@@ -190,7 +190,7 @@ cli_deploy_print_json(const struct cli_deploy *d, struct json_writer *w)
 {
     const struct deploy_outlook *o = &d->outlook;
     json_u64(w, "current", o->current);
-    json_bool(w, "interrupted", o->interrupted != 0);
+    json_bool(w, "interrupted", o->interrupted);
     json_open_list(w, "changes");
     for (size_t i = 0; i < o->change_count; i++)
         print_change_json(w, o, &o->changes[i]);
@@ -299,6 +299,10 @@ print_end(struct cli *cli, const struct cli_deploy *d, const struct deploy_end *
         json_bool(cli->json, "reverted", end->reverted);
         json_str(cli->json, "failed", end->failed ? end->failed->unit : NULL);
         json_close_map(cli->json);
+        return;
+    }
+    if (end->to == 0) {
+        cli_print(cli, "Nothing is deployed, and nothing of it runs.\n");
         return;
     }
     cli_print(cli, "Generation %u is current%s.\n", end->to,

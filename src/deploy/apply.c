@@ -72,6 +72,9 @@ static int
 load_goal(const struct deploy_wish *wish, struct arena *arena, struct files *ret,
           struct err *reterr)
 {
+    *ret = (struct files){0};
+    if (!wish->files && wish->number == 0)
+        return 0;
     if (!wish->files)
         return generation_load(wish->store, wish->number, GENERATION_WHOLE, arena, &ret->items,
                                &ret->count, reterr);
@@ -146,6 +149,7 @@ static const struct generation_file whole = {.name = "citadel-ai.target",
                                              .bytes = "[Install]\nWantedBy=multi-user.target\n"};
 
 struct ordering {
+    const struct deploy_wish *wish;
     const struct deploy_host *host;
     struct arena *arena;
     VEC(struct deploy_order) orders;
@@ -158,9 +162,12 @@ order(struct ordering *o, const char *unit, const struct generation_file *file, 
     enum deploy_life life;
     struct deploy_order chosen;
     int r = o->host->look(o->host->arg, unit, &life, reterr);
-    if (r == 0 && choose(unit, file, life, changed, &chosen))
+    if (r < 0 || !choose(unit, file, life, changed, &chosen))
+        return r;
+    const struct deploy_wish *w = o->wish;
+    if (chosen.act != DEPLOY_START || !w->starts || w->starts(unit, w->starts_arg))
         vec_push(&o->orders, chosen);
-    return r;
+    return 0;
 }
 
 /* For each unit that goes, has come or stays, and for each that is no more but may still run. */
@@ -178,7 +185,7 @@ order_all(struct ordering *o, const struct files *goal, const struct stale *stal
             r = order(o, unit, &goal->items[i], is_stale(stale, unit), reterr);
     }
     if (r == 0)
-        r = order(o, whole.name, &whole, false, reterr);
+        r = order(o, whole.name, goal->count ? &whole : NULL, false, reterr);
     ret->count = o->orders.count;
     ret->items = arena_alloc(o->arena, (ret->count + 1) * sizeof(*ret->items));
     if (r == 0 && !ret->items)
@@ -214,7 +221,7 @@ load_pending(const char *state_dir, struct pending *ret, struct err *reterr)
 {
     char boot[CLOCK_BOOT_ID_LEN + 1] = "";
     int r = pending_load(state_dir, ret, reterr);
-    if (r == 0 && ret->to && clock_boot_id(boot) == 0 && !text_eq(boot, ret->boot))
+    if (r == 0 && ret->under_way && clock_boot_id(boot) == 0 && !text_eq(boot, ret->boot))
         ret->from_count = 0;
     return r;
 }
@@ -223,9 +230,9 @@ static int
 look(const struct deploy_wish *wish, const struct deploy_host *host, struct arena *arena,
      struct pending *ret_pending, struct deploy_outlook *ret, struct err *reterr)
 {
-    struct ordering o = {.host = host, .arena = arena};
+    struct ordering o = {.wish = wish, .host = host, .arena = arena};
     struct stale stale = {0};
-    struct files current, goal;
+    struct files current = {0}, goal = {0};
     *ret = (struct deploy_outlook){0};
     int r = generation_of(wish->store, GENERATION_CURRENT, &ret->current, reterr);
     if (r == 0)
@@ -245,8 +252,9 @@ look(const struct deploy_wish *wish, const struct deploy_host *host, struct aren
         r = order_all(&o, &goal, &stale, &ret->orders, reterr);
     if (r == 0)
         r = host->check(host->arg, &ret->behind, reterr);
-    ret->same = ret->current && ret->change_count == 0;
-    ret->interrupted = ret_pending->to;
+    ret->same = ret->change_count == 0 && (ret->current || goal.count == 0);
+    ret->interrupted = ret_pending->under_way;
+    ret->interrupted_to = ret_pending->to;
     vec_finish(&stale.units);
     vec_finish(&o.orders);
     return r;
@@ -275,6 +283,7 @@ begin(struct deployment *d, unsigned to, struct err *reterr)
     struct pending *p = &d->pending;
     if (d->outlook.current)
         (void)pending_add_from(p, d->outlook.current); /* there was room when it was looked at */
+    p->under_way = true;
     p->to = to;
     (void)snprintf(p->by, sizeof(p->by), "%s", d->wish->by);
     if (clock_boot_id(p->boot) < 0)
@@ -366,9 +375,10 @@ static int
 move(struct deployment *d, unsigned to, struct err *reterr)
 {
     const struct deploy_host *host = d->host;
-    struct files goal;
-    int r = generation_load(d->wish->store, to, GENERATION_WHOLE, d->arena, &goal.items,
-                            &goal.count, reterr);
+    struct files goal = {0};
+    int r = to ? generation_load(d->wish->store, to, GENERATION_WHOLE, d->arena, &goal.items,
+                                 &goal.count, reterr)
+               : 0;
     if (r == 0)
         r = begin(d, to, reterr);
     if (r == 0 && d->outlook.current != to)
@@ -377,7 +387,7 @@ move(struct deployment *d, unsigned to, struct err *reterr)
         return r;
     d->end->to = to;
     if (d->outlook.behind || touches_host(&d->outlook))
-        r = host->prepare(host->arg, reterr);
+        r = host->prepare(host->arg, to != 0, reterr);
     if (r == 0)
         r = host->reload(host->arg, reterr);
     return r == 0 ? carry_out_all(d, &goal, reterr) : r;
@@ -397,7 +407,7 @@ settle(struct deployment *d, struct err *reterr)
 {
     unsigned removed;
     int r = 0;
-    if (d->outlook.stable != d->end->to)
+    if (d->end->to && d->outlook.stable != d->end->to)
         r = generation_set(d->wish->store, GENERATION_STABLE, d->end->to, reterr);
     if (r == 0)
         r = pending_remove(d->wish->state_dir, reterr);

@@ -37,8 +37,8 @@ struct deploy_host {
     /* Whether it has not read, or does not find, what the current generation has for it. */
     int (*check)(void *arg, bool *ret_behind, struct err *reterr);
     int (*look)(void *arg, const char *unit, enum deploy_life *ret_life, struct err *reterr);
-    /* Accounts and directories, for which the generation has files. */
-    int (*prepare)(void *arg, struct err *reterr);
+    /* Accounts and directories, for which the generation has files; or has none any more. */
+    int (*prepare)(void *arg, bool deployed, struct err *reterr);
     int (*reload)(void *arg, struct err *reterr);
     /* All at once; each has ended, or become ready, or failed, when it returns. */
     int (*carry_out)(void *arg, struct deploy_order *orders, size_t count, struct err *reterr);
@@ -49,11 +49,15 @@ struct deploy_host {
 struct deploy_wish {
     const char *store, *state_dir;
     const char *by, *why;
-    const struct generation_file *files; /* by name; NULL: `number` is meant */
+    const struct generation_file
+        *files; /* by name; NULL: `number` is meant, and 0 is nothing at all */
     size_t count;
     unsigned number;
     unsigned keep; /* generations */
-    bool stay;     /* also when a changed unit does not become ready */
+    /* Which units may be started that do not run; NULL: all. */
+    bool (*starts)(const char *unit, const void *arg);
+    const void *starts_arg;
+    bool stay; /* also when a changed unit does not become ready */
 };
 
 struct deploy_orders {
@@ -65,7 +69,8 @@ struct deploy_outlook {
     unsigned current, stable; /* 0: none */
     bool same;                /* the files are those of the current generation */
     bool behind;              /* the machine does not see all of the current generation */
-    unsigned interrupted;     /* the generation of a deployment that did not end; 0: none */
+    bool interrupted;         /* a deployment did not end */
+    unsigned interrupted_to;  /* then: the generation that it was on the way to; 0: to nothing */
     struct deploy_change *changes;
     size_t change_count;
     struct deploy_orders orders;

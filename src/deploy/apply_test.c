@@ -72,7 +72,7 @@ fake_look(void *arg unused_arg, const char *unit, enum deploy_life *ret,
 }
 
 static int
-fake_prepare(void *arg unused_arg, struct err *reterr unused_arg)
+fake_prepare(void *arg unused_arg, bool deployed unused_arg, struct err *reterr unused_arg)
 {
     machine->prepares++;
     return 0;
@@ -236,7 +236,7 @@ is_pending(void)
 {
     struct pending p;
     CHECK_EQ(pending_load(path("var"), &p, NULL), 0);
-    return p.to != 0;
+    return p.under_way;
 }
 
 /* All that runs does so as these files say, and nothing else runs. */
@@ -485,7 +485,6 @@ static const struct {
     {"empty", ""},
     {"no JSON", "to: 7\n"},
     {"no goal", "{\"from\": [1]}"},
-    {"goal 0", "{\"from\": [1], \"to\": 0}"},
     {"from is no list", "{\"from\": 1, \"to\": 2}"},
     {"too many", "{\"from\": [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17], \"to\": 2}"},
 };

@@ -145,7 +145,9 @@ generation_set(const char *store, enum generation_link link, unsigned number, st
     _cleanup_free_ char *path = mem_printf("%s/%s", store, links[link]);
     _cleanup_free_ char *dir = path_of(store, number, NULL);
     char target[sizeof("generations/") + NUMBER_DIGITS_MAX + 1];
-    if (number == 0 || access(dir, F_OK) < 0)
+    if (number == 0)
+        return file_remove_tree(path, reterr);
+    if (access(dir, F_OK) < 0)
         return refuse_number(store, number, reterr);
     (void)snprintf(target, sizeof(target), "generations/%u", number);
     return file_link(path, target, reterr);

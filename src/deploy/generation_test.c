@@ -113,7 +113,6 @@ TEST(what_is_not_there_is_told)
     CHECK_EQ(generation_set(store(), GENERATION_CURRENT, 2, &err), -ENOENT);
     CHECK_EQ(err.id, ERR_GENERATION_NONE);
     CHECK_STR(err.fix, "there are 1 to 1");
-    CHECK_EQ(generation_set(store(), GENERATION_CURRENT, 0, &err), -ENOENT);
     CHECK_EQ(generation_read(store(), 7, "config.yaml", &text, &err), -ENOENT);
     CHECK_EQ(generation_read(store(), 1, "config.yml", &text, &err), -ENOENT);
     CHECK_EQ(err.id, ERR_NOT_FOUND);

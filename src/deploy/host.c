@@ -100,12 +100,25 @@ check(void *arg, bool *ret_behind, struct err *reterr)
     return r;
 }
 
+/* What would be links to nothing. */
 static int
-prepare(void *arg, struct err *reterr)
+unlink_host(const char *store, struct err *reterr)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < DEPLOY_HOST_LINKS; i++)
+        if (deploy_host_link_is_right(&deploy_host_links[i], store))
+            r = file_remove_tree(deploy_host_links[i].at, reterr);
+    return r;
+}
+
+static int
+prepare(void *arg, bool deployed, struct err *reterr)
 {
     static const char *const tools[][4] = {{"systemd-sysusers", NULL},
                                            {"systemd-tmpfiles", "--create", "citadel.conf", NULL}};
     const struct deploy_systemd *s = arg;
+    if (!deployed)
+        return unlink_host(s->config->paths.generations, reterr);
     int r = link_host(s->config->paths.generations, reterr);
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(tools); i++)
         r = command_insist(tools[i], TOOL_LIMIT_US, reterr);
@@ -256,6 +269,12 @@ check_nothing(void *arg unused_arg, bool *ret_behind, struct err *reterr unused_
 }
 
 static int
+prepare_nothing(void *arg unused_arg, bool deployed unused_arg, struct err *reterr unused_arg)
+{
+    return 0;
+}
+
+static int
 do_nothing(void *arg unused_arg, struct err *reterr unused_arg)
 {
     return 0;
@@ -267,7 +286,7 @@ deploy_files_only(struct deploy_systemd *systemd)
     /* Who looks at nothing has nothing to carry out. */
     return (struct deploy_host){.check = check_nothing,
                                 .look = look_at_nothing,
-                                .prepare = do_nothing,
+                                .prepare = prepare_nothing,
                                 .reload = do_nothing,
                                 .tell = tell,
                                 .arg = systemd};

@@ -6,6 +6,7 @@
 #include "sys/files.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <unistd.h>
 
 #define PENDING_MAX (4 * KIB)
@@ -35,12 +36,15 @@ take(const struct value *root, struct pending *p)
     const struct value *from = value_get(root, "from");
     value_copy_str(value_get(root, "boot"), p->boot, sizeof(p->boot));
     value_copy_str(value_get(root, "by"), p->by, sizeof(p->by));
-    p->to = value_u32(value_get(root, "to"));
-    if (!from || from->type != VALUE_LIST || p->to == 0)
+    uint64_t to;
+    if (!from || from->type != VALUE_LIST || !value_u64(value_get(root, "to"), &to) ||
+        to > UINT_MAX)
         return false;
     for (const struct value *v = from->first; v; v = v->next)
         if (!pending_add_from(p, value_u32(v)))
             return false;
+    p->under_way = true;
+    p->to = (unsigned)to;
     return true;
 }
 

@@ -18,7 +18,8 @@ struct pending {
     char by[64];
     unsigned from[PENDING_FROM_MAX];
     size_t from_count;
-    unsigned to; /* 0: nothing is pending */
+    bool under_way;
+    unsigned to; /* 0: to nothing at all */
 };
 
 /* A file that cannot be read is an error: what it says matters. */

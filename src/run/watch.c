@@ -169,24 +169,9 @@ watch_ask_metrics(struct shim *s)
 /* ---- canaries ---- */
 
 static enum engine_kind
-configured_kind(const struct shim *s)
-{
-    static const enum engine_kind kinds[] = {
-        [CONFIG_KIND_AUTO] = ENGINE_KIND_AUTO,
-        [CONFIG_KIND_CHAT] = ENGINE_KIND_CHAT,
-        [CONFIG_KIND_COMPLETION] = ENGINE_KIND_COMPLETION,
-        [CONFIG_KIND_EMBEDDING] = ENGINE_KIND_EMBEDDING,
-        [CONFIG_KIND_RERANK] = ENGINE_KIND_RERANK,
-        [CONFIG_KIND_CLASSIFY] = ENGINE_KIND_CLASSIFY,
-        [CONFIG_KIND_AUDIO] = ENGINE_KIND_TRANSCRIPTION,
-    };
-    return kinds[s->model->kind];
-}
-
-static enum engine_kind
 next_kind(const struct shim *s)
 {
-    return s->answers ? s->answers : engine_canary_attempt(configured_kind(s), s->attempt);
+    return s->answers ? s->answers : engine_canary_attempt(run_engine_kind(s->model), s->attempt);
 }
 
 static void ask_canary(struct shim *s);

@@ -72,8 +72,8 @@ run_engine_version(const struct config *config, const struct config_model *model
 
 /* ---- one value of the configuration at a time ---- */
 
-static enum engine_kind
-kind_of(const struct config_model *model)
+enum engine_kind
+run_engine_kind(const struct config_model *model)
 {
     switch (model->kind) {
     case CONFIG_KIND_AUTO:
@@ -253,7 +253,7 @@ run_wish_build(const struct config *config, const struct config_model *model,
                struct arena *arena, struct engine_command *ret_command, struct err *reterr)
 {
     struct engine_wish wish = {.name = model->name,
-                               .kind = kind_of(model),
+                               .kind = run_engine_kind(model),
                                .version = version,
                                .gpus = gpus,
                                .gpu_count = gpu_count};

@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/kind.h"
 #include "plan/plan.h"
 
 struct config;
@@ -24,6 +25,9 @@ char *run_dir(struct arena *arena, const struct config *config, const char *name
  * does: the engine of a shim that somebody else runs is none of its leftovers. */
 char *run_mark(struct arena *arena, const struct config *config, const char *name, bool supervised)
     must_check;
+
+/* What it does, as the engine's room calls it. */
+enum engine_kind run_engine_kind(const struct config_model *model);
 
 /* What engines say on /v1/models, and are asked for. */
 const char *run_served_name(const struct config_model *model);

@@ -1,0 +1,416 @@
+#include "deploy/phase.h"
+
+#include "base/quantity.h"
+#include "base/text.h"
+#include "config/config.h"
+#include "deploy/prove.h"
+#include "fmt/json.h"
+#include "plan/plan.h"
+#include "sys/clock.h"
+#include "sys/files.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PHASES_MAX (16 * KIB)
+#define PHASES_ARENA (128 * KIB)
+#define UNIT_MAX (TEXT_NAME_MAX + sizeof("citadel-.service"))
+
+struct running {
+    const struct deploy_phase_wish *wish;
+    const struct deploy_host *host;
+    struct arena *arena;
+    struct deploy_phase_end *end;
+    unsigned well, bad, waiting; /* models */
+};
+
+static const char *const whats[DEPLOY_PHASES + 1] = {NULL, "infrastructure", "one model",
+                                                     "the other models", "all that is wanted"};
+
+const char *
+deploy_phase_what(unsigned phase)
+{
+    assert(phase >= 1 && phase <= DEPLOY_PHASES);
+    return whats[phase];
+}
+
+/* ---- what is remembered ---- */
+
+static char *
+path_of(const char *state_dir)
+{
+    return mem_printf("%s/deploy/phases.json", state_dir);
+}
+
+static void
+take(const struct value *v, struct deploy_phases *phases)
+{
+    unsigned phase = value_u32(value_get(v, "phase"));
+    if (phase < 1 || phase > DEPLOY_PHASES)
+        return;
+    struct deploy_phase_end *end = &phases->phases[phase];
+    (void)(value_u64(value_get(v, "at_us"), &end->at_us) &&
+           value_bool(value_get(v, "well"), &end->well));
+    end->generation = value_u32(value_get(v, "generation"));
+    value_copy_str(value_get(v, "by"), end->by, sizeof(end->by));
+    value_copy_str(value_get(v, "text"), end->text, sizeof(end->text));
+}
+
+int
+deploy_phases_load(const char *state_dir, struct deploy_phases *ret, struct err *reterr)
+{
+    _cleanup_free_ char *path = path_of(state_dir);
+    _cleanup_buf_ struct buf text = BUF_INIT(PHASES_MAX);
+    _cleanup_arena_ struct arena arena;
+    struct value *root;
+    *ret = (struct deploy_phases){0};
+    arena_init(&arena, PHASES_ARENA);
+    int r = file_read(path, &text, reterr);
+    if (r == -ENOENT)
+        return 0;
+    if (r == 0)
+        r = json_parse(&arena, text.data, text.len, JSON_STRICT, &root, NULL, reterr);
+    if (r < 0) {
+        err_prefix(reterr, "%s", path);
+        err_fix(reterr, "remove it, and begin with phase1");
+        return r;
+    }
+    for (const struct value *v = root->type == VALUE_LIST ? root->first : NULL; v; v = v->next)
+        take(v, ret);
+    return 0;
+}
+
+void
+deploy_phases_print(const struct deploy_phases *phases, struct json_writer *w)
+{
+    json_open_list(w, NULL);
+    for (unsigned i = 1; i <= DEPLOY_PHASES; i++) {
+        const struct deploy_phase_end *end = &phases->phases[i];
+        if (!end->at_us)
+            continue;
+        json_open_map(w, NULL);
+        json_u64(w, "phase", i);
+        json_str(w, "what", whats[i]);
+        json_u64(w, "at_us", end->at_us);
+        json_bool(w, "well", end->well);
+        json_u64(w, "generation", end->generation);
+        json_str(w, "by", end->by);
+        json_str(w, "text", end->text);
+        json_close_map(w);
+    }
+    json_close_list(w);
+}
+
+/* Those after it are as good as not tried. */
+static int
+remember(const struct running *p, struct err *reterr)
+{
+    const char *state_dir = p->wish->deploy.state_dir;
+    _cleanup_free_ char *path = path_of(state_dir);
+    _cleanup_buf_ struct buf text = BUF_INIT(PHASES_MAX);
+    struct deploy_phases phases;
+    struct json_writer w;
+    int r = deploy_phases_load(state_dir, &phases, reterr);
+    if (r < 0)
+        return r;
+    phases.phases[p->wish->phase] = *p->end;
+    for (unsigned i = p->wish->phase + 1; i <= DEPLOY_PHASES; i++)
+        phases.phases[i] = (struct deploy_phase_end){0};
+    json_init(&w, &text, true);
+    deploy_phases_print(&phases, &w);
+    buf_add_char(&text, '\n');
+    assert(buf_error(&text) == 0);
+    return file_write(path, text.data, text.len, 0644, reterr);
+}
+
+/* ---- units ---- */
+
+static void tell(const struct running *p, const char *fmt, ...) printf_like(2, 3);
+
+static void
+tell(const struct running *p, const char *fmt, ...)
+{
+    char line[1024];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(line, sizeof(line), fmt, args);
+    va_end(args);
+    p->host->tell(p->host->arg, line);
+}
+
+static const char *
+unit_of(const char *model, char unit[UNIT_MAX])
+{
+    (void)snprintf(unit, UNIT_MAX, "citadel-%s.service", model);
+    return unit;
+}
+
+static bool
+is_infrastructure(const char *unit, const void *unused unused_arg)
+{
+    return text_eq(unit, "citadel-storage.service") || text_eq(unit, "citadel-gpu.service");
+}
+
+static bool
+is_that(const char *unit, const void *arg)
+{
+    return text_eq(unit, arg);
+}
+
+/* The generation of the configuration, with these units started. */
+static int
+deploy(struct running *p, bool (*starts)(const char *unit, const void *arg), const void *arg,
+       struct err *reterr)
+{
+    struct deploy_wish wish = p->wish->deploy;
+    struct deploy_end end;
+    wish.starts = starts;
+    wish.starts_arg = arg;
+    int r = deploy_apply(&wish, p->host, p->arena, &end, reterr);
+    p->end->generation = end.to;
+    if (r < 0 || !end.failed)
+        return r;
+    r = err_set(reterr, ERR_DEPLOY_FAILED, "%s: %s", end.failed->unit, end.failed->reason);
+    err_fix(reterr, "systemctl status %s", end.failed->unit);
+    return r;
+}
+
+static int
+act(struct running *p, enum deploy_act what, const char *unit, struct err *reterr)
+{
+    struct deploy_order order = {.act = what, .unit = unit};
+    int r = p->host->carry_out(p->host->arg, &order, 1, reterr);
+    if (r == 0 && order.failed)
+        r = err_set(reterr, ERR_DEPLOY_FAILED, "%s: %s", unit, order.reason);
+    return r;
+}
+
+static int
+is_running(struct running *p, const char *unit, bool *ret, struct err *reterr)
+{
+    enum deploy_life life;
+    int r = p->host->look(p->host->arg, unit, &life, reterr);
+    *ret = r == 0 && life == DEPLOY_RUNS;
+    return r;
+}
+
+/* ---- models ---- */
+
+/* Started, if it does not run, and asked; a failure leaves it stopped. */
+static int
+try_model(struct running *p, const char *name, struct err *reterr)
+{
+    char unit[UNIT_MAX];
+    struct err ignored;
+    bool runs;
+    (void)unit_of(name, unit);
+    int r = is_running(p, unit, &runs, reterr);
+    if (r == 0 && !runs)
+        r = act(p, DEPLOY_START, unit, reterr);
+    if (r == 0)
+        r = deploy_prove(config_find_model(p->wish->config, name), reterr);
+    if (r == 0) {
+        tell(p, "%s answers", name);
+        return 0;
+    }
+    err_fix(reterr, "citadel logs %s", name);
+    if (act(p, DEPLOY_STOP, unit, &ignored) < 0)
+        tell(p, "%s", ignored.what);
+    return r;
+}
+
+/* The one that is configured; else the one that needs least, of those that are to run. */
+static int
+choose_model(const struct running *p, const char **ret, struct err *reterr)
+{
+    const struct plan *plan = p->wish->plan;
+    const char *asked = p->wish->model ? p->wish->model : p->wish->config->deploy.test_model;
+    const struct plan_model *best = NULL;
+    for (size_t i = 0; i < plan->model_count && !asked; i++) {
+        const struct plan_model *m = &plan->models[i];
+        if (m->fate == PLAN_RESIDENT && (!best || m->claim_bytes < best->claim_bytes))
+            best = m;
+    }
+    if (asked)
+        best = plan_find_model(plan, asked);
+    *ret = best ? best->name : NULL;
+    if (best && plan_fate_is_possible(best->fate))
+        return 0;
+    if (asked && !best)
+        return err_set(reterr, ERR_NO_MODEL, "there is no model '%s' to try", asked);
+    if (!asked)
+        return err_set(reterr, ERR_DEPLOY_FAILED,
+                       "no model is to be kept loaded, so none is tried");
+    int r = err_set(reterr, ERR_DEPLOY_FAILED, "%s cannot be tried: %s", asked, best->reason);
+    err_fix(reterr, "%s", best->fix);
+    return r;
+}
+
+static int
+run_test(struct running *p, struct err *reterr)
+{
+    const char *name;
+    char unit[UNIT_MAX];
+    int r = choose_model(p, &name, reterr);
+    if (r == 0)
+        r = deploy(p, is_that, unit_of(name, unit), reterr);
+    if (r == 0)
+        r = try_model(p, name, reterr);
+    if (r == 0)
+        (void)snprintf(p->end->text, sizeof(p->end->text), "%s answers", name);
+    return r;
+}
+
+/* One that fails does not stop the others. */
+static void
+run_resident(struct running *p, const struct plan_model *m)
+{
+    struct err err = {0};
+    if (try_model(p, m->name, &err) == 0) {
+        p->well++;
+        return;
+    }
+    p->bad++;
+    tell(p, "%s is left out: %s", m->name, err.what);
+}
+
+static void
+tell_waiting(struct running *p, const struct plan_model *m)
+{
+    _cleanup_buf_ struct buf names = BUF_INIT(KIB);
+    for (size_t i = 0; i < m->held_by_count; i++)
+        buf_printf(&names, "%s%s", i ? ", " : "", m->held_by[i]);
+    tell(p, "%s: waiting: GPU memory held by %s", m->name, names.data);
+    p->waiting++;
+}
+
+/* What fits beside those that run is proven, and makes room again. */
+static void
+run_on_demand(struct running *p, const struct plan_model *m)
+{
+    struct err err = {0};
+    char unit[UNIT_MAX];
+    bool ran = false;
+    if (m->held_by_count) {
+        tell_waiting(p, m);
+        return;
+    }
+    int r = is_running(p, unit_of(m->name, unit), &ran, &err);
+    if (r == 0)
+        r = try_model(p, m->name, &err);
+    if (r == 0 && !ran)
+        r = act(p, DEPLOY_STOP, unit, &err);
+    if (r == 0) {
+        p->well++;
+        return;
+    }
+    p->bad++;
+    tell(p, "%s is left out: %s", m->name, err.what);
+}
+
+static bool
+starts_nothing(const char *unit unused_arg, const void *unused unused_arg)
+{
+    return false;
+}
+
+static int
+run_models(struct running *p, struct err *reterr)
+{
+    const struct plan *plan = p->wish->plan;
+    int r = deploy(p, starts_nothing, NULL, reterr);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < plan->model_count; i++)
+        if (plan->models[i].fate == PLAN_RESIDENT)
+            run_resident(p, &plan->models[i]);
+    for (size_t i = 0; i < plan->model_count; i++)
+        if (plan->models[i].fate == PLAN_ON_DEMAND)
+            run_on_demand(p, &plan->models[i]);
+    (void)snprintf(p->end->text, sizeof(p->end->text), "%u answer, %u failed, %u wait for memory",
+                   p->well, p->bad, p->waiting);
+    if (p->bad == 0)
+        return 0;
+    r = err_set(reterr, ERR_DEPLOY_FAILED, "%s", p->end->text);
+    err_fix(reterr, "citadel status; then the same again");
+    return r;
+}
+
+static int
+run_infrastructure(struct running *p, struct err *reterr)
+{
+    struct deploy_wish nothing = p->wish->deploy;
+    struct deploy_end end;
+    struct err ignored;
+    unsigned before;
+    int r = generation_of(p->wish->deploy.store, GENERATION_CURRENT, &before, reterr);
+    if (r < 0)
+        return r;
+    r = deploy(p, is_infrastructure, NULL, reterr);
+    if (r == 0) {
+        (void)snprintf(p->end->text, sizeof(p->end->text),
+                       "generation %u is live; storage and GPUs are set up", p->end->generation);
+        return 0;
+    }
+    if (before)
+        return r; /* which has come back, if it was stable */
+    nothing.files = NULL;
+    nothing.number = 0;
+    if (deploy_apply(&nothing, p->host, p->arena, &end, &ignored) < 0)
+        tell(p, "%s", ignored.what);
+    return r;
+}
+
+static int
+run_all(struct running *p, struct err *reterr)
+{
+    int r = deploy(p, NULL, NULL, reterr);
+    if (r == 0)
+        (void)snprintf(p->end->text, sizeof(p->end->text), "all of generation %u runs",
+                       p->end->generation);
+    return r;
+}
+
+/* ---- one phase ---- */
+
+static int
+check_before(const struct deploy_phase_wish *wish, struct err *reterr)
+{
+    struct deploy_phases phases;
+    unsigned before = wish->phase - 1;
+    int r = deploy_phases_load(wish->deploy.state_dir, &phases, reterr);
+    if (r < 0 || before == 0 || wish->force || phases.phases[before].well)
+        return r;
+    const struct deploy_phase_end *end = &phases.phases[before];
+    r = err_set(reterr, ERR_DEPLOY_FAILED, "phase%u (%s) %s%s", before, whats[before],
+                end->at_us ? "has failed: " : "was not done yet", end->at_us ? end->text : "");
+    err_fix(reterr, "citadel deploy phase%u; or the same with --force", before);
+    return r;
+}
+
+int
+deploy_phase_run(const struct deploy_phase_wish *wish, const struct deploy_host *host,
+                 struct arena *arena, struct deploy_phase_end *ret_end, struct err *reterr)
+{
+    static int (*const runs[])(struct running * p, struct err * reterr) = {
+        NULL, run_infrastructure, run_test, run_models, run_all};
+    struct running p = {.wish = wish, .host = host, .arena = arena, .end = ret_end};
+    struct err err = {0};
+    *ret_end = (struct deploy_phase_end){0};
+    int r = check_before(wish, reterr);
+    if (r < 0)
+        return r;
+    r = runs[wish->phase](&p, &err);
+    ret_end->at_us = clock_wall_us();
+    ret_end->well = r == 0;
+    (void)snprintf(ret_end->by, sizeof(ret_end->by), "%s", wish->deploy.by);
+    if (r < 0) {
+        (void)snprintf(ret_end->text, sizeof(ret_end->text), "%s", err.what);
+        if (reterr)
+            *reterr = err;
+    }
+    int noted = remember(&p, r < 0 ? NULL : reterr);
+    return r < 0 ? r : noted;
+}
