@@ -33,7 +33,8 @@ cli_deploy_open(struct cli *cli, const struct config *config, const char *why,
     *ret = (struct cli_deploy){.config = config, .by_systemd = systemd_is_here()};
     arena_init(&ret->arena, DEPLOY_BYTES);
     (void)cli_asker(ret->by);
-    ret->systemd = (struct deploy_systemd){.config = config, .tell = on_tell, .arg = cli};
+    ret->systemd = (struct deploy_systemd){
+        .config = config, .deadline_us = config->deploy.deadline_us, .tell = on_tell, .arg = cli};
     ret->wish = (struct deploy_wish){.store = config->paths.generations,
                                      .state_dir = config->paths.state,
                                      .by = ret->by,
@@ -162,8 +163,12 @@ cli_deploy_print(struct cli *cli, const struct cli_deploy *d)
     if (o->interrupted)
         cli_print(cli, "The deployment of generation %u was interrupted.\n\n", o->interrupted_to);
     if (deploy_is_nothing(o)) {
-        cli_print(cli, o->current == 0 ? "Nothing is deployed.\n" : "Nothing would change: generation %u is all that the configuration says.\n",
-                  o->current);
+        if (o->current)
+            cli_print(cli,
+                      "Nothing would change: generation %u is all that the configuration says.\n",
+                      o->current);
+        else
+            cli_print(cli, "Nothing is deployed.\n");
         return;
     }
     print_options(cli, o);
@@ -274,8 +279,8 @@ check_place(const struct cli_deploy *d, struct err *reterr)
     return r;
 }
 
-static int
-check(const struct cli_deploy *d, struct err *reterr)
+int
+cli_deploy_check(const struct cli_deploy *d, struct err *reterr)
 {
     if (d->by_systemd && geteuid() != 0) {
         int r = err_set(reterr, ERR_NOT_PERMITTED, "only root changes what is deployed");
@@ -283,7 +288,8 @@ check(const struct cli_deploy *d, struct err *reterr)
         return r;
     }
     int r = check_place(d, reterr);
-    if (r == 0)
+    bool starts = d->wish.files || d->wish.number;
+    if (r == 0 && starts)
         r = run_marker_check(d->config->paths.run, reterr);
     return r == 0 ? deploy_lock_look(d->wish.state_dir, reterr) : r;
 }
@@ -334,6 +340,8 @@ static int
 repeat(struct cli *cli, struct cli_deploy *d, const char *words, struct arguments *ret)
 {
     static const char *const flags[] = {"force", "stay", "json", "quiet"};
+    static const char *const valued[] = {"test-model", "timeout"};
+    const char *value;
     struct arena *arena = &d->arena;
     char config[PATH_MAX], plan[PATH_MAX];
     char *word = arena_strdup(arena, words), *rest = word;
@@ -350,12 +358,15 @@ repeat(struct cli *cli, struct cli_deploy *d, const char *words, struct argument
     for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
         if (cli_given(cli, flags[i], NULL))
             vec_push(&ret->list, arena_printf(arena, "--%s", flags[i]));
+    for (size_t i = 0; i < ARRAY_SIZE(valued); i++)
+        if (cli_given(cli, valued[i], &value))
+            vec_push(&ret->list, arena_printf(arena, "--%s=%s", valued[i], value));
     vec_push(&ret->list, NULL);
     return arena->full ? err_set(&cli->err, ERR_TOO_LARGE, "the command line is too long") : 0;
 }
 
-static int
-do_as_unit(struct cli *cli, struct cli_deploy *d, const char *words)
+int
+cli_deploy_apart(struct cli *cli, struct cli_deploy *d, const char *words)
 {
     struct arguments args = {0};
     _cleanup_free_ char *dir = mem_printf("%s/deploy", d->wish.state_dir);
@@ -379,7 +390,7 @@ int
 cli_deploy_do(struct cli *cli, struct cli_deploy *d, const char *words)
 {
     bool here = cli_flag(cli, "here");
-    int r = check(d, &cli->err);
+    int r = cli_deploy_check(d, &cli->err);
     if (r == 0)
         r = cli_deploy_look(cli, d);
     if (r < 0)
@@ -400,7 +411,22 @@ cli_deploy_do(struct cli *cli, struct cli_deploy *d, const char *words)
         r = 1;
     if (r <= 0)
         return r < 0 ? r : EXIT_CODE_OK;
-    return d->by_systemd ? do_as_unit(cli, d, words) : do_here(cli, d);
+    return d->by_systemd ? cli_deploy_apart(cli, d, words) : do_here(cli, d);
+}
+
+int
+cli_check_conflicts(struct cli *cli, const struct plan *plan)
+{
+    for (size_t i = 0; i < plan->model_count && !cli_flag(cli, "force"); i++) {
+        if (!plan->models[i].conflict)
+            continue;
+        int r = err_set(&cli->err, ERR_DEPLOY_CONFLICT,
+                        "%s is to be kept loaded always, and cannot be: %s", plan->models[i].name,
+                        plan->models[i].reason);
+        err_fix(&cli->err, "residency: auto for it; or the same with --force");
+        return r;
+    }
+    return 0;
 }
 
 int

@@ -40,5 +40,13 @@ void cli_print_drift_json(const struct config *config, struct json_writer *w);
  * with the arguments that were given here. An exit code, or an error. */
 int cli_deploy_do(struct cli *cli, struct cli_deploy *d, const char *words) must_check;
 
+/* The parts of that, for verbs that do something else: whether it may be done now, and the same command
+ * as a unit of its own, with --here. */
+int cli_deploy_check(const struct cli_deploy *d, struct err *reterr) must_check;
+int cli_deploy_apart(struct cli *cli, struct cli_deploy *d, const char *words) must_check;
+
+/* That a model is to be kept loaded and cannot be, unless --force is given. */
+int cli_check_conflicts(struct cli *cli, const struct plan *plan) must_check;
+
 /* "7" as the number of a generation. */
 int cli_read_generation(struct cli *cli, const char *text, unsigned *ret_number) must_check;

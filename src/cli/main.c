@@ -20,6 +20,7 @@ static struct {
     const char *name;
     char verb[16]; /* words of a command line may be written to */
 } verb_names[] = {
+    {"citadel-deploy", "deploy"},
     {"citadel-rollback", "rollback"},
 };
 

@@ -65,29 +65,14 @@ check_saved(const char *file, const struct plan *plan, unsigned current, struct 
     return 0;
 }
 
-static int
-check_conflicts(const struct plan *plan, struct err *reterr)
-{
-    for (size_t i = 0; i < plan->model_count; i++) {
-        if (!plan->models[i].conflict)
-            continue;
-        int r = err_set(reterr, ERR_DEPLOY_CONFLICT,
-                        "%s is to be kept loaded always, and cannot be: %s", plan->models[i].name,
-                        plan->models[i].reason);
-        err_fix(reterr, "residency: auto for it; or the same with --force");
-        return r;
-    }
-    return 0;
-}
-
 int
 verb_apply(struct cli *cli)
 {
     _cleanup_cli_candidate_ struct cli_candidate c = {0};
     _cleanup_cli_deploy_ struct cli_deploy d = {0};
     int r = cli_load_candidate(cli, false, &c);
-    if (r == 0 && !cli_flag(cli, "force"))
-        r = check_conflicts(&c.loaded.plan, &cli->err);
+    if (r == 0)
+        r = cli_check_conflicts(cli, &c.loaded.plan);
     if (r == 0)
         r = cli_deploy_open(cli, c.loaded.config, "citadel apply", &d);
     if (r < 0)

@@ -6,8 +6,8 @@
 #include "fmt/tar.h"
 #include "secrets/use.h"
 #include "sys/clock.h"
+#include "sys/command.h"
 #include "sys/files.h"
-#include "sys/output.h"
 #include "sys/root.h"
 
 #include <errno.h>
@@ -184,7 +184,8 @@ static void
 add_output(struct bundle *b, const char *file, const char *const *argv)
 {
     _cleanup_buf_ struct buf out = BUF_INIT(PART_MAX), words = BUF_INIT(WORDS_MAX);
-    const struct output_wish wish = {.argv = argv, .in = -1, .limit_us = PART_US};
+    const struct command command = {
+        .argv = argv, .in = -1, .limit_us = PART_US, .out = &out, .words = &words};
     struct proc_end end;
     struct err err = {0};
     char text[128];
@@ -192,7 +193,7 @@ add_output(struct bundle *b, const char *file, const char *const *argv)
         leave_out(b, file, "collecting took too long");
         return;
     }
-    int r = output_read(&wish, &out, &words, &end, &err);
+    int r = command_run(&command, &end, &err);
     if (r < 0 && out.len == 0) {
         leave_out(b, file, err.what);
         return;

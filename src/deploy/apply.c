@@ -165,7 +165,7 @@ order(struct ordering *o, const char *unit, const struct generation_file *file, 
     if (r < 0 || !choose(unit, file, life, changed, &chosen))
         return r;
     const struct deploy_wish *w = o->wish;
-    if (chosen.act != DEPLOY_START || !w->starts || w->starts(unit, w->starts_arg))
+    if (chosen.act != DEPLOY_START || !w->starts || w->starts(unit))
         vec_push(&o->orders, chosen);
     return 0;
 }
@@ -452,16 +452,17 @@ revert(struct deployment *d, unsigned bad, const struct err *why, struct err *re
     return r;
 }
 
-static void
-explain(const struct deploy_order *failed, struct err *err)
+int
+deploy_explain(const struct deploy_order *failed, struct err *reterr)
 {
     size_t len = strcspn(failed->unit, ".");
-    (void)err_set(err, ERR_DEPLOY_FAILED, "%s: %s", failed->unit, failed->reason);
+    int r = err_set(reterr, ERR_DEPLOY_FAILED, "%s: %s", failed->unit, failed->reason);
     if (text_ends(failed->unit, ".service") && text_starts(failed->unit, "citadel-"))
-        err_fix(err, "citadel logs %.*s", (int)(len - strlen("citadel-")),
+        err_fix(reterr, "citadel logs %.*s", (int)(len - strlen("citadel-")),
                 failed->unit + strlen("citadel-"));
     else
-        err_fix(err, "systemctl status %s", failed->unit);
+        err_fix(reterr, "systemctl status %s", failed->unit);
+    return r;
 }
 
 static int
@@ -473,7 +474,7 @@ conclude(struct deployment *d, int r, const struct err *why, struct err *reterr)
     if (r == 0 && !failed)
         return settle(d, reterr);
     if (r == 0)
-        explain(failed, &err);
+        (void)deploy_explain(failed, &err);
     if (d->wish->stay || d->outlook.stable == 0 || d->outlook.stable == d->end->to)
         return fail(d, &err, reterr);
     return revert(d, d->end->to, &err, reterr);

@@ -26,6 +26,9 @@ struct deploy_order {
     char reason[512]; /* then, why */
 };
 
+/* Why an order failed, as an error. */
+int deploy_explain(const struct deploy_order *failed, struct err *reterr);
+
 enum deploy_life {
     DEPLOY_RUNS,
     DEPLOY_RESTS,   /* neither that, nor stopped by a person */
@@ -55,8 +58,7 @@ struct deploy_wish {
     unsigned number;
     unsigned keep; /* generations */
     /* Which units may be started that do not run; NULL: all. */
-    bool (*starts)(const char *unit, const void *arg);
-    const void *starts_arg;
+    bool (*starts)(const char *unit);
     bool stay; /* also when a changed unit does not become ready */
 };
 

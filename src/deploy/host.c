@@ -199,7 +199,7 @@ static int
 carry_out(void *arg, struct deploy_order *orders, size_t count, struct err *reterr)
 {
     struct deploy_systemd *s = arg;
-    uint64_t limit_us = s->config->deploy.deadline_us;
+    uint64_t limit_us = s->deadline_us;
     struct systemd_job *items = mem_alloc((count + 1) * sizeof(*items));
     struct systemd_jobs jobs = {.items = items,
                                 .count = count,

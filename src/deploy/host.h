@@ -10,13 +10,15 @@ struct config;
 
 struct deploy_systemd {
     const struct config *config;
+    uint64_t
+        deadline_us; /* for what is started to become ready; 0: as long as it may take itself */
     void (*tell)(const char *line, void *arg);
     void *arg;
     struct bus bus;
     char told[640]; /* of what goes on, the last that was told */
 };
 
-/* config, tell and arg are set; then to be closed in any case. The host lives as long. */
+/* config, deadline_us, tell and arg are set; then to be closed in any case. The host lives as long. */
 int deploy_systemd_open(struct deploy_systemd *systemd, struct deploy_host *ret_host,
                         struct err *reterr) must_check;
 void deploy_systemd_close(struct deploy_systemd *systemd);

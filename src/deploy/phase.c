@@ -44,6 +44,13 @@ path_of(const char *state_dir)
     return mem_printf("%s/deploy/phases.json", state_dir);
 }
 
+int
+deploy_phases_forget(const char *state_dir, struct err *reterr)
+{
+    _cleanup_free_ char *path = path_of(state_dir);
+    return file_remove_tree(path, reterr);
+}
+
 static void
 take(const struct value *v, struct deploy_phases *phases)
 {
@@ -83,9 +90,9 @@ deploy_phases_load(const char *state_dir, struct deploy_phases *ret, struct err 
 }
 
 void
-deploy_phases_print(const struct deploy_phases *phases, struct json_writer *w)
+deploy_phases_print(const struct deploy_phases *phases, struct json_writer *w, const char *name)
 {
-    json_open_list(w, NULL);
+    json_open_list(w, name);
     for (unsigned i = 1; i <= DEPLOY_PHASES; i++) {
         const struct deploy_phase_end *end = &phases->phases[i];
         if (!end->at_us)
@@ -119,7 +126,7 @@ remember(const struct running *p, struct err *reterr)
     for (unsigned i = p->wish->phase + 1; i <= DEPLOY_PHASES; i++)
         phases.phases[i] = (struct deploy_phase_end){0};
     json_init(&w, &text, true);
-    deploy_phases_print(&phases, &w);
+    deploy_phases_print(&phases, &w, NULL);
     buf_add_char(&text, '\n');
     assert(buf_error(&text) == 0);
     return file_write(path, text.data, text.len, 0644, reterr);
@@ -148,33 +155,29 @@ unit_of(const char *model, char unit[UNIT_MAX])
 }
 
 static bool
-is_infrastructure(const char *unit, const void *unused unused_arg)
+is_infrastructure(const char *unit)
 {
     return text_eq(unit, "citadel-storage.service") || text_eq(unit, "citadel-gpu.service");
 }
 
 static bool
-is_that(const char *unit, const void *arg)
+starts_nothing(const char *unit unused_arg)
 {
-    return text_eq(unit, arg);
+    return false;
 }
 
 /* The generation of the configuration, with these units started. */
 static int
-deploy(struct running *p, bool (*starts)(const char *unit, const void *arg), const void *arg,
-       struct err *reterr)
+deploy(struct running *p, bool (*starts)(const char *unit), struct err *reterr)
 {
     struct deploy_wish wish = p->wish->deploy;
     struct deploy_end end;
     wish.starts = starts;
-    wish.starts_arg = arg;
     int r = deploy_apply(&wish, p->host, p->arena, &end, reterr);
     p->end->generation = end.to;
     if (r < 0 || !end.failed)
         return r;
-    r = err_set(reterr, ERR_DEPLOY_FAILED, "%s: %s", end.failed->unit, end.failed->reason);
-    err_fix(reterr, "systemctl status %s", end.failed->unit);
-    return r;
+    return deploy_explain(end.failed, reterr);
 }
 
 static int
@@ -182,9 +185,7 @@ act(struct running *p, enum deploy_act what, const char *unit, struct err *reter
 {
     struct deploy_order order = {.act = what, .unit = unit};
     int r = p->host->carry_out(p->host->arg, &order, 1, reterr);
-    if (r == 0 && order.failed)
-        r = err_set(reterr, ERR_DEPLOY_FAILED, "%s: %s", unit, order.reason);
-    return r;
+    return r == 0 && order.failed ? deploy_explain(&order, reterr) : r;
 }
 
 static int
@@ -215,7 +216,6 @@ try_model(struct running *p, const char *name, struct err *reterr)
         tell(p, "%s answers", name);
         return 0;
     }
-    err_fix(reterr, "citadel logs %s", name);
     if (act(p, DEPLOY_STOP, unit, &ignored) < 0)
         tell(p, "%s", ignored.what);
     return r;
@@ -252,10 +252,9 @@ static int
 run_test(struct running *p, struct err *reterr)
 {
     const char *name;
-    char unit[UNIT_MAX];
     int r = choose_model(p, &name, reterr);
     if (r == 0)
-        r = deploy(p, is_that, unit_of(name, unit), reterr);
+        r = deploy(p, starts_nothing, reterr);
     if (r == 0)
         r = try_model(p, name, reterr);
     if (r == 0)
@@ -310,17 +309,11 @@ run_on_demand(struct running *p, const struct plan_model *m)
     tell(p, "%s is left out: %s", m->name, err.what);
 }
 
-static bool
-starts_nothing(const char *unit unused_arg, const void *unused unused_arg)
-{
-    return false;
-}
-
 static int
 run_models(struct running *p, struct err *reterr)
 {
     const struct plan *plan = p->wish->plan;
-    int r = deploy(p, starts_nothing, NULL, reterr);
+    int r = deploy(p, starts_nothing, reterr);
     if (r < 0)
         return r;
     for (size_t i = 0; i < plan->model_count; i++)
@@ -348,7 +341,7 @@ run_infrastructure(struct running *p, struct err *reterr)
     int r = generation_of(p->wish->deploy.store, GENERATION_CURRENT, &before, reterr);
     if (r < 0)
         return r;
-    r = deploy(p, is_infrastructure, NULL, reterr);
+    r = deploy(p, is_infrastructure, reterr);
     if (r == 0) {
         (void)snprintf(p->end->text, sizeof(p->end->text),
                        "generation %u is live; storage and GPUs are set up", p->end->generation);
@@ -366,7 +359,7 @@ run_infrastructure(struct running *p, struct err *reterr)
 static int
 run_all(struct running *p, struct err *reterr)
 {
-    int r = deploy(p, NULL, NULL, reterr);
+    int r = deploy(p, NULL, reterr);
     if (r == 0)
         (void)snprintf(p->end->text, sizeof(p->end->text), "all of generation %u runs",
                        p->end->generation);

@@ -32,7 +32,10 @@ struct deploy_phases {
 };
 int deploy_phases_load(const char *state_dir, struct deploy_phases *ret, struct err *reterr)
     must_check;
-void deploy_phases_print(const struct deploy_phases *phases, struct json_writer *w);
+int deploy_phases_forget(const char *state_dir, struct err *reterr) must_check;
+/* A list; name: as a member of a map. */
+void deploy_phases_print(const struct deploy_phases *phases, struct json_writer *w,
+                         const char *name);
 const char *deploy_phase_what(unsigned phase); /* "infrastructure" */
 
 struct deploy_phase_wish {

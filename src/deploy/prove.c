@@ -3,9 +3,8 @@
 #include "config/config.h"
 #include "engine/canary.h"
 #include "http/fetch.h"
+#include "run/run.h"
 #include "run/wish.h"
-
-#include <stdio.h>
 
 #define ANSWER_MAX (1 * MIB)
 #define PATIENCE_US (120 * 1000000ULL) /* an engine may be busy with others */
@@ -17,13 +16,12 @@ ask(const struct config_model *model, enum engine_kind kind, enum engine_answer 
     _cleanup_buf_ struct buf body = BUF_INIT(64 * KIB), answer = BUF_INIT(ANSWER_MAX);
     const char *name = run_served_name(model);
     struct engine_request request;
-    char address[32];
+    char address[RUN_ADDRESS_MAX];
     unsigned status;
     int r = engine_canary_make(kind, name, &body, &request);
     if (r < 0)
         return err_set_errno(reterr, -r, "%s: a request cannot be made", model->name);
-    (void)snprintf(address, sizeof(address), "127.0.0.1:%u", model->port);
-    const struct http_fetch fetch = {.address = address,
+    const struct http_fetch fetch = {.address = run_address(model->port, address),
                                      .method = request.method,
                                      .target = request.path,
                                      .type = request.content_type,

@@ -1,0 +1,85 @@
+#include "cli/phase.h"
+
+#include "cli/ask.h"
+#include "cli/deploy.h"
+#include "deploy/lock.h"
+#include "deploy/phase.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static int
+run_here(struct cli *cli, const struct deploy_phase_wish *wish, struct cli_deploy *d)
+{
+    struct deploy_phase_end end;
+    _cleanup_close_ int lock = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &cli->err);
+    if (lock < 0)
+        return lock;
+    int r = deploy_phase_run(wish, &d->host, &d->arena, &end, &cli->err);
+    if (r < 0)
+        return r;
+    if (!cli->json) {
+        cli_print(cli, "phase%u is done: %s.\n", wish->phase, end.text);
+        return EXIT_CODE_OK;
+    }
+    json_open_map(cli->json, NULL);
+    json_u64(cli->json, "phase", wish->phase);
+    json_u64(cli->json, "generation", end.generation);
+    json_str(cli->json, "text", end.text);
+    json_close_map(cli->json);
+    return EXIT_CODE_OK;
+}
+
+static int
+ask(struct cli *cli, unsigned phase)
+{
+    char question[128];
+    (void)snprintf(question, sizeof(question), "phase%u: %s. Do it?", phase,
+                   deploy_phase_what(phase));
+    return cli_flag(cli, "force") || !isatty(STDIN_FILENO) ? 1 : cli_ask(cli, question, "force");
+}
+
+static int
+run(struct cli *cli, struct cli_candidate *c, struct cli_deploy *d, unsigned phase,
+    const char *words)
+{
+    struct deploy_phase_wish wish = {.config = c->loaded.config,
+                                     .plan = &c->loaded.plan,
+                                     .phase = phase,
+                                     .force = cli_flag(cli, "force")};
+    d->wish.files = c->files;
+    d->wish.count = c->count;
+    d->systemd.deadline_us = cli_duration_us(cli, "timeout", d->systemd.deadline_us);
+    wish.deploy = d->wish;
+    if (phase == 2)
+        wish.model = cli->args_count ? cli->args[0] : cli_option(cli, "test-model");
+    if (!d->by_systemd) {
+        int r = err_set(&cli->err, ERR_SYSTEMD_ABSENT, "phases are for machines with systemd");
+        err_fix(&cli->err, "citadel up");
+        return r;
+    }
+    int r = cli_deploy_check(d, &cli->err);
+    if (r == 0 && cli_flag(cli, "here"))
+        return run_here(cli, &wish, d);
+    if (r == 0)
+        r = ask(cli, phase);
+    if (r <= 0)
+        return r < 0 ? r : EXIT_CODE_OK;
+    return cli_deploy_apart(cli, d, words);
+}
+
+int
+cli_deploy_phase(struct cli *cli, unsigned phase)
+{
+    _cleanup_cli_candidate_ struct cli_candidate c = {0};
+    _cleanup_cli_deploy_ struct cli_deploy d = {0};
+    char words[32], why[64];
+    (void)snprintf(words, sizeof(words), "deploy phase%u", phase);
+    (void)snprintf(why, sizeof(why), "citadel %s", words);
+    int r = cli_load_candidate(cli, false, &c);
+    if (r == 0)
+        r = cli_check_conflicts(cli, &c.loaded.plan);
+    if (r == 0)
+        r = cli_deploy_open(cli, c.loaded.config, why, &d);
+    return r < 0 ? r : run(cli, &c, &d, phase, words);
+}
