@@ -17,6 +17,7 @@ struct deployment {
     struct deploy_outlook outlook;
     struct pending pending;
     struct deploy_end *end;
+    bool touched; /* units may have been stopped */
 };
 
 /* The files of a generation, by name. */
@@ -349,15 +350,19 @@ stop_in_the_way(struct deployment *d, const struct files *goal, struct err *rete
     return count ? d->host->carry_out(d->host->arg, first, count, reterr) : 0;
 }
 
-/* What goes, then what others rest on, then what is to run. */
+/* As it was started: systemd forgets of a unit that is gone how it is stopped. */
 static int
-carry_out_all(struct deployment *d, const struct files *goal, struct err *reterr)
+stop_all(struct deployment *d, const struct files *goal, struct err *reterr)
 {
     int r = carry_out(d, is_stop, reterr);
-    if (r == 0)
-        r = stop_in_the_way(d, goal, reterr);
-    if (r == 0)
-        r = carry_out(d, is_reload, reterr);
+    return r == 0 ? stop_in_the_way(d, goal, reterr) : r;
+}
+
+/* What others rest on comes first. */
+static int
+start_all(struct deployment *d, struct err *reterr)
+{
+    int r = carry_out(d, is_reload, reterr);
     return r == 0 ? carry_out(d, is_start, reterr) : r;
 }
 
@@ -370,7 +375,7 @@ touches_host(const struct deploy_outlook *o)
     return false;
 }
 
-/* To a generation that is there. */
+/* To a generation that is there, or to nothing. */
 static int
 move(struct deployment *d, unsigned to, struct err *reterr)
 {
@@ -381,6 +386,10 @@ move(struct deployment *d, unsigned to, struct err *reterr)
                : 0;
     if (r == 0)
         r = begin(d, to, reterr);
+    if (r == 0) {
+        d->touched = true;
+        r = stop_all(d, &goal, reterr);
+    }
     if (r == 0 && d->outlook.current != to)
         r = generation_set(d->wish->store, GENERATION_CURRENT, to, reterr);
     if (r < 0)
@@ -390,7 +399,7 @@ move(struct deployment *d, unsigned to, struct err *reterr)
         r = host->prepare(host->arg, to != 0, reterr);
     if (r == 0)
         r = host->reload(host->arg, reterr);
-    return r == 0 ? carry_out_all(d, &goal, reterr) : r;
+    return r == 0 ? start_all(d, reterr) : r;
 }
 
 static const struct deploy_order *
@@ -403,11 +412,11 @@ find_failed(const struct deploy_orders *orders, bool changed)
 }
 
 static int
-settle(struct deployment *d, struct err *reterr)
+settle(struct deployment *d, bool is_stable, struct err *reterr)
 {
     unsigned removed;
     int r = 0;
-    if (d->end->to && d->outlook.stable != d->end->to)
+    if (is_stable && d->end->to && d->outlook.stable != d->end->to)
         r = generation_set(d->wish->store, GENERATION_STABLE, d->end->to, reterr);
     if (r == 0)
         r = pending_remove(d->wish->state_dir, reterr);
@@ -423,31 +432,30 @@ fail(const struct deployment *d, const struct err *why, struct err *reterr)
     return r;
 }
 
-/* The stable one comes back; what is wrong with the other is what is told in the end. */
+/* A generation of before comes back; what was wrong with the other is what is told in the end. */
 static int
-revert(struct deployment *d, unsigned bad, const struct err *why, struct err *reterr)
+revert(struct deployment *d, unsigned to, unsigned bad, const struct err *why, struct err *reterr)
 {
     struct deploy_wish back = *d->wish;
     struct err err = {0};
-    unsigned stable = d->outlook.stable;
     tell(d->host, "%s", why->what);
-    tell(d->host, "going back to generation %u", stable);
+    tell(d->host, "going back to generation %u", to);
     back.files = NULL;
-    back.number = stable;
+    back.number = to;
     int r = look(&back, d->host, d->arena, &d->pending, &d->outlook, &err);
     if (r == 0)
-        r = move(d, stable, &err);
+        r = move(d, to, &err);
     const struct deploy_order *failed = r == 0 ? find_failed(&d->outlook.orders, true) : NULL;
     if (failed)
         r = err_set(&err, ERR_DEPLOY_FAILED, "%s does not come back: %s", failed->unit,
                     failed->reason);
     if (r == 0)
-        r = settle(d, &err);
+        r = settle(d, false, &err);
     if (r < 0)
         return fail(d, &err, reterr);
     d->end->reverted = true;
     r = err_set(reterr, ERR_DEPLOY_REVERTED, "generation %u was taken back, and %u runs again: %s",
-                bad, stable, why->what);
+                bad, to, why->what);
     err_fix(reterr, "%s", why->fix);
     return r;
 }
@@ -472,12 +480,12 @@ conclude(struct deployment *d, int r, const struct err *why, struct err *reterr)
     const struct deploy_order *failed = find_failed(&d->outlook.orders, true);
     d->end->failed = failed ? failed : find_failed(&d->outlook.orders, false);
     if (r == 0 && !failed)
-        return settle(d, reterr);
+        return settle(d, true, reterr);
     if (r == 0)
         (void)deploy_explain(failed, &err);
     if (d->wish->stay || d->outlook.stable == 0 || d->outlook.stable == d->end->to)
         return fail(d, &err, reterr);
-    return revert(d, d->end->to, &err, reterr);
+    return revert(d, d->outlook.stable, d->end->to, &err, reterr);
 }
 
 static int
@@ -513,10 +521,11 @@ deploy_apply(const struct deploy_wish *wish, const struct deploy_host *host, str
     if (r < 0)
         return r;
     r = move(&d, goal, &why);
-    if (r < 0 && ret_end->to != goal) { /* nothing has happened yet */
-        if (reterr)
-            *reterr = why;
-        return r;
-    }
-    return conclude(&d, r, &why, reterr);
+    if (r == 0 || ret_end->to == goal)
+        return conclude(&d, r, &why, reterr);
+    if (d.touched && d.outlook.current)
+        return revert(&d, d.outlook.current, goal, &why, reterr);
+    if (reterr)
+        *reterr = why;
+    return r;
 }

@@ -4,9 +4,10 @@
  *
  *     generation_add()             not seen by anybody yet
  *     STATE/deploy/pending.json    what is about to happen
+ *     stop                         what goes, and models that are to start anew
  *     STORE/current                the one rename
  *     daemon-reload                systemd reads the units of the new one
- *     stop, restart, start         only what differs; each has to become ready
+ *     reload, restart, start       only what differs; each has to become ready
  *     STORE/stable                 all did; and pending.json goes
  *
  * If a unit that has changed does not become ready, the last stable generation comes back in the same

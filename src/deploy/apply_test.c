@@ -464,6 +464,27 @@ TEST(and_so_does_one_of_taking_back_that_takes_the_machine_with_it)
     check_crashes(bad, first, true);
 }
 
+/* A call that fails, and perhaps all behind it, leaves what runs as one of the two; and what could not be
+ * told is made good by the next. */
+TEST(a_disk_that_fails_at_any_call_is_no_mixture)
+{
+    for (int dead = 0; dead < 2; dead++) {
+        fail_left = 0;
+        for (unsigned n = 1; n < CALLS_MAX && fail_left == 0; n++) {
+            begin();
+            CHECK_EQ(deploy(first).r, 0);
+            tap_note("call %u%s", n, dead ? " and all behind it" : "");
+            fail_at(n, dead, run_deploy, (void *)(uintptr_t)second);
+            if (!dead && !is_pending())
+                check_runs(link_of(GENERATION_CURRENT) == 1 ? first : second);
+            CHECK_EQ(deploy(second).r, 0);
+            check_runs(second);
+            CHECK(!is_pending());
+        }
+        CHECK(fail_left > 0);
+    }
+}
+
 TEST(one_at_a_time)
 {
     struct err err = {0};

@@ -126,7 +126,7 @@ def test_rollback_stops_all_and_starts_nothing_at_boot(here):
     done = deploy(here, "rollback", "--force")
     assert "Nothing is deployed" in done.stdout
     for unit in ("one.service", "two.service", "storage.service", "ai.target"):
-        assert state(here, unit) == "inactive"
+        assert state(here, unit) == "inactive", here.journal(f"citadel-{unit}")
     assert not here.sh("ls /etc/sysusers.d /etc/tmpfiles.d /etc/polkit-1/rules.d | grep citadel || :").strip()
     here.reboot()
     assert not completes(here, 12001) and state(here, "two.service") == "inactive"
