@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -369,10 +370,13 @@ int
 cli_deploy_apart(struct cli *cli, struct cli_deploy *d, const char *words)
 {
     struct arguments args = {0};
+    char name[64];
     _cleanup_free_ char *dir = mem_printf("%s/deploy", d->wish.state_dir);
     int r = repeat(cli, d, words, &args);
+    /* No citadel-*: those the monitor may stop. The one before may not be gone yet. */
+    (void)snprintf(name, sizeof(name), "citadel_apply-%d.service", (int)getpid());
     const struct cli_transient wish = {
-        .name = "citadel_apply.service", /* no citadel-*: those the monitor may stop */
+        .name = name,
         .what = "Citadel: a change of what is deployed",
         .dir = dir,
         .args = args.list.items,

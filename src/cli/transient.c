@@ -138,6 +138,11 @@ conclude(struct following *f, const struct cli_transient *wish)
     char text[64];
     tell_new(f);
     int r = file_read(f->results, &results, &f->cli->err);
+    if (r == -ENOENT) {
+        r = err_set(&f->cli->err, ERR_SYSTEM, "systemd-run could not start %s: %s", wish->name,
+                    proc_end_print(&f->end, text));
+        err_fix(&f->cli->err, "journalctl -u %s", wish->name);
+    }
     if (r < 0)
         return r;
     cli_print_bytes(f->cli, results.data, results.len);

@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 
 struct cli_transient {
-    const char *name; /* "citadel_apply.service" */
+    const char *name; /* "citadel_apply-123.service" */
     const char *what;
     const char *dir;         /* in which it leaves what it says: messages, and results */
     const char *const *args; /* of this program; NULL at the end */

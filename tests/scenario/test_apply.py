@@ -200,7 +200,7 @@ def hear(started, what):
 
 
 def is_done(here):
-    return here.show("citadel_apply", "ActiveState")["ActiveState"] == "inactive"
+    return json.loads(citadel(here, "deploy", "status", "--json").stdout)["changing"] is None
 
 
 def test_two_at_once_is_one_and_a_refusal_that_names_it(here):
@@ -228,7 +228,7 @@ def test_killed_in_the_middle_the_next_makes_it_good(here):
     number = current(here)
     first = start_apply(here, configuration(two={**model(12001), "extra_args": SLOW}))
     hear(first, "start citadel-two.service")
-    here.run("systemctl", "kill", "-s", "KILL", "citadel_apply.service")
+    here.run("systemctl", "kill", "-s", "KILL", "citadel_apply-*")
     assert first.wait(timeout=60) != 0
     here.until(lambda: is_done(here), "the deployment")
     assert current(here) == number + 1
