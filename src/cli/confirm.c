@@ -15,20 +15,22 @@ cli_is_attended(void)
 }
 
 static int
-refuse(struct cli *cli, const char *why)
+refuse(struct cli *cli, const char *option, const char *why)
 {
     int r = err_set(&cli->err, ERR_UNCONFIRMED, "nothing was done: %s", why);
-    err_fix(&cli->err, "citadel %s --force", cli->verb->words);
+    err_fix(&cli->err, "citadel %s --%s", cli->verb->words, option);
     return r;
 }
 
 int
-cli_confirm(struct cli *cli, const char *fmt, ...)
+cli_confirm(struct cli *cli, const char *option, const char *fmt, ...)
 {
     char question[QUESTION_MAX], answer[16] = "";
     va_list args;
+    if (cli_flag(cli, option))
+        return 0;
     if (!cli_is_attended())
-        return refuse(cli, "there is no terminal to ask at");
+        return refuse(cli, option, "there is no terminal to ask at");
     va_start(args, fmt);
     text_make_safe(question, sizeof(question), vsnprintf(question, sizeof(question), fmt, args));
     va_end(args);
@@ -40,5 +42,5 @@ cli_confirm(struct cli *cli, const char *fmt, ...)
         answer[0] = '\0';
     if (text_eq(answer, "y\n") || text_eq(answer, "yes\n"))
         return 0;
-    return refuse(cli, "it was not confirmed");
+    return refuse(cli, option, "it was not confirmed");
 }

@@ -3,7 +3,8 @@
 #include "base/quantity.h"
 #include "base/text.h"
 #include "base/vec.h"
-#include "cli/ask.h"
+#include "cli/asker.h"
+#include "cli/confirm.h"
 #include "cli/frame.h"
 #include "cli/transient.h"
 #include "config/diff.h"
@@ -409,12 +410,9 @@ cli_deploy_do(struct cli *cli, struct cli_deploy *d, const char *words)
             print_end(cli, d, &end);
         return EXIT_CODE_OK;
     }
-    if (!cli_flag(cli, "yes") && isatty(STDIN_FILENO))
-        r = cli_ask(cli, "Do it?", "yes");
-    else
-        r = 1;
-    if (r <= 0)
-        return r < 0 ? r : EXIT_CODE_OK;
+    r = cli_confirm(cli, "yes", "Do it?");
+    if (r < 0)
+        return r;
     return d->by_systemd ? cli_deploy_apart(cli, d, words) : do_here(cli, d);
 }
 

@@ -1,6 +1,6 @@
 #include "cli/phase.h"
 
-#include "cli/ask.h"
+#include "cli/confirm.h"
 #include "cli/deploy.h"
 #include "deploy/lock.h"
 #include "deploy/phase.h"
@@ -31,15 +31,6 @@ run_here(struct cli *cli, const struct deploy_phase_wish *wish, struct cli_deplo
 }
 
 static int
-ask(struct cli *cli, unsigned phase)
-{
-    char question[128];
-    (void)snprintf(question, sizeof(question), "phase%u: %s. Do it?", phase,
-                   deploy_phase_what(phase));
-    return cli_flag(cli, "force") || !isatty(STDIN_FILENO) ? 1 : cli_ask(cli, question, "force");
-}
-
-static int
 run(struct cli *cli, struct cli_candidate *c, struct cli_deploy *d, unsigned phase,
     const char *words)
 {
@@ -62,10 +53,10 @@ run(struct cli *cli, struct cli_candidate *c, struct cli_deploy *d, unsigned pha
     if (r == 0 && cli_flag(cli, "here"))
         return run_here(cli, &wish, d);
     if (r == 0)
-        r = ask(cli, phase);
-    if (r <= 0)
-        return r < 0 ? r : EXIT_CODE_OK;
-    return cli_deploy_apart(cli, d, words);
+        r = deploy_phase_check(&wish, &cli->err);
+    if (r == 0 && !wish.force)
+        r = cli_confirm(cli, "yes", "phase%u: %s. Do it?", phase, deploy_phase_what(phase));
+    return r < 0 ? r : cli_deploy_apart(cli, d, words);
 }
 
 int

@@ -1,7 +1,7 @@
 #include "cli/services.h"
 
 #include "base/quantity.h"
-#include "cli/ask.h"
+#include "cli/asker.h"
 #include "cli/load_config.h"
 #include "run/marker.h"
 #include "run/record.h"

@@ -1,7 +1,7 @@
 #include "cli/transient.h"
 
 #include "base/vec.h"
-#include "cli/ask.h"
+#include "cli/asker.h"
 #include "sys/files.h"
 #include "sys/proc.h"
 

@@ -1,4 +1,4 @@
-#include "cli/ask.h"
+#include "cli/confirm.h"
 #include "cli/deploy.h"
 #include "cli/load_config.h"
 #include "deploy/lock.h"
@@ -45,11 +45,6 @@ verb_deploy_rollback(struct cli *cli)
         return r;
     if (cli_flag(cli, "here") || !d.by_systemd)
         return withdraw(cli, &d);
-    if (!cli_flag(cli, "force") && isatty(STDIN_FILENO))
-        r = cli_ask(cli, "Stop all services, and start none with the machine?", "force");
-    else
-        r = 1;
-    if (r <= 0)
-        return r < 0 ? r : EXIT_CODE_OK;
-    return cli_deploy_apart(cli, &d, "deploy rollback");
+    r = cli_confirm(cli, "force", "Stop all services, and start none with the machine?");
+    return r < 0 ? r : cli_deploy_apart(cli, &d, "deploy rollback");
 }

@@ -1,5 +1,6 @@
 #include "base/quantity.h"
-#include "cli/ask.h"
+#include "cli/asker.h"
+#include "cli/confirm.h"
 #include "cli/emergency.h"
 #include "cli/load_config.h"
 #include "config/config.h"
@@ -192,12 +193,7 @@ verb_rollback_emergency(struct cli *cli)
         return err_set(&cli->err, ERR_TOO_LARGE, "the path of what runs is too long");
     if (cli_flag(cli, "lift"))
         return lift(cli, run_dir);
-    int yes =
-        cli_flag(cli, "force")
-            ? 1
-            : cli_ask(cli, "Kill all of Citadel, and cut off the answers that are being given?",
-                      "force");
-    if (yes <= 0)
-        return yes < 0 ? yes : EXIT_CODE_FAILED;
-    return stop(cli, run_dir);
+    int r = cli_confirm(cli, "force",
+                        "Kill all of Citadel, and cut off the answers that are being given?");
+    return r < 0 ? r : stop(cli, run_dir);
 }

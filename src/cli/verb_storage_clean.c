@@ -143,7 +143,7 @@ clean(struct cli *cli, struct clean_list *list)
         return EXIT_CODE_OK;
     }
     sum_up(cli, "will remove", &found, list);
-    int r = force ? 0 : cli_confirm(cli, "Remove them?");
+    int r = cli_confirm(cli, "force", "Remove them?");
     if (r < 0)
         return r;
     r = remove_all(cli, list, &removed);

@@ -62,7 +62,7 @@ verb_storage_cleanup(struct cli *cli)
             cli_print(cli, "nothing to do\n");
         return r;
     }
-    if (!force && (r = cli_confirm(cli, "Remove them?")) < 0)
+    if ((r = cli_confirm(cli, "force", "Remove them?")) < 0)
         return r;
     r = run(cli, config, false, &count);
     return r < 0 ? r : EXIT_CODE_OK;

@@ -141,6 +141,6 @@ verb_storage_recover(struct cli *cli)
         return EXIT_CODE_OK;
     if (recovery.is_mounted && steps.user_count)
         return refuse_users(cli, &steps);
-    r = cli_flag(cli, "force") ? 0 : cli_confirm(cli, "Do this?");
+    r = cli_confirm(cli, "force", "Do this?");
     return r < 0 ? r : recover(cli, &recovery);
 }

@@ -106,7 +106,7 @@ verb_storage_repair(struct cli *cli)
         cli_print(cli, "nothing to do\n");
     if (cli_flag(cli, "dry-run"))
         return EXIT_CODE_OK;
-    if (steps && !cli_flag(cli, "force") && (r = cli_confirm(cli, "Do this?")) < 0)
+    if (steps && (r = cli_confirm(cli, "force", "Do this?")) < 0)
         return r;
     mount_all(cli, &report);
     return repair(cli, config);

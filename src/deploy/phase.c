@@ -368,8 +368,8 @@ run_all(struct running *p, struct err *reterr)
 
 /* ---- one phase ---- */
 
-static int
-check_before(const struct deploy_phase_wish *wish, struct err *reterr)
+int
+deploy_phase_check(const struct deploy_phase_wish *wish, struct err *reterr)
 {
     struct deploy_phases phases;
     unsigned before = wish->phase - 1;
@@ -392,7 +392,7 @@ deploy_phase_run(const struct deploy_phase_wish *wish, const struct deploy_host 
     struct running p = {.wish = wish, .host = host, .arena = arena, .end = ret_end};
     struct err err = {0};
     *ret_end = (struct deploy_phase_end){0};
-    int r = check_before(wish, reterr);
+    int r = deploy_phase_check(wish, reterr);
     if (r < 0)
         return r;
     r = runs[wish->phase](&p, &err);

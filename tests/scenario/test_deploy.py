@@ -55,17 +55,17 @@ def here(booted):
 
 
 def test_phase_by_phase(here):
-    deploy(here, "phase1", "--force")
+    deploy(here, "phase1", "-y")
     assert state(here, "storage.service") == state(here, "gpu.service") == "active"
     assert not completes(here, 12000) and state(here, "models.target") == "inactive"
-    done = deploy(here, "phase2", "two", "--force")
+    done = deploy(here, "phase2", "two", "-y")
     assert "phase2 is done: two answers" in done.stdout
     assert completes(here, 12001) and not completes(here, 12000)
-    done = deploy(here, "phase3", "--force")
+    done = deploy(here, "phase3", "-y")
     assert "3 answer, 0 failed, 0 wait for memory" in done.stdout
     assert "three answers" in done.stderr
     assert completes(here, 12000) and completes(here, 12001) and not completes(here, 12002)
-    deploy(here, "phase4", "--force")
+    deploy(here, "phase4", "-y")
     for unit in ("models.target", "ai.target"):
         assert state(here, unit) == "active"
     assert state(here, "gateway.service") == "inactive"
@@ -75,10 +75,10 @@ def test_phase_by_phase(here):
 
 
 def test_the_test_model_is_asked_for_or_chosen(here):
-    deploy(here, "phase1", "--force")
-    assert "two answers" in deploy(here, "phase2", "--test-model", "two", "--force").stdout
-    assert "answers" in deploy(here, "phase2", "--force").stdout
-    done = deploy(here, "phase2", "none-such", "--force", check=False)
+    deploy(here, "phase1", "-y")
+    assert "two answers" in deploy(here, "phase2", "--test-model", "two", "-y").stdout
+    assert "answers" in deploy(here, "phase2", "-y").stdout
+    done = deploy(here, "phase2", "none-such", "-y", check=False)
     assert done.returncode == 4 and "there is no model 'none-such' to try" in done.stderr
 
 
@@ -90,10 +90,16 @@ def test_a_phase_comes_after_the_one_before(here):
     assert not completes(here, 12000)
 
 
+def test_nobody_is_asked_where_nobody_sits(here):
+    done = deploy(here, "phase1", check=False)
+    assert done.returncode != 0 and "there is no terminal to ask at" in done.stderr
+    assert "try: citadel deploy phase1 --yes" in done.stderr and current(here) == 0
+
+
 def test_a_test_model_that_fails_is_stopped(here):
     write(here, configuration(two=model(12001, "--no-such-flag")))
-    deploy(here, "phase1", "--force")
-    done = deploy(here, "phase2", "two", "--force", check=False)
+    deploy(here, "phase1", "-y")
+    done = deploy(here, "phase2", "two", "-y", check=False)
     assert done.returncode == 1
     assert "--no-such-flag" in done.stderr and "try: citadel logs two" in done.stderr
     assert state(here, "two.service") in ("inactive", "failed")
@@ -103,9 +109,9 @@ def test_a_test_model_that_fails_is_stopped(here):
 
 def test_one_that_fails_stops_no_other(here):
     write(here, configuration(one=model(12000, "--no-such-flag", priority=60)))
-    deploy(here, "phase1", "--force")
-    deploy(here, "phase2", "two", "--force")
-    done = deploy(here, "phase3", "--force", check=False)
+    deploy(here, "phase1", "-y")
+    deploy(here, "phase2", "two", "-y")
+    done = deploy(here, "phase3", "-y", check=False)
     assert done.returncode == 1 and "2 answer, 1 failed, 0 wait for memory" in done.stderr
     assert "one is left out" in done.stderr
     assert completes(here, 12001) and state(here, "one.service") in ("inactive", "failed")
@@ -113,7 +119,7 @@ def test_one_that_fails_stops_no_other(here):
 
 def test_infrastructure_that_fails_leaves_nothing(here):
     stand_in(here, "gpu", ["ExecStart=", "ExecStart=/bin/false"])
-    done = deploy(here, "phase1", "--force", check=False)
+    done = deploy(here, "phase1", "-y", check=False)
     here.run("rm", "-r", "/etc/systemd/system/citadel-gpu.service.d")
     here.run("systemctl", "daemon-reload")
     assert done.returncode == 1 and "citadel-gpu.service" in done.stderr
@@ -122,7 +128,7 @@ def test_infrastructure_that_fails_leaves_nothing(here):
 
 def test_rollback_stops_all_and_starts_nothing_at_boot(here):
     for words in (["phase1"], ["phase2", "two"], ["phase3"], ["phase4"]):
-        deploy(here, *words, "--force")
+        deploy(here, *words, "-y")
     done = deploy(here, "rollback", "--force")
     assert "Nothing is deployed" in done.stdout
     for unit in ("one.service", "two.service", "storage.service", "ai.target"):
@@ -130,8 +136,8 @@ def test_rollback_stops_all_and_starts_nothing_at_boot(here):
     assert not here.sh("ls /etc/sysusers.d /etc/tmpfiles.d /etc/polkit-1/rules.d | grep citadel || :").strip()
     here.reboot()
     assert not completes(here, 12001) and state(here, "two.service") == "inactive"
-    deploy(here, "phase1", "--force")
-    deploy(here, "phase2", "two", "--force")
+    deploy(here, "phase1", "-y")
+    deploy(here, "phase2", "two", "-y")
     assert completes(here, 12001)
 
 
