@@ -14,8 +14,8 @@
 const struct verb_help verb_events_help = {
     .text =
         "Shows what has happened, oldest first: services that became ready or failed, and what "
-        "the monitor has done about them, and why. With NAME, of that service alone. The history "
-        "is kept for monitor.events_keep.\n\n"
+        "the monitor has done about them, and why; who has deployed what, and how it ended. With "
+        "NAME, of that service alone. What the monitor writes is kept for monitor.events_keep.\n\n"
         "With --follow it goes on with what happens, until Ctrl-C; with --json too, an object a "
         "line.",
     .examples =
@@ -27,13 +27,43 @@ const struct verb_help verb_events_help = {
 #define LINES_MAX 10000
 #define LINE_MAX_BYTES (16 * KIB)
 
+/* One of the histories, and the event of it that is not shown yet. */
+struct source {
+    struct history_reader reader;
+    struct event event;
+    bool has_event;
+};
+
+#define SOURCES 2
+
 struct showing {
     struct cli *cli;
     const char *name; /* NULL: of all */
     uint64_t since_us;
     uint64_t lines;
-    struct history_reader reader;
+    struct source sources[SOURCES]; /* by enum history_of */
 };
+
+/* The oldest that is left of all. 0: there is none. */
+static int
+next(struct showing *s, struct event *ret_event)
+{
+    struct source *oldest = NULL;
+    for (size_t i = 0; i < SOURCES; i++) {
+        struct source *source = &s->sources[i];
+        int r = source->has_event ? 1 : history_next(&source->reader, &source->event, &s->cli->err);
+        if (r < 0)
+            return r;
+        source->has_event = r > 0;
+        if (r > 0 && (!oldest || source->event.at_us < oldest->event.at_us))
+            oldest = source;
+    }
+    if (!oldest)
+        return 0;
+    oldest->has_event = false;
+    *ret_event = oldest->event;
+    return 1;
+}
 
 static bool
 is_meant(const struct showing *s, const struct event *event)
@@ -86,7 +116,7 @@ show_last(struct showing *s, bool as_list)
     struct event event;
     uint64_t count = 0;
     int r;
-    while ((r = history_next(&s->reader, &event, &s->cli->err)) > 0)
+    while ((r = next(s, &event)) > 0)
         if (is_meant(s, &event) && s->lines)
             ring[count++ % s->lines] = event;
     if (as_list)
@@ -95,34 +125,50 @@ show_last(struct showing *s, bool as_list)
         show(s, &ring[i % s->lines], as_list);
     if (as_list)
         json_close_list(s->cli->json);
-    if (s->reader.lost)
+    uint64_t lost = 0;
+    for (size_t i = 0; i < SOURCES; i++)
+        lost += s->sources[i].reader.lost;
+    if (lost)
         cli_note(s->cli, "%llu lines of the history are no events; they are passed over",
-                 (unsigned long long)s->reader.lost);
+                 (unsigned long long)lost);
     if (r == 0 && count == 0 && !as_list && !cli_flag(s->cli, "follow"))
         cli_note(s->cli, "nothing%s%s is told%s", s->name ? " of " : "", s->name ? s->name : "",
                  s->since_us ? " in that time" : " so far; the monitor writes the history");
     return r;
 }
 
-/* Until nobody reads us. The directory tells when something was written or renamed in it. */
+/* The directories tell when something was written or renamed in them; where nothing was ever deployed
+ * there is but one. */
 static int
-follow(struct showing *s, const char *dir)
+watch(struct showing *s, const char *state_dir)
+{
+    _cleanup_free_ char *services = mem_printf("%s/monitor", state_dir);
+    _cleanup_free_ char *deployments = mem_printf("%s/deploy", state_dir);
+    const uint32_t news = IN_MODIFY | IN_CREATE | IN_MOVED_TO;
+    int fd = inotify_init1(IN_CLOEXEC);
+    bool there = fd >= 0 && inotify_add_watch(fd, deployments, news) >= 0;
+    if (fd >= 0 && (inotify_add_watch(fd, services, news) >= 0 || (there && errno == ENOENT)))
+        return fd;
+    int r = err_set_errno(&s->cli->err, errno, "cannot watch '%s'", services);
+    err_fix(&s->cli->err, "citadel up, or systemctl start citadel-monitor: it makes it");
+    cleanup_close(&fd);
+    return r;
+}
+
+/* Until nobody reads us. */
+static int
+follow(struct showing *s, const char *state_dir)
 {
     char news[4 * KIB] __attribute__((aligned(8)));
     struct event event;
-    _cleanup_close_ int fd = inotify_init1(IN_CLOEXEC);
-    int r = 0;
-    if (fd < 0 || inotify_add_watch(fd, dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0) {
-        r = err_set_errno(&s->cli->err, errno, "cannot watch '%s'", dir);
-        err_fix(&s->cli->err, "citadel up, or systemctl start citadel-monitor: it makes it");
-        return r;
-    }
+    _cleanup_close_ int fd = watch(s, state_dir);
+    int r = MIN(fd, 0);
     while (r >= 0 && cli_flush(s->cli) == 0) {
-        r = history_next(&s->reader, &event, &s->cli->err);
+        r = next(s, &event);
         if (r > 0 && is_meant(s, &event))
             show(s, &event, false);
         else if (r == 0 && read(fd, news, sizeof(news)) < 0 && errno != EINTR)
-            return err_set_errno(&s->cli->err, errno, "watching '%s'", dir);
+            return err_set_errno(&s->cli->err, errno, "watching '%s'", state_dir);
     }
     if (r >= 0)
         s->cli->err.id = ERR_NONE; /* nobody reads it: the frame knows */
@@ -154,15 +200,14 @@ verb_events(struct cli *cli)
     int r = read_options(cli, &s);
     if (r == 0)
         r = cli_load_config(cli, &config);
-    if (r == 0)
-        r = history_reader_open(&s.reader, config->paths.state, &cli->err);
+    for (enum history_of i = 0; r == 0 && i < SOURCES; i++)
+        r = history_reader_open(&s.sources[i].reader, config->paths.state, i, &cli->err);
     if (r == 0)
         r = show_last(&s, cli->json && !goes_on);
-    if (r == 0 && goes_on) {
-        _cleanup_free_ char *dir = mem_printf("%s/monitor", config->paths.state);
-        r = follow(&s, dir);
-    }
-    if (s.reader.path)
-        history_reader_close(&s.reader);
+    if (r == 0 && goes_on)
+        r = follow(&s, config->paths.state);
+    for (size_t i = 0; i < SOURCES; i++)
+        if (s.sources[i].reader.path)
+            history_reader_close(&s.sources[i].reader);
     return r;
 }

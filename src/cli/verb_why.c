@@ -97,7 +97,7 @@ read_events(struct asking *a)
 {
     _cleanup_history_reader_ struct history_reader reader;
     struct event event;
-    int r = history_reader_open(&reader, a->loaded.config->paths.state, NULL);
+    int r = history_reader_open(&reader, a->loaded.config->paths.state, HISTORY_OF_SERVICES, NULL);
     while (r >= 0 && history_next(&reader, &event, NULL) > 0)
         if (text_eq(event.service, a->model->name))
             a->events[a->event_count++ % EVENTS] = event;

@@ -3,6 +3,8 @@
 #include "base/text.h"
 #include "base/vec.h"
 #include "deploy/pending_int.h"
+#include "lifecycle/history.h"
+#include "sys/fault.h"
 #include "unit/unit.h"
 
 #include <errno.h>
@@ -275,6 +277,52 @@ deploy_is_nothing(const struct deploy_outlook *outlook)
     return outlook->same && outlook->orders.count == 0 && !outlook->interrupted && !outlook->behind;
 }
 
+/* ---- what is written down ---- */
+
+#define KEEP_US (10 * 365 * 86400 * 1000000ULL)
+
+/* Who did what; the lock lets one write at a time. */
+static int
+write_down(const struct deployment *d, enum event_kind kind, const char *text, struct err *reterr)
+{
+    struct event event = {.at_us = clock_wall_us(), .kind = kind};
+    struct history history;
+    uint64_t torn;
+    (void)snprintf(event.by, sizeof(event.by), "%s", d->wish->by);
+    event_set_text(&event, "%s: %s", d->wish->why, text);
+    int r = history_open(&history, d->wish->state_dir, HISTORY_OF_DEPLOYMENTS, KEEP_US, 0, &torn,
+                         reterr);
+    if (r == 0)
+        r = history_add(&history, &event, reterr);
+    if (r == 0 && fault_sync(history.fd) < 0)
+        r = err_set_errno(reterr, EIO, "%s cannot be kept", history.path);
+    history_close(&history);
+    return r;
+}
+
+static int
+write_down_begin(const struct deployment *d, unsigned goal, struct err *reterr)
+{
+    char text[64];
+    (void)snprintf(text, sizeof(text), "from generation %u to %u", d->outlook.current, goal);
+    return write_down(d, EVENT_DEPLOY_BEGUN, text, reterr);
+}
+
+/* That it cannot be written down any more undoes nothing. */
+static void
+write_down_end(const struct deployment *d, int r, const struct err *err)
+{
+    char text[64];
+    struct err ignored;
+    (void)snprintf(text, sizeof(text), "generation %u is current", d->end->to);
+    if (write_down(d,
+                   r == 0             ? EVENT_DEPLOY_DONE
+                   : d->end->reverted ? EVENT_DEPLOY_REVERTED
+                                      : EVENT_DEPLOY_FAILED,
+                   r == 0 ? text : err->what, &ignored) < 0)
+        tell(d->host, "%s", ignored.what);
+}
+
 /* ---- doing it ---- */
 
 /* Written before the link moves: from then on, nobody knows what runs as what. */
@@ -500,12 +548,26 @@ find_goal(struct deployment *d, unsigned *ret_number, struct err *reterr)
     return generation_add(w->store, &add, ret_number, reterr);
 }
 
+/* To the goal; or, if it cannot be, to where it was. */
+static int
+go(struct deployment *d, unsigned goal, struct err *reterr)
+{
+    struct err why = {0};
+    int r = move(d, goal, &why);
+    if (r == 0 || d->end->to == goal)
+        return conclude(d, r, &why, reterr);
+    if (d->touched && d->outlook.current)
+        return revert(d, d->outlook.current, goal, &why, reterr);
+    *reterr = why;
+    return r;
+}
+
 int
 deploy_apply(const struct deploy_wish *wish, const struct deploy_host *host, struct arena *arena,
              struct deploy_end *ret_end, struct err *reterr)
 {
     struct deployment d = {.wish = wish, .host = host, .arena = arena, .end = ret_end};
-    struct err why = {0};
+    struct err err = {0};
     unsigned goal = 0;
     *ret_end = (struct deploy_end){0};
     int r = look(wish, host, arena, &d.pending, &d.outlook, reterr);
@@ -520,12 +582,12 @@ deploy_apply(const struct deploy_wish *wish, const struct deploy_host *host, str
     r = find_goal(&d, &goal, reterr);
     if (r < 0)
         return r;
-    r = move(&d, goal, &why);
-    if (r == 0 || ret_end->to == goal)
-        return conclude(&d, r, &why, reterr);
-    if (d.touched && d.outlook.current)
-        return revert(&d, d.outlook.current, goal, &why, reterr);
-    if (reterr)
-        *reterr = why;
+    r = write_down_begin(&d, goal, reterr);
+    if (r < 0)
+        return r;
+    r = go(&d, goal, &err);
+    write_down_end(&d, r, &err);
+    if (r < 0 && reterr)
+        *reterr = err;
     return r;
 }

@@ -14,14 +14,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DIRECTORY "monitor"
 #define READ_BYTES (64 * KIB)
 
+static const char *const directories[] = {
+    [HISTORY_OF_SERVICES] = "monitor", [HISTORY_OF_DEPLOYMENTS] = "deploy"};
+
 static void
-make_paths(const char *state_dir, char **ret_path, char **ret_old_path)
+make_paths(const char *state_dir, enum history_of what, char **ret_path, char **ret_old_path)
 {
-    *ret_path = mem_printf("%s/" DIRECTORY "/events.jsonl", state_dir);
-    *ret_old_path = mem_printf("%s/" DIRECTORY "/events.old.jsonl", state_dir);
+    *ret_path = mem_printf("%s/%s/events.jsonl", state_dir, directories[what]);
+    *ret_old_path = mem_printf("%s/%s/events.old.jsonl", state_dir, directories[what]);
 }
 
 /* ---- writing ---- */
@@ -88,13 +90,13 @@ forget_old(const struct history *h)
 }
 
 int
-history_open(struct history *h, const char *state_dir, uint64_t keep_us, uint64_t bytes_max,
-             uint64_t *ret_torn, struct err *reterr)
+history_open(struct history *h, const char *state_dir, enum history_of what, uint64_t keep_us,
+             uint64_t bytes_max, uint64_t *ret_torn, struct err *reterr)
 {
-    _cleanup_free_ char *dir = mem_printf("%s/" DIRECTORY, state_dir);
     *h = (struct history){
         .keep_us = keep_us, .bytes_max = bytes_max ? bytes_max : HISTORY_BYTES_MAX, .fd = -1};
-    make_paths(state_dir, &h->path, &h->old_path);
+    make_paths(state_dir, what, &h->path, &h->old_path);
+    _cleanup_free_ char *dir = mem_printf("%s/%s", state_dir, directories[what]);
     int r = file_make_dirs(dir, 0755, reterr);
     if (r == 0)
         r = open_file(h, reterr);
@@ -179,10 +181,11 @@ open_to_read(struct history_reader *r, bool old, struct err *reterr)
 }
 
 int
-history_reader_open(struct history_reader *r, const char *state_dir, struct err *reterr)
+history_reader_open(struct history_reader *r, const char *state_dir, enum history_of what,
+                    struct err *reterr)
 {
     *r = (struct history_reader){.fd = -1, .rest = BUF_INIT(READ_BYTES + EVENT_LINE_MAX)};
-    make_paths(state_dir, &r->path, &r->old_path);
+    make_paths(state_dir, what, &r->path, &r->old_path);
     int found = open_to_read(r, true, reterr);
     if (found == 0)
         found = open_to_read(r, false, reterr);

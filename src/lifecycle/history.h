@@ -1,17 +1,20 @@
 #pragma once
 
-/* The history: events in STATE/monitor/events.jsonl, a line each, oldest first. It is only ever
+/* Two histories: events in STATE/monitor/events.jsonl of services, and in STATE/deploy/events.jsonl of
+ * deployments, a line each, oldest first. Each is only ever
  * added to. When it is full, or half of what is to be kept is older than the rest, it becomes
  * events.old.jsonl, which replaces the one before: so there is never more than twice the ceiling,
  * and nothing older than one and a half times what is to be kept.
  *
- * One writes, the monitor; any number read, while it does. A crash leaves at most the beginning of
+ * One writes, the monitor or whoever has the lock of deployments; any number read, while it does. A crash leaves at most the beginning of
  * one line: the next writer cuts it off and says so, and readers pass it over. */
 
 #include "base/buf.h"
 #include "lifecycle/event.h"
 
 #define HISTORY_BYTES_MAX (8 * MIB) /* of a file */
+
+enum history_of { HISTORY_OF_SERVICES, HISTORY_OF_DEPLOYMENTS };
 
 struct history {
     char *path, *old_path;
@@ -23,8 +26,9 @@ struct history {
 
 /* bytes_max: 0 for HISTORY_BYTES_MAX. *ret_torn: how many bytes of a line that was not whole have been
  * cut off. */
-int history_open(struct history *history, const char *state_dir, uint64_t keep_us,
-                 uint64_t bytes_max, uint64_t *ret_torn, struct err *reterr) must_check;
+int history_open(struct history *history, const char *state_dir, enum history_of what,
+                 uint64_t keep_us, uint64_t bytes_max, uint64_t *ret_torn, struct err *reterr)
+    must_check;
 void history_close(struct history *history);
 
 /* When it returns, the event outlives us; a power cut only after an fdatasync(), which may block. */
@@ -38,8 +42,8 @@ struct history_reader {
     struct buf rest; /* of a line that is not whole yet */
     uint64_t lost;   /* lines that are no events, or too long */
 };
-int history_reader_open(struct history_reader *reader, const char *state_dir, struct err *reterr)
-    must_check;
+int history_reader_open(struct history_reader *reader, const char *state_dir, enum history_of what,
+                        struct err *reterr) must_check;
 void history_reader_close(struct history_reader *reader);
 #define _cleanup_history_reader_ _cleanup_(history_reader_close)
 

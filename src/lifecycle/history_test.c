@@ -43,7 +43,7 @@ read_all(unsigned *ret_first, unsigned *ret_last, uint64_t *ret_lost)
     _cleanup_history_reader_ struct history_reader reader;
     struct event e;
     unsigned count = 0;
-    CHECK_EQ(history_reader_open(&reader, tap_dir(), NULL), 0);
+    CHECK_EQ(history_reader_open(&reader, tap_dir(), HISTORY_OF_SERVICES, NULL), 0);
     while (history_next(&reader, &e, NULL) > 0) {
         unsigned n = (unsigned)strtoul(e.service + 1, NULL, 10);
         if (count++ == 0)
@@ -98,12 +98,12 @@ TEST(what_was_added_is_read_in_its_order)
     struct history h;
     uint64_t torn, lost;
     unsigned first = 0, last = 0;
-    REQUIRE(history_open(&h, tap_dir(), 90 * DAY, 0, &torn, NULL) == 0);
+    REQUIRE(history_open(&h, tap_dir(), HISTORY_OF_SERVICES, 90 * DAY, 0, &torn, NULL) == 0);
     CHECK_EQ(torn, 0);
     for (unsigned i = 0; i < 500; i++)
         CHECK_EQ(add(&h, i), 0);
     history_close(&h);
-    REQUIRE(history_open(&h, tap_dir(), 90 * DAY, 0, &torn, NULL) == 0);
+    REQUIRE(history_open(&h, tap_dir(), HISTORY_OF_SERVICES, 90 * DAY, 0, &torn, NULL) == 0);
     CHECK_EQ(add(&h, 500), 0);
     history_close(&h);
     CHECK_EQ(read_all(&first, &last, &lost), 501);
@@ -117,7 +117,7 @@ TEST(it_never_takes_more_than_twice_its_room)
     struct stat now, old;
     uint64_t torn, lost;
     unsigned first = 0, last = 0;
-    REQUIRE(history_open(&h, tap_dir(), 90 * DAY, 20000, &torn, NULL) == 0);
+    REQUIRE(history_open(&h, tap_dir(), HISTORY_OF_SERVICES, 90 * DAY, 20000, &torn, NULL) == 0);
     for (unsigned i = 0; i < 1000; i++) {
         CHECK_EQ(add(&h, i), 0);
         CHECK(stat(path_of("events.jsonl"), &now) == 0 && now.st_size <= 20000);
@@ -136,7 +136,7 @@ TEST(what_is_older_than_is_kept_goes)
     struct stat st;
     uint64_t torn;
     struct event e = make(0);
-    REQUIRE(history_open(&h, tap_dir(), 2 * DAY, 0, &torn, NULL) == 0);
+    REQUIRE(history_open(&h, tap_dir(), HISTORY_OF_SERVICES, 2 * DAY, 0, &torn, NULL) == 0);
     CHECK_EQ(history_add(&h, &e, NULL), 0);
     e.at_us += DAY;
     CHECK_EQ(history_add(&h, &e, NULL), 0);
@@ -148,7 +148,7 @@ TEST(what_is_older_than_is_kept_goes)
     const struct timespec past[2] = {{.tv_sec = st.st_mtime - 3 * 86400},
                                      {.tv_sec = st.st_mtime - 3 * 86400}};
     CHECK_EQ(utimensat(AT_FDCWD, path_of("events.old.jsonl"), past, 0), 0);
-    REQUIRE(history_open(&h, tap_dir(), 2 * DAY, 0, &torn, NULL) == 0);
+    REQUIRE(history_open(&h, tap_dir(), HISTORY_OF_SERVICES, 2 * DAY, 0, &torn, NULL) == 0);
     CHECK(stat(path_of("events.old.jsonl"), &st) < 0);
     history_close(&h);
 }
@@ -163,7 +163,7 @@ TEST(a_torn_line_is_dropped_and_told)
     struct event e = make(1);
     event_print(&e, &line);
     for (size_t n = 1; n < line.len; n++) {
-        REQUIRE(history_open(&h, tap_dir(), 90 * DAY, 0, &torn, NULL) == 0);
+        REQUIRE(history_open(&h, tap_dir(), HISTORY_OF_SERVICES, 90 * DAY, 0, &torn, NULL) == 0);
         if (n == 1)
             CHECK_EQ(add(&h, 0), 0);
         else
@@ -173,7 +173,7 @@ TEST(a_torn_line_is_dropped_and_told)
         CHECK_EQ(read_all(&first, &last, &lost), 1);
         CHECK_EQ(lost, 0); /* it may still be being written */
     }
-    REQUIRE(history_open(&h, tap_dir(), 90 * DAY, 0, &torn, NULL) == 0);
+    REQUIRE(history_open(&h, tap_dir(), HISTORY_OF_SERVICES, 90 * DAY, 0, &torn, NULL) == 0);
     CHECK_EQ(add(&h, 1), 0);
     history_close(&h);
     CHECK_EQ(read_all(&first, &last, &lost), 2);
@@ -187,7 +187,7 @@ TEST(damaged_lines_are_passed_over_and_counted)
     unsigned first = 0, last = 0;
     memset(long_line, 'x', sizeof(long_line) - 1);
     long_line[sizeof(long_line) - 1] = '\n';
-    REQUIRE(history_open(&h, tap_dir(), 90 * DAY, 0, &torn, NULL) == 0);
+    REQUIRE(history_open(&h, tap_dir(), HISTORY_OF_SERVICES, 90 * DAY, 0, &torn, NULL) == 0);
     CHECK_EQ(add(&h, 0), 0);
     CHECK_EQ(write(h.fd, "{}\n\n{\"event\"\n", 13), 13);
     CHECK_EQ(write(h.fd, long_line, sizeof(long_line)), sizeof(long_line));
@@ -203,8 +203,8 @@ TEST(one_who_follows_sees_what_is_added_over_a_rotation)
     struct history_reader reader;
     struct event e;
     uint64_t torn;
-    REQUIRE(history_open(&h, tap_dir(), 90 * DAY, 2000, &torn, NULL) == 0);
-    REQUIRE(history_reader_open(&reader, tap_dir(), NULL) == 0);
+    REQUIRE(history_open(&h, tap_dir(), HISTORY_OF_SERVICES, 90 * DAY, 2000, &torn, NULL) == 0);
+    REQUIRE(history_reader_open(&reader, tap_dir(), HISTORY_OF_SERVICES, NULL) == 0);
     CHECK_EQ(history_next(&reader, &e, NULL), 0);
     for (unsigned i = 0; i < 100; i++) {
         CHECK_EQ(add(&h, i), 0);
@@ -220,6 +220,6 @@ TEST(where_there_is_no_history_there_is_nothing_to_read)
 {
     _cleanup_history_reader_ struct history_reader reader;
     struct event e;
-    REQUIRE(history_reader_open(&reader, tap_dir(), NULL) == 0);
+    REQUIRE(history_reader_open(&reader, tap_dir(), HISTORY_OF_SERVICES, NULL) == 0);
     CHECK_EQ(history_next(&reader, &e, NULL), 0);
 }

@@ -64,7 +64,7 @@ struct lifecycle_seen {
 /* What is remembered of a model from one look to the next; zeroed at first. */
 struct lifecycle {
     bool looked;
-    bool was_up;          /* it ran when it was last seen to settle, if looked */
+    bool was_up; /* it ran when it was last seen to settle, if looked */
     bool was_held;
     unsigned again;       /* times in a row that it was started again */
     uint64_t forgiven_us; /* the `since` of what was forgiven last */

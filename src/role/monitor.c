@@ -136,8 +136,8 @@ static int
 open_history(struct monitor *m, struct err *reterr)
 {
     uint64_t torn = 0;
-    int r = history_open(&m->history, m->config->paths.state, m->config->monitor.events_keep_us, 0,
-                         &torn, reterr);
+    int r = history_open(&m->history, m->config->paths.state, HISTORY_OF_SERVICES,
+                         m->config->monitor.events_keep_us, 0, &torn, reterr);
     if (r == 0 && torn)
         monitor_tell(m, EVENT_LOG_TORN, NULL, NULL,
                      "the last line of the history was not whole; its %llu bytes are dropped",

@@ -214,7 +214,8 @@ print_events(const struct asking *a, struct json_writer *w)
     const char *given = query_of(a->request, "lines=", text, sizeof(text));
     uint64_t most = given ? strtoull(given, NULL, 10) : 100, count = 0;
     most = MAX(MIN(most, (uint64_t)EVENTS_MAX), 1);
-    int r = history_reader_open(&reader, a->monitor->config->paths.state, NULL);
+    int r =
+        history_reader_open(&reader, a->monitor->config->paths.state, HISTORY_OF_SERVICES, NULL);
     while (r >= 0 && history_next(&reader, &event, NULL) > 0)
         ring[count++ % most] = event;
     json_open_list(w, NULL);

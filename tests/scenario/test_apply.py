@@ -154,6 +154,18 @@ def test_a_change_that_fails_is_taken_back(here):
     assert completes(here, 12001)
 
 
+def test_who_did_what_is_written_down(here):
+    apply(here, configuration(three=model(12002)))
+    apply(here, configuration(two=model(12001, "--no-such-flag")), check=False)
+    told = json.loads(citadel(here, "events", "--json", "-n", "4").stdout)
+    deployed = [e for e in told if e["event"].startswith("deploy.")]
+    assert [e["event"] for e in deployed][-2:] == ["deploy.begun", "deploy.reverted"]
+    assert {e["by"] for e in deployed} == {"root"}
+    assert "citadel apply: generation" in deployed[-1]["text"] and "--no-such-flag" in deployed[-1]["text"]
+    done = json.loads(citadel(here, "events", "--json").stdout)
+    assert "deploy.done" in {e["event"] for e in done}
+
+
 def test_a_new_model_that_fails_leaves_the_others(here):
     one, two = pid(here, "one"), pid(here, "two")
     done = apply(here, configuration(three=model(12002, "--sim-fault", "port-taken")), check=False)
