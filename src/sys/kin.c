@@ -308,6 +308,17 @@ kin_reap(const pid_t *known, size_t count)
 
 /* ---- those who bear a mark ---- */
 
+/* In a container the same mark names other files, and is another's. */
+static bool
+has_our_root(pid_t pid)
+{
+    char path[64];
+    struct stat its, ours;
+    (void)snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
+    return stat(path, &its) == 0 && stat("/", &ours) == 0 && its.st_dev == ours.st_dev &&
+           its.st_ino == ours.st_ino;
+}
+
 /* The entry of its environment that begins so, "" where it has none. */
 static const char *
 find_mark(pid_t pid, const char *mark, struct buf *text)
@@ -316,7 +327,7 @@ find_mark(pid_t pid, const char *mark, struct buf *text)
     struct stat st;
     (void)snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
     if (stat(path, &st) < 0 || (geteuid() != 0 && st.st_uid != geteuid()) ||
-        file_read(path, text, NULL) < 0)
+        file_read(path, text, NULL) < 0 || !has_our_root(pid))
         return ""; /* another user's, or it has ended */
     for (size_t at = 0; at < text->len; at += strlen(text->data + at) + 1)
         if (text_starts(text->data + at, mark))

@@ -35,7 +35,8 @@ size_t kin_below(pid_t top, struct kin **ret_below);
 /* To one of them, if it still is that one and has the same parent. */
 void kin_send(const struct kin *kin, int signo);
 /* What its environment, as it got it, has that begins with mark, "NAME=value"; "" when nothing, or when
- * it is not ours to see. The caller frees it. */
+ * it is not ours to see, or sees another root directory than we do: a mark names files. The caller frees
+ * it. */
 char *kin_mark(const struct kin *kin, const char *mark) must_check;
 
 /* All processes of this user (root: of any), whoever started them, whose environment as they got it has

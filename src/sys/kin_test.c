@@ -79,6 +79,35 @@ TEST(who_bears_a_mark_is_found_and_nobody_else)
     CHECK_EQ(end_of(&c), SIGKILL);
 }
 
+/* As a container has it. Says READY when it has its own root. */
+#define ELSEWHERE                                                                                 \
+    "exec unshare -m sh -ec 'mount -t tmpfs none \"$DIR\"; cd \"$DIR\"; "                         \
+    "for d in usr bin lib lib64; do "                                                             \
+    "if [ -L /$d ]; then cp -P /$d $d; elif [ -d /$d ]; then mkdir $d; mount --bind /$d $d; fi; " \
+    "done; exec chroot . sh -c \"echo; trap : TERM; exec sleep 1000\"'"
+
+TEST(who_bears_a_mark_in_another_root_is_another)
+{
+    char where[600], byte;
+    int said[2];
+    (void)snprintf(where, sizeof(where), "DIR=%s", tap_dir());
+    const char *const argv[] = {"/bin/sh", "-c", ELSEWHERE, NULL};
+    const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", mark("/a/b"), where, NULL};
+    REQUIRE(pipe2(said, O_CLOEXEC) == 0);
+    const struct proc_wish wish = {.argv = argv, .environ = env, .fds = {-1, said[1], -1}};
+    struct proc there;
+    REQUIRE(proc_start(&wish, &there, NULL) == 0);
+    (void)close(said[1]);
+    bool ready = read(said[0], &byte, 1) == 1;
+    (void)close(said[0]);
+    if (ready)
+        CHECK_EQ(kin_signal_marked(mark("/a/"), 0), 0);
+    else
+        tap_skip("no other root can be made here");
+    (void)!proc_signal(&there, SIGKILL);
+    (void)end_of(&there);
+}
+
 static int to_test;
 static pthread_t first_thread;
 
