@@ -44,6 +44,11 @@ struct prom_family {
     const char *help; /* a line */
 };
 void prom_write_family(struct buf *out, const struct prom_family *family);
-/* Labels are pairs of texts, the name and the value, which is escaped; NULL behind the last. */
-void prom_write_sample(struct buf *out, const struct prom_family *family, double value, ...)
-    __attribute__((sentinel));
+/* Labels are pairs of texts, the name and the value, which is escaped; NULL: none. */
+#define PROM_LABELS(...)  \
+    (const char *const[]) \
+    {                     \
+        __VA_ARGS__, NULL \
+    }
+void prom_write_sample(struct buf *out, const struct prom_family *family, double value,
+                       const char *const *labels);

@@ -3,7 +3,6 @@
 #include "base/buf.h"
 
 #include <math.h>
-#include <stdarg.h>
 
 void
 prom_write_family(struct buf *out, const struct prom_family *family)
@@ -41,20 +40,15 @@ write_value(struct buf *out, double value)
 }
 
 void
-prom_write_sample(struct buf *out, const struct prom_family *family, double value, ...)
+prom_write_sample(struct buf *out, const struct prom_family *family, double value,
+                  const char *const *labels)
 {
-    va_list args;
-    const char *name;
-    bool some = false;
     buf_add_str(out, family->name);
-    va_start(args, value);
-    while ((name = va_arg(args, const char *))) {
-        buf_add_char(out, some ? ',' : '{');
-        write_label(out, name, va_arg(args, const char *));
-        some = true;
+    for (const char *const *label = labels; label && *label; label += 2) {
+        buf_add_char(out, label == labels ? '{' : ',');
+        write_label(out, label[0], label[1]);
     }
-    va_end(args);
-    if (some)
+    if (labels)
         buf_add_char(out, '}');
     write_value(out, value);
 }

@@ -14,7 +14,7 @@ TEST(what_is_written_is_read_back)
         struct prom_reader reader;
         struct prom_sample sample;
         prom_write_family(&page, &family);
-        prom_write_sample(&page, &family, values[i], "name", "phi3", "state", "ready", NULL);
+        prom_write_sample(&page, &family, values[i], PROM_LABELS("name", "phi3", "state", "ready"));
         prom_init(&reader, page.data, page.len);
         REQUIRE(prom_next(&reader, &sample, NULL) == 1);
         CHECK(sample.value == values[i]);
@@ -28,7 +28,7 @@ TEST(a_page_is_as_prometheus_wants_it)
     _cleanup_buf_ struct buf page = BUF_INIT(4096);
     prom_write_family(&page, &family);
     prom_write_sample(&page, &family, 1, NULL);
-    prom_write_sample(&page, &family, NAN, "why", "a \"quoted\"\\\nline", NULL);
+    prom_write_sample(&page, &family, NAN, PROM_LABELS("why", "a \"quoted\"\\\nline"));
     CHECK_STR(page.data, "# HELP citadel_x what it is\n# TYPE citadel_x gauge\n"
                          "citadel_x 1\n"
                          "citadel_x{why=\"a \\\"quoted\\\"\\\\\\nline\"} NaN\n");

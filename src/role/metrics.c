@@ -7,34 +7,36 @@ static void
 metric_state(const struct watched *w, const struct prom_family *f, struct buf *out)
 {
     for (unsigned i = 0; i < SERVICE_STATE_COUNT; i++)
-        prom_write_sample(out, f, w->status.state == i, "service", w->status.name, "state",
-                          service_state_word((enum service_state)i), NULL);
+        prom_write_sample(out, f, w->status.state == i,
+                          PROM_LABELS("service", w->status.name, "state",
+                                      service_state_word((enum service_state)i)));
 }
 
 static void
 metric_healthy(const struct watched *w, const struct prom_family *f, struct buf *out)
 {
     const char *why;
-    prom_write_sample(out, f, monitor_is_well(w, &why), "service", w->status.name, NULL);
+    prom_write_sample(out, f, monitor_is_well(w, &why), PROM_LABELS("service", w->status.name));
 }
 
 static void
 metric_restarts(const struct watched *w, const struct prom_family *f, struct buf *out)
 {
-    prom_write_sample(out, f, w->status.restarts, "service", w->status.name, NULL);
+    prom_write_sample(out, f, w->status.restarts, PROM_LABELS("service", w->status.name));
 }
 
 static void
 metric_changed(const struct watched *w, const struct prom_family *f, struct buf *out)
 {
-    prom_write_sample(out, f, (double)w->status.since_us / 1e6, "service", w->status.name, NULL);
+    prom_write_sample(out, f, (double)w->status.since_us / 1e6,
+                      PROM_LABELS("service", w->status.name));
 }
 
 static void
 metric_model_healthy(const struct watched *w, const struct prom_family *f, struct buf *out)
 {
     const char *why;
-    prom_write_sample(out, f, monitor_is_well(w, &why), "model", w->status.name, NULL);
+    prom_write_sample(out, f, monitor_is_well(w, &why), PROM_LABELS("model", w->status.name));
 }
 
 static void
@@ -42,40 +44,41 @@ metric_model_ready(const struct watched *w, const struct prom_family *f, struct 
 {
     bool ready = w->status.state == SERVICE_READY && w->silent_looks == 0 &&
                  (!w->has_run || w->run.phase == RUN_READY);
-    prom_write_sample(out, f, ready, "model", w->status.name, NULL);
+    prom_write_sample(out, f, ready, PROM_LABELS("model", w->status.name));
 }
 
 static void
 metric_model_phase(const struct watched *w, const struct prom_family *f, struct buf *out)
 {
     for (unsigned i = 0; w->has_run && i < RUN_PHASE_COUNT; i++)
-        prom_write_sample(out, f, w->run.phase == i, "model", w->status.name, "phase",
-                          run_phase_word((enum run_phase)i), NULL);
+        prom_write_sample(
+            out, f, w->run.phase == i,
+            PROM_LABELS("model", w->status.name, "phase", run_phase_word((enum run_phase)i)));
 }
 
 static void
 metric_model_crashes(const struct watched *w, const struct prom_family *f, struct buf *out)
 {
-    prom_write_sample(out, f, w->record.failures, "model", w->status.name, NULL);
+    prom_write_sample(out, f, w->record.failures, PROM_LABELS("model", w->status.name));
 }
 
 static void
 metric_model_breaker(const struct watched *w, const struct prom_family *f, struct buf *out)
 {
-    prom_write_sample(out, f, w->breaker == LIFECYCLE_OPENED, "model", w->status.name, NULL);
+    prom_write_sample(out, f, w->breaker == LIFECYCLE_OPENED, PROM_LABELS("model", w->status.name));
 }
 
 static void
 metric_model_held(const struct watched *w, const struct prom_family *f, struct buf *out)
 {
-    prom_write_sample(out, f, w->record.hold.set, "model", w->status.name, NULL);
+    prom_write_sample(out, f, w->record.hold.set, PROM_LABELS("model", w->status.name));
 }
 
 static void
 write_run(const struct watched *w, double value, const struct prom_family *f, struct buf *out)
 {
     if (w->has_run)
-        prom_write_sample(out, f, value, "model", w->status.name, NULL);
+        prom_write_sample(out, f, value, PROM_LABELS("model", w->status.name));
 }
 
 static void

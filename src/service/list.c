@@ -101,8 +101,8 @@ of_monitor(struct arena *arena, const struct config *config, const char *program
     return (struct service){
         .name = "monitor",
         .kind = "service",
-        .address = arena_printf(arena, "%s:%u", config->monitor.listen.items[0],
-                                config->monitor.port),
+        .address =
+            arena_printf(arena, "%s:%u", config->monitor.listen.items[0], config->monitor.port),
         .argv = argv,
         .log_path = arena_printf(arena, "%s/services/monitor.log", config->paths.logs),
         .wanted = true,

@@ -132,7 +132,7 @@ TEST(what_is_open_or_mapped_stays)
     _cleanup_close_ int open_fd = open(at("m/staging/open"), O_RDONLY | O_CLOEXEC);
     int mapped_fd = open(at("m/staging/mapped"), O_RDONLY | O_CLOEXEC);
     void *map = mmap(NULL, 10, PROT_READ, MAP_SHARED, mapped_fd, 0);
-    REQUIRE(map != MAP_FAILED);
+    REQUIRE(open_fd >= 0 && map != MAP_FAILED);
     (void)close(mapped_fd);
     REQUIRE(find(config, 8, &list));
     REQUIRE(list.count == 3);
