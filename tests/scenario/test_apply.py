@@ -3,8 +3,6 @@
 `citadel gateway`, `citadel monitor` and `citadel gpu` come later: drop-ins stand for them."""
 
 import json
-import os
-import signal
 import subprocess
 
 import pytest
@@ -228,10 +226,7 @@ def test_two_at_once_is_one_and_a_refusal_that_names_it(here):
 def test_a_lost_terminal_loses_nothing(here):
     first = start_apply(here, configuration(three={**model(12002), "extra_args": SLOW}))
     hear(first, "start citadel-three.service")
-    inside = open(f"/proc/{first.pid}/task/{first.pid}/children").read().split()
-    for child in [*inside, first.pid]:
-        os.kill(int(child), signal.SIGKILL)
-    first.wait()
+    here.end(first)
     here.until(lambda: is_done(here), "the deployment")
     assert completes(here, 12002)
 
