@@ -12,7 +12,7 @@ UNIT = """
 [Unit]
 StartLimitIntervalSec=10
 StartLimitBurst=5
-ConditionPathExists=!/run/citadel/emergency
+ConditionPathExists=!/run/kept-down
 
 [Service]
 Type=notify
@@ -178,9 +178,9 @@ def test_a_start_forgets_failures_of_before(here):
 
 
 def test_a_start_that_starts_nothing_is_none(here):
-    here.sh("mkdir -p /run/citadel; touch /run/citadel/emergency")
+    here.run("touch", "/run/kept-down")
     done = citadel(here, "start", "quick", check=False)
-    here.run("rm", "/run/citadel/emergency")
+    here.run("rm", "/run/kept-down")
     assert done.returncode == 1, done
     assert "quick: it does not run: a condition of its unit does not hold" in done.stderr
     assert "systemctl status citadel-quick.service" in done.stderr
