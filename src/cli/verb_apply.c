@@ -43,7 +43,7 @@ check_saved(const char *file, const struct plan *plan, unsigned current, struct 
 {
     _cleanup_buf_ struct buf text = BUF_INIT(SAVED_MAX);
     _cleanup_arena_ struct arena arena;
-    struct value *root;
+    struct value *root = NULL;
     struct plan saved;
     arena_init(&arena, 4 * SAVED_MAX);
     int r = file_read(file, &text, reterr);

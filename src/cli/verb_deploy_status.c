@@ -43,7 +43,7 @@ verb_deploy_status(struct cli *cli)
 {
     _cleanup_config_ struct config *config = NULL;
     _cleanup_table_ struct table table;
-    struct deploy_phases phases;
+    struct deploy_phases phases = {0};
     struct err busy;
     table_init(&table, columns, ARRAY_SIZE(columns));
     int r = cli_load_config(cli, &config);

@@ -69,8 +69,8 @@ verb_generations(struct cli *cli)
     _cleanup_config_ struct config *config = NULL;
     _cleanup_arena_ struct arena arena;
     _cleanup_table_ struct table table;
-    struct generation *items;
-    size_t count;
+    struct generation *items = NULL;
+    size_t count = 0;
     arena_init(&arena, LIST_BYTES);
     table_init(&table, columns, ARRAY_SIZE(columns));
     int r = cli_load_config(cli, &config);

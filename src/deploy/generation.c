@@ -407,7 +407,8 @@ generation_load(const char *store, unsigned number, enum generation_part part, s
     }
     if (arena->full)
         return err_set(reterr, ERR_TOO_LARGE, "generation %u is too large to load", number);
-    qsort(files, count, sizeof(*files), compare_files);
+    if (count)
+        qsort(files, count, sizeof(*files), compare_files);
     *ret_files = files;
     *ret_count = count;
     return 0;

@@ -71,7 +71,7 @@ deploy_phases_load(const char *state_dir, struct deploy_phases *ret, struct err 
     _cleanup_free_ char *path = path_of(state_dir);
     _cleanup_buf_ struct buf text = BUF_INIT(PHASES_MAX);
     _cleanup_arena_ struct arena arena;
-    struct value *root;
+    struct value *root = NULL;
     *ret = (struct deploy_phases){0};
     arena_init(&arena, PHASES_ARENA);
     int r = file_read(path, &text, reterr);
