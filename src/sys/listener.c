@@ -5,7 +5,6 @@
 #include "base/text.h"
 #include "base/vec.h"
 #include "sys/files.h"
-#include "sys/kin.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -149,13 +148,22 @@ static pid_t
 next_process(DIR *proc, pid_t session, bool is)
 {
     for (struct dirent *e; (e = readdir(proc));) {
-        struct kin kin;
         char *end;
         long pid = strtol(e->d_name, &end, 10);
-        if (pid > 0 && !*end && kin_look((pid_t)pid, &kin) == 0 && (kin.session == session) == is)
+        pid_t its = pid > 0 && !*end ? getsid((pid_t)pid) : -1;
+        if (its >= 0 && (its == session) == is)
             return (pid_t)pid;
     }
     return 0;
+}
+
+static bool
+are_all_found(const struct sockets *sockets)
+{
+    bool all = !sockets->more;
+    vec_foreach (&sockets->items, s)
+        all = all && s->found;
+    return all;
 }
 
 int
@@ -166,13 +174,10 @@ listener_find(pid_t session, uint16_t port)
     DIR *proc = r == 0 ? file_open_dir(AT_FDCWD, "/proc", 0) : NULL;
     if (!proc)
         return r < 0 ? r : -errno;
-    for (pid_t pid; (pid = next_process(proc, session, true));)
+    for (pid_t pid; !are_all_found(&sockets) && (pid = next_process(proc, session, true));)
         r = MIN(r, mark_open(&sockets, pid));
     (void)closedir(proc);
-    bool all = !sockets.more;
-    vec_foreach (&sockets.items, s)
-        all = all && s->found;
-    if (all)
+    if (are_all_found(&sockets))
         return sockets.items.count > 0 ? LISTENER_ITS : LISTENER_NONE;
     return r < 0 ? r : LISTENER_OTHER;
 }
