@@ -140,7 +140,7 @@ def test_a_restart_is_no_wish(here):
 
 
 def test_what_lacked_its_port_is_started_when_that_is_free(here):
-    script = "import socket,time; s=socket.create_server(('127.0.0.1', 12003)); time.sleep(1e9)"
+    script = "import signal,socket; s=socket.create_server(('127.0.0.1', 12003)); signal.pause()"
     here.run("systemd-run", "--unit=taker", "--service-type=exec", "python3", "-c", script)
     here.until(lambda: ":2EE3 " in here.run("cat", "/proc/net/tcp").stdout, "a listener on port 12003")
     here.run("systemctl", "start", "citadel-taken", check=False)
