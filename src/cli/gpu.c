@@ -1,5 +1,6 @@
 #include "cli/gpu.h"
 
+#include "cli/load_config.h"
 #include "config/config.h"
 #include "plan/plan.h"
 #include "run/wish.h"
@@ -143,8 +144,8 @@ speak_refusals(struct cli *cli, const struct gpu_changes *changes)
     return first;
 }
 
-int
-cli_gpu_changes(struct cli *cli, const struct gpu_changes *changes)
+static int
+show(struct cli *cli, const struct gpu_changes *changes)
 {
     size_t count = 0;
     if (cli->json)
@@ -158,8 +159,8 @@ cli_gpu_changes(struct cli *cli, const struct gpu_changes *changes)
     return r;
 }
 
-bool
-cli_gpu_is_absent(const struct config *config, const struct err *err)
+static bool
+is_absent(const struct config *config, const struct err *err)
 {
     if (err->id != ERR_GPU_NO_LIBRARY && err->id != ERR_GPU_NO_DRIVER)
         return false;
@@ -169,4 +170,25 @@ cli_gpu_is_absent(const struct config *config, const struct err *err)
             return false;
     }
     return true;
+}
+
+int
+cli_gpu_set(struct cli *cli, bool back, uint64_t limit_us)
+{
+    static struct gpu_changes changes;
+    _cleanup_config_ struct config *config = NULL;
+    int r = cli_load_config(cli, &config);
+    if (r < 0)
+        return r;
+    const struct gpu_settings wish = cli_gpu_wish(config);
+    r = gpu_settings_run(back ? NULL : &wish, config->paths.state, limit_us, &changes, &cli->err);
+    if (r < 0 && is_absent(config, &cli->err)) {
+        cli_note(cli, "no GPU to be set: %s", cli->err.what);
+        cli->err = (struct err){0};
+        changes.count = 0;
+    } else if (r < 0) {
+        return r;
+    }
+    r = show(cli, &changes);
+    return r < 0 ? r : EXIT_CODE_OK;
 }

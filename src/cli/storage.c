@@ -1,9 +1,17 @@
 #include "cli/storage.h"
 
 #include "base/text.h"
+#include "cli/load_config.h"
 #include "config/config.h"
 
 #define LINE_MAX_BYTES (16 * KIB)
+
+int
+cli_storage_look(struct cli *cli, struct config **ret, struct storage_report *ret_report)
+{
+    int r = cli_load_config(cli, ret);
+    return r < 0 ? r : storage_look(*ret, ret_report, &cli->err);
+}
 
 void
 cli_storage_json(struct json_writer *w, const struct storage_finding *finding)

@@ -7,6 +7,9 @@
 
 struct config;
 
+/* The configuration, and what of this machine differs from it. */
+int cli_storage_look(struct cli *cli, struct config **ret, struct storage_report *ret_report) must_check;
+
 /* Puts right what can be, or with `dry` only tells it; each thing as a line, or as an item of the open
  * list of JSON. Returns how many there were, or a negative errno. What models can do without is only
  * warned of. */

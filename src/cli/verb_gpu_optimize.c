@@ -1,6 +1,4 @@
 #include "cli/gpu.h"
-#include "cli/load_config.h"
-#include "config/config.h"
 
 #define LIMIT_US UINT64_C(45000000) /* below TimeoutStartSec= of citadel-gpu.service */
 
@@ -22,20 +20,5 @@ const struct verb_help verb_gpu_optimize_help = {
 int
 verb_gpu_optimize(struct cli *cli)
 {
-    static struct gpu_changes changes;
-    _cleanup_config_ struct config *config = NULL;
-    int r = cli_load_config(cli, &config);
-    if (r < 0)
-        return r;
-    const struct gpu_settings wish = cli_gpu_wish(config);
-    r = gpu_settings_run(&wish, config->paths.state, LIMIT_US, &changes, &cli->err);
-    if (r < 0 && cli_gpu_is_absent(config, &cli->err)) {
-        cli_note(cli, "no GPU to be set: %s", cli->err.what);
-        cli->err = (struct err){0};
-        changes.count = 0;
-    } else if (r < 0) {
-        return r;
-    }
-    r = cli_gpu_changes(cli, &changes);
-    return r < 0 ? r : EXIT_CODE_OK;
+    return cli_gpu_set(cli, false, LIMIT_US);
 }

@@ -1,6 +1,4 @@
 #include "cli/gpu.h"
-#include "cli/load_config.h"
-#include "config/config.h"
 
 #define LIMIT_US UINT64_C(20000000) /* below TimeoutStopSec= of citadel-gpu.service */
 
@@ -19,19 +17,5 @@ const struct verb_help verb_gpu_restore_help = {
 int
 verb_gpu_restore(struct cli *cli)
 {
-    static struct gpu_changes changes;
-    _cleanup_config_ struct config *config = NULL;
-    int r = cli_load_config(cli, &config);
-    if (r < 0)
-        return r;
-    r = gpu_settings_run(NULL, config->paths.state, LIMIT_US, &changes, &cli->err);
-    if (r < 0 && cli_gpu_is_absent(config, &cli->err)) {
-        cli_note(cli, "no GPU to be restored: %s", cli->err.what);
-        cli->err = (struct err){0};
-        changes.count = 0;
-    } else if (r < 0) {
-        return r;
-    }
-    r = cli_gpu_changes(cli, &changes);
-    return r < 0 ? r : EXIT_CODE_OK;
+    return cli_gpu_set(cli, true, LIMIT_US);
 }

@@ -1,7 +1,7 @@
 #include "base/text.h"
 #include "cli/confirm.h"
-#include "cli/load_config.h"
 #include "cli/storage.h"
+#include "config/config.h"
 #include "sys/command.h"
 #include "sys/root.h"
 
@@ -96,9 +96,7 @@ verb_storage_repair(struct cli *cli)
 {
     _cleanup_config_ struct config *config = NULL;
     _cleanup_storage_report_ struct storage_report report = {0};
-    int r = cli_load_config(cli, &config);
-    if (r == 0)
-        r = storage_look(config, &report, &cli->err);
+    int r = cli_storage_look(cli, &config, &report);
     if (r < 0)
         return r;
     size_t steps = show(cli, &report);

@@ -1,5 +1,5 @@
-#include "cli/load_config.h"
 #include "cli/storage.h"
+#include "config/config.h"
 
 const struct verb_help verb_storage_verify_help = {
     .text =
@@ -41,9 +41,7 @@ verb_storage_verify(struct cli *cli)
 {
     _cleanup_config_ struct config *config = NULL;
     _cleanup_storage_report_ struct storage_report report = {0};
-    int r = cli_load_config(cli, &config);
-    if (r == 0)
-        r = storage_look(config, &report, &cli->err);
+    int r = cli_storage_look(cli, &config, &report);
     if (r < 0)
         return r;
     if (cli->json)

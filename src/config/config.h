@@ -51,8 +51,8 @@ void config_freep(struct config **config);
 #define _cleanup_config_ _cleanup_(config_freep)
 
 const struct config_model *config_find_model(const struct config *config, const char *name);
-/* The names of all models, one after the other, for text_nearest(). */
-const char *config_model_name(size_t i, const void *config);
+/* The names of all models of `arg`, a configuration, one after the other, for text_nearest(). */
+const char *config_model_name(size_t i, const void *arg);
 
 /* The built-in value of an option of `paths`, as it is written there: for what must work without any
  * configuration. */

@@ -2,10 +2,10 @@
 
 #include "base/mem.h"
 #include "gpu_rig.h"
+#include "proc_rig.h"
 #include "run/marker.h"
 #include "run/run.h"
 #include "sys/files.h"
-#include "sys/proc.h"
 #include "tap.h"
 
 #include <poll.h>
@@ -45,25 +45,6 @@ bench_close(struct bench *b)
     rig_close(&b->rig);
 }
 
-static struct proc
-start(const char *script, const char *variable)
-{
-    const char *const argv[] = {"/bin/sh", "-c", script, NULL};
-    const char *const env[] = {"PATH=/usr/bin:/bin", variable, NULL};
-    const struct proc_wish wish = {.argv = argv, .environ = env, .fds = PROC_FDS_NULL};
-    struct proc proc;
-    if (proc_start(&wish, &proc, NULL) < 0)
-        abort();
-    return proc;
-}
-
-static int
-end_of(struct proc *proc)
-{
-    struct proc_end end;
-    return proc_wait(proc, &end) == 0 && end.killed ? end.status : 0;
-}
-
 static void
 put_member(const struct bench *b, const char *group, pid_t pid)
 {
@@ -83,15 +64,15 @@ TEST(all_in_the_slice_and_all_that_bear_a_mark_are_killed)
     REQUIRE(bench_open(&b, "gpu NVIDIA A\nmemory 40GiB\n"));
     _cleanup_free_ char *mark = mem_printf(RUN_MARK "=%s/services/coder/engine", b.run_dir);
     _cleanup_free_ char *stranger = mem_printf(RUN_MARK "=%s-2/services/coder", b.run_dir);
-    struct proc grouped = start("trap '' TERM; exec sleep 1000", NULL);
-    struct proc marked = start("trap '' TERM; exec sleep 1000", mark);
-    struct proc stopped = start("kill -STOP $$", mark);
-    struct proc other = start("exec sleep 1000", stranger);
+    struct proc grouped = proc_rig_start(PROC_RIG_WAITS, NULL, false);
+    struct proc marked = proc_rig_start(PROC_RIG_WAITS, mark, false);
+    struct proc stopped = proc_rig_start("kill -STOP $$", mark, false);
+    struct proc other = proc_rig_start("exec sleep 1000", stranger, false);
     put_member(&b, "citadel-models.slice/citadel-phi3.service", grouped.pid);
     CHECK_EQ(emergency_stop(&b.wish, &b.report, &b.err), 0);
-    CHECK_EQ(end_of(&grouped), SIGKILL);
-    CHECK_EQ(end_of(&marked), SIGKILL);
-    CHECK_EQ(end_of(&stopped), SIGKILL);
+    CHECK_EQ(proc_rig_end(&grouped), SIGKILL);
+    CHECK_EQ(proc_rig_end(&marked), SIGKILL);
+    CHECK_EQ(proc_rig_end(&stopped), SIGKILL);
     REQUIRE(b.report.killed.all.count == 3);
     CHECK_STR(b.report.killed.all.items[0].service, "phi3");
     CHECK_STR(b.report.killed.all.items[1].service, "coder");
@@ -100,7 +81,7 @@ TEST(all_in_the_slice_and_all_that_bear_a_mark_are_killed)
     CHECK_EQ(b.report.gpus, 1);
     CHECK_EQ(b.report.systemd, EMERGENCY_NO_SYSTEMD);
     CHECK_EQ(proc_signal(&other, SIGKILL), 0);
-    CHECK_EQ(end_of(&other), SIGKILL);
+    CHECK_EQ(proc_rig_end(&other), SIGKILL);
     CHECK_EQ(run_marker_check(b.run_dir, NULL) < 0, true);
     bench_close(&b);
 }
@@ -123,13 +104,13 @@ TEST(the_marker_is_there_before_anybody_is_killed)
     int status = -1;
     REQUIRE(bench_open(&b, "gpu NVIDIA A\nmemory 40GiB\n"));
     _cleanup_free_ char *marker = mem_printf("%s/emergency", b.run_dir);
-    struct proc grouped = start("exec sleep 1000", NULL);
+    struct proc grouped = proc_rig_start("exec sleep 1000", NULL, false);
     put_member(&b, "citadel-phi3.service", grouped.pid);
     pid_t witness = start_witness(grouped.pid, marker);
     CHECK_EQ(emergency_stop(&b.wish, &b.report, &b.err), 0);
     CHECK_EQ(waitpid(witness, &status, 0), witness);
     CHECK_EQ(status, 0);
-    CHECK_EQ(end_of(&grouped), SIGKILL);
+    CHECK_EQ(proc_rig_end(&grouped), SIGKILL);
     bench_close(&b);
 }
 
@@ -137,13 +118,13 @@ TEST(that_the_marker_cannot_be_set_saves_nobody)
 {
     struct bench b;
     REQUIRE(bench_open(&b, "gpu NVIDIA A\nmemory 40GiB\n"));
-    struct proc grouped = start("exec sleep 1000", NULL);
+    struct proc grouped = proc_rig_start("exec sleep 1000", NULL, false);
     put_member(&b, "citadel-phi3.service", grouped.pid);
     REQUIRE(file_write(b.run_dir, "no directory", 12, 0644, NULL) == 0);
     CHECK(emergency_stop(&b.wish, &b.report, &b.err) < 0);
     CHECK_EQ(b.err.id, ERR_EMERGENCY_LEFT);
     CHECK(strstr(b.err.what, "nothing keeps them from starting again") != NULL);
-    CHECK_EQ(end_of(&grouped), SIGKILL);
+    CHECK_EQ(proc_rig_end(&grouped), SIGKILL);
     bench_close(&b);
 }
 
@@ -165,12 +146,12 @@ TEST(who_would_be_killed_is_only_looked_at)
     struct bench b;
     struct emergency_processes seen;
     REQUIRE(bench_open(&b, "gpu NVIDIA A\nmemory 40GiB\n"));
-    struct proc grouped = start("exec sleep 1000", NULL);
+    struct proc grouped = proc_rig_start("exec sleep 1000", NULL, false);
     put_member(&b, "citadel-phi3.service", grouped.pid);
     emergency_look(&b.wish, &seen);
     CHECK_EQ(seen.all.count, 1);
     CHECK_EQ(proc_signal(&grouped, SIGKILL), 0);
-    CHECK_EQ(end_of(&grouped), SIGKILL);
+    CHECK_EQ(proc_rig_end(&grouped), SIGKILL);
     CHECK_EQ(run_marker_check(b.run_dir, NULL), 0);
     vec_finish(&seen.all);
     bench_close(&b);

@@ -50,9 +50,7 @@ deploy_lock(const char *state_dir, const char *by, const char *what, struct err 
                clock_print_local(clock_wall_us(), since));
     if (ftruncate(fd, 0) < 0 || pwrite(fd, note.data, note.len, 0) < 0)
         return err_set_errno(reterr, errno, "cannot write %s", path);
-    r = fd;
-    fd = -1;
-    return r;
+    return take_fd(&fd);
 }
 
 int

@@ -63,7 +63,7 @@ find_address(const char *host, uint16_t port, char *address, size_t room)
 
 /* One question to it; false, with a finding: there was no answer. */
 static bool
-ask(struct doctor *d, const char *subject, const struct doctor_url *url, struct http_fetch *fetch,
+ask(struct doctor *d, const char *subject, const struct doctor_url *url, struct http_fetch fetch,
     unsigned *ret_status, struct buf *answer)
 {
     char address[300], host[300];
@@ -75,11 +75,11 @@ ask(struct doctor *d, const char *subject, const struct doctor_url *url, struct 
     }
     (void)snprintf(host, sizeof(host), strchr(url->host, ':') ? "[%s]:%u" : "%s:%u", url->host,
                    url->port);
-    fetch->address = address;
-    fetch->host = host;
-    fetch->target = url->path;
-    fetch->timeout_us = DOCTOR_NET_US;
-    if (http_fetch(fetch, ret_status, answer, &err) == 0)
+    fetch.address = address;
+    fetch.host = host;
+    fetch.target = url->path;
+    fetch.timeout_us = DOCTOR_NET_US;
+    if (http_fetch(&fetch, ret_status, answer, &err) == 0)
         return true;
     doctor_add(d, subject, DOCTOR_FAILS, doctor_text(d, "curl -v http://%s%s", host, url->path),
                "%s", err.what);
@@ -102,7 +102,7 @@ check_service(struct doctor *d, const char *subject, const char *given, uint16_t
     if (!given)
         (void)snprintf(url.host, sizeof(url.host), "%s", d->config->devops.address);
     (void)snprintf(url.path, sizeof(url.path), "%s", path);
-    if (!ask(d, subject, &url, &fetch, &status, &answer))
+    if (!ask(d, subject, &url, fetch, &status, &answer))
         return;
     bool well = status < 400 || status == 401 || status == 403;
     doctor_add(d, subject, well ? DOCTOR_HOLDS : DOCTOR_FAILS,
@@ -200,7 +200,7 @@ write_nothing(struct doctor *d, const struct doctor_url *url)
                                .len = 1};
     if (!may)
         doctor_add(d, "", DOCTOR_UNKNOWN, err.fix, "%s", err.what);
-    else if (ask(d, "", url, &fetch, &status, &answer))
+    else if (ask(d, "", url, fetch, &status, &answer))
         judge(d, status);
     explicit_bzero(authorization.data, authorization.len);
     buf_finish(&authorization);

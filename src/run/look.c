@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "gpu/transfer.h"
+#include "sys/errand.h"
 #include "sys/proc.h"
 
 #include <errno.h>
@@ -14,22 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static bool
-write_all(int fd, const void *bytes, size_t len)
-{
-    const char *from = bytes;
-    while (len) {
-        ssize_t n = write(fd, from, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        from += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
 static void
 tell_inventory(int fd)
 {
@@ -38,7 +23,7 @@ tell_inventory(int fd)
     struct err err = {0};
     bool read = gpu_inventory_read(&inventory, &err) == 0;
     gpu_transfer_print(read ? &inventory : NULL, &err, &told);
-    (void)write_all(fd, told.data, told.len);
+    (void)errand_tell(fd, told.data, told.len);
 }
 
 static void

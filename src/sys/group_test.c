@@ -1,8 +1,8 @@
 #include "sys/group.h"
 
 #include "base/mem.h"
+#include "proc_rig.h"
 #include "sys/files.h"
-#include "sys/proc.h"
 #include "tap.h"
 
 #include <signal.h>
@@ -11,21 +11,9 @@
 #include <unistd.h>
 
 static struct proc
-start(void)
+start_one(void)
 {
-    static const char *const argv[] = {"/bin/sleep", "1000", NULL};
-    const struct proc_wish wish = {.argv = argv, .fds = PROC_FDS_NULL};
-    struct proc proc;
-    if (proc_start(&wish, &proc, NULL) < 0)
-        abort();
-    return proc;
-}
-
-static int
-end_of(struct proc *proc)
-{
-    struct proc_end end;
-    return proc_wait(proc, &end) == 0 && end.killed ? end.status : 0;
+    return proc_rig_start(PROC_RIG_WAITS, NULL, false);
 }
 
 /* A file of a hierarchy that is made up. */
@@ -67,12 +55,12 @@ TEST(a_group_is_found_in_each_hierarchy)
 
 TEST(who_lives_in_it_and_below_is_listed_and_killed)
 {
-    struct proc a = start(), b = start(), other = start(), gone = start();
+    struct proc a = start_one(), b = start_one(), other = start_one(), gone = start_one();
     struct group_members members = {0};
     char paths[GROUP_HIERARCHIES][GROUP_PATH_MAX];
     pid_t gone_pid = gone.pid;
     CHECK_EQ(proc_signal(&gone, SIGKILL), 0);
-    CHECK_EQ(end_of(&gone), SIGKILL);
+    CHECK_EQ(proc_rig_end(&gone), SIGKILL);
     put_members("x.slice", gone_pid, a.pid);
     put_members("x.slice/y.slice/z.service", b.pid, 0);
     put_members("other.slice", other.pid, 0);
@@ -84,16 +72,16 @@ TEST(who_lives_in_it_and_below_is_listed_and_killed)
     CHECK_EQ(members.all.items[1].kin.pid, b.pid);
     CHECK_STR(members.all.items[1].group, "z.service");
     group_kill(paths[0], &members);
-    CHECK_EQ(end_of(&a), SIGKILL);
-    CHECK_EQ(end_of(&b), SIGKILL);
+    CHECK_EQ(proc_rig_end(&a), SIGKILL);
+    CHECK_EQ(proc_rig_end(&b), SIGKILL);
     CHECK_EQ(proc_signal(&other, SIGKILL), 0); /* it was there */
-    CHECK_EQ(end_of(&other), SIGKILL);
+    CHECK_EQ(proc_rig_end(&other), SIGKILL);
     vec_finish(&members.all);
 }
 
 TEST(a_kernel_that_kills_groups_is_asked_to)
 {
-    struct proc a = start();
+    struct proc a = start_one();
     struct group_members members = {0};
     _cleanup_buf_ struct buf text = BUF_INIT(16);
     _cleanup_free_ char *dir = mem_printf("%s/x.slice", tap_dir());
@@ -105,13 +93,13 @@ TEST(a_kernel_that_kills_groups_is_asked_to)
     CHECK_EQ(file_read(kill_path, &text, NULL), 0);
     CHECK_STR(text.data, "1");
     CHECK_EQ(proc_signal(&a, SIGKILL), 0); /* this kernel did nothing */
-    CHECK_EQ(end_of(&a), SIGKILL);
+    CHECK_EQ(proc_rig_end(&a), SIGKILL);
     vec_finish(&members.all);
 }
 
 TEST(who_kills_a_group_spares_itself)
 {
-    struct proc a = start();
+    struct proc a = start_one();
     struct group_members members = {0};
     _cleanup_buf_ struct buf text = BUF_INIT(16);
     _cleanup_free_ char *dir = mem_printf("%s/x.slice", tap_dir());
@@ -121,7 +109,7 @@ TEST(who_kills_a_group_spares_itself)
     put_members("init.scope", 0, 0);
     group_list(dir, &members);
     group_kill(dir, &members);
-    CHECK_EQ(end_of(&a), SIGKILL);
+    CHECK_EQ(proc_rig_end(&a), SIGKILL);
     CHECK_EQ(file_read(kill_path, &text, NULL), 0);
     CHECK_STR(text.data, "");
     group_leave(dir);

@@ -2,8 +2,8 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "proc_rig.h"
 #include "sys/files.h"
-#include "sys/proc.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -19,29 +19,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define WAITS "trap '' TERM; exec sleep 1000" /* longer than any test: it is killed */
-
-static struct proc
-start(const char *script, const char *variable, bool new_session)
-{
-    const char *const argv[] = {"/bin/sh", "-c", script, NULL};
-    const char *const env[] = {"PATH=/usr/bin:/bin", variable, NULL};
-    const struct proc_wish wish = {
-        .argv = argv, .environ = env, .fds = PROC_FDS_NULL, .new_session = new_session};
-    struct proc proc;
-    if (proc_start(&wish, &proc, NULL) < 0)
-        abort();
-    return proc;
-}
-
-/* How it ended: the signal, or 0. */
-static int
-end_of(struct proc *proc)
-{
-    struct proc_end end;
-    return proc_wait(proc, &end) == 0 && end.killed ? end.status : 0;
-}
 
 static void
 write_note(const char *path, const char *text)
@@ -65,18 +42,18 @@ TEST(who_bears_a_mark_is_found_and_nobody_else)
 {
     char other[100];
     (void)snprintf(other, sizeof(other), "OTHER=%s", mark("/a/b"));
-    struct proc a = start(WAITS, mark("/a/b"), false);
-    struct proc b = start(WAITS, mark("/b/b"), false);
-    struct proc c = start(WAITS, other, false);
+    struct proc a = proc_rig_start(PROC_RIG_WAITS, mark("/a/b"), false);
+    struct proc b = proc_rig_start(PROC_RIG_WAITS, mark("/b/b"), false);
+    struct proc c = proc_rig_start(PROC_RIG_WAITS, other, false);
     CHECK_EQ(kin_signal_marked(mark("/a/"), 0), 1);
     CHECK_EQ(kin_signal_marked(mark("/a/"), SIGKILL), 1);
-    CHECK_EQ(end_of(&a), SIGKILL);
+    CHECK_EQ(proc_rig_end(&a), SIGKILL);
     CHECK_EQ(kin_signal_marked(mark("/a/"), 0), 0);
     CHECK_EQ(proc_signal(&b, 0), 0);
     CHECK_EQ(proc_signal(&b, SIGKILL), 0);
     CHECK_EQ(proc_signal(&c, SIGKILL), 0);
-    CHECK_EQ(end_of(&b), SIGKILL);
-    CHECK_EQ(end_of(&c), SIGKILL);
+    CHECK_EQ(proc_rig_end(&b), SIGKILL);
+    CHECK_EQ(proc_rig_end(&c), SIGKILL);
 }
 
 /* As a container has it. Says READY when it has its own root. */
@@ -105,7 +82,7 @@ TEST(who_bears_a_mark_in_another_root_is_another)
     else
         tap_skip("no other root can be made here");
     (void)!proc_signal(&there, SIGKILL);
-    (void)end_of(&there);
+    (void)proc_rig_end(&there);
 }
 
 static int to_test;
@@ -161,22 +138,22 @@ TEST(a_noted_session_is_ended_by_who_comes_later)
 {
     char note[300];
     (void)snprintf(note, sizeof(note), "%s/note", tap_dir());
-    struct proc a = start(WAITS, NULL, true);
+    struct proc a = proc_rig_start(PROC_RIG_WAITS, NULL, true);
     REQUIRE(kin_note(note, a.pid, NULL) == 0);
     CHECK_EQ(kin_end_noted(note, NULL), 1);
-    CHECK_EQ(end_of(&a), SIGKILL);
+    CHECK_EQ(proc_rig_end(&a), SIGKILL);
     CHECK(access(note, F_OK) < 0);
     CHECK_EQ(kin_end_noted(note, NULL), 0);
 }
 
 TEST(who_bears_a_mark_is_ended)
 {
-    struct proc a = start(WAITS, mark("/a/b"), true);
-    struct proc b = start(WAITS, mark("/a/bc"), true);
+    struct proc a = proc_rig_start(PROC_RIG_WAITS, mark("/a/b"), true);
+    struct proc b = proc_rig_start(PROC_RIG_WAITS, mark("/a/bc"), true);
     CHECK_EQ(kin_end_marked(mark("/a/b/"), NULL), 0);
     CHECK_EQ(kin_end_marked(mark("/a/b"), NULL), 2);
-    CHECK_EQ(end_of(&a), SIGKILL);
-    CHECK_EQ(end_of(&b), SIGKILL);
+    CHECK_EQ(proc_rig_end(&a), SIGKILL);
+    CHECK_EQ(proc_rig_end(&b), SIGKILL);
 }
 
 /* Boot, namespace, number, session, start: each must be what it was. */
@@ -186,7 +163,7 @@ TEST(a_note_that_may_mean_somebody_else_is_not_followed)
     char note[300], text[300];
     const char *parts[5];
     (void)snprintf(note, sizeof(note), "%s/note", tap_dir());
-    struct proc a = start(WAITS, NULL, true);
+    struct proc a = proc_rig_start(PROC_RIG_WAITS, NULL, true);
     REQUIRE(kin_note(note, a.pid, NULL) == 0 && file_read(note, &good, NULL) == 0);
     char *rest = good.data;
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
@@ -201,7 +178,7 @@ TEST(a_note_that_may_mean_somebody_else_is_not_followed)
         CHECK_EQ(proc_signal(&a, 0), 0);
     }
     CHECK_EQ(proc_signal(&a, SIGKILL), 0);
-    CHECK_EQ(end_of(&a), SIGKILL);
+    CHECK_EQ(proc_rig_end(&a), SIGKILL);
 }
 
 static size_t
@@ -218,17 +195,17 @@ kill_strays(const pid_t *known, size_t count)
 TEST(strays_are_those_below_us_who_come_from_nobody_known)
 {
     kin_adopt();
-    struct proc a = start(WAITS, NULL, false);
-    struct proc b = start("(" WAITS ") & wait", NULL, false);
+    struct proc a = proc_rig_start(PROC_RIG_WAITS, NULL, false);
+    struct proc b = proc_rig_start("(" PROC_RIG_WAITS ") & wait", NULL, false);
     const pid_t known[] = {a.pid, b.pid};
     CHECK_EQ(kill_strays(known, 2), 0);
     CHECK(kill_strays(known, 1) >= 1);
-    CHECK_EQ(end_of(&b), SIGKILL);
+    CHECK_EQ(proc_rig_end(&b), SIGKILL);
     while (kill_strays(known, 1) > 0) /* the one below it, when it is there by now */
         kin_reap(known, 1);
     CHECK_EQ(proc_signal(&a, 0), 0);
     CHECK_EQ(proc_signal(&a, SIGKILL), 0);
-    CHECK_EQ(end_of(&a), SIGKILL);
+    CHECK_EQ(proc_rig_end(&a), SIGKILL);
 }
 
 /* As another user than root, and with a /proc that hides who is not dumpable. */
