@@ -31,6 +31,9 @@ static const struct {
     {"embed", "embedding", "gpu_memory_fraction: 0.1, max_model_len: 512", "1s", "1GiB", "0"},
 };
 
+#define MODEL_PORT 11400 /* of the first; the usual ones */
+#define MONITOR_PORT 8001
+
 /* Of the place: an engine's sockets are in PLACE/citadel-demo-XXXXXX/run/models/large, and vLLM makes
  * them with a name so long that 69 bytes are left for that. */
 #define PLACE_MAX 30
@@ -89,17 +92,19 @@ static void
 print_config(struct demo *d, struct buf *out)
 {
     const char *dir = root_strip(d->dir);
+    d->monitor_port = free_port(d->turn < 0 ? 0 : MONITOR_PORT);
     buf_printf(out,
                DEMO_HEAD
                "paths: {root: %s, models: %s/models, run: %s/run, state: %s/state, backup: "
                "%s/backup, generations: %s/generations}\n"
                "gateway: {enabled: false}\n"
-               "monitor: {enabled: false}\n"
+               "monitor: {port: %u}\n"
+               "storage: {require_mounts: false}\n"
                "defaults: {engine: sim, drain_timeout: 5s, restart_delay: 1s}\n"
                "models:\n",
-               dir, dir, dir, dir, dir, dir);
+               dir, dir, dir, dir, dir, dir, d->monitor_port);
     for (size_t i = 0; i < ARRAY_SIZE(models); i++) {
-        d->ports[i] = free_port(d->turn < 0 ? 0 : 11400 + (unsigned)i);
+        d->ports[i] = free_port(d->turn < 0 ? 0 : MODEL_PORT + (unsigned)i);
         buf_printf(out,
                    "  %s: {port: %u, kind: %s, %s, extra_args: [--sim-load-time, %s, "
                    "--sim-weights, %s, --sim-token-rate, %s]}\n",
@@ -117,8 +122,13 @@ make_places(const struct demo *d, struct err *reterr)
         if (r < 0)
             return r;
     }
-    _cleanup_free_ char *gpus = mem_printf("%s/gpus", d->dir);
-    return file_make_dirs(gpus, 0755, reterr);
+    static const char *const others[] = {"gpus", "state", "backup"};
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(others); i++) {
+        _cleanup_free_ char *path = mem_printf("%s/%s", d->dir, others[i]);
+        r = file_make_dirs(path, 0755, reterr);
+    }
+    return r;
 }
 
 /* It goes into YAML as it is. */
@@ -214,6 +224,7 @@ demo_tell(const struct demo *d, bool (*is_up)(const char *name, const void *arg)
           struct buf *out)
 {
     const char *first = NULL;
+    char address[RUN_ADDRESS_MAX];
     _cleanup_buf_ struct buf root = BUF_INIT(1 * KIB);
     if (root_is_set()) {
         buf_add_str(&root, " --root ");
@@ -225,6 +236,8 @@ demo_tell(const struct demo *d, bool (*is_up)(const char *name, const void *arg)
             print_try(d, i, out);
             first = first ? first : models[i].name;
         }
+    buf_printf(out, "  http://%s/health      # the monitor watches over them\n\n",
+               run_address(d->monitor_port, address));
     buf_add_str(out, "  export CITADEL_CONFIG=");
     buf_add_word(out, d->config_file);
     buf_printf(out,

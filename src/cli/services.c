@@ -285,6 +285,21 @@ change_by_systemd(struct cli *cli, const struct service_view *view, const char *
     return systemd_change(&wish, &cli->err);
 }
 
+/* Each alone: who comes after another is to know first that it stops. */
+static int
+change_by_up(struct cli *cli, const struct config *config, const struct service_view *view,
+             const char *verb, bool backwards)
+{
+    size_t count = view->items.count;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        const struct service_seen *seen = &view->items.items[backwards ? count - 1 - i : i];
+        if (is_meant(cli, seen))
+            r = service_ask(config->paths.run, seen->status.name, verb, &cli->err);
+    }
+    return r;
+}
+
 int
 cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
 {
@@ -300,11 +315,7 @@ cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
             r = remember_wish(cli, config, seen->status.name, goal);
     if (r < 0 || view.by_systemd)
         return r < 0 ? r : change_by_systemd(cli, &view, verb);
-    vec_foreach (&view.items, seen) {
-        if (is_meant(cli, seen))
-            r = service_ask(config->paths.run, seen->status.name, verb, &cli->err);
-        if (r < 0)
-            return r;
-    }
-    return cli_flag(cli, "no-wait") ? EXIT_CODE_OK : wait_for(cli, config, goal);
+    if (r == 0)
+        r = change_by_up(cli, config, &view, verb, goal == SERVICE_STOPPED);
+    return r < 0 || cli_flag(cli, "no-wait") ? r : wait_for(cli, config, goal);
 }

@@ -1,11 +1,10 @@
 #include "base/mem.h"
 #include "cli/load_config.h"
 #include "cli/load_plan.h"
+#include "cli/monitor.h"
 #include "cli/services.h"
-#include "http/fetch.h"
 #include "lifecycle/history.h"
 #include "lifecycle/why.h"
-#include "role/monitor.h"
 #include "sys/clock.h"
 
 #include <errno.h>
@@ -21,7 +20,6 @@ const struct verb_help verb_why_help = {
                               {"citadel why phi3 --json | jq -r .fix", "what to do"}),
 };
 
-#define ANSWER_MAX (4 * MIB)
 #define MONITOR_US UINT64_C(2000000)
 #define EVENTS 5
 
@@ -108,24 +106,15 @@ read_events(struct asking *a)
 static bool
 ask_monitor(struct asking *a)
 {
-    _cleanup_free_ char *address =
-        mem_printf("unix:%s/" MONITOR_SOCKET_NAME, a->loaded.config->paths.run);
-    _cleanup_buf_ struct buf body = BUF_INIT(ANSWER_MAX);
     _cleanup_arena_ struct arena arena;
-    const struct http_fetch wish = {
-        .address = address, .host = "localhost", .target = "/services", .timeout_us = MONITOR_US};
-    struct value *root = NULL;
-    unsigned status;
-    arena_init(&arena, 16 * ANSWER_MAX);
-    if (http_fetch(&wish, &status, &body, NULL) < 0 || status != 200 ||
-        json_parse(&arena, body.data, body.len, JSON_STRICT, &root, NULL, NULL) < 0)
+    const struct monitor_wish wish = {.id = OPERATION_SERVICES, .timeout_us = MONITOR_US};
+    struct value *answer = NULL;
+    arena_init(&arena, MONITOR_ANSWER_BYTES);
+    if (cli_ask_monitor(a->loaded.config, &wish, &arena, &answer, NULL) < 0)
         return false;
-    const struct value *list = value_get(root, "services");
-    for (const struct value *v = list ? list->first : NULL; v; v = v->next)
-        if (text_eq(value_str(value_get(v, "name")), a->model->name)) {
-            (void)value_u64(value_get(v, "look_us"), &a->decision.next_us);
-            value_copy_str(value_get(v, "waits"), a->decision.why, sizeof(a->decision.why));
-        }
+    const struct value *service = cli_monitor_service(answer, a->model->name);
+    (void)value_u64(value_get(service, "look_us"), &a->decision.next_us);
+    value_copy_str(value_get(service, "waits"), a->decision.why, sizeof(a->decision.why));
     return true;
 }
 

@@ -156,6 +156,7 @@ print_service(const struct watched *service, struct json_writer *w)
     if (service->model) {
         json_str(w, "breaker", breakers[service->breaker]);
         print_record(&service->record, w);
+        json_bool(w, "ordered", service->asked);
         json_str(w, "waits", d->why[0] ? d->why : NULL);
         if (d->next_us != UINT64_MAX)
             json_u64(w, "look_us", d->next_us);
@@ -192,16 +193,27 @@ print_one(const struct asking *a, struct json_writer *w)
 
 /* ---- events ---- */
 
+static unsigned
+hex(char c)
+{
+    return c <= '9' ? (unsigned)(c - '0') : (unsigned)((c | 0x20) - 'a') + 10;
+}
+
+/* The parser of requests has seen to it that two digits stand behind each '%'. */
 static const char *
 query_of(const struct http_request *r, const char *name, char *to, size_t room)
 {
-    const char *at = r->head.bytes + r->head.query.at;
-    size_t len = strlen(name), query = r->head.query.len;
-    if (query <= len || memcmp(at, name, len) != 0 || query - len >= room)
+    const char *at = r->head.bytes + r->head.query.at, *end = at + r->head.query.len;
+    size_t len = strlen(name), n = 0;
+    if (r->head.query.len <= len || memcmp(at, name, len) != 0)
         return NULL;
-    memcpy(to, at + len, query - len);
-    to[query - len] = '\0';
-    return to;
+    for (at += len; at < end && n + 1 < room; at++) {
+        bool escaped = *at == '%';
+        to[n++] = escaped ? (char)(hex(at[1]) << 4 | hex(at[2])) : *at;
+        at += escaped ? 2 : 0;
+    }
+    to[n] = '\0';
+    return at < end ? NULL : to;
 }
 
 static void

@@ -19,13 +19,29 @@
 
 /* ---- who may start, who may stop ---- */
 
+/* It is about to become ready, for the first time or after a stop: after a failure that is not sure. */
+static bool
+is_on_its_way(const struct unit *u)
+{
+    enum service_state state = u->status.state;
+    return u->wanted && (state == SERVICE_STOPPED || state == SERVICE_WAITING ||
+                         state == SERVICE_STARTING || state == SERVICE_STOPPING);
+}
+
+static bool
+is_in_the_way(const struct unit *before)
+{
+    return before->service->dispensable ? is_on_its_way(before)
+                                        : before->status.state != SERVICE_READY;
+}
+
 const struct unit *
 direct_blocker(const struct unit *u)
 {
     for (size_t i = 0; i < u->service->after_count; i++) {
         const char *name = u->service->after[i];
         const struct unit *before = direct_find(u->direct, name, strlen(name));
-        if (before && before->status.state != SERVICE_READY)
+        if (before && is_in_the_way(before))
             return before;
     }
     return NULL;

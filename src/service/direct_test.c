@@ -218,6 +218,29 @@ TEST(they_start_after_what_they_need_and_stop_before_it)
     scene_free(s);
 }
 
+/* It is waited for until its first start has come to something. */
+TEST(what_is_dispensable_keeps_nobody_from_starting)
+{
+    static const struct {
+        const char *words, *seen;
+    } rows[] = {
+        {"ready wait", "a:waiting b:starting b:ready a:starting "},
+        {"exit=1", "a:waiting b:starting b:backing-off a:starting "},
+        {"exit=64", "a:waiting b:starting b:failed a:starting "},
+        {"exit=75", "a:waiting b:starting b:not-now a:starting "},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct scene *s = scene_new();
+        struct service *a = add(s, "ready wait"), *b = add(s, rows[i].words);
+        b->dispensable = true;
+        a->after[a->after_count++] = "b";
+        start(s, CONTAIN_SUBREAPER);
+        wait_for(s, "a:starting ");
+        CHECK_STR(s->seen.data, rows[i].seen);
+        scene_free(s);
+    }
+}
+
 TEST(who_waits_tells_for_whom)
 {
     struct scene *s = scene_new();

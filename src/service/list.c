@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#define MONITOR "monitor"
+
 int
 service_check_name(const struct config *config, const char *name, struct err *reterr)
 {
@@ -31,6 +33,15 @@ is_named(const struct config_model *model, const char *const *names)
         if (text_eq(*names, model->name))
             return true;
     return false;
+}
+
+static size_t
+count_models(const struct config *config, const char *const *names)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < config->models.count; i++)
+        count += config->models.items[i].enabled || is_named(&config->models.items[i], names);
+    return count;
 }
 
 static struct service
@@ -84,7 +95,7 @@ read_secrets(struct arena *arena, const struct config *config, struct secrets *r
     return 0;
 }
 
-/* Beside the models; it waits for nobody, and nobody for it. */
+/* Before the models and stopped after them, so that it sees all of their lives; none depends on it. */
 static struct service
 of_monitor(struct arena *arena, const struct config *config, const char *program,
            const char *config_file)
@@ -99,13 +110,14 @@ of_monitor(struct arena *arena, const struct config *config, const char *program
     if (argv)
         memcpy(argv, words, sizeof(words));
     return (struct service){
-        .name = "monitor",
+        .name = MONITOR,
         .kind = "service",
         .address =
             arena_printf(arena, "%s:%u", config->monitor.listen.items[0], config->monitor.port),
         .argv = argv,
         .log_path = arena_printf(arena, "%s/services/monitor.log", config->paths.logs),
         .wanted = true,
+        .dispensable = true,
         .stop_us = times.stop_us,
         .watchdog_us = times.watchdog_us,
         .budget = times.budget,
@@ -129,6 +141,9 @@ service_list_make(struct arena *arena, const struct config *config, const char *
         return err_set(reterr, ERR_TOO_LARGE, "there are too many secrets");
     list.withheld = secrets.withheld;
     list.items = arena_alloc(arena, (config->models.count + 1) * sizeof(*list.items));
+    bool watched = config->monitor.enabled && count_models(config, names) > 0;
+    if (list.items && watched)
+        list.items[list.count++] = of_monitor(arena, config, program, config_file);
     for (size_t i = 0; list.items && i < config->models.count; i++) {
         const struct config_model *model = &config->models.items[i];
         bool named = is_named(model, names);
@@ -138,9 +153,9 @@ service_list_make(struct arena *arena, const struct config *config, const char *
         *service = of_model(arena, config, model, program, config_file, named || !some);
         service->secrets = secrets.of_models;
         service->secret_count = secrets.count;
+        if (watched)
+            service->after[service->after_count++] = MONITOR;
     }
-    if (list.items && list.count && config->monitor.enabled)
-        list.items[list.count++] = of_monitor(arena, config, program, config_file);
     if (arena->full)
         return err_set(reterr, ERR_TOO_LARGE, "there are too many services");
     *ret_list = list;

@@ -1,7 +1,7 @@
 #pragma once
 
-/* The services that a configuration asks for: models, and beside them the monitor, where it is enabled
- * and there is anything to watch. */
+/* The services that a configuration asks for: the monitor, where it is enabled and there is anything to
+ * watch, and after it the models. */
 
 #include "service/service.h"
 

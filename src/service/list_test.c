@@ -29,10 +29,10 @@ static const struct {
     const char *names[4];
     const char *want; /* what is in the list, with + if it is started */
 } lists[] = {
-    {{NULL}, "chat+ embed+ monitor+ "},
-    {{"embed"}, "chat embed+ monitor+ "},
-    {{"old"}, "chat embed old+ monitor+ "},
-    {{"old", "chat", "old"}, "chat+ embed old+ monitor+ "},
+    {{NULL}, "monitor+ chat+ embed+ "},
+    {{"embed"}, "monitor+ chat embed+ "},
+    {{"old"}, "monitor+ chat embed old+ "},
+    {{"old", "chat", "old"}, "monitor+ chat+ embed old+ "},
 };
 
 static struct config *
@@ -41,7 +41,7 @@ read_config(void)
     return read_text(models);
 }
 
-TEST(the_monitor_is_one_of_them_where_it_is_enabled)
+TEST(the_monitor_is_the_first_of_them_where_it_is_enabled)
 {
     static const char *const texts[] = {
         "monitor: {port: 8002}\nmodels: {m: {path: m}}\n",
@@ -54,16 +54,19 @@ TEST(the_monitor_is_one_of_them_where_it_is_enabled)
         struct service_list list;
         arena_init(&arena, 64 * KIB);
         REQUIRE(service_list_make(&arena, config, "/c", "/x.yaml", NULL, &list, NULL) == 0);
-        const struct service *last = list.count ? &list.items[list.count - 1] : NULL;
+        const struct service *first = list.count ? list.items : NULL;
         tap_note("%s", texts[i]);
-        CHECK_EQ(last && text_eq(last->name, "monitor"), i == 0);
+        CHECK_EQ(first && text_eq(first->name, "monitor"), i == 0);
+        for (size_t n = 1; n < list.count; n++)
+            CHECK_STR(list.items[n].after[0], "monitor");
         if (i)
             continue;
-        CHECK_STR(last->argv[1], "monitor");
-        CHECK_STR(last->argv[3], "/x.yaml");
-        CHECK_STR(last->address, "127.0.0.1:8002");
-        CHECK_STR(last->kind, "service");
-        CHECK_EQ(last->after_count, 0);
+        CHECK_STR(first->argv[1], "monitor");
+        CHECK_STR(first->argv[3], "/x.yaml");
+        CHECK_STR(first->address, "127.0.0.1:8002");
+        CHECK_STR(first->kind, "service");
+        CHECK_EQ(first->after_count, 0);
+        CHECK(first->dispensable);
     }
 }
 
@@ -92,7 +95,7 @@ TEST(a_service_has_the_limits_of_its_model)
     char argv[200] = "";
     arena_init(&arena, 64 * KIB);
     REQUIRE(service_list_make(&arena, config, "/bin/c", "/x.yaml", NULL, &list, NULL) == 0);
-    const struct service *s = &list.items[0];
+    const struct service *s = &list.items[1]; /* behind the monitor */
     for (size_t i = 0, len = 0; s->argv[i]; i++)
         len += (size_t)snprintf(argv + len, sizeof(argv) - len, "%s ", s->argv[i]);
     CHECK_STR(argv, "/bin/c run chat -c /x.yaml ");

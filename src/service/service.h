@@ -49,6 +49,7 @@ struct service {
     bool wanted;                          /* from the beginning; else once a person starts it */
     const char *after[SERVICE_AFTER_MAX]; /* ready before it starts, and stopped after it */
     size_t after_count;
+    bool dispensable; /* who comes after it waits for its start, and starts without it if that fails */
     uint64_t stop_us;     /* from being told to end to being killed */
     uint64_t watchdog_us; /* 0: none */
     struct budget budget;

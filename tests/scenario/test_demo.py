@@ -78,7 +78,7 @@ def test_another_terminal_sees_it(demo):
     config = {"CITADEL_CONFIG": str(demo.config)}
     assert run("health", **config).returncode == 0
     seen = json.loads(run("status", "--json", **config).stdout)["services"]
-    assert [service["name"] for service in seen] == MODELS
+    assert [service["name"] for service in seen] == ["monitor", *MODELS]
     assert {service["state"] for service in seen} == {"ready"}
     assert "Application startup complete." in run("logs", "large", **config).stdout
 
@@ -116,7 +116,8 @@ def test_nothing_of_it_stays(demo):
     assert processes_of(demo.config) == []
     assert not demo.config.parent.exists()
     ended = [line for line in demo.told.splitlines() if line.endswith(": stopped")]
-    assert len(ended) == len(MODELS)
+    assert len(ended) == len(MODELS) + 1
+    assert ": monitor: stopped" in ended[-1].replace(" monitor:", ": monitor:")
 
 
 HEAD = "# Made by `citadel up --demo`; it goes with it.\n"

@@ -174,7 +174,7 @@ def test_hold_and_release(site):
     with begin(s, s.up()) as history:
         history.wait("service.ready", "a")
         status, told = s.ask("/hold/a?why=a%20test", "POST")
-        assert status == 200 and told["hold"]["why"] == "a%20test", told
+        assert status == 200 and told["hold"]["why"] == "a test", told
         s.crash("a")
         history.wait("service.not-now", "a", "is held by")
         assert s.ask("/ensure/a", "POST")[0] == 503
@@ -348,3 +348,67 @@ def test_events_without_a_history(tmp_path):
     assert done.returncode == 0 and done.stdout == "" and "the monitor writes the history" in done.stderr
     assert run("events", "-c", config, "--json").stdout == "[]\n"
     assert error_json(run("events", "-c", config, "-f", "--json"))["exit"] == 4
+
+
+def test_ensure_hold_and_release_are_verbs(site):
+    s = site({"a": ""})
+    with begin(s, s.up()) as history:
+        history.wait("service.ready", "a")
+        done = s.run("ensure", "a")
+        assert done.returncode == 0 and done.stdout == f"a is ready at 127.0.0.1:{s.ports['a']}.\n"
+        done = s.run("hold", "a", "--reason", "its disk: 100% & full")
+        assert done.returncode == 0 and done.stdout.endswith(": its disk: 100% & full.\n")
+        assert s.record("a")["hold"]["why"] == "its disk: 100% & full"
+        s.crash("a")
+        history.wait("service.not-now", "a", "is held by")
+        done = s.run("ensure", "a", "--json")
+        error = error_json(done)
+        assert done.returncode == 75 and error["id"] == "run.held" and error["fix"] == "citadel start a"
+        done = s.run("release", "a", "--json")
+        assert done.returncode == 0 and "hold" not in json.loads(done.stdout)
+        done = s.run("ensure", "a", "--json")
+        assert done.returncode == 0 and json.loads(done.stdout)["state"] == "ready"
+
+
+def test_ensure_waits_for_a_start_and_tells_what_became_of_it(site):
+    s = site({"a": {"engine": "sim", "extra_args": "[--sim-load-time, 1s]"}, "b": FAILS})
+    with begin(s, s.up("b")) as history:
+        history.wait("breaker.open", "b")
+        done = s.run("ensure", "a")
+        assert done.returncode == 0 and "a is ready at" in done.stdout, done.stderr
+        assert s.status()["a"]["state"] == "ready"
+        assert s.run("ensure", "b").returncode == 75  # the breaker holds it
+
+
+def test_without_a_monitor_the_verbs_say_what_to_do(site):
+    s = site({"a": ""})
+    for verb in ("ensure", "hold", "release"):
+        done = s.run(verb, "a", "--json")
+        error = error_json(done)
+        assert done.returncode == 1 and error["id"] == "service.not-running"
+        assert str(s.run_dir / "monitor.sock") in error["message"]
+        assert "citadel start monitor" in error["fix"]
+    s.config.write_text(s.config.read_text().replace("monitor: {", "monitor: {enabled: false, "))
+    assert "enabled: true" in error_json(s.run("hold", "a", "--json"))["fix"]
+
+
+def test_it_begins_before_the_models_and_ends_after_them(site):
+    s = site({"a": "", "b": ""})
+    up = s.up()
+    up.wait_all("a: ready", "b: ready")
+    began = [line.split()[2] for line in up.said.splitlines() if ": starting" in line]
+    assert began[0] == "monitor:", up.said
+    assert up.said.index("monitor: ready") < up.said.index("a: starting")
+    up.stop()
+    ended = [line.split()[2] for line in up.said.splitlines() if line.endswith(": stopped")]
+    assert ended[-1] == "monitor:", up.said
+
+
+def test_models_start_without_a_monitor_that_cannot(site):
+    s = site({"a": ""})
+    (s.run_dir / "monitor.sock").mkdir(parents=True)
+    up = s.up()
+    up.wait_for("monitor: backing-off")
+    up.wait_for("a: ready")
+    (s.run_dir / "monitor.sock").rmdir()
+    up.wait_for("monitor: ready")

@@ -1,0 +1,89 @@
+#include "cli/monitor.h"
+
+#include "base/mem.h"
+#include "config/config.h"
+#include "fmt/json.h"
+#include "http/fetch.h"
+#include "http/local.h"
+#include "role/monitor.h"
+
+#include <string.h>
+
+#define BODY_MAX (4 * MIB)
+#define TARGET_MAX (4 * KIB)
+
+/* As a value in the query of a URL. */
+static void
+add_escaped(struct buf *out, const char *text)
+{
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~";
+    for (; *text; text++)
+        buf_printf(out, strchr(plain, *text) ? "%c" : "%%%02X", (unsigned char)*text);
+}
+
+static void
+print_target(const struct monitor_wish *wish, struct buf *out)
+{
+    buf_printf(out, "/%s", operations[wish->id].path);
+    if (wish->service)
+        buf_printf(out, "/%s", wish->service);
+    if (wish->query) {
+        buf_printf(out, "?%s=", wish->query);
+        add_escaped(out, wish->value);
+    }
+}
+
+static int
+explain_silence(const struct config *config, const char *address, struct err *reterr)
+{
+    int r = err_set(reterr, ERR_SERVICE_DOWN, "no monitor answers at %s", address);
+    if (config->monitor.enabled)
+        err_fix(reterr, "citadel start monitor; or citadel up, where there is no systemd");
+    else
+        err_fix(reterr, "monitor: {enabled: true} in %s, then citadel apply", config->name);
+    return r;
+}
+
+int
+cli_ask_monitor(const struct config *config, const struct monitor_wish *wish, struct arena *arena,
+                struct value **ret_answer, struct err *reterr)
+{
+    _cleanup_free_ char *address = mem_printf("unix:%s/" MONITOR_SOCKET_NAME, config->paths.run);
+    _cleanup_buf_ struct buf body = BUF_INIT(BODY_MAX), target = BUF_INIT(TARGET_MAX);
+    struct err err = {0};
+    unsigned status;
+    print_target(wish, &target);
+    if (buf_error(&target) < 0)
+        return err_set(reterr, ERR_TOO_LARGE, "'%.40s...' is longer than %d bytes may be",
+                       wish->value, (int)TARGET_MAX);
+    const struct http_fetch fetch = {
+        .address = address,
+        .host = "localhost",
+        .method = http_method_name(operations[wish->id].method),
+        .target = target.data,
+        .timeout_us = wish->timeout_us,
+    };
+    int r = http_fetch(&fetch, &status, &body, &err);
+    if (r < 0 && err.id == ERR_HTTP_CONNECT)
+        return explain_silence(config, address + strlen("unix:"), reterr);
+    if (r < 0) {
+        err_prefix(&err, "the monitor at %s", address + strlen("unix:"));
+        if (reterr)
+            *reterr = err;
+        return r;
+    }
+    if (status >= 300)
+        return http_local_read_error("the monitor", status, body.data, body.len, reterr);
+    return json_parse(arena, body.data, body.len, JSON_STRICT, ret_answer, NULL, reterr);
+}
+
+const struct value *
+cli_monitor_service(const struct value *answer, const char *name)
+{
+    const struct value *list = value_get(answer, "services");
+    for (const struct value *v = list ? list->first : NULL; v; v = v->next)
+        if (text_eq(value_str(value_get(v, "name")), name))
+            return v;
+    return NULL;
+}
