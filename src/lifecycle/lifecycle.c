@@ -216,6 +216,12 @@ look_at_held(struct looking *k)
     }
 }
 
+bool
+lifecycle_has_turned(const struct lifecycle *l, const struct service_status *status)
+{
+    return l->looked && l->was_up != is_up(status);
+}
+
 /* What went down, or came up, without our doing: then a person, or one of his commands, has done it. */
 static bool
 is_done_by_others(struct looking *k)
@@ -223,7 +229,7 @@ is_done_by_others(struct looking *k)
     const struct service_status *s = k->status;
     bool stopped = k->record->wanted.state == RUN_WANTED_STOPPED;
     bool runs = s->state == SERVICE_STARTING || s->state == SERVICE_READY;
-    bool can_be_told = k->l->looked && !is_ours(k->record);
+    bool can_be_told = k->l->looked && !is_ours(k->record) && !k->seen->is_deploying;
     if (!can_be_told)
         return false;
     if (!stopped && s->state == SERVICE_STOPPED && k->l->was_up && !k->seen->is_stopping_with_all) {
@@ -243,14 +249,16 @@ static void
 remember(const struct looking *k)
 {
     const struct lifecycle_seen *seen = k->seen;
-    bool explained = seen->asked_to || seen->is_stopping_with_all || is_ours(k->record) ||
-                     k->record->wanted.state == RUN_WANTED_STOPPED ||
+    bool explained = seen->asked_to || seen->is_stopping_with_all || seen->is_deploying ||
+                     is_ours(k->record) || k->record->wanted.state == RUN_WANTED_STOPPED ||
                      k->decision->act == LIFECYCLE_LEAVE;
     k->l->looked = true;
     k->l->was_held = k->record->hold.set;
     if (k->status->state == SERVICE_STOPPED)
         k->l->was_up &= !explained;
-    else if (k->status->state != SERVICE_STOPPING)
+    else if (k->status->state == SERVICE_STOPPING)
+        k->l->was_up &= !seen->is_deploying; /* which may be killed before it has ended */
+    else
         k->l->was_up = is_up(k->status);
 }
 

@@ -15,7 +15,9 @@
  *     none, and as many failures as the budget has      half-open, if it runs
  *     fewer failures                                    closed
  *
- * What a person has stopped, or holds, is left alone, whatever it does. */
+ * What a person has stopped, or holds, is left alone, whatever it does. So is what goes down without
+ * a word of ours, which a person has done then, unless all models stop, or a deployment is under way:
+ * what that stops, and does not start again because it is killed, is nobody's wish. */
 
 #include "base/budget.h"
 #include "lifecycle/event.h"
@@ -55,6 +57,7 @@ struct lifecycle_seen {
     unsigned silent_looks;       /* times in a row that it was asked, ready, and did not answer */
     bool asked_to;               /* what it is on its way to was our order */
     bool is_stopping_with_all;   /* all models are: nobody meant this one */
+    bool is_deploying;           /* if lifecycle_has_turned(): a deployment may have done it */
     bool has_room;               /* what it lacked may be there: memory, its port, space */
     bool restart_unhealthy;      /* monitor.restart_unhealthy */
     uint64_t stall_us;           /* its stall_limit */
@@ -75,6 +78,9 @@ struct lifecycle_decision {
     uint64_t next_us; /* since 1970: when to look again if nothing changes; UINT64_MAX: never */
     char why[400];    /* of the act, or of what is waited for; "" */
 };
+
+/* Whether it has gone down, or come up, since it was looked at last. */
+bool lifecycle_has_turned(const struct lifecycle *l, const struct service_status *status);
 
 /* Looks at a model: to be called whenever something has changed, and at next_us. Who decides that
  * something is done must do it: it is not decided twice. */

@@ -183,6 +183,38 @@ TEST(only_what_is_unwell_for_good_is_restarted_and_never_while_it_loads)
     }
 }
 
+/* STARTING, READY, then STOPPED without our order: as phase 3 does with each that is loaded on demand. */
+TEST(what_a_deployment_stops_and_starts_is_nobodys_wish)
+{
+    for (unsigned at_stopping = 0; at_stopping < 2; at_stopping++) {
+        struct scene m;
+        set(&m, SERVICE_READY, 60);
+        CHECK_EQ(look_at(&m, NOW).act, LIFECYCLE_NOTHING);
+        m.status.state = SERVICE_STOPPING;
+        CHECK(lifecycle_has_turned(&m.memory, &m.status));
+        m.seen.is_deploying = at_stopping;
+        CHECK_EQ(look_at(&m, NOW).act, LIFECYCLE_NOTHING);
+        m.status.state = SERVICE_STOPPED;
+        m.status.since_us = NOW;
+        m.seen.is_deploying = !at_stopping;
+        CHECK_EQ(look_at(&m, NOW).act, LIFECYCLE_NOTHING);
+        m.seen.is_deploying = false; /* it was killed, or has ended */
+        CHECK(!lifecycle_has_turned(&m.memory, &m.status));
+        CHECK_EQ(look_at(&m, NOW + 100 * S).act, LIFECYCLE_NOTHING);
+    }
+    struct scene m;
+    set(&m, SERVICE_STOPPED, 60);
+    m.record.wanted.state = RUN_WANTED_STOPPED;
+    m.record.wanted.since_us = NOW - 30 * S;
+    CHECK_EQ(look_at(&m, NOW).act, LIFECYCLE_NOTHING);
+    m.status.state = SERVICE_STARTING;
+    m.status.since_us = NOW;
+    m.seen.is_deploying = true;
+    CHECK_EQ(look_at(&m, NOW).act, LIFECYCLE_NOTHING);
+    m.seen.is_deploying = false;
+    CHECK_EQ(look_at(&m, NOW + S).act, LIFECYCLE_NOTHING);
+}
+
 TEST(what_others_stop_and_start_is_their_wish)
 {
     struct scene m;

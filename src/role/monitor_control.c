@@ -12,12 +12,12 @@
 #include "http/local.h"
 #include "lifecycle/fit.h"
 #include "run/wish.h"
+#include "sys/account.h"
 #include "sys/clock.h"
 #include "sys/files.h"
 #include "sys/sock.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,8 +32,8 @@
 struct asking {
     struct monitor *monitor;
     struct http_request *request;
-    struct watched *service; /* NULL: the operation names none */
-    char by[64];
+    struct watched *service;   /* NULL: the operation names none */
+    char by[ACCOUNT_TEXT_MAX]; /* who asks for a change */
 };
 
 /* One who waits for the GPUs to be read. */
@@ -365,7 +365,8 @@ lift_hold(struct run_record *record, const void *arg unused_arg)
     run_record_forgive(record, NULL);
 }
 
-static void
+/* Otherwise the error is the answer. */
+static bool
 change(struct asking *a, void (*how)(struct run_record *record, const void *arg),
        enum event_kind kind)
 {
@@ -374,29 +375,34 @@ change(struct asking *a, void (*how)(struct run_record *record, const void *arg)
     if (run_record_change(a->monitor->config->paths.state, w->status.name, how, a, &w->record,
                           &err) < 0) {
         http_local_answer_error(a->request, &err);
-        return;
+        return false;
     }
     monitor_tell(a->monitor, kind, w->status.name, a->by, "%s",
                  w->record.hold.set ? w->record.hold.why : "the hold is lifted");
-    monitor_look(w);
-    finish(a, NULL);
+    return true;
 }
 
 static void
 on_HOLD(struct asking *a)
 {
-    change(a, set_hold, EVENT_HELD);
+    if (!change(a, set_hold, EVENT_HELD))
+        return;
+    monitor_look(a->service);
+    finish(a, NULL);
 }
 
-/* What the breaker has stopped is started with it. */
+/* What the breaker has stopped is started: after the hold, which it would find otherwise, and end. */
 static void
 on_RELEASE(struct asking *a)
 {
-    bool ours = a->service->breaker == LIFECYCLE_OPENED;
-    bool wanted = a->service->record.wanted.state != RUN_WANTED_STOPPED;
-    if (ours && wanted && !a->service->asked)
-        monitor_order(a->service, SERVICE_ORDER_START);
-    change(a, lift_hold, EVENT_RELEASED);
+    struct watched *w = a->service;
+    bool is_ours = w->breaker == LIFECYCLE_OPENED;
+    if (!change(a, lift_hold, EVENT_RELEASED))
+        return;
+    if (is_ours && w->record.wanted.state != RUN_WANTED_STOPPED && !w->asked)
+        monitor_order(w, SERVICE_ORDER_START);
+    monitor_look(w);
+    finish(a, NULL);
 }
 
 /* ---- who asks what ---- */
@@ -407,17 +413,13 @@ static void (*const answers[OPERATION_COUNT])(struct asking *a) = {
 #undef OPERATION
 };
 
+/* Only root and our own account get this far, whom a machine knows without asking its network. */
 static void
-name_peer(struct http_request *r, char by[64])
+name_peer(struct http_request *r, char by[ACCOUNT_TEXT_MAX])
 {
-    char room[4 * KIB];
-    struct passwd user, *found = NULL;
-    struct sock_peer peer = {0};
-    (void)!sock_peer(http_request_fd(r), &peer);
-    if (getpwuid_r(peer.uid, &user, room, sizeof(room), &found) == 0 && found)
-        (void)snprintf(by, 64, "%s", user.pw_name);
-    else
-        (void)snprintf(by, 64, "user %u", (unsigned)peer.uid);
+    struct sock_peer peer;
+    if (sock_peer(http_request_fd(r), &peer) == 0)
+        (void)account_print_user(peer.uid, by);
 }
 
 static int
@@ -440,9 +442,11 @@ on_request(struct http_request *r)
     struct err err;
     int found = operation_find(&r->head, &id, name, &err);
     r->user = NULL;
-    if (found == 0 && operations[id].role == OPERATION_CHANGE && !http_local_admits(r))
+    bool changes = found == 0 && operations[id].role == OPERATION_CHANGE;
+    if (changes && !http_local_admits(r))
         return;
-    name_peer(r, a.by);
+    if (changes)
+        name_peer(r, a.by);
     if (found == 0 && operations[id].named)
         found = find_service(&a, name, &err);
     if (found < 0)

@@ -30,9 +30,10 @@ struct watched {
     struct plan_times times;
     struct service_status status; /* as it was told last */
     bool is_there;                /* it was told at all */
-    struct run_record record;
-    struct run_state run; /* of its shim, if that has answered since it was started */
-    bool has_run, unwell; /* unwell: and that was told */
+    struct run_record record;     /* as it could be read last */
+    bool is_blind;                /* it cannot be read now, and that was told */
+    struct run_state run;         /* of its shim, if that has answered since it was started */
+    bool has_run, unwell;         /* unwell: and that was told */
     unsigned silent_looks;
     struct lifecycle memory;
     struct lifecycle_decision decision; /* the latest */

@@ -4,8 +4,8 @@
 
 #include "base/mem.h"
 #include "config/config.h"
-#include "gpu/memory.h"
-#include "run/run.h"
+#include "deploy/under_way.h"
+#include "run/marker.h"
 #include "sys/clock.h"
 #include "sys/log.h"
 
@@ -15,7 +15,7 @@
 
 /* An order that shows no effect for so long is given again, if it is still due. */
 #define ORDER_US UINT64_C(20000000)
-#define REFUSED_US UINT64_C(60000000)
+#define REFUSED_US UINT64_C(60000000) /* what could not be done is tried again, or read */
 /* Models that were stopped as one take so long to end at most; then each is its own again. */
 #define STOPPED_US UINT64_C(300000000)
 #define LOOK_MAX_US UINT64_C(3600000000) /* a wall clock may be set */
@@ -94,10 +94,11 @@ do_it(struct watched *w)
 static bool
 is_stopping_with_all(const struct monitor *m)
 {
-    _cleanup_free_ char *marker = mem_printf("%s/" CONFIG_EMERGENCY_NAME, m->config->paths.run);
-    uint64_t now = clock_wall_us();
-    bool all = m->stopped_us && now < m->stopped_us + STOPPED_US;
-    return all || access(marker, F_OK) == 0;
+    struct run_marker marker;
+    if (m->stopped_us && clock_wall_us() < m->stopped_us + STOPPED_US)
+        return true;
+    run_marker_read(m->config->paths.run, &marker);
+    return marker.set;
 }
 
 static void
@@ -111,14 +112,34 @@ note_breaker(struct watched *w)
     w->breaker = now;
 }
 
+/* Without it nobody knows whether a person has stopped or holds the model. */
+static bool
+read_record(struct watched *w)
+{
+    struct run_record record;
+    struct err err;
+    bool was_blind = w->is_blind;
+    int r = run_record_load(w->monitor->config->paths.state, w->status.name, &record, &err);
+    w->is_blind = r < 0;
+    if (r < 0 && !was_blind)
+        monitor_tell(w->monitor, EVENT_RECORD_LOST, w->status.name, NULL, "%s", err.what);
+    if (r == 0 && was_blind)
+        monitor_tell(w->monitor, EVENT_RECORD_BACK, w->status.name, NULL, "it can be read again");
+    if (r == 0)
+        w->record = record;
+    return r == 0;
+}
+
 void
 monitor_look(struct watched *w)
 {
     struct monitor *m = w->monitor;
     if (!w->model || !w->is_there)
         return;
-    struct err err = {0};
-    (void)!run_record_load(m->config->paths.state, w->status.name, &w->record, &err);
+    if (!read_record(w)) {
+        loop_timer_start(m->loop, &w->due, REFUSED_US, 0);
+        return;
+    }
     note_breaker(w);
     const struct lifecycle_seen seen = {
         .status = &w->status,
@@ -127,6 +148,8 @@ monitor_look(struct watched *w)
         .silent_looks = w->silent_looks,
         .asked_to = w->asked,
         .is_stopping_with_all = is_stopping_with_all(m),
+        .is_deploying = !w->asked && lifecycle_has_turned(&w->memory, &w->status) &&
+                        deploy_was_under_way(m->config->paths.state, w->status.since_us),
         .has_room = w->status.state == SERVICE_NOT_NOW && !w->asked && monitor_has_room(w),
         .restart_unhealthy = m->config->monitor.restart_unhealthy,
         .stall_us = w->model->stall_limit_us,
