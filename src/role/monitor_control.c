@@ -391,7 +391,8 @@ on_HOLD(struct asking *a)
     finish(a, NULL);
 }
 
-/* What the breaker has stopped is started: after the hold, which it would find otherwise, and end. */
+/* What the breaker has stopped, or is about to, is started: after the hold is lifted, which it would
+ * find otherwise, and end. */
 static void
 on_RELEASE(struct asking *a)
 {
@@ -399,8 +400,7 @@ on_RELEASE(struct asking *a)
     bool is_ours = w->breaker == LIFECYCLE_OPENED;
     if (!change(a, lift_hold, EVENT_RELEASED))
         return;
-    if (is_ours && w->record.wanted.state != RUN_WANTED_STOPPED && !w->asked)
-        monitor_order(w, SERVICE_ORDER_START);
+    w->is_released = is_ours;
     monitor_look(w);
     finish(a, NULL);
 }

@@ -160,7 +160,11 @@ monitor_look(struct watched *w)
     if (w->asked)
         return;
     loop_timer_stop(&w->due);
-    if (w->decision.act != LIFECYCLE_NOTHING)
+    bool is_released = w->is_released && !w->record.hold.set;
+    w->is_released = false;
+    if (is_released && w->record.wanted.state != RUN_WANTED_STOPPED)
+        monitor_order(w, SERVICE_ORDER_START);
+    else if (w->decision.act != LIFECYCLE_NOTHING)
         do_it(w);
     else if (w->decision.next_us != UINT64_MAX)
         loop_timer_start(m->loop, &w->due,
