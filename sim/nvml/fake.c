@@ -63,6 +63,16 @@ map(int fd)
     return p == MAP_FAILED ? NULL : p;
 }
 
+/* As device files are: whoever may enter the directory may use what is in it, whoever came first. */
+static int
+open_to_all(const char *path, int flags)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | flags, 0666);
+    if (fd >= 0)
+        (void)fchmod(fd, 0666); /* the umask took from it; another's it is already */
+    return fd;
+}
+
 /* Makes the state under a name of its own and links it into place, so that nobody ever maps half a
  * state; when several do so at once, the first link stands. */
 static int
@@ -70,7 +80,7 @@ create_state(const char *dir, const char *path, struct err *reterr)
 {
     char temporary[PATH_MAX];
     (void)snprintf(temporary, sizeof(temporary), "%s/state.%d.%d", dir, getpid(), gettid());
-    _cleanup_close_ int fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    _cleanup_close_ int fd = open_to_all(temporary, O_EXCL);
     if (fd < 0)
         return err_set_errno(reterr, errno, "%s", temporary);
     int r = ftruncate(fd, sizeof(struct fake_state)) < 0 ? -errno : 0;
@@ -112,7 +122,7 @@ open_claims(const char *dir, int *ret_fd, struct err *reterr)
 {
     char path[PATH_MAX];
     (void)snprintf(path, sizeof(path), "%s/claims", dir);
-    *ret_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    *ret_fd = open_to_all(path, 0);
     return *ret_fd < 0 ? err_set_errno(reterr, errno, "%s", path) : 0;
 }
 
