@@ -262,6 +262,43 @@ run_test(struct running *p, struct err *reterr)
     return r;
 }
 
+/* Whether it has memory that is promised to one that does not run yet, and which. */
+static int
+find_who_waits_for(struct running *p, const struct plan_model *m, const char **ret,
+                   struct err *reterr)
+{
+    char unit[UNIT_MAX];
+    bool runs = false;
+    *ret = NULL;
+    int r = m->held_by_count ? is_running(p, unit_of(m->name, unit), &runs, reterr) : 0;
+    for (size_t i = 0; r == 0 && runs && i < m->held_by_count && !*ret; i++) {
+        bool holder_runs;
+        r = is_running(p, unit_of(m->held_by[i], unit), &holder_runs, reterr);
+        if (r == 0 && !holder_runs)
+            *ret = m->held_by[i];
+    }
+    return r;
+}
+
+/* What phase 2 has tried may have been one that is not to stay. */
+static int
+make_room(struct running *p, struct err *reterr)
+{
+    const struct plan *plan = p->wish->plan;
+    char unit[UNIT_MAX];
+    for (size_t i = 0; i < plan->model_count; i++) {
+        const char *who;
+        int r = find_who_waits_for(p, &plan->models[i], &who, reterr);
+        if (r == 0 && who) {
+            tell(p, "%s makes room for %s", plan->models[i].name, who);
+            r = act(p, DEPLOY_STOP, unit_of(plan->models[i].name, unit), reterr);
+        }
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 /* One that fails does not stop the others. */
 static void
 run_resident(struct running *p, const struct plan_model *m)
@@ -314,6 +351,8 @@ run_models(struct running *p, struct err *reterr)
 {
     const struct plan *plan = p->wish->plan;
     int r = deploy(p, starts_nothing, reterr);
+    if (r == 0)
+        r = make_room(p, reterr);
     if (r < 0)
         return r;
     for (size_t i = 0; i < plan->model_count; i++)
