@@ -3,6 +3,7 @@
 #include "doctor/doctor_int.h"
 
 #include "base/text.h"
+#include "engine/engine.h"
 #include "engine/version.h"
 #include "gpu/nvml.h"
 #include "plan/plan.h"
@@ -116,10 +117,28 @@ check_package(struct doctor *d, bool required, const char *package)
         doctor_add_as(d, required, subject, DOCTOR_FAILS, remedy, err.what);
 }
 
+static bool
+one_wants_no_risk(const struct doctor *d)
+{
+    for (size_t i = 0; i < d->config->models.count; i++) {
+        const struct config_model *m = &d->config->models.items[i];
+        if (m->enabled && m->engine == CONFIG_ENGINE_VLLM && !m->allow_insecure_version)
+            return true;
+    }
+    return false;
+}
+
 void
 doctor_check_vllm(struct doctor *d)
 {
-    if (wants_vllm(d))
+    struct engine_version version;
+    struct err err = {0};
+    if (!wants_vllm(d))
+        return;
+    if (engine_version_find(d->config->paths.vllm_env, "vllm", &version, NULL) == 0 &&
+        engine_vllm_check(&version, &err) < 0 && one_wants_no_risk(d))
+        doctor_add_err(d, "", &err);
+    else
         check_package(d, true, "vllm");
 }
 

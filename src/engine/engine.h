@@ -119,5 +119,8 @@ const struct engine *engine_find(const char *name);
 int engine_build(const struct engine *engine, const struct engine_wish *wish, struct arena *arena,
                  struct engine_command *ret_command, struct err *reterr) must_check;
 
+/* -EPERM, with why and what to install: that release of vLLM is started only where a person insists. */
+int engine_vllm_check(const struct engine_version *version, struct err *reterr) must_check;
+
 /* As lines that a shell would take: variables, then the command; secrets as ***. */
 void engine_command_print(const struct engine_command *command, struct buf *out);

@@ -220,34 +220,43 @@ check_extra_arg(struct engine_builder *b, const char *arg)
 
 /* ---- the wish ---- */
 
-static void
-refuse_unsafe(struct engine_builder *b, const char *release, const char *why)
+int
+engine_vllm_check(const struct engine_version *version, struct err *reterr)
 {
-    build_fail(b, ERR_ENGINE_UNSAFE, "vLLM %s %s", release, why);
-    build_fix(b, "install vLLM " RECOMMENDED " or newer");
+    struct engine_version floor = known(FLOOR);
+    engine_version_text text;
+    if (engine_version_compare(version, &floor) >= 0)
+        return 0;
+    const char *why = is_before(version, OLDEST_KNOWN)
+                          ? "is too old: " OLDEST_KNOWN " is the oldest whose flags are known"
+                          : "can be taken over by a request with a picture (CVE-2026-22778) "
+                            "and runs a model's own code unasked (CVE-2026-22807)";
+    int r =
+        err_set(reterr, ERR_ENGINE_UNSAFE, "vLLM %s %s", engine_version_print(version, text), why);
+    err_fix(reterr, "install vLLM " RECOMMENDED " or newer");
+    return r;
 }
 
 static void
 check_release(struct engine_builder *b)
 {
-    static const char holes[] = "can be taken over by a request with a picture (CVE-2026-22778) "
-                                "and runs a model's own code unasked (CVE-2026-22807)";
     const struct engine_wish *w = b->wish;
-    struct engine_version floor = known(FLOOR);
     engine_version_text text;
+    struct err err = {0};
     (void)engine_version_print(w->version, text);
-    if (is_before(w->version, OLDEST_KNOWN))
-        refuse_unsafe(b, text, "is too old: " OLDEST_KNOWN " is the oldest whose flags are known");
-    else if (engine_version_compare(w->version, &floor) < 0 && !w->force)
-        refuse_unsafe(b, text, holes);
-    else if (engine_version_compare(w->version, &floor) < 0)
-        build_warn(b, "%s: vLLM %s %s; it runs because force is set", w->name, text, holes);
-    else if (is_before(w->version, RECOMMENDED))
+    int r = engine_vllm_check(w->version, &err);
+    if (r < 0 && (is_before(w->version, OLDEST_KNOWN) || !w->force)) {
+        build_fail(b, err.id, "%s", err.what);
+        build_fix(b, "%s", err.fix);
+    } else if (r < 0) {
+        build_warn(b, "%s: %s; it runs because force is set", w->name, err.what);
+    } else if (is_before(w->version, RECOMMENDED)) {
         build_warn(b, "%s: vLLM %s has known holes that " RECOMMENDED " closed", w->name, text);
-    else if (is_after(w->version, NEWEST_KNOWN))
+    } else if (is_after(w->version, NEWEST_KNOWN)) {
         build_warn(b,
                    "%s: vLLM %s is newer than " NEWEST_KNOWN ", the newest whose flags are known",
                    w->name, text);
+    }
 }
 
 static void

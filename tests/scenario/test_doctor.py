@@ -139,6 +139,17 @@ def test_what_is_not_asked_for_is_not_needed(tmp_path):
     assert verdict(findings, "models", "m") == "ok"
 
 
+@pytest.mark.parametrize(
+    "release, insists, want", [("0.11.0", False, "failed"), ("0.11.0", True, "ok"), ("0.26.0", False, "ok")]
+)
+def test_a_release_that_no_model_is_started_with(tmp_path, release, insists, want):
+    (tmp_path / f"env/lib/python3.12/site-packages/vllm-{release}.dist-info").mkdir(parents=True)
+    models = {"m": {"path": "/gone", "allow_insecure_version": insists}}
+    found = of(examine(tmp_path, simulated(paths={"vllm_env": str(tmp_path / "env")}, models=models)), "vllm")
+    assert (found["verdict"], found["required"]) == (want, True)
+    assert want == "ok" or found["remedy"].startswith("install vLLM ")
+
+
 def test_no_model_at_all_is_an_error_some_missing_a_warning(tmp_path):
     some = examine(tmp_path, simulated(models={"m": {"engine": "sim"}, "gone": {"path": "/gone"}}))
     assert (of(some, "models", "gone")["required"], verdict(some, "models", "gone")) == (False, "failed")
