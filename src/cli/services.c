@@ -105,10 +105,12 @@ service_seen_word(const struct service_seen *seen)
     return more ? run_phase_word(seen->run.phase) : service_state_word(seen->status.state);
 }
 
-/* To the second, and less finely the longer it is: "42s", "3m12s", "5h", "12d". */
+/* To the second, and less finely the longer it is: "42s", "3m12s", "5h", "12d"; "-": it never ran. */
 static const char *
 show_age(uint64_t since_us, uint64_t now_us, quantity_text text)
 {
+    if (since_us == 0)
+        return "-";
     uint64_t s = now_us > since_us ? (now_us - since_us) / 1000000 : 0;
     if (s >= 86400)
         s -= s % 86400;
@@ -167,18 +169,32 @@ is_group(const char *name)
     return text_eq(name, "all") || text_eq(name, "models");
 }
 
-/* What is not deployed is meant only by its name. */
 static bool
-is_meant(const struct cli *cli, const struct service_seen *seen)
+has_processes(enum service_state state)
+{
+    return state == SERVICE_STARTING || state == SERVICE_READY || state == SERVICE_STOPPING;
+}
+
+/* What is not deployed is meant only by its name; and to be started, what nothing wants: of models that
+ * share memory, not all can be loaded. */
+static bool
+is_meant_with_others(const struct service_seen *seen, enum service_state goal)
+{
+    return !seen->absent &&
+           !(goal == SERVICE_READY && seen->unwanted && !has_processes(seen->status.state));
+}
+
+static bool
+is_meant(const struct cli *cli, const struct service_seen *seen, enum service_state goal)
 {
     bool is_model = text_eq(seen->status.kind, "model");
     for (size_t i = 0; i < cli->args_count; i++) {
         const char *arg = cli->args[i];
         bool in_group = text_eq(arg, "all") || (is_model && text_eq(arg, "models"));
-        if (text_eq(arg, seen->status.name) || (in_group && !seen->absent))
+        if (text_eq(arg, seen->status.name) || (in_group && is_meant_with_others(seen, goal)))
             return true;
     }
-    return cli->args_count == 0 && !seen->absent;
+    return cli->args_count == 0 && is_meant_with_others(seen, goal);
 }
 
 /* Asked to be ready, a service is nowhere near it in these states: it has tried since, and failed. */
@@ -205,7 +221,7 @@ count_missing(struct cli *cli, const struct service_view *view, enum service_sta
 {
     int missing = 0;
     vec_foreach (&view->items, seen) {
-        if (!is_meant(cli, seen) || seen->status.state == goal)
+        if (!is_meant(cli, seen, goal) || seen->status.state == goal)
             continue;
         int r = goal == SERVICE_READY ? check_not_failed(cli, &seen->status) : 0;
         if (r < 0)
@@ -217,11 +233,12 @@ count_missing(struct cli *cli, const struct service_view *view, enum service_sta
 
 /* What the first that is on its way does, when that has changed. */
 static void
-tell_progress(struct cli *cli, const struct service_view *view, struct buf *before)
+tell_progress(struct cli *cli, const struct service_view *view, enum service_state goal,
+              struct buf *before)
 {
     _cleanup_buf_ struct buf line = BUF_INIT(4 * KIB);
     vec_foreach (&view->items, seen) {
-        if (!is_meant(cli, seen) || service_state_is_settled(seen->status.state))
+        if (!is_meant(cli, seen, goal) || service_state_is_settled(seen->status.state))
             continue;
         cli_service_line(&seen->status, &line);
         break;
@@ -243,7 +260,7 @@ wait_for(struct cli *cli, const struct config *config, enum service_state goal)
             r = count_missing(cli, &view, goal);
         if (r <= 0)
             return r < 0 ? r : EXIT_CODE_OK;
-        tell_progress(cli, &view, &before);
+        tell_progress(cli, &view, goal, &before);
         (void)poll(NULL, 0, LOOK_AGAIN_MS);
     }
 }
@@ -271,7 +288,8 @@ tell_change(const struct service_status *status, void *arg)
 }
 
 static int
-change_by_systemd(struct cli *cli, const struct service_view *view, const char *verb)
+change_by_systemd(struct cli *cli, const struct service_view *view, const char *verb,
+                  enum service_state goal)
 {
     _cleanup_free_ const char **names = mem_alloc((view->items.count + 1) * sizeof(*names));
     struct systemd_wish wish = {.verb = verb,
@@ -280,7 +298,7 @@ change_by_systemd(struct cli *cli, const struct service_view *view, const char *
                                 .progress = tell_change,
                                 .arg = cli};
     vec_foreach (&view->items, seen)
-        if (is_meant(cli, seen))
+        if (is_meant(cli, seen, goal))
             names[wish.count++] = seen->status.name;
     return systemd_change(&wish, &cli->err);
 }
@@ -288,13 +306,14 @@ change_by_systemd(struct cli *cli, const struct service_view *view, const char *
 /* Each alone: who comes after another is to know first that it stops. */
 static int
 change_by_up(struct cli *cli, const struct config *config, const struct service_view *view,
-             const char *verb, bool backwards)
+             const char *verb, enum service_state goal)
 {
+    bool backwards = goal == SERVICE_STOPPED;
     size_t count = view->items.count;
     int r = 0;
     for (size_t i = 0; r == 0 && i < count; i++) {
         const struct service_seen *seen = &view->items.items[backwards ? count - 1 - i : i];
-        if (is_meant(cli, seen))
+        if (is_meant(cli, seen, goal))
             r = service_ask(config->paths.run, seen->status.name, verb, &cli->err);
     }
     return r;
@@ -311,11 +330,11 @@ cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
     for (size_t i = 0; r == 0 && i < cli->args_count; i++)
         r = is_group(cli->args[i]) ? 0 : check_name(cli, &view, cli->args[i]);
     vec_foreach (&view.items, seen)
-        if (r == 0 && text_eq(seen->status.kind, "model") && is_meant(cli, seen))
+        if (r == 0 && text_eq(seen->status.kind, "model") && is_meant(cli, seen, goal))
             r = remember_wish(cli, config, seen->status.name, goal);
     if (r < 0 || view.by_systemd)
-        return r < 0 ? r : change_by_systemd(cli, &view, verb);
+        return r < 0 ? r : change_by_systemd(cli, &view, verb, goal);
     if (r == 0)
-        r = change_by_up(cli, config, &view, verb, goal == SERVICE_STOPPED);
+        r = change_by_up(cli, config, &view, verb, goal);
     return r < 0 || cli_flag(cli, "no-wait") ? r : wait_for(cli, config, goal);
 }

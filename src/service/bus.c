@@ -108,12 +108,25 @@ find(const struct bus_property *wanted, const char *name, char type)
 }
 
 static int
+take_whether_any(const struct bus *bus, sd_bus_message *m, bool *ret)
+{
+    const char *text;
+    int r = bus->sd->bus_message_enter_container(m, 'a', "s");
+    *ret = false;
+    while (r > 0 && (r = bus->sd->bus_message_read_basic(m, 's', &text)) > 0)
+        *ret = true;
+    return r < 0 ? r : bus->sd->bus_message_exit_container(m);
+}
+
+static int
 take_value(const struct bus *bus, sd_bus_message *m, const struct bus_property *p, void *ret)
 {
     void *to = (char *)ret + p->at;
     const char *text;
     int number;
     int r;
+    if (p->type == 'a')
+        return take_whether_any(bus, m, to);
     if (p->type == 'b') {
         r = bus->sd->bus_message_read_basic(m, 'b', &number);
         if (r > 0)
@@ -138,7 +151,8 @@ take_entry(const struct bus *bus, sd_bus_message *m, const struct bus_property *
         r = bus->sd->bus_message_peek_type(m, NULL, &contents);
     if (r <= 0)
         return r < 0 ? r : -EBADMSG;
-    const struct bus_property *p = contents[1] == '\0' ? find(wanted, name, *contents) : NULL;
+    bool is_known = contents[1] == '\0' || text_eq(contents, "as");
+    const struct bus_property *p = is_known ? find(wanted, name, *contents) : NULL;
     if (!p)
         return bus->sd->bus_message_skip(m, "v");
     r = bus->sd->bus_message_enter_container(m, 'v', contents);

@@ -24,7 +24,8 @@ int bus_call(const struct bus *bus, const char *path, const char *interface, con
 /* The properties that are wanted of an object, as GetAll tells them. The list ends with a name NULL. */
 struct bus_property {
     const char *name;
-    char type;    /* of a basic value, as D-Bus writes it: s o u i t b */
+    char
+        type; /* of a basic value, as D-Bus writes it: s o u i t b; a: whether a list of texts has one */
     size_t at;    /* in the struct that is filled */
     size_t bytes; /* of a text's room there; a text is cut, and safe to print */
 };

@@ -146,6 +146,7 @@ read_unit(const struct bus *bus, const char *name, struct systemd_unit *ret, str
         TEXT("LoadState", load_state),
         TEXT("ActiveState", active_state),
         TEXT("SubState", sub_state),
+        NUMBER("WantedBy", 'a', wanted),
         NUMBER("ConditionResult", 'b', condition_held),
         NUMBER("ConditionTimestampMonotonic", 't', condition_at_us),
         NUMBER("StateChangeTimestamp", 't', since_us),
@@ -242,6 +243,7 @@ view_fixed(const struct bus *bus, struct service_view *view, struct err *reterr)
         if (r < 0)
             return r;
         (void)snprintf(seen.status.kind, sizeof(seen.status.kind), "service");
+        seen.unwanted = !unit.wanted;
         if (unit.known)
             vec_push(&view->items, seen);
     }
@@ -266,6 +268,7 @@ view_models(const struct bus *bus, const struct config *config, struct service_v
         (void)snprintf(seen.status.address, sizeof(seen.status.address), "%s",
                        run_address(model->port, address));
         seen.absent = !unit.known;
+        seen.unwanted = !unit.wanted;
         vec_push(&view->items, seen);
         *ret_known |= unit.known;
     }

@@ -7,6 +7,7 @@
 struct systemd_unit {
     bool known; /* there is such a unit */
     char load_state[16], active_state[16], sub_state[24];
+    bool wanted;              /* by a target: it is started with others */
     bool condition_held;      /* of the last start */
     uint64_t since_us;        /* since 1970; 0: never */
     uint64_t condition_at_us; /* since boot; 0: never */
