@@ -3,11 +3,12 @@
 #include "base/mem.h"
 #include "base/quantity.h"
 #include "config/config.h"
+#include "sys/mounts.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #define LIMIT_US UINT64_C(60000000)
@@ -21,12 +22,16 @@ disk_word(enum disk_kind kind)
 }
 
 static int
-check_mount(const struct disk *d, const struct stat *st, struct err *reterr)
+check_mount(const struct disk *d, struct err *reterr)
 {
-    struct stat root;
-    if (!d->must_be_mount || stat("/", &root) < 0 || root.st_dev != st->st_dev)
-        return 0;
-    int r = err_set(reterr, ERR_STORAGE_NOT_MOUNTED, "nothing is mounted at '%s'", d->path);
+    _cleanup_close_ int fd = open(d->path, O_PATH | O_CLOEXEC);
+    _cleanup_mounts_ struct mounts mounts = {0};
+    if (fd < 0)
+        return err_set_errno(reterr, errno, "cannot look at '%s'", d->path);
+    int r = mounts_read(&mounts, reterr); /* after it was opened */
+    if (r < 0 || mounts_find_open(&mounts, fd))
+        return r;
+    r = err_set(reterr, ERR_STORAGE_NOT_MOUNTED, "nothing is mounted at '%s'", d->path);
     err_fix(reterr, "mount %s; or set storage.require_mounts to false", d->path);
     return r;
 }
@@ -34,17 +39,17 @@ check_mount(const struct disk *d, const struct stat *st, struct err *reterr)
 static void
 look_at(struct disk *d)
 {
-    struct stat st;
     struct statvfs fs;
     quantity_text text;
     d->err = (struct err){0};
-    if (stat(d->path, &st) < 0 || statvfs(d->path, &fs) < 0) {
+    if (statvfs(d->path, &fs) < 0) {
         (void)err_set_errno(&d->err, errno, "cannot look at '%s'", d->path);
         return;
     }
     d->total_bytes = (uint64_t)fs.f_blocks * fs.f_frsize;
     d->free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-    if (check_mount(d, &st, &d->err) == 0 && d->free_bytes < MIN(FULL_BYTES, d->total_bytes / 20)) {
+    int r = d->must_be_mount ? check_mount(d, &d->err) : 0;
+    if (r == 0 && d->free_bytes < MIN(FULL_BYTES, d->total_bytes / 20)) {
         (void)err_set(&d->err, ERR_STORAGE_FULL, "the disk of '%s' is full: %s are left", d->path,
                       quantity_show_bytes(d->free_bytes, text));
         err_fix(&d->err, "remove what is not needed there: du -xh --max-depth 2 %s", d->path);
