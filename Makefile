@@ -5,7 +5,7 @@ PREFIX = /usr/local
 SANITIZE = -Db_sanitize=address,undefined -Db_lundef=false
 
 .NOTPARALLEL:
-.PHONY: build test lint bench fuzz fuzz-merge run install clean help
+.PHONY: build test test-vm lint bench fuzz fuzz-merge run install clean help
 
 build:       ## build/citadel and build/citadel-sim
 	@tools/packages build
@@ -17,6 +17,12 @@ test:        ## every test under sanitizers; the last line counts them
 	@tools/build build
 	@tools/build build-test $(SANITIZE)
 	@tests/run
+
+test-vm:     ## what takes a kernel of its own: limits, power cuts; in qemu, a quarter of an hour
+	@rm -f build-test/result
+	@tools/packages build test vm
+	@tools/build build
+	@tests/run vm
 
 lint:        ## everything that reads the code: both compilers, analyzers, our own rules
 	@tools/packages build test lint

@@ -48,21 +48,22 @@ def why_not():
     return None
 
 
-def image(suite):
-    """The untouched root of a release, made when it is not there yet."""
+def image(suite, name=None, more=()):
+    """The untouched root of a release, made when it is not there yet; name, more: with these packages, too."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    packages = PACKAGES[suite] + PACKAGES_OF_ALL
-    root, made_of = CACHE / suite, CACHE / f"{suite}.packages"
-    with open(CACHE / f"{suite}.lock", "w") as lock:
+    name = name or suite
+    packages = [*PACKAGES[suite], *PACKAGES_OF_ALL, *more]
+    root, made_of = CACHE / name, CACHE / f"{name}.packages"
+    with open(CACHE / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if made_of.exists() and made_of.read_text() == "\n".join(packages):
             return root
         shutil.rmtree(root, ignore_errors=True)
         include = ",".join(packages)
         command = ["debootstrap", "--variant=minbase", f"--include={include}", suite, root]
-        with open(CACHE / f"{suite}.log", "w") as log:
+        with open(CACHE / f"{name}.log", "w") as log:
             if subprocess.run(command, stdout=log, stderr=log).returncode != 0:
-                pytest.skip(f"debootstrap of {suite} failed; {log.name} says why")
+                pytest.skip(f"debootstrap of {name} failed; {log.name} says why")
         shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
         made_of.write_text("\n".join(packages))
     return root
@@ -93,23 +94,67 @@ def sweep():
             shutil.rmtree(left, ignore_errors=True)
 
 
-class Machine:
+def place(name):
+    """A directory for what runs under that name."""
+    sweep()
+    top = CACHE / "running" / f"citadel-{name}-{os.getpid()}"
+    top.mkdir(parents=True)
+    return top
+
+
+def lay(base, top):
+    """A root below top that is an image until something is written to it, with Citadel; and where that is."""
+    root = top / "root"
+    for part in ("upper", "work", "root"):
+        (top / part).mkdir()
+    layers = f"lowerdir={base},upperdir={top}/upper,workdir={top}/work"
+    subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", root], check=True)
+    (root / "etc/machine-id").write_text("")
+    return root, install(root)
+
+
+class Host:
+    """What can be asked of one that is booted, in whatever way it is: run() types a command there."""
+
+    def sh(self, script, **more):
+        return self.run("sh", "-euc", script, **more).stdout
+
+    def show(self, unit, *names):
+        """Properties of a unit, by name."""
+        lines = self.run("systemctl", "show", unit, f"--property={','.join(names)}").stdout
+        return dict(line.split("=", 1) for line in lines.splitlines())
+
+    def journal(self, unit=None):
+        command = ["journalctl", "--no-pager", "-o", "cat", "-n", "200"] + (["-u", unit] if unit else [])
+        return self.run(*command, check=False).stdout
+
+    def is_in_state(self, unit, state, sub=None, **more):
+        """Waits for it."""
+
+        def there():
+            now = self.show(unit, "ActiveState", "SubState")
+            return now["ActiveState"] == state and sub in (None, now["SubState"])
+
+        return self.until(there, f"{unit} {state}", **more)
+
+    def write(self, path, text, mode=0o644):
+        """A file inside."""
+        self.run("install", "-D", "-m", f"{mode:o}", "/dev/stdin", path, input=text)
+
+    def write_json(self, path, what):
+        self.write(path, json.dumps(what))  # YAML is a superset of it
+
+
+class Machine(Host):
     """Booted, until the context is left."""
 
     def __init__(self, suite, name):
-        self.name = f"citadel-{name}-{os.getpid()}"
-        self.top = CACHE / "running" / self.name
-        self.root = self.top / "root"
-        self.leader = None
-        sweep()
         base = image(suite)
         try_to_run(base)
-        for part in ("upper", "work", "root"):
-            (self.top / part).mkdir(parents=True)
-        layers = f"lowerdir={base},upperdir={self.top}/upper,workdir={self.top}/work"
-        subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", self.root], check=True)
-        (self.root / "etc/machine-id").write_text("")
-        self.bin = install(self.root)
+        self.top = place(name)
+        self.name = self.top.name
+        self.leader = None
+        self.root, self.bin = lay(base, self.top)
 
     def boot(self):
         """Waits until the machine says that it has come up."""
@@ -191,18 +236,6 @@ class Machine:
         started.wait(timeout=PATIENCE_S)
         started.stdout.close()
 
-    def sh(self, script, **more):
-        return self.run("sh", "-euc", script, **more).stdout
-
-    def show(self, unit, *names):
-        """Properties of a unit, by name."""
-        lines = self.run("systemctl", "show", unit, f"--property={','.join(names)}").stdout
-        return dict(line.split("=", 1) for line in lines.splitlines())
-
-    def journal(self, unit=None):
-        command = ["journalctl", "--no-pager", "-o", "cat", "-n", "200"] + (["-u", unit] if unit else [])
-        return self.run(*command, check=False).stdout
-
     def until(self, happened, what, patience_s=PATIENCE_S):
         """Waits until a line of the journal comes after which happened() is true: nothing happens to
         a unit without one."""
@@ -221,22 +254,6 @@ class Machine:
             return result
         finally:
             self.end(follow)
-
-    def is_in_state(self, unit, state, sub=None, **more):
-        """Waits for it."""
-
-        def there():
-            now = self.show(unit, "ActiveState", "SubState")
-            return now["ActiveState"] == state and sub in (None, now["SubState"])
-
-        return self.until(there, f"{unit} {state}", **more)
-
-    def write(self, path, text, mode=0o644):
-        """A file inside."""
-        self.run("install", "-D", "-m", f"{mode:o}", "/dev/stdin", path, input=text)
-
-    def write_json(self, path, what):
-        self.write(path, json.dumps(what))  # YAML is a superset of it
 
     def reboot(self):
         """As `systemctl reboot` does; what is on the disk stays."""

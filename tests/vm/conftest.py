@@ -1,0 +1,6 @@
+"""What scenarios use is used here, too."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "scenario"))
