@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+import guide
 import program
 
 DOCUMENTS = sorted([program.TOP / "README.md", *program.TOP.glob("docs/*.md")])
@@ -52,15 +53,26 @@ def test_commands_are_verbs(name):
 
 @pytest.mark.parametrize("name", ["README.md", "operations.md"])
 def test_what_is_shown_is_what_one_sees(name, tmp_path):
-    """A block ```yaml NAME is a file, from there on; one of ```console is typed beside it."""
+    """A block ```yaml NAME is a file, from there on; one of ```console is typed beside it. What a block
+    ```console NAME has is typed on a machine: guide.py."""
     (document,) = [path for path in DOCUMENTS if path.name == name]
     blocks = re.findall(r"^```(yaml|console) ?(\S*)\n(.*?)^```$", document.read_text(), re.M | re.S)
     assert blocks
     for kind, file, text in blocks:
         if kind == "yaml":
             (tmp_path / file).write_text(text)
-        else:
+        elif not file:
             program.talk(text, tmp_path, program.BIN)
+
+
+def test_every_procedure_is_played_by_a_scenario():
+    played = set()
+    for path in program.TOP.glob("tests/*/test_*.py"):
+        text = path.read_text()
+        played |= set(re.findall(r'\bplay\(\w+, "([\w-]+)"', text))
+        for names in re.findall(r'"name", \[([^\]]*)\]\)\ndef \w+\(here, name\):\n    play\(here, name\)', text):
+            played |= set(re.findall(r'"([\w-]+)"', names))
+    assert set(guide.procedures()) == played
 
 
 def test_the_smallest_configuration_of_the_manual_is_one(tmp_path):
