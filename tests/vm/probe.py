@@ -1,7 +1,7 @@
 """The engine of a model, or a person's command: tries what the limits of a unit are about, writes what came
 of it into a file, a line of each, and then serves, where it is told to.
 
-    probe.py TOLD ADDRESS [SIMULATOR PORT OPEN-PORT]"""
+    probe.py TOLD ADDRESS [NAME SIMULATOR PORT OPEN-PORT]"""
 
 import os
 import socket
@@ -11,7 +11,7 @@ OUTSIDE_PORT = 9000  # of a server that is none of ours
 
 
 def connect(address):
-    with socket.create_connection((address, OUTSIDE_PORT), timeout=10) as s:
+    with socket.create_connection((address, OUTSIDE_PORT), timeout=5) as s:
         return s.recv(5)
 
 
@@ -49,9 +49,9 @@ def main(told, address, *serve):
             except OSError as e:
                 out.write(f"{what}: {e.strerror or e}\n")
     if serve:
-        simulator, port, open_port = serve
+        name, simulator, port, open_port = serve
         listen_everywhere(int(open_port))
-        os.execv(simulator, [simulator, "--port", port])
+        os.execv(simulator, [simulator, "--port", port, "--served-model-name", name])
 
 
 main(*sys.argv[1:])

@@ -24,7 +24,7 @@ DRIVER = "/dev/shm/driver"  # made up; where every unit may write
 HUNGRY = """#!/bin/sh
 [ -p "$1/eat" ] || mkfifo "$1/eat"
 (read -r _ <"$1/eat" && exec tail /dev/zero) &
-exec "$2" --port "$3"
+exec "$2" --port "$3" --served-model-name hungry
 """
 OUTSIDE = """import socket
 s = socket.create_server(("0.0.0.0", 9000))
@@ -37,15 +37,16 @@ def configuration(here):
     sim = f"{here.bin}/citadel-sim"
 
     def model(name, *command, **more):
-        command = list(command) or [sim, "--port", "{port}"]
-        return {"engine": "command", "command": command, "kind": "chat", "port": PORTS[name], **more}
+        command = list(command) or [sim, "--port", "{port}", "--served-model-name", name]
+        served = {"engine": "command", "command": command, "kind": "chat", "port": PORTS[name]}
+        return {**served, "gpu_memory_fraction": 0.2, **more}
 
     told = [f"{CACHE}/curious/told", vm.ADDRESS]
     return {
         "storage": {"smart": False, "minimum_free": "1MiB"},
         "backup": {"enabled": False},
         "models": {
-            "curious": model("curious", "/usr/bin/python3", "/opt/probe.py", *told, sim, "{port}", str(OPEN_PORT), gpus=[0]),
+            "curious": model("curious", "/usr/bin/python3", "/opt/probe.py", *told, "{name}", sim, "{port}", str(OPEN_PORT), gpus=[0]),
             "hungry": model(
                 "hungry", "/opt/hungry", f"{CACHE}/hungry", sim, "{port}", memory_max="128MiB", restart_delay="15s"
             ),
@@ -113,7 +114,7 @@ def told(here, path):
 
 
 WITHHELD = {
-    "speak to an address": "Operation not permitted",
+    "speak to an address": "timed out",
     "make a socket of a family that nobody needs": "Address family not supported by protocol",
     "open another's GPU": "Operation not permitted",
     "open a device that all may open": "Operation not permitted",

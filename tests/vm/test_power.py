@@ -13,7 +13,7 @@ import pytest
 import vm
 
 SUITE = "bookworm"
-CUTS = 12
+CUTS = 10
 SEED = int(os.environ.get("CITADEL_SEED", "4"))
 OLD, NEW = 12001, 12011
 CONFIG = "/etc/citadel/citadel.yaml"
