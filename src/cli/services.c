@@ -72,6 +72,8 @@ const struct table_column service_columns[SERVICE_COLUMNS] = {
     {.title = "Service", .min_width = 12},
     {.title = "State"},
     {.title = "Since", .right = true, .expendable = 2},
+    {.title = "GPU", .expendable = 5},
+    {.title = "Memory", .right = true, .expendable = 5},
     {.title = "Restarts", .right = true, .expendable = 4},
     {.title = "Address", .expendable = 3},
     {.title = "What it does", .min_width = 16, .expendable = 1},
@@ -86,15 +88,14 @@ is_troubled(const struct service_status *s)
 }
 
 static enum tone
-tone_of(const struct service_seen *seen)
+tone_of(const struct service_look *look)
 {
-    const char *why;
-    enum service_state state = seen->status.state;
-    if (state == SERVICE_FAILED || state == SERVICE_BACKING_OFF)
-        return TONE_BAD;
+    enum service_state state = look->seen->status.state;
     if (state == SERVICE_READY)
-        return service_is_healthy(seen, &why) ? TONE_GOOD : TONE_WARN;
-    return state == SERVICE_STOPPED ? TONE_DIM : TONE_PLAIN;
+        return look->is_well ? TONE_GOOD : TONE_WARN;
+    if (state == SERVICE_STOPPED || state == SERVICE_FAILED || state == SERVICE_BACKING_OFF)
+        return look->is_well ? TONE_DIM : TONE_BAD;
+    return TONE_PLAIN;
 }
 
 const char *
@@ -119,27 +120,66 @@ show_age(uint64_t since_us, uint64_t now_us, quantity_text text)
     return quantity_print_us(s * 1000000, text);
 }
 
-/* What it does, or why it does not. */
 static void
-print_doing(const struct service_status *s, const char *doing, struct buf *out)
+print_log_loss(const struct service_status *s, struct buf *out)
 {
-    buf_add_str(out, doing);
     if (s->log_errno)
-        buf_printf(out, "%sits log is lost: %s", doing[0] ? "; " : "", strerror(s->log_errno));
+        buf_printf(out, "%sits log is lost: %s", out->len ? "; " : "", strerror(s->log_errno));
+}
+
+/* Why one does not run that is as it should be. */
+static void
+print_rest(const struct service_look *l, struct buf *out)
+{
+    const struct run_record *r = &l->record;
+    if (r->hold.set)
+        buf_printf(out, "held by %s: %s", r->hold.by, r->hold.why);
+    else if (r->wanted.state == RUN_WANTED_STOPPED)
+        buf_printf(out, "%s has stopped it", r->wanted.by);
+    else if (r->last.err.id != ERR_NONE)
+        buf_printf(out, "it ended the last time: %s", r->last.err.what);
+    else
+        buf_add_str(out, l->seen->status.reason);
+}
+
+/* What it does, or why it does not, and when it is tried again. */
+static void
+print_doing(const struct service_look *l, uint64_t now_us, struct buf *out)
+{
+    const struct service_status *s = &l->seen->status;
+    bool is_on_its_way = s->state == SERVICE_STARTING || s->state == SERVICE_STOPPING;
+    quantity_text left;
+    if (l->why && !(is_on_its_way && s->status[0]))
+        buf_add_str(out, l->why);
+    else if (is_on_its_way || s->state == SERVICE_READY)
+        buf_add_str(out, s->status);
+    else
+        print_rest(l, out);
+    if (l->next_us > now_us)
+        buf_printf(out, "; again in %s", show_age(now_us, l->next_us, left));
+    print_log_loss(s, out);
+}
+
+static void
+print_gpus(const struct service_seen *seen, struct buf *out)
+{
+    for (size_t i = 0; seen->has_run && i < seen->run.gpu_count; i++)
+        buf_printf(out, "%s%u", i ? "," : "", seen->run.gpus[i]);
 }
 
 void
-cli_add_service(struct table *table, const struct service_seen *seen, uint64_t now_us)
+cli_add_service(struct table *table, const struct service_look *look, uint64_t now_us)
 {
-    const struct service_status *s = &seen->status;
-    const char *why;
-    bool sick = !service_is_healthy(seen, &why) && s->state == SERVICE_READY;
+    const struct service_status *s = &look->seen->status;
     quantity_text text;
-    _cleanup_buf_ struct buf doing = BUF_INIT(4 * KIB);
-    print_doing(s, sick || (is_troubled(s) && s->reason[0]) ? why : s->status, &doing);
+    _cleanup_buf_ struct buf doing = BUF_INIT(4 * KIB), gpus = BUF_INIT(KIB);
+    print_doing(look, now_us, &doing);
+    print_gpus(look->seen, &gpus);
     table_add(table, TONE_PLAIN, s->name);
-    table_add(table, tone_of(seen), service_seen_word(seen));
+    table_add(table, tone_of(look), service_seen_word(look->seen));
     table_add(table, TONE_PLAIN, show_age(s->since_us, now_us, text));
+    table_add(table, TONE_PLAIN, gpus.data);
+    table_add(table, TONE_PLAIN, look->gpu_bytes ? quantity_show_bytes(look->gpu_bytes, text) : "");
     table_addf(table, s->restarts ? TONE_PLAIN : TONE_DIM, "%u", s->restarts);
     table_add(table, TONE_PLAIN, s->address);
     table_add(table, TONE_PLAIN, doing.data);
@@ -151,7 +191,8 @@ cli_service_line(const struct service_status *s, struct buf *out)
     _cleanup_buf_ struct buf doing = BUF_INIT(4 * KIB);
     const char *word = service_state_word(s->state);
     quantity_text text;
-    print_doing(s, is_troubled(s) && s->reason[0] ? s->reason : s->status, &doing);
+    buf_add_str(&doing, is_troubled(s) && s->reason[0] ? s->reason : s->status);
+    print_log_loss(s, &doing);
     if (text_starts(doing.data, word))
         buf_printf(out, "%s: %s", s->name, doing.data);
     else

@@ -3,6 +3,7 @@
 /* What several verbs do with services: find the supervisor, show a table, wait. */
 
 #include "cli/cli.h"
+#include "cli/service_look.h"
 #include "config/config.h"
 #include "service/client.h"
 
@@ -15,9 +16,9 @@ int cli_load_services(struct cli *cli, const char *name, struct config **ret_con
 int cli_read_services(struct cli *cli, const struct config *config, struct service_view *ret_view)
     must_check;
 
-#define SERVICE_COLUMNS 6
+#define SERVICE_COLUMNS 8
 extern const struct table_column service_columns[SERVICE_COLUMNS];
-void cli_add_service(struct table *table, const struct service_seen *seen, uint64_t now_us);
+void cli_add_service(struct table *table, const struct service_look *look, uint64_t now_us);
 
 /* One state as a line: "phi3: ready: answers chat completions". */
 void cli_service_line(const struct service_status *status, struct buf *out);

@@ -41,7 +41,9 @@ print_table(const struct up_view *v, struct buf *text)
     table_init(&table, service_columns, SERVICE_COLUMNS);
     for (size_t i = 0; i < direct_count(v->direct); i++) {
         const struct service_seen seen = {.status = *direct_status(v->direct, i)};
-        cli_add_service(&table, &seen, clock_wall_us());
+        struct service_look look;
+        cli_look_from_afar(&seen, &look);
+        cli_add_service(&table, &look, clock_wall_us());
     }
     table_print(&table, &v->cli->look, text);
     if (v->footer)

@@ -2,48 +2,47 @@
 #include "run/marker.h"
 
 const struct verb_help verb_health_help = {
-    .text = "Tells whether all services are as they should be, and what is wrong where they are "
-            "not. A service that was stopped by a person is as it should be; one that loads, waits "
-            "or has failed is not, nor one that runs in trouble.\n\n"
-            "Exits with 0 when all is well, 3 when it is not, and 1 when nobody supervises them.",
+    .text =
+        "Tells whether all services are as they should be, and what is wrong where they are "
+        "not. A service that a person has stopped, or holds, is as it should be; one that loads, "
+        "waits, has failed or is held by the breaker is not, nor one that runs in trouble.\n\n"
+        "Exits with 0 when all is well, 3 when it is not, and 1 when nobody supervises them.",
     .examples =
         VERB_EXAMPLES({"citadel health", "all services"}, {"citadel health phi3", "one of them"},
                       {"citadel health >/dev/null 2>&1 || page", "for scripts"}),
 };
 
 static void
-print_one(struct cli *cli, const struct service_seen *seen, bool healthy, const char *why)
+print_one(struct cli *cli, const struct service_look *look)
 {
-    const char *word = service_state_word(seen->status.state);
+    const struct service_seen *seen = look->seen;
+    struct lifecycle_known known = service_look_known(look);
     if (!cli->json) {
-        if (!healthy)
-            cli_print(cli, "%s: %s: %s\n", seen->status.name, service_seen_word(seen), why);
+        if (!look->is_well)
+            cli_print(cli, "%s: %s: %s\n", seen->status.name, service_seen_word(seen), look->why);
         return;
     }
     json_open_map(cli->json, NULL);
     json_str(cli->json, "name", seen->status.name);
-    json_bool(cli->json, "healthy", healthy);
-    json_str(cli->json, "state", word);
+    json_str(cli->json, "state", service_state_word(seen->status.state));
     json_str(cli->json, "phase", seen->has_run ? run_phase_word(seen->run.phase) : NULL);
-    json_str(cli->json, "why", healthy ? NULL : why);
+    lifecycle_print_health(&known, cli->json);
     json_close_map(cli->json);
 }
 
 /* Returns how many are not as they should be; *ret_first: the first of them. */
 static size_t
-print_all(struct cli *cli, const struct service_view *view, const char *name, size_t *ret_count,
+print_all(struct cli *cli, const struct service_looks *looks, const char *name, size_t *ret_count,
           const char **ret_first)
 {
-    const char *why;
     size_t sick = 0;
     *ret_count = 0;
-    vec_foreach (&view->items, seen) {
-        if (name && !text_eq(name, seen->status.name))
+    vec_foreach (looks, look) {
+        if (name && !text_eq(name, look->seen->status.name))
             continue;
-        bool healthy = service_is_healthy(seen, &why);
-        print_one(cli, seen, healthy, why);
-        if (!healthy && sick++ == 0)
-            *ret_first = seen->status.name;
+        print_one(cli, look);
+        if (!look->is_well && sick++ == 0)
+            *ret_first = look->seen->status.name;
         ++*ret_count;
     }
     return sick;
@@ -54,6 +53,7 @@ verb_health(struct cli *cli)
 {
     _cleanup_config_ struct config *config = NULL;
     _cleanup_service_view_ struct service_view view = {0};
+    _cleanup_service_looks_ struct service_looks looks = {0};
     const char *name = cli->args_count ? cli->args[0] : NULL, *first = NULL;
     struct err emergency;
     size_t count;
@@ -61,9 +61,10 @@ verb_health(struct cli *cli)
     if (r < 0)
         return r;
     service_view_ask(&view, config->paths.run, name);
+    cli_look_at_services(config, &view, &looks);
     if (cli->json)
         json_open_list(cli->json, NULL);
-    size_t sick = print_all(cli, &view, name, &count, &first);
+    size_t sick = print_all(cli, &looks, name, &count, &first);
     if (cli->json)
         json_close_list(cli->json);
     if (run_marker_check(config->paths.run, &emergency) < 0) {

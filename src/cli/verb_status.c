@@ -8,8 +8,10 @@
 
 const struct verb_help verb_status_help = {
     .text =
-        "Shows the services: their states, how long they have been in them, how often they were "
-        "started again, and what they do. With a name, only that one, and why it is as it is."
+        "Shows the services: their states, how long they have been in them, their GPUs and what "
+        "they have leased of their memory, how often they were started again, and what they do, or "
+        "why they do not and when they are tried again. With a name, only that one, and why it is "
+        "as it is."
         "\n\nThey are those of `citadel up` where it runs, else those that systemd has as "
         "citadel-NAME.service. What is not as it was deployed is told below: "
         "files changed by hand, drop-ins, links that are gone. Exits with 1 when nobody supervises "
@@ -42,8 +44,24 @@ print_run(struct json_writer *w, const struct run_state *run)
 }
 
 static void
+print_service(struct json_writer *w, const struct service_look *look)
+{
+    struct lifecycle_known known = service_look_known(look);
+    json_open_map(w, NULL);
+    service_status_print(&look->seen->status, w);
+    lifecycle_print_health(&known, w);
+    json_str(w, "last", look->record.last.err.id == ERR_NONE ? NULL : look->record.last.err.what);
+    if (look->next_us)
+        json_u64(w, "tried_us", look->next_us);
+    json_u64(w, "gpu_bytes", look->gpu_bytes);
+    if (look->seen->has_run)
+        print_run(w, &look->seen->run);
+    json_close_map(w);
+}
+
+static void
 print_json(struct json_writer *w, const struct config *config, const struct service_view *view,
-           const char *name)
+           const struct service_looks *looks, const char *name)
 {
     struct run_marker marker;
     run_marker_read(config->paths.run, &marker);
@@ -53,17 +71,9 @@ print_json(struct json_writer *w, const struct config *config, const struct serv
     json_str(w, "promise", view->promise);
     json_u64(w, "pid", view->pid);
     json_open_list(w, "services");
-    vec_foreach (&view->items, seen) {
-        const char *why;
-        if (name && !text_eq(name, seen->status.name))
-            continue;
-        json_open_map(w, NULL);
-        service_status_print(&seen->status, w);
-        json_bool(w, "healthy", service_is_healthy(seen, &why));
-        if (seen->has_run)
-            print_run(w, &seen->run);
-        json_close_map(w);
-    }
+    vec_foreach (looks, look)
+        if (!name || text_eq(name, look->seen->status.name))
+            print_service(w, look);
     json_close_list(w);
     cli_print_drift_json(config, w);
     json_close_map(w);
@@ -71,19 +81,19 @@ print_json(struct json_writer *w, const struct config *config, const struct serv
 
 /* What has no room in a table. */
 static void
-print_why(struct cli *cli, const struct service_seen *seen, uint64_t now_us)
+print_why(struct cli *cli, const struct service_look *look, uint64_t now_us)
 {
-    const struct service_status *s = &seen->status;
-    const char *why;
+    const struct service_status *s = &look->seen->status;
+    const char *why = look->why ? look->why : s->reason;
+    unsigned failures = MAX(s->failures, look->record.failures);
     quantity_text text;
-    bool healthy = service_is_healthy(seen, &why);
-    if (!healthy || s->reason[0])
-        cli_print(cli, "\n%s\n", healthy ? s->reason : why);
-    if (s->next_us > now_us)
-        cli_print(cli, "It is started again in %s, after %u failure%s.\n",
-                  quantity_print_us((s->next_us - now_us + 999999) / 1000000 * 1000000, text),
-                  s->failures, s->failures == 1 ? "" : "s");
-    if (s->state == SERVICE_FAILED)
+    if (why[0])
+        cli_print(cli, "\n%s\n", why);
+    if (look->next_us > now_us)
+        cli_print(cli, "It is tried again in %s, after %u failure%s.\n",
+                  quantity_print_us((look->next_us - now_us + 999999) / 1000000 * 1000000, text),
+                  failures, failures == 1 ? "" : "s");
+    else if (s->state == SERVICE_FAILED || look->record.hold.set)
         cli_print(cli, "It is not started again by itself: citadel start %s\n", s->name);
 }
 
@@ -99,20 +109,21 @@ print_loss(struct cli *cli, const struct service_status *s)
 }
 
 static void
-print_table(struct cli *cli, const struct service_view *view, const char *name)
+print_table(struct cli *cli, const struct service_looks *looks, const char *name)
 {
     _cleanup_table_ struct table table;
     uint64_t now_us = clock_wall_us();
     table_init(&table, service_columns, SERVICE_COLUMNS);
-    vec_foreach (&view->items, seen)
-        if (!name || text_eq(name, seen->status.name))
-            cli_add_service(&table, seen, now_us);
+    vec_foreach (looks, look)
+        if (!name || text_eq(name, look->seen->status.name))
+            cli_add_service(&table, look, now_us);
     cli_table(cli, &table);
-    if (name)
-        print_why(cli, service_view_find(view, name), now_us);
-    vec_foreach (&view->items, seen)
-        if (seen->status.log_lost_lines && (!name || text_eq(name, seen->status.name)))
-            print_loss(cli, &seen->status);
+    vec_foreach (looks, look)
+        if (name && text_eq(name, look->seen->status.name))
+            print_why(cli, look, now_us);
+    vec_foreach (looks, look)
+        if (look->seen->status.log_lost_lines && (!name || text_eq(name, look->seen->status.name)))
+            print_loss(cli, &look->seen->status);
 }
 
 static void
@@ -135,17 +146,19 @@ verb_status(struct cli *cli)
 {
     _cleanup_config_ struct config *config = NULL;
     _cleanup_service_view_ struct service_view view = {0};
+    _cleanup_service_looks_ struct service_looks looks = {0};
     const char *name = cli->args_count ? cli->args[0] : NULL;
     int r = cli_load_services(cli, name, &config, &view);
     if (r < 0)
         return r;
     service_view_ask(&view, config->paths.run, name);
+    cli_look_at_services(config, &view, &looks);
     if (!cli->json)
         print_emergency(cli, config);
     if (cli->json)
-        print_json(cli->json, config, &view, name);
+        print_json(cli->json, config, &view, &looks, name);
     else
-        print_table(cli, &view, name);
+        print_table(cli, &looks, name);
     if (!cli->json && !name)
         cli_print_drift(cli, config);
     return EXIT_CODE_OK;

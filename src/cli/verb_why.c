@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 const struct verb_help verb_why_help = {
     .text =
@@ -31,7 +30,7 @@ struct asking {
     struct service_view view;
     struct run_record record;
     struct lifecycle_decision decision;
-    struct err no_view, no_plan;
+    struct err no_view, no_plan, lost;
     struct event events[EVENTS];
     size_t event_count;
     struct why_known known;
@@ -85,9 +84,9 @@ read_status(struct asking *a)
     seen = service_view_find(&a->view, a->model->name);
     if (!seen || seen->absent)
         return;
-    a->known.status = &seen->status;
-    a->known.run = seen->has_run ? &seen->run : NULL;
-    a->known.silent = seen->silent;
+    a->known.model.status = &seen->status;
+    a->known.model.run = seen->has_run ? &seen->run : NULL;
+    a->known.model.is_silent = seen->silent;
 }
 
 static void
@@ -122,14 +121,14 @@ static void
 decide(struct asking *a)
 {
     struct lifecycle memory = {0};
-    const struct lifecycle_seen seen = {.status = a->known.status,
+    const struct lifecycle_seen seen = {.status = a->known.model.status,
                                         .record = &a->record,
-                                        .run = a->known.run,
+                                        .run = a->known.model.run,
                                         .stall_us = a->model->stall_limit_us,
                                         .budget = a->known.times.budget};
     a->decision = (struct lifecycle_decision){.next_us = UINT64_MAX};
     a->known.monitor_runs = ask_monitor(a);
-    if (!a->known.monitor_runs && a->known.status)
+    if (!a->known.monitor_runs && a->known.model.status)
         lifecycle_look(&memory, &seen, clock_wall_us(), &a->decision);
 }
 
@@ -140,13 +139,14 @@ gather(struct asking *a)
     if (r < 0)
         return r;
     a->known.name = a->model->name;
-    a->known.record = &a->record;
+    a->known.model.record = &a->record;
     a->known.decision = &a->decision;
     a->known.times = plan_times_of(a->model);
     read_status(a);
     read_plan(a);
     read_events(a);
-    (void)!run_record_load(a->loaded.config->paths.state, a->model->name, &a->record, NULL);
+    if (run_record_load(a->loaded.config->paths.state, a->model->name, &a->record, &a->lost) < 0)
+        a->known.model.lost = a->lost.what;
     decide(a);
     lifecycle_why(&a->known, clock_wall_us(), &a->told);
     return 0;
@@ -158,7 +158,7 @@ static void
 print_json(const struct asking *a, struct json_writer *w)
 {
     const struct why_told *t = &a->told;
-    const struct service_status *s = a->known.status;
+    const struct service_status *s = a->known.model.status;
     json_open_map(w, NULL);
     json_str(w, "name", a->model->name);
     json_str(w, "state", s ? service_state_word(s->state) : NULL);
@@ -185,12 +185,9 @@ print_events(const struct asking *a)
     size_t count = MIN(a->event_count, (size_t)EVENTS);
     for (size_t i = a->event_count - count; i < a->event_count; i++) {
         const struct event *e = &a->events[i % EVENTS];
-        time_t at = (time_t)(e->at_us / 1000000);
-        char time[40] = "";
-        struct tm tm;
-        if (localtime_r(&at, &tm))
-            (void)strftime(time, sizeof(time), "%F %T", &tm);
-        cli_print(a->cli, "  %s  %s: %s\n", time, event_row(e->kind)->id, e->text);
+        char at[CLOCK_LOCAL_MAX];
+        cli_print(a->cli, "  %s  %s: %s\n", clock_print_local(e->at_us, at), event_row(e->kind)->id,
+                  e->text);
     }
 }
 
@@ -198,7 +195,7 @@ static void
 print_words(const struct asking *a)
 {
     const struct why_told *t = &a->told;
-    const struct service_status *s = a->known.status;
+    const struct service_status *s = a->known.model.status;
     enum tone tone = t->well ? TONE_GOOD : TONE_BAD;
     const struct table_look *look = &a->cli->look;
     cli_print(a->cli, "%s: %s%s%s\n", a->model->name, tone_start(tone, look),

@@ -83,8 +83,8 @@ is_hopeless(const struct service_status *s)
     return s->state == SERVICE_FAILED && s->last_exit == EXIT_CODE_USAGE;
 }
 
-static bool
-is_ours(const struct run_record *record)
+bool
+lifecycle_is_breakers(const struct run_record *record)
 {
     return record->hold.set && text_eq(record->hold.by, LIFECYCLE_BREAKER);
 }
@@ -92,7 +92,7 @@ is_ours(const struct run_record *record)
 enum lifecycle_breaker
 lifecycle_breaker(const struct run_record *record, const struct budget *budget)
 {
-    if (is_ours(record))
+    if (lifecycle_is_breakers(record))
         return LIFECYCLE_OPENED;
     return !record->hold.set && record->failures >= budget->burst ? LIFECYCLE_HALF_OPEN
                                                                   : LIFECYCLE_CLOSED;
@@ -162,7 +162,7 @@ look_at_ready(struct looking *k)
 {
     const struct lifecycle_seen *seen = k->seen;
     const struct service_status *s = k->status;
-    const char *why = seen->silent_looks >= SILENT_LOOKS ? "nobody answers at its control socket"
+    const char *why = seen->silent_looks >= SILENT_LOOKS ? LIFECYCLE_SILENT
                       : is_degraded_for_good(k)          ? seen->run->why.what
                                                          : NULL;
     bool failed = s->restarts || k->record->trial_us;
@@ -202,7 +202,7 @@ look_at_held(struct looking *k)
     const struct run_record *record = k->record;
     uint64_t rest = lifecycle_rest_us(&k->seen->budget, record->failures);
     quantity_text text;
-    if (!is_ours(record)) {
+    if (!lifecycle_is_breakers(record)) {
         decide(k, LIFECYCLE_NOTHING, "it is held by %s: %s", record->hold.by, record->hold.why);
     } else if (is_up(k->status)) {
         decide(k, LIFECYCLE_STOP, "it is held by %s, and runs", record->hold.by);
@@ -229,7 +229,7 @@ is_done_by_others(struct looking *k)
     const struct service_status *s = k->status;
     bool stopped = k->record->wanted.state == RUN_WANTED_STOPPED;
     bool runs = s->state == SERVICE_STARTING || s->state == SERVICE_READY;
-    bool can_be_told = k->l->looked && !is_ours(k->record) && !k->seen->is_deploying;
+    bool can_be_told = k->l->looked && !lifecycle_is_breakers(k->record) && !k->seen->is_deploying;
     if (!can_be_told)
         return false;
     if (!stopped && s->state == SERVICE_STOPPED && k->l->was_up && !k->seen->is_stopping_with_all) {
@@ -250,7 +250,8 @@ remember(const struct looking *k)
 {
     const struct lifecycle_seen *seen = k->seen;
     bool explained = seen->asked_to || seen->is_stopping_with_all || seen->is_deploying ||
-                     is_ours(k->record) || k->record->wanted.state == RUN_WANTED_STOPPED ||
+                     lifecycle_is_breakers(k->record) ||
+                     k->record->wanted.state == RUN_WANTED_STOPPED ||
                      k->decision->act == LIFECYCLE_LEAVE;
     k->l->looked = true;
     k->l->was_held = k->record->hold.set;

@@ -26,6 +26,10 @@
 #include "service/service.h"
 
 #define LIFECYCLE_BREAKER "the breaker" /* hold.by of a hold that is ours */
+bool lifecycle_is_breakers(const struct run_record *record);
+
+/* Of one that is ready, and does not say so when it is asked. */
+#define LIFECYCLE_SILENT "nobody answers at its control socket"
 
 /* ACT(NAME, event, "what is done") */
 #define LIFECYCLE_ACTS(ACT)                                                                  \

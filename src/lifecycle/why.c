@@ -79,10 +79,21 @@ tell_plan(struct telling *t)
 }
 
 static bool
+tell_loss(struct telling *t)
+{
+    if (!t->known->model.lost)
+        return false;
+    say_wrong(t, "%s", t->known->model.lost);
+    say_next(t, "nothing: nobody knows whether a person has stopped or holds it");
+    say_fix(t, "citadel storage verify");
+    return true;
+}
+
+static bool
 tell_wish(struct telling *t)
 {
     const struct run_record *r = t->record;
-    if (r->hold.set && text_eq(r->hold.by, LIFECYCLE_BREAKER)) {
+    if (lifecycle_is_breakers(r)) {
         say_wrong(t, "%s", r->hold.why);
         say_monitor(t, "it is tried once");
         say_fix(t, "citadel logs %s; when it is mended: citadel start %s", t->known->name,
@@ -92,7 +103,7 @@ tell_wish(struct telling *t)
         say_next(t, NOTHING_ELSE);
         say_fix(t, "citadel start %s", t->known->name);
     } else if (r->wanted.state == RUN_WANTED_STOPPED &&
-               (!t->known->status || t->known->status->state == SERVICE_STOPPED)) {
+               (!t->known->model.status || t->known->model.status->state == SERVICE_STOPPED)) {
         say_wrong(t, "%s has stopped it", r->wanted.by);
         say_next(t, NOTHING_ELSE);
         say_fix(t, "citadel start %s", t->known->name);
@@ -108,9 +119,8 @@ static void
 tell_stopped(struct telling *t)
 {
     const struct plan_model *planned = t->known->planned;
-    t->told->well = true;
-    if (t->known->status->reason[0])
-        say_wrong(t, "it does not run: %s", t->known->status->reason);
+    if (t->known->model.status->reason[0])
+        say_wrong(t, "it does not run: %s", t->known->model.status->reason);
     else if (planned)
         say_wrong(t, "it does not run; %s: %s", plan_fate_word(planned->fate), planned->reason);
     else
@@ -123,8 +133,7 @@ static void
 tell_starting(struct telling *t)
 {
     quantity_text most;
-    t->told->well = true;
-    say_wrong(t, "nothing so far: %s", t->known->status->status);
+    say_wrong(t, "it is not ready yet: %s", t->known->model.status->status);
     say_next(t, "it is ready when it answers; it is ended when it makes no progress, or after %s",
              quantity_print_us(t->known->times.budget.start_us, most));
     say_fix(t, "citadel logs %s", t->known->name);
@@ -133,9 +142,9 @@ tell_starting(struct telling *t)
 static void
 tell_ready(struct telling *t)
 {
-    const struct run_state *run = t->known->run;
-    if (t->known->silent) {
-        say_wrong(t, "it runs, and did not answer how it is");
+    const struct run_state *run = t->known->model.run;
+    if (t->known->model.is_silent) {
+        say_wrong(t, "it runs, and " LIFECYCLE_SILENT);
         say_monitor(t, "it is restarted if that goes on");
         say_fix(t, "citadel restart %s", t->known->name);
     } else if (run && !run_phase_is_healthy(run->phase)) {
@@ -144,8 +153,7 @@ tell_ready(struct telling *t)
         say_fix(t, "%s%s", run->why.fix[0] ? run->why.fix : "citadel logs ",
                 run->why.fix[0] ? "" : t->known->name);
     } else {
-        t->told->well = true;
-        say_wrong(t, "nothing: %s", t->known->status->status);
+        say_wrong(t, "nothing: %s", t->known->model.status->status);
         say_next(t, "nothing");
     }
 }
@@ -153,8 +161,7 @@ tell_ready(struct telling *t)
 static void
 tell_stopping(struct telling *t)
 {
-    t->told->well = true;
-    say_wrong(t, "it is being stopped: %s", t->known->status->status);
+    say_wrong(t, "it is being stopped: %s", t->known->model.status->status);
     say_next(t, "it finishes what it has begun, and ends");
     say_fix(t, "citadel status %s", t->known->name);
 }
@@ -162,7 +169,7 @@ tell_stopping(struct telling *t)
 static void
 tell_backing_off(struct telling *t)
 {
-    const struct service_status *s = t->known->status;
+    const struct service_status *s = t->known->model.status;
     char when[64];
     say_wrong(t, "it failed: %s", s->reason);
     say_next(t, "it is started again %s; after %u failures in a row the breaker opens",
@@ -173,7 +180,7 @@ tell_backing_off(struct telling *t)
 static void
 tell_not_now(struct telling *t)
 {
-    const struct service_status *s = t->known->status;
+    const struct service_status *s = t->known->model.status;
     char when[64];
     say_wrong(t, "%s", s->reason[0] ? s->reason : "it lacks something that may come");
     if (s->next_us)
@@ -186,7 +193,7 @@ tell_not_now(struct telling *t)
 static void
 tell_failed(struct telling *t)
 {
-    const struct service_status *s = t->known->status;
+    const struct service_status *s = t->known->model.status;
     if (s->last_exit == EXIT_CODE_USAGE) {
         say_wrong(t, "it will never work as it is: %s", s->reason);
         say_next(t, NOTHING_ELSE);
@@ -225,12 +232,16 @@ void
 lifecycle_why(const struct why_known *known, uint64_t now_us, struct why_told *ret_told)
 {
     struct telling t = {
-        .known = known, .record = known->record, .now_us = now_us, .told = ret_told};
+        .known = known, .record = known->model.record, .now_us = now_us, .told = ret_told};
+    const char *why;
     *ret_told = (struct why_told){0};
-    if (tell_plan(&t) || tell_wish(&t))
+    if (tell_plan(&t))
         return;
-    if (known->status)
-        by_state[known->status->state](&t);
+    ret_told->well = known->model.status && lifecycle_is_well(&known->model, &why);
+    if (tell_loss(&t) || tell_wish(&t))
+        return;
+    if (known->model.status)
+        by_state[known->model.status->state](&t);
     else
         tell_unknown(&t);
 }

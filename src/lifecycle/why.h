@@ -4,15 +4,13 @@
  * is known; what is not known is said to be. Pure. */
 
 #include "lifecycle/lifecycle.h"
+#include "lifecycle/well.h"
 #include "plan/plan.h"
 
 struct why_known {
     const char *name;
-    const struct service_status *status; /* NULL: nobody tells; then, why: */
+    struct lifecycle_known model; /* status NULL: nobody tells; then, why: */
     const char *no_status;
-    const struct run_record *record;
-    const struct run_state *run;      /* of its shim; NULL: it was not asked, or does not run */
-    bool silent;                      /* it was, and has not answered */
     const struct plan_model *planned; /* NULL: there is no plan; then, why: */
     const char *no_plan;
     const struct lifecycle_decision *decision; /* of the monitor, or as it would be */
@@ -21,7 +19,7 @@ struct why_known {
 };
 
 struct why_told {
-    bool well; /* nothing is wrong */
+    bool well; /* as lifecycle_is_well() has it, and the plan */
     char wrong[700], next[500], fix[300];
 };
 

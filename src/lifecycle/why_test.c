@@ -20,8 +20,7 @@ begin(enum service_state state)
     run = (struct run_state){.phase = RUN_READY};
     decision = (struct lifecycle_decision){.next_us = UINT64_MAX};
     return (struct why_known){.name = "phi3",
-                              .status = &status,
-                              .record = &record,
+                              .model = {.status = &status, .record = &record},
                               .decision = &decision,
                               .no_status = "no supervisor answers",
                               .monitor_runs = true,
@@ -45,7 +44,7 @@ TEST(each_state_has_its_three_sentences)
     struct why_known k = begin(SERVICE_READY);
     check(&k, true, "nothing: loading", "nothing", "");
     k = begin(SERVICE_STARTING);
-    check(&k, true, "nothing so far: loading",
+    check(&k, false, "it is not ready yet: loading",
           "it is ready when it answers; it is ended when it makes no progress, or after 2h",
           "citadel logs phi3");
     k = begin(SERVICE_BACKING_OFF);
@@ -87,19 +86,19 @@ TEST(wishes_and_holds_come_before_states)
     check(&k, false, "it failed 5 times", "it is tried once in 5m",
           "citadel logs phi3; when it is mended: citadel start phi3");
     (void)snprintf(record.hold.by, sizeof(record.hold.by), "anna");
-    check(&k, false, "it is held by anna: it failed 5 times",
+    check(&k, true, "it is held by anna: it failed 5 times",
           "nothing, until a person does something", "citadel start phi3");
     record.hold.set = false;
     record.wanted.state = RUN_WANTED_STOPPED;
     (void)snprintf(record.wanted.by, sizeof(record.wanted.by), "anna");
-    check(&k, false, "anna has stopped it", "nothing, until a person does something",
+    check(&k, true, "anna has stopped it", "nothing, until a person does something",
           "citadel start phi3");
 }
 
 TEST(what_is_not_known_is_said_to_be)
 {
     struct why_known k = begin(SERVICE_READY);
-    k.status = NULL;
+    k.model.status = NULL;
     k.monitor_runs = false;
     check(&k, false, "whether it runs is not known (no supervisor answers); it has never ended",
           "nothing: nobody runs the services", "citadel up, or systemctl start citadel-ai.target");
@@ -109,6 +108,15 @@ TEST(what_is_not_known_is_said_to_be)
           "whether it runs is not known (no supervisor answers); the last time it ended because: "
           "it crashed",
           "nothing: nobody runs the services", "citadel up, or systemctl start citadel-ai.target");
+}
+
+TEST(what_is_remembered_may_be_lost)
+{
+    struct why_known k = begin(SERVICE_READY);
+    k.model.lost = "cannot read /x: Input/output error";
+    check(&k, false, "cannot read /x: Input/output error",
+          "nothing: nobody knows whether a person has stopped or holds it",
+          "citadel storage verify");
 }
 
 TEST(every_state_says_something)

@@ -126,36 +126,18 @@ on_STATE(struct asking *a)
 /* ---- services ---- */
 
 static void
-print_record(const struct run_record *record, struct json_writer *w)
-{
-    json_u64(w, "crashes", record->failures);
-    if (record->hold.set) {
-        json_open_map(w, "hold");
-        json_str(w, "by", record->hold.by);
-        json_str(w, "why", record->hold.why);
-        json_u64(w, "since_us", record->hold.since_us);
-        json_close_map(w);
-    }
-    json_str(w, "stopped_by",
-             record->wanted.state == RUN_WANTED_STOPPED ? record->wanted.by : NULL);
-}
-
-static void
 print_service(const struct watched *service, struct json_writer *w)
 {
     static const char *const breakers[] = {"closed", "open", "half-open"};
     const struct lifecycle_decision *d = &service->decision;
-    const char *why;
-    bool well = monitor_is_well(service, &why);
+    struct lifecycle_known known = monitor_known(service);
     json_open_map(w, NULL);
     service_status_print(&service->status, w);
-    json_bool(w, "healthy", well);
-    json_str(w, "why", well ? NULL : why);
+    lifecycle_print_health(&known, w);
     if (service->has_run)
         json_str(w, "phase", run_phase_word(service->run.phase));
     if (service->model) {
         json_str(w, "breaker", breakers[service->breaker]);
-        print_record(&service->record, w);
         json_bool(w, "ordered", service->asked);
         json_str(w, "waits", d->why[0] ? d->why : NULL);
         if (d->next_us != UINT64_MAX)

@@ -74,35 +74,21 @@ monitor_ask(struct watched *w)
     http_call_whole(w->call, NULL, 0);
 }
 
-static const char *
-why_not(const struct watched *w)
+struct lifecycle_known
+monitor_known(const struct watched *w)
 {
-    const struct service_status *s = &w->status;
-    return s->reason[0] ? s->reason : s->status[0] ? s->status : service_state_word(s->state);
+    return (struct lifecycle_known){.status = &w->status,
+                                    .record = w->model ? &w->record : NULL,
+                                    .run = w->has_run ? &w->run : NULL,
+                                    .is_silent = w->silent_looks > 0,
+                                    .lost = w->lost.id == ERR_NONE ? NULL : w->lost.what};
 }
 
 bool
 monitor_is_well(const struct watched *w, const char **ret_why)
 {
-    const struct service_status *s = &w->status;
-    *ret_why = why_not(w);
-    if (s->state == SERVICE_STOPPED && w->record.wanted.state == RUN_WANTED_STOPPED)
-        return true;
-    if (w->model && w->record.hold.set) {
-        *ret_why = w->record.hold.why;
-        return !text_eq(w->record.hold.by, LIFECYCLE_BREAKER);
-    }
-    if (s->state == SERVICE_STOPPED)
-        return true;
-    if (s->state != SERVICE_READY)
-        return false;
-    if (w->silent_looks)
-        *ret_why = "nobody answers at its control socket";
-    else if (w->has_run && !run_phase_is_healthy(w->run.phase))
-        *ret_why = w->run.why.id != ERR_NONE ? w->run.why.what : run_phase_word(w->run.phase);
-    else
-        return true;
-    return false;
+    struct lifecycle_known known = monitor_known(w);
+    return lifecycle_is_well(&known, ret_why);
 }
 
 /* ---- room ---- */

@@ -9,6 +9,7 @@
 #include "http/server.h"
 #include "lifecycle/history.h"
 #include "lifecycle/lifecycle.h"
+#include "lifecycle/well.h"
 #include "plan/plan.h"
 #include "role/disks.h"
 #include "role/gpus.h"
@@ -31,7 +32,7 @@ struct watched {
     struct service_status status; /* as it was told last */
     bool is_there;                /* it was told at all */
     struct run_record record;     /* as it could be read last */
-    bool is_blind;                /* it cannot be read now, and that was told */
+    struct err lost;              /* why it cannot be read now; id ERR_NONE: it can */
     struct run_state run;         /* of its shim, if that has answered since it was started */
     bool has_run, unwell;         /* unwell: and that was told */
     unsigned silent_looks;
@@ -104,7 +105,8 @@ void monitor_health_close(struct monitor *m);
 void monitor_ask(struct watched *w);        /* its shim */
 void monitor_watch_room(struct monitor *m); /* while somebody lacks some */
 bool monitor_has_room(struct watched *w);
-/* Whether it is as it should be; and why not. What nobody wants now is. */
+struct lifecycle_known
+monitor_known(const struct watched *w); /* valid as long as it is not changed */
 bool monitor_is_well(const struct watched *w, const char **ret_why);
 
 /* monitor_http.c */

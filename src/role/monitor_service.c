@@ -118,12 +118,12 @@ read_record(struct watched *w)
 {
     struct run_record record;
     struct err err;
-    bool was_blind = w->is_blind;
+    bool was_lost = w->lost.id != ERR_NONE;
     int r = run_record_load(w->monitor->config->paths.state, w->status.name, &record, &err);
-    w->is_blind = r < 0;
-    if (r < 0 && !was_blind)
+    w->lost = r < 0 ? err : (struct err){0};
+    if (r < 0 && !was_lost)
         monitor_tell(w->monitor, EVENT_RECORD_LOST, w->status.name, NULL, "%s", err.what);
-    if (r == 0 && was_blind)
+    if (r == 0 && was_lost)
         monitor_tell(w->monitor, EVENT_RECORD_BACK, w->status.name, NULL, "it can be read again");
     if (r == 0)
         w->record = record;

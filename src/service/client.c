@@ -142,20 +142,6 @@ service_view_find(const struct service_view *view, const char *name)
     return NULL;
 }
 
-bool
-service_is_healthy(const struct service_seen *seen, const char **ret_why)
-{
-    const struct service_status *s = &seen->status;
-    bool troubled =
-        seen->has_run && s->state == SERVICE_READY && !run_phase_is_healthy(seen->run.phase);
-    *ret_why = s->reason[0] ? s->reason : s->status[0] ? s->status : service_state_word(s->state);
-    if (troubled && seen->run.why.id != ERR_NONE)
-        *ret_why = seen->run.why.what;
-    if (seen->silent)
-        *ret_why = "it did not answer within a second how it is";
-    return (s->state == SERVICE_READY && !troubled && !seen->silent) || s->state == SERVICE_STOPPED;
-}
-
 int
 service_ask(const char *run_dir, const char *name, const char *verb, struct err *reterr)
 {

@@ -38,9 +38,6 @@ void service_view_finish(struct service_view *view);
 
 const struct service_seen *service_view_find(const struct service_view *view, const char *name);
 
-/* Whether it is as it should be; the reason, else. One that nobody wants is healthy when stopped. */
-bool service_is_healthy(const struct service_seen *seen, const char **ret_why);
-
 /* start, stop or restart of a service, or of `all`. */
 int service_ask(const char *run_dir, const char *name, const char *verb, struct err *reterr)
     must_check;

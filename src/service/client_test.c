@@ -15,50 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* ---- what is told of one ---- */
-
-static const struct {
-    enum service_state state;
-    const char *reason, *status;
-    bool has_run, silent;
-    enum run_phase phase;
-    bool healthy;
-    const char *why;
-} seen[] = {
-    {SERVICE_READY, "", "ready: answers", true, false, RUN_READY, true, "ready: answers"},
-    {SERVICE_READY, "", "ready: answers", true, false, RUN_SLEEPING, true, "ready: answers"},
-    {SERVICE_READY, "", "degraded: slow", true, false, RUN_DEGRADED, false, "it is slow"},
-    {SERVICE_READY, "", "finishing 2 requests", true, false, RUN_DRAINING, false,
-     "finishing 2 requests"},
-    {SERVICE_READY, "", "ready", false, true, 0, false,
-     "it did not answer within a second how it is"},
-    {SERVICE_READY, "", "", false, false, 0, true, "ready"}, /* nobody asked */
-    {SERVICE_STOPPED, "", "", false, false, 0, true, "stopped"},
-    {SERVICE_STARTING, "", "loading", true, false, RUN_STARTING, false, "loading"},
-    {SERVICE_STARTING, "it crashed before", "loading", false, false, 0, false, "it crashed before"},
-    {SERVICE_FAILED, "no such model", "ended: no such model", false, false, 0, false,
-     "no such model"},
-    {SERVICE_WAITING, "waits for b, which is failed", "", false, false, 0, false,
-     "waits for b, which is failed"},
-};
-
-TEST(health_is_told_with_its_reason)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(seen); i++) {
-        struct service_seen s = {.has_run = seen[i].has_run, .silent = seen[i].silent};
-        const char *why;
-        tap_note("%zu", i);
-        s.status.state = seen[i].state;
-        s.run.phase = seen[i].phase;
-        if (s.run.phase == RUN_DEGRADED)
-            (void)err_set(&s.run.why, ERR_ENGINE_SLOW, "it is slow");
-        (void)snprintf(s.status.reason, sizeof(s.status.reason), "%s", seen[i].reason);
-        (void)snprintf(s.status.status, sizeof(s.status.status), "%s", seen[i].status);
-        CHECK_EQ(service_is_healthy(&s, &why), seen[i].healthy);
-        CHECK_STR(why, seen[i].why);
-    }
-}
-
 /* ---- supervisors ---- */
 
 static void

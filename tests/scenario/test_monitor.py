@@ -276,6 +276,9 @@ def test_what_a_model_would_take_is_held_by_others(site, place):
         status, error = s.ask("/ensure/other", "POST")
         assert status == 503 and error["id"] == "gpu.leased", error
         assert "large" in error["what"]
+        told = s.status()["large"]  # nine tenths of 80 GB
+        assert told["model"]["gpus"] == [0] and 70 << 30 < told["gpu_bytes"] < 73 << 30, told
+        assert re.search(r"^large +ready +\S+ +0 +7\d(\.\d)? GiB ", s.run("status").stdout, re.M)
         assert s.status()["large"]["state"] == "ready"  # nobody is evicted
         assert s.run("start", "--no-wait", "other").returncode == 0
         history.wait("service.not-now", "other")
@@ -302,7 +305,15 @@ def test_health_is_true(site):
         assert status == 503 and health["status"] == "failed"
         (problem,) = [p for p in health["problems"] if p["of"] == "b"]
         assert "it failed 2 times in a row" in problem["what"]
+        done = s.run("health")  # a person is told the same
+        assert done.returncode == 3 and f"b: stopped: {problem['what']}" in done.stdout, done
+        told = s.status()["b"]
+        assert told["why"] == problem["what"] and told["hold"]["by"] == "the breaker"
+        assert told["tried_us"] - told["hold"]["since_us"] >= 3_000_000
+        shown = s.run("status", "b").stdout
+        assert problem["what"] in shown and re.search(r"It is tried again in \d+s, after \d failures", shown), shown
         assert s.run("stop", "b").returncode == 0  # what nobody wants is no problem
+        assert s.run("health").returncode == 0
         assert s.told("b")["stopped_by"] and s.told("b")["healthy"]
         status, body = get(s, "/health")
         assert status == 200 and json.loads(body) == {"problems": [], "status": "ok", "services": 3}, body

@@ -168,9 +168,27 @@ def test_all_stopped_as_one_is_nobodys_wish(here):
     assert "wish.stopped" not in [e["event"] for e in events(here)[count:] if e["service"] == "quick"]
 
 
+def health(here):
+    words = ["curl", "-s", "-w", "\n%{http_code}", "http://127.0.0.1:8001/health"]
+    body, status = here.run(*words).stdout.rsplit("\n", 1)
+    return status, json.loads(body)["problems"]
+
+
 def test_health_and_why(here):
-    status = here.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:8001/health").stdout
-    assert status in ("200", "503")
-    assert 'citadel_model_ready{model="quick"} 1' in here.run("curl", "-s", "http://127.0.0.1:8001/metrics/models").stdout
+    count = len(events(here))
+    here.until(lambda: health(here) == ("200", []), "all is well, since the others are stopped")
+    assert citadel(here, "health").returncode == 0
+    citadel(here, "start", "--no-wait", "failing")
+    wait(here, "breaker.open", "failing", count)
+    status, (problem,) = health(here)
+    assert status == "503" and problem["of"] == "failing" and "2 times in a row" in problem["what"]
+    done = citadel(here, "health", check=False)
+    assert done.returncode == 3 and problem["what"] in done.stdout
+    models = here.run("curl", "-s", "http://127.0.0.1:8001/metrics/models").stdout
+    assert 'citadel_model_ready{model="quick"} 1' in models
+    assert 'citadel_model_healthy{model="failing"} 0' in models
     told = json.loads(citadel(here, "why", "failing", "--json").stdout)
     assert told["monitor"] and not told["well"]
+    citadel(here, "stop", "failing")
+    told = json.loads(citadel(here, "why", "failing", "--json").stdout)
+    assert told["well"] and "has stopped it" in told["wrong"]

@@ -1,0 +1,85 @@
+#include "cli/service_look.h"
+
+#include "base/mem.h"
+#include "config/config.h"
+#include "gpu/lease.h"
+#include "plan/plan.h"
+#include "service/client.h"
+
+#include <stdlib.h>
+
+struct lifecycle_known
+service_look_known(const struct service_look *l)
+{
+    return (struct lifecycle_known){.status = &l->seen->status,
+                                    .record = l->is_model ? &l->record : NULL,
+                                    .run = l->seen->has_run ? &l->seen->run : NULL,
+                                    .is_silent = l->seen->silent,
+                                    .lost = l->lost.id == ERR_NONE ? NULL : l->lost.what};
+}
+
+static void
+judge(struct service_look *l, const struct budget *budget)
+{
+    struct lifecycle_known known = service_look_known(l);
+    l->is_well = lifecycle_is_well(&known, &l->why);
+    l->next_us = lifecycle_next_attempt(&known, budget);
+}
+
+void
+cli_look_from_afar(const struct service_seen *seen, struct service_look *ret)
+{
+    const struct budget budget = {0};
+    *ret = (struct service_look){.seen = seen};
+    judge(ret, &budget);
+}
+
+static uint64_t
+leased_by(const struct gpu_leases *leases, const char *name)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < leases->count; i++)
+        for (size_t p = 0; p < leases->items[i].part_count; p++)
+            if (text_eq(leases->items[i].holder.name, name))
+                sum += leases->items[i].parts[p].bytes;
+    return sum;
+}
+
+static void
+look_at_model(const struct config *config, const struct gpu_leases *leases, struct service_look *l)
+{
+    const char *name = l->seen->status.name;
+    const struct config_model *model = config_find_model(config, name);
+    struct budget budget = {0};
+    struct err err;
+    l->is_model = true;
+    l->gpu_bytes = leased_by(leases, name);
+    if (run_record_load(config->paths.state, name, &l->record, &err) < 0)
+        l->lost = err;
+    if (model)
+        budget = plan_times_of(model).budget;
+    judge(l, &budget);
+}
+
+void
+cli_look_at_services(const struct config *config, const struct service_view *view,
+                     struct service_looks *ret)
+{
+    _cleanup_gpu_leases_ struct gpu_leases leases = {0};
+    size_t count = view->items.count;
+    *ret = (struct service_looks){mem_alloc((count + 1) * sizeof(*ret->items)), count};
+    /* Who may not read them does without. */
+    (void)!gpu_leases_read(&leases, config->paths.run, NULL);
+    for (size_t i = 0; i < count; i++) {
+        struct service_look *l = &ret->items[i];
+        cli_look_from_afar(&view->items.items[i], l);
+        if (text_eq(l->seen->status.kind, "model"))
+            look_at_model(config, &leases, l);
+    }
+}
+
+void
+service_looks_finish(struct service_looks *looks)
+{
+    free(looks->items);
+}

@@ -1,0 +1,39 @@
+#pragma once
+
+/* A service as verbs show it: what its supervisor and its shim tell, with what is remembered of it and
+ * what it has leased. */
+
+#include "base/err.h"
+#include "lifecycle/well.h"
+#include "run/record.h"
+
+struct config;
+struct service_seen;
+struct service_view;
+
+struct service_look {
+    const struct service_seen *seen;
+    bool is_model;
+    struct run_record record;
+    struct err lost; /* why that cannot be read; id ERR_NONE: it can */
+    bool is_well;
+    const char *why;    /* not; else NULL */
+    uint64_t next_us;   /* when it is tried again by itself, since 1970; 0: it is not */
+    uint64_t gpu_bytes; /* leased, of all its GPUs */
+};
+
+struct service_looks {
+    struct service_look *items; /* as many as the view has */
+    size_t count;
+};
+
+/* The view outlives it. */
+void cli_look_at_services(const struct config *config, const struct service_view *view,
+                          struct service_looks *ret_looks);
+void service_looks_finish(struct service_looks *looks);
+#define _cleanup_service_looks_ _cleanup_(service_looks_finish)
+
+/* Of one by what its supervisor tells alone. */
+void cli_look_from_afar(const struct service_seen *seen, struct service_look *ret_look);
+
+struct lifecycle_known service_look_known(const struct service_look *look);
