@@ -1,6 +1,7 @@
 #include "cli/candidate.h"
 
 #include "cli/frame.h"
+#include "cli/load_config.h"
 #include "config/problems.h"
 #include "sys/files.h"
 #include "sys/root.h"
@@ -88,14 +89,21 @@ list_files(struct cli *cli, struct cli_candidate *c)
 }
 
 int
+cli_make_candidate(struct cli *cli, bool explain, struct cli_candidate *c)
+{
+    int r = cli_make_plan(cli, &c->loaded);
+    if (r == 0)
+        r = render(cli, explain, c);
+    return r == 0 ? list_files(cli, c) : r;
+}
+
+int
 cli_load_candidate(struct cli *cli, bool explain, struct cli_candidate *ret)
 {
     _cleanup_cli_candidate_ struct cli_candidate c = {0};
-    int r = cli_load_plan(cli, &c.loaded);
+    int r = cli_load_config(cli, &c.loaded.config);
     if (r == 0)
-        r = render(cli, explain, &c);
-    if (r == 0)
-        r = list_files(cli, &c);
+        r = cli_make_candidate(cli, explain, &c);
     if (r < 0)
         return r;
     *ret = c;

@@ -16,6 +16,8 @@ struct cli_candidate {
 
 /* explain: each line of a unit with its reason; such a candidate is to be shown, not deployed. */
 int cli_load_candidate(struct cli *cli, bool explain, struct cli_candidate *ret) must_check;
+/* Likewise of a configuration that is loaded: the rest is empty, and finished in any case. */
+int cli_make_candidate(struct cli *cli, bool explain, struct cli_candidate *c) must_check;
 void cli_candidate_finish(struct cli_candidate *candidate);
 #define _cleanup_cli_candidate_ _cleanup_(cli_candidate_finish)
 

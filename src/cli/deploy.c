@@ -11,6 +11,7 @@
 #include "config/problems.h"
 #include "deploy/drift.h"
 #include "deploy/lock.h"
+#include "deploy/restore.h"
 #include "run/marker.h"
 #include "service/systemd.h"
 #include "unit/generator.h"
@@ -32,11 +33,17 @@ int
 cli_deploy_open(struct cli *cli, const struct config *config, const char *why,
                 struct cli_deploy *ret)
 {
-    *ret = (struct cli_deploy){.config = config, .by_systemd = systemd_is_here()};
+    *ret = (struct cli_deploy){.config = config,
+                               .by_systemd = systemd_is_here(),
+                               .args = cli->args,
+                               .args_count = cli->args_count};
     arena_init(&ret->arena, DEPLOY_BYTES);
     (void)cli_asker(ret->by);
-    ret->systemd = (struct deploy_systemd){
-        .config = config, .deadline_us = config->deploy.deadline_us, .tell = on_tell, .arg = cli};
+    ret->systemd = (struct deploy_systemd){.config = config,
+                                           .by = ret->by,
+                                           .deadline_us = config->deploy.deadline_us,
+                                           .tell = on_tell,
+                                           .arg = cli};
     ret->wish = (struct deploy_wish){.store = config->paths.generations,
                                      .state_dir = config->paths.state,
                                      .by = ret->by,
@@ -281,6 +288,24 @@ check_place(const struct cli_deploy *d, struct err *reterr)
     return r;
 }
 
+static int
+end_restore(const struct cli_deploy *d, struct err *reterr)
+{
+    static const char *const words[] = {[CHANGE_UNDONE] = "are as they were before",
+                                        [CHANGE_COMPLETED] = "are those of the backup"};
+    enum change_recovered what;
+    struct restore_mark mark;
+    restore_mark_read(d->wish.state_dir, &mark);
+    int r = restore_recover(d->wish.store, &what, reterr);
+    if (r == 0 && mark.id)
+        cli_note(d->systemd.arg,
+                 "the restore of backup %u by %s was interrupted%s%s; to make it good: citadel "
+                 "rollback restore %u",
+                 mark.id, mark.by, what ? ": the files beside " : "", what ? words[what] : "",
+                 mark.id);
+    return r;
+}
+
 int
 cli_deploy_check(const struct cli_deploy *d, struct err *reterr)
 {
@@ -293,11 +318,13 @@ cli_deploy_check(const struct cli_deploy *d, struct err *reterr)
     bool starts = d->wish.files || d->wish.number;
     if (r == 0 && starts)
         r = run_marker_check(d->config->paths.run, reterr);
-    return r == 0 ? deploy_lock_look(d->wish.state_dir, reterr) : r;
+    if (r == 0)
+        r = deploy_lock_look(d->wish.state_dir, reterr);
+    return r == 0 ? end_restore(d, reterr) : r;
 }
 
-static void
-print_end(struct cli *cli, const struct cli_deploy *d, const struct deploy_end *end)
+void
+cli_deploy_print_end(struct cli *cli, const struct cli_deploy *d, const struct deploy_end *end)
 {
     if (cli->json) {
         json_open_map(cli->json, NULL);
@@ -329,7 +356,7 @@ do_here(struct cli *cli, struct cli_deploy *d)
     int r = deploy_apply(&d->wish, &d->host, &d->arena, &end, &cli->err);
     if (r < 0)
         return r;
-    print_end(cli, d, &end);
+    cli_deploy_print_end(cli, d, &end);
     return end.failed ? EXIT_CODE_FAILED : EXIT_CODE_OK;
 }
 
@@ -342,7 +369,7 @@ static int
 repeat(struct cli *cli, struct cli_deploy *d, const char *words, struct arguments *ret)
 {
     static const char *const flags[] = {"force", "stay", "json", "quiet"};
-    static const char *const valued[] = {"test-model", "timeout"};
+    static const char *const valued[] = {"test-model", "timeout", "group", "backup-id"};
     const char *value;
     struct arena *arena = &d->arena;
     char config[PATH_MAX], plan[PATH_MAX];
@@ -351,9 +378,9 @@ repeat(struct cli *cli, struct cli_deploy *d, const char *words, struct argument
         return err_set_errno(&cli->err, errno, "%s", cli->frame->problems->file);
     while (rest && (word = strsep(&rest, " ")))
         vec_push(&ret->list, word);
-    for (size_t i = 0; i < cli->args_count; i++) {
-        bool is_path = realpath(cli->args[i], plan) != NULL && d->wish.files;
-        vec_push(&ret->list, arena_strdup(arena, is_path ? plan : cli->args[i]));
+    for (size_t i = 0; i < d->args_count; i++) {
+        bool is_path = cli->verb->kind == ARG_FILE && realpath(d->args[i], plan) != NULL;
+        vec_push(&ret->list, arena_strdup(arena, is_path ? plan : d->args[i]));
     }
     vec_push(&ret->list, "--here");
     vec_push(&ret->list, arena_printf(arena, "--config=%s", config));
@@ -400,19 +427,22 @@ cli_deploy_do(struct cli *cli, struct cli_deploy *d, const char *words)
         r = cli_deploy_look(cli, d);
     if (r < 0)
         return r;
+    if (!here && !cli->json)
+        cli_deploy_print(cli, d);
+    if (!here && !deploy_is_nothing(&d->outlook))
+        r = cli_confirm(cli, "yes", "Do it?");
+    if (r == 0 && d->agreed)
+        r = d->agreed(cli, d->arg);
+    if (r < 0)
+        return r;
     if (here)
         return do_here(cli, d);
-    if (!cli->json)
-        cli_deploy_print(cli, d);
     if (deploy_is_nothing(&d->outlook)) {
         const struct deploy_end end = {.from = d->outlook.current, .to = d->outlook.current};
         if (cli->json)
-            print_end(cli, d, &end);
+            cli_deploy_print_end(cli, d, &end);
         return EXIT_CODE_OK;
     }
-    r = cli_confirm(cli, "yes", "Do it?");
-    if (r < 0)
-        return r;
     return d->by_systemd ? cli_deploy_apart(cli, d, words) : do_here(cli, d);
 }
 

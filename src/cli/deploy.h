@@ -15,7 +15,12 @@ struct cli_deploy {
     struct deploy_wish wish; /* files or number are for the verb to set */
     struct deploy_outlook outlook;
     char by[64];
-    bool by_systemd; /* else only files are changed */
+    bool by_systemd;         /* else only files are changed */
+    const char *const *args; /* of the command, for the unit that repeats it */
+    size_t args_count;
+    int (*agreed)(struct cli *cli,
+                  void *arg); /* it is about to be done; NULL: nobody wants to know */
+    void *arg;
 };
 
 /* To be closed in any case. why: of the generation; for cli_deploy_do(): the words of the verb. */
@@ -40,9 +45,12 @@ void cli_print_drift_json(const struct config *config, struct json_writer *w);
  * with the arguments that were given here. An exit code, or an error. */
 int cli_deploy_do(struct cli *cli, struct cli_deploy *d, const char *words) must_check;
 
-/* The parts of that, for verbs that do something else: whether it may be done now, and the same command
- * as a unit of its own, with --here. */
+/* The parts of that, for verbs that do something else: whether it may be done now, how it ended, and the
+ * same command as a unit of its own, with --here. What a restore has left that was interrupted is ended
+ * first, and told. */
 int cli_deploy_check(const struct cli_deploy *d, struct err *reterr) must_check;
+void cli_deploy_print_end(struct cli *cli, const struct cli_deploy *d,
+                          const struct deploy_end *end);
 int cli_deploy_apart(struct cli *cli, struct cli_deploy *d, const char *words) must_check;
 
 /* That a model is to be kept loaded and cannot be, unless --force is given. */

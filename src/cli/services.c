@@ -3,6 +3,7 @@
 #include "base/quantity.h"
 #include "cli/asker.h"
 #include "cli/load_config.h"
+#include "cli/resting.h"
 #include "run/marker.h"
 #include "run/record.h"
 #include "service/systemd.h"
@@ -306,7 +307,7 @@ wait_for(struct cli *cli, const struct config *config, enum service_state goal)
     }
 }
 
-/* What a person wants outlives reboots, and a start ends a hold. */
+/* What a person wants of a model is in its record; a start ends a hold. */
 static int
 remember_wish(struct cli *cli, const struct config *config, const char *name,
               enum service_state goal)
@@ -317,6 +318,18 @@ remember_wish(struct cli *cli, const struct config *config, const char *name,
     int r = run_record_change(config->paths.state, name, run_record_wish, &wish, NULL, &cli->err);
     if (r == -EACCES || r == -EPERM)
         err_fix(&cli->err, "the same with sudo");
+    return r;
+}
+
+/* It outlives reboots. */
+static int
+remember_rest(struct cli *cli, const struct config *config, const struct service_view *view,
+              enum service_state goal)
+{
+    int r = goal == SERVICE_READY ? cli_rest_end(cli, config) : 0;
+    vec_foreach (&view->items, seen)
+        if (r == 0 && goal == SERVICE_STOPPED && is_meant(cli, seen))
+            r = cli_rest_begin(cli, config, seen->status.name);
     return r;
 }
 
@@ -373,6 +386,8 @@ cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
     vec_foreach (&view.items, seen)
         if (r == 0 && text_eq(seen->status.kind, "model") && is_meant(cli, seen, goal))
             r = remember_wish(cli, config, seen->status.name, goal);
+    if (r == 0 && view.by_systemd)
+        r = remember_rest(cli, config, &view, goal);
     if (r < 0 || view.by_systemd)
         return r < 0 ? r : change_by_systemd(cli, &view, verb, goal);
     if (r == 0)

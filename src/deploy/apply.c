@@ -2,9 +2,8 @@
 
 #include "base/text.h"
 #include "base/vec.h"
+#include "deploy/audit.h"
 #include "deploy/pending_int.h"
-#include "lifecycle/history.h"
-#include "sys/fault.h"
 #include "unit/unit.h"
 
 #include <errno.h>
@@ -164,10 +163,12 @@ order(struct ordering *o, const char *unit, const struct generation_file *file, 
 {
     enum deploy_life life;
     struct deploy_order chosen;
+    const struct deploy_wish *w = o->wish;
     int r = o->host->look(o->host->arg, unit, &life, reterr);
+    if (r == 0 && life == DEPLOY_SHUNNED && w->insist)
+        life = DEPLOY_RESTS;
     if (r < 0 || !choose(unit, file, life, changed, &chosen))
         return r;
-    const struct deploy_wish *w = o->wish;
     if (chosen.act != DEPLOY_START || !w->starts || w->starts(unit))
         vec_push(&o->orders, chosen);
     return 0;
@@ -279,25 +280,12 @@ deploy_is_nothing(const struct deploy_outlook *outlook)
 
 /* ---- what is written down ---- */
 
-#define KEEP_US (10 * 365 * 86400 * 1000000ULL)
-
-/* Who did what; the lock lets one write at a time. */
 static int
 write_down(const struct deployment *d, enum event_kind kind, const char *text, struct err *reterr)
 {
-    struct event event = {.at_us = clock_wall_us(), .kind = kind};
-    struct history history;
-    uint64_t torn;
-    (void)snprintf(event.by, sizeof(event.by), "%s", d->wish->by);
-    event_set_text(&event, "%s: %s", d->wish->why, text);
-    int r = history_open(&history, d->wish->state_dir, HISTORY_OF_DEPLOYMENTS, KEEP_US, 0, &torn,
-                         reterr);
-    if (r == 0)
-        r = history_add(&history, &event, reterr);
-    if (r == 0 && fault_sync(history.fd) < 0)
-        r = err_set_errno(reterr, EIO, "%s cannot be kept", history.path);
-    history_close(&history);
-    return r;
+    char line[600];
+    (void)snprintf(line, sizeof(line), "%s: %s", d->wish->why, text);
+    return deploy_audit(d->wish->state_dir, kind, d->wish->by, line, reterr);
 }
 
 static int
@@ -406,11 +394,25 @@ stop_all(struct deployment *d, const struct files *goal, struct err *reterr)
     return r == 0 ? stop_in_the_way(d, goal, reterr) : r;
 }
 
+/* What a person has stopped is wanted again. */
+static int
+want_all(const struct deployment *d, struct err *reterr)
+{
+    const struct deploy_orders *all = &d->outlook.orders;
+    int r = 0;
+    for (size_t i = 0; r == 0 && d->wish->insist && i < all->count; i++)
+        if (is_start(all->items[i].act))
+            r = d->host->wish(d->host->arg, all->items[i].unit, true, reterr);
+    return r;
+}
+
 /* What others rest on comes first. */
 static int
 start_all(struct deployment *d, struct err *reterr)
 {
-    int r = carry_out(d, is_reload, reterr);
+    int r = want_all(d, reterr);
+    if (r == 0)
+        r = carry_out(d, is_reload, reterr);
     return r == 0 ? carry_out(d, is_start, reterr) : r;
 }
 

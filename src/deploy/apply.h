@@ -41,6 +41,8 @@ struct deploy_host {
     /* Whether it has not read, or does not find, what the current generation has for it. */
     int (*check)(void *arg, bool *ret_behind, struct err *reterr);
     int (*look)(void *arg, const char *unit, enum deploy_life *ret_life, struct err *reterr);
+    /* A person wants it to run; or to be down, so that neither a deployment nor a boot starts it. */
+    int (*wish)(void *arg, const char *unit, bool runs, struct err *reterr);
     /* Accounts and directories, for which the generation has files; or has none any more. */
     int (*prepare)(void *arg, bool deployed, struct err *reterr);
     int (*reload)(void *arg, struct err *reterr);
@@ -60,7 +62,8 @@ struct deploy_wish {
     unsigned keep; /* generations */
     /* Which units may be started that do not run; NULL: all. */
     bool (*starts)(const char *unit);
-    bool stay; /* also when a changed unit does not become ready */
+    bool stay;   /* also when a changed unit does not become ready */
+    bool insist; /* what a person has stopped is started, too */
 };
 
 struct deploy_orders {

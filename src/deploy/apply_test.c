@@ -72,6 +72,13 @@ fake_look(void *arg unused_arg, const char *unit, enum deploy_life *ret,
 }
 
 static int
+fake_wish(void *arg unused_arg, const char *unit, bool runs, struct err *reterr unused_arg)
+{
+    unit_of(unit)->shunned = !runs;
+    return 0;
+}
+
+static int
 fake_prepare(void *arg unused_arg, bool deployed unused_arg, struct err *reterr unused_arg)
 {
     machine->prepares++;
@@ -131,6 +138,7 @@ fake_tell(void *arg unused_arg, const char *line)
 
 static const struct deploy_host host = {.check = fake_check,
                                         .look = fake_look,
+                                        .wish = fake_wish,
                                         .prepare = fake_prepare,
                                         .reload = fake_reload,
                                         .carry_out = fake_carry_out,
@@ -315,6 +323,19 @@ TEST(what_should_run_and_does_not_is_started_but_for_what_a_person_stopped)
     CHECK_EQ(machine->acts, 1);
     CHECK_STR(machine->acted[0], "start citadel-a.service");
     CHECK_EQ(link_of(GENERATION_CURRENT), 1);
+}
+
+TEST(what_a_person_stopped_is_started_if_it_is_insisted_on)
+{
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    unit_of("citadel-b.service")->runs = false;
+    unit_of("citadel-b.service")->shunned = true;
+    struct deploy_wish wish = wish_of(first);
+    wish.insist = true;
+    CHECK_EQ(deploy_wish(&wish).r, 0);
+    check_runs(first);
+    CHECK(!unit_of("citadel-b.service")->shunned);
 }
 
 TEST(a_change_that_fails_is_taken_back)

@@ -10,6 +10,7 @@
 #include "sys/command.h"
 #include "sys/files.h"
 #include "sys/root.h"
+#include "unit/rest.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -35,17 +36,32 @@ service_of(const char *unit, char name[TEXT_NAME_MAX + 1])
 
 /* ---- how a unit is ---- */
 
+/* That of a model is in its record, which others read, too; all others have no record. */
 static int
 is_shunned(const struct config *config, const char *unit, bool *ret, struct err *reterr)
 {
     char name[TEXT_NAME_MAX + 1];
     struct run_record record;
-    *ret = false;
-    if (!service_of(unit, name) || !config_find_model(config, name))
+    if (!service_of(unit, name) || !config_find_model(config, name)) {
+        *ret = unit_rests(config->paths.generations, unit);
         return 0;
+    }
     int r = run_record_load(config->paths.state, name, &record, reterr);
     *ret = r == 0 && record.wanted.state == RUN_WANTED_STOPPED;
     return r;
+}
+
+static int
+wish(void *arg, const char *unit, bool runs, struct err *reterr)
+{
+    const struct deploy_systemd *s = arg;
+    const struct run_record_wish change = {runs ? RUN_WANTED_STARTED : RUN_WANTED_STOPPED, s->by};
+    const char *store = s->config->paths.generations;
+    char name[TEXT_NAME_MAX + 1];
+    int r = runs ? unit_rest_end(store, unit, reterr) : unit_rest_begin(store, unit, reterr);
+    if (r < 0 || !service_of(unit, name) || !config_find_model(s->config, name))
+        return r;
+    return run_record_change(s->config->paths.state, name, run_record_wish, &change, NULL, reterr);
 }
 
 static int
@@ -237,6 +253,7 @@ deploy_systemd_open(struct deploy_systemd *systemd, struct deploy_host *ret_host
 {
     *ret_host = (struct deploy_host){.check = check,
                                      .look = look,
+                                     .wish = wish,
                                      .prepare = prepare,
                                      .reload = reload,
                                      .carry_out = carry_out,
@@ -280,12 +297,20 @@ do_nothing(void *arg unused_arg, struct err *reterr unused_arg)
     return 0;
 }
 
+static int
+wish_nothing(void *arg unused_arg, const char *unit unused_arg, bool runs unused_arg,
+             struct err *reterr unused_arg)
+{
+    return 0;
+}
+
 struct deploy_host
 deploy_files_only(struct deploy_systemd *systemd)
 {
     /* Who looks at nothing has nothing to carry out. */
     return (struct deploy_host){.check = check_nothing,
                                 .look = look_at_nothing,
+                                .wish = wish_nothing,
                                 .prepare = prepare_nothing,
                                 .reload = do_nothing,
                                 .tell = tell,

@@ -10,6 +10,7 @@ struct config;
 
 struct deploy_systemd {
     const struct config *config;
+    const char *by;
     uint64_t
         deadline_us; /* for what is started to become ready; 0: as long as it may take itself */
     void (*tell)(const char *line, void *arg);
@@ -18,7 +19,7 @@ struct deploy_systemd {
     char told[640]; /* of what goes on, the last that was told */
 };
 
-/* config, deadline_us, tell and arg are set; then to be closed in any case. The host lives as long. */
+/* All down to arg is set; then to be closed in any case. The host lives as long. */
 int deploy_systemd_open(struct deploy_systemd *systemd, struct deploy_host *ret_host,
                         struct err *reterr) must_check;
 void deploy_systemd_close(struct deploy_systemd *systemd);

@@ -173,6 +173,7 @@ deploy(struct running *p, bool (*starts)(const char *unit), struct err *reterr)
     struct deploy_wish wish = p->wish->deploy;
     struct deploy_end end;
     wish.starts = starts;
+    wish.insist = true; /* by a person, who wants all of it */
     int r = deploy_apply(&wish, p->host, p->arena, &end, reterr);
     p->end->generation = end.to;
     if (r < 0 || !end.failed)
@@ -205,10 +206,12 @@ try_model(struct running *p, const char *name, struct err *reterr)
 {
     char unit[UNIT_MAX];
     struct err ignored;
-    bool runs;
+    enum deploy_life life;
     (void)unit_of(name, unit);
-    int r = is_running(p, unit, &runs, reterr);
-    if (r == 0 && !runs)
+    int r = p->host->look(p->host->arg, unit, &life, reterr);
+    if (r == 0 && life == DEPLOY_SHUNNED)
+        r = p->host->wish(p->host->arg, unit, true, reterr);
+    if (r == 0 && life != DEPLOY_RUNS)
         r = act(p, DEPLOY_START, unit, reterr);
     if (r == 0)
         r = deploy_prove(config_find_model(p->wish->config, name), reterr);

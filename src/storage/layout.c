@@ -636,11 +636,10 @@ storage_remove(const struct config *config, bool dry, void (*removed)(const char
 
 /* ---- a question of others ---- */
 
-int
-storage_check_models(const struct config *config, struct err *reterr)
+static int
+check_disk(const struct config *config, const char *path, struct err *reterr)
 {
     _cleanup_mounts_ struct mounts mounts = {0};
-    const char *path = config->paths.models;
     if (!config->storage.require_mounts)
         return 0;
     _cleanup_close_ int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -649,4 +648,16 @@ storage_check_models(const struct config *config, struct err *reterr)
         return r;
     const struct storage_finding f = {.path = path, .found = fd < 0 ? NULL : ""};
     return tell_not_mounted(&f, reterr);
+}
+
+int
+storage_check_models(const struct config *config, struct err *reterr)
+{
+    return check_disk(config, config->paths.models, reterr);
+}
+
+int
+storage_check_backup(const struct config *config, struct err *reterr)
+{
+    return check_disk(config, config->paths.backup, reterr);
 }

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "base/vec.h"
 #include "sys/files.h"
+#include "unit/rest.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -29,6 +30,7 @@ struct made {
 
 struct copying {
     int from, to;
+    const char *store;
     VEC(struct unit_copy) units;
     VEC(struct made) made; /* in this order */
     struct err *err;
@@ -108,6 +110,8 @@ write_unit(struct copying *c, const struct unit_copy *unit)
 static int
 link_unit(struct copying *c, const char *target, const char *unit)
 {
+    if (unit_rests(c->store, unit))
+        return 0;
     _cleanup_free_ char *dir = mem_printf("%s.wants", target);
     _cleanup_free_ char *path = mem_printf("%s/%s", dir, unit);
     _cleanup_free_ char *to = mem_printf("../%s", unit);
@@ -175,10 +179,10 @@ copy(struct copying *c, DIR *from, const char *to)
 }
 
 int
-generator_copy(const char *from, const char *to, struct err *reterr)
+generator_copy(const char *from, const char *store, const char *to, struct err *reterr)
 {
     struct err err = {0};
-    struct copying c = {.err = reterr ? reterr : &err};
+    struct copying c = {.store = store, .err = reterr ? reterr : &err};
     DIR *dir = opendir(from); /* held: the link before it may move on meanwhile */
     if (!dir)
         return errno == ENOENT ? 0 : err_set_errno(c.err, errno, "opening %s", from);
@@ -212,7 +216,7 @@ generator_main(int argc, char *const argv[])
         (void)dprintf(STDERR_FILENO, "usage: " GENERATOR_NAME " NORMAL-DIR [EARLY-DIR LATE-DIR]\n");
         return EXIT_CODE_USAGE;
     }
-    if (generator_copy(GENERATOR_SOURCE, argv[1], &err) == 0)
+    if (generator_copy(GENERATOR_SOURCE, GENERATOR_STORE, argv[1], &err) == 0)
         return EXIT_CODE_OK;
     (void)dprintf(STDERR_FILENO, GENERATOR_NAME ": %s\n", err.what);
     tell_kernel_log(&err);

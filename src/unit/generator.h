@@ -17,9 +17,10 @@
 #define GENERATOR_SOURCE GENERATOR_STORE "/current/units"
 
 /* Copies the units of a directory into one of systemd's, with links for what WantedBy= of their [Install]
- * says; and one that starts citadel-ai.target with the machine. No such directory: nothing is
- * deployed, and nothing is done. After an error nothing is left there. */
-int generator_copy(const char *from, const char *to, struct err *reterr) must_check;
+ * says; and one that starts citadel-ai.target with the machine. What rests (rest.h) in `store` gets none.
+ * No such directory: nothing is deployed, and nothing is done. After an error nothing is left there. */
+int generator_copy(const char *from, const char *store, const char *to, struct err *reterr)
+    must_check;
 
 /* The program under its other name; systemd's arguments. Returns an exit code. */
 int generator_main(int argc, char *const argv[]);

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "sys/files.h"
 #include "tap.h"
+#include "unit/rest.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -61,13 +62,29 @@ TEST(units_are_copied_and_linked_as_they_say)
     add(&p, "citadel-phi3.service", model);
     add(&p, "citadel-coder.service", "[Service]\nExecStart=/bin/true\n");
     add(&p, "citadel-models.target", "[Install]\nWantedBy=citadel-ai.target\n");
-    REQUIRE(generator_copy(p.from, p.to, NULL) == 0);
+    REQUIRE(generator_copy(p.from, tap_dir(), p.to, NULL) == 0);
     CHECK_STR(look(&p, "citadel-phi3.service", text), model);
     CHECK_STR(look(&p, "citadel-models.target.wants/citadel-phi3.service", text),
               "../citadel-phi3.service");
     CHECK_STR(look(&p, "citadel-models.target.wants/citadel-coder.service", text), "");
     CHECK_STR(look(&p, "citadel-ai.target.wants/citadel-models.target", text), "");
     CHECK_STR(look(&p, "multi-user.target.wants/citadel-ai.target", text), "../citadel-ai.target");
+}
+
+TEST(what_a_person_has_stopped_is_not_linked)
+{
+    _cleanup_place_ struct place p = make_place();
+    char text[256];
+    add(&p, "citadel-phi3.service", model);
+    add(&p, "citadel-coder.service", model);
+    CHECK_EQ(unit_rest_begin(tap_dir(), "citadel-phi3.service", NULL), 0);
+    CHECK_EQ(unit_rest_begin(tap_dir(), "citadel-ai.target", NULL), 0);
+    REQUIRE(generator_copy(p.from, tap_dir(), p.to, NULL) == 0);
+    CHECK_STR(look(&p, "citadel-phi3.service", text), model);
+    CHECK_STR(look(&p, "citadel-models.target.wants/citadel-phi3.service", text), "");
+    CHECK_STR(look(&p, "citadel-models.target.wants/citadel-coder.service", text),
+              "../citadel-coder.service");
+    CHECK_STR(look(&p, "multi-user.target.wants/citadel-ai.target", text), "");
 }
 
 TEST(only_units_of_our_own_are_copied)
@@ -80,7 +97,7 @@ TEST(only_units_of_our_own_are_copied)
         add(&p, names[i], model);
     add(&p, "citadel-x.service",
         "[Service]\n\n[Install]\nWantedBy=ssh.service\nWantedBy=../x.target\n");
-    REQUIRE(generator_copy(p.from, p.to, NULL) == 0);
+    REQUIRE(generator_copy(p.from, tap_dir(), p.to, NULL) == 0);
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         CHECK_STR(look(&p, names[i], text), "");
     CHECK_STR(look(&p, "ssh.service.wants/citadel-x.service", text), "");
@@ -91,9 +108,9 @@ TEST(nothing_deployed_makes_nothing)
     _cleanup_place_ struct place p = make_place();
     char text[256];
     CHECK(rmdir(p.from) == 0);
-    CHECK_EQ(generator_copy(p.from, p.to, NULL), 0);
+    CHECK_EQ(generator_copy(p.from, tap_dir(), p.to, NULL), 0);
     CHECK(mkdir(p.from, 0755) == 0);
-    CHECK_EQ(generator_copy(p.from, p.to, NULL), 0);
+    CHECK_EQ(generator_copy(p.from, tap_dir(), p.to, NULL), 0);
     CHECK_STR(look(&p, "multi-user.target.wants/citadel-ai.target", text), "");
 }
 
@@ -102,7 +119,7 @@ static void
 check_none(struct place *p)
 {
     struct err err = {0};
-    CHECK(generator_copy(p->from, p->to, &err) < 0);
+    CHECK(generator_copy(p->from, tap_dir(), p->to, &err) < 0);
     CHECK(err.what[0]);
     CHECK(rmdir(p->to) == 0); /* empty */
 }
@@ -127,7 +144,7 @@ TEST(a_generation_is_copied_as_a_whole_or_not_at_all)
         else
             CHECK(symlink("/nowhere", there) == 0);
         if (how == 3) {
-            CHECK(generator_copy(p.from, p.to, NULL) < 0);
+            CHECK(generator_copy(p.from, tap_dir(), p.to, NULL) < 0);
             CHECK(unlink(there) == 0); /* which was there before us */
             CHECK(rmdir(p.to) == 0);
         } else {

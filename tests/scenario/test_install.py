@@ -9,6 +9,9 @@ import program
 WANT = {
     "bin/citadel",
     "bin/citadel-sim",
+    "bin/citadel-deploy",
+    "bin/citadel-rollback",
+    "bin/citadel-systemd",
     "share/man/man1/citadel.1",
     "share/man/man5/citadel.yaml.5",
     "share/bash-completion/completions/citadel.bash",

@@ -1,0 +1,119 @@
+#include "cli/confirm.h"
+#include "cli/deploy.h"
+#include "cli/load_config.h"
+#include "deploy/lock.h"
+#include "deploy/restore.h"
+#include "sys/root.h"
+
+#include <stdio.h>
+
+const struct verb_help verb_rollback_restore_help = {
+    .text =
+        "Brings this machine back to what a backup of `citadel rollback backup` has: its "
+        "generation "
+        "is deployed as a new one, as `citadel apply` deploys; the files beside that differ are "
+        "put "
+        "back, all or none; and what a person had stopped then, and nothing else, is stopped.\n\n"
+        "The whole backup is checked before anything is touched. It shows what it will do, and "
+        "asks. "
+        "If the deployment fails, all of it is put back. Interrupted, it leaves the old or the new "
+        "generation; the next command says so, and the same restore makes it good.\n\n"
+        "On a machine that has no configuration any more: -c with the config.yaml in the backup.",
+    .examples = VERB_EXAMPLES(
+        {"citadel rollback status", "which backups there are"},
+        {"sudo citadel rollback restore 3", "bring one back"},
+        {"sudo citadel-rollback restore --backup-id 3 --force", "without a question"}),
+};
+
+static int
+read_id(struct cli *cli, unsigned *ret_id)
+{
+    const char *option = cli_option(cli, "backup-id");
+    const char *text = cli->args_count ? cli->args[0] : option;
+    int r = 0;
+    if (text && !(option && cli->args_count) && cli_read_generation(cli, text, ret_id) == 0)
+        return 0;
+    if (!text)
+        r = err_set(&cli->err, ERR_USAGE, "which backup is to come back was not said");
+    else if (option && cli->args_count)
+        r = err_set(&cli->err, ERR_USAGE, "'%s' and --backup-id %s: the id is to be given once",
+                    text, option);
+    else
+        r = err_set(&cli->err, ERR_USAGE, "'%s' is not the id of a backup", text);
+    err_fix(&cli->err, "citadel rollback status; it lists them");
+    return r;
+}
+
+static int
+restore_here(struct cli *cli, struct cli_deploy *d, const struct restore_wish *wish)
+{
+    struct deploy_end end;
+    _cleanup_close_ int lock = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &cli->err);
+    if (lock < 0)
+        return lock;
+    int r = restore(wish, &d->host, &d->arena, &end, &cli->err);
+    if (r < 0)
+        return r;
+    if (!cli->json)
+        cli_print(cli, "Backup %u is back.\n", wish->id);
+    cli_deploy_print_end(cli, d, &end);
+    return end.failed ? EXIT_CODE_FAILED : EXIT_CODE_OK;
+}
+
+static int
+show(struct cli *cli, struct cli_deploy *d, const struct backup *b, struct arena *arena)
+{
+    struct restore_change *changes;
+    size_t count;
+    int r = restore_look(b, arena, &changes, &count, &cli->err);
+    if (r == 0)
+        r = cli_deploy_look(cli, d);
+    if (r < 0 || cli->json)
+        return r;
+    for (size_t i = 0; i < count; i++)
+        cli_print(cli, "put back %s (%s)\n", root_strip(changes[i].file->path),
+                  backup_kind_word(changes[i].file->kind));
+    cli_deploy_print(cli, d);
+    return 0;
+}
+
+static int
+bring_back(struct cli *cli, const struct config *config, unsigned id)
+{
+    _cleanup_cli_deploy_ struct cli_deploy d = {0};
+    _cleanup_arena_ struct arena arena;
+    struct backup b;
+    char why[64];
+    (void)snprintf(why, sizeof(why), "citadel rollback restore %u", id);
+    arena_init(&arena, 2 * BACKUP_BYTES);
+    int r = backup_read(backup_dir(&arena, config), id, &arena, &b, &cli->err);
+    if (r == 0)
+        r = cli_deploy_open(cli, config, why, &d);
+    if (r < 0)
+        return r;
+    d.wish.files = b.files;
+    d.wish.count = b.file_count;
+    r = cli_deploy_check(&d, &cli->err);
+    const struct restore_wish wish = {.deploy = d.wish, .backup = &b, .id = id};
+    if (r == 0 && cli_flag(cli, "here"))
+        return restore_here(cli, &d, &wish);
+    if (r == 0)
+        r = show(cli, &d, &b, &arena);
+    if (r == 0)
+        r = cli_confirm(cli, "force", "Bring backup %u back?", id);
+    if (r < 0)
+        return r;
+    return d.by_systemd ? cli_deploy_apart(cli, &d, "rollback restore")
+                        : restore_here(cli, &d, &wish);
+}
+
+int
+verb_rollback_restore(struct cli *cli)
+{
+    _cleanup_config_ struct config *config = NULL;
+    unsigned id;
+    int r = read_id(cli, &id);
+    if (r == 0)
+        r = cli_load_config(cli, &config);
+    return r < 0 ? r : bring_back(cli, config, id);
+}
