@@ -6,13 +6,23 @@
 #include "service/systemd.h"
 #include "unit/rest.h"
 
+#include <errno.h>
+
 #define ARENA_MAX (1 * MIB)
+
+static int
+explain(struct cli *cli, int r)
+{
+    if (r == -EACCES || r == -EPERM)
+        err_fix(&cli->err, "the same with sudo");
+    return r;
+}
 
 int
 cli_rest_begin(struct cli *cli, const struct config *config, const char *service)
 {
     _cleanup_free_ char *unit = mem_printf("citadel-%s.service", service);
-    return unit_rest_begin(config->paths.generations, unit, &cli->err);
+    return explain(cli, unit_rest_begin(config->paths.generations, unit, &cli->err));
 }
 
 /* The group that a name of services stands for. */
@@ -65,7 +75,7 @@ cli_rest_end(struct cli *cli, const struct config *config)
     for (size_t i = 0; r == 0 && i < count; i++) {
         if (!is_meant(cli, units[i]))
             continue;
-        r = unit_rest_end(store, units[i], &cli->err);
+        r = explain(cli, unit_rest_end(store, units[i], &cli->err));
         ended++;
         if (text_ends(units[i], ".service"))
             continue;

@@ -21,8 +21,11 @@ struct restoring {
     struct arena *arena;
     struct restore_change *changes;
     size_t count;
-    const char **woken; /* units that a person had stopped */
-    size_t woken_count;
+    struct wish {
+        const char *unit;
+        bool runs;
+    } * wishes; /* that were changed */
+    size_t wish_count;
 };
 
 /* ---- the mark ---- */
@@ -199,35 +202,42 @@ put_wish(const struct restoring *x, const char *unit, bool runs, struct err *ret
     return r == 0 && life == DEPLOY_RUNS ? host->carry_out(host->arg, &order, 1, reterr) : r;
 }
 
-/* What is stopped now and was not then is wanted again, so that the deployment starts it. */
 static int
-wake(struct restoring *x, struct err *reterr)
+change_wish(struct restoring *x, const char *unit, bool runs, struct err *reterr)
+{
+    x->wishes[x->wish_count++] = (struct wish){unit, runs};
+    return put_wish(x, unit, runs, reterr);
+}
+
+/* Before the deployment, so that it starts what was not stopped then, and nothing else. */
+static int
+change_wishes(struct restoring *x, struct err *reterr)
 {
     const struct backup *b = x->wish->backup;
     int r = 0;
-    x->woken = arena_alloc(x->arena, (b->file_count + 1) * sizeof(*x->woken));
-    if (!x->woken)
+    x->wishes = arena_alloc(x->arena, (b->file_count + 1) * sizeof(*x->wishes));
+    if (!x->wishes)
         return err_set(reterr, ERR_TOO_LARGE, "what is in the backup is too large");
     for (size_t i = 0; r == 0 && i < b->file_count; i++) {
         const char *unit = deploy_unit_of(b->files[i].name);
-        enum deploy_life life;
-        if (!unit || was_stopped(b, unit))
-            continue;
-        r = x->host->look(x->host->arg, unit, &life, reterr);
-        if (r < 0 || life != DEPLOY_SHUNNED)
-            continue;
-        x->woken[x->woken_count++] = unit;
-        r = put_wish(x, unit, true, reterr);
+        bool runs = unit && !was_stopped(b, unit);
+        enum deploy_life life = DEPLOY_RUNS;
+        if (unit)
+            r = x->host->look(x->host->arg, unit, &life, reterr);
+        if (r == 0 && life == (runs ? DEPLOY_SHUNNED : DEPLOY_RESTS))
+            r = change_wish(x, unit, runs, reterr);
     }
     return r < 0 || b->file_count == 0 ? r : put_wish(x, WHOLE, true, reterr);
 }
 
+/* What runs, and was stopped then. */
 static int
-stop_again(const struct restoring *x, const char *const *units, size_t count, struct err *reterr)
+stop_as_then(const struct restoring *x, struct err *reterr)
 {
+    const struct backup *b = x->wish->backup;
     int r = 0;
-    for (size_t i = 0; r == 0 && i < count; i++)
-        r = put_wish(x, units[i], false, reterr);
+    for (size_t i = 0; r == 0 && i < b->stopped_count; i++)
+        r = put_wish(x, b->stopped[i], false, reterr);
     return r;
 }
 
@@ -239,8 +249,8 @@ take_back(const struct restoring *x, struct err *reterr)
 {
     struct err err = {0};
     int r = put(x, true, &err);
-    if (r == 0)
-        r = stop_again(x, x->woken, x->woken_count, &err);
+    for (size_t i = 0; r == 0 && i < x->wish_count; i++)
+        r = put_wish(x, x->wishes[i].unit, !x->wishes[i].runs, &err);
     if (r < 0)
         err_prefix(reterr, "not all of it is as before: %s", err.what);
 }
@@ -248,18 +258,17 @@ take_back(const struct restoring *x, struct err *reterr)
 static int
 put_all(struct restoring *x, struct deploy_end *ret_end, struct err *reterr)
 {
-    const struct backup *b = x->wish->backup;
     int r = put(x, false, reterr);
     if (r < 0)
         return r; /* then none of it is changed */
     r = note(x, reterr);
     if (r == 0)
-        r = wake(x, reterr);
+        r = change_wishes(x, reterr);
     if (r == 0)
         r = deploy_apply(&x->wish->deploy, x->host, x->arena, ret_end, reterr);
     if (r < 0)
         take_back(x, reterr);
-    return r < 0 ? r : stop_again(x, b->stopped, b->stopped_count, reterr);
+    return r < 0 ? r : stop_as_then(x, reterr);
 }
 
 int
