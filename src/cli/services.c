@@ -8,6 +8,8 @@
 #include "run/record.h"
 #include "service/systemd.h"
 #include "sys/clock.h"
+#include "sys/files.h"
+#include "unit/unit.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -17,6 +19,7 @@
 #include <unistd.h>
 
 #define LOOK_AGAIN_MS 200
+#define UNIT_TEXT_MAX (64 * KIB)
 
 static const char *
 candidate(size_t i, const void *arg)
@@ -321,6 +324,19 @@ remember_wish(struct cli *cli, const struct config *config, const char *name,
     return r;
 }
 
+/* What is deployed and never wanted, as what this release has no command for, is meant only by its name. */
+static void
+leave_unwanted(const struct config *config, struct service_view *view)
+{
+    vec_foreach (&view->items, seen) {
+        _cleanup_buf_ struct buf text = BUF_INIT(UNIT_TEXT_MAX);
+        _cleanup_free_ char *path = mem_printf("%s/current/units/citadel-%s.service",
+                                               config->paths.generations, seen->status.name);
+        if (text_eq(seen->status.kind, "service") && file_read(path, &text, NULL) == 0)
+            seen->absent |= !unit_is_wanted(text.data);
+    }
+}
+
 /* It outlives reboots. */
 static int
 remember_rest(struct cli *cli, const struct config *config, const struct service_view *view,
@@ -379,6 +395,8 @@ cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
     _cleanup_config_ struct config *config = NULL;
     _cleanup_service_view_ struct service_view view = {0};
     int r = cli_load_services(cli, NULL, &config, &view);
+    if (r == 0 && view.by_systemd)
+        leave_unwanted(config, &view);
     if (r == 0 && goal == SERVICE_READY)
         r = run_marker_check(config->paths.run, &cli->err);
     for (size_t i = 0; r == 0 && i < cli->args_count; i++)
