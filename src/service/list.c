@@ -10,6 +10,9 @@
 
 #define MONITOR "monitor"
 
+const char *const service_keepers[SERVICE_KEEPERS + 1] = {"storage", "gpu", MONITOR, "gateway",
+                                                          NULL};
+
 int
 service_check_name(const struct config *config, const char *name, struct err *reterr)
 {
@@ -23,7 +26,8 @@ service_check_name(const struct config *config, const char *name, struct err *re
 char *
 service_log_path(const struct config *config, const char *name)
 {
-    return mem_printf("%s/models/%s.log", config->paths.logs, name);
+    return mem_printf("%s/%s/%s.log", config->paths.logs,
+                      config_find_model(config, name) ? "models" : "services", name);
 }
 
 static bool
@@ -106,6 +110,7 @@ of_monitor(struct arena *arena, const struct config *config, const char *program
         words[4] = "--root";
         words[5] = root_dir();
     }
+    _cleanup_free_ char *log_path = service_log_path(config, MONITOR);
     const char **argv = arena_alloc(arena, sizeof(words));
     if (argv)
         memcpy(argv, words, sizeof(words));
@@ -115,7 +120,7 @@ of_monitor(struct arena *arena, const struct config *config, const char *program
         .address =
             arena_printf(arena, "%s:%u", config->monitor.listen.items[0], config->monitor.port),
         .argv = argv,
-        .log_path = arena_printf(arena, "%s/services/monitor.log", config->paths.logs),
+        .log_path = arena_strdup(arena, log_path),
         .wanted = true,
         .dispensable = true,
         .stop_us = times.stop_us,

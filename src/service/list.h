@@ -14,6 +14,10 @@ struct service_list {
     const char *const *withheld; /* variables that hold secrets; NULL behind the last */
 };
 
+/* Those beside the models, by name, in the order in which they start; NULL behind the last. */
+#define SERVICE_KEEPERS 4
+extern const char *const service_keepers[SERVICE_KEEPERS + 1];
+
 /* ERR_SERVICE_NONE: there is no model of that name. */
 int service_check_name(const struct config *config, const char *name, struct err *reterr)
     must_check;

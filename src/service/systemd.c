@@ -4,6 +4,7 @@
 #include "config/config.h"
 #include "run/run.h"
 #include "service/jobs.h"
+#include "service/list.h"
 #include "service/systemd_int.h"
 #include "sys/clock.h"
 #include "sys/proc.h"
@@ -230,16 +231,14 @@ systemd_reload(struct err *reterr)
     return r < 0 ? r : bus_call(&bus, BUS_MANAGER_PATH, BUS_MANAGER, "Reload", NULL, reterr, "");
 }
 
-/* Beside the models, and only where they are deployed. */
-static const char *const fixed[] = {"storage", "gpu", "monitor", "gateway"};
-
+/* Only where they are deployed. */
 static int
-view_fixed(const struct bus *bus, struct service_view *view, struct err *reterr)
+view_keepers(const struct bus *bus, struct service_view *view, struct err *reterr)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(fixed); i++) {
+    for (size_t i = 0; service_keepers[i]; i++) {
         struct service_seen seen = {0};
         struct systemd_unit unit;
-        int r = read_status(bus, fixed[i], &seen.status, &unit, reterr);
+        int r = read_status(bus, service_keepers[i], &seen.status, &unit, reterr);
         if (r < 0)
             return r;
         (void)snprintf(seen.status.kind, sizeof(seen.status.kind), "service");
@@ -305,7 +304,7 @@ systemd_view_read(const struct config *config, struct service_view *ret_view, st
                    "systemd ends all that a service has started, by its control group");
     int r = bus_open(&bus, reterr);
     if (r == 0)
-        r = view_fixed(&bus, ret_view, reterr);
+        r = view_keepers(&bus, ret_view, reterr);
     bool known = ret_view->items.count > 0;
     if (r == 0)
         r = view_models(&bus, config, ret_view, &known, reterr);

@@ -220,6 +220,11 @@ def test_logs_are_those_of_the_journal(here):
     assert any(line.endswith("quick: ready: answers chat completions") for line in shown), shown
     assert len(citadel(here, "logs", "quick", "-n", "3").stdout.splitlines()) == 3
     assert citadel(here, "logs", "quick", "-n", "3", "--json").stdout.startswith("{")
+    lately = citadel(here, "logs", "models", "--since", "1h").stdout.splitlines()
+    assert any(" quick: " in line and line.endswith("ready: answers chat completions") for line in lately)
+    assert [line[:19] for line in lately] == sorted(line[:19] for line in lately)
+    assert len(citadel(here, "logs", "all", "--since", "1h", "-n", "2").stdout.splitlines()) == 2
+    assert "nothing of quick in that time" in citadel(here, "logs", "quick", "--since", "1ms").stderr
     follow = here.start(f"{here.bin}/citadel", "logs", "quick", "-f", "-n", "0")
     citadel(here, "stop", "quick")
     assert "quick: ended" in next(line for line in follow.stdout if "ended" in line)

@@ -602,6 +602,40 @@ def test_a_log_is_followed_until_the_supervisor_ends(site):
     assert len(s.run("logs", "a", "-n", "2").stdout.splitlines()) == 2
 
 
+def test_several_logs_are_one_by_time(site):
+    s = site({"a": "", "b": ""})
+    up = s.up()
+    up.wait_all("a: ready", "b: ready")
+    follower = subprocess.Popen(
+        [CITADEL, "logs", "models", "-f", "--since", "1h", "-c", s.config],
+        stdout=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    )
+    for name in ("a", "b", "a"):
+        s.ask(name, "POST", f"/say?word-of-{name}")
+        line = next(line for line in follower.stdout if "word-of-" in line)
+        assert line.split(" ", 2)[2] == f"{name}: word-of-{name}\n"
+    assert up.stop() == 0
+    follower.communicate(timeout=PATIENCE_S)
+    lines = s.run("logs", "all", "--since", "1h").stdout.splitlines()
+    assert lines == sorted(lines, key=lambda line: line[:23])
+    words = [line[24:] for line in lines if "word-of-" in line]
+    assert words[0] == "a: word-of-a" and sorted(words[1:]) == ["a: word-of-a", "b: word-of-b"]
+    assert s.run("logs", "all", "-n", "4").stdout.splitlines() == lines[-4:]
+    (log,) = s.directory.rglob("a.log")
+    old = "2001-02-03 04:05:06.789 long ago\nand a line without a time\n"
+    log.write_text(old + log.read_text())
+    assert "long ago" in s.run("logs", "a", "-n", "1000").stdout
+    assert "long ago" not in s.run("logs", "a", "--since", "1h").stdout
+    assert s.run("logs", "all", "-n", "1000").stdout.splitlines()[:2] == [
+        "2001-02-03 04:05:06.789 a: long ago",
+        "a: and a line without a time",
+    ]
+    assert error_json(s.run("logs", "gpu", "--json"))["exit"] == 4
+    assert error_json(s.run("logs", "c", "--json"))["exit"] == 4
+
+
 def test_a_log_that_is_full_makes_room(site):
     s = site({"a": ""})
     up = s.up()
