@@ -43,9 +43,9 @@ split(struct reading *r, const struct buf *text, const char *name)
         bool has_time = logs_has_time(at, (size_t)(end - at));
         const char *from = has_time ? at + LOGS_TIME_LEN + 1 : at;
         time = has_time ? at : time;
+        const size_t order = r->lines.count;
         if (memcmp(time, r->since, strlen(r->since)) >= 0)
-            vec_push(&r->lines,
-                     ((struct line){time, from, (size_t)(end - from), name, r->lines.count}));
+            vec_push(&r->lines, ((struct line){time, from, (size_t)(end - from), name, order}));
     }
 }
 

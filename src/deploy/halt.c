@@ -4,6 +4,7 @@
 #include "base/vec.h"
 #include "deploy/audit.h"
 #include "deploy/pending_int.h"
+#include "unit/unit.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -92,12 +93,12 @@ has_timer(const struct generation_file *files, size_t count, const char *unit)
 }
 
 static void
-add(enum halt_group group, const char *unit, bool timed, struct halt_step steps[HALT_STEPS])
+add(enum halt_group group, struct halt_unit unit, bool timed, struct halt_step steps[HALT_STEPS])
 {
     enum step step;
     enum halt_group its;
-    place(unit, timed, &step, &its);
-    if (halt_is_meant(group, unit, timed))
+    place(unit.name, timed, &step, &its);
+    if (halt_is_meant(group, unit.name, timed))
         steps[step].units[steps[step].count++] = unit;
 }
 
@@ -107,17 +108,18 @@ halt_plan(enum halt_group group, const struct generation_file *files, size_t cou
 {
     for (size_t i = 0; i < HALT_STEPS; i++) {
         ret_steps[i].count = 0;
-        ret_steps[i].units = arena_alloc(arena, (count + 1) * sizeof(char *));
+        ret_steps[i].units = arena_alloc(arena, (count + 1) * sizeof(struct halt_unit));
         if (!ret_steps[i].units)
             return -ENOMEM;
     }
     for (size_t i = 0; i < count; i++) {
-        const char *unit = deploy_unit_of(files[i].name);
-        if (unit)
-            add(group, unit, has_timer(files, count, unit), ret_steps);
+        const char *name = deploy_unit_of(files[i].name);
+        const struct halt_unit unit = {name, !files[i].bytes || unit_is_wanted(files[i].bytes)};
+        if (name)
+            add(group, unit, has_timer(files, count, name), ret_steps);
     }
     if (count)
-        add(group, EVERYTHING, false, ret_steps);
+        add(group, (struct halt_unit){EVERYTHING, true}, false, ret_steps);
     return 0;
 }
 
@@ -186,16 +188,20 @@ load(struct halting *h, struct err *reterr)
     return r < 0 ? too_large(reterr) : 0;
 }
 
+/* keep_down: what runs, and what is wanted, is a person's wish no more. */
 static int
-find_running(struct halting *h, const struct halt_step *step, struct err *reterr)
+find_running(struct halting *h, const struct halt_step *step, bool keep_down, struct err *reterr)
 {
     int r = 0;
     for (size_t i = 0; r == 0 && i < step->count; i++) {
+        const struct halt_unit *unit = &step->units[i];
         enum deploy_life life;
-        r = h->host->look(h->host->arg, step->units[i], &life, reterr);
-        if (r == 0 && life == DEPLOY_RUNS)
-            vec_push(&h->orders,
-                     ((struct deploy_order){.act = DEPLOY_STOP, .unit = step->units[i]}));
+        r = h->host->look(h->host->arg, unit->name, &life, reterr);
+        bool runs = r == 0 && life == DEPLOY_RUNS;
+        if (runs)
+            vec_push(&h->orders, ((struct deploy_order){.act = DEPLOY_STOP, .unit = unit->name}));
+        if (r == 0 && keep_down && (runs || unit->wanted))
+            r = h->host->wish(h->host->arg, unit->name, false, reterr);
     }
     return r;
 }
@@ -205,9 +211,7 @@ static int
 stop(struct halting *h, const struct halt_step *step, struct err *reterr)
 {
     size_t before = h->orders.count;
-    int r = find_running(h, step, reterr);
-    for (size_t i = 0; r == 0 && i < step->count; i++)
-        r = h->host->wish(h->host->arg, step->units[i], false, reterr);
+    int r = find_running(h, step, true, reterr);
     size_t count = h->orders.count - before;
     struct deploy_order *orders = count ? h->orders.items + before : NULL;
     if (r == 0 && count)
@@ -250,7 +254,7 @@ halt_look(const struct halt_wish *wish, const struct deploy_host *host, struct a
     struct halting h = {.wish = wish, .host = host, .arena = arena};
     int r = load(&h, reterr);
     for (size_t i = 0; r == 0 && i < HALT_STEPS; i++)
-        r = find_running(&h, &h.steps[i], reterr);
+        r = find_running(&h, &h.steps[i], false, reterr);
     return hand_over(&h, ret_running, r, reterr);
 }
 

@@ -1,7 +1,8 @@
 #pragma once
 
 /* Stops what is deployed, or a group of it, in the reverse of the order in which it starts, and keeps it
- * down: to the monitor, to deployments and to a boot, a person has stopped it.
+ * down: to the monitor, to deployments and to a boot, a person has stopped it. What does not run, and is
+ * not wanted, is left as it is.
  *
  *     1  timers and what they start     so that nothing begins
  *     2  models                         their running answers are finished, through a gateway that runs
@@ -36,8 +37,13 @@ bool halt_is_meant(enum halt_group group, const char *unit, bool has_timer);
 
 #define HALT_STEPS 7
 
+struct halt_unit {
+    const char *name;
+    bool wanted; /* it starts with the machine */
+};
+
 struct halt_step {
-    const char **units; /* of the generation, by name */
+    struct halt_unit *units; /* of the generation, by name */
     size_t count;
 };
 
@@ -50,7 +56,7 @@ struct halt_wish {
     const char *by, *why; /* why: the command */
     enum halt_group group;
     const struct generation_file
-        *files; /* NULL: those of the current generation; else only names count */
+        *files; /* NULL: those of the current generation. One without bytes is wanted */
     size_t count;
 };
 

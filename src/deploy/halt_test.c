@@ -7,9 +7,9 @@
 
 #include <stdio.h>
 
-#define UNIT(text)                                  \
-    {                                               \
-        .name = "units/citadel-" text, .bytes = "x" \
+#define UNIT(text)                                                                        \
+    {                                                                                     \
+        .name = "units/citadel-" text, .bytes = "[Install]\nWantedBy=citadel-ai.target\n" \
     }
 static const struct generation_file files[] = {
     {.name = "config.yaml", .bytes = "models: {}\n", .len = 11},
@@ -25,6 +25,7 @@ static const struct generation_file files[] = {
     UNIT("report.timer"),
     UNIT("storage.service"),
     UNIT("two.service"),
+    {.name = "units/citadel-unwanted.service", .bytes = "[Service]\n"},
 };
 
 /* The steps as a line: "a b | c". */
@@ -35,7 +36,7 @@ print(const struct halt_step steps[HALT_STEPS], struct buf *out)
         if (steps[i].count && out->len)
             buf_add_str(out, " | ");
         for (size_t n = 0; n < steps[i].count; n++)
-            buf_printf(out, "%s%s", n ? " " : "", steps[i].units[n] + strlen("citadel-"));
+            buf_printf(out, "%s%s", n ? " " : "", steps[i].units[n].name + strlen("citadel-"));
     }
 }
 
@@ -45,14 +46,15 @@ TEST(each_group_is_stopped_in_the_reverse_of_its_start)
         const char *group, *want;
     } rows[] = {
         {"all", "backup-logs.service backup-logs.timer report.service report.timer"
-                " | models.target phi3.service two.service | gateway.socket"
+                " | models.target phi3.service two.service unwanted.service | gateway.socket"
                 " | gateway.service monitor.service | gpu.service | storage.service | ai.target"},
-        {"models", "models.target phi3.service two.service"},
+        {"models", "models.target phi3.service two.service unwanted.service"},
         {"gateway", "gateway.socket | gateway.service"},
         {"monitoring", "report.service report.timer | monitor.service"},
-        {"infrastructure", "backup-logs.service backup-logs.timer"
-                           " | models.target phi3.service two.service | gpu.service"
-                           " | storage.service"},
+        {"infrastructure",
+         "backup-logs.service backup-logs.timer"
+         " | models.target phi3.service two.service unwanted.service | gpu.service"
+         " | storage.service"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         _cleanup_arena_ struct arena arena;
@@ -161,12 +163,14 @@ TEST(what_runs_is_unwanted_first_then_stopped)
 {
     machine = (struct machine){0};
     machine.units[index_of("citadel-two.service")].down = true;
+    machine.units[index_of("citadel-unwanted.service")].down = true;
     struct done done = stop(HALT_INFRASTRUCTURE, files, ARRAY_SIZE(files));
     CHECK_EQ(done.r, 0);
     CHECK_EQ(done.stopped, 6);
     CHECK_STR(machine.acted, "; backup-logs.service backup-logs.timer"
                              "; models.target phi3.service; gpu.service; storage.service");
     CHECK(machine.units[index_of("citadel-two.service")].unwanted);
+    CHECK(!machine.units[index_of("citadel-unwanted.service")].unwanted);
     CHECK(!machine.units[index_of("citadel-monitor.service")].unwanted);
     CHECK_EQ(stop(HALT_INFRASTRUCTURE, files, ARRAY_SIZE(files)).stopped, 0);
 }
