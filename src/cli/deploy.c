@@ -165,10 +165,22 @@ print_options(struct cli *cli, const struct deploy_outlook *o)
     config_diff_finish(&diff);
 }
 
-void
-cli_deploy_print(struct cli *cli, const struct cli_deploy *d)
+/* Without systemd nobody is asked what a person has stopped. */
+static void
+print_left(struct cli *cli, const struct cli_deploy *d)
 {
     const struct deploy_outlook *o = &d->outlook;
+    if (!d->by_systemd || o->left_count == 0)
+        return;
+    cli_print(cli, "Stopped by a person, and left so:");
+    for (size_t i = 0; i < o->left_count; i++)
+        cli_print(cli, " %s", o->left[i]);
+    cli_print(cli, "\n  try: citadel start\n");
+}
+
+static void
+print_changes(struct cli *cli, const struct deploy_outlook *o)
+{
     if (o->interrupted)
         cli_print(cli, "The deployment of generation %u was interrupted.\n\n", o->interrupted_to);
     if (deploy_is_nothing(o)) {
@@ -182,6 +194,13 @@ cli_deploy_print(struct cli *cli, const struct cli_deploy *d)
     }
     print_options(cli, o);
     print_files(cli, o);
+}
+
+void
+cli_deploy_print(struct cli *cli, const struct cli_deploy *d)
+{
+    print_changes(cli, &d->outlook);
+    print_left(cli, d);
 }
 
 static void
@@ -217,6 +236,10 @@ cli_deploy_print_json(const struct cli_deploy *d, struct json_writer *w)
         json_bool(w, "changed", o->orders.items[i].changed);
         json_close_map(w);
     }
+    json_close_list(w);
+    json_open_list(w, "left");
+    for (size_t i = 0; i < o->left_count; i++)
+        json_str(w, NULL, o->left[i]);
     json_close_list(w);
 }
 

@@ -155,6 +155,7 @@ struct ordering {
     const struct deploy_host *host;
     struct arena *arena;
     VEC(struct deploy_order) orders;
+    VEC(const char *) left;
 };
 
 static int
@@ -167,6 +168,8 @@ order(struct ordering *o, const char *unit, const struct generation_file *file, 
     int r = o->host->look(o->host->arg, unit, &life, reterr);
     if (r == 0 && life == DEPLOY_SHUNNED && w->insist)
         life = DEPLOY_RESTS;
+    if (r == 0 && life == DEPLOY_SHUNNED && file && unit_is_wanted(file->bytes))
+        vec_push(&o->left, unit);
     if (r < 0 || !choose(unit, file, life, changed, &chosen))
         return r;
     if (chosen.act != DEPLOY_START || !w->starts || w->starts(unit))
@@ -174,10 +177,27 @@ order(struct ordering *o, const char *unit, const struct generation_file *file, 
     return 0;
 }
 
+static int
+hand_over(struct ordering *o, struct deploy_outlook *ret, struct err *reterr)
+{
+    struct deploy_orders *orders = &ret->orders;
+    orders->items = arena_alloc(o->arena, (o->orders.count + 1) * sizeof(*orders->items));
+    ret->left = arena_alloc(o->arena, (o->left.count + 1) * sizeof(*ret->left));
+    if (!orders->items || !ret->left)
+        return no_room(reterr);
+    orders->count = o->orders.count;
+    if (orders->count)
+        memcpy(orders->items, o->orders.items, orders->count * sizeof(*orders->items));
+    ret->left_count = o->left.count;
+    if (ret->left_count)
+        memcpy(ret->left, o->left.items, ret->left_count * sizeof(*ret->left));
+    return 0;
+}
+
 /* For each unit that goes, has come or stays, and for each that is no more but may still run. */
 static int
 order_all(struct ordering *o, const struct files *goal, const struct stale *stale,
-          struct deploy_orders *ret, struct err *reterr)
+          struct deploy_outlook *ret, struct err *reterr)
 {
     int r = 0;
     for (size_t i = 0; r == 0 && i < stale->units.count; i++)
@@ -190,13 +210,7 @@ order_all(struct ordering *o, const struct files *goal, const struct stale *stal
     }
     if (r == 0)
         r = order(o, whole.name, goal->count ? &whole : NULL, false, reterr);
-    ret->count = o->orders.count;
-    ret->items = arena_alloc(o->arena, (ret->count + 1) * sizeof(*ret->items));
-    if (r == 0 && !ret->items)
-        r = no_room(reterr);
-    if (r == 0 && ret->count)
-        memcpy(ret->items, o->orders.items, ret->count * sizeof(*ret->items));
-    return r;
+    return r == 0 ? hand_over(o, ret, reterr) : r;
 }
 
 /* Generations that units may run as: the current one, and what an interrupted deployment left. */
@@ -253,7 +267,7 @@ look(const struct deploy_wish *wish, const struct deploy_host *host, struct aren
     if (r == 0)
         r = collect_stale(wish, ret_pending, ret->current, &goal, arena, &stale, reterr);
     if (r == 0)
-        r = order_all(&o, &goal, &stale, &ret->orders, reterr);
+        r = order_all(&o, &goal, &stale, ret, reterr);
     if (r == 0)
         r = host->check(host->arg, &ret->behind, reterr);
     ret->same = ret->change_count == 0 && (ret->current || goal.count == 0);
@@ -261,6 +275,7 @@ look(const struct deploy_wish *wish, const struct deploy_host *host, struct aren
     ret->interrupted_to = ret_pending->to;
     vec_finish(&stale.units);
     vec_finish(&o.orders);
+    vec_finish(&o.left);
     return r;
 }
 

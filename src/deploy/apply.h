@@ -80,6 +80,8 @@ struct deploy_outlook {
     struct deploy_change *changes;
     size_t change_count;
     struct deploy_orders orders;
+    const char **left; /* units that are wanted, and that a person has stopped: they stay so */
+    size_t left_count;
 };
 
 /* What it would do; everything lives in the arena, DEPLOY_BYTES are enough. */

@@ -325,6 +325,22 @@ TEST(what_should_run_and_does_not_is_started_but_for_what_a_person_stopped)
     CHECK_EQ(link_of(GENERATION_CURRENT), 1);
 }
 
+TEST(what_a_person_stopped_is_told)
+{
+    _cleanup_arena_ struct arena arena;
+    struct deploy_outlook outlook;
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    unit_of("citadel-b.service")->runs = false;
+    unit_of("citadel-b.service")->shunned = true;
+    arena_init(&arena, DEPLOY_BYTES);
+    const struct deploy_wish wish = wish_of(first);
+    CHECK_EQ(deploy_look(&wish, &host, &arena, &outlook, NULL), 0);
+    REQUIRE(outlook.left_count == 1);
+    CHECK_STR(outlook.left[0], "citadel-b.service");
+    CHECK(deploy_is_nothing(&outlook));
+}
+
 TEST(what_a_person_stopped_is_started_if_it_is_insisted_on)
 {
     begin();
