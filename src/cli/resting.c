@@ -84,5 +84,7 @@ cli_rest_end(struct cli *cli, const struct config *config)
             .method = "StartUnit",
             .mode = text_ends(units[i], ".target") ? "ignore-dependencies" : NULL};
     }
-    return r < 0 || ended == 0 ? r : start_others(cli, items, jobs);
+    if (r == 0 && ended)
+        r = start_others(cli, items, jobs);
+    return r < 0 ? r : ended > 0;
 }

@@ -8,8 +8,6 @@
 #include "run/record.h"
 #include "service/systemd.h"
 #include "sys/clock.h"
-#include "sys/files.h"
-#include "unit/unit.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -19,7 +17,6 @@
 #include <unistd.h>
 
 #define LOOK_AGAIN_MS 200
-#define UNIT_TEXT_MAX (64 * KIB)
 
 static const char *
 candidate(size_t i, const void *arg)
@@ -324,29 +321,26 @@ remember_wish(struct cli *cli, const struct config *config, const char *name,
     return r;
 }
 
-/* What is deployed and never wanted, as what this release has no command for, is meant only by its name. */
-static void
-leave_unwanted(const struct config *config, struct service_view *view)
-{
-    vec_foreach (&view->items, seen) {
-        _cleanup_buf_ struct buf text = BUF_INIT(UNIT_TEXT_MAX);
-        _cleanup_free_ char *path = mem_printf("%s/current/units/citadel-%s.service",
-                                               config->paths.generations, seen->status.name);
-        if (text_eq(seen->status.kind, "service") && file_read(path, &text, NULL) == 0)
-            seen->absent |= !unit_is_wanted(text.data);
-    }
-}
-
 /* It outlives reboots. */
 static int
-remember_rest(struct cli *cli, const struct config *config, const struct service_view *view,
-              enum service_state goal)
+rest_all(struct cli *cli, const struct config *config, const struct service_view *view)
 {
-    int r = goal == SERVICE_READY ? cli_rest_end(cli, config) : 0;
+    int r = 0;
     vec_foreach (&view->items, seen)
-        if (r == 0 && goal == SERVICE_STOPPED && is_meant(cli, seen))
+        if (r == 0 && is_meant(cli, seen, SERVICE_STOPPED))
             r = cli_rest_begin(cli, config, seen->status.name);
     return r;
+}
+
+/* What has rested is wanted again, as the view must tell. */
+static int
+wake_all(struct cli *cli, const struct config *config, struct service_view *view)
+{
+    int r = cli_rest_end(cli, config);
+    if (r <= 0)
+        return r;
+    service_view_finish(view);
+    return systemd_view_read(config, view, &cli->err);
 }
 
 static void
@@ -395,17 +389,17 @@ cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
     _cleanup_config_ struct config *config = NULL;
     _cleanup_service_view_ struct service_view view = {0};
     int r = cli_load_services(cli, NULL, &config, &view);
-    if (r == 0 && view.by_systemd)
-        leave_unwanted(config, &view);
     if (r == 0 && goal == SERVICE_READY)
         r = run_marker_check(config->paths.run, &cli->err);
     for (size_t i = 0; r == 0 && i < cli->args_count; i++)
         r = is_group(cli->args[i]) ? 0 : check_name(cli, &view, cli->args[i]);
+    if (r == 0 && view.by_systemd && goal == SERVICE_READY)
+        r = wake_all(cli, config, &view);
     vec_foreach (&view.items, seen)
         if (r == 0 && text_eq(seen->status.kind, "model") && is_meant(cli, seen, goal))
             r = remember_wish(cli, config, seen->status.name, goal);
-    if (r == 0 && view.by_systemd)
-        r = remember_rest(cli, config, &view, goal);
+    if (r == 0 && view.by_systemd && goal == SERVICE_STOPPED)
+        r = rest_all(cli, config, &view);
     if (r < 0 || view.by_systemd)
         return r < 0 ? r : change_by_systemd(cli, &view, verb, goal);
     if (r == 0)
