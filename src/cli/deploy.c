@@ -116,7 +116,7 @@ print_files(struct cli *cli, const struct deploy_outlook *o)
         const struct deploy_order *order = &o->orders.items[i];
         if (is_file_changed(o, order->unit))
             continue;
-        table_add(&table, TONE_PLAIN, order->changed ? "interrupted" : "not running");
+        table_add(&table, TONE_PLAIN, order->act == DEPLOY_START ? "not running" : "interrupted");
         table_add(&table, TONE_PLAIN, order->unit);
         table_add(&table, TONE_PLAIN, deploy_act_word(order->act));
     }
@@ -181,8 +181,9 @@ print_left(struct cli *cli, const struct cli_deploy *d)
 static void
 print_changes(struct cli *cli, const struct deploy_outlook *o)
 {
-    if (o->interrupted)
-        cli_print(cli, "The deployment of generation %u was interrupted.\n\n", o->interrupted_to);
+    if (o->interrupted || o->failed)
+        cli_print(cli, "The deployment of generation %u %s.\n\n", o->pending_to,
+                  o->failed ? "failed" : "was interrupted");
     if (deploy_is_nothing(o)) {
         if (o->current)
             cli_print(cli,
@@ -224,6 +225,7 @@ cli_deploy_print_json(const struct cli_deploy *d, struct json_writer *w)
     const struct deploy_outlook *o = &d->outlook;
     json_u64(w, "current", o->current);
     json_bool(w, "interrupted", o->interrupted);
+    json_bool(w, "failed", o->failed);
     json_open_list(w, "changes");
     for (size_t i = 0; i < o->change_count; i++)
         print_change_json(w, o, &o->changes[i]);
@@ -373,10 +375,10 @@ static int
 do_here(struct cli *cli, struct cli_deploy *d)
 {
     struct deploy_end end;
-    _cleanup_close_ int lock = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &cli->err);
-    if (lock < 0)
-        return lock;
-    int r = deploy_apply(&d->wish, &d->host, &d->arena, &end, &cli->err);
+    _cleanup_deploy_lock_ struct deploy_lock lock = DEPLOY_LOCK_INIT;
+    int r = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &lock, &cli->err);
+    if (r == 0)
+        r = deploy_apply(&d->wish, &d->host, &d->arena, &end, &cli->err);
     if (r < 0)
         return r;
     cli_deploy_print_end(cli, d, &end);
@@ -387,32 +389,42 @@ struct arguments {
     VEC(const char *) list;
 };
 
-/* What was given here, with paths that hold elsewhere; not to be asked again. */
+/* What is of this process alone: paths hold elsewhere only as absolute ones, and nobody is asked again. */
+static bool
+is_own(const struct verb_option *option)
+{
+    static const char *const names[] = {"config", "root", "yes", "here"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (text_eq(option->name, names[i]))
+            return true;
+    return false;
+}
+
+/* What was given here. */
 static int
 repeat(struct cli *cli, struct cli_deploy *d, const char *words, struct arguments *ret)
 {
-    static const char *const flags[] = {"force", "stay", "json", "quiet"};
-    static const char *const valued[] = {"test-model", "timeout", "group", "backup-id"};
-    const char *value;
+    const struct cli_frame *frame = cli->frame;
     struct arena *arena = &d->arena;
-    char config[PATH_MAX], plan[PATH_MAX];
+    char config[PATH_MAX], path[PATH_MAX];
     char *word = arena_strdup(arena, words), *rest = word;
-    if (!realpath(cli->frame->problems->file, config))
-        return err_set_errno(&cli->err, errno, "%s", cli->frame->problems->file);
+    if (!realpath(frame->problems->file, config))
+        return err_set_errno(&cli->err, errno, "%s", frame->problems->file);
     while (rest && (word = strsep(&rest, " ")))
         vec_push(&ret->list, word);
     for (size_t i = 0; i < d->args_count; i++) {
-        bool is_path = cli->verb->kind == ARG_FILE && realpath(d->args[i], plan) != NULL;
-        vec_push(&ret->list, arena_strdup(arena, is_path ? plan : d->args[i]));
+        bool is_path = cli->verb->kind == ARG_FILE && realpath(d->args[i], path);
+        vec_push(&ret->list, arena_strdup(arena, is_path ? path : d->args[i]));
     }
     vec_push(&ret->list, "--here");
     vec_push(&ret->list, arena_printf(arena, "--config=%s", config));
-    for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
-        if (cli_given(cli, flags[i], NULL))
-            vec_push(&ret->list, arena_printf(arena, "--%s", flags[i]));
-    for (size_t i = 0; i < ARRAY_SIZE(valued); i++)
-        if (cli_given(cli, valued[i], &value))
-            vec_push(&ret->list, arena_printf(arena, "--%s=%s", valued[i], value));
+    for (size_t i = 0; i < frame->given_count; i++) {
+        const struct cli_given *given = &frame->given[i];
+        if (!is_own(given->option))
+            vec_push(&ret->list,
+                     arena_printf(arena, "--%s%s%s", given->option->name, given->value ? "=" : "",
+                                  given->value ? given->value : ""));
+    }
     vec_push(&ret->list, NULL);
     return arena->full ? err_set(&cli->err, ERR_TOO_LARGE, "the command line is too long") : 0;
 }

@@ -12,10 +12,10 @@ static int
 run_here(struct cli *cli, const struct deploy_phase_wish *wish, struct cli_deploy *d)
 {
     struct deploy_phase_end end;
-    _cleanup_close_ int lock = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &cli->err);
-    if (lock < 0)
-        return lock;
-    int r = deploy_phase_run(wish, &d->host, &d->arena, &end, &cli->err);
+    _cleanup_deploy_lock_ struct deploy_lock lock = DEPLOY_LOCK_INIT;
+    int r = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &lock, &cli->err);
+    if (r == 0)
+        r = deploy_phase_run(wish, &d->host, &d->arena, &end, &cli->err);
     if (r < 0)
         return r;
     if (!cli->json) {
@@ -54,6 +54,10 @@ run(struct cli *cli, struct cli_candidate *c, struct cli_deploy *d, unsigned pha
         return run_here(cli, &wish, d);
     if (r == 0)
         r = deploy_phase_check(&wish, &cli->err);
+    if (r == 0 && phase == 1)
+        r = cli_deploy_look(cli, d);
+    if (r == 0 && phase == 1 && !cli->json)
+        cli_deploy_print(cli, d);
     if (r == 0 && !wish.force)
         r = cli_confirm(cli, "yes", "phase%u: %s. Do it?", phase, deploy_phase_what(phase));
     return r < 0 ? r : cli_deploy_apart(cli, d, words);

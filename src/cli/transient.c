@@ -1,23 +1,29 @@
 #include "cli/transient.h"
 
+#include "base/text.h"
 #include "base/vec.h"
 #include "cli/asker.h"
 #include "sys/files.h"
 #include "sys/proc.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LOOK_AGAIN_US (100 * 1000ULL)
 #define RESULTS_MAX (16 * MIB)
+#define FORGOTTEN_S (7 * 86400) /* what a follower that was lost has left behind */
 
 struct following {
     struct cli *cli;
-    char *messages, *results;
-    off_t told; /* bytes of messages */
+    char *messages, *results, *end_note; /* end_note: "exited", or how else it ended */
+    off_t told;                          /* bytes of messages */
     struct loop *loop;
     struct loop_timer timer;
     struct proc proc;
@@ -79,8 +85,11 @@ make_command(const struct following *f, const struct cli_transient *wish, const 
     vec_push(&w->list, "--service-type=exec");
     vec_push(&w->list, arena_printf(arena, "--unit=%s", wish->name));
     vec_push(&w->list, arena_printf(arena, "--description=%s", wish->what));
-    vec_push(&w->list, arena_printf(arena, "--property=StandardOutput=truncate:%s", f->results));
-    vec_push(&w->list, arena_printf(arena, "--property=StandardError=truncate:%s", f->messages));
+    vec_push(&w->list, arena_printf(arena, "--property=StandardOutput=append:%s", f->results));
+    vec_push(&w->list, arena_printf(arena, "--property=StandardError=append:%s", f->messages));
+    vec_push(&w->list,
+             arena_printf(arena, "--property=ExecStopPost=/bin/sh -c 'printenv EXIT_CODE >%s'",
+                          f->end_note));
     add_environment(w, arena);
     vec_push(&w->list, "--");
     vec_push(&w->list, program);
@@ -131,6 +140,27 @@ follow(struct following *f, const struct cli_transient *wish)
     return r;
 }
 
+/* Whether it came to its own end: else systemd-run tells nothing of it. */
+static int
+check_end(struct following *f, const struct cli_transient *wish)
+{
+    _cleanup_buf_ struct buf note = BUF_INIT(KIB);
+    char text[64];
+    int r;
+    if (f->end.killed) {
+        r = err_set(&f->cli->err, ERR_SYSTEM, "what follows %s ended: %s", wish->name,
+                    proc_end_print(&f->end, text));
+        err_fix(&f->cli->err, "systemctl status %s", wish->name);
+        return r;
+    }
+    if (file_read(f->end_note, &note, NULL) < 0 || text_starts(note.data, "exited"))
+        return 0;
+    r = err_set(&f->cli->err, ERR_DEPLOY_FAILED, "%s was ended before it was done (%.*s)",
+                wish->name, (int)strcspn(note.data, "\n"), note.data);
+    err_fix(&f->cli->err, "citadel generations; the same again makes it good");
+    return r;
+}
+
 static int
 conclude(struct following *f, const struct cli_transient *wish)
 {
@@ -146,31 +176,58 @@ conclude(struct following *f, const struct cli_transient *wish)
     if (r < 0)
         return r;
     cli_print_bytes(f->cli, results.data, results.len);
-    if (!f->end.killed)
-        return f->end.status;
-    r = err_set(&f->cli->err, ERR_SYSTEM, "what follows %s ended: %s", wish->name,
-                proc_end_print(&f->end, text));
-    err_fix(&f->cli->err, "systemctl status %s", wish->name);
-    return r;
+    r = check_end(f, wish);
+    return r < 0 ? r : f->end.status;
+}
+
+/* ---- its files ---- */
+
+static const char *const suffixes[] = {".messages", ".results", ".end"};
+
+static bool
+is_one_of_them(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++)
+        if (text_ends(name, suffixes[i]))
+            return true;
+    return false;
+}
+
+static void
+remove_forgotten(const char *dir)
+{
+    DIR *d = file_open_dir(AT_FDCWD, dir, 0);
+    time_t now = time(NULL);
+    struct stat st;
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (is_one_of_them(e->d_name) &&
+            fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            now - st.st_mtime > FORGOTTEN_S)
+            (void)unlinkat(dirfd(d), e->d_name, 0);
+    if (d)
+        (void)closedir(d);
 }
 
 int
 cli_run_transient(struct cli *cli, const struct cli_transient *wish)
 {
     struct following f = {.cli = cli,
-                          .messages = mem_printf("%s/messages", wish->dir),
-                          .results = mem_printf("%s/results", wish->dir)};
+                          .messages = mem_printf("%s/%s.messages", wish->dir, wish->name),
+                          .results = mem_printf("%s/%s.results", wish->dir, wish->name),
+                          .end_note = mem_printf("%s/%s.end", wish->dir, wish->name)};
+    char *const files[] = {f.messages, f.results, f.end_note};
     int r = file_make_dirs(wish->dir, 0755, &cli->err);
-    /* What one before has said is not told again. */
-    if (r == 0)
-        r = file_remove_tree(f.messages, &cli->err);
-    if (r == 0)
-        r = file_remove_tree(f.results, &cli->err);
-    if (r == 0)
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(files); i++)
+        r = file_remove_tree(files[i], &cli->err); /* of one that had our process number */
+    if (r == 0) {
+        remove_forgotten(wish->dir);
         r = follow(&f, wish);
+    }
     if (r == 0)
         r = conclude(&f, wish);
-    free(f.messages);
-    free(f.results);
+    for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+        (void)unlink(files[i]);
+        free(files[i]);
+    }
     return r;
 }

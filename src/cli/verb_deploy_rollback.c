@@ -20,10 +20,10 @@ static int
 withdraw(struct cli *cli, struct cli_deploy *d)
 {
     struct deploy_end end;
-    _cleanup_close_ int lock = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &cli->err);
-    if (lock < 0)
-        return lock;
-    int r = deploy_apply(&d->wish, &d->host, &d->arena, &end, &cli->err);
+    _cleanup_deploy_lock_ struct deploy_lock lock = DEPLOY_LOCK_INIT;
+    int r = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &lock, &cli->err);
+    if (r == 0)
+        r = deploy_apply(&d->wish, &d->host, &d->arena, &end, &cli->err);
     if (r == 0)
         r = deploy_phases_forget(d->wish.state_dir, &cli->err);
     if (r == 0 && !cli->json)

@@ -44,9 +44,9 @@ diff_generations(struct cli *cli, const struct config *config, unsigned from)
 {
     const char *store = config->paths.generations;
     _cleanup_arena_ struct arena arena;
-    struct generation_file *old, *new = NULL;
-    struct deploy_change *changes;
-    size_t old_count, new_count = 0, count;
+    struct generation_file *old = NULL, *new = NULL;
+    struct deploy_change *changes = NULL;
+    size_t old_count = 0, new_count = 0, count = 0;
     unsigned current;
     arena_init(&arena, DEPLOY_BYTES);
     int r = generation_load(store, from, GENERATION_WHOLE, &arena, &old, &old_count, &cli->err);

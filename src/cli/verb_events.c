@@ -112,17 +112,18 @@ show(struct showing *s, const struct event *event, bool within_list)
 static int
 show_last(struct showing *s, bool as_list)
 {
-    _cleanup_free_ struct event *ring = mem_alloc(MAX(s->lines, 1) * sizeof(*ring));
+    size_t room = MAX(s->lines, 1);
+    _cleanup_free_ struct event *ring = mem_alloc(room * sizeof(*ring));
     struct event event;
     uint64_t count = 0;
     int r;
     while ((r = next(s, &event)) > 0)
         if (is_meant(s, &event) && s->lines)
-            ring[count++ % s->lines] = event;
+            ring[count++ % room] = event;
     if (as_list)
         json_open_list(s->cli->json, NULL);
     for (uint64_t i = count > s->lines ? count - s->lines : 0; i < count; i++)
-        show(s, &ring[i % s->lines], as_list);
+        show(s, &ring[i % room], as_list);
     if (as_list)
         json_close_list(s->cli->json);
     uint64_t lost = 0;

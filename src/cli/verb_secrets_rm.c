@@ -22,6 +22,7 @@ verb_secrets_rm(struct cli *cli)
         r = cli_load_secrets(cli, &secrets);
     if (r < 0)
         return r;
+    assert(secrets.config);
     if (cli_secret_options(&secrets, name, &options) && !cli_flag(cli, "force")) {
         r = err_set(&cli->err, ERR_SECRET_USED, "%s asks for the secret '%s'", options.data, name);
         err_fix(&cli->err, "take it out of %s, or citadel secrets rm %s --force",

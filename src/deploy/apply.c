@@ -64,10 +64,16 @@ static int
 load_base(const struct deploy_wish *wish, unsigned number, struct arena *arena, struct files *ret,
           struct err *reterr)
 {
+    struct err err;
     *ret = (struct files){0};
-    return number ? generation_load(wish->store, number, GENERATION_WHAT_IS_WHOLE, arena,
-                                    &ret->items, &ret->count, reterr)
-                  : 0;
+    if (number == 0 || generation_load(wish->store, number, GENERATION_WHAT_IS_WHOLE, arena,
+                                       &ret->items, &ret->count, &err) == 0)
+        return 0;
+    if (err.id == ERR_GENERATION_DAMAGED || err.id == ERR_GENERATION_NONE)
+        return 0;
+    if (reterr)
+        *reterr = err;
+    return -err_row(err.id)->err;
 }
 
 static int
@@ -88,23 +94,28 @@ load_goal(const struct deploy_wish *wish, struct arena *arena, struct files *ret
     return 0;
 }
 
-/* Units whose file has changed since any of the generations that they may run as. */
-struct stale {
-    VEC(const char *) units;
+struct units {
+    VEC(const char *) names;
 };
 
 static bool
-is_stale(const struct stale *stale, const char *unit)
+are_there(const struct units *units, const char *unit)
 {
-    for (size_t i = 0; i < stale->units.count; i++)
-        if (text_eq(stale->units.items[i], unit))
+    for (size_t i = 0; i < units->names.count; i++)
+        if (text_eq(units->names.items[i], unit))
             return true;
     return false;
 }
 
+/* What a unit may differ from. */
+struct differences {
+    struct units stale;    /* from any of the generations that they may run as */
+    struct units unproven; /* from the last one in which all was well */
+};
+
 static int
-add_stale(const struct files *from, const struct files *to, struct arena *arena,
-          struct stale *stale, struct err *reterr)
+add_differing(const struct files *from, const struct files *to, struct arena *arena,
+              struct units *units, struct err *reterr)
 {
     struct deploy_change *items;
     size_t count;
@@ -112,8 +123,8 @@ add_stale(const struct files *from, const struct files *to, struct arena *arena,
         return no_room(reterr);
     for (size_t i = 0; i < count; i++) {
         const char *unit = deploy_unit_of(items[i].name);
-        if (unit && !is_stale(stale, unit))
-            vec_push(&stale->units, unit);
+        if (unit && !are_there(units, unit))
+            vec_push(&units->names, unit);
     }
     return 0;
 }
@@ -140,10 +151,12 @@ choose(const char *unit, const struct generation_file *file, enum deploy_life li
     if (life == DEPLOY_RUNS) {
         enum unit_care care = unit_care_of(file->bytes);
         ret->act = care == UNIT_CARE_RELOAD ? DEPLOY_RELOAD : DEPLOY_RESTART;
+        ret->stops_first = care == UNIT_CARE_STOP_FIRST;
         return changed && care != UNIT_CARE_NONE;
     }
     ret->act = DEPLOY_START;
-    return life == DEPLOY_RESTS && unit_is_wanted(file->bytes);
+    return (life == DEPLOY_RESTS || (life == DEPLOY_HELD && changed)) &&
+           unit_is_wanted(file->bytes);
 }
 
 /* The one unit that is of no generation. */
@@ -154,25 +167,28 @@ struct ordering {
     const struct deploy_wish *wish;
     const struct deploy_host *host;
     struct arena *arena;
+    struct differences differ;
     VEC(struct deploy_order) orders;
     VEC(const char *) left;
 };
 
 static int
-order(struct ordering *o, const char *unit, const struct generation_file *file, bool changed,
-      struct err *reterr)
+order(struct ordering *o, const char *unit, const struct generation_file *file, struct err *reterr)
 {
     enum deploy_life life;
     struct deploy_order chosen;
     const struct deploy_wish *w = o->wish;
     int r = o->host->look(o->host->arg, unit, &life, reterr);
-    if (r == 0 && life == DEPLOY_SHUNNED && w->insist)
-        life = DEPLOY_RESTS;
-    if (r == 0 && life == DEPLOY_SHUNNED && file && unit_is_wanted(file->bytes))
-        vec_push(&o->left, unit);
-    if (r < 0 || !choose(unit, file, life, changed, &chosen))
+    if (r < 0)
         return r;
-    if (chosen.act != DEPLOY_START || !w->starts || w->starts(unit))
+    if (life == DEPLOY_SHUNNED && w->insist)
+        life = DEPLOY_RESTS;
+    if (life == DEPLOY_SHUNNED && file && unit_is_wanted(file->bytes))
+        vec_push(&o->left, unit);
+    bool changed = are_there(&o->differ.stale, unit) ||
+                   (life != DEPLOY_RUNS && are_there(&o->differ.unproven, unit));
+    if (choose(unit, file, life, changed, &chosen) &&
+        (chosen.act != DEPLOY_START || !w->starts || w->starts(unit)))
         vec_push(&o->orders, chosen);
     return 0;
 }
@@ -196,40 +212,46 @@ hand_over(struct ordering *o, struct deploy_outlook *ret, struct err *reterr)
 
 /* For each unit that goes, has come or stays, and for each that is no more but may still run. */
 static int
-order_all(struct ordering *o, const struct files *goal, const struct stale *stale,
-          struct deploy_outlook *ret, struct err *reterr)
+order_all(struct ordering *o, const struct files *goal, struct deploy_outlook *ret,
+          struct err *reterr)
 {
+    const struct units *stale = &o->differ.stale;
     int r = 0;
-    for (size_t i = 0; r == 0 && i < stale->units.count; i++)
-        if (!find_unit(goal, stale->units.items[i]))
-            r = order(o, stale->units.items[i], NULL, true, reterr);
+    for (size_t i = 0; r == 0 && i < stale->names.count; i++)
+        if (!find_unit(goal, stale->names.items[i]))
+            r = order(o, stale->names.items[i], NULL, reterr);
     for (size_t i = 0; r == 0 && i < goal->count; i++) {
         const char *unit = deploy_unit_of(goal->items[i].name);
         if (unit)
-            r = order(o, unit, &goal->items[i], is_stale(stale, unit), reterr);
+            r = order(o, unit, &goal->items[i], reterr);
     }
     if (r == 0)
-        r = order(o, whole.name, goal->count ? &whole : NULL, false, reterr);
+        r = order(o, whole.name, goal->count ? &whole : NULL, reterr);
     return r == 0 ? hand_over(o, ret, reterr) : r;
 }
 
-/* Generations that units may run as: the current one, and what an interrupted deployment left. */
+/* Units may run as the current generation says, or as what an interrupted deployment left. */
 static int
-collect_stale(const struct deploy_wish *wish, const struct pending *pending, unsigned current,
-              const struct files *goal, struct arena *arena, struct stale *stale,
-              struct err *reterr)
+find_differences(struct ordering *o, const struct pending *pending,
+                 const struct deploy_outlook *outlook, bool astray, const struct files *goal,
+                 struct err *reterr)
 {
     struct pending all = *pending;
+    struct files from = {0};
     int r = 0;
-    if (!pending_add_from(&all, current))
-        return err_set(reterr, ERR_DEPLOY_FAILED, "more than %d deployments were interrupted",
-                       PENDING_FROM_MAX);
+    pending_add_from(&all, outlook->current);
     for (size_t i = 0; r == 0 && i < all.from_count; i++) {
-        struct files from;
-        r = load_base(wish, all.from[i], arena, &from, reterr);
+        r = load_base(o->wish, all.from[i], o->arena, &from, reterr);
         if (r == 0)
-            r = add_stale(&from, goal, arena, stale, reterr);
+            r = add_differing(&from, goal, o->arena, &o->differ.stale, reterr);
     }
+    from = (struct files){0};
+    if (r == 0 && (all.unknown || astray)) /* they may run as anything */
+        r = add_differing(&from, goal, o->arena, &o->differ.stale, reterr);
+    if (r == 0 && outlook->stable)
+        r = load_base(o->wish, outlook->stable, o->arena, &from, reterr);
+    if (r == 0 && outlook->stable)
+        r = add_differing(&from, goal, o->arena, &o->differ.unproven, reterr);
     return r;
 }
 
@@ -239,8 +261,10 @@ load_pending(const char *state_dir, struct pending *ret, struct err *reterr)
 {
     char boot[CLOCK_BOOT_ID_LEN + 1] = "";
     int r = pending_load(state_dir, ret, reterr);
-    if (r == 0 && ret->under_way && clock_boot_id(boot) == 0 && !text_eq(boot, ret->boot))
+    if (r == 0 && ret->under_way && clock_boot_id(boot) == 0 && !text_eq(boot, ret->boot)) {
         ret->from_count = 0;
+        ret->unknown = false;
+    }
     return r;
 }
 
@@ -249,12 +273,12 @@ look(const struct deploy_wish *wish, const struct deploy_host *host, struct aren
      struct pending *ret_pending, struct deploy_outlook *ret, struct err *reterr)
 {
     struct ordering o = {.wish = wish, .host = host, .arena = arena};
-    struct stale stale = {0};
     struct files current = {0}, goal = {0};
+    bool astray = false, ignored;
     *ret = (struct deploy_outlook){0};
-    int r = generation_of(wish->store, GENERATION_CURRENT, &ret->current, reterr);
+    int r = generation_or_none(wish->store, GENERATION_CURRENT, &ret->current, &astray, reterr);
     if (r == 0)
-        r = generation_of(wish->store, GENERATION_STABLE, &ret->stable, reterr);
+        r = generation_or_none(wish->store, GENERATION_STABLE, &ret->stable, &ignored, reterr);
     if (r == 0)
         r = load_pending(wish->state_dir, ret_pending, reterr);
     if (r == 0)
@@ -265,15 +289,18 @@ look(const struct deploy_wish *wish, const struct deploy_host *host, struct aren
                                  &ret->changes, &ret->change_count) < 0)
         r = no_room(reterr);
     if (r == 0)
-        r = collect_stale(wish, ret_pending, ret->current, &goal, arena, &stale, reterr);
+        r = find_differences(&o, ret_pending, ret, astray, &goal, reterr);
     if (r == 0)
-        r = order_all(&o, &goal, &stale, ret, reterr);
-    if (r == 0)
+        r = order_all(&o, &goal, ret, reterr);
+    if (r == 0 && !astray)
         r = host->check(host->arg, &ret->behind, reterr);
+    ret->behind |= astray;
     ret->same = ret->change_count == 0 && (ret->current || goal.count == 0);
-    ret->interrupted = ret_pending->under_way;
-    ret->interrupted_to = ret_pending->to;
-    vec_finish(&stale.units);
+    ret->interrupted = ret_pending->under_way && !ret_pending->failed;
+    ret->failed = ret_pending->failed;
+    ret->pending_to = ret_pending->to;
+    vec_finish(&o.differ.stale.names);
+    vec_finish(&o.differ.unproven.names);
     vec_finish(&o.orders);
     vec_finish(&o.left);
     return r;
@@ -290,7 +317,8 @@ deploy_look(const struct deploy_wish *wish, const struct deploy_host *host, stru
 bool
 deploy_is_nothing(const struct deploy_outlook *outlook)
 {
-    return outlook->same && outlook->orders.count == 0 && !outlook->interrupted && !outlook->behind;
+    return outlook->same && outlook->orders.count == 0 && !outlook->interrupted &&
+           !outlook->failed && !outlook->behind;
 }
 
 /* ---- what is written down ---- */
@@ -334,8 +362,9 @@ begin(struct deployment *d, unsigned to, struct err *reterr)
 {
     struct pending *p = &d->pending;
     if (d->outlook.current)
-        (void)pending_add_from(p, d->outlook.current); /* there was room when it was looked at */
+        pending_add_from(p, d->outlook.current);
     p->under_way = true;
+    p->failed = false;
     p->to = to;
     (void)snprintf(p->by, sizeof(p->by), "%s", d->wish->by);
     if (clock_boot_id(p->boot) < 0)
@@ -343,70 +372,68 @@ begin(struct deployment *d, unsigned to, struct err *reterr)
     return pending_save(d->wish->state_dir, p, reterr);
 }
 
-/* Those of one act, all at once; what was ordered is marked with why it failed. */
+enum stage { STAGE_STOP, STAGE_RELOAD, STAGE_START };
+
+/* What of an order is done at that stage, if anything. A model that is restarted goes first: others may
+ * need the memory that it has. */
+static bool
+act_at(const struct deploy_order *o, enum stage stage, enum deploy_act *ret)
+{
+    bool apart = o->act == DEPLOY_RESTART && o->stops_first;
+    *ret = !apart ? o->act : stage == STAGE_STOP ? DEPLOY_STOP : DEPLOY_START;
+    switch (stage) {
+    case STAGE_STOP:
+        return *ret == DEPLOY_STOP;
+    case STAGE_RELOAD:
+        return *ret == DEPLOY_RELOAD;
+    case STAGE_START:
+        return !o->failed && (*ret == DEPLOY_START || *ret == DEPLOY_RESTART);
+    }
+    return false;
+}
+
+/* All of that stage at once; each is marked with why it failed. */
 static int
-carry_out(struct deployment *d, bool (*meant)(enum deploy_act act), struct err *reterr)
+carry_out(struct deployment *d, enum stage stage, struct err *reterr)
 {
     struct deploy_orders *all = &d->outlook.orders;
     struct deploy_order *items = arena_alloc(d->arena, (all->count + 1) * sizeof(*items));
+    enum deploy_act act;
     size_t count = 0;
     if (!items)
         return no_room(reterr);
     for (size_t i = 0; i < all->count; i++)
-        if (meant(all->items[i].act))
-            items[count++] = all->items[i];
+        if (act_at(&all->items[i], stage, &act)) {
+            items[count] = all->items[i];
+            items[count++].act = act;
+        }
     int r = count ? d->host->carry_out(d->host->arg, items, count, reterr) : 0;
     for (size_t i = 0, n = 0; i < all->count; i++)
-        if (meant(all->items[i].act))
-            all->items[i] = items[n++];
+        if (act_at(&all->items[i], stage, &act)) {
+            all->items[i].failed = items[n].failed;
+            memcpy(all->items[i].reason, items[n++].reason, sizeof(items->reason));
+        }
     d->end->acts += count;
     return r;
 }
 
-static bool
-is_stop(enum deploy_act act)
+static const struct deploy_order *
+find_failed(const struct deploy_orders *orders, bool changed)
 {
-    return act == DEPLOY_STOP;
-}
-
-static bool
-is_reload(enum deploy_act act)
-{
-    return act == DEPLOY_RELOAD;
-}
-
-static bool
-is_start(enum deploy_act act)
-{
-    return act == DEPLOY_START || act == DEPLOY_RESTART;
-}
-
-/* A model that is restarted goes first: others may need the memory that it has. */
-static int
-stop_in_the_way(struct deployment *d, const struct files *goal, struct err *reterr)
-{
-    struct deploy_orders *all = &d->outlook.orders;
-    struct deploy_order *first = arena_alloc(d->arena, (all->count + 1) * sizeof(*first));
-    size_t count = 0;
-    if (!first)
-        return no_room(reterr);
-    for (size_t i = 0; i < all->count; i++) {
-        struct deploy_order *o = &all->items[i];
-        const struct generation_file *file = find_unit(goal, o->unit);
-        if (o->act != DEPLOY_RESTART || unit_care_of(file->bytes) != UNIT_CARE_STOP_FIRST)
-            continue;
-        first[count++] = (struct deploy_order){.act = DEPLOY_STOP, .unit = o->unit};
-        o->act = DEPLOY_START;
-    }
-    return count ? d->host->carry_out(d->host->arg, first, count, reterr) : 0;
+    for (size_t i = 0; i < orders->count; i++)
+        if (orders->items[i].failed && (orders->items[i].changed || !changed))
+            return &orders->items[i];
+    return NULL;
 }
 
 /* As it was started: systemd forgets of a unit that is gone how it is stopped. */
 static int
-stop_all(struct deployment *d, const struct files *goal, struct err *reterr)
+stop_all(struct deployment *d, bool insist, struct err *reterr)
 {
-    int r = carry_out(d, is_stop, reterr);
-    return r == 0 ? stop_in_the_way(d, goal, reterr) : r;
+    int r = carry_out(d, STAGE_STOP, reterr);
+    const struct deploy_order *failed =
+        r == 0 && insist ? find_failed(&d->outlook.orders, false) : NULL;
+    return failed ? deploy_explain(failed, reterr) : r;
 }
 
 /* What a person has stopped is wanted again. */
@@ -414,9 +441,10 @@ static int
 want_all(const struct deployment *d, struct err *reterr)
 {
     const struct deploy_orders *all = &d->outlook.orders;
+    enum deploy_act act;
     int r = 0;
     for (size_t i = 0; r == 0 && d->wish->insist && i < all->count; i++)
-        if (is_start(all->items[i].act))
+        if (act_at(&all->items[i], STAGE_START, &act))
             r = d->host->wish(d->host->arg, all->items[i].unit, true, reterr);
     return r;
 }
@@ -427,8 +455,8 @@ start_all(struct deployment *d, struct err *reterr)
 {
     int r = want_all(d, reterr);
     if (r == 0)
-        r = carry_out(d, is_reload, reterr);
-    return r == 0 ? carry_out(d, is_start, reterr) : r;
+        r = carry_out(d, STAGE_RELOAD, reterr);
+    return r == 0 ? carry_out(d, STAGE_START, reterr) : r;
 }
 
 static bool
@@ -440,22 +468,23 @@ touches_host(const struct deploy_outlook *o)
     return false;
 }
 
-/* To a generation that is there, or to nothing. */
+/* To a generation that is there, or to nothing; if it insists, not before all has stopped that must. */
 static int
-move(struct deployment *d, unsigned to, struct err *reterr)
+move(struct deployment *d, unsigned to, bool insist, struct err *reterr)
 {
     const struct deploy_host *host = d->host;
-    struct files goal = {0};
-    int r = to ? generation_load(d->wish->store, to, GENERATION_WHOLE, d->arena, &goal.items,
-                                 &goal.count, reterr)
+    struct generation_file *ignored;
+    size_t count;
+    int r = to ? generation_load(d->wish->store, to, GENERATION_WHOLE, d->arena, &ignored, &count,
+                                 reterr)
                : 0;
     if (r == 0)
         r = begin(d, to, reterr);
     if (r == 0) {
         d->touched = true;
-        r = stop_all(d, &goal, reterr);
+        r = stop_all(d, insist, reterr);
     }
-    if (r == 0 && d->outlook.current != to)
+    if (r == 0 && (d->outlook.current != to || to == 0))
         r = generation_set(d->wish->store, GENERATION_CURRENT, to, reterr);
     if (r < 0)
         return r;
@@ -465,15 +494,6 @@ move(struct deployment *d, unsigned to, struct err *reterr)
     if (r == 0)
         r = host->reload(host->arg, reterr);
     return r == 0 ? start_all(d, reterr) : r;
-}
-
-static const struct deploy_order *
-find_failed(const struct deploy_orders *orders, bool changed)
-{
-    for (size_t i = 0; i < orders->count; i++)
-        if (orders->items[i].failed && (orders->items[i].changed || !changed))
-            return &orders->items[i];
-    return NULL;
 }
 
 static int
@@ -488,11 +508,20 @@ settle(struct deployment *d, bool is_stable, struct err *reterr)
     return r == 0 ? generation_prune(d->wish->store, d->wish->keep, &removed, reterr) : r;
 }
 
+/* The next one is told, and begins from what is known. */
 static int
-fail(const struct deployment *d, const struct err *why, struct err *reterr)
+fail(struct deployment *d, const struct err *why, struct err *reterr)
 {
-    int r = err_set(reterr, ERR_DEPLOY_FAILED,
-                    "generation %u is current, and not as it should be: %s", d->end->to, why->what);
+    struct err err;
+    d->pending.failed = true;
+    if (pending_save(d->wish->state_dir, &d->pending, &err) < 0)
+        tell(d->host, "%s", err.what);
+    int r = d->end->to
+                ? err_set(reterr, ERR_DEPLOY_FAILED,
+                          "generation %u is current, and not as it should be: %s", d->end->to,
+                          why->what)
+                : err_set(reterr, ERR_DEPLOY_FAILED,
+                          "nothing is deployed any more, but not all has stopped: %s", why->what);
     err_fix(reterr, "%s", why->fix[0] ? why->fix : "citadel generations");
     return r;
 }
@@ -509,7 +538,7 @@ revert(struct deployment *d, unsigned to, unsigned bad, const struct err *why, s
     back.number = to;
     int r = look(&back, d->host, d->arena, &d->pending, &d->outlook, &err);
     if (r == 0)
-        r = move(d, to, &err);
+        r = move(d, to, false, &err);
     const struct deploy_order *failed = r == 0 ? find_failed(&d->outlook.orders, true) : NULL;
     if (failed)
         r = err_set(&err, ERR_DEPLOY_FAILED, "%s does not come back: %s", failed->unit,
@@ -538,17 +567,33 @@ deploy_explain(const struct deploy_order *failed, struct err *reterr)
     return r;
 }
 
+/* Who takes all away wants nothing back. */
+static bool
+stays(const struct deployment *d)
+{
+    return d->wish->stay || (!d->wish->files && d->wish->number == 0);
+}
+
+/* All was to be started; and what failed, failed just so before. */
+static bool
+is_proven(const struct deployment *d)
+{
+    return !d->wish->starts && (!d->end->failed || d->outlook.stable);
+}
+
 static int
 conclude(struct deployment *d, int r, const struct err *why, struct err *reterr)
 {
     struct err err = *why;
     const struct deploy_order *failed = find_failed(&d->outlook.orders, true);
     d->end->failed = failed ? failed : find_failed(&d->outlook.orders, false);
+    if (r == 0 && !failed && d->end->to == 0 && d->end->failed)
+        failed = d->end->failed;
     if (r == 0 && !failed)
-        return settle(d, true, reterr);
+        return settle(d, is_proven(d), reterr);
     if (r == 0)
         (void)deploy_explain(failed, &err);
-    if (d->wish->stay || d->outlook.stable == 0 || d->outlook.stable == d->end->to)
+    if (stays(d) || d->outlook.stable == 0 || d->outlook.stable == d->end->to)
         return fail(d, &err, reterr);
     return revert(d, d->outlook.stable, d->end->to, &err, reterr);
 }
@@ -570,10 +615,10 @@ static int
 go(struct deployment *d, unsigned goal, struct err *reterr)
 {
     struct err why = {0};
-    int r = move(d, goal, &why);
+    int r = move(d, goal, !stays(d), &why);
     if (r == 0 || d->end->to == goal)
         return conclude(d, r, &why, reterr);
-    if (d->touched && d->outlook.current)
+    if (d->touched && d->outlook.current && !stays(d))
         return revert(d, d->outlook.current, goal, &why, reterr);
     *reterr = why;
     return r;
@@ -591,9 +636,10 @@ deploy_apply(const struct deploy_wish *wish, const struct deploy_host *host, str
     if (r < 0)
         return r;
     ret_end->from = ret_end->to = d.outlook.current;
-    if (d.outlook.interrupted)
-        tell(host, "the deployment of generation %u by %s was interrupted; it is made good now",
-             d.pending.to, d.pending.by);
+    if (d.outlook.interrupted || d.outlook.failed)
+        tell(host, "the deployment of generation %u by %s %s", d.pending.to, d.pending.by,
+             d.outlook.failed ? "failed; what it left is replaced"
+                              : "was interrupted; it is made good now");
     if (deploy_is_nothing(&d.outlook))
         return 0;
     r = find_goal(&d, &goal, reterr);

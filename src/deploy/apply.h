@@ -11,7 +11,8 @@
  *     STORE/stable                 all did; and pending.json goes
  *
  * If a unit that has changed does not become ready, the last stable generation comes back in the same
- * way. A crash leaves the old or the new one; whoever comes next finds pending.json, says so, and does
+ * way; if one does not even stop, that which is current goes on. Who takes all away gets nothing back. A
+ * crash leaves the old or the new one; whoever comes next finds pending.json, says so, and does
  * what was left to do, since units may still run as the older one says. */
 
 #include "deploy/compare.h"
@@ -22,7 +23,9 @@ const char *deploy_act_word(enum deploy_act act);
 struct deploy_order {
     enum deploy_act act;
     const char *unit;
-    bool changed;     /* by this deployment; else it only does not run, and should */
+    bool stops_first; /* of a restart: all that do have stopped before any starts */
+    bool changed;     /* by this deployment, or since all was well; else it only does not run, and
+                         should */
     bool failed;      /* filled by whoever carries it out */
     char reason[512]; /* then, why */
 };
@@ -33,7 +36,8 @@ int deploy_explain(const struct deploy_order *failed, struct err *reterr);
 enum deploy_life {
     DEPLOY_RUNS,
     DEPLOY_RESTS,   /* neither that, nor stopped by a person */
-    DEPLOY_SHUNNED, /* a person has stopped it */
+    DEPLOY_SHUNNED, /* a person has stopped it, or holds it */
+    DEPLOY_HELD,    /* the breaker has: it is started if it has changed, which ends that */
 };
 
 /* What acts on the machine; a test has another. */
@@ -76,7 +80,8 @@ struct deploy_outlook {
     bool same;                /* the files are those of the current generation */
     bool behind;              /* the machine does not see all of the current generation */
     bool interrupted;         /* a deployment did not end */
-    unsigned interrupted_to;  /* then: the generation that it was on the way to; 0: to nothing */
+    bool failed;              /* one did, and what it left is not as it should be */
+    unsigned pending_to; /* of either: the generation that it was on the way to; 0: to nothing */
     struct deploy_change *changes;
     size_t change_count;
     struct deploy_orders orders;

@@ -8,9 +8,12 @@
 #include "tap.h"
 
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define CALLS_MAX 400
@@ -23,7 +26,7 @@ struct fake_unit {
     char name[64];
     char loaded[256]; /* "": there is none */
     char runs_as[256];
-    bool runs, shunned;
+    bool runs, shunned, held, never_stops;
 };
 
 /* Shared with children, so that it outlives their crash, as systemd does. */
@@ -67,7 +70,10 @@ fake_look(void *arg unused_arg, const char *unit, enum deploy_life *ret,
           struct err *reterr unused_arg)
 {
     const struct fake_unit *u = unit_of(unit);
-    *ret = u->runs ? DEPLOY_RUNS : u->shunned ? DEPLOY_SHUNNED : DEPLOY_RESTS;
+    *ret = u->runs      ? DEPLOY_RUNS
+           : u->shunned ? DEPLOY_SHUNNED
+           : u->held    ? DEPLOY_HELD
+                        : DEPLOY_RESTS;
     return 0;
 }
 
@@ -122,6 +128,10 @@ fake_carry_out(void *arg unused_arg, struct deploy_order *orders, size_t count,
         char *acted = machine->acted[machine->acts++ % ARRAY_SIZE(machine->acted)];
         (void)snprintf(acted, sizeof(machine->acted[0]), "%s %s", deploy_act_word(orders[i].act),
                        u->name);
+        orders[i].failed = orders[i].act == DEPLOY_STOP && u->never_stops;
+        (void)snprintf(orders[i].reason, sizeof(orders[i].reason), "it does not stop");
+        if (orders[i].failed)
+            continue;
         u->runs = orders[i].act != DEPLOY_STOP && u->loaded[0] && !strstr(u->loaded, "broken");
         (void)snprintf(u->runs_as, sizeof(u->runs_as), "%s", u->runs ? u->loaded : "");
         orders[i].failed = orders[i].act != DEPLOY_STOP && !u->runs;
@@ -449,6 +459,175 @@ TEST(accounts_are_made_only_when_they_change)
     CHECK_EQ(machine->prepares, 1);
 }
 
+/* ---- what does not stop ---- */
+
+static bool
+was_acted(const char *what)
+{
+    for (unsigned i = 0; i < MIN(machine->acts, (unsigned)ARRAY_SIZE(machine->acted)); i++)
+        if (text_starts(machine->acted[i], what))
+            return true;
+    return false;
+}
+
+TEST(who_takes_all_away_gets_nothing_back)
+{
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    unit_of("citadel-b.service")->never_stops = true;
+    machine->acts = 0;
+    struct end end = switch_to(0);
+    CHECK_EQ(end.err.id, ERR_DEPLOY_FAILED);
+    CHECK_STR(end.err.what, "nothing is deployed any more, but not all has stopped: "
+                            "citadel-b.service: it does not stop");
+    CHECK_EQ(link_of(GENERATION_CURRENT), 0);
+    CHECK(!was_acted("start"));
+    CHECK(!unit_of("citadel-a.service")->runs);
+    unit_of("citadel-b.service")->never_stops = false;
+    CHECK_EQ(switch_to(0).r, 0);
+    CHECK(!unit_of("citadel-b.service")->runs);
+    CHECK(!is_pending());
+}
+
+TEST(what_does_not_stop_is_not_changed_under_its_feet)
+{
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    unit_of("citadel-b.service")->never_stops = true;
+    struct end end = deploy(second);
+    CHECK_EQ(end.err.id, ERR_DEPLOY_REVERTED);
+    CHECK_STR(end.err.what, "generation 2 was taken back, and 1 runs again: citadel-b.service: it "
+                            "does not stop");
+    CHECK_EQ(link_of(GENERATION_CURRENT), 1);
+    check_runs(first);
+    CHECK(!is_pending());
+}
+
+TEST(what_does_not_stop_is_told_when_the_others_are_to_stay)
+{
+    struct deploy_wish wish = wish_of(second);
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    unit_of("citadel-b.service")->never_stops = true;
+    wish.stay = true;
+    struct end end = deploy_wish(&wish);
+    CHECK_EQ(end.err.id, ERR_DEPLOY_FAILED);
+    CHECK_STR(end.err.what, "generation 2 is current, and not as it should be: citadel-b.service: "
+                            "it does not stop");
+    CHECK_STR(unit_of("citadel-b.service")->runs_as, first[1].bytes);
+    unit_of("citadel-b.service")->never_stops = false;
+    CHECK_EQ(deploy_wish(&wish).r, 0);
+    check_runs(second);
+}
+
+/* ---- what was well ---- */
+
+static bool
+starts_none(const char *unit unused_arg)
+{
+    return false;
+}
+
+TEST(stable_is_where_all_was_started)
+{
+    struct deploy_wish wish = wish_of(second);
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    wish.starts = starts_none;
+    CHECK_EQ(deploy_wish(&wish).r, 0);
+    CHECK_EQ(link_of(GENERATION_CURRENT), 2);
+    CHECK_EQ(link_of(GENERATION_STABLE), 1);
+    CHECK_EQ(deploy(second).r, 0);
+    CHECK_EQ(link_of(GENERATION_STABLE), 2);
+    check_runs(second);
+}
+
+TEST(what_is_new_since_all_was_well_is_taken_back_when_it_fails_late)
+{
+    static const struct generation_file with[] = {UNIT("a", "1"), UNIT("b", "1"),
+                                                  UNIT("d", "broken")};
+    struct deploy_wish wish = wish_of(with);
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    wish.starts = starts_none;
+    CHECK_EQ(deploy_wish(&wish).r, 0);
+    CHECK_EQ(deploy(with).err.id, ERR_DEPLOY_REVERTED);
+    CHECK_EQ(link_of(GENERATION_CURRENT), 1);
+    check_runs(first);
+}
+
+TEST(a_first_one_in_which_something_fails_is_not_stable)
+{
+    begin();
+    CHECK_EQ(deploy(bad).err.id, ERR_DEPLOY_FAILED);
+    CHECK_EQ(link_of(GENERATION_STABLE), 0);
+    CHECK_EQ(deploy(first).r, 0);
+    CHECK_EQ(link_of(GENERATION_STABLE), 2);
+}
+
+TEST(what_the_breaker_holds_is_started_when_it_has_changed)
+{
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    unit_of("citadel-b.service")->runs = false;
+    unit_of("citadel-b.service")->held = true;
+    machine->acts = 0;
+    CHECK_EQ(deploy(first).r, 0);
+    CHECK_EQ(machine->acts, 0);
+    CHECK_EQ(deploy(second).r, 0);
+    check_runs(second);
+}
+
+/* ---- the way back ---- */
+
+TEST(as_many_may_fail_as_will)
+{
+    begin();
+    for (unsigned i = 0; i < PENDING_FROM_MAX + 4; i++) {
+        char text[128];
+        struct generation_file files[3];
+        memcpy(files, first, sizeof(files));
+        (void)snprintf(text, sizeof(text), SERVICE("broken %u"), i);
+        files[1].bytes = text;
+        files[1].len = strlen(text);
+        struct deploy_wish wish = wish_of(files);
+        wish.stay = true;
+        CHECK_EQ(deploy_wish(&wish).err.id, ERR_DEPLOY_FAILED);
+    }
+    CHECK_EQ(deploy(second).r, 0);
+    check_runs(second);
+    CHECK(!is_pending());
+}
+
+TEST(a_damaged_generation_is_replaced)
+{
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    CHECK_EQ(file_write(path("etc/generations/1/manifest.json"), "{", 1, 0644, NULL), 0);
+    struct end end = deploy(first);
+    CHECK_EQ(end.r, 0);
+    CHECK_EQ(link_of(GENERATION_CURRENT), 2);
+    check_runs(first);
+    CHECK_EQ(switch_to(1).err.id, ERR_GENERATION_DAMAGED);
+}
+
+TEST(a_link_that_leads_nowhere_is_made_anew)
+{
+    for (int all = 0; all < 2; all++) {
+        begin();
+        CHECK_EQ(deploy(first).r, 0);
+        CHECK_EQ(file_link(path("etc/current"), "generations/99", NULL), 0);
+        if (all)
+            CHECK_EQ(file_link(path("etc/stable"), "generations/98", NULL), 0);
+        machine->acts = 0;
+        CHECK_EQ(deploy(first).r, 0);
+        CHECK_EQ(machine->acts, 6); /* they may run as anything */
+        check_runs(first);
+        CHECK_EQ(link_of(GENERATION_CURRENT), 2);
+        CHECK_EQ(link_of(GENERATION_STABLE), 2);
+    }
+}
+
 static void
 run_deploy(void *files)
 {
@@ -524,17 +703,51 @@ TEST(a_disk_that_fails_at_any_call_is_no_mixture)
 
 TEST(one_at_a_time)
 {
+    struct deploy_lock lock = DEPLOY_LOCK_INIT, other = DEPLOY_LOCK_INIT;
     struct err err = {0};
+    struct stat st;
     begin();
     CHECK_EQ(deploy_lock_look(path("var"), NULL), 0);
-    int lock = deploy_lock(path("var"), "anna", "citadel apply", NULL);
-    REQUIRE(lock >= 0);
-    CHECK_EQ(deploy_lock(path("var"), "bert", "citadel apply", &err), -EBUSY);
+    REQUIRE(deploy_lock(path("var"), "anna", "citadel apply", &lock, NULL) == 0);
+    CHECK_EQ(deploy_lock(path("var"), "bert", "citadel apply", &other, &err), -EBUSY);
     CHECK(text_starts(err.what,
                       "what is deployed is being changed by anna: `citadel apply`, process"));
     CHECK_EQ(deploy_lock_look(path("var"), NULL), -EBUSY);
-    (void)close(lock);
+    CHECK_EQ(stat(path("var/deploy/lock"), &st), 0);
+    CHECK_EQ(st.st_mode & 0777, 0600); /* whoever can open it can keep everybody else out */
+    deploy_unlock(&lock);
     CHECK_EQ(deploy_lock_look(path("var"), NULL), 0);
+}
+
+TEST(who_has_died_holds_nothing)
+{
+    begin();
+    pid_t pid = fork();
+    struct deploy_lock lock;
+    if (pid == 0) {
+        (void)!deploy_lock(path("var"), "carl", "citadel apply", &lock, NULL);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    CHECK_EQ(deploy_lock_look(path("var"), NULL), 0);
+    CHECK_EQ(deploy_lock(path("var"), "anna", "citadel apply", &lock, NULL), 0);
+    deploy_unlock(&lock);
+}
+
+TEST(who_only_looks_is_in_nobodys_way)
+{
+    begin();
+    pid_t pid = fork();
+    if (pid == 0)
+        for (;;)
+            (void)!deploy_lock_look(path("var"), NULL);
+    for (int i = 0; i < 200; i++) {
+        struct deploy_lock lock;
+        CHECK_EQ(deploy_lock(path("var"), "anna", "citadel apply", &lock, NULL), 0);
+        deploy_unlock(&lock);
+    }
+    CHECK_EQ(kill(pid, SIGKILL), 0);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
 }
 
 static const struct {
@@ -544,7 +757,6 @@ static const struct {
     {"no JSON", "to: 7\n"},
     {"no goal", "{\"from\": [1]}"},
     {"from is no list", "{\"from\": 1, \"to\": 2}"},
-    {"too many", "{\"from\": [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17], \"to\": 2}"},
 };
 
 TEST(a_spoilt_note_of_what_is_pending_is_told)
@@ -561,4 +773,17 @@ TEST(a_spoilt_note_of_what_is_pending_is_told)
         CHECK(strstr(err.what, "var/deploy/pending.json") != NULL);
         CHECK(err.fix[0] != '\0');
     }
+}
+
+TEST(what_is_pending_reads_back)
+{
+    struct pending p = {.by = "anna", .to = 40, .under_way = true, .failed = true}, q;
+    begin();
+    for (unsigned i = 1; i <= PENDING_FROM_MAX + 1; i++)
+        pending_add_from(&p, i);
+    CHECK_EQ(pending_save(path("var"), &p, NULL), 0);
+    CHECK_EQ(pending_load(path("var"), &q, NULL), 0);
+    CHECK_EQ(q.from_count, PENDING_FROM_MAX);
+    CHECK(q.unknown && q.failed && q.under_way);
+    CHECK_EQ(q.to, 40);
 }

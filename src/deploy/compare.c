@@ -31,10 +31,11 @@ deploy_compare(const struct generation_file *from, size_t from_count,
         return -ENOMEM;
     for (size_t i = 0, n = 0; i < from_count || n < to_count;) {
         int order = i == from_count ? 1 : n == to_count ? -1 : strcmp(from[i].name, to[n].name);
+        const char *name = order <= 0 ? from[i].name : to[n].name;
         const struct generation_file *was = order <= 0 ? &from[i++] : NULL;
         const struct generation_file *is = order >= 0 ? &to[n++] : NULL;
         if (!was || !is || !is_same(was, is))
-            items[count++] = (struct deploy_change){was ? was->name : is->name, was, is};
+            items[count++] = (struct deploy_change){name, was, is};
     }
     *ret_items = items;
     *ret_count = count;

@@ -108,7 +108,7 @@ load_manifest(const char *store, unsigned number, struct arena *arena,
         return 0;
     r = err_set(reterr, ERR_GENERATION_DAMAGED, "generation %u cannot be read: %s", number,
                 why.what);
-    err_fix(reterr, "citadel generations");
+    err_fix(reterr, "citadel apply; it makes a new one");
     return r;
 }
 
@@ -135,8 +135,28 @@ generation_of(const char *store, enum generation_link link, unsigned *ret_number
         *ret_number = number;
         return 0;
     }
-    return err_set(reterr, ERR_GENERATION_DAMAGED, "'%s' %s%s, which is no generation of ours",
-                   path, n < 0 ? "is no link" : "leads to ", target);
+    int r = n < 0 ? err_set(reterr, ERR_SYSTEM, "'%s' is no link", path)
+                  : err_set(reterr, ERR_GENERATION_DAMAGED,
+                            "'%s' leads to %s, which is no generation of ours", path, target);
+    err_fix(reterr,
+            n < 0 ? "move it away; then citadel apply" : "citadel apply; it leads elsewhere then");
+    return r;
+}
+
+int
+generation_or_none(const char *store, enum generation_link link, unsigned *ret_number,
+                   bool *ret_astray, struct err *reterr)
+{
+    struct err err;
+    int r = generation_of(store, link, ret_number, &err);
+    *ret_astray = r < 0 && err.id == ERR_GENERATION_DAMAGED;
+    if (*ret_astray)
+        *ret_number = 0;
+    if (r == 0 || *ret_astray)
+        return 0;
+    if (reterr)
+        *reterr = err;
+    return r;
 }
 
 int
@@ -241,12 +261,13 @@ generation_add(const char *store, const struct generation_wish *wish, unsigned *
     _cleanup_free_ char *draft = mem_printf("%s/generations/" DRAFT, store);
     _cleanup_numbers_ struct numbers n = {0};
     unsigned current = 0;
+    bool astray;
     char name[NUMBER_DIGITS_MAX + 2];
     int r = check_wish(wish, reterr);
     if (r == 0)
         r = read_numbers(store, &n, reterr);
     if (r == 0)
-        r = generation_of(store, GENERATION_CURRENT, &current, reterr);
+        r = generation_or_none(store, GENERATION_CURRENT, &current, &astray, reterr);
     if (r < 0)
         return r;
     unsigned number = n.list.count ? n.list.items[n.list.count - 1] + 1 : 1;
@@ -267,9 +288,10 @@ generation_add(const char *store, const struct generation_wish *wish, unsigned *
 static int
 read_links(const char *store, unsigned numbers[GENERATION_LINKS], struct err *reterr)
 {
+    bool astray;
     int r = 0;
     for (enum generation_link link = 0; r == 0 && link < GENERATION_LINKS; link++)
-        r = generation_of(store, link, &numbers[link], reterr);
+        r = generation_or_none(store, link, &numbers[link], &astray, reterr);
     return r;
 }
 

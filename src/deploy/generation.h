@@ -49,6 +49,9 @@ enum generation_link { GENERATION_CURRENT, GENERATION_STABLE, GENERATION_LINKS }
 /* Which one it is; 0: none. A link that leads elsewhere is an error. */
 int generation_of(const char *store, enum generation_link link, unsigned *ret_number,
                   struct err *reterr) must_check;
+/* Likewise, but 0, and *ret_astray, for a link that leads to no generation. */
+int generation_or_none(const char *store, enum generation_link link, unsigned *ret_number,
+                       bool *ret_astray, struct err *reterr) must_check;
 /* 0: the link goes. */
 int generation_set(const char *store, enum generation_link link, unsigned number,
                    struct err *reterr) must_check;

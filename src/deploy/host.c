@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "deploy/drift.h"
+#include "lifecycle/lifecycle.h"
 #include "run/record.h"
 #include "service/jobs.h"
 #include "service/systemd.h"
@@ -36,18 +37,31 @@ service_of(const char *unit, char name[TEXT_NAME_MAX + 1])
 
 /* ---- how a unit is ---- */
 
-/* That of a model is in its record, which others read, too; all others have no record. */
+static bool
+is_of_breaker(const struct run_record *record)
+{
+    return record->hold.set && text_eq(record->hold.by, LIFECYCLE_BREAKER);
+}
+
+/* Of one that does not run. That of a model is in its record, which others read, too; all others have no
+ * record. */
 static int
-is_shunned(const struct config *config, const char *unit, bool *ret, struct err *reterr)
+look_why(const struct config *config, const char *unit, enum deploy_life *ret, struct err *reterr)
 {
     char name[TEXT_NAME_MAX + 1];
     struct run_record record;
+    *ret = DEPLOY_RESTS;
     if (!service_of(unit, name) || !config_find_model(config, name)) {
-        *ret = unit_rests(config->paths.generations, unit);
+        if (unit_rests(config->paths.generations, unit))
+            *ret = DEPLOY_SHUNNED;
         return 0;
     }
     int r = run_record_load(config->paths.state, name, &record, reterr);
-    *ret = r == 0 && record.wanted.state == RUN_WANTED_STOPPED;
+    if (r == 0 && is_of_breaker(&record))
+        *ret = DEPLOY_HELD;
+    if (r == 0 &&
+        (record.wanted.state == RUN_WANTED_STOPPED || (record.hold.set && !is_of_breaker(&record))))
+        *ret = DEPLOY_SHUNNED;
     return r;
 }
 
@@ -69,15 +83,12 @@ look(void *arg, const char *unit, enum deploy_life *ret, struct err *reterr)
 {
     const struct deploy_systemd *s = arg;
     char state[SYSTEMD_STATE_MAX];
-    bool shunned = false;
     int r = systemd_state_read(&s->bus, unit, state, reterr);
-    if (r == 0)
-        r = is_shunned(s->config, unit, &shunned, reterr);
     if (r < 0)
         return r;
+    *ret = DEPLOY_RUNS;
     bool rests = text_eq(state, "inactive") || text_eq(state, "failed");
-    *ret = !rests ? DEPLOY_RUNS : shunned ? DEPLOY_SHUNNED : DEPLOY_RESTS;
-    return 0;
+    return rests ? look_why(s->config, unit, ret, reterr) : 0;
 }
 
 /* ---- accounts and directories ---- */
@@ -107,13 +118,20 @@ check(void *arg, bool *ret_behind, struct err *reterr)
     const struct deploy_systemd *s = arg;
     _cleanup_arena_ struct arena arena;
     struct deploy_drift *items;
+    struct err err;
     size_t count;
     arena_init(&arena, 1 * MIB);
-    int r = deploy_find_drift(s->config->paths.generations, true, &arena, &items, &count, reterr);
+    int r = deploy_find_drift(s->config->paths.generations, true, &arena, &items, &count, &err);
     *ret_behind = false;
     for (size_t i = 0; r == 0 && i < count; i++)
         *ret_behind |= items[i].mended;
-    return r;
+    if (r == 0 || err.id != ERR_GENERATION_DAMAGED) {
+        if (reterr && r < 0)
+            *reterr = err;
+        return r;
+    }
+    *ret_behind = true; /* a damaged one is replaced */
+    return 0;
 }
 
 /* What would be links to nothing. */
@@ -211,11 +229,36 @@ judge(const struct bus *bus, const struct systemd_job *job, struct deploy_order 
     return 0;
 }
 
+static void
+end_breaker(struct run_record *record, const void *unused unused_arg)
+{
+    if (is_of_breaker(record))
+        record->hold.set = false;
+    run_record_forgive(record, NULL);
+}
+
+/* How often it failed as it was says nothing of how it is now. */
+static int
+forgive(const struct config *config, const struct deploy_order *o, struct err *reterr)
+{
+    char name[TEXT_NAME_MAX + 1];
+    bool starts = o->act == DEPLOY_START || o->act == DEPLOY_RESTART;
+    if (!starts || !o->changed || !service_of(o->unit, name) || !config_find_model(config, name))
+        return 0;
+    return run_record_change(config->paths.state, name, end_breaker, NULL, NULL, reterr);
+}
+
 static int
 carry_out(void *arg, struct deploy_order *orders, size_t count, struct err *reterr)
 {
     struct deploy_systemd *s = arg;
-    uint64_t limit_us = s->deadline_us;
+    /* How long a stop may take, its unit says. */
+    uint64_t limit_us = count && orders[0].act == DEPLOY_STOP ? 0 : s->deadline_us;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = forgive(s->config, &orders[i], reterr);
+    if (r < 0)
+        return r;
     struct systemd_job *items = mem_alloc((count + 1) * sizeof(*items));
     struct systemd_jobs jobs = {.items = items,
                                 .count = count,
@@ -233,7 +276,7 @@ carry_out(void *arg, struct deploy_order *orders, size_t count, struct err *rete
             .method = method_of(orders[i].act),
             .mode = text_ends(orders[i].unit, ".target") ? "ignore-dependencies" : NULL};
     }
-    int r = systemd_jobs_run(&jobs, reterr);
+    r = systemd_jobs_run(&jobs, reterr);
     for (size_t i = 0; r == 0 && i < count; i++)
         r = judge(&s->bus, &items[i], &orders[i], reterr);
     free(items);

@@ -18,16 +18,23 @@ path_of(const char *state_dir)
     return mem_printf("%s/deploy/pending.json", state_dir);
 }
 
-bool
+void
 pending_add_from(struct pending *p, unsigned number)
 {
     for (size_t i = 0; i < p->from_count; i++)
         if (p->from[i] == number)
-            return true;
-    if (p->from_count == PENDING_FROM_MAX)
-        return false;
-    p->from[p->from_count++] = number;
-    return true;
+            return;
+    if (p->from_count < PENDING_FROM_MAX)
+        p->from[p->from_count++] = number;
+    else
+        p->unknown = true;
+}
+
+static bool
+is_true(const struct value *v)
+{
+    bool is = false;
+    return value_bool(v, &is) && is;
 }
 
 static bool
@@ -41,8 +48,9 @@ take(const struct value *root, struct pending *p)
         to > UINT_MAX)
         return false;
     for (const struct value *v = from->first; v; v = v->next)
-        if (!pending_add_from(p, value_u32(v)))
-            return false;
+        pending_add_from(p, value_u32(v));
+    p->unknown |= is_true(value_get(root, "unknown"));
+    p->failed = is_true(value_get(root, "failed"));
     p->under_way = true;
     p->to = (unsigned)to;
     return true;
@@ -55,19 +63,22 @@ pending_load(const char *state_dir, struct pending *ret, struct err *reterr)
     _cleanup_buf_ struct buf text = BUF_INIT(PENDING_MAX);
     _cleanup_arena_ struct arena arena;
     struct value *root;
+    struct err err;
     *ret = (struct pending){0};
     arena_init(&arena, ARENA_MAX);
-    int r = file_read(path, &text, reterr);
+    int r = file_read(path, &text, &err);
     if (r == -ENOENT)
         return 0;
     if (r == 0)
-        r = json_parse(&arena, text.data, text.len, JSON_STRICT, &root, NULL, reterr);
+        r = json_parse(&arena, text.data, text.len, JSON_STRICT, &root, NULL, &err);
     if (r == 0 && !take(root, ret))
-        r = err_set(reterr, ERR_SYNTAX, "it tells of no deployment");
-    if (r < 0) {
-        err_prefix(reterr, "%s", path);
-        err_fix(reterr, "remove it; then restart what may run as an older generation says");
-    }
+        r = err_set(&err, ERR_SYNTAX, "it tells of no deployment");
+    if (r == 0)
+        return 0;
+    err_prefix(&err, "%s", path);
+    err_fix(&err, "remove it; then restart what may run as an older generation says");
+    if (reterr)
+        *reterr = err;
     return r;
 }
 
@@ -81,11 +92,14 @@ pending_save(const char *state_dir, const struct pending *p, struct err *reterr)
     json_open_map(&w, NULL);
     json_str(&w, "boot", p->boot);
     json_str(&w, "by", p->by);
+    json_bool(&w, "failed", p->failed);
     json_open_list(&w, "from");
     for (size_t i = 0; i < p->from_count; i++)
         json_u64(&w, NULL, p->from[i]);
     json_close_list(&w);
     json_u64(&w, "to", p->to);
+    if (p->unknown)
+        json_bool(&w, "unknown", true);
     json_close_map(&w);
     buf_add_char(&text, '\n');
     assert(buf_error(&text) == 0);

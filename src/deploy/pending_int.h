@@ -2,10 +2,11 @@
 
 /* STATE/deploy/pending.json: a deployment that has begun and not ended.
  *
- *   {"boot": "...", "by": "root", "from": [6], "to": 7}
+ *   {"boot": "...", "by": "root", "failed": false, "from": [6], "to": 7}
  *
  * Units may run as any generation in `from` says, or as `to` does: several, when one deployment after
- * the other was interrupted. After a reboot all run as the current one says. */
+ * the other was interrupted, or failed and could not be taken back. After a reboot all run as the
+ * current one says. */
 
 #include "base/err.h"
 #include "base/util.h"
@@ -18,7 +19,9 @@ struct pending {
     char by[64];
     unsigned from[PENDING_FROM_MAX];
     size_t from_count;
+    bool unknown; /* there were more: units may run as anything */
     bool under_way;
+    bool failed; /* it ended, and what it left is not as it should be */
     unsigned to; /* 0: to nothing at all */
 };
 
@@ -27,6 +30,5 @@ int pending_load(const char *state_dir, struct pending *ret, struct err *reterr)
 int pending_save(const char *state_dir, const struct pending *p, struct err *reterr) must_check;
 int pending_remove(const char *state_dir, struct err *reterr) must_check;
 
-/* Once; what does not fit is not needed: then all generations of before are as good as unknown, and
- * false is returned. */
-bool pending_add_from(struct pending *p, unsigned number);
+/* Once each. */
+void pending_add_from(struct pending *p, unsigned number);

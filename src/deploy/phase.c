@@ -84,7 +84,8 @@ deploy_phases_load(const char *state_dir, struct deploy_phases *ret, struct err 
         err_fix(reterr, "remove it, and begin with phase1");
         return r;
     }
-    for (const struct value *v = root->type == VALUE_LIST ? root->first : NULL; v; v = v->next)
+    for (const struct value *v = root && root->type == VALUE_LIST ? root->first : NULL; v;
+         v = v->next)
         take(v, ret);
     return 0;
 }
@@ -160,12 +161,6 @@ is_infrastructure(const char *unit)
     return text_eq(unit, "citadel-storage.service") || text_eq(unit, "citadel-gpu.service");
 }
 
-static bool
-starts_nothing(const char *unit unused_arg)
-{
-    return false;
-}
-
 /* The generation of the configuration, with these units started. */
 static int
 deploy(struct running *p, bool (*starts)(const char *unit), struct err *reterr)
@@ -179,6 +174,24 @@ deploy(struct running *p, bool (*starts)(const char *unit), struct err *reterr)
     if (r < 0 || !end.failed)
         return r;
     return deploy_explain(end.failed, reterr);
+}
+
+/* What is proven is what phase 1 has put in place. */
+static int
+check_same(struct running *p, struct err *reterr)
+{
+    struct deploy_outlook outlook;
+    int r = deploy_look(&p->wish->deploy, p->host, p->arena, &outlook, reterr);
+    if (r < 0)
+        return r;
+    p->end->generation = outlook.current;
+    if (outlook.same)
+        return 0;
+    r = err_set(reterr, ERR_DEPLOY_STALE,
+                "the configuration, the models or the GPUs are others than those of generation %u",
+                outlook.current);
+    err_fix(reterr, "citadel deploy phase1");
+    return r;
 }
 
 static int
@@ -200,7 +213,7 @@ is_running(struct running *p, const char *unit, bool *ret, struct err *reterr)
 
 /* ---- models ---- */
 
-/* Started, if it does not run, and asked; a failure leaves it stopped. */
+/* Started, if it does not run, and asked; what was started for that is stopped when it fails. */
 static int
 try_model(struct running *p, const char *name, struct err *reterr)
 {
@@ -219,7 +232,7 @@ try_model(struct running *p, const char *name, struct err *reterr)
         tell(p, "%s answers", name);
         return 0;
     }
-    if (act(p, DEPLOY_STOP, unit, &ignored) < 0)
+    if (!runs && act(p, DEPLOY_STOP, unit, &ignored) < 0)
         tell(p, "%s", ignored.what);
     return r;
 }
@@ -257,7 +270,7 @@ run_test(struct running *p, struct err *reterr)
     const char *name;
     int r = choose_model(p, &name, reterr);
     if (r == 0)
-        r = deploy(p, starts_nothing, reterr);
+        r = check_same(p, reterr);
     if (r == 0)
         r = try_model(p, name, reterr);
     if (r == 0)
@@ -353,7 +366,7 @@ static int
 run_models(struct running *p, struct err *reterr)
 {
     const struct plan *plan = p->wish->plan;
-    int r = deploy(p, starts_nothing, reterr);
+    int r = check_same(p, reterr);
     if (r == 0)
         r = make_room(p, reterr);
     if (r < 0)
@@ -401,7 +414,9 @@ run_infrastructure(struct running *p, struct err *reterr)
 static int
 run_all(struct running *p, struct err *reterr)
 {
-    int r = deploy(p, NULL, reterr);
+    int r = check_same(p, reterr);
+    if (r == 0)
+        r = deploy(p, NULL, reterr);
     if (r == 0)
         (void)snprintf(p->end->text, sizeof(p->end->text), "all of generation %u runs",
                        p->end->generation);

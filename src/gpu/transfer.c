@@ -58,6 +58,7 @@ take_gpus(struct taking *t, struct gpu_inventory *inventory)
     inventory->gpus = NULL;
     if (count > GPU_INVENTORY_MAX || !take(t, count * sizeof(*inventory->gpus), &gpus))
         return false;
+    assert(count == 0 || gpus);
     inventory->gpus = gpus;
     for (size_t i = 0; i < count; i++)
         inventory->gpus[i].processes = NULL;

@@ -110,6 +110,7 @@ def test_the_second_writes_and_restarts_nothing(here):
 
 
 def test_plan_shows_what_apply_would_do(here):
+    number = current(here)
     write(here, configuration(two=model(12011), three=model(12002)))
     done = citadel(here, "plan", "--exit-code", check=False)
     assert done.returncode == 2
@@ -120,7 +121,7 @@ def test_plan_shows_what_apply_would_do(here):
     assert not [line for line in lines if "units/citadel-one.service" in line]
     assert citadel(here, "plan", check=False).returncode == 0
     assert "+  " not in citadel(here, "diff").stdout.split("+++ units/")[0].split("config.yaml")[0]
-    assert current(here) == current(here)
+    assert current(here) == number
 
 
 def test_only_what_has_changed_is_restarted(here):
@@ -236,13 +237,42 @@ def test_killed_in_the_middle_the_next_makes_it_good(here):
     first = start_apply(here, configuration(two={**model(12001), "extra_args": SLOW}))
     hear(first, "start citadel-two.service")
     here.run("systemctl", "kill", "-s", "KILL", "citadel_apply-*")
-    assert first.wait(timeout=60) != 0
+    assert first.wait(timeout=60) == 1
+    told = first.stderr.read()
+    assert "was ended before it was done (killed)" in told and "citadel generations" in told
     here.until(lambda: is_done(here), "the deployment")
     assert current(here) == number + 1
     assert "was interrupted" in citadel(here, "plan").stdout
     done = citadel(here, "apply", "-y")
     assert "was interrupted; it is made good now" in done.stderr
     assert "was interrupted" not in citadel(here, "plan").stdout
+    assert completes(here, 12001)
+
+
+def test_a_damaged_generation_is_replaced(here):
+    number = current(here)
+    here.sh(f"echo '{{' > /etc/citadel/generations/{number}/manifest.json")
+    done = apply(here, configuration())
+    assert current(here) == number + 1 and completes(here, 12000), done.stdout
+    done = citadel(here, "generations", "switch", str(number), "-y", check=False)
+    assert done.returncode != 0 and f"generation {number} cannot be read" in done.stderr
+
+
+def test_a_link_that_leads_nowhere_is_made_anew(here):
+    number = current(here)
+    here.run("ln", "-sfn", "generations/999", "/etc/citadel/current")
+    assert "999, which is no generation of ours" in citadel(here, "status").stdout
+    apply(here, configuration())
+    assert current(here) == number + 1 and completes(here, 12000)
+
+
+def test_what_the_breaker_holds_is_mended_by_a_change(here):
+    here.run("systemctl", "stop", "citadel-two")
+    record = {"failures": 5, "hold": {"by": "the breaker", "why": "a test", "since_us": 1}}
+    here.write("/var/lib/citadel/models/two.json", json.dumps(record))
+    apply(here, configuration())
+    assert not completes(here, 12001)
+    apply(here, configuration(two=model(12001, max_model_len=1024)))
     assert completes(here, 12001)
 
 

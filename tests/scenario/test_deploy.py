@@ -90,6 +90,22 @@ def test_a_phase_comes_after_the_one_before(here):
     assert not completes(here, 12000)
 
 
+def test_what_is_proven_is_what_the_first_phase_has_made(here):
+    deploy(here, "phase1", "-y")
+    write(here, configuration(two=model(12001, max_model_len=1024)))
+    for words in (["phase2", "one"], ["phase3", "--force"], ["phase4", "--force"]):
+        done = deploy(here, *words, "-y", check=False)
+        assert done.returncode == 1 and "are others than those of generation" in done.stderr
+        assert "try: citadel deploy phase1" in done.stderr
+        assert state(here, "one.service") == "inactive"
+
+
+def test_a_model_is_no_file(here):
+    deploy(here, "phase1", "-y")
+    here.sh(f"cd /tmp && touch two && {here.bin}/citadel deploy phase2 two -y && rm two")
+    assert completes(here, 12001)
+
+
 def test_nobody_is_asked_where_nobody_sits(here):
     done = deploy(here, "phase1", check=False)
     assert done.returncode != 0 and "there is no terminal to ask at" in done.stderr
