@@ -23,7 +23,7 @@ cli_change_hold(struct cli *cli, const struct monitor_wish *wish)
     _cleanup_arena_ struct arena arena;
     struct value *service = NULL;
     arena_init(&arena, MONITOR_ANSWER_BYTES);
-    int r = cli_load_config(cli, &config);
+    int r = cli_load_deployed(cli, &config);
     if (r == 0)
         r = cli_ask_monitor(config, wish, &arena, &service, &cli->err);
     if (r < 0)

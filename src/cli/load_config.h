@@ -8,3 +8,8 @@
 /* Tells everything that is wrong with it on stderr, a line each; what it returns is then spoken by
  * the frame. Warnings are told, too. */
 int cli_load_config(struct cli *cli, struct config **ret_config) must_check;
+
+/* For verbs that manage what is deployed, and are wanted most when the file is spoilt: what is wrong with
+ * it is told likewise, and then the configuration of the current generation is taken, if there is one and
+ * no file was named. */
+int cli_load_deployed(struct cli *cli, struct config **ret_config) must_check;

@@ -52,7 +52,7 @@ cli_load_services(struct cli *cli, const char *name, struct config **ret_config,
 {
     _cleanup_config_ struct config *config = NULL;
     _cleanup_service_view_ struct service_view view = {0};
-    int r = cli_load_config(cli, &config);
+    int r = cli_load_deployed(cli, &config);
     if (r == 0)
         r = cli_read_services(cli, config, &view);
     if (cli->err.id == ERR_SERVICE_DOWN && run_marker_check(config->paths.run, &cli->err) < 0)

@@ -36,7 +36,7 @@ verb_deploy_rollback(struct cli *cli)
 {
     _cleanup_config_ struct config *config = NULL;
     _cleanup_cli_deploy_ struct cli_deploy d = {0};
-    int r = cli_load_config(cli, &config);
+    int r = cli_load_deployed(cli, &config);
     if (r == 0)
         r = cli_deploy_open(cli, config, "citadel deploy rollback", &d);
     if (r == 0)

@@ -46,7 +46,7 @@ verb_deploy_status(struct cli *cli)
     struct deploy_phases phases = {0};
     struct err busy;
     table_init(&table, columns, ARRAY_SIZE(columns));
-    int r = cli_load_config(cli, &config);
+    int r = cli_load_deployed(cli, &config);
     if (r == 0)
         r = deploy_phases_load(config->paths.state, &phases, &cli->err);
     if (r < 0)

@@ -111,7 +111,7 @@ verb_ensure(struct cli *cli)
 {
     _cleanup_config_ struct config *config = NULL;
     struct look look = {0};
-    int r = cli_load_config(cli, &config);
+    int r = cli_load_deployed(cli, &config);
     if (r < 0)
         return r;
     arena_init(&look.arena, MONITOR_ANSWER_BYTES);

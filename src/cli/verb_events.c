@@ -200,7 +200,7 @@ verb_events(struct cli *cli)
     bool goes_on = cli_flag(cli, "follow");
     int r = read_options(cli, &s);
     if (r == 0)
-        r = cli_load_config(cli, &config);
+        r = cli_load_deployed(cli, &config);
     for (enum history_of i = 0; r == 0 && i < SOURCES; i++)
         r = history_reader_open(&s.sources[i].reader, config->paths.state, i, &cli->err);
     if (r == 0)

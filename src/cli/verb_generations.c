@@ -73,7 +73,7 @@ verb_generations(struct cli *cli)
     size_t count = 0;
     arena_init(&arena, LIST_BYTES);
     table_init(&table, columns, ARRAY_SIZE(columns));
-    int r = cli_load_config(cli, &config);
+    int r = cli_load_deployed(cli, &config);
     if (r == 0)
         r = generation_list(config->paths.generations, &arena, &items, &count, &cli->err);
     if (r < 0)

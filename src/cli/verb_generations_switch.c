@@ -20,7 +20,7 @@ verb_generations_switch(struct cli *cli)
     unsigned number;
     int r = cli_read_generation(cli, cli->args[0], &number);
     if (r == 0)
-        r = cli_load_config(cli, &config);
+        r = cli_load_deployed(cli, &config);
     if (r == 0)
         r = cli_deploy_open(cli, config, "citadel generations switch", &d);
     if (r < 0)

@@ -206,7 +206,7 @@ verb_logs(struct cli *cli)
     struct logs logs = {.cli = cli, .asked = cli->args[0]};
     int r = read_options(&logs);
     if (r == 0)
-        r = cli_load_config(cli, &config);
+        r = cli_load_deployed(cli, &config);
     logs.config = config;
     return r < 0 ? r : show(&logs);
 }

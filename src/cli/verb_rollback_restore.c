@@ -114,6 +114,6 @@ verb_rollback_restore(struct cli *cli)
     unsigned id;
     int r = read_id(cli, &id);
     if (r == 0)
-        r = cli_load_config(cli, &config);
+        r = cli_load_deployed(cli, &config);
     return r < 0 ? r : bring_back(cli, config, id);
 }

@@ -107,7 +107,7 @@ verb_rollback_status(struct cli *cli)
     _cleanup_arena_ struct arena arena;
     struct seen seen = {0};
     arena_init(&arena, LIST_BYTES);
-    int r = cli_load_config(cli, &config);
+    int r = cli_load_deployed(cli, &config);
     if (r < 0)
         return r;
     run_marker_read(config->paths.run, &seen.marker);

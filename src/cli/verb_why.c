@@ -215,7 +215,7 @@ int
 verb_why(struct cli *cli)
 {
     struct asking a = {.cli = cli};
-    int r = cli_load_config(cli, &a.loaded.config);
+    int r = cli_load_deployed(cli, &a.loaded.config);
     if (r == 0)
         r = gather(&a);
     if (r == 0 && cli->json)

@@ -73,3 +73,19 @@ def test_a_link_within_the_root_is_followed(place):
     finally:
         up.end()
     assert os.listdir(outside) == []
+
+
+def test_a_spoilt_file_hides_nothing_that_is_deployed(place):
+    root, _ = place
+    here = ["--root", str(root)]
+    assert run("apply", "-y", *here).returncode == 0
+    (root / "etc/citadel/citadel.yaml").write_text(CONFIG + "no_such: {}\n")
+    done = run("apply", "-y", *here)
+    assert done.returncode == 64 and "no_such" in done.stderr
+    done = run("generations", *here)
+    assert done.returncode == 0 and "citadel apply" in done.stdout
+    assert "no_such" in done.stderr
+    assert f"{root}/etc/citadel/current/config.yaml is gone by instead" in done.stderr
+    assert run("generations", "switch", "1", "-y", *here).returncode == 0
+    done = run("generations", *here, "-c", str(root / "etc/citadel/citadel.yaml"))
+    assert done.returncode == 64  # a file that is named is the one that is meant
