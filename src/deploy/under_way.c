@@ -32,5 +32,5 @@ deploy_was_under_way(const char *state_dir, uint64_t at_us)
     if (at_us <= changed_us + TICK_US && changed_us <= clock_wall_us() + TICK_US)
         return true;
     return deploy_lock_look(state_dir, NULL) == -err_row(ERR_DEPLOY_BUSY)->err ||
-           (pending_load(state_dir, &pending, NULL) == 0 && pending.under_way);
+           (pending_load(state_dir, &pending, NULL) == 0 && pending.under_way && !pending.failed);
 }

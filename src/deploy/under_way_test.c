@@ -27,16 +27,20 @@ TEST(what_happens_while_one_is_under_way_is_its_doing)
 {
     uint64_t now = clock_wall_us();
     const struct pending pending = {.under_way = true, .to = 2};
+    const struct pending failed = {.under_way = true, .failed = true, .to = 2};
     CHECK(!deploy_was_under_way(tap_dir(), now)); /* never was one */
-    int lock = deploy_lock(tap_dir(), "anna", "citadel apply", NULL);
-    REQUIRE(lock >= 0);
+    struct deploy_lock lock;
+    REQUIRE(deploy_lock(tap_dir(), "anna", "citadel apply", &lock, NULL) == 0);
     set_end(now - 100 * S);
     CHECK(deploy_was_under_way(tap_dir(), now));
-    (void)close(lock);
+    deploy_unlock(&lock);
     CHECK(!deploy_was_under_way(tap_dir(), now));
     CHECK_EQ(pending_save(tap_dir(), &pending, NULL), 0);
     set_end(now - 100 * S);
     CHECK(deploy_was_under_way(tap_dir(), now));
+    CHECK_EQ(pending_save(tap_dir(), &failed, NULL), 0);
+    set_end(now - 100 * S);
+    CHECK(!deploy_was_under_way(tap_dir(), now));
     CHECK_EQ(pending_remove(tap_dir(), NULL), 0);
     set_end(now - 100 * S);
     CHECK(!deploy_was_under_way(tap_dir(), now));
@@ -45,9 +49,9 @@ TEST(what_happens_while_one_is_under_way_is_its_doing)
 TEST(so_is_what_happened_before_it_ended)
 {
     uint64_t now = clock_wall_us();
-    int lock = deploy_lock(tap_dir(), "anna", "citadel apply", NULL);
-    REQUIRE(lock >= 0);
-    (void)close(lock);
+    struct deploy_lock lock;
+    REQUIRE(deploy_lock(tap_dir(), "anna", "citadel apply", &lock, NULL) == 0);
+    deploy_unlock(&lock);
     set_end(now - 2 * S);
     CHECK(deploy_was_under_way(tap_dir(), now - 3 * S));
     CHECK(!deploy_was_under_way(tap_dir(), now - 1 * S));
