@@ -171,10 +171,10 @@ stop_here(struct cli *cli, const struct halt_wish *wish, const struct deploy_hos
           struct arena *arena)
 {
     struct deploy_orders stopped = {0};
-    _cleanup_close_ int lock = deploy_lock(wish->state_dir, wish->by, wish->why, &cli->err);
-    if (lock < 0)
-        return lock;
-    int r = halt(wish, host, arena, &stopped, &cli->err);
+    _cleanup_deploy_lock_ struct deploy_lock lock = DEPLOY_LOCK_INIT;
+    int r = deploy_lock(wish->state_dir, wish->by, wish->why, &lock, &cli->err);
+    if (r == 0)
+        r = halt(wish, host, arena, &stopped, &cli->err);
     if (r == 0 || stopped.count)
         print(cli, wish->group, &stopped);
     return r < 0 ? r : EXIT_CODE_OK;

@@ -85,10 +85,10 @@ keep(struct cli *cli, const struct cli_deploy *d, const struct backup_wish *wish
     char text[64];
     arena_init(&arena, BACKUP_BYTES);
     const char *dir = backup_dir(&arena, d->config);
-    _cleanup_close_ int lock = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &cli->err);
-    if (lock < 0)
-        return lock;
-    int r = backup_collect(wish, &arena, &b, &cli->err);
+    _cleanup_deploy_lock_ struct deploy_lock lock = DEPLOY_LOCK_INIT;
+    int r = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &lock, &cli->err);
+    if (r == 0)
+        r = backup_collect(wish, &arena, &b, &cli->err);
     if (r == 0)
         r = backup_write(dir, d->by, d->wish.why, &b, &id, &cli->err);
     if (r < 0)

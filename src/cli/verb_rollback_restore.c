@@ -48,10 +48,10 @@ static int
 restore_here(struct cli *cli, struct cli_deploy *d, const struct restore_wish *wish)
 {
     struct deploy_end end;
-    _cleanup_close_ int lock = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &cli->err);
-    if (lock < 0)
-        return lock;
-    int r = restore(wish, &d->host, &d->arena, &end, &cli->err);
+    _cleanup_deploy_lock_ struct deploy_lock lock = DEPLOY_LOCK_INIT;
+    int r = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &lock, &cli->err);
+    if (r == 0)
+        r = restore(wish, &d->host, &d->arena, &end, &cli->err);
     if (r < 0)
         return r;
     if (!cli->json)
