@@ -2,7 +2,7 @@
 
 /* Sockets that serve and connect, TCP and Unix, named by one text:
  *
- *   127.0.0.1:8000   [::1]:8000   localhost:8000 (as 127.0.0.1)   unix:/run/citadel/monitor.sock
+ *   127.0.0.1:8000   [::1]:8000   localhost:8000 (as 127.0.0.1)   unix:/run/citadel/monitor/control.sock
  *
  * Only addresses, no names: nothing here waits for a resolver. The path of a Unix socket may be
  * as long as any path. Every descriptor is close-on-exec and non-blocking. */

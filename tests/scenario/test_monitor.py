@@ -243,13 +243,13 @@ def test_others_read_and_change_nothing(site):
     let_others_in(s)
     with begin(s, s.up()) as history:
         history.wait("service.ready", "a")
-        sock = str(s.run_dir / "monitor.sock")
+        sock = str(s.run_dir / "monitor/control.sock")
         curl = ["curl", "-s", "--unix-socket", sock]
         assert json.loads(as_nobody(*curl, "http://x/state").stdout)["by"] == "citadel up"
         for what in ("hold", "ensure", "release"):
             error = json.loads(as_nobody(*curl, "-X", "POST", f"http://x/{what}/a").stdout)
             assert error["id"] == "system.not-permitted"
-        assert "hold" not in s.record("a") if (s.directory / "state/models/a.json").exists() else True
+        assert "hold" not in s.record("a") if (s.directory / "state/models/a/record.json").exists() else True
         assert as_nobody(CITADEL, "events", "-c", s.config).returncode == 0
 
 
