@@ -93,7 +93,7 @@ check_colon(struct unit_draft *d)
     const char *run = d->config->paths.run;
     if (!strchr(run, ':') || d->err->id != ERR_NONE)
         return;
-    (void)err_set(d->err, ERR_VALUE,
+    (void)err_set(d->err, ERR_UNIT_TEXT,
                   "citadel-%s: paths.run is '%s', and %s= ends a path at a colon", d->name, run,
                   d->directive);
     err_fix(d->err, "set paths.run to a directory without a colon");
