@@ -437,7 +437,7 @@ TEST(changes_are_listed_with_what_they_need)
     };
     _cleanup_config_ struct config *from = parse("models: {a: {}, b: {}}\n");
     _cleanup_config_ struct config *to = parse("log_level: debug\n"
-                                               "paths: {root: /srv}\n"
+                                               "paths: {root: /srv/x}\n"
                                                "defaults: {dtype: float16}\n"
                                                "gateway: {port: 8080}\n"
                                                "models: {a: {}, c: {}}\n");
