@@ -1,10 +1,14 @@
 /* Runs as the engine of a model, inside its sandbox: tries what engines do and what they must not, and
  * writes what came of it into our cache, a line of each: "may write its cache: done".
  *
- *     sandbox_probe CACHE-OF-OURS CACHE-OF-ANOTHER */
+ *     sandbox_probe OURS ANOTHER
+ *
+ * are names of models; of the second the shim runs. */
 
 #include "base/util.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -28,7 +32,11 @@
 
 #define PAGE 4096
 
-static const char *cache, *others;
+#define CACHE "/mnt/citadel-models/cache"
+#define STATE "/var/lib/citadel"
+#define RUN "/run/citadel"
+
+static const char *ours, *another;
 
 /* Each returns 0, or -1 with errno set. */
 
@@ -39,47 +47,160 @@ end(int fd)
 }
 
 static int
-write_at(const char *dir, const char *name)
+write_in(const char *dir, const char *whose, const char *name)
 {
     char path[512];
-    (void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+    (void)snprintf(path, sizeof(path), "%s/%s/%s", dir, whose, name);
     return end(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
 }
 
 static int
 write_cache(void)
 {
-    return write_at(cache, "probe");
+    return write_in(CACHE, ours, "probe");
 }
 
 static int
 write_others_cache(void)
 {
-    return write_at(others, "probe");
+    return write_in(CACHE, another, "probe");
 }
 
 static int
 write_models(void)
 {
-    return write_at(cache, "../../probe");
+    return write_in(CACHE, "..", "probe");
 }
 
 static int
-write_temporary(void)
+write_record(void)
 {
-    return write_at("/tmp", "probe");
+    return write_in(STATE "/models", ours, "record.json");
+}
+
+static int
+write_others_record(void)
+{
+    return write_in(STATE "/models", another, "record.json");
+}
+
+/* Whoever can open it can keep it. */
+static int
+open_others_lock(void)
+{
+    char path[512];
+    (void)snprintf(path, sizeof(path), STATE "/models/%s/lock", another);
+    return end(open(path, O_RDWR | O_CLOEXEC));
+}
+
+static int
+write_beside_records(void)
+{
+    return write_in(STATE, "models", "probe");
+}
+
+static int
+write_history(void)
+{
+    return write_in(STATE, "monitor", "probe");
 }
 
 static int
 write_run(void)
 {
-    return write_at("/run/citadel", "probe");
+    return write_in(RUN "/models", ours, "probe");
+}
+
+static int
+write_others_run(void)
+{
+    return write_in(RUN "/models", another, "probe");
+}
+
+static int
+connect_to(const char *path)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    (void)snprintf(to.sun_path, sizeof(to.sun_path), "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int r = connect(fd, (struct sockaddr *)&to, sizeof(to));
+    int why = errno;
+    (void)close(fd);
+    errno = why;
+    return r;
+}
+
+static int
+ask_own_shim(void)
+{
+    char path[128];
+    (void)snprintf(path, sizeof(path), RUN "/models/%s/control.sock", ours);
+    return connect_to(path);
+}
+
+static int
+ask_others_shim(void)
+{
+    char path[128];
+    (void)snprintf(path, sizeof(path), RUN "/models/%s/control.sock", another);
+    return connect_to(path);
+}
+
+/* Even where nobody listens just now. */
+static int
+see_monitors_socket(void)
+{
+    return end(open(RUN "/monitor", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+}
+
+static int
+set_emergency(void)
+{
+    return write_in(RUN, ".", "emergency");
+}
+
+static int
+lock_emergency(void)
+{
+    return write_in(RUN, ".", ".emergency.new");
+}
+
+/* Another process of our account sees its own files, as if they were ours. */
+static int
+enter_anothers_root(void)
+{
+    char path[64], mine[64] = "", its[64];
+    DIR *d = opendir("/proc");
+    int r = -1;
+    (void)!readlink("/proc/self/ns/mnt", mine, sizeof(mine) - 1);
+    for (struct dirent *e; d && r < 0 && (e = readdir(d));) {
+        if (!isdigit((unsigned char)e->d_name[0]))
+            continue;
+        (void)snprintf(path, sizeof(path), "/proc/%.16s/ns/mnt", e->d_name);
+        ssize_t n = readlink(path, its, sizeof(its) - 1);
+        its[MAX(n, 0)] = '\0';
+        if (n > 0 && strcmp(its, mine) == 0)
+            continue; /* of our unit */
+        (void)snprintf(path, sizeof(path), "/proc/%.16s/root/", e->d_name);
+        r = end(open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    }
+    int why = errno;
+    if (d)
+        (void)closedir(d);
+    errno = why;
+    return r;
+}
+
+static int
+write_temporary(void)
+{
+    return write_in("/", "tmp", "probe");
 }
 
 static int
 write_etc(void)
 {
-    return write_at("/etc", "probe");
+    return write_in("/", "etc", "probe");
 }
 
 static int
@@ -217,13 +338,7 @@ list_interfaces(void)
 static int
 reach_bus(void)
 {
-    struct sockaddr_un to = {.sun_family = AF_UNIX, .sun_path = "/run/dbus/system_bus_socket"};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int r = connect(fd, (struct sockaddr *)&to, sizeof(to));
-    int why = errno;
-    (void)close(fd);
-    errno = why;
-    return r;
+    return connect_to("/run/dbus/system_bus_socket");
 }
 
 static int
@@ -286,7 +401,9 @@ static const struct {
 } trials[] = {
     {"may", "write its cache", write_cache},
     {"may", "write a temporary file", write_temporary},
-    {"may", "write the run directory", write_run},
+    {"may", "write its record", write_record},
+    {"may", "write its run directory", write_run},
+    {"may", "ask its own shim", ask_own_shim},
     {"may", "compile as it runs", compile_and_run},
     {"may", "share memory", share_memory},
     {"may", "talk over loopback", talk_over_loopback},
@@ -301,6 +418,16 @@ static const struct {
     {"workers-may", "look at memory", look_at_memory},
     {"must-not", "write another's cache", write_others_cache},
     {"must-not", "write models", write_models},
+    {"must-not", "write another's record", write_others_record},
+    {"must-not", "open another's lock", open_others_lock},
+    {"must-not", "write beside the records", write_beside_records},
+    {"must-not", "write the history", write_history},
+    {"must-not", "write another's run directory", write_others_run},
+    {"must-not", "ask another's shim", ask_others_shim},
+    {"must-not", "see the monitor's socket", see_monitors_socket},
+    {"must-not", "set an emergency", set_emergency},
+    {"must-not", "lock an emergency", lock_emergency},
+    {"must-not", "enter another's root", enter_anothers_root},
     {"must-not", "write /etc", write_etc},
     {"must-not", "write the configuration", write_configuration},
     {"must-not", "read homes", read_homes},
@@ -320,9 +447,9 @@ main(int argc, char *argv[])
     char path[512];
     if (argc != 3)
         return 64;
-    cache = argv[1];
-    others = argv[2];
-    (void)snprintf(path, sizeof(path), "%s/told", cache);
+    ours = argv[1];
+    another = argv[2];
+    (void)snprintf(path, sizeof(path), CACHE "/%s/told", ours);
     FILE *out = fopen(path, "we");
     for (size_t i = 0; out && i < ARRAY_SIZE(trials); i++) {
         int r = trials[i].trial();

@@ -10,7 +10,8 @@ cli_asker(char text[64])
 {
     char room[4 * KIB];
     struct passwd user, *found = NULL;
-    const char *name = getenv("SUDO_USER");
+    /* What others say who they are is not believed. */
+    const char *name = geteuid() == 0 ? getenv("SUDO_USER") : NULL;
     if (!name && getpwuid_r(geteuid(), &user, room, sizeof(room), &found) == 0 && found)
         name = user.pw_name;
     if (name)

@@ -318,7 +318,13 @@ remember_wish(struct cli *cli, const struct config *config, const char *name,
     int r = run_record_change(config->paths.state, name, run_record_wish, &wish, NULL, &cli->err);
     if (r == -EACCES || r == -EPERM)
         err_fix(&cli->err, "the same with sudo");
-    return r;
+    if (r != -EBUSY || goal != SERVICE_STOPPED)
+        return r;
+    /* Its engine may be who keeps the record. */
+    cli_note(cli, "%s is stopped all the same, and by whom is not written down: %s", name,
+             cli->err.what);
+    cli->err = (struct err){0};
+    return 0;
 }
 
 /* It outlives reboots. */

@@ -59,8 +59,8 @@ struct bundle {
     struct config *config; /* NULL: it cannot be read, which is what the bundle may be for */
     struct arena arena;
     const char *program;
-    struct secret *secrets;
-    size_t secret_count;
+    VEC(struct secret) secrets; /* in every form in which one can stand in a part */
+    size_t secret_count;        /* of which so many are known */
     struct buf tar;
     VEC(struct part) parts;
     uint64_t now_s, until_us;
@@ -69,13 +69,67 @@ struct bundle {
 
 /* ---- secrets ---- */
 
+/* Takes the value. */
 static void
 keep_secret(struct bundle *b, struct secret *value)
 {
     if (secret_is_set(value) && strlen(secret_reveal(value)) >= SECRET_SHORTEST)
-        b->secrets[b->secret_count++] = *value;
+        vec_push(&b->secrets, *value);
     else
         secret_finish(value);
+}
+
+/* As it stands in a part that is JSON. */
+static void
+keep_escaped(struct bundle *b, const char *text)
+{
+    struct buf json = BUF_INIT(6 * SECRET_BYTES_MAX + 3); /* \u00xx for a byte, and quotes */
+    struct secret escaped = {0};
+    struct json_writer w;
+    if (!buf_reserve(&json,
+                     json.ceiling_bytes)) /* it is not moved, so that all of it can be wiped */
+        return;
+    json_init(&w, &json, false);
+    json_str(&w, NULL, text);
+    buf_truncate(&json, json.len - 1);
+    if (!text_eq(json.data + 1, text)) {
+        secret_set(&escaped, json.data + 1);
+        keep_secret(b, &escaped);
+    }
+    explicit_bzero(json.data, json.room);
+    buf_finish(&json);
+}
+
+/* The lines of a long one may stand apart, as in a log. */
+static void
+keep_lines(struct bundle *b, const char *text)
+{
+    for (const char *line = text; strchr(text, '\n') && *line;) {
+        struct secret one = {0};
+        size_t len = strcspn(line, "\n");
+        char *copy = mem_strndup(line, len);
+        secret_set(&one, copy);
+        keep_secret(b, &one);
+        explicit_bzero(copy, len);
+        free(copy);
+        line += len + (line[len] == '\n');
+    }
+}
+
+/* The whole first, since it is longer than what else is looked for. */
+static void
+learn(struct bundle *b, struct secret *value)
+{
+    const size_t at = b->secrets.count;
+    keep_secret(b, value);
+    if (b->secrets.count == at)
+        return;
+    _cleanup_secret_ struct secret whole = {0};
+    secret_set(&whole,
+               secret_reveal(&b->secrets.items[at])); /* which moves when others are added */
+    b->secret_count++;
+    keep_escaped(b, secret_reveal(&whole));
+    keep_lines(b, secret_reveal(&whole));
 }
 
 static void
@@ -85,7 +139,7 @@ learn_of_store(struct bundle *b, const struct secret_store *store, const struct 
     for (size_t i = 0; i < count; i++) {
         struct secret value = {0};
         (void)!secret_store_get(store, kept[i].name, &value, NULL);
-        keep_secret(b, &value);
+        learn(b, &value);
     }
 }
 
@@ -101,12 +155,11 @@ learn_secrets(struct bundle *b)
         (void)!secret_store_list(&store, &b->arena, &kept, &kept_count, NULL);
     if (b->config)
         (void)!secret_uses(b->config, &b->arena, &uses, &use_count);
-    b->secrets = mem_alloc((kept_count + use_count + 1) * sizeof(*b->secrets));
     learn_of_store(b, &store, kept, kept_count);
     for (size_t i = 0; i < use_count; i++) {
         struct secret value = {0};
         (void)!secret_fetch(&uses[i], &value, NULL);
-        keep_secret(b, &value);
+        learn(b, &value);
     }
 }
 
@@ -144,8 +197,8 @@ mask(struct bundle *b, struct buf *text, struct buf *out)
     for (size_t i = 0; i < text->len; i++)
         if (text->data[i] == '\0')
             text->data[i] = '?';
-    for (size_t i = 0; i < b->secret_count; i++)
-        b->masked += mask_one(text->data, text->len, secret_reveal(&b->secrets[i]));
+    vec_foreach (&b->secrets, secret)
+        b->masked += mask_one(text->data, text->len, secret_reveal(secret));
     for (const char *line = text->data; *line;) {
         size_t len = strcspn(line, "\n");
         mask_line(line, len, out);
@@ -179,6 +232,13 @@ add(struct bundle *b, const char *file, struct buf *text, const char *lacks)
                                        .lacks = lacks ? arena_strdup(&b->arena, lacks) : NULL}));
 }
 
+static void
+drop_last_line(struct buf *out)
+{
+    const char *newline = memrchr(out->data, '\n', out->len);
+    buf_truncate(out, newline ? (size_t)(newline + 1 - out->data) : 0);
+}
+
 /* What it said is taken also if it failed: why it did is often what is looked for. */
 static void
 add_output(struct bundle *b, const char *file, const char *const *argv)
@@ -199,6 +259,8 @@ add_output(struct bundle *b, const char *file, const char *const *argv)
         return;
     }
     const char *lacks = r < 0 ? err.what : out.failed ? "cut at 1 MiB" : NULL;
+    if (out.failed || r < 0) /* a line that is cut may end in the half of a secret */
+        drop_last_line(&out);
     if (!lacks && (end.killed || end.status != 0)) {
         char how[64];
         (void)snprintf(text, sizeof(text), "%s: %s", argv[0], proc_end_print(&end, how));
@@ -361,9 +423,9 @@ load_config(struct bundle *b)
 static void
 finish(struct bundle *b)
 {
-    for (size_t i = 0; i < b->secret_count; i++)
-        secret_finish(&b->secrets[i]);
-    free(b->secrets);
+    vec_foreach (&b->secrets, secret)
+        secret_finish(secret);
+    vec_finish(&b->secrets);
     buf_finish(&b->tar);
     vec_finish(&b->parts);
     config_free(b->config);

@@ -154,6 +154,9 @@ stop(struct cli *cli, const char *run_dir)
     struct emergency_report report;
     char by[64];
     const char *why = cli_option(cli, "why");
+    if (why && strlen(why) > RUN_MARKER_WHY_MAX)
+        return err_set(&cli->err, ERR_VALUE, "--why has %zu bytes, and %d are the most",
+                       strlen(why), RUN_MARKER_WHY_MAX);
     const struct emergency_wish wish = {
         .run_dir = run_dir, .by = cli_asker(by), .why = why ? why : ""};
     /* The terminal may be one of what is killed. */

@@ -10,9 +10,11 @@ const struct verb_help verb_secrets_set_help = {
         "token of Hugging Face, a password. The value is asked for on the terminal, twice and not "
         "shown, or is all of standard input, without the newline at its end. It is never an "
         "argument: those are seen by everybody.\n\n"
-        "systemd-creds encrypts it to this host where it can, into /etc/credstore.encrypted; else "
-        "it is kept as it is in /etc/credstore, which root alone reads, and that is told. A "
-        "service "
+        "systemd-creds encrypts it to this host, into /etc/credstore.encrypted. Where there is "
+        "none, "
+        "or with --plain, it is kept as it is in /etc/credstore, which root alone reads, and that "
+        "is "
+        "told; one that fails is an error. A service "
         "finds what its options ask for in the directory that $CREDENTIALS_DIRECTORY names, and "
         "nothing else; so it does with `citadel up`. One that runs sees a new value when it is "
         "started again: which ones is told.",
@@ -81,6 +83,10 @@ verb_secrets_set(struct cli *cli)
     int r = secret_check_name(name, &cli->err);
     if (r == 0)
         r = cli_load_secrets(cli, &secrets);
+    if (cli_flag(cli, "plain")) {
+        secrets.store.creds = NULL;
+        secrets.store.why_not = "--plain asks for that";
+    }
     (void)snprintf(question, sizeof(question), "Value of %s (not shown)", name);
     if (r == 0)
         r = cli_ask_secret(cli, question, &value);

@@ -41,15 +41,58 @@ is_below(const char *path, const char *top)
     return strncmp(path, top, len) == 0 && (path[len] == '/' || path[len] == '\0');
 }
 
-/* What Citadel makes and removes files in is a directory of its own. */
+/* What Citadel makes and removes files in, and gives to the account of its services, is a directory of its
+ * own: never one that the system has, nor one within what is the kernel's or the distribution's. */
+static bool
+is_systems(const char *path)
+{
+    static const char *const directories[] = {
+        "/",
+        "/etc",
+        "/etc/systemd",
+        "/home",
+        "/media",
+        "/mnt",
+        "/opt",
+        "/root",
+        "/run",
+        "/run/lock",
+        "/run/systemd",
+        "/run/user",
+        "/srv",
+        "/tmp",
+        "/usr",
+        "/usr/local",
+        "/var",
+        "/var/cache",
+        "/var/lib",
+        "/var/lock",
+        "/var/log",
+        "/var/run",
+        "/var/spool",
+        "/var/tmp",
+        "/usr/local/bin",
+        "/usr/local/lib",
+        "/usr/local/share",
+    };
+    static const char *const trees[] = {
+        "/bin",       "/boot",     "/dev",       "/lib",     "/lib32",   "/lib64",
+        "/libx32",    "/proc",     "/sbin",      "/sys",     "/usr/bin", "/usr/lib",
+        "/usr/lib64", "/usr/sbin", "/usr/share", "/etc/ssl", "/etc/ssh", "/lost+found",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(directories); i++)
+        if (text_eq(path, directories[i]))
+            return true;
+    for (size_t i = 0; i < ARRAY_SIZE(trees); i++)
+        if (is_below(path, trees[i]))
+            return !is_below(path, "/dev/shm") || text_eq(path, "/dev/shm");
+    return false;
+}
+
 static void
 check_place(const struct loading *l, const char *name, const char *path)
 {
-    static const char *const kernels[] = {"/proc", "/sys", "/dev"};
-    bool foreign = text_eq(path, "/");
-    for (size_t i = 0; i < ARRAY_SIZE(kernels); i++)
-        foreign = foreign || text_eq(path, kernels[i]) || is_below(path, kernels[i]);
-    if (foreign && !is_below(path, "/dev/shm"))
+    if (is_systems(path))
         problem_add(l->problems, check_at(l, &l->config->paths, name), "a directory of its own",
                     "paths.%s is %s", name, path);
 }
@@ -65,6 +108,7 @@ check_paths(const struct loading *l)
                  {"state", p->state}, {"run", p->run},       {"generations", p->generations}};
     for (size_t i = 0; i < ARRAY_SIZE(apart); i++)
         check_place(l, apart[i].name, root_strip(apart[i].path));
+    check_place(l, "logs", root_strip(p->logs));
     for (size_t i = 0; i < ARRAY_SIZE(apart); i++)
         for (size_t k = 0; k < i; k++)
             if (text_eq(apart[i].path, apart[k].path))

@@ -40,8 +40,10 @@
 struct config_problems;
 
 /* The file to read: `file` when not NULL, else what $CITADEL_CONFIG holds, else ./citadel.yaml, else
- * /etc/citadel/citadel.yaml under the root. The problems are filled, with
- * warnings also on success. */
+ * /etc/citadel/citadel.yaml under the root. The problems are filled, with warnings also on success.
+ *
+ * A configuration names commands, and directories to be given away. So ./citadel.yaml counts only where
+ * nobody but this user and root can have written it: else it is passed over, with a warning. */
 int config_load(const char *file, struct config **ret_config, struct config_problems *problems,
                 struct err *reterr) must_check;
 int config_parse(const char *text, size_t len, const char *file, struct config **ret_config,

@@ -426,10 +426,10 @@ TEST(changes_are_listed_with_what_they_need)
         enum config_reload reload;
     } want[] = {
         {"log_level", NULL, "info", "debug", CONFIG_RELOAD_LIVE},
-        {"paths.root", NULL, "/opt/citadel", "/srv", CONFIG_RELOAD_DEPLOY},
-        {"paths.vllm_env", NULL, "/opt/citadel/vllm-env", "/srv/vllm-env", CONFIG_RELOAD_DEPLOY},
-        {"paths.logs", NULL, "/opt/citadel/logs", "/srv/logs", CONFIG_RELOAD_DEPLOY},
-        {"models.a.path", "a", "/opt/citadel/models/a", "/srv/models/a", CONFIG_RELOAD_MODEL},
+        {"paths.root", NULL, "/opt/citadel", "/srv/x", CONFIG_RELOAD_DEPLOY},
+        {"paths.vllm_env", NULL, "/opt/citadel/vllm-env", "/srv/x/vllm-env", CONFIG_RELOAD_DEPLOY},
+        {"paths.logs", NULL, "/opt/citadel/logs", "/srv/x/logs", CONFIG_RELOAD_DEPLOY},
+        {"models.a.path", "a", "/opt/citadel/models/a", "/srv/x/models/a", CONFIG_RELOAD_MODEL},
         {"models.a.dtype", "a", "auto", "float16", CONFIG_RELOAD_MODEL},
         {"models.b", "b", "", NULL, CONFIG_RELOAD_DEPLOY},
         {"models.c", "c", NULL, "", CONFIG_RELOAD_DEPLOY},
@@ -437,7 +437,7 @@ TEST(changes_are_listed_with_what_they_need)
     };
     _cleanup_config_ struct config *from = parse("models: {a: {}, b: {}}\n");
     _cleanup_config_ struct config *to = parse("log_level: debug\n"
-                                               "paths: {root: /srv}\n"
+                                               "paths: {root: /srv/x}\n"
                                                "defaults: {dtype: float16}\n"
                                                "gateway: {port: 8080}\n"
                                                "models: {a: {}, c: {}}\n");

@@ -3,11 +3,13 @@
 #include "base/text.h"
 #include "config/read_int.h"
 #include "fmt/yaml.h"
+#include "sys/account.h"
 #include "sys/root.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -190,32 +192,78 @@ load_file(const char *file, struct config **ret_config, struct config_problems *
     return r < 0 ? r : config_parse(text->data, text->len, file, ret_config, problems, reterr);
 }
 
+/* Whoever owns a directory can replace what is in it, and so can who may write it, but for one like /tmp.
+ * false: *ret_why says why others could have. */
+static bool
+is_ours(const char *path, bool linked, char *ret_why, size_t room)
+{
+    char name[ACCOUNT_TEXT_MAX];
+    struct stat st;
+    if ((linked ? lstat(path, &st) : stat(path, &st)) < 0)
+        return true; /* who opens it will tell */
+    mode_t others = S_IWOTH | (st.st_gid != getegid() ? S_IWGRP : 0);
+    bool shared = S_ISDIR(st.st_mode) ? (st.st_mode & others) && !(st.st_mode & S_ISVTX)
+                                      : !S_ISLNK(st.st_mode) && (st.st_mode & others);
+    const char *what = S_ISDIR(st.st_mode) ? "its directory" : "it";
+    if (st.st_uid != 0 && st.st_uid != geteuid())
+        (void)snprintf(ret_why, room, "%s belongs to %s", what,
+                       account_print_user(st.st_uid, name));
+    else if (shared)
+        (void)snprintf(ret_why, room, "%s can be written by others (mode %03o)", what,
+                       (unsigned)st.st_mode & 0777);
+    else
+        return true;
+    return false;
+}
+
+static int
+load_here(struct config **ret_config, struct config_problems *problems, struct err *reterr)
+{
+    char why[ACCOUNT_TEXT_MAX + 64];
+    if (is_ours(".", false, why, sizeof(why)) && is_ours(HERE, true, why, sizeof(why)) &&
+        is_ours(HERE, false, why, sizeof(why)))
+        return load_file(HERE, ret_config, problems, reterr);
+    if (access(HERE, F_OK) < 0)
+        return -ENOENT;
+    problem_warn(problems, (struct value_at){0}, "-c " HERE " reads it all the same",
+                 HERE " is passed over: %s", why);
+    return -ENOENT;
+}
+
+/* From the places where a configuration is usually. */
+static int
+load_usual(struct config **ret_config, struct config_problems *problems, struct err *reterr)
+{
+    _cleanup_arena_ struct arena arena;
+    arena_init(&arena, 64 * KIB);
+    const char *system = root_path(&arena, SYSTEM);
+    int r = load_here(ret_config, problems, reterr);
+    if (r == -ENOENT && system)
+        r = load_file(system, ret_config, problems, reterr);
+    if (r != -ENOENT)
+        return r;
+    bool passed_over = problems->count > 0;
+    (void)err_set(reterr, ERR_CONFIG_MISSING,
+                  "no configuration: -c names none, $CITADEL_CONFIG is not set, and there is "
+                  "neither " HERE "%s nor %s",
+                  passed_over ? " that is ours" : "", system);
+    err_fix(reterr, passed_over ? "citadel ... -c " HERE ", if you trust it"
+                                : "citadel config init > citadel.yaml");
+    return r;
+}
+
 int
 config_load(const char *file, struct config **ret_config, struct config_problems *problems,
             struct err *reterr)
 {
-    _cleanup_arena_ struct arena arena;
     const char *named = file ? file : getenv("CITADEL_CONFIG");
-    arena_init(&arena, 64 * KIB);
-    const char *system = root_path(&arena, SYSTEM);
     if (file && !*file)
         return err_set(reterr, ERR_CONFIG_MISSING, "an empty name names no configuration");
-    if (named && *named) {
-        int r = load_file(named, ret_config, problems, reterr);
-        if (r == -ENOENT)
-            (void)err_set(reterr, ERR_CONFIG_MISSING, "there is no %s%s", named,
-                          file ? "" : ", which $CITADEL_CONFIG names");
-        return r;
-    }
-    int r = load_file(HERE, ret_config, problems, reterr);
-    if (r == -ENOENT && system)
-        r = load_file(system, ret_config, problems, reterr);
-    if (r == -ENOENT) {
-        (void)err_set(reterr, ERR_CONFIG_MISSING,
-                      "no configuration: -c names none, $CITADEL_CONFIG is not set, and there is "
-                      "neither " HERE " nor %s",
-                      system);
-        err_fix(reterr, "citadel config init > citadel.yaml");
-    }
+    if (!named || !*named)
+        return load_usual(ret_config, problems, reterr);
+    int r = load_file(named, ret_config, problems, reterr);
+    if (r == -ENOENT)
+        (void)err_set(reterr, ERR_CONFIG_MISSING, "there is no %s%s", named,
+                      file ? "" : ", which $CITADEL_CONFIG names");
     return r;
 }

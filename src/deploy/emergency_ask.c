@@ -64,7 +64,8 @@ emergency_order_end(struct emergency_order *order)
     bool told = order->pid && hear(order);
     if (order->pid) {
         (void)kill(order->pid, SIGKILL);
-        (void)waitpid(order->pid, NULL, 0);
+        /* One that hangs in the kernel is left to whoever reaps after us. */
+        (void)waitpid(order->pid, NULL, WNOHANG);
     }
     cleanup_close(&order->fd);
     return told ? EMERGENCY_TOLD : EMERGENCY_SILENT;

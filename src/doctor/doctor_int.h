@@ -3,6 +3,7 @@
 /* Between the files of this room. */
 
 #include "config/config.h"
+#include "base/buf.h"
 #include "doctor/doctor.h"
 #include "gpu/inventory.h"
 
@@ -40,13 +41,17 @@ const char *doctor_ask(const char *const *argv, char answer[DOCTOR_ANSWER_MAX]);
 /* How many enabled models have this engine. */
 size_t doctor_count_engine(const struct config *config, enum config_engine engine);
 
+/* Of one GPU, whether persistence mode is as the configuration wants it. */
+enum doctor_verdict doctor_judge_persistence(enum config_switch wanted, struct gpu_value is);
+
+/* Whether a process is of the service: its control group is that of the unit, or its environment has the
+ * mark of those that we started. As /proc/PID/cgroup and /proc/PID/environ tell it. */
+bool doctor_is_of_service(const char *service, const char *groups, const struct buf *environment);
+
 /* A line "KEY=value" of /etc/os-release, without quotes; false: there is none. */
 bool doctor_read_release(const char *text, const char *key, char *value, size_t room);
 /* The first number of "systemd 252 (252.39-1~deb12u2)"; 0: there is none. */
 unsigned doctor_read_systemd(const char *text);
-
-/* The inode of a socket that listens at a port, in a line of /proc/net/tcp or tcp6; 0: not this one. */
-uint64_t doctor_read_listener(const char *line, uint16_t port);
 
 /* "http://host:port/path" in its parts; false: it is no address of that kind. */
 struct doctor_url {

@@ -33,24 +33,52 @@ TEST(which_systemd_it_is)
     CHECK_EQ(doctor_read_systemd("Running in chroot"), 0);
 }
 
-TEST(who_listens_at_a_port)
+TEST(whose_a_process_is)
 {
-    static const char head[] = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when "
-                               "retrnsmt   uid  timeout inode";
-    static const char four[] = "   0: 0100007F:2C88 00000000:0000 0A 00000000:00000000 00:00000000 "
-                               "00000000  1000        0 60353 1 0000000000000000 100 0 0 10 0";
-    static const char six[] =
-        "  12: 00000000000000000000000000000000:1F40 00000000000000000000000000000000:0000 0A "
-        "00000000:00000000 00:00000000 00000000     0        0 777 1 0 100 0 0 10 0";
-    static const char talks[] =
-        "   1: 0100007F:2C88 0100007F:D431 01 00000000:00000000 00:00000000 "
-        "00000000  1000        0 60354 1 0000000000000000 20 4 30 10 -1";
-    CHECK_EQ(doctor_read_listener(four, 11400), 60353);
-    CHECK_EQ(doctor_read_listener(four, 11401), 0);
-    CHECK_EQ(doctor_read_listener(six, 8000), 777);
-    CHECK_EQ(doctor_read_listener(talks, 11400), 0); /* a connection, not a listener */
-    CHECK_EQ(doctor_read_listener(head, 11400), 0);
-    CHECK_EQ(doctor_read_listener("", 11400), 0);
+    static const struct {
+        const char *service, *groups, *mark;
+        bool is;
+    } rows[] = {
+        {"phi3", "0::/citadel.slice/citadel-models.slice/citadel-phi3.service\n", "", true},
+        {"phi3", "1:name=systemd:/citadel-phi3.service/sub\n0::/\n", "", true},
+        {"phi", "0::/citadel.slice/citadel-phi3.service\n", "", false}, /* of another of ours */
+        {"phi3", "0::/system.slice/nginx.service\n", "", false},
+        {"phi3", "0::/\n", "CITADEL_SERVICE=/run/citadel/services/phi3", true},
+        {"phi3", "0::/\n", "CITADEL_SERVICE=/run/citadel/models/phi3/engine", true},
+        {"phi", "0::/\n", "CITADEL_SERVICE=/run/citadel/services/phi3", false},
+        {"phi3", "0::/\n", "OTHER=/run/citadel/services/phi3", false},
+        {"phi3", "", "", false},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_buf_ struct buf environment = BUF_INIT(4096);
+        tap_note("%s: %s %s", rows[i].service, rows[i].groups, rows[i].mark);
+        buf_add(&environment, "HOME=/", sizeof("HOME=/"));
+        buf_add(&environment, rows[i].mark, strlen(rows[i].mark) + 1);
+        buf_add(&environment, "PATH=/bin", sizeof("PATH=/bin"));
+        CHECK_EQ(doctor_is_of_service(rows[i].service, rows[i].groups, &environment), rows[i].is);
+    }
+}
+
+TEST(persistence_mode_is_as_it_is_wanted)
+{
+    static const struct {
+        enum config_switch wanted;
+        struct gpu_value is;
+        enum doctor_verdict want;
+    } rows[] = {
+        {CONFIG_SWITCH_ON, {1, true}, DOCTOR_HOLDS},
+        {CONFIG_SWITCH_ON, {0, true}, DOCTOR_FAILS},
+        {CONFIG_SWITCH_ON, {0, false}, DOCTOR_UNKNOWN},
+        {CONFIG_SWITCH_OFF, {0, true}, DOCTOR_HOLDS},
+        {CONFIG_SWITCH_OFF, {1, true}, DOCTOR_FAILS},
+        {CONFIG_SWITCH_OFF, {0, false}, DOCTOR_UNKNOWN},
+        {CONFIG_SWITCH_AUTO, {0, true}, DOCTOR_NOT_NEEDED},
+        {CONFIG_SWITCH_AUTO, {1, true}, DOCTOR_NOT_NEEDED},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        tap_note("row %zu", i);
+        CHECK_EQ(doctor_judge_persistence(rows[i].wanted, rows[i].is), rows[i].want);
+    }
 }
 
 TEST(addresses_that_can_be_tried)

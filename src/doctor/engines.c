@@ -55,25 +55,38 @@ doctor_check_gpus(struct doctor *d)
     }
 }
 
+enum doctor_verdict
+doctor_judge_persistence(enum config_switch wanted, struct gpu_value is)
+{
+    if (wanted == CONFIG_SWITCH_AUTO)
+        return DOCTOR_NOT_NEEDED;
+    if (!is.known)
+        return DOCTOR_UNKNOWN;
+    return (is.n != 0) == (wanted == CONFIG_SWITCH_ON) ? DOCTOR_HOLDS : DOCTOR_FAILS;
+}
+
 /* The mode of each GPU, whoever has set it: the daemon of the driver, or `citadel gpu`. */
 void
 doctor_check_persistence(struct doctor *d)
 {
-    if (!d->inventory || !d->config->gpu.persistence) {
+    const enum config_switch wanted = d->config->gpu.persistence;
+    if (!d->inventory || wanted == CONFIG_SWITCH_AUTO) {
         doctor_add(d, "", DOCTOR_NOT_NEEDED, "", "%s",
-                   d->inventory ? "gpu.persistence is false" : "there is no GPU to be seen");
+                   d->inventory ? "gpu.persistence is auto: it stays as it is"
+                                : "there is no GPU to be seen");
         return;
     }
     for (size_t i = 0; i < d->inventory->count; i++) {
         const struct gpu *gpu = &d->inventory->gpus[i];
         const char *subject = doctor_text(d, "%u", gpu->index);
-        if (!gpu->persistence.known)
-            doctor_add(d, subject, DOCTOR_UNKNOWN, "nvidia-smi -q -d PERFORMANCE",
+        enum doctor_verdict verdict = doctor_judge_persistence(wanted, gpu->persistence);
+        if (verdict == DOCTOR_UNKNOWN)
+            doctor_add(d, subject, verdict, "nvidia-smi -q -d PERFORMANCE",
                        "the driver does not tell");
         else
-            doctor_add(d, subject, gpu->persistence.n ? DOCTOR_HOLDS : DOCTOR_FAILS,
-                       gpu->persistence.n ? "" : "systemctl enable --now nvidia-persistenced",
-                       "persistence mode is %s", gpu->persistence.n ? "on" : "off");
+            doctor_add(d, subject, verdict, verdict == DOCTOR_HOLDS ? "" : "citadel gpu optimize",
+                       "persistence mode is %s%s", gpu->persistence.n ? "on" : "off",
+                       verdict == DOCTOR_HOLDS ? ", as gpu.persistence says" : "");
     }
 }
 

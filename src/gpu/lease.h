@@ -4,8 +4,8 @@
  *
  *   RUN/leases/NAME.json  a lease of NAME: read it with `cat`
  *   RUN/leases/gate       held for moments, while leases are counted and one is added
- *   RUN/start.gate        the start lock (gate.h)
- *   RUN/start.json        who has it, in the form of a lease without GPUs
+ *   RUN/start/gate        the start lock (gate.h)
+ *   RUN/start/holder.json  who has it, in the form of a lease without GPUs
  *
  * A holder has its file locked, and the lock ends with it whatever ends it: a file that is not
  * locked says nothing, and the next that takes a lease clears it away. Whoever may read the
@@ -66,8 +66,8 @@ uint64_t gpu_leases_sum(const struct gpu_leases *leases, const char *uuid, uint6
 struct gpu_start {
     int fd;      /* the lock */
     int wait_fd; /* or, while another has it, what to wait on */
-    int told_fd; /* RUN/start.json, locked */
-    int dir;     /* RUN */
+    int told_fd; /* RUN/start/holder.json, locked */
+    int dir;     /* RUN/start */
 };
 #define GPU_START_INIT                                    \
     {                                                     \

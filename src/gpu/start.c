@@ -1,16 +1,27 @@
 /* The start lock. The gate is the lock; the file beside it only tells who has it, and is there a
  * moment later. */
 
-#include "gpu/gate.h"
 #include "gpu/lease_int.h"
+
+#include "base/mem.h"
+#include "gpu/gate.h"
 #include "sys/clock.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
-#define GATE "start.gate"
-#define TOLD "start.json"
+#define DIR_NAME "start"
+#define GATE "gate"
+#define TOLD "holder.json"
+
+static int
+open_dir(const char *run, bool make, int *ret_dir, struct err *reterr)
+{
+    _cleanup_free_ char *path = mem_printf("%s/" DIR_NAME, run);
+    return lease_dir_open(path, make, ret_dir, reterr);
+}
 
 static void
 read_holder(int dir, struct gpu_holder *ret_holder)
@@ -36,7 +47,7 @@ gpu_start_try(struct gpu_start *start, const char *run, const char *name,
 {
     assert(text_is_name(name) && start->fd < 0);
     gpu_start_release(start);
-    int r = lease_dir_open(run, false, &start->dir, reterr);
+    int r = open_dir(run, true, &start->dir, reterr);
     if (r < 0)
         return r;
     r = gate_try(start->dir, GATE, &start->fd, &start->wait_fd);
@@ -68,9 +79,15 @@ int
 gpu_start_holder(const char *run, struct gpu_holder *ret_holder, struct err *reterr)
 {
     _cleanup_close_ int dir = -1;
-    int r = lease_dir_open(run, false, &dir, reterr);
-    if (r < 0)
+    struct err err = {0};
+    int r = open_dir(run, false, &dir, &err);
+    if (r == -ENOENT)
+        return 0; /* nobody has ever had it */
+    if (r < 0) {
+        if (reterr)
+            *reterr = err;
         return r;
+    }
     read_holder(dir, ret_holder);
     return ret_holder->name[0] ? 1 : 0;
 }

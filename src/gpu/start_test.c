@@ -39,7 +39,7 @@ TEST(those_who_wait_see_who_starts)
     gpu_start_release(&second);
     CHECK_EQ(gpu_start_holder(tap_dir(), &holder, NULL), 0);
     char path[512];
-    (void)snprintf(path, sizeof(path), "%s/start.json", tap_dir());
+    (void)snprintf(path, sizeof(path), "%s/start/holder.json", tap_dir());
     CHECK(access(path, F_OK) < 0);
 }
 

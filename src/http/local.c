@@ -29,13 +29,19 @@ http_local_answer_error(struct http_request *r, const struct err *err)
 }
 
 bool
-http_local_admits(struct http_request *r)
+http_local_admits(struct http_request *r, enum http_local_who who)
 {
     struct sock_peer peer;
     struct err err;
-    if (sock_peer(http_request_fd(r), &peer) == 0 && (peer.uid == 0 || peer.uid == geteuid()))
+    bool own = who == HTTP_LOCAL_OWN;
+    if (sock_peer(http_request_fd(r), &peer) == 0 &&
+        (peer.uid == 0 || (own && peer.uid == geteuid())))
         return true;
-    (void)err_set(&err, ERR_NOT_PERMITTED, "only root and user %u may ask", (unsigned)geteuid());
+    if (own)
+        (void)err_set(&err, ERR_NOT_PERMITTED, "only root and user %u may ask",
+                      (unsigned)geteuid());
+    else
+        (void)err_set(&err, ERR_NOT_PERMITTED, "only root may ask");
     err_fix(&err, "the same with sudo");
     http_local_answer_error(r, &err);
     return false;

@@ -5,8 +5,9 @@
 
 #include "http/server.h"
 
-/* Root and the account of this process may ask. Whoever may not is answered so. */
-bool http_local_admits(struct http_request *r);
+/* Whether root may ask, or also the account of this process. Whoever may not is answered so. */
+enum http_local_who { HTTP_LOCAL_ROOT, HTTP_LOCAL_OWN };
+bool http_local_admits(struct http_request *r, enum http_local_who who);
 
 void http_local_answer_error(struct http_request *r, const struct err *err);
 

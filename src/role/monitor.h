@@ -4,7 +4,7 @@
  * happens, and tells. Nothing depends on it: what runs goes on without it, and the next one takes over
  * from what is durable.
  *
- *     RUN/monitor.sock    api/operations.def; everybody may read, root and our own user change
+ *     RUN/monitor/control.sock    api/operations.def; everybody may read, root change
  *     monitor.port        GET /health, /metrics/services and /metrics/models, for monitor.allow */
 
 #include "base/err.h"
@@ -14,4 +14,4 @@ struct config;
 /* Until SIGTERM or SIGINT. program: our own path, for what reads the GPUs. */
 int monitor_run(const struct config *config, const char *program, struct err *reterr) must_check;
 
-#define MONITOR_SOCKET_NAME "monitor.sock"
+#define MONITOR_SOCKET_NAME "monitor/control.sock"

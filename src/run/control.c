@@ -82,7 +82,7 @@ on_request(struct http_request *r)
     struct shim *s = r->arg;
     struct err err;
     r->ops = &ops;
-    if (!http_local_admits(r))
+    if (!http_local_admits(r, HTTP_LOCAL_OWN))
         return;
     for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
         if (r->head.method == paths[i].method && http1_is(&r->head, r->head.path, paths[i].path)) {

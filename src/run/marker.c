@@ -6,10 +6,14 @@
 #include "fmt/json.h"
 #include "sys/clock.h"
 #include "sys/files.h"
+#include "sys/root.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define BYTES_MAX (4 * KIB)
 #define TREE_MAX (64 * KIB)
@@ -52,26 +56,49 @@ run_marker_check(const char *run_dir, struct err *reterr)
     return r;
 }
 
-int
-run_marker_set(const char *run_dir, const char *by, const char *why, struct err *reterr)
+static void
+print(struct buf *out, const char *by, const char *why)
 {
-    _cleanup_buf_ struct buf text = BUF_INIT(BYTES_MAX);
-    _cleanup_free_ char *path = path_of(run_dir);
     struct json_writer w;
-    struct stat st;
-    if (lstat(path, &st) == 0)
-        return 0;
-    json_init(&w, &text, false);
+    json_init(&w, out, false);
     json_open_map(&w, NULL);
     json_str(&w, "by", by);
     json_str(&w, "why", why);
     json_u64(&w, "at_us", clock_wall_us());
     json_close_map(&w);
-    buf_add_char(&text, '\n');
-    if (buf_error(&text) < 0)
-        return err_set(reterr, ERR_TOO_LARGE, "the reason is too long");
-    int r = file_make_dirs(run_dir, 0755, reterr);
-    return r < 0 ? r : file_write(path, text.data, text.len, 0644, reterr);
+    buf_add_char(out, '\n');
+}
+
+/* A link that leads nowhere would be a marker for us and none for systemd's conditions. */
+static int
+create(const char *path)
+{
+    const int flags = O_WRONLY | O_CREAT | O_EXCL;
+    struct stat st;
+    int fd = file_open(path, flags, 0644);
+    if (fd == -EEXIST && lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && unlink(path) == 0)
+        fd = file_open(path, flags, 0644);
+    return fd;
+}
+
+/* Here no draft is renamed, since a draft has a lock that others can hold: the name is the message, and a
+ * text of which the half is there is as good. */
+int
+run_marker_set(const char *run_dir, const char *by, const char *why, struct err *reterr)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(BYTES_MAX);
+    _cleanup_free_ char *path = path_of(run_dir);
+    assert(strlen(why) <= RUN_MARKER_WHY_MAX);
+    int fd = create(path);
+    if (fd == -ENOENT && file_make_dirs(run_dir, 0755, NULL) == 0)
+        fd = create(path);
+    if (fd < 0)
+        return fd == -EEXIST ? 0 : root_err(reterr, fd, "cannot make '%s'", path);
+    (void)fchmod(fd, 0644); /* whatever the umask: the shims read who and why */
+    print(&text, by, why);
+    (void)!write(fd, text.data, text.len);
+    (void)close(fd);
+    return 0;
 }
 
 int

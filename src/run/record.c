@@ -11,19 +11,35 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* Who writes a record has its lock for two fsyncs; who has it for longer is stopped, stuck or mean. */
+#define LOCK_US UINT64_C(5000000)
 
 static const char *const wanted_words[] = {
     [RUN_WANTED_STARTED] = "started",
     [RUN_WANTED_STOPPED] = "stopped",
 };
 
+static void
+print_dir(struct buf *out, const char *state_dir, const char *name)
+{
+    buf_printf(out, "%s/models/%s", state_dir, name);
+}
+
 void
 run_record_path(struct buf *out, const char *state_dir, const char *name)
 {
-    buf_printf(out, "%s/models/%s.json", state_dir, name);
+    print_dir(out, state_dir, name);
+    buf_add_str(out, "/record.json");
+}
+
+void
+run_record_lock_path(struct buf *out, const char *state_dir, const char *name)
+{
+    print_dir(out, state_dir, name);
+    buf_add_str(out, "/lock");
 }
 
 static void
@@ -216,56 +232,85 @@ run_record_load(const char *state_dir, const char *name, struct run_record *ret_
 /* Root writes for the account of the services, whose directory it is. That account can put another
  * file there meanwhile: only one that has no other name, and is root's, is given away. */
 static int
-give_to_owner(const char *state_dir, int fd, struct err *reterr)
+give_to_owner(int fd, int dir)
 {
-    _cleanup_buf_ struct buf path = BUF_INIT(PATH_MAX);
-    struct stat dir, st;
-    buf_printf(&path, "%s/models", state_dir);
+    struct stat above, st;
     if (geteuid() != 0)
         return 0;
-    if (stat(path.data, &dir) < 0 || fstat(fd, &st) < 0)
-        return err_set_errno(reterr, errno, "cannot look at %s", path.data);
+    if (fstat(dir, &above) < 0 || fstat(fd, &st) < 0)
+        return -errno;
     if (!S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid != 0)
         return 0;
-    if (fchown(fd, dir.st_uid, dir.st_gid) < 0)
-        return err_set_errno(reterr, errno, "cannot give a file to the owner of %s", path.data);
-    return 0;
+    return fchown(fd, above.st_uid, above.st_gid) < 0 ? -errno : 0;
+}
+
+/* What root wrote here before the directory was given to us, we may not write, but replace. */
+static void
+take_over(const struct file_place *place)
+{
+    struct stat dir, st;
+    if (fstat(place->dir, &dir) == 0 && dir.st_uid == geteuid() &&
+        fstatat(place->dir, place->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_uid != geteuid())
+        (void)!unlinkat(place->dir, place->name, 0);
+}
+
+/* Opened as ours, or as that of whose directory it is. */
+static int
+open_ours(const char *path, int flags)
+{
+    struct file_place place;
+    int r = file_place_open(path, &place);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int dir = place.dir;
+    if (flags & O_CREAT)
+        take_over(&place);
+    _cleanup_close_ int fd = file_open(path, flags, 0600);
+    r = fd < 0 ? fd : give_to_owner(fd, dir);
+    return r < 0 ? r : take_fd(&fd);
 }
 
 static int
-save(const char *state_dir, const char *name, const struct run_record *record, struct err *reterr)
+save(const char *path, const struct run_record *record, struct err *reterr)
 {
-    _cleanup_buf_ struct buf path = BUF_INIT(PATH_MAX), text = BUF_INIT(RUN_RECORD_MAX);
-    run_record_path(&path, state_dir, name);
+    _cleanup_buf_ struct buf text = BUF_INIT(RUN_RECORD_MAX);
+    struct file_place place;
     run_record_print(record, &text);
     assert(buf_error(&text) == 0);
-    int r = file_write(path.data, text.data, text.len, 0644, reterr);
+    int r = file_place_open(path, &place);
+    if (r < 0)
+        return root_err(reterr, r, "%s", path);
+    take_over(&place);
+    (void)close(place.dir);
+    r = file_write(path, text.data, text.len, 0644, reterr);
     if (r < 0)
         return r;
-    _cleanup_close_ int fd = file_open(path.data, O_RDONLY | O_NONBLOCK, 0);
-    return fd < 0 ? root_err(reterr, fd, "%s", path.data) : give_to_owner(state_dir, fd, reterr);
+    _cleanup_close_ int fd = open_ours(path, O_RDONLY | O_NONBLOCK);
+    return fd < 0 ? root_err(reterr, fd, "%s", path) : 0;
 }
 
 /* Held for as long as a small file takes to be written; ends with the descriptor. */
 static int
 take_lock(const char *state_dir, const char *name, struct err *reterr)
 {
-    _cleanup_buf_ struct buf path = BUF_INIT(PATH_MAX);
-    buf_printf(&path, "%s/models", state_dir);
-    int r = file_make_dirs(path.data, 0755, reterr);
+    _cleanup_buf_ struct buf dir = BUF_INIT(PATH_MAX), path = BUF_INIT(PATH_MAX);
+    print_dir(&dir, state_dir, name);
+    int r = file_make_dirs(dir.data, 0755, reterr);
     if (r < 0)
         return r;
-    buf_printf(&path, "/%s.lock", name);
-    _cleanup_close_ int fd = file_open(path.data, O_RDWR | O_CREAT, 0600);
+    run_record_lock_path(&path, state_dir, name);
+    _cleanup_close_ int fd = open_ours(path.data, O_RDWR | O_CREAT);
     if (fd < 0)
         return root_err(reterr, fd, "%s", path.data);
-    r = give_to_owner(state_dir, fd, reterr);
-    if (r < 0)
-        return r;
-    while (flock(fd, LOCK_EX) < 0)
-        if (errno != EINTR)
-            return err_set_errno(reterr, errno, "locking %s", path.data);
-    return take_fd(&fd);
+    r = file_lock(fd, LOCK_US);
+    if (r == 0)
+        return take_fd(&fd);
+    if (r != -EWOULDBLOCK)
+        return err_set_errno(reterr, -r, "locking %s", path.data);
+    r = err_set(reterr, ERR_CHANGE_BUSY, "another process has kept %s for %llu s", path.data,
+                (unsigned long long)(LOCK_US / 1000000));
+    err_fix(reterr, "see who: `fuser %s`; an engine has no business there", path.data);
+    return r;
 }
 
 int
@@ -273,6 +318,7 @@ run_record_change(const char *state_dir, const char *name,
                   void (*change)(struct run_record *record, const void *arg), const void *arg,
                   struct run_record *ret_record, struct err *reterr)
 {
+    _cleanup_buf_ struct buf path = BUF_INIT(PATH_MAX);
     struct run_record record;
     struct err damaged = {0};
     _cleanup_close_ int lock = take_lock(state_dir, name, reterr);
@@ -284,14 +330,13 @@ run_record_change(const char *state_dir, const char *name,
             *reterr = damaged;
         return r;
     }
+    run_record_path(&path, state_dir, name);
     if (damaged.id != ERR_NONE) {
-        _cleanup_buf_ struct buf path = BUF_INIT(PATH_MAX);
-        run_record_path(&path, state_dir, name);
         put_aside(path.data);
         log_err(&damaged);
     }
     change(&record, arg);
-    r = save(state_dir, name, &record, reterr);
+    r = save(path.data, &record, reterr);
     if (r == 0 && ret_record)
         *ret_record = record;
     return r;

@@ -1,6 +1,6 @@
 #pragma once
 
-/* What is remembered of a model over restarts and reboots: STATE/models/NAME.json.
+/* What is remembered of a model over restarts and reboots: STATE/models/NAME/record.json.
  *
  *   {"failures": 2, "boot": "...", "failed_us": [1, 2],
  *    "last": {"at_us": 2, "exit": 1, "id": "engine.crashed", "what": "...", "fix": "..."},
@@ -9,8 +9,10 @@
  *    "wanted": {"state": "stopped", "by": "...", "since_us": 1}}
  *
  * Several write it, each its own part: the shim how the model ended, a command what a person wants,
- * and the monitor a hold, and a trial after one. So nobody writes back what it once read: run_record_change() reads, changes
- * and writes with STATE/models/NAME.lock held. */
+ * and the monitor a hold, and a trial after one. So nobody writes back what it once read:
+ * run_record_change() reads, changes and writes with STATE/models/NAME/lock held.
+ *
+ * The directory is the models' account's, one for each model: the engine of another cannot write it. */
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -51,7 +53,8 @@ int run_record_load(const char *state_dir, const char *name, struct run_record *
                     struct err *reterr) must_check;
 
 /* Changes what is there now. ret_record, which may be NULL, is as it was written. A damaged file is
- * put aside, as NAME.json.damaged, and told in the log. */
+ * put aside, as record.json.damaged, and told in the log. One that keeps the lock is waited for five
+ * seconds, then ERR_CHANGE_BUSY. */
 int run_record_change(const char *state_dir, const char *name,
                       void (*change)(struct run_record *record, const void *arg), const void *arg,
                       struct run_record *ret_record, struct err *reterr) must_check;
@@ -77,5 +80,6 @@ void run_record_print(const struct run_record *record, struct buf *out);
 int run_record_parse(const char *text, size_t len, struct run_record *ret_record,
                      struct err *reterr) must_check;
 
-/* Where it is. */
+/* Where they are. */
 void run_record_path(struct buf *out, const char *state_dir, const char *name);
+void run_record_lock_path(struct buf *out, const char *state_dir, const char *name);

@@ -3,6 +3,7 @@
 #include "sys/files.h"
 #include "tap.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -256,6 +257,19 @@ TEST(no_failure_is_lost_between_writers)
     }
     REQUIRE(run_record_load(dir, "phi3", &record, NULL) == 0);
     CHECK_EQ(record.failures, WRITERS * EACH);
+}
+
+TEST(one_who_keeps_the_lock_is_not_waited_for_without_end)
+{
+    _cleanup_buf_ struct buf path = BUF_INIT(4096);
+    struct err err = {0};
+    REQUIRE(end_with(tap_dir(), 1, 5, NULL) == 0);
+    run_record_lock_path(&path, tap_dir(), "phi3");
+    _cleanup_close_ int held = file_open(path.data, O_RDWR, 0);
+    REQUIRE(held >= 0 && file_lock(held, 0) == 0);
+    CHECK(run_record_change(tap_dir(), "phi3", run_record_forgive, NULL, NULL, &err) < 0);
+    CHECK_EQ(err.id, ERR_CHANGE_BUSY);
+    CHECK(strstr(err.what, path.data) != NULL);
 }
 
 TEST(a_damaged_record_is_put_aside_and_told)

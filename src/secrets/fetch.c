@@ -67,12 +67,17 @@ static int
 read_file(const struct secret_use *use, const char *path, struct secret *ret_value,
           struct err *reterr)
 {
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    struct stat st;
+    /* O_NONBLOCK: a pipe has no writer until we have seen that it is one, perhaps never. */
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT)
         return err_set(reterr, ERR_SECRET_NONE, "%s asks for a secret in '%s', which is not there",
                        use->option, path);
     if (fd < 0)
         return err_set_errno(reterr, errno, "%s, in '%s'", use->option, path);
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return err_set(reterr, ERR_SECRET_VALUE, "%s asks for a secret in '%s', which is no file",
+                       use->option, path);
     int r = secret_read(fd, ret_value, reterr);
     if (r < 0)
         err_prefix(reterr, "%s, in '%s'", use->option, path);

@@ -116,6 +116,8 @@ remove_one(const struct secret_store *store, enum secret_form form, const char *
     return root_err(reterr, r, "cannot remove '%s'", path);
 }
 
+/* Where there is no systemd-creds, nothing was ever encrypted by it. Where there is one that fails, a value
+ * that was safe must not lie open for it. */
 static int
 put_encrypted(const struct secret_store *store, const char *name, const struct secret *value,
               bool *ret_done, struct err *ret_why_not, struct err *reterr)
@@ -127,8 +129,18 @@ put_encrypted(const struct secret_store *store, const char *name, const struct s
         return 0;
     }
     secret_file_name(SECRET_ENCRYPTED, name, file);
-    *ret_done = creds_encrypt(store->creds, file, value, &text, ret_why_not) == 0;
-    return *ret_done ? write_one(store, SECRET_ENCRYPTED, name, text.data, text.len, reterr) : 0;
+    int r = creds_encrypt(store->creds, file, value, &text, ret_why_not);
+    *ret_done = r == 0;
+    if (r == 0)
+        return write_one(store, SECRET_ENCRYPTED, name, text.data, text.len, reterr);
+    if (r == -ENOENT)
+        return 0;
+    if (reterr)
+        *reterr = *ret_why_not;
+    err_fix(reterr,
+            "see `systemd-creds setup`; or keep it in clear text: citadel secrets set %s --plain",
+            name);
+    return r;
 }
 
 int

@@ -25,7 +25,7 @@ const char *secret_form_word(enum secret_form form);
 
 struct secret_store {
     const char *dirs[SECRET_FORMS];
-    const char *creds;   /* the program systemd-creds; NULL: nothing can be encrypted, */
+    const char *creds;   /* the program systemd-creds; NULL: nothing is to be encrypted, */
     const char *why_not; /* for this reason */
 };
 
@@ -42,7 +42,8 @@ int secret_store_open(struct arena *arena, struct secret_store *ret_store, struc
 
 int secret_check_name(const char *name, struct err *reterr) must_check;
 
-/* Keeps it, encrypted if that can be done; else *ret_why_not says why it was not. */
+/* Keeps it, encrypted where there is systemd-creds; else *ret_why_not says why it is not. Where that fails,
+ * so does this. */
 int secret_store_put(const struct secret_store *store, const char *name, const struct secret *value,
                      enum secret_form *ret_form, struct err *ret_why_not, struct err *reterr)
     must_check;

@@ -355,7 +355,7 @@ on_request(struct http_request *r)
     struct direct *d = r->arg;
     r->ops = &ops;
     r->user = NULL;
-    if (!http_local_admits(r))
+    if (!http_local_admits(r, HTTP_LOCAL_OWN))
         return;
     if (r->head.method == HTTP_GET && http1_is(&r->head, r->head.path, "/services")) {
         if (http1_is(&r->head, r->head.query, "follow=1"))

@@ -28,10 +28,15 @@
 
 /* ---- what should be ---- */
 
-static const struct storage_place fixed[] = {
+static const struct row {
+    enum { ONE_PLACE, EACH_MODEL, EACH_CACHE } kind;
+    struct storage_place place;
+} rows[] = {
 #define PLACE(area, name, mode, owner, keeping) \
-    {STORAGE_##area, name, mode, STORAGE_##owner, KEEPING_##keeping},
-#define CACHES {.name = NULL},
+    {ONE_PLACE, {STORAGE_##area, name, mode, STORAGE_##owner, KEEPING_##keeping, false}},
+#define EACH(area, name, mode) \
+    {EACH_MODEL, {STORAGE_##area, name, mode, STORAGE_SERVICE, KEEPING_HELD, true}},
+#define CACHES {EACH_CACHE, {STORAGE_models, "cache", 0755, STORAGE_SERVICE, KEEPING_HELD, false}},
 #define KEEPING_HELD true
 #define KEEPING_FOUND false
 #include "storage/place.def"
@@ -67,35 +72,47 @@ is_cache(const struct config *config, const char *name)
            !config_find_model(config, name);
 }
 
+static struct storage_place
+place_below(const struct storage_place *dir, const char *name, struct arena *arena)
+{
+    struct storage_place place = *dir;
+    place.name = arena_printf(arena, "%s/%s", dir->name, name);
+    return place;
+}
+
 static size_t
-add_caches(const struct config *config, struct arena *arena, struct storage_place *to)
+add_row(const struct config *config, const struct row *row, struct arena *arena,
+        struct storage_place *to)
 {
     const struct config_list *caches = &config->storage.caches;
     size_t count = 0;
-    for (size_t i = 0; i < caches->count; i++)
+    if (row->kind == ONE_PLACE)
+        to[count++] = row->place;
+    for (size_t i = 0; row->kind == EACH_CACHE && i < caches->count; i++)
         if (is_cache(config, caches->items[i]))
-            to[count++] = (struct storage_place){STORAGE_models,
-                                                 arena_printf(arena, "cache/%s", caches->items[i]),
-                                                 0755, STORAGE_SERVICE, true};
-    for (size_t i = 0; i < config->models.count; i++)
-        to[count++] = (struct storage_place){
-            STORAGE_models, arena_printf(arena, "cache/%s", config->models.items[i].name), 0700,
-            STORAGE_SERVICE, true};
+            to[count++] = place_below(&row->place, caches->items[i], arena);
+    for (size_t i = 0; row->kind == EACH_MODEL && i < config->models.count; i++)
+        to[count++] = place_below(&row->place, config->models.items[i].name, arena);
     return count;
+}
+
+static size_t
+most_of(const struct config *config, const struct row *row)
+{
+    return row->kind == ONE_PLACE    ? 1
+           : row->kind == EACH_CACHE ? config->storage.caches.count
+                                     : config->models.count;
 }
 
 const struct storage_place *
 storage_places(const struct config *config, struct arena *arena, size_t *ret_count)
 {
-    size_t count = 0,
-           most = ARRAY_SIZE(fixed) + config->storage.caches.count + config->models.count;
+    size_t count = 0, most = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        most += most_of(config, &rows[i]);
     struct storage_place *places = arena_alloc(arena, most * sizeof(*places));
-    for (size_t i = 0; places && i < ARRAY_SIZE(fixed); i++) {
-        if (fixed[i].name)
-            places[count++] = fixed[i];
-        else
-            count += add_caches(config, arena, places + count);
-    }
+    for (size_t i = 0; places && i < ARRAY_SIZE(rows); i++)
+        count += add_row(config, &rows[i], arena, places + count);
     *ret_count = count;
     return arena->full ? NULL : places;
 }

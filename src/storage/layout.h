@@ -31,7 +31,8 @@ struct storage_place {
     const char *name; /* within the area, "" for itself */
     mode_t mode;
     enum storage_owner owner;
-    bool held; /* owner and mode are put right */
+    bool held;     /* owner and mode are put right */
+    bool of_model; /* one of those that each model has */
 };
 
 /* All that should be there for a configuration, in the arena; NULL: it is full. */

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "sys/clock.h"
 #include "sys/fault.h"
 #include "sys/root.h"
 
@@ -13,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,11 @@
 
 /* Directories in directories: a tree that is deeper was not made by us, and recursion must end. */
 #define TREE_DEPTH_MAX 100
+
+/* Of a lock that another has, between two tries: the kernel tells nobody when it is free. */
+#define LOCK_BEAT_MS 5
+/* For another writer of the same file: a few system calls, and a disk that is busy. */
+#define DRAFT_US UINT64_C(1000000)
 
 int
 file_place_open(const char *path, struct file_place *ret_place)
@@ -50,6 +57,20 @@ file_open(const char *path, int flags, mode_t mode)
     _cleanup_close_ int dir = place.dir;
     int fd = openat(dir, place.name, flags | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, mode);
     return fd < 0 ? -errno : fd;
+}
+
+int
+file_lock(int fd, uint64_t limit_us)
+{
+    const uint64_t until = clock_now_us() + limit_us;
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return -errno;
+        if (clock_now_us() >= until)
+            return -EWOULDBLOCK;
+        (void)poll(NULL, 0, LOCK_BEAT_MS);
+    }
+    return 0;
 }
 
 /* ---- reading ---- */
@@ -105,8 +126,9 @@ open_draft(int dir, const char *draft)
         _cleanup_close_ int fd = fault_create(dir, draft, 0600);
         if (fd < 0)
             return fd;
-        if (flock(fd, LOCK_EX) < 0)
-            return -errno;
+        int r = file_lock(fd, DRAFT_US);
+        if (r < 0)
+            return r;
         if (fstat(fd, &here) < 0)
             return -errno;
         if (fstatat(dir, draft, &there, AT_SYMLINK_NOFOLLOW) < 0 || here.st_ino != there.st_ino ||
@@ -126,7 +148,7 @@ file_take_owner(int fd, int dir, const char *name, mode_t mode)
     if (fstat(fd, &now) < 0)
         return -errno;
     if (fstatat(dir, name, &old, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(old.st_mode)) {
-        mode = old.st_mode & 07777;
+        mode = old.st_mode & 0777; /* what it was set to run as was meant for its bytes */
         bool differs = old.st_uid != now.st_uid || old.st_gid != now.st_gid;
         if (differs && fchown(fd, old.st_uid, old.st_gid) < 0)
             return -errno;
@@ -174,7 +196,14 @@ file_write(const char *path, const void *bytes, size_t len, mode_t mode, struct 
         _cleanup_close_ int dir = place.dir;
         r = write_at(dir, place.name, bytes, len, mode);
     }
-    return r < 0 ? root_err(reterr, r, "cannot write '%s'", path) : 0;
+    if (r == -EWOULDBLOCK) {
+        r = err_set(reterr, ERR_CHANGE_BUSY, "another process has been writing '%s' for %llu s",
+                    path, (unsigned long long)(DRAFT_US / 1000000));
+        err_fix(reterr, "see who: `fuser %.*s.%s.new`", (int)(place.name - path), path, place.name);
+    } else if (r < 0) {
+        r = root_err(reterr, r, "cannot write '%s'", path);
+    }
+    return r;
 }
 
 static int

@@ -16,8 +16,9 @@ int file_read(const char *path, struct buf *out, struct err *reterr) must_check;
 /* Likewise of what is open, whatever it is, to its end. -EFBIG: there is more, and the buffer is full. */
 int file_read_fd(int fd, struct buf *out) must_check;
 
-/* Replaces the file, or makes it. One that is there keeps its owner and mode; a new one gets mode,
- * whatever the umask. Of two writers at once, one comes after the other. */
+/* Replaces the file, or makes it. One that is there keeps its owner and permissions; a new one gets mode,
+ * whatever the umask. Of two writers at once, one comes after the other; one that does not come to an
+ * end is waited for a second, then ERR_CHANGE_BUSY. */
 int file_write(const char *path, const void *bytes, size_t len, mode_t mode, struct err *reterr)
     must_check;
 
@@ -42,7 +43,11 @@ int file_remove_tree(const char *path, struct err *reterr) must_check;
  * A descriptor, or -errno. */
 int file_open(const char *path, int flags, mode_t mode) must_check;
 
-/* Gives a new file the owner, group and mode of the one whose name it will take; where there is none,
+/* An exclusive flock(), waited for so long: 0, or -EWOULDBLOCK. Whoever can open a file can lock it, and be
+ * stopped while it does: so nobody waits for one without end. */
+int file_lock(int fd, uint64_t limit_us) must_check;
+
+/* Gives a new file the owner, group and permissions of the one whose name it will take; where there is none,
  * mode. */
 int file_take_owner(int fd, int dir, const char *name, mode_t mode) must_check;
 

@@ -106,6 +106,30 @@ TEST(what_a_crash_left_is_taken_over)
     CHECK(access(draft, F_OK) < 0);
 }
 
+TEST(another_writer_is_not_waited_for_without_end)
+{
+    _cleanup_free_ char *path = in_dir("f"), *draft = in_dir(".f.new");
+    struct err err;
+    REQUIRE(file_write(path, "old", 3, 0644, NULL) == 0);
+    _cleanup_close_ int held = file_open(draft, O_RDWR | O_CREAT, 0600);
+    REQUIRE(held >= 0 && file_lock(held, 0) == 0);
+    CHECK(file_write(path, "new", 3, 0644, &err) < 0);
+    CHECK_EQ(err.id, ERR_CHANGE_BUSY);
+    CHECK(strstr(err.what, path) && strstr(err.fix, draft));
+    CHECK(holds(path, "old"));
+    cleanup_close(&held);
+    CHECK_EQ(file_write(path, "new", 3, 0644, &err), 0);
+}
+
+TEST(new_bytes_do_not_run_as_somebody_else)
+{
+    _cleanup_free_ char *path = in_dir("f");
+    struct stat st;
+    REQUIRE(file_write(path, "a", 1, 0755, NULL) == 0 && chmod(path, 06755) == 0);
+    REQUIRE(file_write(path, "b", 1, 0644, NULL) == 0 && stat(path, &st) == 0);
+    CHECK_EQ(st.st_mode & 07777, 0755);
+}
+
 TEST(a_draft_that_is_not_ours_is_refused)
 {
     _cleanup_free_ char *path = in_dir("f"), *draft = in_dir(".f.new"), *other = in_dir("other");

@@ -29,6 +29,7 @@ struct socket_seen {
 };
 
 struct sockets {
+    bool anywhere; /* not just where a connection to 127.0.0.1 comes to */
     enum rank rank;
     VEC(struct socket_seen) items;
     bool more; /* than are looked at */
@@ -75,7 +76,7 @@ take_line(struct sockets *sockets, const char *line, uint16_t port)
     bool listens = text_starts(word_at(line, 3), "0A ");
     if (!listens || !colon || strtoul(colon + 1, NULL, 16) != port)
         return;
-    enum rank rank = rank_of(address);
+    enum rank rank = sockets->anywhere ? LOOPBACK : rank_of(address);
     if (rank > sockets->rank) {
         sockets->rank = rank;
         sockets->items.count = 0;
@@ -201,4 +202,23 @@ listener_print_other(pid_t session, uint16_t port, char text[LISTENER_TEXT_MAX])
     if (proc)
         (void)closedir(proc);
     return text;
+}
+
+int
+listener_each(uint16_t port, bool (*look)(pid_t pid, void *arg), void *arg)
+{
+    _cleanup_(finish) struct sockets sockets = {.anywhere = true};
+    int r = read_sockets(&sockets, port), hidden = 0;
+    DIR *proc = r == 0 ? file_open_dir(AT_FDCWD, "/proc", 0) : NULL;
+    if (!proc)
+        return r < 0 ? r : -errno;
+    bool more = sockets.items.count > 0;
+    for (pid_t pid; more && (pid = next_process(proc, -1, false));) {
+        int any = mark_open(&sockets, pid);
+        if (any > 0)
+            more = look(pid, arg);
+        hidden = MIN(hidden, any);
+    }
+    (void)closedir(proc);
+    return more ? hidden : 0;
 }

@@ -13,6 +13,10 @@
 enum listener { LISTENER_NONE, LISTENER_ITS, LISTENER_OTHER };
 int listener_find(pid_t session, uint16_t port) must_check;
 
+/* Each process that has a socket which listens on the port, at whatever address, until look() says false.
+ * 0: all that can be seen were told; -errno: some could not be. */
+int listener_each(uint16_t port, bool (*look)(pid_t pid, void *arg), void *arg) must_check;
+
 /* One who is not of the session: "process 4711 (nginx)"; "" where that cannot be told. */
 #define LISTENER_TEXT_MAX 64
 const char *listener_print_other(pid_t session, uint16_t port, char text[LISTENER_TEXT_MAX]);

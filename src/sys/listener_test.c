@@ -137,3 +137,34 @@ TEST(who_listens_on_the_very_address_goes_first)
     (void)close(elsewhere);
     (void)close(ours);
 }
+
+struct told {
+    size_t count;
+    bool ours, is_enough;
+};
+
+static bool
+on_listener(pid_t pid, void *arg)
+{
+    struct told *t = arg;
+    t->count++;
+    t->ours = t->ours || pid == getpid();
+    return !t->is_enough;
+}
+
+/* Also where no connection to 127.0.0.1 would come to. */
+TEST(all_who_listen_are_told)
+{
+    int fd = listen_anywhere("127.0.0.2:0");
+    uint16_t port = (uint16_t)sock_bound_port(fd);
+    pid_t child = start_child();
+    struct told all = {0}, first = {.is_enough = true}, none = {0};
+    CHECK_EQ(listener_each(port, on_listener, &all), 0);
+    CHECK(all.ours && all.count >= 2);
+    CHECK_EQ(listener_each(port, on_listener, &first), 0);
+    CHECK_EQ(first.count, 1);
+    end_child(child);
+    (void)close(fd);
+    CHECK_EQ(listener_each(port, on_listener, &none), 0);
+    CHECK_EQ(none.count, 0);
+}

@@ -180,7 +180,7 @@ set_option(int fd, int level, int option, int value)
  * process listens on. Accepted connections inherit TCP_NODELAY: a streamed token must not wait for
  * the next. [::] takes IPv4 too, whatever the host's sysctl. */
 static int
-listen_tcp(const struct sock_addr *addr)
+bind_tcp(const struct sock_addr *addr)
 {
     union address to;
     socklen_t len = to_kernel(addr, &to);
@@ -194,9 +194,23 @@ listen_tcp(const struct sock_addr *addr)
         r = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
     if (r < 0)
         return r;
-    if (bind(fd, &to.any, len) < 0 || listen(fd, BACKLOG) < 0)
-        return -errno;
-    return take_fd(&fd);
+    return bind(fd, &to.any, len) < 0 ? -errno : take_fd(&fd);
+}
+
+static int
+listen_tcp(const struct sock_addr *addr)
+{
+    _cleanup_close_ int fd = bind_tcp(addr);
+    if (fd < 0)
+        return fd;
+    return listen(fd, BACKLOG) < 0 ? -errno : take_fd(&fd);
+}
+
+int
+sock_try(const struct sock_addr *addr)
+{
+    _cleanup_close_ int fd = bind_tcp(addr);
+    return MIN(fd, 0);
 }
 
 static void

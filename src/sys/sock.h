@@ -2,7 +2,7 @@
 
 /* Sockets that serve and connect, TCP and Unix, named by one text:
  *
- *   127.0.0.1:8000   [::1]:8000   localhost:8000 (as 127.0.0.1)   unix:/run/citadel/monitor.sock
+ *   127.0.0.1:8000   [::1]:8000   localhost:8000 (as 127.0.0.1)   unix:/run/citadel/monitor/control.sock
  *
  * Only addresses, no names: nothing here waits for a resolver. The path of a Unix socket may be
  * as long as any path. Every descriptor is close-on-exec and non-blocking. */
@@ -29,6 +29,9 @@ const char *sock_addr_print(const struct sock_addr *addr, sock_addr_text text);
  * that nobody answers at is replaced.
  * mode: who may connect to a Unix socket, at no moment more than these. */
 int sock_listen(const struct sock_addr *addr, mode_t mode, struct err *reterr) must_check;
+/* Whether a TCP address is free to listen at: 0, -EADDRINUSE, or why it cannot be. Nobody can connect
+ * meanwhile, nor is a service in the way that listens just then. */
+int sock_try(const struct sock_addr *addr) must_check;
 int sock_bound_port(int fd) must_check; /* of a TCP socket, or -errno */
 
 /* Likewise at a path, of a type: SOCK_STREAM listens, SOCK_DGRAM hears. What stands there and is no

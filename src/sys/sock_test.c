@@ -302,3 +302,15 @@ TEST(a_name_that_does_not_fit_is_told)
     memset(name, 'x', sizeof(name) - 1);
     CHECK_EQ(sock_bind_at(AT_FDCWD, name, SOCK_STREAM), -ENAMETOOLONG);
 }
+
+TEST(an_address_is_tried_without_listening)
+{
+    struct sock_addr addr;
+    REQUIRE(sock_addr_parse("127.0.0.1:0", &addr, NULL) == 0);
+    int fd = sock_listen(&addr, 0, NULL);
+    REQUIRE(fd >= 0);
+    addr.port = (uint16_t)sock_bound_port(fd);
+    CHECK_EQ(sock_try(&addr), -EADDRINUSE);
+    (void)close(fd);
+    CHECK_EQ(sock_try(&addr), 0);
+}

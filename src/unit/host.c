@@ -41,14 +41,15 @@ directory(struct unit_draft *d, const struct storage_place *p)
     buf_printf(d->out, " %04o %s %s -\n", (unsigned)p->mode, users[p->owner], group);
 }
 
-/* What is an operator's is made by `citadel storage setup`, and so is what lies below a mount point. Where
- * there need be no disk, setup could not make the point itself from inside its sandbox. */
+/* What is an operator's is made by `citadel storage setup`, and so is what lies below a mount point, and what
+ * each model has. Where there need be no disk, setup could not make the point itself from inside its
+ * sandbox. */
 static bool
 is_made_at_boot(const struct config *c, const struct storage_place *p)
 {
     if (storage_area_is_disk(p->area))
         return !*p->name && !c->storage.require_mounts;
-    return p->held;
+    return p->held && !p->of_model;
 }
 
 void

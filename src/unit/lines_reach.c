@@ -61,12 +61,12 @@ lines_temporary(struct unit_draft *d)
     draft_linef(d, used ? "no" : "yes");
 }
 
-static void writable(struct unit_draft *d, const char *before, const char *fmt, ...)
+static void path_line(struct unit_draft *d, const char *before, const char *fmt, ...)
     printf_like(3, 4);
 
 /* before: "-" where it is no harm that it is missing. */
 static void
-writable(struct unit_draft *d, const char *before, const char *fmt, ...)
+path_line(struct unit_draft *d, const char *before, const char *fmt, ...)
 {
     _cleanup_buf_ struct buf path = BUF_INIT(2 * ROOT_PATH_MAX);
     va_list args;
@@ -80,9 +80,42 @@ void
 lines_model_writes(struct unit_draft *d)
 {
     const struct config_paths *p = &d->config->paths;
-    writable(d, "", "%s/cache/%s", root_strip(p->models), d->model->name);
-    writable(d, "", "%s/models", root_strip(p->state));
-    writable(d, "", "%s", root_strip(p->run));
+    path_line(d, "", "%s/cache/%s", root_strip(p->models), d->model->name);
+    path_line(d, "", "%s/models/%s", root_strip(p->state), d->model->name);
+    path_line(d, "", "%s/leases", root_strip(p->run));
+    path_line(d, "", "%s/start", root_strip(p->run));
+}
+
+/* A colon ends a path in these lines, and no quotes keep it. */
+static void
+check_colon(struct unit_draft *d)
+{
+    const char *run = d->config->paths.run;
+    if (!strchr(run, ':') || d->err->id != ERR_NONE)
+        return;
+    (void)err_set(d->err, ERR_UNIT_TEXT,
+                  "citadel-%s: paths.run is '%s', and %s= ends a path at a colon", d->name, run,
+                  d->directive);
+    err_fix(d->err, "set paths.run to a directory without a colon");
+}
+
+void
+lines_model_hides(struct unit_draft *d)
+{
+    check_colon(d);
+    path_line(d, "", "%s/models:ro", root_strip(d->config->paths.run));
+}
+
+void
+lines_model_shows(struct unit_draft *d)
+{
+    path_line(d, "", "%s/models/%s", root_strip(d->config->paths.run), d->model->name);
+}
+
+void
+lines_model_cannot_reach(struct unit_draft *d)
+{
+    path_line(d, "-", "%s/monitor", root_strip(d->config->paths.run));
 }
 
 /* The database lies beside its journal. */
@@ -91,58 +124,59 @@ lines_gateway_writes(struct unit_draft *d)
 {
     const char *keys = root_strip(d->config->gateway.keys_file);
     const char *slash = strrchr(keys, '/');
-    writable(d, "", "%.*s", (int)MAX(slash - keys, 1), keys);
+    path_line(d, "", "%.*s", (int)MAX(slash - keys, 1), keys);
     if (d->config->gateway.access_log == CONFIG_ACCESS_LOG_FILE)
-        writable(d, "", "%s/services", root_strip(d->config->paths.logs));
+        path_line(d, "", "%s/services", root_strip(d->config->paths.logs));
 }
 
 void
 lines_monitor_writes(struct unit_draft *d)
 {
     const struct config_paths *p = &d->config->paths;
-    writable(d, "", "%s", root_strip(p->state));
-    writable(d, "", "%s", root_strip(p->run));
-    writable(d, "-", "%s/monitoring", root_strip(p->logs));
+    path_line(d, "", "%s/models", root_strip(p->state));
+    path_line(d, "", "%s/monitor", root_strip(p->state));
+    path_line(d, "", "%s/monitor", root_strip(p->run));
+    path_line(d, "-", "%s/monitoring", root_strip(p->logs));
 }
 
 void
 lines_storage_writes(struct unit_draft *d)
 {
     const struct config_paths *p = &d->config->paths;
-    const char *const paths[] = {p->models, p->backup, p->root, p->logs, p->state};
+    const char *const paths[] = {p->models, p->backup, p->root, p->logs, p->state, p->run};
     for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
-        writable(d, "-", "%s", root_strip(paths[i]));
+        path_line(d, "-", "%s", root_strip(paths[i]));
 }
 
 void
 lines_state_writes(struct unit_draft *d)
 {
-    writable(d, "", "%s", root_strip(d->config->paths.state));
+    path_line(d, "", "%s", root_strip(d->config->paths.state));
 }
 
 void
 lines_saving_writes(struct unit_draft *d)
 {
     const struct config_backup *b = &d->config->backup;
-    writable(d, "-", "%s", root_strip(d->config->paths.backup));
+    path_line(d, "-", "%s", root_strip(d->config->paths.backup));
     if (b->repository[0] == '/')
-        writable(d, "-", "%s", root_strip(b->repository));
+        path_line(d, "-", "%s", root_strip(b->repository));
     if (b->copy.to && b->copy.to[0] == '/')
-        writable(d, "-", "%s", root_strip(b->copy.to));
+        path_line(d, "-", "%s", root_strip(b->copy.to));
     lines_state_writes(d);
 }
 
 void
 lines_staging_writes(struct unit_draft *d)
 {
-    writable(d, "-", "%s/staging", root_strip(d->config->paths.models));
+    path_line(d, "-", "%s/staging", root_strip(d->config->paths.models));
 }
 
 void
 lines_report_writes(struct unit_draft *d)
 {
-    writable(d, "-", "%s/monitoring", root_strip(d->config->paths.logs));
-    writable(d, "-", "%s/monitoring", root_strip(d->config->paths.root));
+    path_line(d, "-", "%s/monitoring", root_strip(d->config->paths.logs));
+    path_line(d, "-", "%s/monitoring", root_strip(d->config->paths.root));
 }
 
 /* ---- devices ---- */

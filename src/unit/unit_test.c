@@ -141,7 +141,10 @@ TEST(options_reach_their_units)
         {"paths: {run: \"/r %u$U\\\"\"}\nmodels: {m: {}}", "m", "ConditionPathExists",
          "!/r %%u$U\"/emergency;"},
         {"paths: {run: \"/r %u$U\\\"\"}\nmodels: {m: {}}", "m", "ReadWritePaths",
-         "/mnt/citadel-models/cache/m;/var/lib/citadel/models;\"/r %%u$U\\\"\";"},
+         "/mnt/citadel-models/cache/m;/var/lib/citadel/models/m;\"/r %%u$U\\\"/leases\";"
+         "\"/r %%u$U\\\"/start\";"},
+        {"paths: {run: \"/r %u$U\\\"\"}\nmodels: {m: {}}", "m", "BindPaths",
+         "\"/r %%u$U\\\"/models/m\";"},
         {"service: {user: llm, group: ai}\nmodels: {m: {}}", "m", "Group", "ai;"},
         {"service: {user: llm, group: ai}\nmodels: {m: {}}", "gateway", "Group", ""},
         {"backup: {repository: s3://h/b/p}\nmodels: {m: {}}", "backup-prune",
@@ -199,6 +202,7 @@ TEST(what_systemd_cannot_be_told_is_refused)
     static const char *const rows[] = {
         "hub: {offline: false, token: {file: \"/a \"}}\nmodels: {m: {}}",
         "hub: {offline: false, token: {file: \"/a\\\\\"}}\nmodels: {m: {}}",
+        "paths: {run: \"/a:b\"}\nmodels: {m: {}}", /* two paths, where one is mounted at another */
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         _cleanup_bench_ struct bench b;

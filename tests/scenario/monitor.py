@@ -32,7 +32,7 @@ class Watched(Site):
         """What the monitor answers: status and document. With a name, it is that model's server."""
         if name:
             return super().ask(name, method, path)
-        connection = Unix(self.run_dir / "monitor.sock")
+        connection = Unix(self.run_dir / "monitor/control.sock")
         connection.request(method, path)
         answer = connection.getresponse()
         document = json.loads(answer.read())
@@ -52,7 +52,7 @@ class Watched(Site):
             pass
 
     def record(self, name):
-        return json.loads((self.directory / f"state/models/{name}.json").read_text())
+        return json.loads((self.directory / f"state/models/{name}/record.json").read_text())
 
     def kill_monitor(self):
         pid = self.status()["monitor"]["pid"]

@@ -98,10 +98,10 @@ class Home:
         return shim
 
     def record(self, name="phi3"):
-        return json.loads((self.where / "state/models" / f"{name}.json").read_text())
+        return json.loads((self.where / "state/models" / name / "record.json").read_text())
 
     def hold(self, name="phi3", by="a test", why="it shall not run"):
-        path = self.where / "state/models" / f"{name}.json"
+        path = self.where / "state/models" / name / "record.json"
         path.parent.mkdir(parents=True)
         hold = {"by": by, "why": why, "since_us": 1}
         path.write_text(json.dumps({"failures": 0, "boot": "", "hold": hold}))

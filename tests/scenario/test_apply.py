@@ -96,7 +96,8 @@ def test_the_first_makes_all_of_it(here):
     for unit in ("ai.target", "models.target", "storage.service", "gpu.service"):
         assert here.show(f"citadel-{unit}", "ActiveState") == {"ActiveState": "active"}
     assert here.run("id", "citadel").returncode == 0
-    assert "citadel" in here.run("stat", "-c", "%U", "/run/citadel").stdout
+    owners = here.run("stat", "-c", "%U", "/run/citadel", "/run/citadel/leases", "/run/citadel/models/one").stdout
+    assert owners.split() == ["root", "citadel", "citadel"]
 
 
 def test_the_second_writes_and_restarts_nothing(here):

@@ -2,6 +2,7 @@
 stays down until that is lifted."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -110,6 +111,21 @@ def test_a_supervisor_that_hangs_starts_nothing_anew(place):
         assert (code, report["left"]) == (0, [])
         assert supervisor.process.wait(timeout=PATIENCE_S) == -signal.SIGKILL
         assert not up.processes_of(place)
+
+
+@alone
+def test_a_lock_that_somebody_holds_is_not_waited_for(place):
+    with site_of(place, {"a": None}) as site:
+        supervisor = site.up()
+        supervisor.wait_for("a: ready")
+        with (site.run_dir / ".emergency.new").open("w") as draft:
+            fcntl.flock(draft, fcntl.LOCK_EX)
+            began = time.monotonic()
+            code, report = stop(site, "--why", "smoke")
+        assert (code, report["left"], report["marker_error"]) == (0, [], None)
+        assert time.monotonic() - began < 10
+        assert json.loads((site.run_dir / "emergency").read_text())["why"] == "smoke"
+        assert supervisor.process.wait(timeout=PATIENCE_S) == -signal.SIGKILL
 
 
 @alone
@@ -245,8 +261,7 @@ def deploy(here):
         lines = ["[Service]", *([] if name == "storage" else ["Type=exec", "WatchdogSec=0"])]
         lines += ["ExecStart=", f"ExecStart={command}", ""]
         here.write(f"/etc/systemd/system/citadel-{name}.service.d/test.conf", "\n".join(lines))
-    for name in FAULTS:
-        here.run("install", "-d", "-o", "citadel", "-m", "0700", f"/mnt/citadel-models/cache/{name}")
+    here.run(f"{here.bin}/citadel", "storage", "setup")
     here.run("systemctl", "daemon-reload")
 
 

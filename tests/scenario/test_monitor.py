@@ -186,7 +186,7 @@ def test_hold_and_release(site):
 
 def test_without_its_record_nothing_is_done_about_a_model(site):
     s = site({"a": "", "b": ""})
-    record = s.directory / "state/models/a.json"
+    record = s.directory / "state/models/a/record.json"
     with begin(s, s.up()) as history:
         history.wait("service.ready", "a")
         assert s.ask("/hold/a", "POST")[0] == 200
@@ -243,13 +243,13 @@ def test_others_read_and_change_nothing(site):
     let_others_in(s)
     with begin(s, s.up()) as history:
         history.wait("service.ready", "a")
-        sock = str(s.run_dir / "monitor.sock")
+        sock = str(s.run_dir / "monitor/control.sock")
         curl = ["curl", "-s", "--unix-socket", sock]
         assert json.loads(as_nobody(*curl, "http://x/state").stdout)["by"] == "citadel up"
         for what in ("hold", "ensure", "release"):
             error = json.loads(as_nobody(*curl, "-X", "POST", f"http://x/{what}/a").stdout)
             assert error["id"] == "system.not-permitted"
-        assert "hold" not in s.record("a") if (s.directory / "state/models/a.json").exists() else True
+        assert "hold" not in s.record("a") if (s.directory / "state/models/a/record.json").exists() else True
         assert as_nobody(CITADEL, "events", "-c", s.config).returncode == 0
 
 
@@ -430,7 +430,7 @@ def test_without_a_monitor_the_verbs_say_what_to_do(site):
         done = s.run(verb, "a", "--json")
         error = error_json(done)
         assert done.returncode == 1 and error["id"] == "service.not-running"
-        assert str(s.run_dir / "monitor.sock") in error["message"]
+        assert str(s.run_dir / "monitor/control.sock") in error["message"]
         assert "citadel start monitor" in error["fix"]
     s.config.write_text(s.config.read_text().replace("monitor: {", "monitor: {enabled: false, "))
     assert "enabled: true" in error_json(s.run("hold", "a", "--json"))["fix"]
@@ -450,9 +450,9 @@ def test_it_begins_before_the_models_and_ends_after_them(site):
 
 def test_models_start_without_a_monitor_that_cannot(site):
     s = site({"a": ""})
-    (s.run_dir / "monitor.sock").mkdir(parents=True)
+    (s.run_dir / "monitor/control.sock").mkdir(parents=True)
     up = s.up()
     up.wait_for("monitor: backing-off")
     up.wait_for("a: ready")
-    (s.run_dir / "monitor.sock").rmdir()
+    (s.run_dir / "monitor/control.sock").rmdir()
     up.wait_for("monitor: ready")

@@ -43,10 +43,8 @@ def here(request):
         stand_in(booted, "storage", "/bin/true")
         booted.run("systemd-sysusers")
         booted.run("systemd-tmpfiles", "--create")
-        for name in CONFIG["models"]:
-            booted.run("install", "-d", "-o", "citadel", "-m", "0700", f"{CACHE}/{name}")
-        booted.run("install", "-d", "/mnt/citadel-backup")
         deploy(booted, 1, CONFIG)
+        booted.run(f"{booted.bin}/citadel", "storage", "setup", "-c", "/etc/citadel/current/config.yaml")
         booted.run("systemctl", "start", "citadel-ai.target")
         booted.is_in_state("citadel-monitor", "active")
         booted.is_in_state("citadel-quick", "active")
@@ -74,12 +72,12 @@ def wait(here, event, service, after=0, text=""):
 
 
 def ask(here, path, *words, user=None):
-    words = ["curl", "-sS", "--unix-socket", "/run/citadel/monitor.sock", *words, ASK + path]
+    words = ["curl", "-sS", "--unix-socket", "/run/citadel/monitor/control.sock", *words, ASK + path]
     return json.loads(here.run(*words, user=user).stdout)
 
 
 def record(here, name):
-    return json.loads(here.run("cat", f"/var/lib/citadel/models/{name}.json").stdout)
+    return json.loads(here.run("cat", f"/var/lib/citadel/models/{name}/record.json").stdout)
 
 
 def test_it_watches_systemd_from_within_its_sandbox(here):

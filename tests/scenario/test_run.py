@@ -425,10 +425,10 @@ def test_it_runs_already(home):
 def test_a_damaged_record_is_put_aside(home):
     home.add()
     home.hold()
-    path = home.where / "state/models/phi3.json"
+    path = home.where / "state/models/phi3/record.json"
     path.write_text("{")
     shim = home.start().ready()
-    shim.says("phi3.json.damaged")
+    shim.says("record.json.damaged")
     assert shim.send(signal.SIGTERM).ended() == (0, None)
     assert home.record()["last"]["exit"] == 0
 

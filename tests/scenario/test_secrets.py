@@ -209,11 +209,10 @@ def here(request):
         stand_in(booted, "storage", "/bin/true")
         booted.run("systemd-sysusers")
         booted.run("systemd-tmpfiles", "--create")
-        for name in ("loads", "serves"):
-            booted.run("install", "-d", "-o", "citadel", "-m", "0700", f"{CACHE}/{name}")
         config = {**CONFIG, "hub": {"offline": False, "token": {"credential": "hf-token"}}}
         booted.write_json("/etc/citadel/citadel.yaml", config)
         deploy(booted, 1, config)
+        booted.run(f"{booted.bin}/citadel", "storage", "setup")
         yield booted
 
 

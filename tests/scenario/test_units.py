@@ -299,7 +299,7 @@ def test_the_host_makes_accounts_and_directories(tmp_path, service, accounts):
     assert {name: groups[row[3]] for name, row in users.items()} == accounts
     assert {row[-1].rpartition("/")[2] for row in users.values()} == {"nologin"}
     user = service.get("user", "citadel")
-    owner = (host / "srv/a b/50%/models").stat()
+    owner = (host / "srv/a b/50%/monitor").stat()
     assert [str(owner.st_uid), str(owner.st_gid)] == users[user][2:4]
     assert (host / "run/citadel").is_dir() and (host / "opt/citadel/logs/models").is_dir()
     assert (host / "etc/citadel/secrets").stat().st_mode & 0o777 == 0o700

@@ -20,7 +20,7 @@ CACHE = "/mnt/citadel-models/cache"
 
 
 def probe(name, other, **more):
-    command = ["/opt/probe", f"{CACHE}/{name}", f"{CACHE}/{other}"]
+    command = ["/opt/probe", name, other]
     return {"engine": "command", "command": command, "kind": "chat", "residency": "manual", **more}
 
 
@@ -160,7 +160,11 @@ def told(here, name):
 
 @pytest.mark.parametrize("name", ["narrow", "wide"])
 def test_an_engine_can_do_what_it_must_and_no_more(here, name):
+    here.run("systemctl", "start", "citadel-quick")  # there is something to be reached
     found = told(here, name)
+    asked = here.run("curl", "-sS", "--unix-socket", "/run/citadel/models/quick/control.sock", "http://x/state")
+    assert json.loads(asked.stdout)["phase"] == "ready"
+    here.run("systemctl", "stop", "citadel-quick")
     assert {what: how for what, how in found["may"].items() if how != "done"} == {}
     assert {what for what, how in found["must-not"].items() if how == "done"} == set()
     # Only workers that share a model need these.
@@ -231,13 +235,13 @@ def test_paths_are_told_as_they_are(here):
     shown = here.run("busctl", "get-property", "-j", "org.freedesktop.systemd1",
                      "/org/freedesktop/systemd1/unit/citadel_2dquick_2eservice",
                      "org.freedesktop.systemd1.Service", "ReadWritePaths").stdout
-    assert f"{strange}/models" in json.loads(shown)["data"]
+    assert f"{strange}/models/quick" in json.loads(shown)["data"]
     deploy(here, 7, CONFIG)
 
 
 def test_a_model_leases_the_gpus_that_it_was_planned_on(here):
     """With a made-up driver; what opens device files comes with real ones."""
-    gpus = "/var/lib/citadel/models/gpus-of-the-test"
+    gpus = "/var/lib/citadel/models/wide/gpus"
     shutil.copy(TOP / "build/sim/libnvidia-ml.so.1", here.root / "usr/lib/x86_64-linux-gnu")
     here.run("install", "-d", "-o", "citadel", gpus)
     here.write(f"{gpus}/gpus", "gpu NVIDIA L40S\ncount 3\n")

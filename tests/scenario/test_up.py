@@ -315,7 +315,7 @@ def test_nobody_supervises(site):
 
 def test_a_start_ends_a_hold_and_is_remembered(site):
     s = site({"a": ""})
-    record = s.directory / "state/models/a.json"
+    record = s.directory / "state/models/a/record.json"
     record.parent.mkdir(parents=True)
     hold = {"by": "ann", "why": "it eats the memory", "since_us": 1}
     record.write_text(json.dumps({"failures": 3, "boot": "", "hold": hold}))
