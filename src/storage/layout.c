@@ -637,11 +637,11 @@ storage_remove(const struct config *config, bool dry, void (*removed)(const char
 /* ---- a question of others ---- */
 
 int
-storage_check_models(const struct config *config, struct err *reterr)
+storage_check_mount(const struct config *config, enum storage_area area, struct err *reterr)
 {
     _cleanup_mounts_ struct mounts mounts = {0};
-    const char *path = config->paths.models;
-    if (!config->storage.require_mounts)
+    const char *path = storage_area_path(config, area);
+    if (!config->storage.require_mounts || !storage_area_is_disk(area))
         return 0;
     _cleanup_close_ int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     int r = mounts_read(&mounts, reterr);
