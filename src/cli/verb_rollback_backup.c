@@ -121,7 +121,7 @@ verb_rollback_backup(struct cli *cli)
     int r = cli_load_config(cli, &c.loaded.config);
     const struct config_problems *given = cli->frame->problems;
     if (r == 0)
-        r = storage_check_backup(c.loaded.config, &cli->err);
+        r = storage_check_mount(c.loaded.config, STORAGE_backup, &cli->err);
     if (r == 0)
         r = find_files(cli, &c);
     if (r == 0)

@@ -180,16 +180,61 @@ open_to_read(struct history_reader *r, bool old, struct err *reterr)
     return 1;
 }
 
+static void
+init_reader(struct history_reader *r, const char *state_dir, enum history_of what)
+{
+    *r = (struct history_reader){.fd = -1, .rest = BUF_INIT(READ_BYTES + EVENT_LINE_MAX)};
+    make_paths(state_dir, what, &r->path, &r->old_path);
+}
+
 int
 history_reader_open(struct history_reader *r, const char *state_dir, enum history_of what,
                     struct err *reterr)
 {
-    *r = (struct history_reader){.fd = -1, .rest = BUF_INIT(READ_BYTES + EVENT_LINE_MAX)};
-    make_paths(state_dir, what, &r->path, &r->old_path);
+    init_reader(r, state_dir, what);
     int found = open_to_read(r, true, reterr);
     if (found == 0)
         found = open_to_read(r, false, reterr);
     return MIN(found, 0);
+}
+
+/* To where the last lines begin; *left: how many of them are not in this file. */
+static int
+seek_last(struct history_reader *r, uint64_t *left, struct err *reterr)
+{
+    char piece[4 * KIB];
+    uint64_t ends = 0;
+    off_t at = lseek(r->fd, 0, SEEK_END), from = 0;
+    while (at > 0 && from == 0) {
+        size_t len = MIN((size_t)at, sizeof(piece));
+        ssize_t n = pread(r->fd, piece, len, at - (off_t)len);
+        if (n != (ssize_t)len)
+            return err_set_errno(reterr, n < 0 ? errno : EIO, "cannot read '%s'", r->path);
+        for (size_t i = len; i > 0 && from == 0; i--)
+            if (piece[i - 1] == '\n' && ends++ == *left)
+                from = at - (off_t)(len - i);
+        at -= (off_t)len;
+    }
+    *left = from ? 0 : *left - ends;
+    if (at < 0 || lseek(r->fd, from, SEEK_SET) < 0)
+        return err_set_errno(reterr, errno, "cannot read '%s'", r->path);
+    return 0;
+}
+
+int
+history_reader_open_last(struct history_reader *r, const char *state_dir, enum history_of what,
+                         uint64_t lines, struct err *reterr)
+{
+    uint64_t left = lines;
+    init_reader(r, state_dir, what);
+    for (int old = 0; old < 2 && left > 0; old++) {
+        int found = open_to_read(r, old, reterr);
+        if (found > 0)
+            found = seek_last(r, &left, reterr);
+        if (found < 0)
+            return found;
+    }
+    return 0;
 }
 
 void

@@ -44,6 +44,9 @@ struct history_reader {
 };
 int history_reader_open(struct history_reader *reader, const char *state_dir, enum history_of what,
                         struct err *reterr) must_check;
+/* Likewise from the last so many lines on, which are looked for from behind. */
+int history_reader_open_last(struct history_reader *reader, const char *state_dir,
+                             enum history_of what, uint64_t lines, struct err *reterr) must_check;
 void history_reader_close(struct history_reader *reader);
 #define _cleanup_history_reader_ _cleanup_(history_reader_close)
 

@@ -130,6 +130,36 @@ TEST(it_never_takes_more_than_twice_its_room)
     CHECK_EQ(lost, 0);
 }
 
+/* Over both files, and whether or not the last line is whole. */
+TEST(the_last_lines_are_found_from_behind)
+{
+    struct history h;
+    uint64_t torn;
+    REQUIRE(history_open(&h, tap_dir(), HISTORY_OF_SERVICES, DAY, 64 * KIB, &torn, NULL) == 0);
+    unsigned count = 0;
+    struct stat st;
+    while (stat(path_of("events.old.jsonl"), &st) < 0 || h.bytes < 8 * KIB)
+        CHECK_EQ(add(&h, count++), 0);
+    for (int is_torn = 0; is_torn < 2; is_torn++) {
+        for (unsigned lines = 1; lines <= count + 50; lines += lines < 4 ? 1 : 37) {
+            _cleanup_history_reader_ struct history_reader reader;
+            struct event e;
+            unsigned seen = 0, first = 0, all = 0, last = 0;
+            uint64_t lost;
+            CHECK_EQ(history_reader_open_last(&reader, tap_dir(), HISTORY_OF_SERVICES, lines, NULL),
+                     0);
+            while (history_next(&reader, &e, NULL) > 0)
+                if (seen++ == 0)
+                    first = (unsigned)strtoul(e.service + 1, NULL, 10);
+            all = read_all(&(unsigned){0}, &last, &lost);
+            CHECK_EQ(seen, MIN(lines, all));
+            CHECK_EQ(first, last + 1 - seen);
+        }
+        CHECK_EQ(write(h.fd, "{\"at", 4), 4);
+    }
+    history_close(&h);
+}
+
 TEST(what_is_older_than_is_kept_goes)
 {
     struct history h;

@@ -89,22 +89,25 @@ tell_loss(struct telling *t)
     return true;
 }
 
+/* A person's stop comes before what the breaker holds, as for the monitor. */
 static bool
 tell_wish(struct telling *t)
 {
     const struct run_record *r = t->record;
-    if (lifecycle_is_breakers(r)) {
+    const struct service_status *s = t->known->model.status;
+    bool is_gone = !s || s->state == SERVICE_STOPPED || s->state == SERVICE_FAILED ||
+                   s->state == SERVICE_NOT_NOW;
+    if (r->wanted.state == RUN_WANTED_STOPPED && is_gone) {
+        say_wrong(t, "%s has stopped it", r->wanted.by);
+        say_next(t, NOTHING_ELSE);
+        say_fix(t, "citadel start %s", t->known->name);
+    } else if (lifecycle_is_breakers(r)) {
         say_wrong(t, "%s", r->hold.why);
         say_monitor(t, "it is tried once");
         say_fix(t, "citadel logs %s; when it is mended: citadel start %s", t->known->name,
                 t->known->name);
     } else if (r->hold.set) {
         say_wrong(t, "it is held by %s: %s", r->hold.by, r->hold.why);
-        say_next(t, NOTHING_ELSE);
-        say_fix(t, "citadel start %s", t->known->name);
-    } else if (r->wanted.state == RUN_WANTED_STOPPED &&
-               (!t->known->model.status || t->known->model.status->state == SERVICE_STOPPED)) {
-        say_wrong(t, "%s has stopped it", r->wanted.by);
         say_next(t, NOTHING_ELSE);
         say_fix(t, "citadel start %s", t->known->name);
     } else {

@@ -88,9 +88,12 @@ TEST(wishes_and_holds_come_before_states)
     (void)snprintf(record.hold.by, sizeof(record.hold.by), "anna");
     check(&k, true, "it is held by anna: it failed 5 times",
           "nothing, until a person does something", "citadel start phi3");
-    record.hold.set = false;
+    (void)snprintf(record.hold.by, sizeof(record.hold.by), LIFECYCLE_BREAKER);
     record.wanted.state = RUN_WANTED_STOPPED;
     (void)snprintf(record.wanted.by, sizeof(record.wanted.by), "anna");
+    check(&k, true, "anna has stopped it", "nothing, until a person does something",
+          "citadel start phi3");
+    record.hold.set = false;
     check(&k, true, "anna has stopped it", "nothing, until a person does something",
           "citadel start phi3");
 }

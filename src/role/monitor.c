@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define DRAIN_US UINT64_C(5000000) /* below any TimeoutStopSec= */
+
 /* ---- the history ---- */
 
 static void
@@ -178,12 +180,16 @@ close_all(struct monitor *m)
     monitor_control_close(m);
     if (m->http)
         monitor_http_close(m);
-    if (m->disks)
+    if (m->places)
         monitor_health_close(m);
     if (m->watch)
         service_watch_free(m->watch);
     monitor_services_close(m);
     m->unsynced = false;
+    if (!loop_drain(m->loop, DRAIN_US)) {
+        log_warning("a disk or systemd still hangs; the monitor ends without its answer");
+        _exit(EXIT_CODE_OK); /* a thread of ours waits for it, and nothing is left to be saved */
+    }
     loop_free(m->loop);
     if (m->history.path)
         history_close(&m->history);

@@ -4,13 +4,15 @@
 
 #include "api/operations.h"
 #include "base/mem.h"
+#include "base/quantity.h"
 #include "config/config.h"
 #include "fmt/json.h"
 #include "gpu/lease.h"
 #include "gpu/memory.h"
 #include "gpu/nvml.h"
 #include "http/local.h"
-#include "lifecycle/fit.h"
+#include "lifecycle/ensure.h"
+#include "run/marker.h"
 #include "run/wish.h"
 #include "sys/account.h"
 #include "sys/clock.h"
@@ -26,6 +28,7 @@
 
 #define ANSWER_MAX (4 * MIB)
 #define CONNECTIONS_MAX 64
+#define EVENTS 100 /* unless it is asked for others */
 #define EVENTS_MAX 1000
 #define FRESH_US UINT64_C(2000000) /* GPUs that were read since then need not be again */
 
@@ -34,6 +37,8 @@ struct asking {
     struct http_request *request;
     struct watched *service;   /* NULL: the operation names none */
     char by[ACCOUNT_TEXT_MAX]; /* who asks for a change */
+    uint64_t lines;            /* of the history */
+    char why[201];             /* of a hold; "": it was not told */
 };
 
 /* One who waits for the GPUs to be read. */
@@ -84,13 +89,13 @@ print_gpus(const struct gpus *g, struct json_writer *w)
 }
 
 static void
-print_disks(const struct disks *disks, struct json_writer *w)
+print_places(const struct places *places, struct json_writer *w)
 {
     json_open_list(w, "storage");
-    for (unsigned i = 0; disks->known && i < DISK_COUNT; i++) {
-        const struct disk *d = &disks->items[i];
+    for (unsigned i = 0; places->known && i < PLACE_COUNT; i++) {
+        const struct place *d = &places->items[i];
         json_open_map(w, NULL);
-        json_str(w, "name", disk_word((enum disk_kind)i));
+        json_str(w, "name", place_word((enum place_kind)i));
         json_str(w, "path", d->path);
         json_bool(w, "needed", d->needed);
         json_str(w, "error", d->err.id == ERR_NONE ? NULL : d->err.what);
@@ -113,7 +118,7 @@ print_state(const struct asking *a, struct json_writer *w)
     json_u64(w, "services", m->services.count);
     json_i64(w, "history_errno", m->history_errno);
     print_gpus(&m->gpus, w);
-    print_disks(m->disks, w);
+    print_places(m->places, w);
     json_close_map(w);
 }
 
@@ -198,24 +203,44 @@ query_of(const struct http_request *r, const char *name, char *to, size_t room)
     return at < end ? NULL : to;
 }
 
+/* A query has one part here, or none. */
+static int
+check_query(const struct asking *a, const char *given, const char *form, struct err *reterr)
+{
+    const struct http1_head *head = &a->request->head;
+    if (given || head->query.len == 0)
+        return 0;
+    int r = err_set(reterr, ERR_USAGE, "the query '%.*s' is not %s",
+                    (int)MIN(head->query.len, 200u), head->bytes + head->query.at, form);
+    err_fix(reterr, "%s, or none", form);
+    return r;
+}
+
+static int
+read_lines(struct asking *a, struct err *reterr)
+{
+    char text[8];
+    const char *given = query_of(a->request, "lines=", text, sizeof(text));
+    a->lines = EVENTS;
+    if (given &&
+        (quantity_parse_u64(given, &a->lines, NULL) < 0 || a->lines == 0 || a->lines > EVENTS_MAX))
+        given = NULL;
+    char form[64];
+    (void)snprintf(form, sizeof(form), "lines=N, with N from 1 to %d", EVENTS_MAX);
+    return check_query(a, given, form, reterr);
+}
+
 static void
 print_events(const struct asking *a, struct json_writer *w)
 {
     _cleanup_history_reader_ struct history_reader reader;
-    static struct event ring[EVENTS_MAX]; /* one answer at a time */
     struct event event;
-    char text[8];
-    const char *given = query_of(a->request, "lines=", text, sizeof(text));
-    uint64_t most = given ? strtoull(given, NULL, 10) : 100, count = 0;
-    most = MAX(MIN(most, (uint64_t)EVENTS_MAX), 1);
-    int r =
-        history_reader_open(&reader, a->monitor->config->paths.state, HISTORY_OF_SERVICES, NULL);
-    while (r >= 0 && history_next(&reader, &event, NULL) > 0)
-        ring[count++ % most] = event;
+    int r = history_reader_open_last(&reader, a->monitor->config->paths.state, HISTORY_OF_SERVICES,
+                                     a->lines, NULL);
     json_open_list(w, NULL);
-    for (uint64_t i = count > most ? count - most : 0; i < count; i++) {
+    while (r >= 0 && history_next(&reader, &event, NULL) > 0) {
         json_open_map(w, NULL);
-        event_print_members(&ring[i % most], w);
+        event_print_members(&event, w);
         json_close_map(w);
     }
     json_close_list(w);
@@ -224,7 +249,11 @@ print_events(const struct asking *a, struct json_writer *w)
 static void
 on_EVENTS(struct asking *a)
 {
-    answer(a->request, 200, print_events, a);
+    struct err err;
+    if (read_lines(a, &err) < 0)
+        http_local_answer_error(a->request, &err);
+    else
+        answer(a->request, 200, print_events, a);
 }
 
 /* ---- ensure ---- */
@@ -238,40 +267,21 @@ finish(struct asking *a, const struct err *why)
         answer(a->request, a->service->status.state == SERVICE_READY ? 200 : 202, print_one, a);
 }
 
-/* What keeps it from being started, whatever room there is. */
 static int
-check_wishes(const struct watched *w, struct err *reterr)
-{
-    const struct run_record *record = &w->record;
-    const char *name = w->status.name;
-    int r;
-    if (w->status.state == SERVICE_FAILED && w->status.last_exit == EXIT_CODE_USAGE) {
-        r = err_set(reterr, ERR_SERVICE_FAILED, "%s will never work as it is: %s", name,
-                    w->status.reason);
-        err_fix(reterr, "citadel why %s", name);
-    } else if (record->hold.set) {
-        r = err_set(reterr, ERR_RUN_HELD, "%s is held by %s: %s", name, record->hold.by,
-                    record->hold.why);
-        err_fix(reterr, "citadel start %s", name);
-    } else if (record->wanted.state == RUN_WANTED_STOPPED) {
-        r = err_set(reterr, ERR_RUN_HELD, "%s was stopped by %s", name, record->wanted.by);
-        err_fix(reterr, "citadel start %s", name);
-    } else {
-        r = 0;
-    }
-    return r;
-}
-
-static int
-check_room(struct watched *w, struct err *reterr)
+decide(struct watched *w, struct err *reterr)
 {
     _cleanup_gpu_leases_ struct gpu_leases leases = {0};
     const struct monitor *m = w->monitor;
-    bool fake = run_driver_is_fake();
-    int r = gpu_leases_read(&leases, m->config->paths.run, reterr);
-    return r < 0 ? r
-                 : lifecycle_fit(w->model, m->gpus.known ? &m->gpus.inventory : NULL, &leases, fake,
-                                 reterr);
+    int r = run_marker_check(m->config->paths.run, reterr);
+    if (r == 0)
+        r = gpu_leases_read(&leases, m->config->paths.run, reterr);
+    const struct lifecycle_need need = {.model = w->model,
+                                        .known = monitor_known(w),
+                                        .asked_to = w->asked,
+                                        .inventory = m->gpus.known ? &m->gpus.inventory : NULL,
+                                        .leases = &leases,
+                                        .fake_driver = run_driver_is_fake()};
+    return r < 0 ? r : lifecycle_ensure(&need, reterr);
 }
 
 static void
@@ -280,19 +290,12 @@ ensure(struct asking *a)
     struct watched *w = a->service;
     struct err err;
     monitor_look(w); /* it may have changed since it was asked */
-    bool idle = w->status.state == SERVICE_STOPPED || w->status.state == SERVICE_FAILED ||
-                w->status.state == SERVICE_NOT_NOW;
-    if (!idle || w->asked) {
-        finish(a, NULL);
-        return;
+    int r = decide(w, &err);
+    if (r > 0) {
+        monitor_tell(a->monitor, EVENT_ENSURED, w->status.name, a->by, "there is room for it");
+        monitor_order(w, SERVICE_ORDER_START);
     }
-    if (check_wishes(w, &err) < 0 || check_room(w, &err) < 0) {
-        finish(a, &err);
-        return;
-    }
-    monitor_tell(a->monitor, EVENT_ENSURED, w->status.name, a->by, "there is room for it");
-    monitor_order(w, SERVICE_ORDER_START);
-    finish(a, NULL);
+    finish(a, r < 0 ? &err : NULL);
 }
 
 void
@@ -330,14 +333,12 @@ static void
 set_hold(struct run_record *record, const void *arg)
 {
     const struct asking *a = arg;
-    char why[200];
-    const char *given = query_of(a->request, "why=", why, sizeof(why));
     record->hold.set = true;
     record->hold.since_us = clock_wall_us();
     (void)snprintf(record->hold.by, sizeof(record->hold.by), "%s", a->by);
     text_make_safe(record->hold.why, sizeof(record->hold.why),
                    snprintf(record->hold.why, sizeof(record->hold.why), "%s",
-                            given ? given : "it was asked for"));
+                            a->why[0] ? a->why : "it was asked for"));
 }
 
 static void
@@ -367,6 +368,12 @@ change(struct asking *a, void (*how)(struct run_record *record, const void *arg)
 static void
 on_HOLD(struct asking *a)
 {
+    struct err err;
+    const char *given = query_of(a->request, "why=", a->why, sizeof(a->why));
+    if (check_query(a, given, "why=TEXT, with a text of up to 200 bytes", &err) < 0) {
+        http_local_answer_error(a->request, &err);
+        return;
+    }
     if (!change(a, set_hold, EVENT_HELD))
         return;
     monitor_look(a->service);

@@ -97,10 +97,10 @@ static struct room
 room_of(const struct watched *w)
 {
     const struct monitor *m = w->monitor;
-    const struct disk *disk = &m->disks->items[DISK_MODELS];
+    const struct place *disk = &m->places->items[PLACE_MODELS];
     struct room room = {.gpus_known = m->gpus.known,
                         .port_taken = listener_find(0, w->model->port) != LISTENER_NONE,
-                        .disk_known = m->disks->known && disk->err.id == ERR_NONE,
+                        .disk_known = m->places->known && disk->err.id == ERR_NONE,
                         .disk_bytes = disk->free_bytes};
     for (size_t i = 0; m->gpus.known && i < m->gpus.inventory.count; i++) {
         struct gpu_memory_use use;
@@ -189,16 +189,16 @@ on_gpus(struct gpus *g)
 }
 
 static void
-on_disks(struct disks *disks)
+on_places(struct places *places)
 {
-    struct monitor *m = disks->arg;
-    for (unsigned i = 0; i < DISK_COUNT; i++) {
-        const struct disk *d = &disks->items[i];
+    struct monitor *m = places->arg;
+    for (unsigned i = 0; i < PLACE_COUNT; i++) {
+        const struct place *d = &places->items[i];
         bool sick = d->err.id != ERR_NONE;
-        if (sick != m->disk_sick[i])
+        if (sick != m->place_sick[i])
             monitor_tell(m, sick ? EVENT_DISK_SICK : EVENT_DISK_WELL, NULL, NULL, "%s: %s",
-                         disk_word((enum disk_kind)i), sick ? d->err.what : "as it should be");
-        m->disk_sick[i] = sick;
+                         place_word((enum place_kind)i), sick ? d->err.what : "as it should be");
+        m->place_sick[i] = sick;
     }
 }
 
@@ -209,7 +209,7 @@ on_health(struct loop_timer *timer)
 {
     struct monitor *m = container_of(timer, struct monitor, health);
     gpus_read(&m->gpus);
-    disks_look(m->disks);
+    places_look(m->places);
     vec_foreach (&m->services, at)
         if ((*at)->is_there && (*at)->status.state == SERVICE_READY)
             monitor_ask(*at);
@@ -224,7 +224,7 @@ monitor_health_open(struct monitor *m, const char *program)
 {
     uint64_t every_us = m->config->monitor.health_interval_us;
     gpus_open(&m->gpus, m->loop, program, PROBE_US, on_gpus);
-    m->disks = disks_new(m->loop, m->config, on_disks, m);
+    m->places = places_new(m->loop, m->config, on_places, m);
     m->health.expired = on_health;
     m->room.expired = on_room;
     loop_timer_start(m->loop, &m->health, 0, every_us);
@@ -236,5 +236,5 @@ monitor_health_close(struct monitor *m)
     loop_timer_stop(&m->health);
     loop_timer_stop(&m->room);
     gpus_close(&m->gpus);
-    disks_free(m->disks);
+    places_free(m->places);
 }

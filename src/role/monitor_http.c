@@ -56,11 +56,11 @@ print_machine(const struct monitor *m, struct json_writer *w)
                       m->gpus.err.id == ERR_NONE ? "a GPU has failed" : m->gpus.err.what);
         worst = HEALTH_FAILED;
     }
-    for (unsigned i = 0; i < DISK_COUNT; i++) {
-        const struct disk *d = &m->disks->items[i];
+    for (unsigned i = 0; i < PLACE_COUNT; i++) {
+        const struct place *d = &m->places->items[i];
         if (d->err.id == ERR_NONE)
             continue;
-        print_problem(w, disk_word((enum disk_kind)i), d->err.what);
+        print_problem(w, place_word((enum place_kind)i), d->err.what);
         worst = MAX(worst, d->needed ? HEALTH_FAILED : HEALTH_DEGRADED);
     }
     return worst;

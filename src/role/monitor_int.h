@@ -11,9 +11,9 @@
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/well.h"
 #include "plan/plan.h"
-#include "role/disks.h"
 #include "role/gpus.h"
 #include "role/monitor.h"
+#include "role/places.h"
 #include "service/watch.h"
 #include "sys/notify.h"
 #include "sys/work.h"
@@ -71,8 +71,8 @@ struct monitor {
 
     struct gpus gpus;
     bool gpus_sick;
-    struct disks *disks;
-    bool disk_sick[DISK_COUNT];
+    struct places *places;
+    bool place_sick[PLACE_COUNT];
     struct loop_timer health, room;
     unsigned rounds; /* of health */
 

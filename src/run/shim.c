@@ -255,7 +255,7 @@ open_places(struct shim *s, struct err *reterr)
     s->alone = r == 0;
     /* Its files and its cache are on a disk of their own. */
     if (r == 0 && plan_reads_files(s->model))
-        r = storage_check_models(s->config, reterr);
+        r = storage_check_mount(s->config, STORAGE_models, reterr);
     return r;
 }
 

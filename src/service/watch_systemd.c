@@ -1,6 +1,6 @@
-/* One connection to the bus hears systemd's signals and joins the loop by its descriptor. What they
- * are about is read by a work, since calls to a manager that is busy block; several signals are one
- * reading. */
+/* One connection to the bus hears systemd's signals and joins the loop by its descriptor. It is made by a
+ * work, and what the signals are about is read by one, since calls to a bus that hangs, or to a manager
+ * that is busy, block; several signals are one reading. */
 
 #include "service/systemd.h"
 #include "service/watch_int.h"
@@ -24,7 +24,18 @@ struct watching {
     bool reads, news; /* and something has happened since it began */
     struct service_view view;
     struct err err;
+    struct work connecting; /* has the bus while it is under way */
+    bool connects;
+    struct err why_not;
 };
+
+/* Works hold it beyond its watch. */
+static void
+free_unless_used(struct watching *s)
+{
+    if (s->watch->closed && !s->reads && !s->connects)
+        free(s);
+}
 
 /* ---- reading ---- */
 
@@ -49,10 +60,9 @@ on_read(struct work *work, bool cancelled unused_arg)
     else
         watch_tell_lost(w, &s->err);
     service_view_finish(&s->view);
-    if (w->closed)
-        free(s);
-    else if (s->news)
+    if (s->news && !w->closed)
         begin_reading(s);
+    free_unless_used(s);
     watch_let_go(w);
 }
 
@@ -188,38 +198,62 @@ on_timeout(struct loop_timer *timer)
     process(container_of(timer, struct watching, timer));
 }
 
-static int
-connect_bus(struct watching *s, struct err *reterr)
+static void
+connect_bus(struct work *work)
 {
-    int r = bus_open(&s->bus, reterr);
+    struct watching *s = container_of(work, struct watching, connecting);
+    s->why_not = (struct err){0};
+    int r = bus_open(&s->bus, &s->why_not);
     if (r == 0)
-        r = add_matches(s, reterr);
-    if (r == 0) {
-        r = s->bus.sd->bus_get_fd(s->bus.connection);
-        r = r < 0 ? r : loop_fd_start(s->watch->loop, &s->fd, r, LOOP_READ);
-        if (r < 0)
-            r = err_set_errno(reterr, -r, "the system bus cannot be watched");
-    }
-    if (r < 0) {
+        r = add_matches(s, &s->why_not);
+    if (r < 0)
         bus_close(&s->bus);
-        return r;
+}
+
+static int
+join_loop(struct watching *s, struct err *reterr)
+{
+    int r = s->bus.sd->bus_get_fd(s->bus.connection);
+    r = r < 0 ? r : loop_fd_start(s->watch->loop, &s->fd, r, LOOP_READ);
+    return r < 0 ? err_set_errno(reterr, -r, "the system bus cannot be watched") : 0;
+}
+
+static void
+on_connected(struct work *work, bool cancelled unused_arg)
+{
+    struct watching *s = container_of(work, struct watching, connecting);
+    struct service_watch *w = s->watch;
+    s->connects = false;
+    if (w->closed) {
+        bus_close(&s->bus);
+    } else if (s->why_not.id != ERR_NONE || join_loop(s, &s->why_not) < 0) {
+        lose(s, &s->why_not);
+    } else {
+        process(s); /* what came while the matches were added */
+        look(w);
     }
-    process(s); /* what came while the matches were added */
-    look(s->watch);
-    return 0;
+    free_unless_used(s);
+    watch_let_go(w);
+}
+
+static void
+begin_connecting(struct watching *s)
+{
+    s->connects = true;
+    s->watch->under_way++;
+    s->connecting.run = connect_bus;
+    s->connecting.done = on_connected;
+    work_start(s->watch->loop, &s->connecting);
 }
 
 static void
 on_again(struct loop_timer *timer)
 {
-    struct watching *s = container_of(timer, struct watching, again);
-    struct err err;
-    if (connect_bus(s, &err) < 0)
-        lose(s, &err);
+    begin_connecting(container_of(timer, struct watching, again));
 }
 
 static int
-open_systemd(struct service_watch *w, struct err *reterr)
+open_systemd(struct service_watch *w, struct err *reterr unused_arg)
 {
     struct watching *s = mem_new(struct watching);
     *s = (struct watching){.watch = w,
@@ -228,21 +262,19 @@ open_systemd(struct service_watch *w, struct err *reterr)
                            .gather.expired = on_gathered,
                            .again.expired = on_again};
     w->own = s;
-    int r = connect_bus(s, reterr);
-    if (r < 0)
-        free(s);
-    return r;
+    begin_connecting(s);
+    return 0;
 }
 
 static void
 close_systemd(struct service_watch *w)
 {
     struct watching *s = w->own;
-    disconnect(s);
+    if (!s->connects)
+        disconnect(s);
     loop_timer_stop(&s->gather);
     loop_timer_stop(&s->again);
-    if (!s->reads)
-        free(s);
+    free_unless_used(s);
 }
 
 /* ---- orders ---- */

@@ -653,11 +653,12 @@ storage_remove(const struct config *config, bool dry, void (*removed)(const char
 
 /* ---- a question of others ---- */
 
-static int
-check_disk(const struct config *config, const char *path, struct err *reterr)
+int
+storage_check_mount(const struct config *config, enum storage_area area, struct err *reterr)
 {
     _cleanup_mounts_ struct mounts mounts = {0};
-    if (!config->storage.require_mounts)
+    const char *path = storage_area_path(config, area);
+    if (!config->storage.require_mounts || !storage_area_is_disk(area))
         return 0;
     _cleanup_close_ int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     int r = mounts_read(&mounts, reterr);
@@ -665,16 +666,4 @@ check_disk(const struct config *config, const char *path, struct err *reterr)
         return r;
     const struct storage_finding f = {.path = path, .found = fd < 0 ? NULL : ""};
     return tell_not_mounted(&f, reterr);
-}
-
-int
-storage_check_models(const struct config *config, struct err *reterr)
-{
-    return check_disk(config, config->paths.models, reterr);
-}
-
-int
-storage_check_backup(const struct config *config, struct err *reterr)
-{
-    return check_disk(config, config->paths.backup, reterr);
 }

@@ -90,7 +90,7 @@ int storage_remove(const struct config *config, bool dry,
                    void (*removed)(const char *path, void *arg), void *arg, struct err *reterr)
     must_check;
 
-/* For who reads or writes the models, or backups: that they are on the disk that was configured. 0, or
+/* For who reads or writes an area: that it is on the disk that was configured for it, if one was. 0, or
  * ERR_STORAGE_NOT_MOUNTED. */
-int storage_check_models(const struct config *config, struct err *reterr) must_check;
-int storage_check_backup(const struct config *config, struct err *reterr) must_check;
+int storage_check_mount(const struct config *config, enum storage_area area, struct err *reterr)
+    must_check;

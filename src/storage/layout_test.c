@@ -125,17 +125,19 @@ TEST(nothing_is_written_where_a_disk_is_to_be_mounted)
     CHECK_EQ(mode_of(at(&rig, "/mnt/citadel-backup")), 0);
     CHECK_EQ(mode_of(at(&rig, "/var/lib/citadel/models")), S_IFDIR | 0755);
     CHECK_EQ(set_up(&rig, &left), 2);
-    CHECK_EQ(storage_check_models(rig.config, &err), -EAGAIN);
+    CHECK_EQ(storage_check_mount(rig.config, STORAGE_models, &err), -EAGAIN);
     CHECK_EQ(err.id, ERR_STORAGE_NOT_MOUNTED);
     CHECK(strstr(err.what, "nothing is mounted at") && strstr(err.what, "/mnt/citadel-models"));
     CHECK(strstr(err.fix, "storage.require_mounts"));
+    CHECK_EQ(storage_check_mount(rig.config, STORAGE_backup, NULL), -EAGAIN);
+    CHECK_EQ(storage_check_mount(rig.config, STORAGE_state, NULL), 0); /* need not be a disk */
 }
 
 TEST(a_model_is_not_asked_for_a_mount_that_need_not_be)
 {
     _cleanup_rig_ struct rig rig = {0};
     REQUIRE(rig_open(&rig, LOOSE));
-    CHECK(storage_check_models(rig.config, NULL) == 0);
+    CHECK(storage_check_mount(rig.config, STORAGE_models, NULL) == 0);
 }
 
 /* What an account of a service, or a careless hand, may have put in the place of a directory. */

@@ -50,16 +50,19 @@ fix(struct storage_check *check, const char *fmt, ...)
 }
 
 static int
-check_mount(struct storage_checks *checks, const char *name, const char *path, bool needed,
-            bool required, struct err *reterr)
+check_mount(struct storage_checks *checks, const struct config *config, enum storage_area area,
+            const char *name, bool required, struct err *reterr)
 {
+    const char *path = storage_area_path(config, area);
+    struct err not_mounted = {0};
+    bool is_missed = storage_check_mount(config, area, &not_mounted) < 0;
     _cleanup_mounts_ struct mounts mounts = {0};
     _cleanup_close_ int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     int r = mounts_read(&mounts, reterr);
     if (r < 0)
         return r;
     const struct mount_row *row = fd < 0 ? NULL : mounts_find_open(&mounts, fd);
-    bool ok = row ? !row->read_only : !needed && fd >= 0;
+    bool ok = row ? !row->read_only : !is_missed && fd >= 0;
     struct storage_check *check =
         row ? add(checks, name, required, ok, "%s is %s on %s%s", path, row->type, row->source,
                   row->read_only ? ", read-only" : "")
@@ -67,8 +70,8 @@ check_mount(struct storage_checks *checks, const char *name, const char *path, b
                   fd < 0 ? "not there" : "a directory of the disk around it");
     if (row)
         fix(check, "see `dmesg` for why, then `citadel storage recover %s`", path);
-    else if (needed)
-        fix(check, "mount %s; or set storage.require_mounts to false", path);
+    else if (is_missed)
+        fix(check, "%s", not_mounted.fix);
     else
         fix(check, "citadel storage setup");
     return 0;
@@ -169,11 +172,10 @@ check_tool(struct storage_checks *checks, const char *program, const char *packa
 int
 storage_prereq(const struct config *config, struct storage_checks *ret_checks, struct err *reterr)
 {
-    bool needed = config->storage.require_mounts;
     *ret_checks = (struct storage_checks){0};
-    int r = check_mount(ret_checks, "model storage", config->paths.models, needed, true, reterr);
+    int r = check_mount(ret_checks, config, STORAGE_models, "model storage", true, reterr);
     if (r == 0)
-        r = check_mount(ret_checks, "backup storage", config->paths.backup, needed, false, reterr);
+        r = check_mount(ret_checks, config, STORAGE_backup, "backup storage", false, reterr);
     if (r < 0)
         return r;
     check_space(ret_checks, config);

@@ -131,6 +131,35 @@ assert_stopped(uv_handle_t *handle, void *arg)
     assert(own || uv_is_closing(handle));
 }
 
+static void
+on_drain_limit(uv_timer_t *timer)
+{
+    bool *is_over = timer->data;
+    *is_over = true;
+}
+
+bool
+loop_drain(struct loop *loop, uint64_t limit_us)
+{
+    uv_timer_t timer;
+    bool is_over = false;
+    assert(!loop->running);
+    run_deferred(loop);
+    int r = uv_timer_init(&loop->uv, &timer);
+    assert(r == 0);
+    timer.data = &is_over;
+    uv_update_time(&loop->uv);
+    r = uv_timer_start(&timer, on_drain_limit, limit_us / 1000, 0);
+    assert(r == 0);
+    uv_unref((uv_handle_t *)&timer);
+    while (!is_over && uv_loop_alive(&loop->uv))
+        (void)uv_run(&loop->uv, UV_RUN_ONCE);
+    bool ended = !uv_loop_alive(&loop->uv);
+    uv_close((uv_handle_t *)&timer, NULL);
+    (void)uv_run(&loop->uv, UV_RUN_NOWAIT);
+    return ended;
+}
+
 void
 loop_free(struct loop *loop)
 {

@@ -16,6 +16,9 @@ int loop_new(struct loop **ret_loop, struct err *reterr) must_check;
 /* Every watch must be stopped. Work that still runs is waited for and told, then what is deferred
  * is run. */
 void loop_free(struct loop *loop);
+/* Whether all work has ended, waiting so long for it at most. Where it has not, the loop cannot be
+ * freed, and whoever must end does so without. */
+bool loop_drain(struct loop *loop, uint64_t limit_us) must_check;
 void loop_run(struct loop *loop); /* until loop_stop(), or until nothing is watched */
 void loop_stop(struct loop *loop);
 uint64_t loop_now_us(struct loop *loop); /* monotonic, read once a pass */

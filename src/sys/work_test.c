@@ -81,6 +81,23 @@ TEST(work_that_has_not_begun_can_be_cancelled)
     loop_free(loop);
 }
 
+TEST(who_must_end_does_not_wait_for_work_that_hangs)
+{
+    struct loop *loop;
+    sem_t gate;
+    REQUIRE(loop_new(&loop, NULL) == 0 && sem_init(&gate, 0, 0) == 0);
+    struct job job = {.work = {.run = on_run, .done = on_done}, .gate = &gate};
+    work_start(loop, &job.work);
+    CHECK(!loop_drain(loop, 20000));
+    CHECK(!job.done);
+    CHECK_EQ(sem_post(&gate), 0);
+    CHECK(loop_drain(loop, 60 * UINT64_C(1000000)));
+    CHECK(job.ran && job.done);
+    CHECK(loop_drain(loop, 0)); /* there is none */
+    loop_free(loop);
+    (void)sem_destroy(&gate);
+}
+
 TEST(the_end_of_the_loop_waits_for_work)
 {
     struct loop *loop;

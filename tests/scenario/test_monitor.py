@@ -220,7 +220,8 @@ def test_what_the_breaker_holds_is_released_before_it_is_started(site, place):
 
 def test_what_is_asked_is_in_the_table(site):
     s = site({"a": ""})
-    with begin(s, s.up()):
+    with begin(s, s.up()) as history:
+        history.wait("service.ready", "a")
         for path, method, want in (
             ("/", "GET", 404),
             ("/state", "POST", 404),
@@ -229,6 +230,11 @@ def test_what_is_asked_is_in_the_table(site):
             ("/ensure/nobody", "POST", 404),
             ("/ensure/" + "x" * 200, "POST", 404),
             ("/ensure/monitor", "POST", 404),
+            ("/events?lines=abc", "GET", 400),
+            ("/events?lines=0", "GET", 400),
+            ("/events?lines=1001", "GET", 400),
+            ("/events?x=1&lines=5", "GET", 400),
+            ("/hold/a?who=me", "POST", 400),
             ("/events?lines=1", "GET", 200),
         ):
             status, document = s.ask(path, method)

@@ -166,6 +166,25 @@ def test_all_stopped_as_one_is_nobodys_wish(here):
     assert "wish.stopped" not in [e["event"] for e in events(here)[count:] if e["service"] == "quick"]
 
 
+def test_a_bus_that_hangs_keeps_nobody_waiting(here):
+    """A new monitor, which has to connect to it; nothing is asked of systemd meanwhile, not even by us."""
+    bus = here.show("dbus", "MainPID")["MainPID"]
+    monitor = here.show("citadel-monitor", "MainPID")["MainPID"]
+    curl = ["curl", "-sS", "--retry", "30", "--retry-delay", "1", "--retry-all-errors", "--max-time", "5"]
+    here.inside("kill", "-STOP", bus)
+    try:
+        here.inside("kill", "-KILL", monitor)
+        told = here.inside(*curl, "--unix-socket", "/run/citadel/monitor.sock", f"{ASK}/state").stdout
+        assert json.loads(told)["pid"] != int(monitor) and json.loads(told)["services"] == 0, told
+        for _ in range(3):
+            took = here.inside(*curl, "-o", "/dev/null", "-w", "%{time_total}", "http://127.0.0.1:8001/health").stdout
+            assert float(took) < 5, took
+    finally:
+        here.inside("kill", "-CONT", bus)
+    here.until(lambda: ask(here, "/state")["services"], "services are seen again")
+    assert ask(here, "/state")["lost"] is None
+
+
 def health(here):
     words = ["curl", "-s", "-w", "\n%{http_code}", "http://127.0.0.1:8001/health"]
     body, status = here.run(*words).stdout.rsplit("\n", 1)

@@ -1,0 +1,37 @@
+#pragma once
+
+/* The places on disks that the services need, looked at by a work: a disk or a server that hangs keeps
+ * only that waiting, and is told. */
+
+#include "base/err.h"
+#include "storage/layout.h"
+#include "sys/work.h"
+
+enum place_kind { PLACE_MODELS, PLACE_STATE, PLACE_BACKUP, PLACE_COUNT };
+const char *place_word(enum place_kind kind);
+
+struct place {
+    enum storage_area area;
+    const char *path;
+    bool needed; /* models stop without it; else it is only told */
+    uint64_t total_bytes, free_bytes;
+    struct err err; /* id ERR_NONE: all is well */
+};
+
+struct places {
+    struct loop *loop;
+    const struct config *config;
+    void (*told)(struct places *places);
+    void *arg;
+    struct place items[PLACE_COUNT];
+    bool known;
+    bool looking, hung, closed;
+    struct work work;
+    struct place found[PLACE_COUNT]; /* the work's, while it runs */
+    struct loop_timer limit;
+};
+
+struct places *places_new(struct loop *loop, const struct config *config,
+                          void (*told)(struct places *places), void *arg) must_check;
+void places_free(struct places *places); /* one that is being looked at goes when that has ended */
+void places_look(struct places *places);
