@@ -406,12 +406,21 @@ stop_all(struct deployment *d, const struct files *goal, struct err *reterr)
     return r == 0 ? stop_in_the_way(d, goal, reterr) : r;
 }
 
-/* What others rest on comes first. */
+static const struct deploy_order *
+find_failed(const struct deploy_orders *orders, bool changed)
+{
+    for (size_t i = 0; i < orders->count; i++)
+        if (orders->items[i].failed && (orders->items[i].changed || !changed))
+            return &orders->items[i];
+    return NULL;
+}
+
+/* What others rest on comes first; without it they would fail of something that only follows from it. */
 static int
 start_all(struct deployment *d, struct err *reterr)
 {
     int r = carry_out(d, is_reload, reterr);
-    return r == 0 ? carry_out(d, is_start, reterr) : r;
+    return r == 0 && !find_failed(&d->outlook.orders, true) ? carry_out(d, is_start, reterr) : r;
 }
 
 static bool
@@ -450,15 +459,6 @@ move(struct deployment *d, unsigned to, struct err *reterr)
     return r == 0 ? start_all(d, reterr) : r;
 }
 
-static const struct deploy_order *
-find_failed(const struct deploy_orders *orders, bool changed)
-{
-    for (size_t i = 0; i < orders->count; i++)
-        if (orders->items[i].failed && (orders->items[i].changed || !changed))
-            return &orders->items[i];
-    return NULL;
-}
-
 static int
 settle(struct deployment *d, bool is_stable, struct err *reterr)
 {
@@ -494,9 +494,10 @@ revert(struct deployment *d, unsigned to, unsigned bad, const struct err *why, s
     if (r == 0)
         r = move(d, to, &err);
     const struct deploy_order *failed = r == 0 ? find_failed(&d->outlook.orders, true) : NULL;
-    if (failed)
-        r = err_set(&err, ERR_DEPLOY_FAILED, "%s does not come back: %s", failed->unit,
-                    failed->reason);
+    if (failed) {
+        r = deploy_explain(failed, &err);
+        err_prefix(&err, "it does not come back as it was");
+    }
     if (r == 0)
         r = settle(d, false, &err);
     if (r < 0)
