@@ -131,6 +131,9 @@ follow(struct following *f, const struct cli_transient *wish)
     return r;
 }
 
+/* Of systemd-run: what it has started was ended by a signal. No exit code of ours. */
+#define ENDED_BY_SIGNAL 255
+
 static int
 conclude(struct following *f, const struct cli_transient *wish)
 {
@@ -146,6 +149,12 @@ conclude(struct following *f, const struct cli_transient *wish)
     if (r < 0)
         return r;
     cli_print_bytes(f->cli, results.data, results.len);
+    if (!f->end.killed && f->end.status == ENDED_BY_SIGNAL) {
+        r = err_set(&f->cli->err, ERR_DEPLOY_FAILED, "%s was killed before it was done",
+                    wish->name);
+        err_fix(&f->cli->err, "citadel plan, which tells what is left; then the same again");
+        return r;
+    }
     if (!f->end.killed)
         return f->end.status;
     r = err_set(&f->cli->err, ERR_SYSTEM, "what follows %s ended: %s", wish->name,
