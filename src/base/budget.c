@@ -10,12 +10,12 @@ budget_count(const struct budget *budget, unsigned failures, uint64_t ready_at_u
 uint64_t
 budget_delay(const struct budget *budget, unsigned failures)
 {
-    uint64_t delay = budget->delay_us;
+    uint64_t delay = budget->delay_us, most = MAX(delay, BUDGET_DELAY_MAX_US);
     if (failures >= budget->burst)
         return UINT64_MAX;
-    for (unsigned i = 1; i < failures && delay < BUDGET_DELAY_MAX_US; i++)
+    for (unsigned i = 1; i < failures && delay < most; i++)
         delay *= 2;
-    return failures ? MIN(delay, BUDGET_DELAY_MAX_US) : 0;
+    return failures ? MIN(delay, most) : 0;
 }
 
 uint64_t

@@ -5,12 +5,12 @@
 #include "base/util.h"
 
 struct budget {
-    unsigned burst;      /* failures in a row */
-    uint64_t delay_us;   /* before the second start; doubled after each failure */
+    unsigned burst;    /* failures in a row */
+    uint64_t delay_us; /* before the second start; doubled after each failure, up to ten minutes */
     uint64_t forgive_us; /* ready for so long, and failures are forgotten */
     uint64_t start_us;   /* the longest start */
 };
-#define BUDGET_DELAY_MAX_US (600 * UINT64_C(1000000))
+#define BUDGET_DELAY_MAX_US (600 * UINT64_C(1000000)) /* where the first is not longer already */
 
 /* How many failures in a row there are with one more. ready_at_us: since when it was ready before; 0: it
  * was not. */

@@ -20,8 +20,16 @@ TEST(delays_double_and_the_budget_ends)
 
 TEST(a_delay_has_an_upper_end)
 {
-    static const struct budget budget = {.burst = 100, .delay_us = 3600 * S};
+    static const struct budget budget = {.burst = 100, .delay_us = 10 * S};
     CHECK_EQ(budget_delay(&budget, 99), BUDGET_DELAY_MAX_US);
+}
+
+/* Or a supervisor would not wait as long as it was told, and another longer than the bound says. */
+TEST(a_long_delay_is_not_cut)
+{
+    static const struct budget budget = {.burst = 100, .delay_us = 3600 * S};
+    CHECK_EQ(budget_delay(&budget, 1), 3600 * S);
+    CHECK_EQ(budget_delay(&budget, 99), 3600 * S);
 }
 
 TEST(failures_are_forgotten_by_who_was_ready_for_long)

@@ -3,6 +3,7 @@
 #include "cli/frame.h"
 #include "cli/load_config.h"
 #include "config/problems.h"
+#include "deploy/content.h"
 #include "sys/files.h"
 #include "sys/root.h"
 
@@ -11,8 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-#define PLAN_JSON_MAX (1 * MIB)
 
 /* What a service will be started as: this program. */
 static int
@@ -57,44 +56,15 @@ render(struct cli *cli, bool explain, struct cli_candidate *c)
     return unit_render(&input, &c->loaded.arena, &c->units, &cli->err);
 }
 
-static void
-add(struct cli_candidate *c, const char *name, const char *bytes, size_t len)
-{
-    c->files[c->count++] = (struct generation_file){name, bytes, len};
-}
-
-static int
-list_files(struct cli *cli, struct cli_candidate *c)
-{
-    _cleanup_buf_ struct buf json = BUF_INIT(PLAN_JSON_MAX);
-    const struct buf *given = &cli->frame->problems->text;
-    struct arena *arena = &c->loaded.arena;
-    struct json_writer w;
-    json_init(&w, &json, true);
-    plan_print(&c->loaded.plan, &w);
-    buf_add_char(&json, '\n');
-    c->files = arena_alloc(arena, (c->units.count + 2) * sizeof(*c->files));
-    const char *config = arena_strndup(arena, given->data, given->len);
-    const char *plan = arena_strndup(arena, json.data, json.len);
-    if (!c->files || !config || !plan || buf_error(&json) < 0)
-        return err_set(&cli->err, ERR_TOO_LARGE, "the configuration comes to too much");
-    add(c, "config.yaml", config, given->len);
-    add(c, "plan.json", plan, json.len);
-    for (size_t i = 0; i < c->units.count; i++) {
-        const struct unit_file *unit = &c->units.files[i];
-        add(c, arena_printf(arena, "units/%s", unit->name), unit->text, strlen(unit->text));
-    }
-    return arena->full ? err_set(&cli->err, ERR_TOO_LARGE, "the configuration comes to too much")
-                       : 0;
-}
-
 int
 cli_make_candidate(struct cli *cli, bool explain, struct cli_candidate *c)
 {
     int r = cli_make_plan(cli, &c->loaded);
     if (r == 0)
         r = render(cli, explain, c);
-    return r == 0 ? list_files(cli, c) : r;
+    return r < 0 ? r
+                 : deploy_content_make(&cli->frame->problems->text, &c->loaded.plan, &c->units,
+                                       &c->loaded.arena, &c->files, &c->count, &cli->err);
 }
 
 int

@@ -10,6 +10,7 @@
 #include "config/diff.h"
 #include "config/problems.h"
 #include "deploy/drift.h"
+#include "deploy/engine.h"
 #include "deploy/lock.h"
 #include "deploy/restore.h"
 #include "run/marker.h"
@@ -144,14 +145,44 @@ print_option(struct cli *cli, const struct config_change *c)
         cli_print(cli, "%s: %s\n", c->path, c->to ? "added" : "removed");
 }
 
+static const struct deploy_change *
+find_change(const struct deploy_outlook *o, const char *name)
+{
+    for (size_t i = 0; i < o->change_count; i++)
+        if (text_eq(o->changes[i].name, name))
+            return &o->changes[i];
+    return NULL;
+}
+
+/* "" of what was not deployed, or has no model on vLLM. */
+static struct plan_engine
+engine_of(const struct generation_file *plan, struct arena *arena)
+{
+    struct plan_engine engine;
+    if (!plan || deploy_engine_read(plan->bytes, plan->len, arena, &engine, NULL) < 0)
+        engine = (struct plan_engine){"", "", ""};
+    return engine;
+}
+
+static void
+print_engine(struct cli *cli, const struct deploy_outlook *o)
+{
+    const struct deploy_change *change = find_change(o, "plan.json");
+    _cleanup_arena_ struct arena arena;
+    arena_init(&arena, 8 * GENERATION_FILE_MAX);
+    struct plan_engine from = engine_of(change ? change->from : NULL, &arena);
+    struct plan_engine to = engine_of(change ? change->to : NULL, &arena);
+    if (from.env[0] && to.env[0] &&
+        (!text_eq(from.env, to.env) || !text_eq(from.version, to.version)))
+        cli_print(cli, "vLLM: %s in %s -> %s in %s\n\n", from.version, from.env, to.version,
+                  to.env);
+}
+
 static void
 print_options(struct cli *cli, const struct deploy_outlook *o)
 {
-    const struct deploy_change *change = NULL;
+    const struct deploy_change *change = find_change(o, "config.yaml");
     struct config_diff diff;
-    for (size_t i = 0; i < o->change_count; i++)
-        if (text_eq(o->changes[i].name, "config.yaml"))
-            change = &o->changes[i];
     if (!change)
         return;
     _cleanup_config_ struct config *from = config_of(change->from);
@@ -194,6 +225,7 @@ print_changes(struct cli *cli, const struct deploy_outlook *o)
         return;
     }
     print_options(cli, o);
+    print_engine(cli, o);
     print_files(cli, o);
 }
 

@@ -1,10 +1,13 @@
 #include "cli/load_plan.h"
 
 #include "cli/load_config.h"
+#include "engine/engine.h"
+#include "engine/env.h"
 #include "model/model.h"
 #include "plan/need.h"
 #include "run/look.h"
 #include "run/wish.h"
+#include "sys/root.h"
 
 #define PLAN_MAX (16 * MIB)
 
@@ -14,8 +17,34 @@ struct loading {
     struct model_catalogue catalogue;
     struct loop *loop;
     struct look look;
+    struct engine_env env;
+    engine_version_text version;
+    struct err trouble;
+    struct plan_engine vllm;
     int error;
 };
+
+static bool
+uses_vllm(const struct config *config)
+{
+    for (size_t i = 0; i < config->models.count; i++)
+        if (config->models.items[i].enabled && config->models.items[i].engine == CONFIG_ENGINE_VLLM)
+            return true;
+    return false;
+}
+
+static void
+look_for_vllm(struct loading *l)
+{
+    const char *package = engines[CONFIG_ENGINE_VLLM].python_package;
+    bool whole =
+        engine_env_find(l->loaded->config->paths.vllm_env, package, &l->env, &l->trouble) == 0;
+    l->vllm = (struct plan_engine){
+        .env = l->env.path[0] ? root_strip(l->env.path) : "",
+        .version = whole ? engine_version_print(&l->env.version, l->version) : "",
+        .trouble = l->trouble.what,
+    };
+}
 
 /* What is said of a configured model: that it is not there, too. */
 static int
@@ -46,7 +75,8 @@ on_looked(struct look *look, const struct gpu_inventory *inventory, const struct
                                      .catalogue = &l->catalogue,
                                      .inventory = inventory,
                                      .no_inventory = inventory ? NULL : err->what,
-                                     .fake_driver = run_driver_is_fake()};
+                                     .fake_driver = run_driver_is_fake(),
+                                     .vllm = uses_vllm(l->loaded->config) ? &l->vllm : NULL};
     loop_stop(l->loop);
     if (!inventory && !is_without_gpus(err)) {
         l->cli->err = *err;
@@ -79,6 +109,8 @@ cli_make_plan(struct cli *cli, struct cli_plan *plan)
     arena_init(&plan->arena, PLAN_MAX);
     model_catalogue_init(&l.catalogue);
     int r = read_models(&l);
+    if (r == 0)
+        look_for_vllm(&l);
     if (r == 0)
         r = look_and_plan(&l);
     model_catalogue_finish(&l.catalogue);

@@ -22,7 +22,7 @@
 
 struct following {
     struct cli *cli;
-    char *messages, *results, *end_note; /* end_note: "exited", or how else it ended */
+    char *messages, *results;
     off_t told;                          /* bytes of messages */
     struct loop *loop;
     struct loop_timer timer;
@@ -87,9 +87,6 @@ make_command(const struct following *f, const struct cli_transient *wish, const 
     vec_push(&w->list, arena_printf(arena, "--description=%s", wish->what));
     vec_push(&w->list, arena_printf(arena, "--property=StandardOutput=append:%s", f->results));
     vec_push(&w->list, arena_printf(arena, "--property=StandardError=append:%s", f->messages));
-    vec_push(&w->list,
-             arena_printf(arena, "--property=ExecStopPost=/bin/sh -c 'printenv EXIT_CODE >%s'",
-                          f->end_note));
     add_environment(w, arena);
     vec_push(&w->list, "--");
     vec_push(&w->list, program);
@@ -140,26 +137,8 @@ follow(struct following *f, const struct cli_transient *wish)
     return r;
 }
 
-/* Whether it came to its own end: else systemd-run tells nothing of it. */
-static int
-check_end(struct following *f, const struct cli_transient *wish)
-{
-    _cleanup_buf_ struct buf note = BUF_INIT(KIB);
-    char text[64];
-    int r;
-    if (f->end.killed) {
-        r = err_set(&f->cli->err, ERR_SYSTEM, "what follows %s ended: %s", wish->name,
-                    proc_end_print(&f->end, text));
-        err_fix(&f->cli->err, "systemctl status %s", wish->name);
-        return r;
-    }
-    if (file_read(f->end_note, &note, NULL) < 0 || text_starts(note.data, "exited"))
-        return 0;
-    r = err_set(&f->cli->err, ERR_DEPLOY_FAILED, "%s was ended before it was done (%.*s)",
-                wish->name, (int)strcspn(note.data, "\n"), note.data);
-    err_fix(&f->cli->err, "citadel generations; the same again makes it good");
-    return r;
-}
+/* Of systemd-run: what it has started was ended by a signal. No exit code of ours. */
+#define ENDED_BY_SIGNAL 255
 
 static int
 conclude(struct following *f, const struct cli_transient *wish)
@@ -176,13 +155,23 @@ conclude(struct following *f, const struct cli_transient *wish)
     if (r < 0)
         return r;
     cli_print_bytes(f->cli, results.data, results.len);
-    r = check_end(f, wish);
-    return r < 0 ? r : f->end.status;
+    if (!f->end.killed && f->end.status == ENDED_BY_SIGNAL) {
+        r = err_set(&f->cli->err, ERR_DEPLOY_FAILED, "%s was killed before it was done",
+                    wish->name);
+        err_fix(&f->cli->err, "citadel plan, which tells what is left; then the same again");
+        return r;
+    }
+    if (!f->end.killed)
+        return f->end.status;
+    r = err_set(&f->cli->err, ERR_SYSTEM, "what follows %s ended: %s", wish->name,
+                proc_end_print(&f->end, text));
+    err_fix(&f->cli->err, "systemctl status %s", wish->name);
+    return r;
 }
 
 /* ---- its files ---- */
 
-static const char *const suffixes[] = {".messages", ".results", ".end"};
+static const char *const suffixes[] = {".messages", ".results"};
 
 static bool
 is_one_of_them(const char *name)
@@ -213,9 +202,8 @@ cli_run_transient(struct cli *cli, const struct cli_transient *wish)
 {
     struct following f = {.cli = cli,
                           .messages = mem_printf("%s/%s.messages", wish->dir, wish->name),
-                          .results = mem_printf("%s/%s.results", wish->dir, wish->name),
-                          .end_note = mem_printf("%s/%s.end", wish->dir, wish->name)};
-    char *const files[] = {f.messages, f.results, f.end_note};
+                          .results = mem_printf("%s/%s.results", wish->dir, wish->name)};
+    char *const files[] = {f.messages, f.results};
     int r = file_make_dirs(wish->dir, 0755, &cli->err);
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(files); i++)
         r = file_remove_tree(files[i], &cli->err); /* of one that had our process number */

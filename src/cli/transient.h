@@ -7,7 +7,7 @@
 struct cli_transient {
     const char *name; /* "citadel_apply-123.service" */
     const char *what;
-    const char *dir;         /* in which NAME.messages, NAME.results and NAME.end lie meanwhile */
+    const char *dir;         /* in which NAME.messages and NAME.results lie meanwhile */
     const char *const *args; /* of this program; NULL at the end */
 };
 

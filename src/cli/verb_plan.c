@@ -108,6 +108,15 @@ print_gpus(struct cli *cli, const struct plan *plan)
 }
 
 static void
+print_engine(struct cli *cli, const struct plan_engine *vllm)
+{
+    if (vllm->trouble[0])
+        cli_print(cli, "\nNo vLLM: %s\n", vllm->trouble);
+    else if (vllm->env[0])
+        cli_print(cli, "\nvLLM %s in %s\n", vllm->version, vllm->env);
+}
+
+static void
 print_reasons(struct cli *cli, const struct plan *plan)
 {
     for (size_t i = 0; i < plan->model_count; i++) {
@@ -153,6 +162,7 @@ print(struct cli *cli, const struct plan *plan, const struct cli_deploy *d)
 {
     print_models(cli, plan);
     print_gpus(cli, plan);
+    print_engine(cli, &plan->vllm);
     print_reasons(cli, plan);
     print_conflicts(cli, plan);
     cli_print(cli, "\n");

@@ -1,12 +1,14 @@
 #include "base/text.h"
 #include "cli/load_config.h"
 #include "engine/engine.h"
+#include "engine/env.h"
 #include "engine/version.h"
 #include "gpu/lease.h"
 #include "run/run.h"
 #include "run/wish.h"
 #include "sys/apart.h"
 #include "sys/log.h"
+#include "sys/root.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -136,6 +138,22 @@ take_gpus(struct cli *cli, struct arena *arena, struct config_model *model)
     return arena->full ? err_set(&cli->err, ERR_TOO_LARGE, "--gpus: the list is too long") : 0;
 }
 
+/* The directory itself, as the link may move while the engine runs. That there is none is told by who looks
+ * for a release in it. */
+static int
+take_env(struct cli *cli, struct arena *arena, struct config *config)
+{
+    const char *given = cli_option(cli, "vllm-env");
+    char path[PATH_MAX];
+    if (given && !root_takes_absolute(given))
+        return err_set(&cli->err, ERR_USAGE, "--vllm-env: '%s' is not an absolute path", given);
+    if (given)
+        config->paths.vllm_env = root_path(arena, given);
+    if (engine_env_resolve(config->paths.vllm_env, path, NULL) == 0)
+        config->paths.vllm_env = arena_strdup(arena, path);
+    return config->paths.vllm_env ? 0 : err_set(&cli->err, ERR_TOO_LARGE, "--vllm-env is too long");
+}
+
 static int
 run_or_print(struct cli *cli, bool print)
 {
@@ -150,6 +168,8 @@ run_or_print(struct cli *cli, bool print)
         return -err_row(cli->err.id)->err;
     struct config_model model = *found;
     r = take_gpus(cli, &arena, &model);
+    if (r == 0)
+        r = take_env(cli, &arena, config);
     if (r < 0)
         return r;
     if (print)

@@ -87,6 +87,8 @@ print_why(struct cli *cli, const struct service_look *look, uint64_t now_us)
     const char *why = look->why ? look->why : s->reason;
     unsigned failures = MAX(s->failures, look->record.failures);
     quantity_text text;
+    if (look->seen->has_run && look->seen->run.version[0])
+        cli_print(cli, "\n%s %s\n", look->seen->run.engine, look->seen->run.version);
     if (why[0])
         cli_print(cli, "\n%s\n", why);
     if (look->next_us > now_us)

@@ -449,14 +449,25 @@ want_all(const struct deployment *d, struct err *reterr)
     return r;
 }
 
-/* What others rest on comes first. */
+static bool
+has_failed(const struct deploy_orders *orders, enum deploy_act act)
+{
+    for (size_t i = 0; i < orders->count; i++)
+        if (orders->items[i].failed && orders->items[i].act == act)
+            return true;
+    return false;
+}
+
+/* What others rest on comes first; without it they would fail of something that only follows from it. */
 static int
 start_all(struct deployment *d, struct err *reterr)
 {
     int r = want_all(d, reterr);
     if (r == 0)
         r = carry_out(d, STAGE_RELOAD, reterr);
-    return r == 0 ? carry_out(d, STAGE_START, reterr) : r;
+    return r == 0 && !has_failed(&d->outlook.orders, DEPLOY_RELOAD)
+               ? carry_out(d, STAGE_START, reterr)
+               : r;
 }
 
 static bool
@@ -540,9 +551,10 @@ revert(struct deployment *d, unsigned to, unsigned bad, const struct err *why, s
     if (r == 0)
         r = move(d, to, false, &err);
     const struct deploy_order *failed = r == 0 ? find_failed(&d->outlook.orders, true) : NULL;
-    if (failed)
-        r = err_set(&err, ERR_DEPLOY_FAILED, "%s does not come back: %s", failed->unit,
-                    failed->reason);
+    if (failed) {
+        r = deploy_explain(failed, &err);
+        err_prefix(&err, "it does not come back as it was");
+    }
     if (r == 0)
         r = settle(d, false, &err);
     if (r < 0)

@@ -364,6 +364,32 @@ TEST(what_a_person_stopped_is_started_if_it_is_insisted_on)
     CHECK(!unit_of("citadel-b.service")->shunned);
 }
 
+#define ONCE(says) \
+    "[Service]\nType=oneshot\nRemainAfterExit=yes\nX=" says "\n[Install]\nWantedBy=x\n"
+#define ONCE_UNIT(name_, says)                                          \
+    {                                                                   \
+        .name = "units/citadel-" name_ ".service", .bytes = ONCE(says), \
+        .len = sizeof(ONCE(says)) - 1                                   \
+    }
+
+/* What rests on it would only fail of that, and hide why. */
+TEST(nothing_is_started_on_what_could_not_take_its_change)
+{
+    static const struct generation_file before[] = {UNIT("a", "1"), UNIT("b", "1"),
+                                                    ONCE_UNIT("s", "1")};
+    static const struct generation_file after[] = {UNIT("b", "1"), UNIT("n", "1"),
+                                                   ONCE_UNIT("s", "broken")};
+    begin();
+    CHECK_EQ(deploy(before).r, 0);
+    machine->acts = 0;
+    struct end end = deploy(after);
+    CHECK_EQ(end.err.id, ERR_DEPLOY_REVERTED);
+    CHECK(strstr(end.err.what, "citadel-s.service: it is broken"));
+    for (unsigned i = 0; i < machine->acts; i++)
+        CHECK(!text_eq(machine->acted[i], "start citadel-n.service"));
+    check_runs(before);
+}
+
 TEST(a_change_that_fails_is_taken_back)
 {
     begin();

@@ -6,6 +6,7 @@
 #include "lifecycle/lifecycle.h"
 #include "run/record.h"
 #include "service/jobs.h"
+#include "service/journal.h"
 #include "service/systemd.h"
 #include "sys/clock.h"
 #include "sys/command.h"
@@ -200,24 +201,46 @@ method_of(enum deploy_act act)
     return NULL;
 }
 
-/* A job that is done has not always come to anything; and of a service there is a reason. */
-static int
-judge(const struct bus *bus, const struct systemd_job *job, struct deploy_order *o,
-      struct err *reterr)
+/* Of programs of ours, how an error begins. */
+#define ERROR "citadel: "
+#define LAST_LINES 10 /* that are looked at: the error, what may help, and systemd's own words */
+
+struct last_error {
+    char *text;
+    size_t room;
+};
+
+static bool
+keep_error(uint64_t at_us unused_arg, const char *text, size_t len, void *arg)
 {
-    struct service_status status = {0};
-    char name[TEXT_NAME_MAX + 1], state[SYSTEMD_STATE_MAX];
-    int r = systemd_state_read(bus, o->unit, state, reterr);
-    if (r == 0 && service_of(o->unit, name))
-        r = systemd_status_read(bus, name, &status, reterr);
-    if (r < 0)
-        return r;
-    bool active = text_eq(state, "active") || text_eq(state, "reloading");
-    o->failed = o->act == DEPLOY_STOP ? !text_eq(job->result, "done")
-                                      : !active || !text_eq(job->result, "done");
-    if (!o->failed)
-        return 0;
-    const char *why = status.reason[0] ? status.reason : status.status;
+    struct last_error *last = arg;
+    size_t skip = sizeof(ERROR) - 1;
+    if (len > skip && memcmp(text, ERROR, skip) == 0) {
+        int n = snprintf(last->text, last->room, "%.*s", (int)(len - skip), text + skip);
+        text_make_safe(last->text, last->room, n);
+    }
+    return true;
+}
+
+/* One that works still, and could not take a change, has no state that tells why. */
+static void
+find_error(const char *name, char *text, size_t room)
+{
+    struct last_error last = {text, room};
+    const struct journal_wish wish = {
+        .name = name, .lines = LAST_LINES, .line = keep_error, .arg = &last};
+    uint64_t lines;
+    struct err err;
+    text[0] = '\0';
+    if (journal_read(&wish, &lines, &err) < 0)
+        (void)snprintf(text, room, "%s", err.what);
+}
+
+static void
+explain(const struct systemd_job *job, const char *state, const struct service_status *status,
+        struct deploy_order *o)
+{
+    const char *why = status->reason[0] ? status->reason : status->status;
     if (!job->result[0])
         (void)snprintf(o->reason, sizeof(o->reason), "it is not ready by its deadline%s%.400s",
                        why[0] ? ": " : "", why);
@@ -226,6 +249,30 @@ judge(const struct bus *bus, const struct systemd_job *job, struct deploy_order 
     else
         (void)snprintf(o->reason, sizeof(o->reason), "systemd's job for it: %s; it is %s",
                        job->result, state);
+}
+
+/* A job that is done has not always come to anything; and of a service there is a reason. */
+static int
+judge(const struct bus *bus, const struct systemd_job *job, struct deploy_order *o,
+      struct err *reterr)
+{
+    struct service_status status = {0};
+    char name[TEXT_NAME_MAX + 1], state[SYSTEMD_STATE_MAX];
+    bool is_service = service_of(o->unit, name);
+    int r = systemd_state_read(bus, o->unit, state, reterr);
+    if (r == 0 && is_service)
+        r = systemd_status_read(bus, name, &status, reterr);
+    if (r < 0)
+        return r;
+    bool active = text_eq(state, "active") || text_eq(state, "reloading");
+    o->failed = o->act == DEPLOY_STOP ? !text_eq(job->result, "done")
+                                      : !active || !text_eq(job->result, "done");
+    if (!o->failed)
+        return 0;
+    if (is_service && active && o->act == DEPLOY_RELOAD)
+        find_error(name, o->reason, sizeof(o->reason));
+    if (!o->reason[0])
+        explain(job, state, &status, o);
     return 0;
 }
 

@@ -2,9 +2,9 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "sys/files.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -149,14 +149,6 @@ engine_version_compare_release(const struct engine_version *a, const struct engi
 {
     return compare(a, b, RELEASE_PARTS);
 }
-
-static void
-finish_dir(DIR **dir)
-{
-    if (*dir)
-        (void)closedir(*dir);
-}
-#define _cleanup_dir_ _cleanup_(finish_dir)
 
 struct finding {
     const char *package;

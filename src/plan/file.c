@@ -1,6 +1,7 @@
 /* plan.json:
  *
  *   {"format": 1, "fingerprint": "...", "no_gpus": null,
+ *    "vllm": {"env": "/opt/citadel/vllm-env-0.14.1", "version": "0.14.1", "trouble": null},
  *    "gpus": [{"index": 0, "minor": 0, "uuid": "...", "name": "...", "trouble": null,
  *              "total_bytes": 1, "promised_bytes": 1}],
  *    "models": [{"name": "phi3", "fate": "resident", "conflict": false, "priority": 50,
@@ -8,7 +9,7 @@
  *                "kv_bytes": 1, "overhead_bytes": 1, "kv_tokens": 1, "full_length_requests": 1,
  *                "start_bound_us": 1, "reason": "...", "fix": null, "held_by": []}]}
  *
- * What is not known is null, and so is an empty text. Who reads it starts engines by it, as root
+ * What is not known is null, and so is an empty text. Plans of before there was one have no "vllm". Who reads it starts engines by it, as root
  * lays it down; what does not add up is refused all the same. */
 
 #include "base/text.h"
@@ -45,6 +46,20 @@ print_gpu(struct json_writer *w, const struct plan_gpu *gpu)
     print_text(w, "trouble", gpu->trouble);
     json_u64(w, "total_bytes", gpu->total_bytes);
     json_u64(w, "promised_bytes", gpu->promised_bytes);
+    json_close_map(w);
+}
+
+static void
+print_engine(struct json_writer *w, const struct plan_engine *engine)
+{
+    if (!engine->env[0] && !engine->trouble[0]) {
+        json_null(w, "vllm");
+        return;
+    }
+    json_open_map(w, "vllm");
+    print_text(w, "env", engine->env);
+    print_text(w, "version", engine->version);
+    print_text(w, "trouble", engine->trouble);
     json_close_map(w);
 }
 
@@ -95,6 +110,7 @@ plan_print_members(const struct plan *plan, struct json_writer *w)
     json_u64(w, "format", FORMAT);
     json_str(w, "fingerprint", plan->fingerprint);
     print_text(w, "no_gpus", plan->no_gpus);
+    print_engine(w, &plan->vllm);
     json_open_list(w, "gpus");
     for (size_t i = 0; i < plan->gpu_count; i++)
         print_gpu(w, &plan->gpus[i]);
@@ -152,6 +168,22 @@ read_text(const struct reader *r, const struct value *v, bool empty)
     if (!v || !text || v->len > TEXT_MAX || (empty && !*text) || !is_showable(text, v->len))
         return NULL;
     return arena_strdup(r->arena, text);
+}
+
+static int
+read_engine(const struct reader *r, const struct value *v, struct plan_engine *ret)
+{
+    *ret = (struct plan_engine){"", "", ""};
+    if (!v || v->type == VALUE_NULL)
+        return 0;
+    ret->env = read_text(r, value_get(v, "env"), true);
+    ret->version = read_text(r, value_get(v, "version"), true);
+    ret->trouble = read_text(r, value_get(v, "trouble"), true);
+    if (!ret->env || !ret->version || !ret->trouble || (ret->env[0] && ret->env[0] != '/'))
+        return refuse(r, v, "where vLLM is is not told");
+    if (ret->trouble[0] ? ret->version[0] : !ret->env[0] || !ret->version[0])
+        return refuse(r, v, "vLLM is there and is not, or neither");
+    return 0;
 }
 
 static bool
@@ -369,7 +401,9 @@ plan_read(const struct value *v, struct arena *arena, struct plan *ret_plan, str
         return refuse(&r, v, "its format is another one");
     if (!read_fingerprint(value_get(v, "fingerprint"), plan.fingerprint) || !plan.no_gpus)
         return refuse(&r, v, "it does not tell what it was made from");
-    int error = read_lists(&r, v);
+    int error = read_engine(&r, value_get(v, "vllm"), &plan.vllm);
+    if (error == 0)
+        error = read_lists(&r, v);
     if (error < 0)
         return error;
     plan.gpus = r.gpus;

@@ -4,6 +4,8 @@
 
 #define ROOM (256 * KIB)
 
+static const struct plan_engine whole = {"/opt/citadel/vllm-env-0.14.1", "0.14.1", ""};
+
 static bool
 make_one(struct bench *b)
 {
@@ -14,6 +16,7 @@ make_one(struct bench *b)
     bench_add_model(b, "/m/90", 90);
     bench_add_gpus(b, "80 !80");
     b->gpus[1].minor.known = false;
+    b->input.vllm = &whole;
     return bench_plan(b);
 }
 
@@ -37,6 +40,8 @@ TEST(a_plan_reads_back_as_it_was_printed)
     CHECK_STR(err.what, "");
     bench_print(&back, &again);
     CHECK_STR(again.data, text.data);
+    CHECK_STR(back.vllm.env, whole.env);
+    CHECK_STR(back.vllm.version, whole.version);
     CHECK_EQ(back.resident_count, b.plan.resident_count);
     CHECK_EQ(back.on_demand_count, b.plan.on_demand_count);
     CHECK_EQ(back.conflict_count, 1);
@@ -67,12 +72,19 @@ TEST(what_does_not_add_up_is_refused)
         {"\"format\": 1", "\"format\": 2", "its format is another one"},
         {"\"fingerprint\": \"", "\"fingerprint\": \"0", "it does not tell what it was made from"},
         {"\"fingerprint\": \"", "\"fingerprint\": \"X", "it does not tell what it was made from"},
+        {"\"env\": \"/opt", "\"env\": \"opt", "where vLLM is is not told"},
+        {"\"env\": \"/opt/citadel/vllm-env-0.14.1\"", "\"env\": null",
+         "vLLM is there and is not, or neither"},
+        {"\"version\": \"0.14.1\"", "\"version\": null", "vLLM is there and is not, or neither"},
+        {"\"version\": \"0.14.1\"", "\"version\": 14", "where vLLM is is not told"},
+        {"\"trouble\": null", "\"trouble\": \"it is gone\"",
+         "vLLM is there and is not, or neither"},
         {"\"index\": 1", "\"index\": 0", "a GPU has no index of its own"},
         {"\"minor\": 0", "\"minor\": 4294967295", "the number of a GPU's device is none"},
         {"\"minor\": 0", "\"minor\": -1", "the number of a GPU's device is none"},
         {"\"name\": \"NVIDIA", "\"name\": \"\\u001b[2J",
          "a GPU lacks a text, or has one that cannot be shown"},
-        {"\"trouble\": null", "\"trouble\": \"\"",
+        {"\"trouble\": null,", "\"trouble\": \"\",",
          "a GPU lacks a text, or has one that cannot be shown"},
         {"\"total_bytes\": 85899345920", "\"total_bytes\": 85899345920000000",
          "the memory of a GPU is not told, or more is promised than it has"},

@@ -1,5 +1,6 @@
 /* What a plan depends on, in one number: the configuration as it holds, what is known of the files of
- * its models, the GPUs and how they are linked; not what GPUs do at the moment. */
+ * its models, the release of its engine, the GPUs and how they are linked; not what GPUs do at the
+ * moment. */
 
 #include "config/show.h"
 #include "model/print.h"
@@ -57,6 +58,9 @@ fingerprint_make(const struct making *mk, char ret_text[HASH_SHA256_HEX], struct
     json_init(&w, &facts, false);
     json_open_map(&w, NULL);
     json_bool(&w, "fake_driver", mk->input->fake_driver);
+    json_str(&w, "vllm_env", mk->vllm.env);
+    json_str(&w, "vllm_version", mk->vllm.version);
+    json_str(&w, "vllm_trouble", mk->vllm.trouble);
     add_gpus(mk, &w);
     add_models(mk, &w);
     json_close_map(&w);

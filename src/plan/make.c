@@ -214,6 +214,15 @@ end_broken(const struct making *mk, struct plan_model *m, const struct model_pro
     end_with(m, PLAN_BROKEN, safe_text(mk->arena, problem->what), fix);
 }
 
+/* An environment that is half there is as good as none. */
+static void
+end_without_engine(struct plan_model *m, const struct plan_engine *vllm)
+{
+    end_with(m, PLAN_BROKEN, vllm->trouble,
+             "install it there, or let paths.vllm_env lead to where it is; `citadel engines` lists "
+             "what there is");
+}
+
 /* One that has no use for GPUs, or makes do without, stays wherever it is wanted. */
 static void
 place_without(const struct making *mk, const struct config_model *c, struct plan_model *m)
@@ -247,6 +256,10 @@ is_decided(const struct making *mk, const struct fact *fact, struct plan_model *
     }
     if (problem) {
         end_broken(mk, m, problem);
+        return true;
+    }
+    if (c->engine == CONFIG_ENGINE_VLLM && mk->vllm.trouble[0]) {
+        end_without_engine(m, &mk->vllm);
         return true;
     }
     if (gpus == PLAN_GPUS_NEVER || (gpus == PLAN_GPUS_IF_THERE && making_count_usable(mk) == 0)) {
@@ -426,16 +439,27 @@ why_no_gpus(const struct making *mk)
     return safe_text(mk->arena, mk->input->no_inventory);
 }
 
+static struct plan_engine
+copy_engine(struct arena *arena, const struct plan_engine *engine)
+{
+    return (struct plan_engine){
+        .env = engine ? safe_text(arena, engine->env) : "",
+        .version = engine ? safe_text(arena, engine->version) : "",
+        .trouble = engine ? safe_text(arena, engine->trouble) : "",
+    };
+}
+
 static bool
 begin(struct making *mk, const struct plan_input *input, struct arena *arena)
 {
     size_t count = input->config->models.count;
     *mk = (struct making){.input = input, .arena = arena};
+    mk->vllm = copy_engine(arena, input->vllm);
     mk->models = arena_alloc(arena, (count + 1) * sizeof(*mk->models));
     mk->facts = mem_alloc((count + 1) * sizeof(*mk->facts));
     mk->solve.models = mem_alloc((count + 1) * sizeof(*mk->solve.models));
     mk->solve.model_count = count;
-    return mk->models && add_gpus(mk);
+    return mk->models && mk->vllm.trouble && add_gpus(mk);
 }
 
 int
@@ -463,6 +487,7 @@ plan_make(const struct plan_input *input, struct arena *arena, struct plan *ret_
     plan.gpus = mk.gpus;
     plan.gpu_count = mk.solve.gpu_count;
     plan.no_gpus = mk.no_gpus;
+    plan.vllm = mk.vllm;
     plan.models = mk.models;
     plan_count(&plan);
     int r = fingerprint_make(&mk, plan.fingerprint, reterr);

@@ -28,7 +28,7 @@ struct value;
     FATE(ON_DEMAND, "on-demand", "loaded when it is asked for, where others leave room")  \
     FATE(MANUAL, "manual", "loaded when a person starts it, where others leave room")     \
     FATE(DISABLED, "disabled", "not deployed")                                            \
-    FATE(BROKEN, "broken", "its files are missing or incomplete")                         \
+    FATE(BROKEN, "broken", "its files or its engine are missing or incomplete")           \
     FATE(IMPOSSIBLE, "impossible", "never works on these GPUs as it is configured")
 
 enum plan_fate {
@@ -44,6 +44,13 @@ plan_fate_is_possible(enum plan_fate fate); /* a service is made for it: one of 
 #define PLAN_UNKNOWN UINT64_MAX
 #define PLAN_NO_MINOR UINT32_MAX
 
+/* What models on vLLM run in: a directory, without links. */
+struct plan_engine {
+    const char *env;     /* "/opt/citadel/vllm-env-0.14.1"; "": there is none, or it is not known */
+    const char *version; /* "0.14.1"; "" */
+    const char *trouble; /* why it cannot be used; "" */
+};
+
 struct plan_input {
     const struct config *config;
     const struct model_catalogue
@@ -51,7 +58,8 @@ struct plan_input {
                                                 of one that is not in it, nothing is known */
     const struct gpu_inventory *inventory; /* NULL: no GPU can be seen */
     const char *no_inventory;              /* then, why: "the NVIDIA driver is not installed" */
-    bool fake_driver; /* the GPUs are made up, and the simulator may have them */
+    bool fake_driver;               /* the GPUs are made up, and the simulator may have them */
+    const struct plan_engine *vllm; /* NULL: no model runs in it, or nothing is known */
 };
 
 struct plan_gpu {
@@ -95,6 +103,7 @@ struct plan {
     const struct plan_gpu *gpus;
     size_t gpu_count;
     const char *no_gpus;             /* why there are none; "" */
+    struct plan_engine vllm;         /* all texts "": no model runs in it, or nothing is known */
     const struct plan_model *models; /* in the order of the configuration */
     size_t model_count;
     size_t resident_count, on_demand_count, conflict_count;

@@ -50,6 +50,7 @@ struct making {
     struct arena *arena;
     struct plan_gpu *gpus;
     const char *no_gpus;
+    struct plan_engine vllm;
     struct plan_model *models;
     struct fact *facts; /* of each model */
     struct solve solve;

@@ -279,6 +279,26 @@ TEST(the_simulator_takes_no_real_memory)
     CHECK_EQ(b.plan.models[0].part_count, 1);
 }
 
+TEST(without_a_whole_environment_no_model_runs_on_vllm)
+{
+    static const struct plan_engine half = {"/opt/citadel/vllm-env-0.14.1", "",
+                                            "/opt/citadel/vllm-env-0.14.1 is not whole: bin/vllm"};
+    _cleanup_bench_ struct bench b;
+    REQUIRE(bench_open(&b, "models: {a: {path: /m/8, residency: always}, b: {engine: sim},"
+                           " c: {path: /m/8, enabled: false}}"));
+    add_models(&b);
+    bench_add_gpus(&b, "80");
+    b.input.vllm = &half;
+    REQUIRE(bench_plan(&b));
+    CHECK_EQ(b.plan.models[0].fate, PLAN_BROKEN);
+    CHECK(b.plan.models[0].conflict);
+    CHECK_STR(b.plan.models[0].reason, half.trouble);
+    CHECK(strstr(b.plan.models[0].fix, "paths.vllm_env"));
+    CHECK_EQ(b.plan.models[1].fate, PLAN_RESIDENT);
+    CHECK_EQ(b.plan.models[2].fate, PLAN_DISABLED);
+    CHECK_STR(b.plan.vllm.env, half.env);
+}
+
 static bool
 is_same_fingerprint(struct bench *b, const char *before)
 {
@@ -309,6 +329,9 @@ TEST(a_plan_knows_when_it_is_stale)
     m->weights.gpu_bytes++;
     CHECK(!is_same_fingerprint(&b, before));
     m->weights.gpu_bytes--;
+    b.input.vllm = &(const struct plan_engine){"/opt/vllm-env-0.14.1", "0.14.1", ""};
+    CHECK(!is_same_fingerprint(&b, before));
+    b.input.vllm = NULL;
     b.config->models.items[0].gpu_memory_fraction = 0.91;
     CHECK(!is_same_fingerprint(&b, before));
     b.config->models.items[0].gpu_memory_fraction = 0.90;

@@ -302,6 +302,13 @@ file_open_dir(int at, const char *name, int flags)
     return d;
 }
 
+void
+file_close_dir(DIR **dir)
+{
+    if (*dir)
+        (void)closedir(*dir);
+}
+
 static int remove_at(int dir, const char *name, dev_t device, unsigned depth);
 
 static int

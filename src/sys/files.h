@@ -34,6 +34,8 @@ int file_make_dirs(const char *path, mode_t mode, struct err *reterr) must_check
 
 /* opendir() below a directory; NULL: errno tells why. flags: O_NOFOLLOW and such, for openat(). */
 DIR *file_open_dir(int at, const char *name, int flags) must_check;
+void file_close_dir(DIR **dir); /* where one is open */
+#define _cleanup_dir_ _cleanup_(file_close_dir)
 
 /* Removes a file, or a directory with all in it; links are removed, never followed, and other file
  * systems mounted inside are not entered (-EBUSY). Nothing there is no error. */

@@ -36,7 +36,10 @@ bench_open(struct bench *b, const char *yaml)
         b->gpus[i] = (struct plan_gpu){.index = i, .minor = i, .uuid = uuids[i], .trouble = ""};
         b->parts[i] = (struct plan_part){.gpu = &b->gpus[i]};
     }
-    b->plan = (struct plan){.gpus = b->gpus, .gpu_count = 2, .models = b->models};
+    b->plan = (struct plan){.gpus = b->gpus,
+                            .gpu_count = 2,
+                            .models = b->models,
+                            .vllm = {"/opt/citadel/vllm-env-0.14.1", "0.14.1", ""}};
     for (size_t i = 0; b->config && i < b->config->models.count && i < 300; i++)
         plan_model(b, &b->config->models.items[b->plan.model_count++], i);
 }

@@ -48,6 +48,19 @@ lines_options(struct unit_draft *d)
     draft_linef(d, "%.16s%.16s", digest, d->kind == UNIT_STORAGE ? names : "");
 }
 
+static bool
+has_env(const struct unit_draft *d)
+{
+    return d->model && d->model->engine == CONFIG_ENGINE_VLLM && d->in->plan->vllm.env[0];
+}
+
+void
+lines_engine(struct unit_draft *d)
+{
+    if (has_env(d))
+        draft_linef(d, "%s %s", config_engine_word(d->model->engine), d->in->plan->vllm.version);
+}
+
 void
 lines_model_storage(struct unit_draft *d)
 {
@@ -164,6 +177,16 @@ add_gpus(struct unit_draft *d)
     }
 }
 
+/* Not by the link that the configuration names: when that is moved, this line is another one. */
+static void
+add_env(struct unit_draft *d)
+{
+    if (!has_env(d))
+        return;
+    buf_add_str(d->out, " --vllm-env");
+    add_argument(d, d->in->plan->vllm.env);
+}
+
 static void
 add_command(struct unit_draft *d, const char *words)
 {
@@ -182,6 +205,7 @@ lines_command(struct unit_draft *d)
     const struct config_list *devices = &d->config->backup.image.devices;
     add_command(d, d->words);
     add_gpus(d);
+    add_env(d);
     for (size_t i = 0; d->kind == UNIT_IMAGE && i < devices->count; i++)
         add_argument(d, root_strip(devices->items[i]));
     draft_end(d);

@@ -79,10 +79,11 @@ TEST(a_unit_says_what_the_configuration_says)
         const char *unit, *directive, *want;
     } rows[] = {
         {"chat", "ExecStart",
-         "/usr/bin/citadel run chat -c /etc/citadel/current/config.yaml --gpus GPU-00000000-aaaa;"},
+         "/usr/bin/citadel run chat -c /etc/citadel/current/config.yaml --gpus GPU-00000000-aaaa"
+         " --vllm-env /opt/citadel/vllm-env-0.14.1;"},
         {"embed", "ExecStart",
          "/usr/bin/citadel run embed -c /etc/citadel/current/config.yaml --gpus "
-         "GPU-00000000-aaaa,GPU-11111111-bbbb;"},
+         "GPU-00000000-aaaa,GPU-11111111-bbbb --vllm-env /opt/citadel/vllm-env-0.14.1;"},
         {"chat", "WantedBy", "citadel-models.target;"}, /* resident */
         {"embed", "WantedBy", ""},                      /* on demand */
         {"chat", "StartLimitBurst", "3;"},
@@ -374,4 +375,42 @@ TEST(every_line_explains_itself)
         else
             CHECK(explained);
     }
+}
+
+/* The text of a unit with vLLM in another place, or of another release. */
+static char *
+text_with(const struct plan_engine *vllm, const char *name)
+{
+    _cleanup_bench_ struct bench b;
+    bench_open(&b, "models: {v: {port: 11400}, s: {engine: sim, port: 11401}}");
+    b.plan.vllm = *vllm;
+    if (bench_render(&b) < 0)
+        tap_fail(__FILE__, __LINE__, "%s", b.err.what);
+    return mem_strdup(bench_text(&b, name));
+}
+
+/* So comparing two units is enough to see who has to start anew. */
+TEST(another_vllm_changes_the_units_of_its_models_and_no_other)
+{
+    static const struct plan_engine old = {"/opt/citadel/vllm-env-0.13.0", "0.13.0", ""};
+    static const struct plan_engine others[] = {{"/opt/citadel/vllm-env-0.14.1", "0.14.1", ""},
+                                                {"/opt/citadel/vllm-env-0.13.0", "0.13.1", ""},
+                                                {"/srv/other", "0.13.0", ""}};
+    _cleanup_free_ char *v = text_with(&old, "v"), *s = text_with(&old, "s");
+    CHECK(strstr(v, " --vllm-env /opt/citadel/vllm-env-0.13.0\n"));
+    CHECK(strstr(v, "\nX-CitadelEngine=vllm 0.13.0\n"));
+    CHECK(!strstr(s, "vllm"));
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+        _cleanup_free_ char *v2 = text_with(&others[i], "v"), *s2 = text_with(&others[i], "s");
+        CHECK(!text_eq(v, v2));
+        CHECK_STR(s2, s);
+    }
+}
+
+/* The sandbox lets it see what is below a home or /tmp only where that is used. */
+TEST(an_environment_in_a_home_can_be_read)
+{
+    static const struct plan_engine home = {"/home/ai/vllm-env", "0.13.0", ""};
+    _cleanup_free_ char *text = text_with(&home, "v");
+    CHECK(strstr(text, "\nProtectHome=read-only\n"));
 }

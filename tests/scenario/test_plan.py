@@ -4,6 +4,7 @@ import json
 import re
 
 import checkpoints
+import environments
 import pytest
 from program import BIN, error_json, run, run_json
 
@@ -55,6 +56,7 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path):
     (tmp_path / "models/active").mkdir(parents=True)
+    environments.make(tmp_path / "vllm-env", "0.19.0")
     return Machine(tmp_path)
 
 
