@@ -88,18 +88,43 @@ load_goal(const struct deploy_wish *wish, struct arena *arena, struct files *ret
     return 0;
 }
 
-/* Units whose file has changed since any of the generations that they may run as. */
-struct stale {
-    VEC(const char *) units;
+/* A unit whose file has changed since any of the generations that it may run as. */
+struct stale_unit {
+    const char *name;
+    enum unit_difference how; /* the most that it did */
 };
 
-static bool
-is_stale(const struct stale *stale, const char *unit)
+struct stale {
+    VEC(struct stale_unit) units;
+};
+
+static struct stale_unit *
+find_stale(const struct stale *stale, const char *unit)
 {
     for (size_t i = 0; i < stale->units.count; i++)
-        if (text_eq(stale->units.items[i], unit))
-            return true;
-    return false;
+        if (text_eq(stale->units.items[i].name, unit))
+            return &stale->units.items[i];
+    return NULL;
+}
+
+static enum unit_difference
+how_stale(const struct stale *stale, const char *unit)
+{
+    const struct stale_unit *found = find_stale(stale, unit);
+    return found ? found->how : UNIT_DIFFERS_NOT;
+}
+
+static void
+note_stale(struct stale *stale, const char *unit, const struct deploy_change *change)
+{
+    enum unit_difference how = change->from && change->to
+                                   ? unit_compare(change->from->bytes, change->to->bytes)
+                                   : UNIT_DIFFERS;
+    struct stale_unit *before = find_stale(stale, unit);
+    if (before)
+        before->how = MAX(before->how, how);
+    else
+        *vec_add(&stale->units) = (struct stale_unit){unit, how};
 }
 
 static int
@@ -112,8 +137,8 @@ add_stale(const struct files *from, const struct files *to, struct arena *arena,
         return no_room(reterr);
     for (size_t i = 0; i < count; i++) {
         const char *unit = deploy_unit_of(items[i].name);
-        if (unit && !is_stale(stale, unit))
-            vec_push(&stale->units, unit);
+        if (unit)
+            note_stale(stale, unit, &items[i]);
     }
     return 0;
 }
@@ -127,20 +152,41 @@ find_unit(const struct files *files, const char *unit)
     return NULL;
 }
 
+bool
+deploy_runs(enum deploy_life life)
+{
+    return life < DEPLOY_RESTS;
+}
+
+/* How one that runs differs from what it is meant to be. What was deployed tells, unless the host knows
+ * better; what it takes up while it runs, it may not have been told when a deployment was interrupted. */
+static enum unit_difference
+find_difference(enum deploy_life life, enum unit_difference stale)
+{
+    if (life == DEPLOY_RUNS_ELSE)
+        return UNIT_DIFFERS;
+    if (life == DEPLOY_RUNS_LIVE || (life == DEPLOY_RUNS_SO && stale == UNIT_DIFFERS_LIVE))
+        return UNIT_DIFFERS_LIVE;
+    return life == DEPLOY_RUNS_SO ? UNIT_DIFFERS_NOT : stale;
+}
+
 /* What one unit needs; whether it is anything. */
 static bool
-choose(const char *unit, const struct generation_file *file, enum deploy_life life, bool changed,
-       struct deploy_order *ret)
+choose(const char *unit, const struct generation_file *file, enum deploy_life life,
+       enum unit_difference stale, struct deploy_order *ret)
 {
-    *ret = (struct deploy_order){.unit = unit, .changed = changed};
+    *ret = (struct deploy_order){.unit = unit, .changed = stale != UNIT_DIFFERS_NOT};
     if (!file) {
         ret->act = DEPLOY_STOP;
-        return life == DEPLOY_RUNS;
+        return deploy_runs(life);
     }
-    if (life == DEPLOY_RUNS) {
+    if (deploy_runs(life)) {
         enum unit_care care = unit_care_of(file->bytes);
-        ret->act = care == UNIT_CARE_RELOAD ? DEPLOY_RELOAD : DEPLOY_RESTART;
-        return changed && care != UNIT_CARE_NONE;
+        enum unit_difference how = find_difference(life, stale);
+        bool in_place = care == UNIT_CARE_RELOAD || how == UNIT_DIFFERS_LIVE;
+        ret->act = in_place ? DEPLOY_RELOAD : DEPLOY_RESTART;
+        ret->changed = how != UNIT_DIFFERS_NOT;
+        return ret->changed && care != UNIT_CARE_NONE;
     }
     ret->act = DEPLOY_START;
     return life == DEPLOY_RESTS && unit_is_wanted(file->bytes);
@@ -159,18 +205,18 @@ struct ordering {
 };
 
 static int
-order(struct ordering *o, const char *unit, const struct generation_file *file, bool changed,
-      struct err *reterr)
+order(struct ordering *o, const char *unit, const struct generation_file *file,
+      enum unit_difference stale, struct err *reterr)
 {
     enum deploy_life life;
     struct deploy_order chosen;
     const struct deploy_wish *w = o->wish;
-    int r = o->host->look(o->host->arg, unit, &life, reterr);
+    int r = o->host->look(o->host->arg, unit, file ? file->bytes : NULL, &life, reterr);
     if (r == 0 && life == DEPLOY_SHUNNED && w->insist)
         life = DEPLOY_RESTS;
     if (r == 0 && life == DEPLOY_SHUNNED && file && unit_is_wanted(file->bytes))
         vec_push(&o->left, unit);
-    if (r < 0 || !choose(unit, file, life, changed, &chosen))
+    if (r < 0 || !choose(unit, file, life, stale, &chosen))
         return r;
     if (chosen.act != DEPLOY_START || !w->starts || w->starts(unit))
         vec_push(&o->orders, chosen);
@@ -194,6 +240,22 @@ hand_over(struct ordering *o, struct deploy_outlook *ret, struct err *reterr)
     return 0;
 }
 
+/* Those that run, and that neither the goal nor what was before it has. */
+static int
+order_strangers(struct ordering *o, const struct files *goal, const struct stale *stale,
+                struct err *reterr)
+{
+    const char **units;
+    size_t count;
+    if (!o->host->list)
+        return 0;
+    int r = o->host->list(o->host->arg, o->arena, &units, &count, reterr);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        if (!find_unit(goal, units[i]) && !find_stale(stale, units[i]))
+            r = order(o, units[i], NULL, UNIT_DIFFERS, reterr);
+    return r;
+}
+
 /* For each unit that goes, has come or stays, and for each that is no more but may still run. */
 static int
 order_all(struct ordering *o, const struct files *goal, const struct stale *stale,
@@ -201,15 +263,17 @@ order_all(struct ordering *o, const struct files *goal, const struct stale *stal
 {
     int r = 0;
     for (size_t i = 0; r == 0 && i < stale->units.count; i++)
-        if (!find_unit(goal, stale->units.items[i]))
-            r = order(o, stale->units.items[i], NULL, true, reterr);
+        if (!find_unit(goal, stale->units.items[i].name))
+            r = order(o, stale->units.items[i].name, NULL, UNIT_DIFFERS, reterr);
+    if (r == 0)
+        r = order_strangers(o, goal, stale, reterr);
     for (size_t i = 0; r == 0 && i < goal->count; i++) {
         const char *unit = deploy_unit_of(goal->items[i].name);
         if (unit)
-            r = order(o, unit, &goal->items[i], is_stale(stale, unit), reterr);
+            r = order(o, unit, &goal->items[i], how_stale(stale, unit), reterr);
     }
     if (r == 0)
-        r = order(o, whole.name, goal->count ? &whole : NULL, false, reterr);
+        r = order(o, whole.name, goal->count ? &whole : NULL, UNIT_DIFFERS_NOT, reterr);
     return r == 0 ? hand_over(o, ret, reterr) : r;
 }
 
@@ -421,13 +485,30 @@ want_all(const struct deployment *d, struct err *reterr)
     return r;
 }
 
+/* One that does not take up while it runs what it could is started anew; a model stays, and is told. */
+static void
+restart_the_deaf(struct deployment *d, const struct files *goal)
+{
+    for (size_t i = 0; i < d->outlook.orders.count; i++) {
+        struct deploy_order *o = &d->outlook.orders.items[i];
+        if (o->act != DEPLOY_RELOAD || !o->failed ||
+            unit_care_of(find_unit(goal, o->unit)->bytes) != UNIT_CARE_RESTART)
+            continue;
+        tell(d->host, "%s does not take it up while it runs: %s", o->unit, o->reason);
+        o->act = DEPLOY_RESTART;
+        o->failed = false;
+    }
+}
+
 /* What others rest on comes first. */
 static int
-start_all(struct deployment *d, struct err *reterr)
+start_all(struct deployment *d, const struct files *goal, struct err *reterr)
 {
     int r = want_all(d, reterr);
     if (r == 0)
         r = carry_out(d, is_reload, reterr);
+    if (r == 0)
+        restart_the_deaf(d, goal);
     return r == 0 ? carry_out(d, is_start, reterr) : r;
 }
 
@@ -464,7 +545,7 @@ move(struct deployment *d, unsigned to, struct err *reterr)
         r = host->prepare(host->arg, to != 0, reterr);
     if (r == 0)
         r = host->reload(host->arg, reterr);
-    return r == 0 ? start_all(d, reterr) : r;
+    return r == 0 ? start_all(d, &goal, reterr) : r;
 }
 
 static const struct deploy_order *

@@ -74,7 +74,11 @@ on_looked(struct work *work, bool cancelled unused_arg)
         return;
     }
     loop_timer_stop(&disks->limit);
-    memcpy(disks->items, disks->found, sizeof(disks->items));
+    for (size_t i = 0; i < DISK_COUNT; i++) {
+        disks->items[i].total_bytes = disks->found[i].total_bytes;
+        disks->items[i].free_bytes = disks->found[i].free_bytes;
+        disks->items[i].err = disks->found[i].err;
+    }
     disks->known = true;
     disks->told(disks);
 }
@@ -112,12 +116,20 @@ disks_new(struct loop *loop, const struct config *config, void (*told)(struct di
           void *arg)
 {
     struct disks *disks = mem_new(struct disks);
-    bool mounts = config->storage.require_mounts;
     *disks = (struct disks){.loop = loop, .told = told, .arg = arg};
-    disks->items[DISK_MODELS] = (struct disk){config->paths.models, true, mounts, 0, 0, {0}};
-    disks->items[DISK_STATE] = (struct disk){config->paths.state, true, false, 0, 0, {0}};
-    disks->items[DISK_BACKUP] = (struct disk){config->paths.backup, false, mounts, 0, 0, {0}};
+    disks->items[DISK_MODELS].needed = disks->items[DISK_STATE].needed = true;
+    disks_configure(disks, config);
     return disks;
+}
+
+void
+disks_configure(struct disks *disks, const struct config *config)
+{
+    bool mounts = config->storage.require_mounts;
+    disks->items[DISK_MODELS].path = config->paths.models;
+    disks->items[DISK_STATE].path = config->paths.state;
+    disks->items[DISK_BACKUP].path = config->paths.backup;
+    disks->items[DISK_MODELS].must_be_mount = disks->items[DISK_BACKUP].must_be_mount = mounts;
 }
 
 void

@@ -33,5 +33,7 @@ struct disks {
 
 struct disks *disks_new(struct loop *loop, const struct config *config,
                         void (*told)(struct disks *disks), void *arg) must_check;
+/* Other paths to look at; those of before live until nothing is looked at. */
+void disks_configure(struct disks *disks, const struct config *config);
 void disks_free(struct disks *disks); /* one that is being looked at goes when that has ended */
 void disks_look(struct disks *disks);

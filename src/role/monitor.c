@@ -184,7 +184,10 @@ close_all(struct monitor *m)
         service_watch_free(m->watch);
     monitor_services_close(m);
     m->unsynced = false;
-    loop_free(m->loop);
+    loop_free(m->loop); /* after works that read a configuration */
+    vec_foreach (&m->loaded, at)
+        config_free(*at);
+    vec_finish(&m->loaded);
     if (m->history.path)
         history_close(&m->history);
     notify_close(&m->notify);
