@@ -19,6 +19,9 @@ void hash_sha256_update(struct hash_sha256 *h, const void *bytes, size_t len);
 void hash_sha256_final(struct hash_sha256 *h, uint8_t ret_digest[HASH_SHA256_BYTES]); /* ends it */
 void hash_sha256_hex(const uint8_t digest[HASH_SHA256_BYTES], char ret_text[HASH_SHA256_HEX]);
 
+void hash_sha256_text(const void *bytes, size_t len,
+                      char ret_text[HASH_SHA256_HEX]); /* of a whole */
+
 /* For tables whose keys a stranger may choose: SipHash-1-3 under a key drawn once a process;
  * any thread may ask. */
 uint64_t hash_key(const void *bytes, size_t len);

@@ -101,3 +101,14 @@ hash_sha256_final(struct hash_sha256 *h, uint8_t ret_digest[HASH_SHA256_BYTES])
     }
     *h = (struct hash_sha256){0};
 }
+
+void
+hash_sha256_text(const void *bytes, size_t len, char ret_text[HASH_SHA256_HEX])
+{
+    uint8_t digest[HASH_SHA256_BYTES];
+    struct hash_sha256 hash;
+    hash_sha256_init(&hash);
+    hash_sha256_update(&hash, bytes, len);
+    hash_sha256_final(&hash, digest);
+    hash_sha256_hex(digest, ret_text);
+}

@@ -14,6 +14,7 @@
 #include "deploy/lock.h"
 #include "deploy/restore.h"
 #include "run/marker.h"
+#include "service/client.h"
 #include "service/systemd.h"
 #include "unit/generator.h"
 
@@ -30,17 +31,30 @@ on_tell(const char *line, void *arg)
     cli_note(arg, "%s", line);
 }
 
+/* As for the verbs that start and stop: a supervisor of ours, where one answers. */
+static int
+find_keeper(const struct config *config, enum cli_keeper *ret, struct err *reterr)
+{
+    _cleanup_service_view_ struct service_view view = {0};
+    struct err err = {0};
+    int r = service_view_read(config->paths.run, &view, &err);
+    if (r < 0 && err.id != ERR_SERVICE_DOWN) {
+        if (reterr)
+            *reterr = err;
+        return r;
+    }
+    *ret = r == 0 ? CLI_KEEPER_UP : systemd_is_here() ? CLI_KEEPER_SYSTEMD : CLI_KEEPER_NONE;
+    return 0;
+}
+
 int
 cli_deploy_open(struct cli *cli, const struct config *config, const char *why,
                 struct cli_deploy *ret)
 {
-    *ret = (struct cli_deploy){.config = config,
-                               .by_systemd = systemd_is_here(),
-                               .args = cli->args,
-                               .args_count = cli->args_count};
+    *ret = (struct cli_deploy){.config = config, .args = cli->args, .args_count = cli->args_count};
     arena_init(&ret->arena, DEPLOY_BYTES);
     (void)cli_asker(ret->by);
-    ret->systemd = (struct deploy_systemd){.config = config,
+    ret->machine = (struct deploy_machine){.config = config,
                                            .by = ret->by,
                                            .deadline_us = config->deploy.deadline_us,
                                            .tell = on_tell,
@@ -51,16 +65,20 @@ cli_deploy_open(struct cli *cli, const struct config *config, const char *why,
                                      .why = why,
                                      .keep = config->deploy.generations_keep,
                                      .stay = cli_given(cli, "stay", NULL)};
-    if (ret->by_systemd)
-        return deploy_systemd_open(&ret->systemd, &ret->host, &cli->err);
-    ret->host = deploy_files_only(&ret->systemd);
+    int r = find_keeper(config, &ret->keeper, &cli->err);
+    if (r < 0)
+        return r;
+    if (ret->keeper == CLI_KEEPER_SYSTEMD)
+        return deploy_open_systemd(&ret->machine, &ret->host, &cli->err);
+    ret->host = ret->keeper == CLI_KEEPER_UP ? deploy_open_up(&ret->machine)
+                                             : deploy_open_files(&ret->machine);
     return 0;
 }
 
 void
 cli_deploy_close(struct cli_deploy *d)
 {
-    deploy_systemd_close(&d->systemd);
+    deploy_machine_close(&d->machine);
     arena_finish(&d->arena);
 }
 
@@ -201,7 +219,7 @@ static void
 print_left(struct cli *cli, const struct cli_deploy *d)
 {
     const struct deploy_outlook *o = &d->outlook;
-    if (!d->by_systemd || o->left_count == 0)
+    if (d->keeper == CLI_KEEPER_NONE || o->left_count == 0)
         return;
     cli_print(cli, "Stopped by a person, and left so:");
     for (size_t i = 0; i < o->left_count; i++)
@@ -283,12 +301,13 @@ cli_deploy_print_json(const struct cli_deploy *d, struct json_writer *w)
 
 /* That it cannot be told is told, too. */
 static size_t
-find_drift(const struct config *config, struct arena *arena, struct deploy_drift **ret_items)
+find_drift(const struct config *config, bool by_systemd, struct arena *arena,
+           struct deploy_drift **ret_items)
 {
     struct err err;
     size_t count;
-    if (deploy_find_drift(config->paths.generations, systemd_is_here(), arena, ret_items, &count,
-                          &err) == 0)
+    if (deploy_find_drift(config->paths.generations, by_systemd, arena, ret_items, &count, &err) ==
+        0)
         return count;
     *ret_items = arena_new(arena, struct deploy_drift);
     if (!*ret_items)
@@ -299,12 +318,12 @@ find_drift(const struct config *config, struct arena *arena, struct deploy_drift
 }
 
 void
-cli_print_drift(struct cli *cli, const struct config *config)
+cli_print_drift(struct cli *cli, const struct config *config, bool by_systemd)
 {
     _cleanup_arena_ struct arena arena;
     struct deploy_drift *items;
     arena_init(&arena, DRIFT_BYTES);
-    size_t count = find_drift(config, &arena, &items);
+    size_t count = find_drift(config, by_systemd, &arena, &items);
     for (size_t i = 0; i < count; i++) {
         cli_print(cli, "%s%s.\n", i ? "" : "\nNot as it was deployed:\n", items[i].what);
         if (items[i].fix[0])
@@ -313,12 +332,12 @@ cli_print_drift(struct cli *cli, const struct config *config)
 }
 
 void
-cli_print_drift_json(const struct config *config, struct json_writer *w)
+cli_print_drift_json(const struct config *config, bool by_systemd, struct json_writer *w)
 {
     _cleanup_arena_ struct arena arena;
     struct deploy_drift *items;
     arena_init(&arena, DRIFT_BYTES);
-    size_t count = find_drift(config, &arena, &items);
+    size_t count = find_drift(config, by_systemd, &arena, &items);
     json_open_list(w, "drift");
     for (size_t i = 0; i < count; i++) {
         json_open_map(w, NULL);
@@ -336,7 +355,7 @@ static int
 check_place(const struct cli_deploy *d, struct err *reterr)
 {
     const char *store = d->wish.store;
-    if (!d->by_systemd || text_eq(store, GENERATOR_STORE))
+    if (d->keeper != CLI_KEEPER_SYSTEMD || text_eq(store, GENERATOR_STORE))
         return 0;
     int r = err_set(reterr, ERR_CONFIG_INVALID,
                     "paths.generations is %s, and systemd's generator looks in %s only", store,
@@ -355,7 +374,7 @@ end_restore(const struct cli_deploy *d, struct err *reterr)
     restore_mark_read(d->wish.state_dir, &mark);
     int r = restore_recover(d->wish.store, &what, reterr);
     if (r == 0 && mark.id)
-        cli_note(d->systemd.arg,
+        cli_note(d->machine.arg,
                  "the restore of backup %u by %s was interrupted%s%s; to make it good: citadel "
                  "rollback restore %u",
                  mark.id, mark.by, what ? ": the files beside " : "", what ? words[what] : "",
@@ -366,7 +385,7 @@ end_restore(const struct cli_deploy *d, struct err *reterr)
 int
 cli_deploy_check(const struct cli_deploy *d, struct err *reterr)
 {
-    if (d->by_systemd && geteuid() != 0) {
+    if (d->keeper == CLI_KEEPER_SYSTEMD && geteuid() != 0) {
         int r = err_set(reterr, ERR_NOT_PERMITTED, "only root changes what is deployed");
         err_fix(reterr, "the same with sudo");
         return r;
@@ -398,7 +417,9 @@ cli_deploy_print_end(struct cli *cli, const struct cli_deploy *d, const struct d
         return;
     }
     cli_print(cli, "Generation %u is current%s.\n", end->to,
-              d->by_systemd ? "" : "; no systemd runs here, and what runs goes on as it was");
+              d->keeper == CLI_KEEPER_NONE
+                  ? "; nobody runs services here, and only files were changed"
+                  : "");
     if (end->failed)
         cli_print(cli, "%s does not run: %s\n", end->failed->unit, end->failed->reason);
 }
@@ -510,7 +531,7 @@ cli_deploy_do(struct cli *cli, struct cli_deploy *d, const char *words)
             cli_deploy_print_end(cli, d, &end);
         return EXIT_CODE_OK;
     }
-    return d->by_systemd ? cli_deploy_apart(cli, d, words) : do_here(cli, d);
+    return d->keeper == CLI_KEEPER_SYSTEMD ? cli_deploy_apart(cli, d, words) : do_here(cli, d);
 }
 
 int

@@ -7,15 +7,22 @@
 #include "cli/cli.h"
 #include "deploy/host.h"
 
+/* Who runs the services. */
+enum cli_keeper {
+    CLI_KEEPER_SYSTEMD,
+    CLI_KEEPER_UP,
+    CLI_KEEPER_NONE, /* only files are changed */
+};
+
 struct cli_deploy {
     const struct config *config;
     struct arena arena;
-    struct deploy_systemd systemd;
+    struct deploy_machine machine;
     struct deploy_host host;
     struct deploy_wish wish; /* files or number are for the verb to set */
     struct deploy_outlook outlook;
     char by[64];
-    bool by_systemd;         /* else only files are changed */
+    enum cli_keeper keeper;
     const char *const *args; /* of the command, for the unit that repeats it */
     size_t args_count;
     int (*agreed)(struct cli *cli,
@@ -37,9 +44,10 @@ int cli_deploy_look(struct cli *cli, struct cli_deploy *d) must_check;
 void cli_deploy_print(struct cli *cli, const struct cli_deploy *d);
 void cli_deploy_print_json(const struct cli_deploy *d, struct json_writer *w);
 
-/* What is not as it was deployed; nothing, where all is. As lines, and as a member of a map. */
-void cli_print_drift(struct cli *cli, const struct config *config);
-void cli_print_drift_json(const struct config *config, struct json_writer *w);
+/* What is not as it was deployed; nothing, where all is. As lines, and as a member of a map.
+ * by_systemd: who runs what is deployed. */
+void cli_print_drift(struct cli *cli, const struct config *config, bool by_systemd);
+void cli_print_drift_json(const struct config *config, bool by_systemd, struct json_writer *w);
 
 /* Tells, asks where somebody sits there, and does it. words: of the verb, which is what the unit runs,
  * with the arguments that were given here. An exit code, or an error. */

@@ -154,7 +154,7 @@ take_common(struct cli *cli)
         enum log_level level = LOG_LEVEL_INFO;
         bool known = log_level_parse(cli->log_level, &level);
         assert(known); /* the parser has checked it */
-        log_set_level(level);
+        log_insist_level(level);
     }
     cli->quiet = cli_given(cli, "quiet", NULL);
     if (cli_given(cli, "json", NULL))

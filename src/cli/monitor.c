@@ -5,7 +5,7 @@
 #include "fmt/json.h"
 #include "http/fetch.h"
 #include "http/local.h"
-#include "role/monitor.h"
+#include "service/service.h"
 
 #include <string.h>
 
@@ -49,7 +49,7 @@ int
 cli_ask_monitor(const struct config *config, const struct monitor_wish *wish, struct arena *arena,
                 struct value **ret_answer, struct err *reterr)
 {
-    _cleanup_free_ char *address = mem_printf("unix:%s/" MONITOR_SOCKET_NAME, config->paths.run);
+    _cleanup_free_ char *address = mem_printf("unix:%s/" SERVICE_MONITOR_SOCKET, config->paths.run);
     _cleanup_buf_ struct buf body = BUF_INIT(BODY_MAX), target = BUF_INIT(TARGET_MAX);
     struct err err = {0};
     unsigned status;

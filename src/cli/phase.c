@@ -40,12 +40,13 @@ run(struct cli *cli, struct cli_candidate *c, struct cli_deploy *d, unsigned pha
                                      .force = cli_flag(cli, "force")};
     d->wish.files = c->files;
     d->wish.count = c->count;
-    d->systemd.deadline_us = cli_duration_us(cli, "timeout", d->systemd.deadline_us);
+    d->machine.deadline_us = cli_duration_us(cli, "timeout", d->machine.deadline_us);
     wish.deploy = d->wish;
     if (phase == 2)
         wish.model = cli->args_count ? cli->args[0] : cli_option(cli, "test-model");
-    if (!d->by_systemd) {
-        int r = err_set(&cli->err, ERR_SYSTEMD_ABSENT, "phases are for machines with systemd");
+    if (d->keeper == CLI_KEEPER_NONE) {
+        int r = err_set(&cli->err, ERR_SERVICE_DOWN,
+                        "phases start services, and neither systemd nor citadel up runs any here");
         err_fix(&cli->err, "citadel up");
         return r;
     }
@@ -60,7 +61,10 @@ run(struct cli *cli, struct cli_candidate *c, struct cli_deploy *d, unsigned pha
         cli_deploy_print(cli, d);
     if (r == 0 && !wish.force)
         r = cli_confirm(cli, "yes", "phase%u: %s. Do it?", phase, deploy_phase_what(phase));
-    return r < 0 ? r : cli_deploy_apart(cli, d, words);
+    if (r < 0)
+        return r;
+    return d->keeper == CLI_KEEPER_SYSTEMD ? cli_deploy_apart(cli, d, words)
+                                           : run_here(cli, &wish, d);
 }
 
 int

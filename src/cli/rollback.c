@@ -7,98 +7,15 @@
 #include "cli/load_config.h"
 #include "cli/services.h"
 #include "deploy/lock.h"
-#include "run/record.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 
-#define LOOK_AGAIN_MS 200
 #define ARENA_MAX (1 * MIB)
 
-/* ---- `citadel up` as what halt() acts on ---- */
-
-struct up_host {
-    struct cli *cli;
-    const struct config *config;
-    const char *by;
-};
-
-/* "phi3" of "citadel-phi3.service" */
-static const char *
-name_of(const char *unit, char name[TEXT_NAME_MAX + 1])
-{
-    size_t len = strlen(unit) - strlen("citadel-") - strlen(".service");
-    (void)snprintf(name, TEXT_NAME_MAX + 1, "%.*s", (int)len, unit + strlen("citadel-"));
-    return name;
-}
-
-static int
-read_state(const struct up_host *up, const char *unit, enum service_state *ret, struct err *reterr)
-{
-    _cleanup_service_view_ struct service_view view = {0};
-    char name[TEXT_NAME_MAX + 1];
-    int r = service_view_read(up->config->paths.run, &view, reterr);
-    const struct service_seen *seen = r == 0 ? service_view_find(&view, name_of(unit, name)) : NULL;
-    *ret = seen ? seen->status.state : SERVICE_STOPPED;
-    return r;
-}
-
-static int
-look(void *arg, const char *unit, enum deploy_life *ret, struct err *reterr)
-{
-    enum service_state state = SERVICE_STOPPED;
-    if (text_ends(unit, ".target")) {
-        *ret = DEPLOY_RESTS;
-        return 0;
-    }
-    int r = read_state(arg, unit, &state, reterr);
-    *ret = state == SERVICE_STOPPED ? DEPLOY_RESTS : DEPLOY_RUNS;
-    return r;
-}
-
-static int
-wish_down(void *arg, const char *unit, bool runs unused_arg, struct err *reterr)
-{
-    const struct up_host *up = arg;
-    char name[TEXT_NAME_MAX + 1];
-    if (text_ends(unit, ".target") || !config_find_model(up->config, name_of(unit, name)))
-        return 0;
-    return run_record_change(up->config->paths.state, name, run_record_wish,
-                             &(struct run_record_wish){RUN_WANTED_STOPPED, up->by}, NULL, reterr);
-}
-
-static int
-await_end(const struct up_host *up, const char *unit, struct err *reterr)
-{
-    enum service_state state = SERVICE_STOPPING;
-    int r = read_state(up, unit, &state, reterr);
-    for (; r == 0 && state != SERVICE_STOPPED; r = read_state(up, unit, &state, reterr))
-        (void)poll(NULL, 0, LOOK_AGAIN_MS);
-    return r;
-}
-
-static int
-carry_out(void *arg, struct deploy_order *orders, size_t count, struct err *reterr)
-{
-    const struct up_host *up = arg;
-    char name[TEXT_NAME_MAX + 1];
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < count; i++) {
-        assert(orders[i].act == DEPLOY_STOP);
-        cli_note(up->cli, "stop %s", name_of(orders[i].unit, name));
-        r = service_ask(up->config->paths.run, name, "stop", reterr);
-    }
-    for (size_t i = 0; r == 0 && i < count; i++)
-        r = await_end(up, orders[i].unit, reterr);
-    return r;
-}
-
 static void
-tell(void *arg, const char *line)
+on_tell(const char *line, void *arg)
 {
-    const struct up_host *up = arg;
-    cli_note(up->cli, "%s", line);
+    cli_note(arg, "%s", line);
 }
 
 /* Its services, by the names that units of theirs would have. */
@@ -186,9 +103,8 @@ stop_up(struct cli *cli, const struct config *config, const struct service_view 
 {
     _cleanup_arena_ struct arena arena;
     struct deploy_orders running = {0};
-    struct up_host up = {.cli = cli, .config = config, .by = wish->by};
-    const struct deploy_host host = {
-        .look = look, .wish = wish_down, .carry_out = carry_out, .tell = tell, .arg = &up};
+    struct deploy_machine machine = {.config = config, .by = wish->by, .tell = on_tell, .arg = cli};
+    const struct deploy_host host = deploy_open_up(&machine);
     arena_init(&arena, ARENA_MAX);
     wish->files = list_units(view, &arena);
     wish->count = view->items.count;

@@ -211,6 +211,12 @@ is_group(const char *name)
     return text_eq(name, "all") || text_eq(name, "models");
 }
 
+int
+cli_check_service(struct cli *cli, const struct service_view *view, const char *name)
+{
+    return is_group(name) ? 0 : check_name(cli, view, name);
+}
+
 static bool
 has_processes(enum service_state state)
 {
@@ -226,8 +232,8 @@ is_meant_with_others(const struct service_seen *seen, enum service_state goal)
            !(goal == SERVICE_READY && seen->unwanted && !has_processes(seen->status.state));
 }
 
-static bool
-is_meant(const struct cli *cli, const struct service_seen *seen, enum service_state goal)
+bool
+cli_means_service(const struct cli *cli, const struct service_seen *seen, enum service_state goal)
 {
     bool is_model = text_eq(seen->status.kind, "model");
     for (size_t i = 0; i < cli->args_count; i++) {
@@ -263,7 +269,7 @@ count_missing(struct cli *cli, const struct service_view *view, enum service_sta
 {
     int missing = 0;
     vec_foreach (&view->items, seen) {
-        if (!is_meant(cli, seen, goal) || seen->status.state == goal)
+        if (!cli_means_service(cli, seen, goal) || seen->status.state == goal)
             continue;
         int r = goal == SERVICE_READY ? check_not_failed(cli, &seen->status) : 0;
         if (r < 0)
@@ -280,7 +286,7 @@ tell_progress(struct cli *cli, const struct service_view *view, enum service_sta
 {
     _cleanup_buf_ struct buf line = BUF_INIT(4 * KIB);
     vec_foreach (&view->items, seen) {
-        if (!is_meant(cli, seen, goal) || service_state_is_settled(seen->status.state))
+        if (!cli_means_service(cli, seen, goal) || service_state_is_settled(seen->status.state))
             continue;
         cli_service_line(&seen->status, &line);
         break;
@@ -333,7 +339,7 @@ rest_all(struct cli *cli, const struct config *config, const struct service_view
 {
     int r = 0;
     vec_foreach (&view->items, seen)
-        if (r == 0 && is_meant(cli, seen, SERVICE_STOPPED))
+        if (r == 0 && cli_means_service(cli, seen, SERVICE_STOPPED))
             r = cli_rest_begin(cli, config, seen->status.name);
     return r;
 }
@@ -368,7 +374,7 @@ change_by_systemd(struct cli *cli, const struct service_view *view, const char *
                                 .progress = tell_change,
                                 .arg = cli};
     vec_foreach (&view->items, seen)
-        if (is_meant(cli, seen, goal))
+        if (cli_means_service(cli, seen, goal))
             names[wish.count++] = seen->status.name;
     return systemd_change(&wish, &cli->err);
 }
@@ -383,10 +389,30 @@ change_by_up(struct cli *cli, const struct config *config, const struct service_
     int r = 0;
     for (size_t i = 0; r == 0 && i < count; i++) {
         const struct service_seen *seen = &view->items.items[backwards ? count - 1 - i : i];
-        if (is_meant(cli, seen, goal))
+        if (cli_means_service(cli, seen, goal))
             r = service_ask(config->paths.run, seen->status.name, verb, &cli->err);
     }
     return r;
+}
+
+int
+cli_change_loaded(struct cli *cli, const struct config *config, struct service_view *view,
+                  const char *verb, enum service_state goal)
+{
+    int r = goal == SERVICE_READY ? run_marker_check(config->paths.run, &cli->err) : 0;
+    for (size_t i = 0; r == 0 && i < cli->args_count; i++)
+        r = cli_check_service(cli, view, cli->args[i]);
+    if (r == 0 && view->by_systemd && goal == SERVICE_READY)
+        r = wake_all(cli, config, view);
+    vec_foreach (&view->items, seen)
+        if (r == 0 && text_eq(seen->status.kind, "model") && cli_means_service(cli, seen, goal))
+            r = remember_wish(cli, config, seen->status.name, goal);
+    if (r == 0 && view->by_systemd && goal == SERVICE_STOPPED)
+        r = rest_all(cli, config, view);
+    if (r < 0 || view->by_systemd)
+        return r < 0 ? r : change_by_systemd(cli, view, verb, goal);
+    r = change_by_up(cli, config, view, verb, goal);
+    return r < 0 || cli_flag(cli, "no-wait") ? r : wait_for(cli, config, goal);
 }
 
 int
@@ -395,20 +421,5 @@ cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
     _cleanup_config_ struct config *config = NULL;
     _cleanup_service_view_ struct service_view view = {0};
     int r = cli_load_services(cli, NULL, &config, &view);
-    if (r == 0 && goal == SERVICE_READY)
-        r = run_marker_check(config->paths.run, &cli->err);
-    for (size_t i = 0; r == 0 && i < cli->args_count; i++)
-        r = is_group(cli->args[i]) ? 0 : check_name(cli, &view, cli->args[i]);
-    if (r == 0 && view.by_systemd && goal == SERVICE_READY)
-        r = wake_all(cli, config, &view);
-    vec_foreach (&view.items, seen)
-        if (r == 0 && text_eq(seen->status.kind, "model") && is_meant(cli, seen, goal))
-            r = remember_wish(cli, config, seen->status.name, goal);
-    if (r == 0 && view.by_systemd && goal == SERVICE_STOPPED)
-        r = rest_all(cli, config, &view);
-    if (r < 0 || view.by_systemd)
-        return r < 0 ? r : change_by_systemd(cli, &view, verb, goal);
-    if (r == 0)
-        r = change_by_up(cli, config, &view, verb, goal);
-    return r < 0 || cli_flag(cli, "no-wait") ? r : wait_for(cli, config, goal);
+    return r < 0 ? r : cli_change_loaded(cli, config, &view, verb, goal);
 }

@@ -26,6 +26,16 @@ void cli_service_line(const struct service_status *status, struct buf *out);
 /* Asks for `verb` of the named services (none, or `all`: all of them), and waits until they have got
  * there. Returns an exit code, or a negative errno. */
 int cli_change_services(struct cli *cli, const char *verb, enum service_state goal);
+/* Likewise, of services that are known already. */
+int cli_change_loaded(struct cli *cli, const struct config *config, struct service_view *view,
+                      const char *verb, enum service_state goal) must_check;
+
+/* Whether the arguments name it, or a group that it is in, when it is to become `goal`; and that an
+ * argument names anything. */
+bool cli_means_service(const struct cli *cli, const struct service_seen *seen,
+                       enum service_state goal);
+int cli_check_service(struct cli *cli, const struct service_view *view, const char *name)
+    must_check;
 
 /* Its state; of a model that is started or ready, the phase, which says more. */
 const char *service_seen_word(const struct service_seen *seen);

@@ -147,14 +147,33 @@ up_view_open(struct up_view *v, struct cli *cli, struct loop *loop)
     relay_init(&v->out, loop, STDOUT_FILENO);
 }
 
+static void
+forget(struct up_view *v)
+{
+    for (size_t i = 0; i < v->said_count; i++)
+        buf_finish(&v->said[i]);
+    free(v->said);
+    v->said = NULL;
+    v->said_count = 0;
+}
+
+/* What has been said of them may be said once more. */
+void
+up_view_renew(struct up_view *v)
+{
+    forget(v);
+    v->said_count = direct_count(v->direct);
+    v->said = mem_alloc(MAX(v->said_count, 1u) * sizeof(*v->said));
+    for (size_t i = 0; i < v->said_count; i++)
+        buf_init(&v->said[i], LINE_MAX_BYTES);
+    v->in_place = v->in_place && fits(v->said_count);
+}
+
 void
 up_view_show(struct up_view *v, const struct direct *direct)
 {
     v->direct = direct;
-    v->in_place = v->in_place && fits(direct_count(direct));
-    v->said = mem_alloc(MAX(direct_count(direct), 1u) * sizeof(*v->said));
-    for (size_t i = 0; i < direct_count(direct); i++)
-        buf_init(&v->said[i], LINE_MAX_BYTES);
+    up_view_renew(v);
     if (v->in_place)
         loop_timer_start(v->loop, &v->refresh, REFRESH_US, REFRESH_US);
 }
@@ -167,7 +186,5 @@ up_view_close(struct up_view *v)
     if (v->direct && v->in_place)
         draw(v, NULL);
     relay_finish(&v->out);
-    for (size_t i = 0; v->said && i < direct_count(v->direct); i++)
-        buf_finish(&v->said[i]);
-    free(v->said);
+    forget(v);
 }

@@ -19,10 +19,12 @@ struct up_view {
     const char *footer; /* below it; NULL: nothing */
     struct loop_timer draw, refresh;
     struct buf *said; /* in lines: the last of each service */
+    size_t said_count;
 };
 
 void up_view_open(struct up_view *view, struct cli *cli, struct loop *loop);
 void up_view_show(struct up_view *view, const struct direct *direct); /* from here on, this */
+void up_view_renew(struct up_view *view);                             /* there may be others now */
 void up_view_close(struct up_view *view);                             /* shows the last once more */
 
 void up_view_changed(struct up_view *view, const struct service_status *status);

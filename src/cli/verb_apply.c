@@ -20,8 +20,9 @@ const struct verb_help verb_apply_help = {
         "The work is done as a unit of its own, which goes on when the terminal is lost. One at a "
         "time changes what is deployed. An interrupted deployment leaves the old or the new "
         "generation, and is made good by the next.\n\n"
-        "Without systemd, and with --root, only the files are changed. Exits with 1 when something "
-        "does not run that should.",
+        "Where `citadel up` runs the services, it is done in the same way, by this command itself: "
+        "Ctrl-C interrupts it. Where nobody runs any, only the files are changed. Exits with 1 when "
+        "something does not run that should.",
     .examples = VERB_EXAMPLES({"sudo citadel apply", "show what changes, ask, and do it"},
                               {"citadel plan --json > plan.json", "what was looked at"},
                               {"sudo citadel apply -y plan.json", "is what is done"}),

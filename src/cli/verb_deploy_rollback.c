@@ -43,8 +43,11 @@ verb_deploy_rollback(struct cli *cli)
         r = cli_deploy_check(&d, &cli->err);
     if (r < 0)
         return r;
-    if (cli_flag(cli, "here") || !d.by_systemd)
+    if (cli_flag(cli, "here") || d.keeper == CLI_KEEPER_NONE)
         return withdraw(cli, &d);
     r = cli_confirm(cli, "force", "Stop all services, and start none with the machine?");
-    return r < 0 ? r : cli_deploy_apart(cli, &d, "deploy rollback");
+    if (r < 0)
+        return r;
+    return d.keeper == CLI_KEEPER_SYSTEMD ? cli_deploy_apart(cli, &d, "deploy rollback")
+                                          : withdraw(cli, &d);
 }

@@ -1,4 +1,5 @@
 #include "cli/load_config.h"
+#include "config/reread.h"
 #include "role/monitor.h"
 
 #include <errno.h>
@@ -28,5 +29,8 @@ verb_monitor(struct cli *cli)
     if (cli->json)
         return err_set(&cli->err, ERR_USAGE, "monitor has no result to print as JSON; status has");
     int r = cli_load_config(cli, &config);
-    return r < 0 ? r : monitor_run(config, program, &cli->err);
+    if (r < 0)
+        return r;
+    config_set_log_level(config);
+    return monitor_run(config, program, &cli->err);
 }

@@ -153,7 +153,7 @@ print_json(struct json_writer *w, const struct plan *plan, const struct cli_depl
     json_open_map(w, NULL);
     plan_print_members(plan, w);
     cli_deploy_print_json(d, w);
-    cli_print_drift_json(d->config, w);
+    cli_print_drift_json(d->config, d->keeper == CLI_KEEPER_SYSTEMD, w);
     json_close_map(w);
 }
 
@@ -167,7 +167,7 @@ print(struct cli *cli, const struct plan *plan, const struct cli_deploy *d)
     print_conflicts(cli, plan);
     cli_print(cli, "\n");
     cli_deploy_print(cli, d);
-    cli_print_drift(cli, d->config);
+    cli_print_drift(cli, d->config, d->keeper == CLI_KEEPER_SYSTEMD);
 }
 
 int

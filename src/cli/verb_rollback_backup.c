@@ -136,6 +136,6 @@ verb_rollback_backup(struct cli *cli)
                                      .config_len = given->text.len,
                                      .files = c.files,
                                      .count = c.count,
-                                     .host = d.by_systemd ? &d.host : NULL};
+                                     .host = d.keeper != CLI_KEEPER_NONE ? &d.host : NULL};
     return r < 0 ? r : keep(cli, &d, &wish);
 }

@@ -103,8 +103,8 @@ bring_back(struct cli *cli, const struct config *config, unsigned id)
         r = cli_confirm(cli, "force", "Bring backup %u back?", id);
     if (r < 0)
         return r;
-    return d.by_systemd ? cli_deploy_apart(cli, &d, "rollback restore")
-                        : restore_here(cli, &d, &wish);
+    return d.keeper == CLI_KEEPER_SYSTEMD ? cli_deploy_apart(cli, &d, "rollback restore")
+                                          : restore_here(cli, &d, &wish);
 }
 
 int

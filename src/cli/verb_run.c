@@ -1,5 +1,6 @@
 #include "base/text.h"
 #include "cli/load_config.h"
+#include "config/reread.h"
 #include "engine/engine.h"
 #include "engine/env.h"
 #include "engine/version.h"
@@ -174,6 +175,7 @@ run_or_print(struct cli *cli, bool print)
         return r;
     if (print)
         return print_command(cli, config, &model);
+    config_set_log_level(config);
     /* Who is supervised is the one that speaks with its supervisor, and that ends all there is. */
     r = getenv("NOTIFY_SOCKET") ? 0 : apart_begin(&cli->err);
     return r < 0 ? r : run_model(config, &model, &cli->err);

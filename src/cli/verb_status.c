@@ -1,5 +1,6 @@
 #include "base/quantity.h"
 #include "cli/deploy.h"
+#include "cli/deployed.h"
 #include "cli/emergency.h"
 #include "cli/services.h"
 #include "sys/clock.h"
@@ -61,7 +62,7 @@ print_service(struct json_writer *w, const struct service_look *look)
 
 static void
 print_json(struct json_writer *w, const struct config *config, const struct service_view *view,
-           const struct service_looks *looks, const char *name)
+           const struct service_looks *looks, const struct cli_deployed *deployed, const char *name)
 {
     struct run_marker marker;
     run_marker_read(config->paths.run, &marker);
@@ -70,12 +71,13 @@ print_json(struct json_writer *w, const struct config *config, const struct serv
     json_str(w, "containment", view->containment);
     json_str(w, "promise", view->promise);
     json_u64(w, "pid", view->pid);
+    cli_print_deployed_json(deployed, w);
     json_open_list(w, "services");
     vec_foreach (looks, look)
         if (!name || text_eq(name, look->seen->status.name))
             print_service(w, look);
     json_close_list(w);
-    cli_print_drift_json(config, w);
+    cli_print_drift_json(config, view->by_systemd, w);
     json_close_map(w);
 }
 
@@ -150,7 +152,10 @@ verb_status(struct cli *cli)
     _cleanup_service_view_ struct service_view view = {0};
     _cleanup_service_looks_ struct service_looks looks = {0};
     const char *name = cli->args_count ? cli->args[0] : NULL;
+    struct cli_deployed deployed;
     int r = cli_load_services(cli, name, &config, &view);
+    if (r == 0)
+        r = cli_find_deployed(cli, config, &view, &deployed);
     if (r < 0)
         return r;
     service_view_ask(&view, config->paths.run, name);
@@ -158,10 +163,12 @@ verb_status(struct cli *cli)
     if (!cli->json)
         print_emergency(cli, config);
     if (cli->json)
-        print_json(cli->json, config, &view, &looks, name);
+        print_json(cli->json, config, &view, &looks, &deployed, name);
     else
         print_table(cli, &looks, name);
-    if (!cli->json && !name)
-        cli_print_drift(cli, config);
+    if (!cli->json && !name) {
+        cli_print_deployed(cli, config, &deployed);
+        cli_print_drift(cli, config, view.by_systemd);
+    }
     return EXIT_CODE_OK;
 }

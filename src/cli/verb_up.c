@@ -2,11 +2,13 @@
 #include "base/quantity.h"
 #include "cli/cli.h"
 #include "cli/demo.h"
+#include "cli/frame.h"
 #include "cli/load_config.h"
+#include "cli/up_source.h"
 #include "cli/up_view.h"
 #include "config/config.h"
+#include "config/problems.h"
 #include "run/marker.h"
-#include "service/list.h"
 #include "sys/apart.h"
 #include "sys/loop.h"
 
@@ -27,6 +29,11 @@ const struct verb_help verb_up_help = {
         "`start`, `stop`, `restart`, `logs` and `health` speak with it.\n\n"
         "With names, only these are started; the others are there, stopped, and can be started "
         "later.\n\n"
+        "What is run is the configuration as it was read, whole: a file that is edited changes "
+        "nothing "
+        "until `citadel reload` or `citadel apply`, which also makes a generation of it that "
+        "`citadel generations switch` brings back. Where the current generation has the same "
+        "configuration, that is what runs.\n\n"
         "With --demo nothing is needed: three simulated models are started on two simulated GPUs, "
         "in a temporary directory ($TMPDIR, or /tmp; with --root DIR, in DIR) that goes when it "
         "ends. "
@@ -37,19 +44,21 @@ const struct verb_help verb_up_help = {
                               {"citadel up --demo", "a demonstration, on any machine"}),
 };
 
-#define ARENA_MAX (4 * MIB)
-
 struct up {
     struct cli *cli;
     struct loop *loop;
     struct direct *direct;
-    struct service_list list;
+    struct up_wish wish;
+    struct up_source source;
+    enum contain_kind contain;
     struct demo demo;
     bool is_demo, told, stopping;
     struct up_view view;
     struct loop_signal signals[4];
     struct loop_defer ready; /* all that are wanted */
 };
+
+static int on_read(void *arg, enum service_read what, struct err *reterr);
 
 /* ---- what is told ---- */
 
@@ -77,7 +86,7 @@ static bool
 all_are_ready(const struct up *u)
 {
     for (size_t i = 0; i < direct_count(u->direct); i++)
-        if (u->list.items[i].wanted && direct_status(u->direct, i)->state != SERVICE_READY)
+        if (u->source.list.items[i].wanted && direct_status(u->direct, i)->state != SERVICE_READY)
             return false;
     return true;
 }
@@ -98,16 +107,65 @@ on_ended(void *arg)
     loop_stop(u->loop);
 }
 
+/* ---- what is run ---- */
+
+static struct direct_config
+wish_of(struct up *u, const struct up_source *source)
+{
+    return (struct direct_config){.run_dir = u->wish.run_dir,
+                                  .contain = u->contain,
+                                  .services = source->list.items,
+                                  .count = source->list.count,
+                                  .withheld = source->list.withheld,
+                                  .source = source->told,
+                                  .text = source->text.data,
+                                  .text_len = source->text.len,
+                                  .changed = on_changed,
+                                  .read = on_read,
+                                  .ended = on_ended,
+                                  .arg = u};
+}
+
+static void
+tell_source(struct up *u)
+{
+    _cleanup_buf_ struct buf line = BUF_INIT(2 * PATH_MAX);
+    buf_add_str(&line, "runs ");
+    up_source_print(&u->source.told, &line);
+    buf_add_char(&line, '\n');
+    up_view_say(&u->view, line.data);
+}
+
+static int
+on_read(void *arg, enum service_read what, struct err *reterr)
+{
+    struct up *u = arg;
+    struct up_source now;
+    int r = up_source_read(&u->wish, &u->source, what, &now, reterr);
+    if (r < 0)
+        return r;
+    const struct direct_config next = wish_of(u, &now);
+    r = direct_take(u->direct, &next, reterr);
+    up_source_finish(r < 0 ? &now : &u->source);
+    if (r < 0)
+        return r;
+    u->source = now;
+    up_view_renew(&u->view);
+    tell_source(u);
+    return 0;
+}
+
 static void
 tell_promises(struct up *u)
 {
+    const struct service_list *list = &u->source.list;
     enum contain_kind kind = direct_containment(u->direct);
     size_t leftovers = direct_leftovers(u->direct);
-    const struct service *worst = &u->list.items[0];
+    const struct service *worst = &list->items[0];
     quantity_text text;
-    for (size_t i = 1; i < u->list.count; i++)
-        if (budget_bound(&u->list.items[i].budget) > budget_bound(&worst->budget))
-            worst = &u->list.items[i];
+    for (size_t i = 1; i < list->count; i++)
+        if (budget_bound(&list->items[i].budget) > budget_bound(&worst->budget))
+            worst = &list->items[i];
     if (leftovers)
         cli_note(u->cli, "ended %zu process%s of a supervisor that was killed", leftovers,
                  leftovers == 1 ? "" : "es");
@@ -182,22 +240,17 @@ live(struct up *u)
         return r;
     tell_promises(u);
     up_view_show(&u->view, u->direct);
+    if (!u->is_demo)
+        tell_source(u);
     direct_start(u->direct);
     loop_run(u->loop);
     return 0;
 }
 
 static int
-supervise(struct up *u, const struct config *config, enum contain_kind contain)
+supervise(struct up *u)
 {
-    const struct direct_config wish = {.run_dir = config->paths.run,
-                                       .contain = contain,
-                                       .services = u->list.items,
-                                       .count = u->list.count,
-                                       .withheld = u->list.withheld,
-                                       .changed = on_changed,
-                                       .ended = on_ended,
-                                       .arg = u};
+    const struct direct_config wish = wish_of(u, &u->source);
     int r = loop_new(&u->loop, &u->cli->err);
     if (r < 0)
         return r;
@@ -216,44 +269,58 @@ supervise(struct up *u, const struct config *config, enum contain_kind contain)
 }
 
 static int
-run_services(struct up *u, const char *program, enum contain_kind contain)
+load(struct up *u)
 {
-    _cleanup_config_ struct config *config = NULL;
-    _cleanup_arena_ struct arena arena;
+    struct cli *cli = u->cli;
+    struct config *config = NULL;
     char file[PATH_MAX];
-    arena_init(&arena, ARENA_MAX);
+    int r = cli_load_config(cli, &config);
+    if (r < 0)
+        return r;
+    const struct buf *text = &cli->frame->problems->text;
+    if (!realpath(config->name, file)) {
+        config_free(config);
+        return err_set_errno(&cli->err, errno, "%s", cli->frame->problems->file);
+    }
+    r = up_source_make(&u->wish, config, text->data, text->len, file, &u->source, &cli->err);
+    if (r == 0 && u->source.list.count == 0)
+        r = err_set(&cli->err, ERR_NO_MODEL, "%s has no enabled model", file);
+    return r;
+}
+
+static int
+run_services(struct up *u)
+{
     if (u->is_demo)
         u->cli->config_file = u->demo.config_file;
-    int r = cli_load_config(u->cli, &config);
-    if (r < 0)
-        return r;
-    if (!realpath(config->name, file))
-        return err_set_errno(&u->cli->err, errno, "%s", config->name);
-    r = run_marker_check(config->paths.run, &u->cli->err);
-    if (r < 0)
-        return r;
-    r = service_list_make(&arena, config, program, file, u->cli->args, &u->list, &u->cli->err);
-    if (r == 0 && u->list.count == 0)
-        r = err_set(&u->cli->err, ERR_NO_MODEL, "%s has no enabled model", config->name);
-    if (r < 0)
-        return r;
-    return supervise(u, config, contain);
+    int r = load(u);
+    if (r == 0)
+        r = run_marker_check(u->source.config->paths.run, &u->cli->err);
+    if (r == 0) {
+        u->wish.run_dir = mem_strdup(u->source.config->paths.run);
+        u->wish.store = mem_strdup(u->source.config->paths.generations);
+        r = supervise(u);
+    }
+    free(u->wish.run_dir);
+    free(u->wish.store);
+    up_source_finish(&u->source);
+    return r;
 }
 
 int
 verb_up(struct cli *cli)
 {
-    struct up u = {.cli = cli, .is_demo = cli_flag(cli, "demo")};
+    struct up u = {.cli = cli, .is_demo = cli_flag(cli, "demo"), .wish.names = cli->args};
     const char *kind = cli_option(cli, "containment");
-    enum contain_kind contain = CONTAIN_AUTO;
     char program[PATH_MAX];
     ssize_t len = readlink("/proc/self/exe", program, sizeof(program) - 1);
     if (len <= 0)
         return err_set_errno(&cli->err, errno, "/proc/self/exe");
     program[len] = '\0';
+    u.wish.program = program;
     if (cli->json)
         return err_set(&cli->err, ERR_USAGE, "up has no result to print as JSON; status has");
-    if (kind && !contain_parse(kind, &contain)) /* the parser has seen to that */
+    if (kind && !contain_parse(kind, &u.contain)) /* the parser has seen to that */
         return err_set(&cli->err, ERR_USAGE, "--containment: '%s'", kind);
     int r = apart_begin(&cli->err);
     if (r < 0)
@@ -262,7 +329,7 @@ verb_up(struct cli *cli)
         demo_sweep(cli);
     r = u.is_demo ? demo_make(&u.demo, program, &cli->err) : 0;
     if (r == 0)
-        r = run_services(&u, program, contain);
+        r = run_services(&u);
     if (u.is_demo)
         demo_remove(&u.demo, cli);
     return r;

@@ -34,7 +34,11 @@ int config_diff(const struct config *from, const struct config *to, struct confi
                 struct err *reterr) must_check;
 void config_diff_finish(struct config_diff *diff);
 
-/* Of all options below these paths that take no effect while a service runs: as long as it is the
- * same, there is no need to start anew what reads only them. The list ends with NULL. */
-void config_digest(const struct config *config, const char *const *paths,
-                   char ret_digest[HASH_SHA256_HEX]);
+/* What a service reads of it, as one number. name: of a model, or "monitor", "storage"... */
+enum config_part {
+    CONFIG_AT_START, /* as long as it is the same, there is no need to start it anew */
+    CONFIG_LIVE,     /* likewise, to have it read its configuration anew while it runs */
+};
+#define CONFIG_PART_HEX 17
+void config_digest(const struct config *config, const char *name, enum config_part part,
+                   char ret_digest[CONFIG_PART_HEX]);

@@ -1,23 +1,31 @@
-/* What a service reads only when it starts, as one number. */
+/* What a service reads, as one number. */
 
 #include "base/text.h"
+#include "config/config.h"
 #include "config/diff.h"
 #include "config/show_int.h"
 #include "config/type_int.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define VALUE_BYTES (4 * MIB)
 #define TEXT_BYTES (2 * MIB)
+#define PATHS_MAX 5
 
 struct digester {
     struct visitor visitor;
+    enum config_part part;
     struct hash_sha256 hash;
 };
 
+/* Who watches over models sees them come and go, whatever is said of them. */
 static void
-enter(struct visitor *v unused_arg, const char *name unused_arg, bool empty unused_arg)
+enter(struct visitor *v, const char *name, bool empty unused_arg)
 {
+    struct digester *d = (struct digester *)v;
+    if (d->part == CONFIG_LIVE && name)
+        hash_sha256_update(&d->hash, name, strlen(name) + 1);
 }
 
 static void
@@ -36,7 +44,7 @@ add_option(struct visitor *v, const struct option *o, const void *at,
     char path[TRAIL_MAX];
     arena_init(&arena, VALUE_BYTES);
     const struct value *value = type_write(&arena, o, option_field(o, at));
-    if (o->reload == CONFIG_RELOAD_LIVE || !value)
+    if ((d->part == CONFIG_AT_START && o->reload == CONFIG_RELOAD_LIVE) || !value)
         return;
     print_flow(&text, value);
     if (text_eq(text.data, o->preset))
@@ -45,19 +53,45 @@ add_option(struct visitor *v, const struct option *o, const void *at,
     hash_sha256_update(&d->hash, text.data, text.len);
 }
 
-void
-config_digest(const struct config *config, const char *const *paths,
-              char ret_digest[HASH_SHA256_HEX])
+/* The first rows are of those that have that name; the last, of all others. A model's own section is
+ * named by `model`. */
+static void
+find_paths(const struct config *config, const char *name, const char *model, enum config_part part,
+           const char *ret_paths[PATHS_MAX])
 {
-    struct digester d = {.visitor = {enter, leave, add_option, config}};
+    const char *const of_model[] = {model, "hub", "paths", NULL};
+    const char *const of_storage[] = {"storage", "service", "paths", NULL};
+    const char *const of_other[] = {name, "paths", NULL};
+    const char *const live_of_model[] = {"log_level", NULL};
+    const char *const live_of_other[] = {"", NULL}; /* all of it */
+    bool is_model = config_find_model(config, name) != NULL;
+    const char *const *paths = part == CONFIG_LIVE        ? is_model ? live_of_model : live_of_other
+                               : is_model                 ? of_model
+                               : text_eq(name, "storage") ? of_storage
+                                                          : of_other;
+    do
+        *ret_paths++ = *paths;
+    while (*paths++);
+}
+
+void
+config_digest(const struct config *config, const char *name, enum config_part part,
+              char ret_digest[CONFIG_PART_HEX])
+{
+    struct digester d = {.visitor = {enter, leave, add_option, config}, .part = part};
+    char model[TEXT_NAME_MAX + sizeof("models.")], hex[HASH_SHA256_HEX];
+    const char *paths[PATHS_MAX];
     uint8_t digest[HASH_SHA256_BYTES];
+    (void)snprintf(model, sizeof(model), "models.%s", name);
+    find_paths(config, name, model, part, paths);
     hash_sha256_init(&d.hash);
-    for (; *paths; paths++) {
+    for (const char **path = paths; *path; path++) {
         struct spot spot;
-        int r = spot_find(config, *paths, &spot, NULL);
+        int r = spot_find(config, *path, &spot, NULL);
         assert(r == 0);
-        spot_visit(&d.visitor, &spot, *paths);
+        spot_visit(&d.visitor, &spot, *path);
     }
     hash_sha256_final(&d.hash, digest);
-    hash_sha256_hex(digest, ret_digest);
+    hash_sha256_hex(digest, hex);
+    (void)snprintf(ret_digest, CONFIG_PART_HEX, "%.16s", hex);
 }

@@ -94,17 +94,43 @@ load_goal(const struct deploy_wish *wish, struct arena *arena, struct files *ret
     return 0;
 }
 
-struct units {
-    VEC(const char *) names;
+/* Units that differ, and how. */
+struct differing {
+    const char *unit;
+    enum unit_difference how; /* the most that it did */
 };
 
-static bool
-are_there(const struct units *units, const char *unit)
+struct units {
+    VEC(struct differing) all;
+};
+
+static struct differing *
+find_differing(const struct units *units, const char *unit)
 {
-    for (size_t i = 0; i < units->names.count; i++)
-        if (text_eq(units->names.items[i], unit))
-            return true;
-    return false;
+    for (size_t i = 0; i < units->all.count; i++)
+        if (text_eq(units->all.items[i].unit, unit))
+            return &units->all.items[i];
+    return NULL;
+}
+
+static enum unit_difference
+how_differing(const struct units *units, const char *unit)
+{
+    const struct differing *found = find_differing(units, unit);
+    return found ? found->how : UNIT_DIFFERS_NOT;
+}
+
+static void
+note_differing(struct units *units, const char *unit, const struct deploy_change *change)
+{
+    enum unit_difference how = change->from && change->to
+                                   ? unit_compare(change->from->bytes, change->to->bytes)
+                                   : UNIT_DIFFERS;
+    struct differing *before = find_differing(units, unit);
+    if (before)
+        before->how = MAX(before->how, how);
+    else
+        *vec_add(&units->all) = (struct differing){unit, how};
 }
 
 /* What a unit may differ from. */
@@ -123,8 +149,8 @@ add_differing(const struct files *from, const struct files *to, struct arena *ar
         return no_room(reterr);
     for (size_t i = 0; i < count; i++) {
         const char *unit = deploy_unit_of(items[i].name);
-        if (unit && !are_there(units, unit))
-            vec_push(&units->names, unit);
+        if (unit)
+            note_differing(units, unit, &items[i]);
     }
     return 0;
 }
@@ -138,24 +164,45 @@ find_unit(const struct files *files, const char *unit)
     return NULL;
 }
 
+bool
+deploy_runs(enum deploy_life life)
+{
+    return life < DEPLOY_RESTS;
+}
+
+/* How one that runs differs from what it is meant to be. What was deployed tells, unless the host knows
+ * better; what it takes up while it runs, it may not have been told when a deployment was interrupted. */
+static enum unit_difference
+find_difference(enum deploy_life life, enum unit_difference stale)
+{
+    if (life == DEPLOY_RUNS_ELSE)
+        return UNIT_DIFFERS;
+    if (life == DEPLOY_RUNS_LIVE || (life == DEPLOY_RUNS_SO && stale == UNIT_DIFFERS_LIVE))
+        return UNIT_DIFFERS_LIVE;
+    return life == DEPLOY_RUNS_SO ? UNIT_DIFFERS_NOT : stale;
+}
+
 /* What one unit needs; whether it is anything. */
 static bool
-choose(const char *unit, const struct generation_file *file, enum deploy_life life, bool changed,
-       struct deploy_order *ret)
+choose(const char *unit, const struct generation_file *file, enum deploy_life life,
+       enum unit_difference stale, struct deploy_order *ret)
 {
-    *ret = (struct deploy_order){.unit = unit, .changed = changed};
+    *ret = (struct deploy_order){.unit = unit, .changed = stale != UNIT_DIFFERS_NOT};
     if (!file) {
         ret->act = DEPLOY_STOP;
-        return life == DEPLOY_RUNS;
+        return deploy_runs(life);
     }
-    if (life == DEPLOY_RUNS) {
+    if (deploy_runs(life)) {
         enum unit_care care = unit_care_of(file->bytes);
-        ret->act = care == UNIT_CARE_RELOAD ? DEPLOY_RELOAD : DEPLOY_RESTART;
+        enum unit_difference how = find_difference(life, stale);
+        bool in_place = care == UNIT_CARE_RELOAD || how == UNIT_DIFFERS_LIVE;
+        ret->act = in_place ? DEPLOY_RELOAD : DEPLOY_RESTART;
         ret->stops_first = care == UNIT_CARE_STOP_FIRST;
-        return changed && care != UNIT_CARE_NONE;
+        ret->changed = how != UNIT_DIFFERS_NOT;
+        return ret->changed && care != UNIT_CARE_NONE;
     }
     ret->act = DEPLOY_START;
-    return (life == DEPLOY_RESTS || (life == DEPLOY_HELD && changed)) &&
+    return (life == DEPLOY_RESTS || (life == DEPLOY_HELD && ret->changed)) &&
            unit_is_wanted(file->bytes);
 }
 
@@ -178,16 +225,17 @@ order(struct ordering *o, const char *unit, const struct generation_file *file, 
     enum deploy_life life;
     struct deploy_order chosen;
     const struct deploy_wish *w = o->wish;
-    int r = o->host->look(o->host->arg, unit, &life, reterr);
+    int r = o->host->look(o->host->arg, unit, file ? file->bytes : NULL, &life, reterr);
     if (r < 0)
         return r;
     if (life == DEPLOY_SHUNNED && w->insist)
         life = DEPLOY_RESTS;
     if (life == DEPLOY_SHUNNED && file && unit_is_wanted(file->bytes))
         vec_push(&o->left, unit);
-    bool changed = are_there(&o->differ.stale, unit) ||
-                   (life != DEPLOY_RUNS && are_there(&o->differ.unproven, unit));
-    if (choose(unit, file, life, changed, &chosen) &&
+    enum unit_difference how = file ? how_differing(&o->differ.stale, unit) : UNIT_DIFFERS;
+    if (!deploy_runs(life))
+        how = MAX(how, how_differing(&o->differ.unproven, unit));
+    if (choose(unit, file, life, how, &chosen) &&
         (chosen.act != DEPLOY_START || !w->starts || w->starts(unit)))
         vec_push(&o->orders, chosen);
     return 0;
@@ -210,6 +258,21 @@ hand_over(struct ordering *o, struct deploy_outlook *ret, struct err *reterr)
     return 0;
 }
 
+/* Those that run, and that neither the goal nor what was before it has. */
+static int
+order_strangers(struct ordering *o, const struct files *goal, struct err *reterr)
+{
+    const char **units;
+    size_t count;
+    if (!o->host->list)
+        return 0;
+    int r = o->host->list(o->host->arg, o->arena, &units, &count, reterr);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        if (!find_unit(goal, units[i]) && !find_differing(&o->differ.stale, units[i]))
+            r = order(o, units[i], NULL, reterr);
+    return r;
+}
+
 /* For each unit that goes, has come or stays, and for each that is no more but may still run. */
 static int
 order_all(struct ordering *o, const struct files *goal, struct deploy_outlook *ret,
@@ -217,9 +280,11 @@ order_all(struct ordering *o, const struct files *goal, struct deploy_outlook *r
 {
     const struct units *stale = &o->differ.stale;
     int r = 0;
-    for (size_t i = 0; r == 0 && i < stale->names.count; i++)
-        if (!find_unit(goal, stale->names.items[i]))
-            r = order(o, stale->names.items[i], NULL, reterr);
+    for (size_t i = 0; r == 0 && i < stale->all.count; i++)
+        if (!find_unit(goal, stale->all.items[i].unit))
+            r = order(o, stale->all.items[i].unit, NULL, reterr);
+    if (r == 0)
+        r = order_strangers(o, goal, reterr);
     for (size_t i = 0; r == 0 && i < goal->count; i++) {
         const char *unit = deploy_unit_of(goal->items[i].name);
         if (unit)
@@ -299,8 +364,8 @@ look(const struct deploy_wish *wish, const struct deploy_host *host, struct aren
     ret->interrupted = ret_pending->under_way && !ret_pending->failed;
     ret->failed = ret_pending->failed;
     ret->pending_to = ret_pending->to;
-    vec_finish(&o.differ.stale.names);
-    vec_finish(&o.differ.unproven.names);
+    vec_finish(&o.differ.stale.all);
+    vec_finish(&o.differ.unproven.all);
     vec_finish(&o.orders);
     vec_finish(&o.left);
     return r;
@@ -449,6 +514,21 @@ want_all(const struct deployment *d, struct err *reterr)
     return r;
 }
 
+/* One that does not take up while it runs what it could is started anew; a model stays, and is told. */
+static void
+restart_the_deaf(struct deployment *d, const struct files *goal)
+{
+    for (size_t i = 0; i < d->outlook.orders.count; i++) {
+        struct deploy_order *o = &d->outlook.orders.items[i];
+        if (o->act != DEPLOY_RELOAD || !o->failed ||
+            unit_care_of(find_unit(goal, o->unit)->bytes) != UNIT_CARE_RESTART)
+            continue;
+        tell(d->host, "%s does not take it up while it runs: %s", o->unit, o->reason);
+        o->act = DEPLOY_RESTART;
+        o->failed = false;
+    }
+}
+
 static bool
 has_failed(const struct deploy_orders *orders, enum deploy_act act)
 {
@@ -460,11 +540,13 @@ has_failed(const struct deploy_orders *orders, enum deploy_act act)
 
 /* What others rest on comes first; without it they would fail of something that only follows from it. */
 static int
-start_all(struct deployment *d, struct err *reterr)
+start_all(struct deployment *d, const struct files *goal, struct err *reterr)
 {
     int r = want_all(d, reterr);
     if (r == 0)
         r = carry_out(d, STAGE_RELOAD, reterr);
+    if (r == 0)
+        restart_the_deaf(d, goal);
     return r == 0 && !has_failed(&d->outlook.orders, DEPLOY_RELOAD)
                ? carry_out(d, STAGE_START, reterr)
                : r;
@@ -484,10 +566,9 @@ static int
 move(struct deployment *d, unsigned to, bool insist, struct err *reterr)
 {
     const struct deploy_host *host = d->host;
-    struct generation_file *ignored;
-    size_t count;
-    int r = to ? generation_load(d->wish->store, to, GENERATION_WHOLE, d->arena, &ignored, &count,
-                                 reterr)
+    struct files goal = {0};
+    int r = to ? generation_load(d->wish->store, to, GENERATION_WHOLE, d->arena, &goal.items,
+                                 &goal.count, reterr)
                : 0;
     if (r == 0)
         r = begin(d, to, reterr);
@@ -504,7 +585,7 @@ move(struct deployment *d, unsigned to, bool insist, struct err *reterr)
         r = host->prepare(host->arg, to != 0, reterr);
     if (r == 0)
         r = host->reload(host->arg, reterr);
-    return r == 0 ? start_all(d, reterr) : r;
+    return r == 0 ? start_all(d, &goal, reterr) : r;
 }
 
 static int

@@ -34,19 +34,30 @@ struct deploy_order {
 int deploy_explain(const struct deploy_order *failed, struct err *reterr);
 
 enum deploy_life {
-    DEPLOY_RUNS,
-    DEPLOY_RESTS,   /* neither that, nor stopped by a person */
-    DEPLOY_SHUNNED, /* a person has stopped it, or holds it */
-    DEPLOY_HELD,    /* the breaker has: it is started if it has changed, which ends that */
+    DEPLOY_RUNS,      /* as a generation said that may have been current when it started */
+    DEPLOY_RUNS_SO,   /* as it is meant to, whatever was deployed then */
+    DEPLOY_RUNS_LIVE, /* likewise, but for what it can take up while it runs */
+    DEPLOY_RUNS_ELSE, /* as something else */
+    DEPLOY_RESTS,     /* neither that, nor stopped by a person */
+    DEPLOY_SHUNNED,   /* a person has stopped it, or holds it */
+    DEPLOY_HELD,      /* the breaker has: it is started if it has changed, which ends that */
+    DEPLOY_NOBODYS,   /* nobody here runs such units */
 };
+
+bool deploy_runs(enum deploy_life life); /* in whatever way */
 
 /* What acts on the machine; a test has another. */
 struct deploy_host {
     /* Whether it has not read, or does not find, what the current generation has for it. */
     int (*check)(void *arg, bool *ret_behind, struct err *reterr);
-    int (*look)(void *arg, const char *unit, enum deploy_life *ret_life, struct err *reterr);
+    /* text: what the unit is meant to be; NULL: nothing any more. */
+    int (*look)(void *arg, const char *unit, const char *text, enum deploy_life *ret_life,
+                struct err *reterr);
     /* A person wants it to run; or to be down, so that neither a deployment nor a boot starts it. */
     int (*wish)(void *arg, const char *unit, bool runs, struct err *reterr);
+    /* Units that run and that perhaps no generation has; NULL: there are none. In the arena. */
+    int (*list)(void *arg, struct arena *arena, const char ***ret_units, size_t *ret_count,
+                struct err *reterr);
     /* Accounts and directories, for which the generation has files; or has none any more. */
     int (*prepare)(void *arg, bool deployed, struct err *reterr);
     int (*reload)(void *arg, struct err *reterr);

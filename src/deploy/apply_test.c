@@ -27,6 +27,8 @@ struct fake_unit {
     char loaded[256]; /* "": there is none */
     char runs_as[256];
     bool runs, shunned, held, never_stops;
+    enum deploy_life
+        known; /* not DEPLOY_RUNS: the host sees it better than what was deployed tells */
 };
 
 /* Shared with children, so that it outlives their crash, as systemd does. */
@@ -35,7 +37,7 @@ static struct machine {
     size_t count;
     unsigned reloads, prepares, acts;
     char acted[UNITS_MAX * 2][80];
-    bool reload_fails, behind;
+    bool reload_fails, behind, reload_is_deaf;
 } * machine;
 
 static struct fake_unit *
@@ -66,14 +68,23 @@ fake_check(void *arg unused_arg, bool *ret_behind, struct err *reterr unused_arg
 }
 
 static int
-fake_look(void *arg unused_arg, const char *unit, enum deploy_life *ret,
-          struct err *reterr unused_arg)
+fake_look(void *arg unused_arg, const char *unit, const char *text unused_arg,
+          enum deploy_life *ret, struct err *reterr unused_arg)
 {
     const struct fake_unit *u = unit_of(unit);
-    *ret = u->runs      ? DEPLOY_RUNS
-           : u->shunned ? DEPLOY_SHUNNED
-           : u->held    ? DEPLOY_HELD
-                        : DEPLOY_RESTS;
+    *ret = u->runs ? u->known : u->shunned ? DEPLOY_SHUNNED : u->held ? DEPLOY_HELD : DEPLOY_RESTS;
+    return 0;
+}
+
+static int
+fake_list(void *arg unused_arg, struct arena *arena, const char ***ret_units, size_t *ret_count,
+          struct err *reterr unused_arg)
+{
+    *ret_units = arena_alloc(arena, UNITS_MAX * sizeof(**ret_units));
+    *ret_count = 0;
+    for (size_t i = 0; i < machine->count; i++)
+        if (machine->units[i].runs && !text_eq(machine->units[i].name, WHOLE))
+            (*ret_units)[(*ret_count)++] = machine->units[i].name;
     return 0;
 }
 
@@ -130,6 +141,8 @@ fake_carry_out(void *arg unused_arg, struct deploy_order *orders, size_t count,
                        u->name);
         orders[i].failed = orders[i].act == DEPLOY_STOP && u->never_stops;
         (void)snprintf(orders[i].reason, sizeof(orders[i].reason), "it does not stop");
+        if (orders[i].act == DEPLOY_RELOAD && machine->reload_is_deaf)
+            orders[i].failed = true;
         if (orders[i].failed)
             continue;
         u->runs = orders[i].act != DEPLOY_STOP && u->loaded[0] && !strstr(u->loaded, "broken");
@@ -652,6 +665,88 @@ TEST(a_link_that_leads_nowhere_is_made_anew)
         CHECK_EQ(link_of(GENERATION_CURRENT), 2);
         CHECK_EQ(link_of(GENERATION_STABLE), 2);
     }
+}
+
+/* ---- how one that runs differs ---- */
+
+#define LIVE(says, live) \
+    "[Unit]\nX-CitadelLive=" live "\n[Service]\nType=notify\nX=" says "\n[Install]\nWantedBy=x\n"
+
+static const struct {
+    const char *from, *to;
+    enum deploy_life known;
+    const char *act; /* NULL: nothing is done */
+} differences[] = {
+    {LIVE("1", "1"), LIVE("1", "1"), DEPLOY_RUNS, NULL},
+    {LIVE("1", "1"), LIVE("2", "1"), DEPLOY_RUNS, "restart"},
+    {LIVE("1", "1"), LIVE("1", "2"), DEPLOY_RUNS, "reload"},
+    {LIVE("1", "1"), LIVE("2", "2"), DEPLOY_RUNS, "restart"},
+    {LIVE("1", "1"), LIVE("2", "2"), DEPLOY_RUNS_SO, NULL},
+    {LIVE("1", "1"), LIVE("1", "2"), DEPLOY_RUNS_SO, "reload"},
+    {LIVE("1", "1"), LIVE("1", "1"), DEPLOY_RUNS_LIVE, "reload"},
+    {LIVE("1", "1"), LIVE("2", "2"), DEPLOY_RUNS_LIVE, "reload"},
+    {LIVE("1", "1"), LIVE("1", "1"), DEPLOY_RUNS_ELSE, "restart"},
+    {LIVE("1", "1"), LIVE("1", "2"), DEPLOY_RUNS_ELSE, "restart"},
+};
+
+static struct end
+deploy_text(const char *text)
+{
+    const struct generation_file file = {"units/citadel-a.service", text, strlen(text)};
+    struct deploy_wish wish = wish_of(&file);
+    wish.count = 1;
+    return deploy_wish(&wish);
+}
+
+TEST(what_can_be_taken_up_is_and_the_rest_restarts)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(differences); i++) {
+        char want[64] = "";
+        begin();
+        tap_note("row %zu", i);
+        CHECK_EQ(deploy_text(differences[i].from).r, 0);
+        unit_of("citadel-a.service")->known = differences[i].known;
+        machine->acts = 0;
+        memset(machine->acted, 0, sizeof(machine->acted));
+        CHECK_EQ(deploy_text(differences[i].to).r, 0);
+        CHECK_EQ(machine->acts, differences[i].act != NULL);
+        if (differences[i].act)
+            (void)snprintf(want, sizeof(want), "%s citadel-a.service", differences[i].act);
+        CHECK_STR(machine->acted[0], want);
+    }
+}
+
+TEST(who_does_not_take_it_up_is_started_anew)
+{
+    begin();
+    CHECK_EQ(deploy_text(LIVE("1", "1")).r, 0);
+    machine->reload_is_deaf = true;
+    machine->acts = 0;
+    struct end end = deploy_text(LIVE("1", "2"));
+    CHECK_EQ(end.r, 0);
+    CHECK_EQ(machine->acts, 2);
+    CHECK_STR(machine->acted[0], "reload citadel-a.service");
+    CHECK_STR(machine->acted[1], "restart citadel-a.service");
+    CHECK(unit_of("citadel-a.service")->runs);
+}
+
+/* One of which no generation tells. */
+TEST(a_stranger_that_runs_is_stopped)
+{
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    unit_of("citadel-z.service")->runs = true;
+    struct deploy_host listing = host;
+    const struct deploy_wish wish = wish_of(first);
+    _cleanup_arena_ struct arena arena;
+    struct deploy_end end;
+    arena_init(&arena, DEPLOY_BYTES);
+    listing.list = fake_list;
+    machine->acts = 0;
+    CHECK_EQ(deploy_apply(&wish, &listing, &arena, &end, NULL), 0);
+    CHECK_EQ(machine->acts, 1);
+    CHECK_STR(machine->acted[0], "stop citadel-z.service");
+    check_runs(first);
 }
 
 static void

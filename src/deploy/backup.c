@@ -247,7 +247,7 @@ find_stopped(struct collecting *c, const struct backup *b, struct err *reterr)
         const char *unit = deploy_unit_of(b->files[i].name);
         enum deploy_life life = DEPLOY_RUNS;
         if (unit)
-            r = host->look(host->arg, unit, &life, reterr);
+            r = host->look(host->arg, unit, NULL, &life, reterr);
         if (r == 0 && life == DEPLOY_SHUNNED)
             vec_push(&c->stopped, unit);
     }

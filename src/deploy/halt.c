@@ -196,8 +196,8 @@ find_running(struct halting *h, const struct halt_step *step, bool keep_down, st
     for (size_t i = 0; r == 0 && i < step->count; i++) {
         const struct halt_unit *unit = &step->units[i];
         enum deploy_life life;
-        r = h->host->look(h->host->arg, unit->name, &life, reterr);
-        bool runs = r == 0 && life == DEPLOY_RUNS;
+        r = h->host->look(h->host->arg, unit->name, NULL, &life, reterr);
+        bool runs = r == 0 && deploy_runs(life);
         if (runs)
             vec_push(&h->orders, ((struct deploy_order){.act = DEPLOY_STOP, .unit = unit->name}));
         if (r == 0 && keep_down && (runs || unit->wanted))

@@ -94,8 +94,8 @@ index_of(const char *unit)
 }
 
 static int
-fake_look(void *arg unused_arg, const char *unit, enum deploy_life *ret,
-          struct err *reterr unused_arg)
+fake_look(void *arg unused_arg, const char *unit, const char *text unused_arg,
+          enum deploy_life *ret, struct err *reterr unused_arg)
 {
     *ret = machine.units[index_of(unit)].down ? DEPLOY_RESTS : DEPLOY_RUNS;
     return 0;

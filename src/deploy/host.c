@@ -1,6 +1,5 @@
-#include "deploy/host.h"
+#include "deploy/host_int.h"
 
-#include "base/text.h"
 #include "config/config.h"
 #include "deploy/drift.h"
 #include "lifecycle/lifecycle.h"
@@ -23,9 +22,37 @@
 
 #define TOOL_LIMIT_US (60 * 1000000ULL)
 
-/* The name of its service: "phi3" of "citadel-phi3.service"; false: it is none. */
-static bool
-service_of(const char *unit, char name[TEXT_NAME_MAX + 1])
+/* ---- what is told ---- */
+
+void
+deploy_tell(void *arg, const char *line)
+{
+    const struct deploy_machine *m = arg;
+    m->tell(line, m->arg);
+}
+
+void
+deploy_tell_waiting(struct deploy_machine *m, const struct service_status *status)
+{
+    const char *said = status->reason[0] ? status->reason : status->status;
+    char line[sizeof(m->told)];
+    (void)snprintf(line, sizeof(line), "%s: %s%s%s", status->name,
+                   service_state_word(status->state), said[0] ? ": " : "", said);
+    if (!text_eq(line, m->told))
+        m->tell(line, m->arg);
+    memcpy(m->told, line, sizeof(line));
+}
+
+void
+deploy_tell_order(struct deploy_machine *m, const struct deploy_order *order)
+{
+    char line[512];
+    (void)snprintf(line, sizeof(line), "%s %s", deploy_act_word(order->act), order->unit);
+    m->tell(line, m->arg);
+}
+
+bool
+deploy_service_of(const char *unit, char name[TEXT_NAME_MAX + 1])
 {
     const char *at = unit + strlen("citadel-");
     size_t len = strlen(unit) - strlen("citadel-");
@@ -44,15 +71,15 @@ is_of_breaker(const struct run_record *record)
     return record->hold.set && text_eq(record->hold.by, LIFECYCLE_BREAKER);
 }
 
-/* Of one that does not run. That of a model is in its record, which others read, too; all others have no
- * record. */
-static int
-look_why(const struct config *config, const char *unit, enum deploy_life *ret, struct err *reterr)
+/* That of a model is in its record, which others read, too; all others have no record. */
+int
+deploy_look_why(const struct config *config, const char *unit, enum deploy_life *ret,
+                struct err *reterr)
 {
     char name[TEXT_NAME_MAX + 1];
     struct run_record record;
     *ret = DEPLOY_RESTS;
-    if (!service_of(unit, name) || !config_find_model(config, name)) {
+    if (!deploy_service_of(unit, name) || !config_find_model(config, name)) {
         if (unit_rests(config->paths.generations, unit))
             *ret = DEPLOY_SHUNNED;
         return 0;
@@ -66,30 +93,37 @@ look_why(const struct config *config, const char *unit, enum deploy_life *ret, s
     return r;
 }
 
-static int
-wish(void *arg, const char *unit, bool runs, struct err *reterr)
+int
+deploy_want_model(const struct deploy_machine *m, const char *unit, bool runs, struct err *reterr)
 {
-    const struct deploy_systemd *s = arg;
-    const struct run_record_wish change = {runs ? RUN_WANTED_STARTED : RUN_WANTED_STOPPED, s->by};
-    const char *store = s->config->paths.generations;
+    const struct run_record_wish change = {runs ? RUN_WANTED_STARTED : RUN_WANTED_STOPPED, m->by};
     char name[TEXT_NAME_MAX + 1];
-    int r = runs ? unit_rest_end(store, unit, reterr) : unit_rest_begin(store, unit, reterr);
-    if (r < 0 || !service_of(unit, name) || !config_find_model(s->config, name))
-        return r;
-    return run_record_change(s->config->paths.state, name, run_record_wish, &change, NULL, reterr);
+    if (!deploy_service_of(unit, name) || !config_find_model(m->config, name))
+        return 0;
+    return run_record_change(m->config->paths.state, name, run_record_wish, &change, NULL, reterr);
 }
 
 static int
-look(void *arg, const char *unit, enum deploy_life *ret, struct err *reterr)
+wish(void *arg, const char *unit, bool runs, struct err *reterr)
 {
-    const struct deploy_systemd *s = arg;
+    const struct deploy_machine *s = arg;
+    const char *store = s->config->paths.generations;
+    int r = runs ? unit_rest_end(store, unit, reterr) : unit_rest_begin(store, unit, reterr);
+    return r < 0 ? r : deploy_want_model(s, unit, runs, reterr);
+}
+
+static int
+look(void *arg, const char *unit, const char *text unused_arg, enum deploy_life *ret,
+     struct err *reterr)
+{
+    const struct deploy_machine *s = arg;
     char state[SYSTEMD_STATE_MAX];
     int r = systemd_state_read(&s->bus, unit, state, reterr);
     if (r < 0)
         return r;
     *ret = DEPLOY_RUNS;
     bool rests = text_eq(state, "inactive") || text_eq(state, "failed");
-    return rests ? look_why(s->config, unit, ret, reterr) : 0;
+    return rests ? deploy_look_why(s->config, unit, ret, reterr) : 0;
 }
 
 /* ---- accounts and directories ---- */
@@ -116,7 +150,7 @@ link_host(const char *store, struct err *reterr)
 static int
 check(void *arg, bool *ret_behind, struct err *reterr)
 {
-    const struct deploy_systemd *s = arg;
+    const struct deploy_machine *s = arg;
     _cleanup_arena_ struct arena arena;
     struct deploy_drift *items;
     struct err err;
@@ -151,7 +185,7 @@ prepare(void *arg, bool deployed, struct err *reterr)
 {
     static const char *const tools[][4] = {{"systemd-sysusers", NULL},
                                            {"systemd-tmpfiles", "--create", "citadel.conf", NULL}};
-    const struct deploy_systemd *s = arg;
+    const struct deploy_machine *s = arg;
     if (!deployed)
         return unlink_host(s->config->paths.generations, reterr);
     int r = link_host(s->config->paths.generations, reterr);
@@ -171,17 +205,10 @@ reload(void *arg unused_arg, struct err *reterr)
 static void
 on_waiting(const struct bus *bus, const struct systemd_job *job, void *arg)
 {
-    struct deploy_systemd *s = arg;
     struct service_status status;
-    char name[TEXT_NAME_MAX + 1], line[sizeof(s->told)];
-    if (!service_of(job->unit, name) || systemd_status_read(bus, name, &status, NULL) < 0)
-        return;
-    const char *said = status.reason[0] ? status.reason : status.status;
-    (void)snprintf(line, sizeof(line), "%s: %s%s%s", name, service_state_word(status.state),
-                   said[0] ? ": " : "", said);
-    if (!text_eq(line, s->told))
-        s->tell(line, s->arg);
-    (void)snprintf(s->told, sizeof(s->told), "%s", line);
+    char name[TEXT_NAME_MAX + 1];
+    if (deploy_service_of(job->unit, name) && systemd_status_read(bus, name, &status, NULL) == 0)
+        deploy_tell_waiting(arg, &status);
 }
 
 static const char *
@@ -211,7 +238,8 @@ struct last_error {
 };
 
 static bool
-keep_error(uint64_t at_us unused_arg, const char *text, size_t len, void *arg)
+keep_error(uint64_t at_us unused_arg, const char *name unused_arg, const char *text, size_t len,
+           void *arg)
 {
     struct last_error *last = arg;
     size_t skip = sizeof(ERROR) - 1;
@@ -228,7 +256,7 @@ find_error(const char *name, char *text, size_t room)
 {
     struct last_error last = {text, room};
     const struct journal_wish wish = {
-        .name = name, .lines = LAST_LINES, .line = keep_error, .arg = &last};
+        .names = &name, .count = 1, .lines = LAST_LINES, .line = keep_error, .arg = &last};
     uint64_t lines;
     struct err err;
     text[0] = '\0';
@@ -258,13 +286,16 @@ judge(const struct bus *bus, const struct systemd_job *job, struct deploy_order 
 {
     struct service_status status = {0};
     char name[TEXT_NAME_MAX + 1], state[SYSTEMD_STATE_MAX];
-    bool is_service = service_of(o->unit, name);
+    bool is_service = deploy_service_of(o->unit, name);
     int r = systemd_state_read(bus, o->unit, state, reterr);
     if (r == 0 && is_service)
         r = systemd_status_read(bus, name, &status, reterr);
     if (r < 0)
         return r;
     bool active = text_eq(state, "active") || text_eq(state, "reloading");
+    /* One that is not up yet reads it when it starts. */
+    if (o->act == DEPLOY_RELOAD && text_eq(job->result, "invalid"))
+        return 0;
     o->failed = o->act == DEPLOY_STOP ? !text_eq(job->result, "done")
                                       : !active || !text_eq(job->result, "done");
     if (!o->failed)
@@ -284,13 +315,13 @@ end_breaker(struct run_record *record, const void *unused unused_arg)
     run_record_forgive(record, NULL);
 }
 
-/* How often it failed as it was says nothing of how it is now. */
-static int
-forgive(const struct config *config, const struct deploy_order *o, struct err *reterr)
+int
+deploy_forgive(const struct config *config, const struct deploy_order *o, struct err *reterr)
 {
     char name[TEXT_NAME_MAX + 1];
     bool starts = o->act == DEPLOY_START || o->act == DEPLOY_RESTART;
-    if (!starts || !o->changed || !service_of(o->unit, name) || !config_find_model(config, name))
+    if (!starts || !o->changed || !deploy_service_of(o->unit, name) ||
+        !config_find_model(config, name))
         return 0;
     return run_record_change(config->paths.state, name, end_breaker, NULL, NULL, reterr);
 }
@@ -298,12 +329,12 @@ forgive(const struct config *config, const struct deploy_order *o, struct err *r
 static int
 carry_out(void *arg, struct deploy_order *orders, size_t count, struct err *reterr)
 {
-    struct deploy_systemd *s = arg;
+    struct deploy_machine *s = arg;
     /* How long a stop may take, its unit says. */
     uint64_t limit_us = count && orders[0].act == DEPLOY_STOP ? 0 : s->deadline_us;
     int r = 0;
     for (size_t i = 0; r == 0 && i < count; i++)
-        r = forgive(s->config, &orders[i], reterr);
+        r = deploy_forgive(s->config, &orders[i], reterr);
     if (r < 0)
         return r;
     struct systemd_job *items = mem_alloc((count + 1) * sizeof(*items));
@@ -314,9 +345,7 @@ carry_out(void *arg, struct deploy_order *orders, size_t count, struct err *rete
                                 .waiting = on_waiting,
                                 .arg = s};
     for (size_t i = 0; i < count; i++) {
-        char line[512];
-        (void)snprintf(line, sizeof(line), "%s %s", deploy_act_word(orders[i].act), orders[i].unit);
-        s->tell(line, s->arg);
+        deploy_tell_order(s, &orders[i]);
         /* A target would take with it what a person has stopped. */
         items[i] = (struct systemd_job){
             .unit = orders[i].unit,
@@ -330,15 +359,8 @@ carry_out(void *arg, struct deploy_order *orders, size_t count, struct err *rete
     return r;
 }
 
-static void
-tell(void *arg, const char *line)
-{
-    const struct deploy_systemd *s = arg;
-    s->tell(line, s->arg);
-}
-
 int
-deploy_systemd_open(struct deploy_systemd *systemd, struct deploy_host *ret_host,
+deploy_open_systemd(struct deploy_machine *machine, struct deploy_host *ret_host,
                     struct err *reterr)
 {
     *ret_host = (struct deploy_host){.check = check,
@@ -347,24 +369,24 @@ deploy_systemd_open(struct deploy_systemd *systemd, struct deploy_host *ret_host
                                      .prepare = prepare,
                                      .reload = reload,
                                      .carry_out = carry_out,
-                                     .tell = tell,
-                                     .arg = systemd};
-    return bus_open(&systemd->bus, reterr);
+                                     .tell = deploy_tell,
+                                     .arg = machine};
+    return bus_open(&machine->bus, reterr);
 }
 
 void
-deploy_systemd_close(struct deploy_systemd *systemd)
+deploy_machine_close(struct deploy_machine *machine)
 {
-    bus_close(&systemd->bus);
+    bus_close(&machine->bus);
 }
 
 /* ---- without systemd ---- */
 
 static int
-look_at_nothing(void *arg unused_arg, const char *unit unused_arg, enum deploy_life *ret,
-                struct err *reterr unused_arg)
+look_at_nothing(void *arg unused_arg, const char *unit unused_arg, const char *text unused_arg,
+                enum deploy_life *ret, struct err *reterr unused_arg)
 {
-    *ret = DEPLOY_SHUNNED;
+    *ret = DEPLOY_NOBODYS;
     return 0;
 }
 
@@ -395,7 +417,7 @@ wish_nothing(void *arg unused_arg, const char *unit unused_arg, bool runs unused
 }
 
 struct deploy_host
-deploy_files_only(struct deploy_systemd *systemd)
+deploy_open_files(struct deploy_machine *machine)
 {
     /* Who looks at nothing has nothing to carry out. */
     return (struct deploy_host){.check = check_nothing,
@@ -403,6 +425,6 @@ deploy_files_only(struct deploy_systemd *systemd)
                                 .wish = wish_nothing,
                                 .prepare = prepare_nothing,
                                 .reload = do_nothing,
-                                .tell = tell,
-                                .arg = systemd};
+                                .tell = deploy_tell,
+                                .arg = machine};
 }

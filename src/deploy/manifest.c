@@ -26,12 +26,7 @@ manifest_takes_name(const char *name)
 void
 manifest_digest(const void *bytes, size_t len, char ret_digest[HASH_SHA256_HEX])
 {
-    uint8_t digest[HASH_SHA256_BYTES];
-    struct hash_sha256 hash;
-    hash_sha256_init(&hash);
-    hash_sha256_update(&hash, bytes, len);
-    hash_sha256_final(&hash, digest);
-    hash_sha256_hex(digest, ret_digest);
+    hash_sha256_text(bytes, len, ret_digest);
 }
 
 void

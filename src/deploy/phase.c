@@ -206,8 +206,8 @@ static int
 is_running(struct running *p, const char *unit, bool *ret, struct err *reterr)
 {
     enum deploy_life life;
-    int r = p->host->look(p->host->arg, unit, &life, reterr);
-    *ret = r == 0 && life == DEPLOY_RUNS;
+    int r = p->host->look(p->host->arg, unit, NULL, &life, reterr);
+    *ret = r == 0 && deploy_runs(life);
     return r;
 }
 
@@ -221,10 +221,10 @@ try_model(struct running *p, const char *name, struct err *reterr)
     struct err ignored;
     enum deploy_life life;
     (void)unit_of(name, unit);
-    int r = p->host->look(p->host->arg, unit, &life, reterr);
+    int r = p->host->look(p->host->arg, unit, NULL, &life, reterr);
     if (r == 0 && life == DEPLOY_SHUNNED)
         r = p->host->wish(p->host->arg, unit, true, reterr);
-    if (r == 0 && life != DEPLOY_RUNS)
+    if (r == 0 && !deploy_runs(life))
         r = act(p, DEPLOY_START, unit, reterr);
     if (r == 0)
         r = deploy_prove(config_find_model(p->wish->config, name), reterr);

@@ -198,8 +198,8 @@ put_wish(const struct restoring *x, const char *unit, bool runs, struct err *ret
     enum deploy_life life = DEPLOY_RESTS;
     int r = host->wish(host->arg, unit, runs, reterr);
     if (r == 0 && !runs)
-        r = host->look(host->arg, unit, &life, reterr);
-    return r == 0 && life == DEPLOY_RUNS ? host->carry_out(host->arg, &order, 1, reterr) : r;
+        r = host->look(host->arg, unit, NULL, &life, reterr);
+    return r == 0 && deploy_runs(life) ? host->carry_out(host->arg, &order, 1, reterr) : r;
 }
 
 static int
@@ -223,7 +223,7 @@ change_wishes(struct restoring *x, struct err *reterr)
         bool runs = unit && !was_stopped(b, unit);
         enum deploy_life life = DEPLOY_RUNS;
         if (unit)
-            r = x->host->look(x->host->arg, unit, &life, reterr);
+            r = x->host->look(x->host->arg, unit, NULL, &life, reterr);
         if (r == 0 && life == (runs ? DEPLOY_SHUNNED : DEPLOY_RESTS))
             r = change_wish(x, unit, runs, reterr);
     }

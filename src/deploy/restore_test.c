@@ -40,8 +40,8 @@ fake_check(void *arg unused_arg, bool *ret_behind, struct err *reterr unused_arg
 }
 
 static int
-fake_look(void *arg unused_arg, const char *unit, enum deploy_life *ret,
-          struct err *reterr unused_arg)
+fake_look(void *arg unused_arg, const char *unit, const char *text unused_arg,
+          enum deploy_life *ret, struct err *reterr unused_arg)
 {
     size_t i = index_of(unit);
     *ret = machine->runs[i] ? DEPLOY_RUNS : machine->shunned[i] ? DEPLOY_SHUNNED : DEPLOY_RESTS;

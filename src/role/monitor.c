@@ -190,7 +190,10 @@ close_all(struct monitor *m)
         log_warning("a disk or systemd still hangs; the monitor ends without its answer");
         _exit(EXIT_CODE_OK); /* a thread of ours waits for it, and nothing is left to be saved */
     }
-    loop_free(m->loop);
+    loop_free(m->loop); /* after works that read a configuration */
+    vec_foreach (&m->loaded, at)
+        config_free(*at);
+    vec_finish(&m->loaded);
     if (m->history.path)
         history_close(&m->history);
     notify_close(&m->notify);

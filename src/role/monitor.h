@@ -13,5 +13,3 @@ struct config;
 
 /* Until SIGTERM or SIGINT. program: our own path, for what reads the GPUs. */
 int monitor_run(const struct config *config, const char *program, struct err *reterr) must_check;
-
-#define MONITOR_SOCKET_NAME "monitor/control.sock"

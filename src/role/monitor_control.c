@@ -256,6 +256,23 @@ on_EVENTS(struct asking *a)
         answer(a->request, 200, print_events, a);
 }
 
+/* ---- reload ---- */
+
+static void
+on_RELOAD(struct asking *a)
+{
+    _cleanup_buf_ struct buf body = BUF_INIT(ANSWER_MAX);
+    struct json_writer w;
+    struct err err = {0};
+    json_init(&w, &body, false);
+    if (monitor_reload(a->monitor, a->by, &w, &err) < 0)
+        http_local_answer_error(a->request, &err);
+    else if (buf_error(&body) < 0)
+        http_answer(a->request, 500, NULL, NULL, 0);
+    else
+        http_answer(a->request, 200, "application/json", body.data, body.len);
+}
+
 /* ---- ensure ---- */
 
 static void
@@ -473,7 +490,7 @@ monitor_control_open(struct monitor *m, struct err *reterr)
 {
     const struct http_service service = {.request = on_any_request, .arg = m};
     struct http_server_config config = http_server_config_default;
-    m->socket_path = mem_printf("%s/" MONITOR_SOCKET_NAME, m->config->paths.run);
+    m->socket_path = mem_printf("%s/" SERVICE_MONITOR_SOCKET, m->config->paths.run);
     const struct sock_addr addr = {.family = AF_UNIX, .path = m->socket_path};
     _cleanup_free_ char *dir =
         mem_strndup(addr.path, (size_t)(strrchr(addr.path, '/') - addr.path));

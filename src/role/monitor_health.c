@@ -231,6 +231,14 @@ monitor_health_open(struct monitor *m, const char *program)
 }
 
 void
+monitor_health_configure(struct monitor *m)
+{
+    uint64_t every_us = m->config->monitor.health_interval_us;
+    places_configure(m->places, m->config);
+    loop_timer_start(m->loop, &m->health, every_us, every_us);
+}
+
+void
 monitor_health_close(struct monitor *m)
 {
     loop_timer_stop(&m->health);

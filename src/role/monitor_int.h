@@ -51,6 +51,8 @@ struct watched {
 
 struct monitor {
     const struct config *config;
+    VEC(struct config *)
+    loaded; /* all that were read since it began: works may still read an older */
     struct loop *loop;
     struct notify notify;
     struct loop_signal terminate, interrupt;
@@ -90,6 +92,10 @@ struct monitor {
 void monitor_tell(struct monitor *m, enum event_kind kind, const char *service, const char *by,
                   const char *fmt, ...) printf_like(5, 6);
 
+/* monitor_reload.c: what has changed is printed, whether or not it could be taken up */
+int monitor_reload(struct monitor *m, const char *by, struct json_writer *w, struct err *reterr)
+    must_check;
+
 /* monitor_service.c */
 extern const struct service_watch_ops monitor_watch_ops;
 struct watched *monitor_find(struct monitor *m, const char *name);
@@ -97,10 +103,12 @@ void monitor_look(struct watched *w); /* decides, and does it */
 void monitor_look_all(struct monitor *m);
 void monitor_order(struct watched *w, enum service_order order);
 bool monitor_lacks_something(const struct watched *w); /* it waits for room */
+void monitor_services_configure(struct monitor *m);    /* of another configuration */
 void monitor_services_close(struct monitor *m);
 
 /* monitor_health.c */
 void monitor_health_open(struct monitor *m, const char *program);
+void monitor_health_configure(struct monitor *m);
 void monitor_health_close(struct monitor *m);
 void monitor_ask(struct watched *w);        /* its shim */
 void monitor_watch_room(struct monitor *m); /* while somebody lacks some */

@@ -203,6 +203,20 @@ add(struct monitor *m, const char *name)
     return w;
 }
 
+/* One that is not a model any more is only seen. */
+void
+monitor_services_configure(struct monitor *m)
+{
+    vec_foreach (&m->services, at) {
+        struct watched *w = *at;
+        w->model = config_find_model(m->config, w->status.name);
+        if (w->model)
+            w->times = plan_times_of(w->model);
+        else
+            loop_timer_stop(&w->due);
+    }
+}
+
 /* What others lack may be what this one has given back. */
 static void
 wake_others(struct watched *gone)
@@ -259,6 +273,8 @@ on_seen(void *arg, const struct service_view *view)
         monitor_tell(m, EVENT_WATCH_BACK, NULL, NULL, "services can be seen again");
     m->lost = false;
     m->stopped_us = view->stopped_us;
+    vec_foreach (&m->services, at)
+        (*at)->is_there &= service_view_find(view, (*at)->status.name) != NULL;
     vec_foreach (&view->items, seen) {
         struct watched *w = monitor_find(m, seen->status.name);
         if (!seen->absent)

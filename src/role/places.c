@@ -103,12 +103,20 @@ places_new(struct loop *loop, const struct config *config, void (*told)(struct p
     } rows[PLACE_COUNT] = {[PLACE_MODELS] = {STORAGE_models, true},
                            [PLACE_STATE] = {STORAGE_state, true},
                            [PLACE_BACKUP] = {STORAGE_backup, false}};
-    *places = (struct places){.loop = loop, .config = config, .told = told, .arg = arg};
+    *places = (struct places){.loop = loop, .told = told, .arg = arg};
     for (size_t i = 0; i < PLACE_COUNT; i++)
-        places->items[i] = (struct place){.area = rows[i].area,
-                                          .path = storage_area_path(config, rows[i].area),
-                                          .needed = rows[i].needed};
+        places->items[i] = (struct place){.area = rows[i].area, .needed = rows[i].needed};
+    places_configure(places, config);
     return places;
+}
+
+void
+places_configure(struct places *places, const struct config *config)
+{
+    assert(!places->looking);
+    places->config = config;
+    for (size_t i = 0; i < PLACE_COUNT; i++)
+        places->items[i].path = storage_area_path(config, places->items[i].area);
 }
 
 void

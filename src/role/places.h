@@ -33,5 +33,7 @@ struct places {
 
 struct places *places_new(struct loop *loop, const struct config *config,
                           void (*told)(struct places *places), void *arg) must_check;
+/* Another configuration from here on; not while they are looked at. */
+void places_configure(struct places *places, const struct config *config);
 void places_free(struct places *places); /* one that is being looked at goes when that has ended */
 void places_look(struct places *places);

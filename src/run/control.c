@@ -3,6 +3,8 @@
 #include "run/run.h"
 #include "run/shim_int.h"
 
+#include "config/reread.h"
+#include "fmt/json.h"
 #include "http/local.h"
 #include "sys/log.h"
 #include "sys/sock.h"
@@ -12,6 +14,7 @@
 #include <unistd.h>
 
 #define BODY_MAX (64 * KIB)
+#define RELOAD_MAX (4 * MIB) /* two texts for each option of a model */
 
 void
 control_answer_state(struct shim *s, struct http_request *r)
@@ -55,15 +58,48 @@ on_drain(struct shim *s, struct http_request *r)
     control_answer_state(s, r);
 }
 
+/* Of what a model reads, that is how much is told; for the rest it would have to start anew. A supervisor
+ * to whom it is ready hears of it. */
+static void
+take_up(struct shim *s, struct config *now)
+{
+    bool ready = s->state.phase >= RUN_READY && s->state.phase < RUN_DRAINING;
+    if (ready)
+        notify_reloading(&s->notify);
+    config_set_log_level(now);
+    config_free(s->latest);
+    s->latest = now;
+    if (ready)
+        notify_state(&s->notify, "READY=1");
+}
+
+static void
+on_reload(struct shim *s, struct http_request *r)
+{
+    _cleanup_config_reread_ struct config_reread reread = {0};
+    _cleanup_buf_ struct buf body = BUF_INIT(RELOAD_MAX);
+    struct json_writer w;
+    struct err err = {0};
+    const struct config *before = s->latest ? s->latest : s->config;
+    if (config_reread(before, s->model->name, &reread, &err) < 0) {
+        http_local_answer_error(r, &err);
+        return;
+    }
+    json_init(&w, &body, false);
+    config_reread_print(&reread, &w);
+    if (!reread.restart)
+        take_up(s, take_ptr(reread.config));
+    http_answer(r, buf_error(&body) < 0 ? 500 : 200, "application/json", body.data, body.len);
+}
+
 static const struct {
     enum http_method method;
     const char *path;
     void (*take)(struct shim *s, struct http_request *r);
 } paths[] = {
-    {HTTP_GET, "/state", on_state},
-    {HTTP_POST, "/sleep", on_sleep},
-    {HTTP_POST, "/wake", on_wake},
-    {HTTP_POST, "/drain", on_drain},
+    {HTTP_GET, "/state", on_state},    {HTTP_POST, "/sleep", on_sleep},
+    {HTTP_POST, "/wake", on_wake},     {HTTP_POST, "/drain", on_drain},
+    {HTTP_POST, "/reload", on_reload},
 };
 
 static void
@@ -90,7 +126,7 @@ on_request(struct http_request *r)
             return;
         }
     (void)err_set(&err, ERR_NOT_FOUND,
-                  "there is GET /state, and POST /sleep, /wake and /drain; nothing else");
+                  "there is GET /state, and POST /sleep, /wake, /drain and /reload; nothing else");
     http_local_answer_error(r, &err);
 }
 
@@ -108,7 +144,7 @@ control_open(struct shim *s, struct err *reterr)
         return fd;
     config.connections_max = 64;
     config.body_bytes_max = config.content_bytes_max = BODY_MAX;
-    config.answer_bytes_max = BODY_MAX * 2;
+    config.answer_bytes_max = RELOAD_MAX + BODY_MAX;
     s->server = http_server_new(s->loop, &config, &service);
     return http_server_listen(s->server, fd, reterr);
 }

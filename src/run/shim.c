@@ -346,6 +346,7 @@ close_all(struct shim *s)
     cleanup_close(&s->log_fd);
     cleanup_close(&s->lock);
     notify_close(&s->notify);
+    config_free(s->latest);
     arena_finish(&s->arena);
 }
 

@@ -56,6 +56,8 @@ struct room {
 
 struct shim {
     const struct config *config;
+    struct config
+        *latest; /* read since, of which only what takes effect at once is used; or NULL */
     const struct config_model *model;
     const struct engine *kind;
     struct arena arena;            /* of the command and all that lives as long as the shim */

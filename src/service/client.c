@@ -80,6 +80,7 @@ read_view(const struct value *root, struct service_view *ret_view, struct err *r
     value_copy_str(value_get(root, "promise"), ret_view->promise, sizeof(ret_view->promise));
     ret_view->pid = value_u32(value_get(root, "pid"));
     (void)value_u64(value_get(root, "stopped_us"), &ret_view->stopped_us);
+    service_source_read(value_get(root, "source"), &ret_view->source);
     const struct value *list = value_get(root, "services");
     for (const struct value *v = list ? list->first : NULL; v; v = v->next)
         if (ret_view->items.count == SERVICES_MAX ||
@@ -150,4 +151,15 @@ service_ask(const char *run_dir, const char *name, const char *verb, struct err 
     struct value *root;
     arena_init(&arena, TREE_MAX);
     return ask(run_dir, "POST", target, &arena, &root, reterr);
+}
+
+int
+service_ask_read(const char *run_dir, enum service_read what, struct err *reterr)
+{
+    static const char *const targets[] = {
+        [SERVICE_READ_GENERATION] = "/switch", [SERVICE_READ_AGAIN] = "/reload"};
+    _cleanup_arena_ struct arena arena;
+    struct value *root;
+    arena_init(&arena, TREE_MAX);
+    return ask(run_dir, "POST", targets[what], &arena, &root, reterr);
 }

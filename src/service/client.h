@@ -19,8 +19,9 @@ struct service_view {
     VEC(struct service_seen) items;
     char containment[16];
     char promise[256];
-    unsigned pid;        /* of the supervisor */
-    bool by_systemd;     /* which is then changed by systemd.h */
+    unsigned pid;                 /* of the supervisor */
+    struct service_source source; /* of ours */
+    bool by_systemd;              /* which is then changed by systemd.h */
     uint64_t stopped_us; /* since 1970: when all models were stopped as one; 0: they were not */
 };
 
@@ -37,6 +38,11 @@ void service_view_finish(struct service_view *view);
 #define _cleanup_service_view_ _cleanup_(service_view_finish)
 
 const struct service_seen *service_view_find(const struct service_view *view, const char *name);
+
+/* Has the supervisor take the current generation from here on, or read anew what it has read. What does
+ * not fit is refused, and nothing is changed. */
+enum service_read { SERVICE_READ_GENERATION, SERVICE_READ_AGAIN };
+int service_ask_read(const char *run_dir, enum service_read what, struct err *reterr) must_check;
 
 /* start, stop or restart of a service, or of `all`. */
 int service_ask(const char *run_dir, const char *name, const char *verb, struct err *reterr)

@@ -61,8 +61,8 @@ static bool
 may_stop(const struct unit *u)
 {
     const struct direct *d = u->direct;
-    for (size_t i = 0; i < d->config.count; i++) {
-        const struct unit *other = &d->units[i];
+    for (size_t i = 0; i < d->units.count; i++) {
+        const struct unit *other = d->units.items[i];
         if (comes_after(other, u) && !unit_is_dormant(other) && !other->wanted)
             return false;
     }
@@ -92,10 +92,10 @@ void
 direct_consider(struct direct *d)
 {
     bool idle = true;
-    for (size_t i = 0; i < d->config.count; i++)
-        consider(&d->units[i]);
-    for (size_t i = 0; i < d->config.count; i++)
-        idle &= unit_is_dormant(&d->units[i]);
+    for (size_t i = 0; i < d->units.count; i++)
+        consider(d->units.items[i]);
+    for (size_t i = 0; i < d->units.count; i++)
+        idle &= unit_is_dormant(d->units.items[i]);
     if (d->ending && idle)
         loop_defer(d->loop, &d->ended);
 }
@@ -111,8 +111,8 @@ on_all_ended(struct loop_defer *defer)
 void
 direct_start(struct direct *d)
 {
-    for (size_t i = 0; i < d->config.count; i++)
-        d->units[i].wanted = d->config.services[i].wanted;
+    for (size_t i = 0; i < d->units.count; i++)
+        d->units.items[i]->wanted = d->units.items[i]->service->wanted;
     direct_consider(d);
 }
 
@@ -122,16 +122,16 @@ direct_stop_all(struct direct *d)
     d->ending = true;
     d->ending_us = d->ending_us ? d->ending_us : clock_wall_us();
     direct_watch_changed(d);
-    for (size_t i = 0; i < d->config.count; i++)
-        d->units[i].wanted = d->units[i].again = false;
+    for (size_t i = 0; i < d->units.count; i++)
+        d->units.items[i]->wanted = d->units.items[i]->again = false;
     direct_consider(d);
 }
 
 void
 direct_kill_all(struct direct *d)
 {
-    for (size_t i = 0; i < d->config.count; i++)
-        unit_kill(&d->units[i]);
+    for (size_t i = 0; i < d->units.count; i++)
+        unit_kill(d->units.items[i]);
     direct_stop_all(d);
 }
 
@@ -141,19 +141,18 @@ size_t
 direct_known(struct direct *d)
 {
     size_t count = 0;
-    for (size_t i = 0; i < d->config.count; i++)
-        if (d->units[i].runs)
-            d->known[count++] = d->units[i].proc.pid;
+    for (size_t i = 0; i < d->units.count; i++)
+        if (d->units.items[i]->runs)
+            d->known[count++] = d->units.items[i]->proc.pid;
     return count;
 }
 
 struct unit *
 direct_find(struct direct *d, const char *name, size_t len)
 {
-    for (size_t i = 0; i < d->config.count; i++)
-        if (strlen(d->config.services[i].name) == len &&
-            memcmp(d->config.services[i].name, name, len) == 0)
-            return &d->units[i];
+    vec_foreach (&d->units, u)
+        if (strlen((*u)->service->name) == len && memcmp((*u)->service->name, name, len) == 0)
+            return *u;
     return NULL;
 }
 
@@ -178,13 +177,119 @@ direct_stuck(const struct direct *d)
 size_t
 direct_count(const struct direct *d)
 {
-    return d->config.count;
+    return d->units.count;
 }
 
 const struct service_status *
 direct_status(const struct direct *d, size_t i)
 {
-    return &d->units[i].status;
+    return &d->units.items[i]->status;
+}
+
+/* ---- other services ---- */
+
+static bool
+has_service(const struct direct_config *config, const char *name)
+{
+    for (size_t i = 0; i < config->count; i++)
+        if (text_eq(config->services[i].name, name))
+            return true;
+    return false;
+}
+
+static int
+check_goes(const struct direct *d, const struct direct_config *config, struct err *reterr)
+{
+    vec_foreach (&d->units, at) {
+        const struct unit *u = *at;
+        if (unit_is_dormant(u) || has_service(config, u->service->name))
+            continue;
+        int r = err_set(reterr, ERR_SERVICE_RUNS, "%s is not in %s, and is %s", u->service->name,
+                        config->source.file, service_state_word(u->status.state));
+        err_fix(reterr, "citadel stop %s", u->service->name);
+        return r;
+    }
+    return 0;
+}
+
+/* What the services read when they start: the file that a person edits is none of theirs. */
+static int
+write_copy(const struct direct *d, const struct direct_config *config, struct err *reterr)
+{
+    return config->text ? file_write(d->copy_path, config->text, config->text_len, 0644, reterr)
+                        : 0;
+}
+
+struct taking {
+    VEC(struct unit *) all, made;
+};
+
+/* One for each service: the one that there is, or a new one. */
+static int
+gather(struct direct *d, const struct direct_config *config, struct taking *t, struct err *reterr)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < config->count; i++) {
+        const struct service *service = &config->services[i];
+        struct unit *u = direct_find(d, service->name, strlen(service->name));
+        if (!u) {
+            r = unit_new(d, service, &u, reterr);
+            if (r == 0)
+                vec_push(&t->made, u);
+        }
+        if (r == 0)
+            vec_push(&t->all, u);
+    }
+    return r;
+}
+
+static void
+let_go(struct unit *u)
+{
+    loop_timer_stop(&u->timer);
+    direct_control_dismiss(u);
+    unit_free(u);
+}
+
+static void
+settle(struct direct *d, const struct direct_config *config, struct taking *t)
+{
+    vec_foreach (&d->units, u)
+        if (!has_service(config, (*u)->service->name))
+            let_go(*u);
+    for (size_t i = 0; i < config->count; i++)
+        unit_define(t->all.items[i], &config->services[i]);
+    vec_finish(&d->units);
+    vec_foreach (&t->all, u)
+        vec_push(&d->units, *u);
+    free(d->known);
+    d->known = mem_alloc(MAX(config->count, 1u) * sizeof(*d->known));
+    d->config.services = config->services;
+    d->config.count = config->count;
+    d->config.withheld = config->withheld;
+    d->config.source = config->source;
+    d->config.text = config->text;
+    d->config.text_len = config->text_len;
+    direct_watch_changed(d);
+}
+
+int
+direct_take(struct direct *d, const struct direct_config *config, struct err *reterr)
+{
+    struct taking t = {0};
+    int r = check_goes(d, config, reterr);
+    if (r == 0)
+        r = gather(d, config, &t, reterr);
+    if (r == 0)
+        r = write_copy(d, config, reterr);
+    if (r == 0)
+        settle(d, config, &t);
+    else
+        vec_foreach (&t.made, u)
+            unit_free(*u);
+    vec_finish(&t.all);
+    vec_finish(&t.made);
+    return r;
 }
 
 /* ---- a life ---- */
@@ -251,6 +356,8 @@ on_look(struct loop_timer *timer)
         cleanup_close(&d->lock);
         d->lock = fd;
     }
+    if (d->config.text && access(d->copy_path, F_OK) < 0)
+        (void)!write_copy(d, &d->config, NULL); /* or the next time */
     direct_control_look(d);
 }
 
@@ -280,8 +387,8 @@ open_direct(struct direct *d, struct err *reterr)
     int r = contain_open(&d->contain, d->config.contain, d->config.run_dir, reterr);
     if (r == 0)
         r = watch_children(d, reterr);
-    for (size_t i = 0; r == 0 && i < d->config.count; i++)
-        r = unit_open(d, &d->units[i], &d->config.services[i], reterr);
+    if (r == 0)
+        r = direct_take(d, &d->config, reterr);
     if (r == 0)
         r = direct_control_open(d, reterr);
     if (r == 0)
@@ -300,8 +407,7 @@ direct_new(struct loop *loop, const struct direct_config *config, struct direct 
                          .look.expired = on_look,
                          .ended.run = on_all_ended};
     d->lock_path = mem_printf("%s/" DIRECT_LOCK_NAME, config->run_dir);
-    d->units = mem_alloc(MAX(config->count, 1u) * sizeof(*d->units));
-    d->known = mem_alloc(MAX(config->count, 1u) * sizeof(*d->known));
+    d->copy_path = mem_printf("%s/" DIRECT_COPY_NAME, config->run_dir);
     int r = open_direct(d, reterr);
     if (r < 0) {
         direct_free(d);
@@ -319,13 +425,13 @@ direct_free(struct direct *d)
     loop_defer_cancel(d->loop, &d->tell);
     loop_timer_stop(&d->look);
     loop_signal_stop(&d->child);
-    for (size_t i = 0; i < d->config.count; i++)
-        if (d->units[i].direct)
-            unit_close(&d->units[i]);
+    vec_foreach (&d->units, u)
+        unit_free(*u);
+    vec_finish(&d->units);
     contain_close(&d->contain);
     cleanup_close(&d->lock);
     free(d->lock_path);
-    free(d->units);
+    free(d->copy_path);
     free(d->known);
     free(d);
 }

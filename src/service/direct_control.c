@@ -30,10 +30,11 @@ direct_control_print(struct direct *d, struct buf *out)
     json_u64(&w, "pid", (uint64_t)getpid());
     if (d->ending_us)
         json_u64(&w, "stopped_us", d->ending_us);
+    service_source_print(&d->config.source, &w);
     json_open_list(&w, "services");
-    for (size_t i = 0; i < d->config.count; i++) {
+    for (size_t i = 0; i < d->units.count; i++) {
         json_open_map(&w, NULL);
-        service_status_print(&d->units[i].status, &w);
+        service_status_print(&d->units.items[i]->status, &w);
         json_close_map(&w);
     }
     json_close_list(&w);
@@ -160,12 +161,24 @@ direct_control_feed(struct unit *u, const struct buf *lines)
     }
 }
 
+void
+direct_control_dismiss(struct unit *u)
+{
+    while (u->followers) {
+        struct follower *f = u->followers;
+        u->followers = f->next;
+        f->request->user = NULL;
+        http_answer_end(f->request);
+        free(f);
+    }
+}
+
 static size_t
 count_followers(const struct direct *d)
 {
     size_t count = 0;
-    for (size_t i = 0; i < d->config.count; i++)
-        for (const struct follower *f = d->units[i].followers; f; f = f->next)
+    for (size_t i = 0; i < d->units.count; i++)
+        for (const struct follower *f = d->units.items[i]->followers; f; f = f->next)
             count++;
     return count;
 }
@@ -256,7 +269,7 @@ static const char *
 candidate(size_t i, const void *arg)
 {
     const struct direct *d = arg;
-    return i < d->config.count ? d->config.services[i].name : NULL;
+    return i < d->units.count ? d->units.items[i]->service->name : NULL;
 }
 
 static void
@@ -274,9 +287,10 @@ static void
 answer_no_path(struct http_request *r)
 {
     struct err err;
-    (void)err_set(&err, ERR_NOT_FOUND,
-                  "there is GET /services and /services/NAME/log, POST "
-                  "/services/NAME/start|stop|restart|retry and /stop; nothing else");
+    (void)err_set(
+        &err, ERR_NOT_FOUND,
+        "there is GET /services and /services/NAME/log, POST "
+        "/services/NAME/start|stop|restart|retry, /switch, /reload and /stop; nothing else");
     http_local_answer_error(r, &err);
 }
 
@@ -327,9 +341,9 @@ answer_act(struct direct *d, struct http_request *r, struct unit *one, const str
         answer_ending(r);
         return;
     }
-    for (size_t n = 0; n < d->config.count; n++)
-        if (!one || one == &d->units[n])
-            acts[i].act(&d->units[n]);
+    for (size_t n = 0; n < d->units.count; n++)
+        if (!one || one == d->units.items[n])
+            acts[i].act(d->units.items[n]);
     answer_services(d, r);
 }
 
@@ -348,6 +362,61 @@ answer_service(struct direct *d, struct http_request *r)
         answer_no_path(r);
 }
 
+/* ---- the whole ---- */
+
+static void
+answer_stop(struct direct *d, struct http_request *r)
+{
+    direct_stop_all(d);
+    answer_services(d, r);
+}
+
+static void
+answer_read(struct direct *d, struct http_request *r, enum service_read what)
+{
+    struct err err = {0};
+    if (d->ending)
+        answer_ending(r);
+    else if (!d->config.read)
+        answer_no_path(r);
+    else if (d->config.read(d->config.arg, what, &err) < 0)
+        http_local_answer_error(r, &err);
+    else
+        answer_services(d, r);
+}
+
+static void
+answer_switch(struct direct *d, struct http_request *r)
+{
+    answer_read(d, r, SERVICE_READ_GENERATION);
+}
+
+static void
+answer_reload(struct direct *d, struct http_request *r)
+{
+    answer_read(d, r, SERVICE_READ_AGAIN);
+}
+
+static void
+answer_all(struct direct *d, struct http_request *r)
+{
+    if (http1_is(&r->head, r->head.query, "follow=1"))
+        answer_following(d, r);
+    else
+        answer_services(d, r);
+}
+
+static const struct {
+    enum http_method method;
+    const char *path;
+    void (*answer)(struct direct *d, struct http_request *r);
+} wholes[] = {
+    {HTTP_GET, "/services", answer_all},
+    {HTTP_POST, "/stop", answer_stop},
+    {HTTP_POST, "/switch", answer_switch},
+    {HTTP_POST, "/reload", answer_reload},
+};
+
 static void
 on_request(struct http_request *r)
 {
@@ -357,20 +426,17 @@ on_request(struct http_request *r)
     r->user = NULL;
     if (!http_local_admits(r, HTTP_LOCAL_OWN))
         return;
-    if (r->head.method == HTTP_GET && http1_is(&r->head, r->head.path, "/services")) {
-        if (http1_is(&r->head, r->head.query, "follow=1"))
-            answer_following(d, r);
-        else
-            answer_services(d, r);
-    } else if (r->head.method == HTTP_POST && http1_is(&r->head, r->head.path, "/stop")) {
-        direct_stop_all(d);
-        answer_services(d, r);
-    } else if (r->head.path.len > strlen(SERVICES) &&
-               memcmp(r->head.bytes + r->head.path.at, SERVICES, strlen(SERVICES)) == 0) {
+    for (size_t i = 0; i < ARRAY_SIZE(wholes); i++)
+        if (r->head.method == wholes[i].method &&
+            http1_is(&r->head, r->head.path, wholes[i].path)) {
+            wholes[i].answer(d, r);
+            return;
+        }
+    if (r->head.path.len > strlen(SERVICES) &&
+        memcmp(r->head.bytes + r->head.path.at, SERVICES, strlen(SERVICES)) == 0)
         answer_service(d, r);
-    } else {
+    else
         answer_no_path(r);
-    }
 }
 
 static int

@@ -40,8 +40,8 @@ struct unit {
     unsigned not_now;   /* times in a row */
     struct follower *followers;
     char *notify_path;
-    char *credentials;    /* directory of its secrets; NULL: it has none */
-    const char **environ; /* [0] is JOURNAL_STREAM; made[] are freed */
+    char *credentials;    /* directory of its secrets, while it has any */
+    const char **environ; /* of the last start; [0] is JOURNAL_STREAM; made[] are freed */
     char *made[4];
 };
 
@@ -49,12 +49,12 @@ struct direct {
     struct loop *loop;
     struct direct_config config;
     struct contain contain;
-    struct unit *units;
-    pid_t *known; /* room for the first processes of all */
+    VEC(struct unit *) units; /* in the order of the services */
+    pid_t *known;             /* room for the first processes of all */
     struct http_server *server;
     char *socket_path;
     struct stat socket_file; /* as it was made */
-    char *lock_path;
+    char *lock_path, *copy_path;
     int lock;
     struct loop_timer look; /* whether others have removed our files */
     struct loop_signal child;
@@ -75,9 +75,10 @@ const struct unit *direct_blocker(const struct unit *u); /* for whom it waits; N
 void direct_consider(struct direct *d); /* something has changed: who may start or stop now? */
 
 /* direct_unit.c */
-int unit_open(struct direct *d, struct unit *u, const struct service *service, struct err *reterr)
-    must_check;
-void unit_close(struct unit *u);
+int unit_new(struct direct *d, const struct service *service, struct unit **ret_unit,
+             struct err *reterr) must_check;
+void unit_free(struct unit *u);
+void unit_define(struct unit *u, const struct service *service); /* from its next start on */
 bool unit_is_dormant(const struct unit *u);
 void unit_enter(struct unit *u, enum service_state state);
 void unit_start(struct unit *u);
@@ -96,6 +97,7 @@ void direct_control_look(struct direct *d); /* where its file has gone, makes it
 void direct_control_close(struct direct *d);
 void direct_control_feed(struct unit *u, const struct buf *lines); /* to those who follow */
 void direct_control_print(struct direct *d, struct buf *out);      /* GET /services */
+void direct_control_dismiss(struct unit *u); /* who follow the log of one that goes */
 #define DIRECT_ANSWER_MAX (4 * MIB)
 
 /* direct_watch.c: who follow what all services are */

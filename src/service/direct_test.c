@@ -254,6 +254,83 @@ TEST(who_waits_tells_for_whom)
     scene_free(s);
 }
 
+/* ---- other services ---- */
+
+static int
+take(struct scene *s, const struct service *services, size_t count, struct err *reterr)
+{
+    const struct direct_config config = {.services = services,
+                                         .count = count,
+                                         .source = {.generation = 7, .file = "x.yaml"},
+                                         .text = "models: {}\n",
+                                         .text_len = strlen("models: {}\n")};
+    return direct_take(s->direct, &config, reterr);
+}
+
+TEST(others_take_their_place_and_what_runs_goes_on)
+{
+    static const char *const other[] = {SERVICE_STUB_PATH, "ready", "status=anew", "wait", NULL};
+    struct scene *s = scene_new();
+    (void)add(s, "ready wait");
+    const struct service_status *a = play(s, "a:ready ");
+    unsigned pid = a->pid;
+    struct service next[2] = {s->services[0], s->services[0]};
+    (void)add(s, "ready wait"); /* its name and its words */
+    next[0].argv = other;
+    next[0].at_start = "2";
+    next[1] = s->services[1];
+    CHECK_EQ(take(s, next, 2, NULL), 0);
+    CHECK_EQ(direct_count(s->direct), 2);
+    CHECK_STR(direct_status(s->direct, 0)->at_start, ""); /* as it was started */
+    CHECK_EQ(direct_status(s->direct, 0)->pid, pid);
+    CHECK_EQ(direct_status(s->direct, 1)->state, SERVICE_STOPPED);
+    direct_stop_all(s->direct);
+    wait_for(s, NULL);
+    scene_free(s);
+}
+
+TEST(one_that_runs_does_not_go)
+{
+    struct scene *s = scene_new();
+    struct err err = {0};
+    (void)add(s, "ready wait");
+    (void)add(s, "exit=64");
+    start(s, CONTAIN_SUBREAPER);
+    wait_for(s, "a:ready ");
+    wait_for(s, "b:failed ");
+    CHECK_EQ(take(s, &s->services[1], 1, &err), -EBUSY);
+    CHECK_EQ(err.id, ERR_SERVICE_RUNS);
+    CHECK_STR(err.what, "a is not in x.yaml, and is ready");
+    CHECK_STR(err.fix, "citadel stop a");
+    CHECK_EQ(direct_count(s->direct), 2);
+    CHECK_EQ(take(s, &s->services[0], 1, NULL), 0);
+    CHECK_EQ(direct_count(s->direct), 1);
+    CHECK_STR(direct_status(s->direct, 0)->name, "a");
+    scene_free(s);
+}
+
+TEST(one_that_cannot_be_made_changes_nothing)
+{
+    struct scene *s = scene_new();
+    struct err err = {0};
+    (void)add(s, "ready wait");
+    start(s, CONTAIN_SUBREAPER);
+    wait_for(s, "a:ready ");
+    struct service next[2] = {s->services[0], s->services[0]};
+    next[1].name = "b";
+    next[1].log_path = "/proc/self/no/such.log";
+    CHECK(take(s, next, 2, &err) < 0);
+    CHECK(strstr(err.what, "/proc/self/no") != NULL);
+    CHECK_EQ(direct_count(s->direct), 1);
+    CHECK_EQ(direct_status(s->direct, 0)->state, SERVICE_READY);
+    char copy[300];
+    (void)snprintf(copy, sizeof(copy), "%s/up.yaml", s->run_dir);
+    CHECK(access(copy, F_OK) < 0); /* nor is a copy of it left */
+    CHECK_EQ(take(s, next, 1, NULL), 0);
+    CHECK_EQ(access(copy, R_OK), 0);
+    scene_free(s);
+}
+
 /* ---- endings ---- */
 
 static const struct {

@@ -250,9 +250,9 @@ static void
 wake_who_lacks_something(struct unit *gone)
 {
     struct direct *d = gone->direct;
-    for (size_t i = 0; i < d->config.count; i++)
-        if (d->units[i].status.state == SERVICE_NOT_NOW && d->units[i].wanted)
-            start_again(&d->units[i]);
+    for (size_t i = 0; i < d->units.count; i++)
+        if (d->units.items[i]->status.state == SERVICE_NOT_NOW && d->units.items[i]->wanted)
+            start_again(d->units.items[i]);
 }
 
 /* Without its service nobody needs it. What of it cannot be removed goes with the next start. */
@@ -388,6 +388,60 @@ leave_first(struct unit *u)
 
 /* ---- starting ---- */
 
+/* Whether a variable of ours is not for the service: it says who hears us, or is a secret. */
+static bool
+is_withheld(const struct unit *u, const char *variable)
+{
+    static const char *const own[] = {"NOTIFY_SOCKET",
+                                      "WATCHDOG_PID",
+                                      "WATCHDOG_USEC",
+                                      "JOURNAL_STREAM",
+                                      RUN_MARK,
+                                      "CREDENTIALS_DIRECTORY",
+                                      NULL};
+    const char *const *const lists[] = {own, u->direct->config.withheld};
+    size_t len = strcspn(variable, "=");
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+        for (const char *const *name = lists[i]; name && *name; name++)
+            if (strlen(*name) == len && strncmp(*name, variable, len) == 0)
+                return true;
+    return false;
+}
+
+static void
+forget_environ(struct unit *u)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(u->made); i++) {
+        free(u->made[i]);
+        u->made[i] = NULL;
+    }
+    free(u->environ);
+    u->environ = NULL;
+}
+
+/* Ours, with what says who hears the service, whose it is, and where its secrets are. */
+static void
+make_environ(struct unit *u)
+{
+    size_t count = 0, n = 1;
+    forget_environ(u);
+    while (environ[count])
+        count++;
+    u->environ = mem_alloc((count + 2 + ARRAY_SIZE(u->made)) * sizeof(*u->environ));
+    u->made[0] = contain_mark(&u->direct->contain, u->service->name);
+    u->made[1] = mem_printf("NOTIFY_SOCKET=%s", u->notify_path);
+    if (u->service->watchdog_us)
+        u->made[2] = mem_printf("WATCHDOG_USEC=%llu", (unsigned long long)u->service->watchdog_us);
+    if (u->credentials)
+        u->made[3] = mem_printf("CREDENTIALS_DIRECTORY=%s", u->credentials);
+    for (size_t i = 0; i < ARRAY_SIZE(u->made); i++)
+        if (u->made[i])
+            u->environ[n++] = u->made[i];
+    for (size_t i = 0; i < count; i++)
+        if (!is_withheld(u, environ[i]))
+            u->environ[n++] = environ[i];
+}
+
 static int
 open_pipe(struct unit *u, int *ret_end, struct err *reterr)
 {
@@ -449,6 +503,7 @@ start_process(struct unit *u, struct err *reterr)
         r = open_pipe(u, &end, reterr);
     if (r < 0)
         return r;
+    make_environ(u);
     if (u->credentials)
         r = secrets_hand(u->credentials, u->service->secrets, u->service->secret_count, reterr);
     if (r < 0)
@@ -475,10 +530,25 @@ start_process(struct unit *u, struct err *reterr)
     return 0;
 }
 
+/* What is told of it, as it starts. */
+static void
+take_texts(struct unit *u)
+{
+    const struct service *s = u->service;
+    set_text(u->status.kind, sizeof(u->status.kind), "%s", s->kind);
+    set_text(u->status.address, sizeof(u->status.address), "%s", s->address ? s->address : "");
+    set_text(u->status.at_start, sizeof(u->status.at_start), "%s", s->at_start ? s->at_start : "");
+    free(u->credentials);
+    u->credentials = s->secret_count
+                         ? mem_printf("%s/credentials/%s", u->direct->config.run_dir, s->name)
+                         : NULL;
+}
+
 void
 unit_start(struct unit *u)
 {
     struct err err;
+    take_texts(u);
     u->ready_at = u->deadline_at = 0;
     u->explained = false;
     if (u->status.state == SERVICE_WAITING)
@@ -593,53 +663,23 @@ unit_retry(struct unit *u)
 
 /* ---- in and out ---- */
 
-/* Whether a variable of ours is not for the service: it says who hears us, or is a secret. */
-static bool
-is_withheld(const struct unit *u, const char *variable)
+void
+unit_define(struct unit *u, const struct service *service)
 {
-    static const char *const own[] = {"NOTIFY_SOCKET",
-                                      "WATCHDOG_PID",
-                                      "WATCHDOG_USEC",
-                                      "JOURNAL_STREAM",
-                                      RUN_MARK,
-                                      "CREDENTIALS_DIRECTORY",
-                                      NULL};
-    const char *const *const lists[] = {own, u->direct->config.withheld};
-    size_t len = strcspn(variable, "=");
-    for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
-        for (const char *const *name = lists[i]; name && *name; name++)
-            if (strlen(*name) == len && strncmp(*name, variable, len) == 0)
-                return true;
-    return false;
-}
-
-/* Ours, with what says who hears the service, whose it is, and where its secrets are. */
-static void
-make_environ(struct unit *u)
-{
-    size_t count = 0, n = 1;
-    while (environ[count])
-        count++;
-    u->environ = mem_alloc((count + 2 + ARRAY_SIZE(u->made)) * sizeof(*u->environ));
-    u->made[0] = contain_mark(&u->direct->contain, u->service->name);
-    u->made[1] = mem_printf("NOTIFY_SOCKET=%s", u->notify_path);
-    if (u->service->watchdog_us)
-        u->made[2] = mem_printf("WATCHDOG_USEC=%llu", (unsigned long long)u->service->watchdog_us);
-    if (u->credentials)
-        u->made[3] = mem_printf("CREDENTIALS_DIRECTORY=%s", u->credentials);
-    for (size_t i = 0; i < ARRAY_SIZE(u->made); i++)
-        if (u->made[i])
-            u->environ[n++] = u->made[i];
-    for (size_t i = 0; i < count; i++)
-        if (!is_withheld(u, environ[i]))
-            u->environ[n++] = environ[i];
+    u->service = service;
+    u->log.path = service->log_path;
+    set_text(u->status.log_path, sizeof(u->status.log_path), "%s", service->log_path);
+    set_text(u->status.live, sizeof(u->status.live), "%s", service->live ? service->live : "");
+    if (unit_is_dormant(u))
+        take_texts(u);
 }
 
 int
-unit_open(struct direct *d, struct unit *u, const struct service *service, struct err *reterr)
+unit_new(struct direct *d, const struct service *service, struct unit **ret_unit,
+         struct err *reterr)
 {
+    struct unit *u = mem_new(struct unit);
     *u = (struct unit){.direct = d,
-                       .service = service,
                        .proc = {.fd = -1},
                        .notify_fd = -1,
                        .output_fd = -1,
@@ -651,20 +691,20 @@ unit_open(struct direct *d, struct unit *u, const struct service *service, struc
                        .watchdog = {.expired = on_watchdog},
                        .status = {.last_exit = -1, .since_us = clock_wall_us()}};
     set_text(u->status.name, sizeof(u->status.name), "%s", service->name);
-    set_text(u->status.kind, sizeof(u->status.kind), "%s", service->kind);
-    set_text(u->status.address, sizeof(u->status.address), "%s",
-             service->address ? service->address : "");
-    set_text(u->status.log_path, sizeof(u->status.log_path), "%s", service->log_path);
     u->notify_path = mem_printf("%s/notify/%s", d->config.run_dir, service->name);
-    if (service->secret_count)
-        u->credentials = mem_printf("%s/credentials/%s", d->config.run_dir, service->name);
-    make_environ(u);
+    unit_define(u, service);
     int r = log_file_open(&u->log, service->log_path, reterr);
-    return r < 0 ? r : open_notify(u, reterr);
+    if (r == 0)
+        r = open_notify(u, reterr);
+    if (r == 0)
+        *ret_unit = u;
+    else
+        unit_free(u);
+    return r;
 }
 
 void
-unit_close(struct unit *u)
+unit_free(struct unit *u)
 {
     loop_fd_stop(&u->notify);
     loop_fd_stop(&u->output);
@@ -678,9 +718,8 @@ unit_close(struct unit *u)
     cleanup_close(&u->output_fd);
     log_file_close(&u->log);
     take_secrets_back(u);
+    forget_environ(u);
     free(u->notify_path);
     free(u->credentials);
-    free(u->environ);
-    for (size_t i = 0; i < ARRAY_SIZE(u->made); i++)
-        free(u->made[i]);
+    free(u);
 }

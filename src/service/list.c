@@ -1,6 +1,7 @@
 #include "service/list.h"
 
 #include "config/config.h"
+#include "config/diff.h"
 #include "plan/plan.h"
 #include "run/run.h"
 #include "secrets/use.h"
@@ -8,10 +9,8 @@
 
 #include <string.h>
 
-#define MONITOR "monitor"
-
-const char *const service_keepers[SERVICE_KEEPERS + 1] = {"storage", "gpu", MONITOR, "gateway",
-                                                          NULL};
+const char *const service_keepers[SERVICE_KEEPERS + 1] = {"storage", "gpu", SERVICE_MONITOR,
+                                                          "gateway", NULL};
 
 int
 service_check_name(const struct config *config, const char *name, struct err *reterr)
@@ -110,12 +109,12 @@ of_monitor(struct arena *arena, const struct config *config, const char *program
         words[4] = "--root";
         words[5] = root_dir();
     }
-    _cleanup_free_ char *log_path = service_log_path(config, MONITOR);
+    _cleanup_free_ char *log_path = service_log_path(config, SERVICE_MONITOR);
     const char **argv = arena_alloc(arena, sizeof(words));
     if (argv)
         memcpy(argv, words, sizeof(words));
     return (struct service){
-        .name = MONITOR,
+        .name = SERVICE_MONITOR,
         .kind = "service",
         .address =
             arena_printf(arena, "%s:%u", config->monitor.listen.items[0], config->monitor.port),
@@ -127,6 +126,16 @@ of_monitor(struct arena *arena, const struct config *config, const char *program
         .watchdog_us = times.watchdog_us,
         .budget = times.budget,
     };
+}
+
+static void
+add_numbers(struct arena *arena, const struct config *config, struct service *service)
+{
+    char digest[CONFIG_PART_HEX];
+    config_digest(config, service->name, CONFIG_AT_START, digest);
+    service->at_start = arena_strdup(arena, digest);
+    config_digest(config, service->name, CONFIG_LIVE, digest);
+    service->live = arena_strdup(arena, digest);
 }
 
 int
@@ -149,6 +158,8 @@ service_list_make(struct arena *arena, const struct config *config, const char *
     bool watched = config->monitor.enabled && count_models(config, names) > 0;
     if (list.items && watched)
         list.items[list.count++] = of_monitor(arena, config, program, config_file);
+    if (list.count)
+        add_numbers(arena, config, &list.items[0]);
     for (size_t i = 0; list.items && i < config->models.count; i++) {
         const struct config_model *model = &config->models.items[i];
         bool named = is_named(model, names);
@@ -156,10 +167,11 @@ service_list_make(struct arena *arena, const struct config *config, const char *
             continue;
         struct service *service = &list.items[list.count++];
         *service = of_model(arena, config, model, program, config_file, named || !some);
+        add_numbers(arena, config, service);
         service->secrets = secrets.of_models;
         service->secret_count = secrets.count;
         if (watched)
-            service->after[service->after_count++] = MONITOR;
+            service->after[service->after_count++] = SERVICE_MONITOR;
     }
     if (arena->full)
         return err_set(reterr, ERR_TOO_LARGE, "there are too many services");

@@ -67,6 +67,10 @@ service_status_print(const struct service_status *s, struct json_writer *w)
     json_u64(w, "failures", s->failures);
     if (s->last_exit >= 0)
         json_i64(w, "last_exit", s->last_exit);
+    if (s->at_start[0])
+        json_str(w, "at_start", s->at_start);
+    if (s->live[0])
+        json_str(w, "live", s->live);
     print_log(s, w);
 }
 
@@ -104,7 +108,27 @@ service_status_read(const struct value *v, struct service_status *ret_status)
     s.failures = value_u32(value_get(v, "failures"));
     if (value_u64(value_get(v, "last_exit"), &n) && n <= 255)
         s.last_exit = (int)n;
+    value_copy_str(value_get(v, "at_start"), s.at_start, sizeof(s.at_start));
+    value_copy_str(value_get(v, "live"), s.live, sizeof(s.live));
     read_log(value_get(v, "log"), &s);
     *ret_status = s;
     return true;
+}
+
+void
+service_source_print(const struct service_source *source, struct json_writer *w)
+{
+    json_open_map(w, "source");
+    json_u64(w, "generation", source->generation);
+    json_str(w, "file", source->file[0] ? source->file : NULL);
+    json_str(w, "digest", source->digest);
+    json_close_map(w);
+}
+
+void
+service_source_read(const struct value *v, struct service_source *ret_source)
+{
+    ret_source->generation = value_u32(value_get(v, "generation"));
+    value_copy_str(value_get(v, "file"), ret_source->file, sizeof(ret_source->file));
+    value_copy_str(value_get(v, "digest"), ret_source->digest, sizeof(ret_source->digest));
 }

@@ -4,6 +4,7 @@
 
 #include "base/budget.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/text.h"
 #include "base/vec.h"
 
@@ -49,13 +50,28 @@ struct service {
     bool wanted;                          /* from the beginning; else once a person starts it */
     const char *after[SERVICE_AFTER_MAX]; /* ready before it starts, and stopped after it */
     size_t after_count;
-    bool dispensable; /* who comes after it waits for its start, and starts without it if that fails */
+    bool
+        dispensable; /* who comes after it waits for its start, and starts without it if that fails */
     uint64_t stop_us;     /* from being told to end to being killed */
     uint64_t watchdog_us; /* 0: none */
     struct budget budget;
     const struct secret_use *secrets; /* that it is given when it starts */
     size_t secret_count;
+    const char *at_start, *live; /* what it reads, as numbers: config/diff.h; NULL: nothing */
 };
+
+/* From where a supervisor has what it runs. */
+struct service_source {
+    unsigned generation;          /* 0: of none */
+    char file[PATH_MAX];          /* that was read; "": there is none, and nothing runs */
+    char digest[HASH_SHA256_HEX]; /* of its bytes */
+};
+void service_source_print(const struct service_source *source, struct json_writer *w);
+void service_source_read(const struct value *v, struct service_source *ret_source);
+
+#define SERVICE_NUMBER_MAX 40
+#define SERVICE_MONITOR "monitor"
+#define SERVICE_MONITOR_SOCKET "monitor/control.sock" /* below the run directory */
 
 /* What is told of one. */
 struct service_status {
@@ -72,6 +88,8 @@ struct service_status {
     char log_path[PATH_MAX];
     uint64_t log_lost_lines, log_lost_bytes; /* since it is supervised */
     int log_errno;                           /* why its log cannot be written now; 0: it can */
+    /* Of our own supervisor: as struct service has them, of what runs and of what it would start as. */
+    char at_start[SERVICE_NUMBER_MAX], live[SERVICE_NUMBER_MAX];
 };
 
 /* The members of a map that the caller opens and closes. */

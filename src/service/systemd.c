@@ -396,8 +396,10 @@ check_all(const struct changing *c, struct err *reterr)
 static const char *
 method_of(const char *verb)
 {
-    static const char *const methods[][2] = {
-        {"start", "StartUnit"}, {"stop", "StopUnit"}, {"restart", "RestartUnit"}};
+    static const char *const methods[][2] = {{"start", "StartUnit"},
+                                             {"stop", "StopUnit"},
+                                             {"restart", "RestartUnit"},
+                                             {"reload", "ReloadUnit"}};
     for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
         if (text_eq(verb, methods[i][0]))
             return methods[i][1];

@@ -16,7 +16,7 @@ int systemd_view_read(const struct config *config, struct service_view *ret_view
                       struct err *reterr) must_check;
 
 struct systemd_wish {
-    const char *verb; /* start, stop or restart */
+    const char *verb; /* start, stop, restart or reload */
     const char *const *names;
     size_t count;
     bool wait; /* until systemd's jobs are done */

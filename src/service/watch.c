@@ -84,6 +84,19 @@ service_watch_is_by_systemd(const struct service_watch *w)
 }
 
 void
+service_watch_configure(struct service_watch *w, const struct config *config)
+{
+    w->config = config;
+    w->kind->look(w);
+}
+
+bool
+service_watch_is_idle(const struct service_watch *w)
+{
+    return w->under_way == 0;
+}
+
+void
 service_watch_look(struct service_watch *w)
 {
     w->kind->look(w);

@@ -42,5 +42,8 @@ int service_watch_new(struct loop *loop, const struct config *config,
 void service_watch_free(struct service_watch *watch); /* nothing more is told */
 
 bool service_watch_is_by_systemd(const struct service_watch *watch);
+/* Another one from the next look on; the one before lives until it is idle: nothing is under way. */
+void service_watch_configure(struct service_watch *watch, const struct config *config);
+bool service_watch_is_idle(const struct service_watch *watch);
 void service_watch_look(struct service_watch *watch); /* whether or not there was news */
 void service_watch_order(struct service_watch *watch, const char *name, enum service_order order);

@@ -25,6 +25,7 @@ static const struct {
 };
 
 static enum log_level shown = LOG_LEVEL_INFO;
+static bool insists;
 static void (*taker)(const char *line, size_t len, void *arg);
 static void *taker_arg;
 
@@ -43,7 +44,15 @@ log_level_parse(const char *word, enum log_level *ret_level)
 void
 log_set_level(enum log_level level)
 {
+    if (!insists)
+        shown = level;
+}
+
+void
+log_insist_level(enum log_level level)
+{
     shown = level;
+    insists = true;
 }
 
 void

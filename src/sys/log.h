@@ -11,7 +11,8 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 
 /* "error", "warning", "info" or "debug"; false: another word. */
 bool log_level_parse(const char *word, enum log_level *ret_level) must_check;
-void log_set_level(enum log_level level); /* at first: info */
+void log_set_level(enum log_level level);    /* at first: info */
+void log_insist_level(enum log_level level); /* whatever log_set_level() says later */
 
 /* Lines, with their end, are given to take() instead of being written; NULL: written again. */
 void log_divert(void (*take)(const char *line, size_t len, void *arg), void *arg);

@@ -138,6 +138,14 @@ notify_status(struct notify *notify, const char *status)
     notify_again(notify);
 }
 
+/* systemd takes READY=1 for the end of a reload only with the time of its beginning. */
+void
+notify_reloading(struct notify *notify)
+{
+    (void)notify_send(notify, "RELOADING=1\nMONOTONIC_USEC=%llu",
+                      (unsigned long long)clock_now_us());
+}
+
 void
 notify_insist(struct notify *notify)
 {

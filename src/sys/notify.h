@@ -34,6 +34,8 @@ int notify_send(struct notify *notify, const char *fmt, ...) printf_like(2, 3);
 void notify_state(struct notify *notify, const char *state);
 void notify_status(struct notify *notify, const char *status);
 void notify_again(struct notify *notify);
+/* That the configuration is being read anew; to be followed by the state READY=1. */
+void notify_reloading(struct notify *notify);
 /* The last words: likewise, but waits until they are heard, two seconds at most. */
 void notify_insist(struct notify *notify);
 

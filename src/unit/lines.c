@@ -34,18 +34,18 @@ digest_names(const struct config *c, char digest[HASH_SHA256_HEX])
 void
 lines_options(struct unit_draft *d)
 {
-    char model[TEXT_NAME_MAX + sizeof("models.")], digest[HASH_SHA256_HEX], names[HASH_SHA256_HEX];
-    const char *const of_model[] = {model, "hub", "paths", NULL};
-    const char *const of_storage[] = {"storage", "service", "paths", NULL};
-    const char *const of_service[] = {d->name, "paths", NULL};
-    (void)snprintf(model, sizeof(model), "models.%s", d->name);
-    config_digest(d->config,
-                  d->kind == UNIT_MODEL     ? of_model
-                  : d->kind == UNIT_STORAGE ? of_storage
-                                            : of_service,
-                  digest);
+    char digest[CONFIG_PART_HEX], names[HASH_SHA256_HEX];
+    config_digest(d->config, d->name, CONFIG_AT_START, digest);
     digest_names(d->config, names);
-    draft_linef(d, "%.16s%.16s", digest, d->kind == UNIT_STORAGE ? names : "");
+    draft_linef(d, "%s%.16s", digest, d->kind == UNIT_STORAGE ? names : "");
+}
+
+void
+lines_live(struct unit_draft *d)
+{
+    char digest[CONFIG_PART_HEX];
+    config_digest(d->config, d->name, CONFIG_LIVE, digest);
+    draft_linef(d, "%s", digest);
 }
 
 static bool
@@ -208,6 +208,18 @@ lines_command(struct unit_draft *d)
     add_env(d);
     for (size_t i = 0; d->kind == UNIT_IMAGE && i < devices->count; i++)
         add_argument(d, root_strip(devices->items[i]));
+    draft_end(d);
+}
+
+void
+lines_reread(struct unit_draft *d)
+{
+    draft_begin(d);
+    draft_word(d, d->in->program, UNIT_WORD);
+    buf_add_str(d->out, " reread");
+    add_argument(d, d->name);
+    buf_add_str(d->out, " -c");
+    add_argument(d, d->in->config_file);
     draft_end(d);
 }
 

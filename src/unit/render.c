@@ -211,6 +211,39 @@ unit_care_of(const char *text)
     return acts ? UNIT_CARE_RESTART : UNIT_CARE_NONE;
 }
 
+/* The value of a line that begins with the directive; its length. */
+static const char *
+find_value(const char *text, const char *directive, size_t *ret_len)
+{
+    size_t len = strlen(directive);
+    for (const char *at = strstr(text, directive); at; at = strstr(at + 1, directive))
+        if ((at == text || at[-1] == '\n') && at[len] == '=') {
+            *ret_len = strcspn(at + len + 1, "\n");
+            return at + len + 1;
+        }
+    *ret_len = 0;
+    return NULL;
+}
+
+void
+unit_value_of(const char *text, const char *directive, char *ret, size_t room)
+{
+    size_t len;
+    const char *value = find_value(text, directive, &len);
+    (void)snprintf(ret, room, "%.*s", (int)len, value ? value : "");
+}
+
+enum unit_difference
+unit_compare(const char *from, const char *to)
+{
+    size_t from_len, to_len;
+    const char *a = find_value(from, UNIT_LIVE, &from_len), *b = find_value(to, UNIT_LIVE, &to_len);
+    if (text_eq(from, to))
+        return UNIT_DIFFERS_NOT;
+    bool same_before = a && b && a - from == b - to && memcmp(from, to, (size_t)(a - from)) == 0;
+    return same_before && text_eq(a + from_len, b + to_len) ? UNIT_DIFFERS_LIVE : UNIT_DIFFERS;
+}
+
 bool
 unit_is_wanted(const char *text)
 {

@@ -65,3 +65,16 @@ enum unit_care {
 };
 enum unit_care unit_care_of(const char *text);
 bool unit_is_wanted(const char *text);
+
+/* The lines by which it is seen what reading its configuration anew would change: config/diff.h. */
+#define UNIT_AT_START "X-CitadelOptions"
+#define UNIT_LIVE "X-CitadelLive"
+/* The value of the first line of a directive; "" where there is none. */
+void unit_value_of(const char *text, const char *directive, char *ret, size_t room);
+/* How one text differs from another. */
+enum unit_difference {
+    UNIT_DIFFERS_NOT,
+    UNIT_DIFFERS_LIVE, /* in UNIT_LIVE alone */
+    UNIT_DIFFERS,
+};
+enum unit_difference unit_compare(const char *from, const char *to);

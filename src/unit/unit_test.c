@@ -414,3 +414,30 @@ TEST(an_environment_in_a_home_can_be_read)
     _cleanup_free_ char *text = text_with(&home, "v");
     CHECK(strstr(text, "\nProtectHome=read-only\n"));
 }
+
+TEST(two_texts_differ_in_what_is_taken_up_or_in_more)
+{
+    static const struct {
+        const char *from, *to;
+        enum unit_difference want;
+    } pairs[] = {
+        {"A=1\nX-CitadelLive=1\nB=1\n", "A=1\nX-CitadelLive=1\nB=1\n", UNIT_DIFFERS_NOT},
+        {"A=1\nX-CitadelLive=1\nB=1\n", "A=1\nX-CitadelLive=22\nB=1\n", UNIT_DIFFERS_LIVE},
+        {"A=1\nX-CitadelLive=1\nB=1\n", "A=2\nX-CitadelLive=22\nB=1\n", UNIT_DIFFERS},
+        {"A=1\nX-CitadelLive=1\nB=1\n", "A=1\nX-CitadelLive=1\nB=2\n", UNIT_DIFFERS},
+        {"A=1\nB=1\n", "A=1\nX-CitadelLive=1\nB=1\n", UNIT_DIFFERS},
+        {"A=1\n", "A=2\n", UNIT_DIFFERS},
+        {"A=X-CitadelLive=1\n", "A=X-CitadelLive=2\n", UNIT_DIFFERS}, /* no line of that name */
+        {"", "", UNIT_DIFFERS_NOT},
+    };
+    char value[8];
+    for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
+        tap_note("%zu", i);
+        CHECK_EQ(unit_compare(pairs[i].from, pairs[i].to), pairs[i].want);
+        CHECK_EQ(unit_compare(pairs[i].to, pairs[i].from), pairs[i].want);
+    }
+    unit_value_of(pairs[1].to, UNIT_LIVE, value, sizeof(value));
+    CHECK_STR(value, "22");
+    unit_value_of("A=1\n", UNIT_LIVE, value, sizeof(value));
+    CHECK_STR(value, "");
+}

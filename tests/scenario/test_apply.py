@@ -62,6 +62,7 @@ def current(here):
 
 
 LASTING = ["Type=exec", "WatchdogSec=0", "ExecStart=", "ExecStart=/bin/sleep infinity"]
+LASTING += ["ExecReload=", "ExecReload=/bin/true"]
 ONCE = ["ExecStart=", "ExecStart=/bin/true", "ExecReload=", "ExecReload=/bin/true", "ExecStop="]
 
 
@@ -139,9 +140,12 @@ def test_only_what_has_changed_is_restarted(here):
 
 
 def test_what_takes_effect_at_once_restarts_nothing(here):
-    one = pid(here, "one")
-    apply(here, configuration(one=model(12000, priority=70)))
-    assert pid(here, "one") == one
+    one, monitor = pid(here, "one"), pid(here, "monitor")
+    done = apply(here, configuration(one=model(12000, priority=70)))
+    assert "reload citadel-monitor.service" in done.stderr
+    assert [pid(here, "one"), pid(here, "monitor")] == [one, monitor]
+    done = apply(here, {**configuration(one=model(12000, priority=70)), "log_level": "debug"})
+    assert "reload citadel-one.service" in done.stderr and pid(here, "one") == one
 
 
 def test_a_change_that_fails_is_taken_back(here):

@@ -157,6 +157,46 @@ def test_what_loads_is_left_alone(here):
     assert told <= {"service.starting", "service.ready"}, told
 
 
+def pids(here, *names):
+    return [here.show(f"citadel-{name}", "MainPID")["MainPID"] for name in names]
+
+
+def test_a_reload_takes_up_what_it_can_and_restarts_the_rest(here):
+    quick = {**CONFIG["models"]["quick"], "stall_limit": "90s"}
+    changed = {
+        **CONFIG,
+        "log_level": "warning",
+        "monitor": {"health_interval": "2s"},
+        "models": {**CONFIG["models"], "quick": quick},
+    }
+    monitor, before = pids(here, "monitor", "quick")
+    count = len(events(here))
+    deploy(here, 2, changed)
+    answer = json.loads(citadel(here, "reload", "--json").stdout)
+    told = {s["name"]: s for s in answer["services"]}
+    assert [told[name]["did"] for name in ("monitor", "quick", "failing")] == ["reload", "restart", "nothing"]
+    paths = [o["path"] for o in told["quick"]["options"]]
+    assert paths == ["models.quick.stall_limit"] and not answer["deployed"]["differs"]
+    wait(here, "monitor.reloaded", None, count)
+    here.is_in_state("citadel-monitor", "active", "running")
+    after = pids(here, "monitor", "quick")
+    assert after[0] == monitor and after[1] != before
+
+
+def test_systemctl_reloads_or_says_why_not(here):
+    before = pids(here, "monitor", "quick")
+    count = len(events(here))
+    deploy(here, 1, CONFIG)
+    here.run("systemctl", "reload", "citadel-monitor")
+    wait(here, "monitor.reloaded", None, count)
+    assert here.run("systemctl", "reload", "citadel-quick", check=False).returncode != 0
+    assert "quick reads models.quick.stall_limit only when it starts" in here.journal("citadel-quick")
+    here.is_in_state("citadel-quick", "active", "running")
+    assert pids(here, "monitor", "quick") == before
+    assert "quick: was restarted" in citadel(here, "reload", "quick").stdout
+    assert here.run("systemctl", "reload", "citadel-quick").returncode == 0
+
+
 def test_all_stopped_as_one_is_nobodys_wish(here):
     count = len(events(here))
     here.run("systemctl", "stop", "citadel-models.target")

@@ -1,0 +1,304 @@
+"""Changes while everything runs, without systemd: `citadel apply` beside `citadel up`, and `citadel reload`."""
+
+import contextlib
+import http.client
+import json
+import pathlib
+import re
+import tempfile
+
+import pytest
+from monitor import Watched
+from program import error_json
+from up import Site, free_ports, is_there
+
+
+@pytest.fixture
+def place():
+    """Sockets have short paths."""
+    with tempfile.TemporaryDirectory(prefix="citadel-", dir="/tmp") as folder:
+        yield pathlib.Path(folder)
+
+
+@pytest.fixture
+def site(place):
+    made = []
+
+    def make(models, kind=Site, **more):
+        made.append(kind(place, models, **more))
+        return made[-1]
+
+    yield make
+    for s in made:
+        s.end()
+
+
+def edit(s, old, new):
+    text = s.config.read_text()
+    assert old in text
+    s.config.write_text(text.replace(old, new))
+
+
+def line_of(s, model):
+    return next(line for line in s.config.read_text().splitlines(True) if line.startswith(f"  {model}: "))
+
+
+def pids(s):
+    return {name: service["pid"] for name, service in s.status().items()}
+
+
+def source(s):
+    return json.loads(s.run("status", "--json").stdout)["deployed"]
+
+
+def apply(s, *words, code=0):
+    done = s.run("apply", "-y", *words)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+# ---- apply ----
+
+
+def test_the_first_apply_restarts_nothing_and_is_a_generation(site):
+    s = site({"a": "", "b": ""})
+    up = s.up()
+    up.wait_for(rf"runs {s.config}, which is not deployed")
+    up.wait_all("a: ready", "b: ready")
+    before = pids(s)
+    assert source(s) == {"generation": 0, "file": str(s.config), "differs": False}
+    done = apply(s)
+    assert "Generation 1 is current.\n" in done.stdout
+    up.wait_for("runs generation 1")
+    assert pids(s) == before
+    assert source(s)["generation"] == 1
+    done = apply(s)
+    assert "Nothing would change" in done.stdout
+    assert s.run("plan", "--exit-code").returncode == 0
+
+
+def test_only_what_has_changed_is_restarted(site):
+    s = site({"a": "", "b": "", "c": ""})
+    s.up().wait_all("a: ready", "b: ready", "c: ready")
+    apply(s)
+    before = pids(s)
+    edit(s, f"b: {{port: {s.ports['b']}", f"b: {{drain_timeout: 2s, port: {s.ports['b']}")
+    text = s.config.read_text()
+    edit(s, line_of(s, "c"), "")
+    assert source(s)["differs"]
+    assert "Generation 1 runs, and" in s.run("status").stdout
+    done = s.run("plan", "--exit-code")
+    assert done.returncode == 2
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["changed", "units/citadel-b.service", "restart"] in lines
+    assert ["removed", "units/citadel-c.service", "stop"] in lines
+    done = apply(s)
+    assert "start citadel-b.service" in done.stderr and "stop citadel-c.service" in done.stderr
+    after = pids(s)
+    assert set(after) == {"a", "b"} and after["a"] == before["a"] and after["b"] != before["b"]
+    assert not is_there(before["c"]) and s.ask("b", "GET", "/health") == {}
+    s.config.write_text(text)
+    apply(s)
+    assert s.ask("c", "GET", "/health") == {} and pids(s)["a"] == before["a"]
+
+
+def test_what_runs_and_is_of_no_generation_is_stopped(site):
+    s = site({"a": "", "b": ""})
+    s.up().wait_all("a: ready", "b: ready")
+    before = pids(s)
+    edit(s, line_of(s, "b"), "")
+    assert "stop citadel-b.service" in apply(s).stderr
+    assert pids(s) == {"a": before["a"]} and not is_there(before["b"])
+
+
+def test_a_change_that_fails_is_taken_back(site):
+    s = site({"a": "", "b": ""})
+    s.up().wait_all("a: ready", "b: ready")
+    apply(s)
+    before = pids(s)
+    edit(s, line_of(s, "b"), f"  b: {{port: {s.ports['b']}, engine: command, command: [/bin/false]}}\n")
+    done = s.run("apply", "-y", "--json")
+    error = json.loads(done.stderr.splitlines()[-1])
+    assert done.returncode == 1 and error["id"] == "deploy.reverted", done.stderr
+    assert "generation 2 was taken back, and 1 runs again: citadel-b.service" in error["message"]
+    assert source(s)["generation"] == 1 and source(s)["differs"]
+    assert s.ask("b", "GET", "/health") == {} and pids(s)["a"] == before["a"]
+
+
+def test_a_generation_comes_back_and_nothing_at_all(site):
+    s = site({"a": "", "b": ""})
+    up = s.up()
+    up.wait_all("a: ready", "b: ready")
+    apply(s)
+    edit(s, line_of(s, "b"), "")
+    apply(s)
+    assert set(s.status()) == {"a"}
+    done = s.run("generations", "switch", "1", "-y")
+    assert done.returncode == 0 and "Generation 1 is current" in done.stdout
+    assert s.ask("b", "GET", "/health") == {}
+    done = s.run("deploy", "rollback", "--force")
+    assert done.returncode == 0, done.stderr
+    up.wait_for("runs nothing, since nothing is deployed")
+    assert s.status() == {}
+    apply(s)
+    assert s.ask("a", "GET", "/health") == {} and set(s.status()) == {"a"}
+    assert up.stop() == 0
+
+
+def test_what_a_person_stopped_stays_so(site):
+    s = site({"a": "", "b": ""})
+    s.up().wait_all("a: ready", "b: ready")
+    apply(s)
+    s.run("stop", "b")
+    done = apply(s)
+    assert "Nothing would change" in done.stdout and s.status()["b"]["state"] == "stopped"
+
+
+def test_phases_prove_each_model(site):
+    s = site({"a": {"engine": "sim"}, "b": {"engine": "sim"}})
+    s.up("a").wait_for("a: ready")
+    assert s.run("deploy", "phase2", "-y").returncode == 1
+    for phase, said in (("phase1", "generation 1 is live"), ("phase2", "a answers"), ("phase3", ""), ("phase4", "")):
+        done = s.run("deploy", phase, "-y", *(["a"] if phase == "phase2" else []))
+        assert done.returncode == 0 and said in done.stdout, done.stderr
+
+
+def test_who_started_again_runs_what_is_deployed_if_that_is_what_the_file_says(site):
+    s = site({"a": ""})
+    s.up().wait_for("a: ready")
+    apply(s)
+    s.ups[-1].stop()
+    up = s.up()
+    up.wait_for("runs generation 1")
+    up.wait_for("a: ready")
+    up.stop()
+    edit(s, "drain_timeout: 1s", "drain_timeout: 3s")
+    up = s.up()
+    up.wait_for(rf"runs {s.config}, which is not deployed")
+    up.wait_for("a: ready")
+    before = pids(s)
+    done = apply(s)  # that runs already, whatever generation 1 says
+    assert "Generation 2 is current" in done.stdout and pids(s) == before
+
+
+def test_a_file_that_is_being_edited_harms_nobody(site):
+    s = site({"a": ""})
+    up = s.up()
+    up.wait_for("a: ready")
+    text = s.config.read_text()
+    s.config.write_text("models: {a: {port: none of your business")
+    with contextlib.suppress(http.client.HTTPException, ConnectionError):
+        s.ask("a", "POST", "/exit?1")
+    up.wait_for("a: backing-off")
+    up.wait_for("a: ready")
+    s.config.write_text(text)
+    assert s.ask("a", "GET", "/health") == {}
+
+
+# ---- reload ----
+
+
+def reload(s, *words):
+    done = s.run("reload", *words, "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    return {x["name"]: x for x in answer["services"]}
+
+
+def test_what_can_is_taken_up_and_the_rest_restarts(site):
+    s = site({"a": "", "b": ""}, kind=Watched)
+    up = s.up()
+    up.wait_all("a: ready", "b: ready")
+    before = pids(s)
+    edit(s, "health_interval: 1s", "health_interval: 2s")
+    edit(s, f"a: {{port: {s.ports['a']}", f"a: {{priority: 70, stall_limit: 90s, port: {s.ports['a']}")
+    told = reload(s)
+    assert (told["monitor"]["did"], told["a"]["did"], told["b"]["did"]) == ("reload", "restart", "nothing")
+    assert {"path": "monitor.health_interval", "from": "1s", "to": "2s"} in told["monitor"]["options"]
+    assert [o["path"] for o in told["a"]["options"]] == ["models.a.stall_limit"]
+    after = pids(s)
+    assert after["monitor"] == before["monitor"] and after["b"] == before["b"] and after["a"] != before["a"]
+    with s.history() as history:
+        event = history.wait("monitor.reloaded")
+        assert event["text"].startswith("3 options changed")
+    assert {x["did"] for x in reload(s).values()} == {"nothing"}
+    edit(s, f"port: {s.port}, health_interval: 2s", f"port: {s.port}, events_keep: 80d, health_interval: 2s")
+    done = s.run("reload", "monitor")
+    assert done.stdout == "monitor: has taken it up while it runs\n  monitor.events_keep: 90d -> 80d\n"
+
+
+def test_what_the_monitor_cannot_take_up_restarts_it_alone(site):
+    s = site({"a": ""}, kind=Watched)
+    s.up().wait_for("a: ready")
+    before = pids(s)
+    edit(s, f"monitor: {{port: {s.port}", f'monitor: {{listen: ["127.0.0.1", "127.0.0.2"], port: {s.port}')
+    done = s.run("reload")
+    assert "monitor: was restarted, for what it reads only when it starts\n  monitor.listen: " in done.stdout
+    after = pids(s)
+    assert after["monitor"] != before["monitor"] and after["a"] == before["a"]
+
+
+def test_a_configuration_that_is_wrong_is_refused(site):
+    s = site({"a": ""}, kind=Watched)
+    s.up().wait_for("a: ready")
+    before, text = pids(s), s.config.read_text()
+    edit(s, "health_interval: 1s", "health_interval: soon")
+    done = s.run("reload")
+    assert done.returncode == 64 and "health_interval is 'soon'" in done.stderr
+    status, body = s.control("POST", "/reload")
+    error = json.loads(body)
+    assert status == 400 and error["id"] == "config.invalid", body
+    assert "what was read before holds" in error["what"] and "health_interval is 'soon'" in error["what"]
+    s.config.write_text(text)
+    assert pids(s) == before
+    assert {x["did"] for x in reload(s).values()} == {"nothing"}
+
+
+def test_the_level_of_the_log_changes_while_a_model_runs(site):
+    s = site({"a": ""})
+    s.up().wait_for("a: ready")
+    before = pids(s)
+    s.config.write_text("log_level: warning\n" + s.config.read_text())
+    told = reload(s)
+    assert told["a"]["did"] == "reload" and told["a"]["options"][0]["path"] == "log_level"
+    assert pids(s) == before
+    size = (s.directory / "logs/models/a.log").stat().st_size
+    s.run("stop", "a")
+    said = (s.directory / "logs/models/a.log").read_text()[size:]
+    assert not re.search(r"citadel.*draining|: stopping", said), said
+
+
+def test_a_model_that_goes_is_stopped_first(site):
+    s = site({"a": "", "b": ""})
+    s.up().wait_all("a: ready", "b: ready")
+    edit(s, line_of(s, "b"), "")
+    done = s.run("reload", "--json")
+    error = error_json(done)
+    assert error["id"] == "service.still-runs" and error["fix"] == "citadel stop b"
+    assert s.status()["b"]["state"] == "ready"
+
+
+def test_what_does_not_run_is_told(site):
+    s = site({"a": "", "b": ""})
+    s.up("a").wait_for("a: ready")
+    told = reload(s, "b")
+    assert list(told) == ["b"] and "it does not run" in told["b"]["why"]
+    done = s.run("reload", "nobody", "--json")
+    assert done.returncode == 4 and error_json(done)["id"] == "service.none-such"
+
+
+def test_apply_tells_the_monitor_of_a_new_model(site):
+    s = site({"a": ""}, kind=Watched)
+    s.up().wait_for("a: ready")
+    apply(s)
+    before = pids(s)
+    (s.directory / "models/z").mkdir()
+    (port,) = free_ports(1)
+    line = line_of(s, "a")
+    for old, new in ((" a: ", " z: "), ("path: a", "path: z"), (str(s.ports["a"]), str(port))):
+        line = line.replace(old, new)
+    s.config.write_text(s.config.read_text() + line)
+    done = apply(s)
+    assert "reload citadel-monitor.service" in done.stderr
+    assert pids(s)["monitor"] == before["monitor"] and pids(s)["a"] == before["a"]
+    assert s.told("z")["breaker"] == "closed"  # it is a model to the monitor
