@@ -219,10 +219,10 @@ try_model(struct running *p, const char *name, struct err *reterr)
 {
     char unit[UNIT_MAX];
     struct err ignored;
-    enum deploy_life life;
+    enum deploy_life life = DEPLOY_RUNS;
     (void)unit_of(name, unit);
     int r = p->host->look(p->host->arg, unit, NULL, &life, reterr);
-    if (r == 0 && life == DEPLOY_SHUNNED)
+    if (r == 0 && (life == DEPLOY_SHUNNED || life == DEPLOY_HELD))
         r = p->host->wish(p->host->arg, unit, true, reterr);
     if (r == 0 && !deploy_runs(life))
         r = act(p, DEPLOY_START, unit, reterr);
@@ -232,7 +232,7 @@ try_model(struct running *p, const char *name, struct err *reterr)
         tell(p, "%s answers", name);
         return 0;
     }
-    if (!runs && act(p, DEPLOY_STOP, unit, &ignored) < 0)
+    if (!deploy_runs(life) && act(p, DEPLOY_STOP, unit, &ignored) < 0)
         tell(p, "%s", ignored.what);
     return r;
 }

@@ -205,7 +205,8 @@ place_of(const char *unit)
 }
 
 static int
-look(void *arg unused_arg, const char *unit, enum deploy_life *ret, struct err *reterr unused_arg)
+look(void *arg unused_arg, const char *unit, const char *text unused_arg, enum deploy_life *ret,
+     struct err *reterr unused_arg)
 {
     *ret = place_of(unit) < running.count ? DEPLOY_RUNS : DEPLOY_RESTS;
     return 0;

@@ -46,7 +46,7 @@ look(struct work *work)
 {
     struct places *places = container_of(work, struct places, work);
     for (size_t i = 0; i < PLACE_COUNT; i++)
-        look_at(places->config, &places->found[i]);
+        look_at(places->found_for, &places->found[i]);
 }
 
 static void
@@ -59,7 +59,11 @@ on_looked(struct work *work, bool cancelled unused_arg)
         return;
     }
     loop_timer_stop(&places->limit);
-    memcpy(places->items, places->found, sizeof(places->items));
+    for (size_t i = 0; i < PLACE_COUNT; i++) {
+        places->items[i].total_bytes = places->found[i].total_bytes;
+        places->items[i].free_bytes = places->found[i].free_bytes;
+        places->items[i].err = places->found[i].err;
+    }
     places->known = true;
     places->told(places);
 }
@@ -85,6 +89,7 @@ places_look(struct places *places)
         return;
     places->looking = true;
     memcpy(places->found, places->items, sizeof(places->found));
+    places->found_for = places->config;
     places->work.run = look;
     places->work.done = on_looked;
     places->limit.expired = on_limit;
@@ -113,7 +118,6 @@ places_new(struct loop *loop, const struct config *config, void (*told)(struct p
 void
 places_configure(struct places *places, const struct config *config)
 {
-    assert(!places->looking);
     places->config = config;
     for (size_t i = 0; i < PLACE_COUNT; i++)
         places->items[i].path = storage_area_path(config, places->items[i].area);

@@ -27,13 +27,15 @@ struct places {
     bool known;
     bool looking, hung, closed;
     struct work work;
-    struct place found[PLACE_COUNT]; /* the work's, while it runs */
+    struct place found[PLACE_COUNT]; /* the work's, while it runs; and what it goes by */
+    const struct config *found_for;
     struct loop_timer limit;
 };
 
 struct places *places_new(struct loop *loop, const struct config *config,
                           void (*told)(struct places *places), void *arg) must_check;
-/* Another configuration from here on; not while they are looked at. */
+/* Another configuration from here on. What is looked at meanwhile is that of before, which stays until
+ * it was told. */
 void places_configure(struct places *places, const struct config *config);
 void places_free(struct places *places); /* one that is being looked at goes when that has ended */
 void places_look(struct places *places);

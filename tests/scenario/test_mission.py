@@ -142,6 +142,22 @@ def test_all_of_it_is_back_after_a_reboot(here):
     play(here, "restarted")
 
 
+def test_stopped_in_order_and_started_again(here):
+    play(here, "graceful")
+    assert not completes(here, "mixtral") and state(here, "storage.service") == "inactive"
+    here.reboot()
+    assert not completes(here, "mixtral")
+    play(here, "redeploy")
+    assert completes(here, "mixtral")
+
+
+def test_a_configuration_that_is_lost(here):
+    citadel(here, "rollback", "backup")  # a second one, whatever was kept before
+    here.run("rm", "/etc/citadel/citadel.yaml")
+    play(here, "restore")
+    assert completes(here, "mixtral")
+
+
 def test_taken_down_and_deployed_again(here):
     play(here, "take-down")
     assert not completes(here, "mixtral") and state(here, "monitor.service") == "inactive"
