@@ -126,7 +126,7 @@ read_after(struct switching *s, const struct config *before, struct config **ret
 {
     struct config_problems *problems = s->cli->frame->problems;
     _cleanup_config_ struct config *after = NULL;
-    struct config_diff diff;
+    struct config_diff diff = {0};
     config_problems_finish(problems);
     config_problems_init(problems);
     problems->file = arena_strdup(&problems->arena, s->file);

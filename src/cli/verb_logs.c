@@ -178,7 +178,11 @@ show(struct logs *logs)
     bool by_systemd = is_of_systemd(logs);
     logs->text = logs->cli->json ? &text : NULL;
     r = read_logs(logs, by_systemd);
-    return r == 0 && logs->text ? print_json(logs, by_systemd) : r;
+    if (r == 0 && logs->text)
+        r = print_json(logs, by_systemd);
+    logs->text = NULL; /* both end here */
+    logs->names = NULL;
+    return r;
 }
 
 static int

@@ -81,7 +81,7 @@ keep(struct cli *cli, const struct cli_deploy *d, const struct backup_wish *wish
 {
     _cleanup_arena_ struct arena arena;
     struct backup b;
-    unsigned id;
+    unsigned id = 0;
     char text[64];
     arena_init(&arena, BACKUP_BYTES);
     const char *dir = backup_dir(&arena, d->config);
@@ -106,7 +106,7 @@ keep(struct cli *cli, const struct cli_deploy *d, const struct backup_wish *wish
 static int
 find_files(struct cli *cli, struct cli_candidate *c)
 {
-    unsigned current;
+    unsigned current = 0;
     const char *store = c->loaded.config->paths.generations;
     int r = generation_of(store, GENERATION_CURRENT, &current, &cli->err);
     return r < 0 || current ? r : cli_make_candidate(cli, false, c);

@@ -111,7 +111,7 @@ int
 verb_rollback_restore(struct cli *cli)
 {
     _cleanup_config_ struct config *config = NULL;
-    unsigned id;
+    unsigned id = 0;
     int r = read_id(cli, &id);
     if (r == 0)
         r = cli_load_deployed(cli, &config);

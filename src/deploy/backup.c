@@ -364,7 +364,7 @@ backup_write(const char *dir, const char *by, const char *why, const struct back
     for (size_t i = 0; files && i < b->beside_count; i++)
         files[count++] = (struct generation_file){name_of(&arena, i, b->beside[i].path),
                                                   b->beside[i].bytes, b->beside[i].len};
-    if (arena.full || buf_error(&contents) < 0)
+    if (!files || arena.full || buf_error(&contents) < 0)
         return err_set(reterr, ERR_TOO_LARGE, "%zu files are too many for a backup",
                        b->file_count + b->beside_count);
     files[count++] = (struct generation_file){CONTENTS, contents.data, contents.len};

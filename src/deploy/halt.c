@@ -161,7 +161,7 @@ load_current(const struct halting *h, struct generation_file **ret_files, size_t
              struct err *reterr)
 {
     const struct halt_wish *w = h->wish;
-    unsigned current;
+    unsigned current = 0;
     int r = check_whole(w->state_dir, reterr);
     if (r == 0)
         r = generation_of(w->store, GENERATION_CURRENT, &current, reterr);

@@ -156,6 +156,19 @@ def test_a_backup_before_the_first_deployment_has_what_it_comes_to(root):
     assert (root / "etc/citadel/current/units/citadel-one.service").exists()
 
 
+def test_a_restore_that_was_interrupted_is_told(root):
+    run("apply", "-y", "--root", root)
+    run("rollback", "backup", "--root", root)
+    mark = root / "var/lib/citadel/deploy/restore.json"
+    mark.write_text('{"backup":1,"by":"ann"}\n')
+    assert "The restore of backup 1 by ann was interrupted" in run("rollback", "status", "--root", root).stdout
+    done = run("apply", "-y", "--root", root)
+    assert "to make it good: citadel rollback restore 1" in done.stderr and mark.exists()
+    assert run("rollback", "restore", "1", "--force", "--root", root).returncode == 0
+    assert not mark.exists()
+    assert "interrupted" not in run("rollback", "status", "--root", root).stdout
+
+
 def test_status_lists_backups(root):
     assert "There is no backup." in run("rollback", "status", "--root", root).stdout
     run("rollback", "backup", "--root", root)
