@@ -157,7 +157,7 @@ def test_memory_max_ends_one_and_no_other(here):
     assert [name for name in PORTS if before[name] != after[name]] == ["hungry"]
     crashed = [e for e in events(here, "hungry")[count:] if e["event"] == "service.crashed"]
     assert len(crashed) == 1 and "memory" in crashed[0]["text"]
-    record = json.loads(here.run("cat", "/var/lib/citadel/models/hungry.json").stdout)
+    record = json.loads(here.run("cat", "/var/lib/citadel/models/hungry/record.json").stdout)
     assert record["failures"] == 1
 
 
