@@ -57,10 +57,10 @@ pending_load(const char *state_dir, struct pending *ret, struct err *reterr)
     struct value *root;
     *ret = (struct pending){0};
     arena_init(&arena, ARENA_MAX);
-    int r = file_read(path, &text, reterr);
-    if (r == -ENOENT)
-        return 0;
+    int r = file_read_if_there(path, &text, reterr);
     if (r == 0)
+        return 0;
+    if (r > 0)
         r = json_parse(&arena, text.data, text.len, JSON_STRICT, &root, NULL, reterr);
     if (r == 0 && !take(root, ret))
         r = err_set(reterr, ERR_SYNTAX, "it tells of no deployment");
