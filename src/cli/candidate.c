@@ -1,5 +1,6 @@
 #include "cli/candidate.h"
 
+#include "base/text.h"
 #include "cli/frame.h"
 #include "cli/load_config.h"
 #include "config/problems.h"
@@ -7,9 +8,12 @@
 #include "sys/files.h"
 #include "sys/root.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -87,10 +91,41 @@ cli_candidate_finish(struct cli_candidate *candidate)
     cli_plan_finish(&candidate->loaded);
 }
 
+/* Whether it is a unit that this verb has written, and has to take back: an image must not get models that
+ * are gone. What a person or a package has put there is not. */
+static bool
+is_left(const struct unit_set *set, const char *path, const char *name)
+{
+    _cleanup_buf_ struct buf head = BUF_INIT(sizeof(UNIT_HEAD) - 1);
+    if (!unit_is_ours(name) || unit_find(set, name))
+        return false;
+    return file_read(path, &head, NULL) == -EFBIG && text_eq(head.data, UNIT_HEAD);
+}
+
+static int
+remove_others(struct cli *cli, const struct unit_set *set, const char *dir)
+{
+    DIR *d = file_open_dir(AT_FDCWD, dir, 0);
+    int r = d ? 0 : err_set_errno(&cli->err, errno, "cannot read '%s'", dir);
+    for (struct dirent *e; r == 0 && (e = readdir(d));) {
+        _cleanup_free_ char *path = mem_printf("%s/%s", dir, e->d_name);
+        if (!is_left(set, path, e->d_name))
+            continue;
+        r = file_remove_tree(path, &cli->err);
+        if (r == 0)
+            cli_note(cli, "removed %s, which the configuration has no more", path);
+    }
+    if (d)
+        (void)closedir(d);
+    return r;
+}
+
 int
 cli_write_units(struct cli *cli, const struct unit_set *set, const char *dir)
 {
     int r = file_make_dirs(dir, 0755, &cli->err);
+    if (r == 0)
+        r = remove_others(cli, set, dir);
     for (size_t i = 0; i < set->count && r == 0; i++) {
         _cleanup_free_ char *path = mem_printf("%s/%s", dir, set->files[i].name);
         r = file_write(path, set->files[i].text, strlen(set->files[i].text), 0644, &cli->err);

@@ -29,6 +29,8 @@ cli_confirm(struct cli *cli, const char *option, const char *fmt, ...)
     va_list args;
     if (cli_flag(cli, option))
         return 0;
+    if (cli->json)
+        return refuse(cli, option, "with --json nobody is asked");
     if (!cli_is_attended())
         return refuse(cli, option, "there is no terminal to ask at");
     va_start(args, fmt);

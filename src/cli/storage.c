@@ -26,13 +26,27 @@ cli_storage_json(struct json_writer *w, const struct storage_finding *finding)
 }
 
 void
-cli_storage_json_left(struct json_writer *w, const struct storage_report *report)
+cli_storage_begin(struct cli *cli, bool dry)
 {
-    json_open_list(w, "left");
+    if (!cli->json)
+        return;
+    json_open_map(cli->json, NULL);
+    json_bool(cli->json, "dry_run", dry);
+    json_open_list(cli->json, "changes");
+}
+
+void
+cli_storage_end(struct cli *cli, const struct storage_report *report)
+{
+    if (!cli->json)
+        return;
+    json_close_list(cli->json);
+    json_open_list(cli->json, "left");
     for (size_t i = 0; i < report->count; i++)
         if (!storage_is_mendable(&report->items[i]))
-            cli_storage_json(w, &report->items[i]);
-    json_close_list(w);
+            cli_storage_json(cli->json, &report->items[i]);
+    json_close_list(cli->json);
+    json_close_map(cli->json);
 }
 
 static void

@@ -8,7 +8,8 @@
 struct config;
 
 /* The configuration, and what of this machine differs from it. */
-int cli_storage_look(struct cli *cli, struct config **ret, struct storage_report *ret_report) must_check;
+int cli_storage_look(struct cli *cli, struct config **ret, struct storage_report *ret_report)
+    must_check;
 
 /* Puts right what can be, or with `dry` only tells it; each thing as a line, or as an item of the open
  * list of JSON. Returns how many there were, or a negative errno. What models can do without is only
@@ -20,6 +21,10 @@ int cli_storage_mend(struct cli *cli, const struct config *config,
  * Returns 0, or the negative errno of that one. */
 int cli_storage_rest(struct cli *cli, const struct storage_report *report) must_check;
 
-/* A finding as an item of a list of JSON; and the list "left" of those that are left for a person. */
+/* Around what is changed, or with `dry` would be: the object {"dry_run", "changes", "left"} of JSON, of
+ * which the last are those findings of the report that are left for a person. Without --json nothing. */
+void cli_storage_begin(struct cli *cli, bool dry);
+void cli_storage_end(struct cli *cli, const struct storage_report *report);
+
+/* A finding as an item of a list of JSON. */
 void cli_storage_json(struct json_writer *w, const struct storage_finding *finding);
-void cli_storage_json_left(struct json_writer *w, const struct storage_report *report);

@@ -19,8 +19,10 @@ const struct verb_help verb_storage_clean_help = {
         "temporary area of the backups that are older than storage.temporary_keep; --older-than "
         "says one age for all of them. Logs that are written to, models and backups are never "
         "touched.\n\n"
-        "What will go is shown, then it asks. With --force it does not; without a terminal to ask "
-        "at it only shows. A file that some process has open stays: run it as root, who sees those "
+        "What will go is shown, then it asks; with --force it does not, and without a terminal to "
+        "ask at it does nothing. --json tells what has become of each file: found (nothing was "
+        "done), removed, open, changed (meanwhile) or failed. A file that some process has open "
+        "stays: run it as root, who sees those "
         "of all. Caches on a disk that is mounted with noatime are left alone, since nobody knows "
         "whether they are used.",
     .examples =
@@ -29,9 +31,25 @@ const struct verb_help verb_storage_clean_help = {
                       {"citadel storage clean --force", "in a script"}),
 };
 
-struct tally {
-    size_t count, open, changed;
-    uint64_t bytes;
+enum outcome { FOUND, REMOVED, OPEN, CHANGED, FAILED, OUTCOMES };
+
+static const char *
+outcome_word(enum outcome outcome)
+{
+    static const char *const words[OUTCOMES] = {
+        [FOUND] = "found",     [REMOVED] = "removed", [OPEN] = "open",
+        [CHANGED] = "changed", [FAILED] = "failed",
+    };
+    return words[outcome];
+}
+
+/* What has become of a list. */
+struct cleaning {
+    struct cli *cli;
+    struct clean_list list;
+    enum outcome *outcomes; /* of each item */
+    size_t counts[OUTCOMES];
+    uint64_t bytes[OUTCOMES];
 };
 
 static int
@@ -50,20 +68,27 @@ read_ages(struct cli *cli, const struct config *config, struct clean_ages *ret_a
 }
 
 static void
+note(struct cleaning *c, size_t i, enum outcome outcome)
+{
+    c->outcomes[i] = outcome;
+    c->counts[outcome]++;
+    c->bytes[outcome] += c->list.items[i].bytes;
+}
+
+static void
+note_found(struct cleaning *c)
+{
+    c->outcomes = mem_alloc((c->list.count + 1) * sizeof(*c->outcomes));
+    for (size_t i = 0; i < c->list.count; i++)
+        note(c, i, c->list.items[i].is_open ? OPEN : FOUND);
+}
+
+/* ---- telling ---- */
+
+static void
 print_item(struct cli *cli, const struct clean_list *list, const struct clean_item *item)
 {
     quantity_text size, age;
-    if (cli->json) {
-        json_open_map(cli->json, NULL);
-        json_str(cli->json, "kind", clean_kind_word(item->kind));
-        json_str(cli->json, "directory", list->paths[item->kind]);
-        json_strn(cli->json, "name", item->name, strlen(item->name));
-        json_u64(cli->json, "bytes", item->bytes);
-        json_u64(cli->json, "age_us", item->age_us);
-        json_bool(cli->json, "is_open", item->is_open);
-        json_close_map(cli->json);
-        return;
-    }
     _cleanup_free_ char *name = mem_strdup(item->name);
     text_disarm(name);
     cli_print(cli, "%-9s  %9s  %6s old  %s/%s%s\n", clean_kind_word(item->kind),
@@ -72,82 +97,109 @@ print_item(struct cli *cli, const struct clean_list *list, const struct clean_it
               name, item->is_open ? " (open: it stays)" : "");
 }
 
-static struct tally
-show(struct cli *cli, const struct clean_list *list)
+static void
+sum_up(const struct cleaning *c, const char *word, enum outcome outcome)
 {
-    struct tally t = {0};
-    for (size_t i = 0; i < list->count; i++) {
-        print_item(cli, list, &list->items[i]);
-        t.open += list->items[i].is_open;
-        t.count += !list->items[i].is_open;
-        t.bytes += list->items[i].is_open ? 0 : list->items[i].bytes;
-    }
-    return t;
+    struct cli *cli = c->cli;
+    quantity_text text;
+    cli_print(cli, "%s %zu file%s, %s", word, c->counts[outcome],
+              c->counts[outcome] == 1 ? "" : "s", quantity_show_bytes(c->bytes[outcome], text));
+    if (c->counts[OPEN])
+        cli_print(cli, "; %zu are open and stay", c->counts[OPEN]);
+    if (c->counts[CHANGED])
+        cli_print(cli, "; %zu have changed meanwhile and stay", c->counts[CHANGED]);
+    cli_print(cli, "%s\n", c->list.more ? "; there are more: run it again" : "");
+    if (c->list.is_blind)
+        cli_print(cli, "caches are left: %s is on a disk that is mounted with noatime\n",
+                  c->list.paths[CLEAN_CACHE]);
 }
+
+static void
+json_item(struct json_writer *w, const struct cleaning *c, size_t i)
+{
+    const struct clean_item *item = &c->list.items[i];
+    json_open_map(w, NULL);
+    json_str(w, "kind", clean_kind_word(item->kind));
+    json_str(w, "directory", c->list.paths[item->kind]);
+    json_strn(w, "name", item->name, strlen(item->name));
+    json_u64(w, "bytes", item->bytes);
+    json_u64(w, "age_us", item->age_us);
+    json_str(w, "outcome", outcome_word(c->outcomes[i]));
+    json_close_map(w);
+}
+
+static void
+print_json(const struct cleaning *c, bool dry)
+{
+    struct json_writer *w = c->cli->json;
+    json_open_map(w, NULL);
+    json_bool(w, "dry_run", dry);
+    json_bool(w, "more", c->list.more);
+    json_str(w, "caches_left", c->list.is_blind ? c->list.paths[CLEAN_CACHE] : NULL);
+    json_open_list(w, "files");
+    for (size_t i = 0; i < c->list.count; i++)
+        json_item(w, c, i);
+    json_close_list(w);
+    json_close_map(w);
+}
+
+static void
+show(const struct cleaning *c, bool dry)
+{
+    if (c->cli->json) {
+        print_json(c, true);
+        return;
+    }
+    for (size_t i = 0; i < c->list.count; i++)
+        print_item(c->cli, &c->list, &c->list.items[i]);
+    sum_up(c, dry || c->counts[FOUND] == 0 ? "would remove" : "will remove", FOUND);
+}
+
+/* ---- doing ---- */
 
 /* One that cannot be removed is told, and the others go. */
 static int
-remove_all(struct cli *cli, struct clean_list *list, struct tally *ret_tally)
+remove_all(struct cleaning *c)
 {
     int first = 0;
-    clean_mark_open(list);
-    for (size_t i = 0; i < list->count; i++) {
-        const struct clean_item *item = &list->items[i];
-        int r = clean_remove(list, item);
-        ret_tally->count += r == 0;
-        ret_tally->bytes += r == 0 ? item->bytes : 0;
-        ret_tally->open += r == -EBUSY;
-        ret_tally->changed += r == -ESTALE || r == -ENOENT;
-        if (r == 0 || r == -EBUSY || r == -ESTALE || r == -ENOENT || first < 0)
+    clean_mark_open(&c->list);
+    memset(c->counts, 0, sizeof(c->counts));
+    memset(c->bytes, 0, sizeof(c->bytes));
+    for (size_t i = 0; i < c->list.count; i++) {
+        const struct clean_item *item = &c->list.items[i];
+        int r = clean_remove(&c->list, item);
+        note(c, i,
+             r == 0                         ? REMOVED
+             : r == -EBUSY                  ? OPEN
+             : r == -ESTALE || r == -ENOENT ? CHANGED
+                                            : FAILED);
+        if (c->outcomes[i] != FAILED || first < 0)
             continue;
-        first = err_set_errno(&cli->err, -r, "cannot remove '%s/%s'", list->paths[item->kind],
+        first = err_set_errno(&c->cli->err, -r, "cannot remove '%s/%s'", c->list.paths[item->kind],
                               item->name);
-        err_fix(&cli->err, "run it as root");
+        err_fix(&c->cli->err, "run it as root");
     }
     return first;
 }
 
-static void
-sum_up(struct cli *cli, const char *word, const struct tally *t, const struct clean_list *list)
-{
-    quantity_text text;
-    if (cli->json)
-        return;
-    cli_print(cli, "%s %zu file%s, %s", word, t->count, t->count == 1 ? "" : "s",
-              quantity_show_bytes(t->bytes, text));
-    if (t->open)
-        cli_print(cli, "; %zu are open and stay", t->open);
-    if (t->changed)
-        cli_print(cli, "; %zu have changed meanwhile and stay", t->changed);
-    cli_print(cli, "%s\n", list->more ? "; there are more: run it again" : "");
-    if (list->is_blind)
-        cli_print(cli, "caches are left: %s is on a disk that is mounted with noatime\n",
-                  list->paths[CLEAN_CACHE]);
-}
-
 static int
-clean(struct cli *cli, struct clean_list *list)
+clean(struct cleaning *c)
 {
+    struct cli *cli = c->cli;
     bool force = cli_flag(cli, "force"), dry = cli_flag(cli, "dry-run");
-    struct tally removed = {0};
-    if (cli->json)
-        json_open_list(cli->json, NULL);
-    struct tally found = show(cli, list);
-    if (cli->json)
-        json_close_list(cli->json);
-    dry = dry || (!force && !cli_is_attended());
-    if (dry || found.count == 0) {
-        sum_up(cli, "would remove", &found, list);
-        if (found.count && !cli_flag(cli, "dry-run"))
-            cli_note(cli, "nothing was removed: there is no terminal to ask at; --force removes");
+    note_found(c);
+    if (dry || !force || !cli->json) /* of what is done, programs are told once */
+        show(c, dry);
+    if (dry || (c->counts[FOUND] == 0 && !(force && cli->json)))
         return EXIT_CODE_OK;
-    }
-    sum_up(cli, "will remove", &found, list);
     int r = cli_confirm(cli, "force", "Remove them?");
     if (r < 0)
         return r;
-    r = remove_all(cli, list, &removed);
-    sum_up(cli, "removed", &removed, list);
+    r = remove_all(c);
+    if (cli->json)
+        print_json(c, false);
+    else
+        sum_up(c, "removed", REMOVED);
     return r;
 }
 
@@ -155,16 +207,17 @@ int
 verb_storage_clean(struct cli *cli)
 {
     _cleanup_config_ struct config *config = NULL;
-    struct clean_list list = {0};
+    struct cleaning cleaning = {.cli = cli};
     struct clean_ages ages = {0};
     int r = cli_load_config(cli, &config);
     if (r == 0)
         r = read_ages(cli, config, &ages);
     if (r == 0)
-        r = clean_find(config, &ages, clock_wall_us(), &list, &cli->err);
+        r = clean_find(config, &ages, clock_wall_us(), &cleaning.list, &cli->err);
     if (r < 0)
         return r;
-    r = clean(cli, &list);
-    clean_list_finish(&list);
+    r = clean(&cleaning);
+    free(cleaning.outcomes);
+    clean_list_finish(&cleaning.list);
     return r;
 }

@@ -10,7 +10,8 @@ const struct verb_help verb_storage_cleanup_help = {
         "Takes back what `citadel storage setup` made, as far as it is empty: directories with "
         "anything in them stay, as do the mount points and the top directories; the link to the "
         "active models stays for as long as there is a model. What will go is shown, then it asks; "
-        "with --force it does not, and without a terminal to ask at it does nothing.",
+        "with --force it does not, and without a terminal to ask at it does nothing. --json has "
+        "{\"dry_run\", \"paths\"}: what was removed, or would be.",
     .examples = VERB_EXAMPLES({"citadel storage cleanup", "show, ask, and do it"},
                               {"citadel storage cleanup --dry-run", "only show"}),
 };
@@ -39,11 +40,16 @@ static int
 run(struct cli *cli, const struct config *config, bool dry, size_t *ret_count)
 {
     struct telling t = {cli, dry ? "will remove" : "removed", 0};
-    if (cli->json)
-        json_open_list(cli->json, NULL);
+    if (cli->json) {
+        json_open_map(cli->json, NULL);
+        json_bool(cli->json, "dry_run", dry);
+        json_open_list(cli->json, "paths");
+    }
     int r = storage_remove(config, dry, tell, &t, &cli->err);
-    if (cli->json && r == 0)
+    if (cli->json && r == 0) {
         json_close_list(cli->json);
+        json_close_map(cli->json);
+    }
     *ret_count = t.count;
     return r;
 }
@@ -55,15 +61,16 @@ verb_storage_cleanup(struct cli *cli)
     bool dry = cli_flag(cli, "dry-run"), force = cli_flag(cli, "force");
     size_t count = 0;
     int r = cli_load_config(cli, &config);
-    if (r == 0 && (dry || (!force && !cli->json)))
+    if (r == 0 && force && !dry)
+        return run(cli, config, false, &count);
+    if (r == 0)
         r = run(cli, config, true, &count);
-    if (r < 0 || dry || (!force && !cli->json && count == 0)) {
-        if (r == 0 && count == 0 && !cli->json)
-            cli_print(cli, "nothing to do\n");
+    if (r < 0)
         return r;
-    }
-    if ((r = cli_confirm(cli, "force", "Remove them?")) < 0)
-        return r;
-    r = run(cli, config, false, &count);
-    return r < 0 ? r : EXIT_CODE_OK;
+    if (count == 0 && !cli->json)
+        cli_print(cli, "nothing to do\n");
+    if (dry || count == 0)
+        return EXIT_CODE_OK;
+    r = cli_confirm(cli, "force", "Remove them?");
+    return r < 0 ? r : run(cli, config, false, &count);
 }

@@ -26,24 +26,36 @@ is_to_mount(const struct storage_finding *f)
     return f->fault == STORAGE_NOT_MOUNTED && !root_is_set();
 }
 
+static void
+tell(struct cli *cli, const struct storage_finding *f)
+{
+    _cleanup_buf_ struct buf step = BUF_INIT(16 * KIB);
+    if (cli->json) {
+        cli_storage_json(cli->json, f);
+        return;
+    }
+    if (is_to_mount(f))
+        buf_printf(&step, "mount %s", f->path);
+    else
+        storage_print_step(f, false, &step);
+    text_disarm(step.data);
+    cli_print(cli, "will %s\n", step.data);
+}
+
+/* How many things there are to do. */
 static size_t
 show(struct cli *cli, const struct storage_report *report)
 {
     size_t count = 0;
     for (size_t i = 0; i < report->count; i++) {
         const struct storage_finding *f = &report->items[i];
-        _cleanup_buf_ struct buf step = BUF_INIT(16 * KIB);
-        if (is_to_mount(f))
-            buf_printf(&step, "mount %s", f->path);
-        else if (storage_is_mendable(f))
-            storage_print_step(f, false, &step);
-        else
+        if (!is_to_mount(f) && !storage_is_mendable(f))
             continue;
-        text_disarm(step.data);
-        if (!cli->json)
-            cli_print(cli, "will %s\n", step.data);
+        tell(cli, f);
         count++;
     }
+    if (count == 0 && report->count == 0 && !cli->json)
+        cli_print(cli, "nothing to do\n");
     return count;
 }
 
@@ -52,43 +64,38 @@ static void
 mount_all(struct cli *cli, const struct storage_report *report)
 {
     for (size_t i = 0; i < report->count; i++) {
-        const char *const argv[] = {"mount", report->items[i].path, NULL};
+        const struct storage_finding *f = &report->items[i];
+        const char *const argv[] = {"mount", f->path, NULL};
         struct err err;
-        if (!is_to_mount(&report->items[i]))
+        if (!is_to_mount(f))
             continue;
         if (command_insist(argv, MOUNT_LIMIT_US, &err) < 0) {
-            err_fix(&err, "see /etc/fstab, and `citadel storage recover %s`", argv[1]);
+            err_fix(&err, "see /etc/fstab, and `citadel storage recover %s`", f->path);
             cli_error(cli, &err);
-        } else if (!cli->json) {
-            cli_print(cli, "mounted %s\n", argv[1]);
+        } else if (cli->json) {
+            cli_storage_json(cli->json, f);
+        } else {
+            cli_print(cli, "mounted %s\n", f->path);
         }
     }
 }
 
-/* After what was mounted; then what is left is told. */
+/* What lies on a disk is looked at when that is mounted; what is left then is told. */
 static int
-repair(struct cli *cli, const struct config *config)
+repair(struct cli *cli, const struct config *config, const struct storage_report *before)
 {
     _cleanup_storage_report_ struct storage_report report = {0}, after = {0};
+    cli_storage_begin(cli, false);
+    mount_all(cli, before);
     int r = storage_look(config, &report, &cli->err);
-    if (r < 0)
-        return r;
-    if (cli->json) {
-        json_open_map(cli->json, NULL);
-        json_open_list(cli->json, "changes");
-    }
-    r = cli_storage_mend(cli, config, &report, false);
+    if (r == 0)
+        r = cli_storage_mend(cli, config, &report, false);
     if (r >= 0)
         r = storage_look(config, &after, &cli->err);
     if (r < 0)
         return r;
-    if (cli->json) {
-        json_close_list(cli->json);
-        cli_storage_json_left(cli->json, &after);
-        json_close_map(cli->json);
-    }
-    r = cli_storage_rest(cli, &after);
-    return r < 0 ? r : EXIT_CODE_OK;
+    cli_storage_end(cli, &after);
+    return cli_storage_rest(cli, &after);
 }
 
 int
@@ -96,16 +103,22 @@ verb_storage_repair(struct cli *cli)
 {
     _cleanup_config_ struct config *config = NULL;
     _cleanup_storage_report_ struct storage_report report = {0};
+    bool dry = cli_flag(cli, "dry-run"), force = cli_flag(cli, "force");
+    size_t steps = 0;
     int r = cli_storage_look(cli, &config, &report);
     if (r < 0)
         return r;
-    size_t steps = show(cli, &report);
-    if (steps == 0 && report.count == 0 && !cli->json)
-        cli_print(cli, "nothing to do\n");
-    if (cli_flag(cli, "dry-run"))
+    if (dry || !force || !cli->json) { /* of what is done, programs are told once */
+        cli_storage_begin(cli, true);
+        steps = show(cli, &report);
+        cli_storage_end(cli, &report);
+    }
+    if (dry)
         return EXIT_CODE_OK;
     if (steps && (r = cli_confirm(cli, "force", "Do this?")) < 0)
         return r;
-    mount_all(cli, &report);
-    return repair(cli, config);
+    if (cli->json && !force)
+        return cli_storage_rest(cli, &report);
+    r = repair(cli, config, &report);
+    return r < 0 ? r : EXIT_CODE_OK;
 }

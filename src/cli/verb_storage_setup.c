@@ -26,19 +26,11 @@ verb_storage_setup(struct cli *cli)
     int r = cli_storage_look(cli, &config, &report);
     if (r < 0)
         return r;
-    if (cli->json) {
-        json_open_map(cli->json, NULL);
-        json_bool(cli->json, "dry_run", dry);
-        json_open_list(cli->json, "changes");
-    }
+    cli_storage_begin(cli, dry);
     int count = cli_storage_mend(cli, config, &report, dry);
     if (count < 0)
         return count;
-    if (cli->json) {
-        json_close_list(cli->json);
-        cli_storage_json_left(cli->json, &report);
-        json_close_map(cli->json);
-    }
+    cli_storage_end(cli, &report);
     r = cli_storage_rest(cli, &report);
     if (count == 0 && r == 0 && !cli->json)
         cli_print(cli, "nothing to do: %zu directories, mounts and links are as they should be\n",

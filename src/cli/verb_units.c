@@ -12,7 +12,8 @@ const struct verb_help verb_units_help = {
         "--json names it. With --explain each line has its reason before it. Nothing is "
         "started.\n\n"
         "With --write they are written into DIR, which is made: to read, to compare, or for an "
-        "image. Files there that are no units of this configuration stay as they are.\n\n"
+        "image. Units that were written there before, and that the configuration has no more, are "
+        "removed; other files stay as they are.\n\n"
         "citadel.sysusers, citadel.tmpfiles and citadel.rules are no units: they go to "
         "/etc/sysusers.d/citadel.conf, /etc/tmpfiles.d/citadel.conf and "
         "/etc/polkit-1/rules.d/60-citadel.rules, where they replace those of `make install`.",

@@ -63,22 +63,19 @@ pending_load(const char *state_dir, struct pending *ret, struct err *reterr)
     _cleanup_buf_ struct buf text = BUF_INIT(PENDING_MAX);
     _cleanup_arena_ struct arena arena;
     struct value *root;
-    struct err err;
     *ret = (struct pending){0};
     arena_init(&arena, ARENA_MAX);
-    int r = file_read(path, &text, &err);
-    if (r == -ENOENT)
-        return 0;
+    int r = file_read_if_there(path, &text, reterr);
     if (r == 0)
-        r = json_parse(&arena, text.data, text.len, JSON_STRICT, &root, NULL, &err);
+        return 0;
+    if (r > 0)
+        r = json_parse(&arena, text.data, text.len, JSON_STRICT, &root, NULL, reterr);
     if (r == 0 && !take(root, ret))
-        r = err_set(&err, ERR_SYNTAX, "it tells of no deployment");
-    if (r == 0)
-        return 0;
-    err_prefix(&err, "%s", path);
-    err_fix(&err, "remove it; then restart what may run as an older generation says");
-    if (reterr)
-        *reterr = err;
+        r = err_set(reterr, ERR_SYNTAX, "it tells of no deployment");
+    if (r < 0) {
+        err_prefix(reterr, "%s", path);
+        err_fix(reterr, "remove it; then restart what may run as an older generation says");
+    }
     return r;
 }
 

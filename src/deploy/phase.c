@@ -74,10 +74,10 @@ deploy_phases_load(const char *state_dir, struct deploy_phases *ret, struct err 
     struct value *root = NULL;
     *ret = (struct deploy_phases){0};
     arena_init(&arena, PHASES_ARENA);
-    int r = file_read(path, &text, reterr);
-    if (r == -ENOENT)
-        return 0;
+    int r = file_read_if_there(path, &text, reterr);
     if (r == 0)
+        return 0;
+    if (r > 0)
         r = json_parse(&arena, text.data, text.len, JSON_STRICT, &root, NULL, reterr);
     if (r < 0) {
         err_prefix(reterr, "%s", path);

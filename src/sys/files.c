@@ -115,6 +115,18 @@ file_read(const char *path, struct buf *out, struct err *reterr)
     return r < 0 ? err_set_errno(reterr, -r, "cannot read '%s'", path) : 0;
 }
 
+int
+file_read_if_there(const char *path, struct buf *out, struct err *reterr)
+{
+    struct err err;
+    int r = file_read(path, out, &err);
+    if (r == -ENOENT)
+        return 0;
+    if (r < 0 && reterr)
+        *reterr = err;
+    return r < 0 ? r : 1;
+}
+
 /* ---- writing ---- */
 
 /* Opens and locks the second name; when another writer has renamed it meanwhile, the next one. */

@@ -13,6 +13,9 @@
  * not the size that the file claims. Anything else (directory, pipe, device) is refused. */
 int file_read(const char *path, struct buf *out, struct err *reterr) must_check;
 
+/* Likewise: 1, or 0 and nothing in *reterr where there is none. */
+int file_read_if_there(const char *path, struct buf *out, struct err *reterr) must_check;
+
 /* Likewise of what is open, whatever it is, to its end. -EFBIG: there is more, and the buffer is full. */
 int file_read_fd(int fd, struct buf *out) must_check;
 

@@ -41,6 +41,20 @@ TEST(a_file_is_read_to_its_ceiling)
 }
 
 /* A pipe tells no size, and comes in pieces. */
+TEST(what_may_be_missing_is_no_error_when_it_is)
+{
+    _cleanup_free_ char *path = in_dir("f");
+    _cleanup_buf_ struct buf text = BUF_INIT(3);
+    struct err err = {0};
+    CHECK_EQ(file_read_if_there(path, &text, &err), 0);
+    CHECK_EQ(err.id, ERR_NONE);
+    REQUIRE(file_write(path, "abc", 3, 0644, NULL) == 0);
+    CHECK_EQ(file_read_if_there(path, &text, &err), 1);
+    CHECK_STR(text.data, "abc");
+    CHECK(err.id == ERR_NONE && file_read_if_there(tap_dir(), &text, &err) < 0);
+    CHECK(strstr(err.what, tap_dir()));
+}
+
 TEST(what_is_open_is_read_to_its_end)
 {
     for (size_t ceiling = 4; ceiling < 7; ceiling++) {

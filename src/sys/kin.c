@@ -465,13 +465,9 @@ int
 kin_end_noted(const char *path, struct err *reterr)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(4 * KIB);
-    struct err err = {0};
-    int r = file_read(path, &text, &err);
-    if (r < 0) {
-        if (r != -ENOENT && reterr)
-            *reterr = err;
-        return r == -ENOENT ? 0 : r;
-    }
+    int r = file_read_if_there(path, &text, reterr);
+    if (r <= 0)
+        return r;
     pid_t session = noted_session(text.data);
     r = session ? kin_end(kill_session, &session, reterr) : 0;
     if (r >= 0)

@@ -123,7 +123,7 @@ void
 unit_print(struct unit_draft *d)
 {
     enum section section = SECTIONS;
-    buf_add_str(d->out, "# Made by citadel from its configuration; `citadel apply` replaces it.\n");
+    buf_add_str(d->out, UNIT_HEAD);
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
         if (rows[i].kinds & d->kind)
             print_row(d, &rows[i], &section);

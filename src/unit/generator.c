@@ -5,6 +5,7 @@
 #include "base/vec.h"
 #include "sys/files.h"
 #include "unit/rest.h"
+#include "unit/unit.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,7 +17,6 @@
 
 #define UNITS_MAX 1000
 #define UNIT_MAX (64 * KIB)
-#define NAME_BYTES 128
 
 struct unit_copy {
     char *name;
@@ -35,19 +35,6 @@ struct copying {
     VEC(struct made) made; /* in this order */
     struct err *err;
 };
-
-static bool
-is_ours(const char *name)
-{
-    static const char *const ends[] = {".service", ".socket", ".target", ".timer"};
-    if (strlen(name) >= NAME_BYTES || !text_starts(name, "citadel-") ||
-        name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-")])
-        return false;
-    for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
-        if (text_ends(name, ends[i]))
-            return true;
-    return false;
-}
 
 /* ---- what is to be copied ---- */
 
@@ -72,7 +59,7 @@ read_units(struct copying *c, DIR *dir)
 {
     int r = 0;
     for (struct dirent *e; r == 0 && (e = readdir(dir));) {
-        if (!is_ours(e->d_name))
+        if (!unit_is_ours(e->d_name))
             continue;
         if (c->units.count == UNITS_MAX)
             return err_set(c->err, ERR_TOO_LARGE, "there are more than %d units", UNITS_MAX);
@@ -133,11 +120,11 @@ link_as_wanted(struct copying *c, const struct unit_copy *unit)
     const char *at = strstr(unit->text.data, "\n[Install]\n");
     int r = 0;
     while (r == 0 && at && (at = strstr(at, word))) {
-        char target[NAME_BYTES];
+        char target[UNIT_NAME_BYTES];
         at += strlen(word);
         int len = (int)strcspn(at, "\n");
-        if (snprintf(target, sizeof(target), "%.*s", len, at) < NAME_BYTES && is_ours(target) &&
-            text_ends(target, ".target"))
+        if (snprintf(target, sizeof(target), "%.*s", len, at) < UNIT_NAME_BYTES &&
+            unit_is_ours(target) && text_ends(target, ".target"))
             r = link_unit(c, target, unit->name);
     }
     return r;

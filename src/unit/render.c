@@ -176,6 +176,19 @@ unit_render(const struct unit_input *input, struct arena *arena, struct unit_set
     return 0;
 }
 
+bool
+unit_is_ours(const char *name)
+{
+    static const char *const ends[] = {".service", ".socket", ".target", ".timer"};
+    if (strlen(name) >= UNIT_NAME_BYTES || !text_starts(name, "citadel-") ||
+        name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-")])
+        return false;
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+        if (text_ends(name, ends[i]))
+            return true;
+    return false;
+}
+
 const struct unit_file *
 unit_find(const struct unit_set *set, const char *name)
 {

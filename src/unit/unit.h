@@ -52,6 +52,13 @@ struct unit_set {
 int unit_render(const struct unit_input *input, struct arena *arena, struct unit_set *ret_set,
                 struct err *reterr) must_check;
 
+/* The first line of every unit. */
+#define UNIT_HEAD "# Made by citadel from its configuration; `citadel apply` replaces it.\n"
+
+/* Whether a file of this name can be a unit of Citadel. */
+#define UNIT_NAME_BYTES 128 /* with its end */
+bool unit_is_ours(const char *name);
+
 /* By its name, or by that of its service: "phi3". NULL: there is none. */
 const struct unit_file *unit_find(const struct unit_set *set, const char *name);
 

@@ -38,7 +38,7 @@ def test_graceful_stops_all_and_says_what(site):
         "It stays down until a person starts it: citadel start",
     ]
     assert set(states(site).values()) == {"stopped"}
-    record = json.loads((site.directory / "state/models/a.json").read_text())
+    record = json.loads((site.directory / "state/models/a/record.json").read_text())
     assert record["wanted"]["state"] == "stopped"
     assert json.loads(site.run("rollback", "graceful", "--force", "--json").stdout)["stopped"] == []
     (event,) = [e for e in json.loads(site.run("events", "--json").stdout) if e["event"] == "deploy.stopped"]

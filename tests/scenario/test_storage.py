@@ -79,6 +79,13 @@ def test_verify_tells_what_differs_and_repair_mends_it(image):
     assert refused.returncode == 1 and "--force" in refused.stderr
     assert refused.stdout.count("will ") == 2 and tree(image) == before
     assert storage(image, "repair", "--dry-run").returncode == 0 and tree(image) == before
+    code, told = run_json("storage", "repair", "--dry-run", "--root", image, cwd=image)
+    assert (code, told["dry_run"], told["left"]) == (0, True, [])
+    assert {f["fault"] for f in told["changes"]} == {"link", "rights"} and tree(image) == before
+    done = storage(image, "repair", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (1, told) and tree(image) == before
+    error = json.loads(done.stderr)
+    assert "with --json nobody is asked" in error["message"] and error["fix"].endswith("--force")
     assert storage(image, "repair", "--force").returncode == 0
     assert storage(image, "verify").returncode == 0
 
@@ -133,8 +140,13 @@ def test_cleanup_takes_back_what_is_empty(image):
     before = set(tree(image))
     storage(image, "setup")
     (image / MODELS / "cache/phi3/kernel").write_text("x")
-    assert storage(image, "cleanup").returncode == 1
     shown = storage(image, "cleanup", "--dry-run").stdout
+    refused = storage(image, "cleanup")
+    assert (refused.returncode, refused.stdout) == (1, shown)
+    refused = storage(image, "cleanup", "--json")
+    told = json.loads(refused.stdout)
+    assert refused.returncode == 1 and told["dry_run"]
+    assert [f"will remove {path}" for path in told["paths"]] == shown.splitlines()
     done = storage(image, "cleanup", "--force")
     assert done.returncode == 0
     assert shown.replace("will remove", "removed") == done.stdout
@@ -191,8 +203,8 @@ def test_clean_only_shows_without_a_terminal(image):
         log.write_text("x")
         age(log, 100)
     done = storage(image, "clean")
-    assert done.returncode == 0 and old.exists()
-    assert "would remove 1 file" in done.stdout and "--force removes" in done.stderr
+    assert done.returncode == 1 and old.exists()
+    assert "will remove 1 file" in done.stdout and done.stderr.endswith("try: citadel storage clean --force\n")
     assert storage(image, "clean", "--dry-run", "--force").returncode == 0 and old.exists()
     done = storage(image, "clean", "--force")
     assert "removed 1 file" in done.stdout
@@ -204,10 +216,15 @@ def test_clean_leaves_what_somebody_has_open(image):
     log = image / "opt/citadel/logs/models/phi3.log.1"
     log.write_text("x")
     age(log, 100)
+    words = ("storage", "clean", "--root", image)
     with open(log):
-        code, items = run_json("storage", "clean", "--force", "--root", image, cwd=image)
-        assert code == 0 and [i["is_open"] for i in items] == [True] and log.exists()
-    storage(image, "clean", "--force")
+        code, told = run_json(*words, "--force", cwd=image)
+        assert (code, told["dry_run"]) == (0, False)
+        assert [f["outcome"] for f in told["files"]] == ["open"] and log.exists()
+    code, told = run_json(*words, cwd=image)
+    assert (code, told["dry_run"], [f["outcome"] for f in told["files"]]) == (1, True, ["found"]) and log.exists()
+    code, told = run_json(*words, "--force", cwd=image)
+    assert (code, [f["outcome"] for f in told["files"]]) == (0, ["removed"])
     assert not log.exists()
 
 
@@ -217,7 +234,7 @@ def test_clean_takes_an_age_for_all(image):
     log.write_text("x")
     age(log, 2)
     assert "would remove 0 files" in storage(image, "clean").stdout
-    assert "would remove 1 file" in storage(image, "clean", "--older-than", "1d").stdout
+    assert "will remove 1 file" in storage(image, "clean", "--older-than", "1d").stdout
     done = storage(image, "clean", "--older-than", "5m")
     assert done.returncode == 64 and "5m is less than an hour" in done.stderr
 

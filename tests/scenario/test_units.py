@@ -270,6 +270,18 @@ def test_systemd_takes_every_line_of_random_configurations(tmp_path, seed):
         assert int(value["TimeoutStopSec"]) > int(model["drain_timeout"][:-1])
 
 
+def test_units_that_are_gone_are_not_left_where_others_are_written(tmp_path):
+    two = {**SIMULATED, "models": {**SIMULATED["models"], "gone": {"engine": "sim"}}}
+    units = write(tmp_path, two)
+    for name in ("notes.txt", "citadel-mine.service"):
+        (units / name).write_text("a person's")
+    assert (units / "citadel-gone.service").exists()
+    write(tmp_path, SIMULATED)
+    assert not (units / "citadel-gone.service").exists()
+    for name in ("notes.txt", "citadel-mine.service", "citadel-models.target"):
+        assert (units / name).exists()
+
+
 def make_host(where, units):
     """Accounts and directories, as the host makes them of our files, below a folder."""
     (where / "etc").mkdir()
