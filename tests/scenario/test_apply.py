@@ -274,7 +274,7 @@ def test_a_link_that_leads_nowhere_is_made_anew(here):
 def test_what_the_breaker_holds_is_mended_by_a_change(here):
     here.run("systemctl", "stop", "citadel-two")
     record = {"failures": 5, "hold": {"by": "the breaker", "why": "a test", "since_us": 1}}
-    here.write("/var/lib/citadel/models/two.json", json.dumps(record))
+    here.write("/var/lib/citadel/models/two/record.json", json.dumps(record))
     apply(here, configuration())
     assert not completes(here, 12001)
     apply(here, configuration(two=model(12001, max_model_len=1024)))
