@@ -214,7 +214,7 @@ def test_a_bus_that_hangs_keeps_nobody_waiting(here):
     here.inside("kill", "-STOP", bus)
     try:
         here.inside("kill", "-KILL", monitor)
-        told = here.inside(*curl, "--unix-socket", "/run/citadel/monitor.sock", f"{ASK}/state").stdout
+        told = here.inside(*curl, "--unix-socket", "/run/citadel/monitor/control.sock", f"{ASK}/state").stdout
         assert json.loads(told)["pid"] != int(monitor) and json.loads(told)["services"] == 0, told
         for _ in range(3):
             took = here.inside(*curl, "-o", "/dev/null", "-w", "%{time_total}", "http://127.0.0.1:8001/health").stdout
