@@ -8,7 +8,6 @@ import subprocess
 
 import pytest
 
-import machine
 import vm
 from guide import play
 from program import TOP
@@ -86,7 +85,7 @@ def citadel(here, *words, **more):
     return here.run(f"{here.bin}/citadel", *words, **more)
 
 
-@pytest.fixture(scope="module", params=machine.SUITES)
+@pytest.fixture(scope="module", params=[vm.SUITE])
 def here(request):
     with vm.fresh_disk(request.param, "limits", prepare, DATA_BYTES) as disk:
         # A disk that has lost count, as after a failure of its own.

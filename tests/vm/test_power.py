@@ -16,7 +16,6 @@ import pytest
 
 import vm
 
-SUITE = "bookworm"
 CUTS = 10  # that are booted
 LOOKS = 60
 SEED = int(os.environ.get("CITADEL_SEED", "4"))
@@ -86,7 +85,7 @@ class Recorded:
 
 @pytest.fixture(scope="module")
 def recorded():
-    with vm.fresh_disk(SUITE, "power", prepare) as disk:
+    with vm.fresh_disk(vm.SUITE, "power", prepare) as disk:
         yield Recorded(disk)
 
 
