@@ -135,6 +135,11 @@ put_encrypted(const struct secret_store *store, const char *name, const struct s
         return write_one(store, SECRET_ENCRYPTED, name, text.data, text.len, reterr);
     if (r == -ENOENT)
         return 0;
+    if (geteuid() != 0) { /* whom the host's key is closed to */
+        r = err_set(reterr, ERR_NOT_PERMITTED, "%s", ret_why_not->what);
+        err_fix(reterr, "the same with sudo");
+        return r;
+    }
     if (reterr)
         *reterr = *ret_why_not;
     err_fix(reterr,

@@ -309,12 +309,22 @@ def test_a_new_value_is_seen_after_a_restart(here):
     assert given(here, "citadel-loads") == {"citadel.hf-token": VALUE + "-2"}
 
 
-def test_where_nothing_can_be_encrypted_it_is_plain_and_works_alike(here):
+def test_a_value_that_was_encrypted_does_not_lie_open_when_that_fails(here):
+    keep(here, "hf-token", VALUE)
     creds = here.sh("command -v systemd-creds").strip()
     here.run("mount", "--bind", "/bin/false", creds)
-    done = keep(here, "hf-token", VALUE)
+    words = (f"{here.bin}/citadel", "secrets", "set", "hf-token")
+    done = here.run(*words, input=VALUE + "-2\n", check=False)
     here.run("umount", creds)
-    assert "clear text" in done.stderr and "systemd-creds" in done.stderr
+    assert done.returncode == 1 and "citadel secrets set hf-token --plain" in done.stderr
+    restart(here)
+    assert given(here, "citadel-loads") == {"citadel.hf-token": VALUE} and found(here, VALUE) == {}
+
+
+def test_one_in_clear_text_works_alike(here):
+    words = (f"{here.bin}/citadel", "secrets", "set", "hf-token", "--plain")
+    done = here.run(*words, input=VALUE + "\n")
+    assert "clear text" in done.stderr and "--plain" in done.stderr
     assert here.sh("stat -c '%a %U' /etc/credstore/citadel-plain.hf-token") == "600 root\n"
     assert not here.sh("ls /etc/credstore.encrypted")
     restart(here)
