@@ -2,18 +2,14 @@
 
 #include "base/text.h"
 #include "crash.h"
-#include "deploy/lock.h"
 #include "deploy/pending_int.h"
 #include "sys/files.h"
 #include "tap.h"
 
 #include <dirent.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define CALLS_MAX 400
@@ -820,55 +816,6 @@ TEST(a_disk_that_fails_at_any_call_is_no_mixture)
         }
         CHECK(fail_left > 0);
     }
-}
-
-TEST(one_at_a_time)
-{
-    struct deploy_lock lock = DEPLOY_LOCK_INIT, other = DEPLOY_LOCK_INIT;
-    struct err err = {0};
-    struct stat st;
-    begin();
-    CHECK_EQ(deploy_lock_look(path("var"), NULL), 0);
-    REQUIRE(deploy_lock(path("var"), "anna", "citadel apply", &lock, NULL) == 0);
-    CHECK_EQ(deploy_lock(path("var"), "bert", "citadel apply", &other, &err), -EBUSY);
-    CHECK(text_starts(err.what,
-                      "what is deployed is being changed by anna: `citadel apply`, process"));
-    CHECK_EQ(deploy_lock_look(path("var"), NULL), -EBUSY);
-    CHECK_EQ(stat(path("var/deploy/lock"), &st), 0);
-    CHECK_EQ(st.st_mode & 0777, 0600); /* whoever can open it can keep everybody else out */
-    deploy_unlock(&lock);
-    CHECK_EQ(deploy_lock_look(path("var"), NULL), 0);
-}
-
-TEST(who_has_died_holds_nothing)
-{
-    begin();
-    pid_t pid = fork();
-    struct deploy_lock lock;
-    if (pid == 0) {
-        (void)!deploy_lock(path("var"), "carl", "citadel apply", &lock, NULL);
-        _exit(0);
-    }
-    CHECK_EQ(waitpid(pid, NULL, 0), pid);
-    CHECK_EQ(deploy_lock_look(path("var"), NULL), 0);
-    CHECK_EQ(deploy_lock(path("var"), "anna", "citadel apply", &lock, NULL), 0);
-    deploy_unlock(&lock);
-}
-
-TEST(who_only_looks_is_in_nobodys_way)
-{
-    begin();
-    pid_t pid = fork();
-    if (pid == 0)
-        for (;;)
-            (void)!deploy_lock_look(path("var"), NULL);
-    for (int i = 0; i < 200; i++) {
-        struct deploy_lock lock;
-        CHECK_EQ(deploy_lock(path("var"), "anna", "citadel apply", &lock, NULL), 0);
-        deploy_unlock(&lock);
-    }
-    CHECK_EQ(kill(pid, SIGKILL), 0);
-    CHECK_EQ(waitpid(pid, NULL, 0), pid);
 }
 
 static const struct {
