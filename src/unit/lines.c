@@ -215,6 +215,7 @@ void
 lines_reread(struct unit_draft *d)
 {
     draft_begin(d);
+    buf_add_char(d->out, '+');
     draft_word(d, d->in->program, UNIT_WORD);
     buf_add_str(d->out, " reread");
     add_argument(d, d->name);
