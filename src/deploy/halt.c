@@ -147,7 +147,8 @@ check_whole(const char *state_dir, struct err *reterr)
     char boot[CLOCK_BOOT_ID_LEN + 1] = "";
     struct pending pending;
     int r = pending_load(state_dir, &pending, reterr);
-    if (r < 0 || !pending.under_way || (clock_boot_id(boot) == 0 && !text_eq(boot, pending.boot)))
+    if (r < 0 || !pending.under_way || pending.failed ||
+        (clock_boot_id(boot) == 0 && !text_eq(boot, pending.boot)))
         return r;
     r = err_set(reterr, ERR_DEPLOY_FAILED,
                 "the deployment of generation %u by %s was interrupted, and nobody knows what runs",
