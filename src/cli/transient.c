@@ -23,7 +23,7 @@
 struct following {
     struct cli *cli;
     char *messages, *results;
-    off_t told;                          /* bytes of messages */
+    off_t told; /* bytes of messages */
     struct loop *loop;
     struct loop_timer timer;
     struct proc proc;

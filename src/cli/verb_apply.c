@@ -21,7 +21,8 @@ const struct verb_help verb_apply_help = {
         "time changes what is deployed. An interrupted deployment leaves the old or the new "
         "generation, and is made good by the next.\n\n"
         "Where `citadel up` runs the services, it is done in the same way, by this command itself: "
-        "Ctrl-C interrupts it. Where nobody runs any, only the files are changed. Exits with 1 when "
+        "Ctrl-C interrupts it. Where nobody runs any, only the files are changed. Exits with 1 "
+        "when "
         "something does not run that should.",
     .examples = VERB_EXAMPLES({"sudo citadel apply", "show what changes, ask, and do it"},
                               {"citadel plan --json > plan.json", "what was looked at"},

@@ -2,8 +2,8 @@
 
 /* Between the files of this room. */
 
-#include "config/config.h"
 #include "base/buf.h"
+#include "config/config.h"
 #include "doctor/doctor.h"
 #include "gpu/inventory.h"
 
