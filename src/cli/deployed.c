@@ -13,12 +13,13 @@ find_by_systemd(struct cli *cli, const struct config *config, struct cli_deploye
     _cleanup_buf_ struct buf text = BUF_INIT(GENERATION_FILE_MAX);
     const struct buf *given = &cli->frame->problems->text;
     const char *store = config->paths.generations;
-    int r = generation_of(store, GENERATION_CURRENT, &ret->generation, &cli->err);
+    bool astray; /* is told as what has drifted */
+    int r = generation_or_none(store, GENERATION_CURRENT, &ret->generation, &astray, &cli->err);
     if (r < 0 || ret->generation == 0)
         return r;
     if (generation_read(store, ret->generation, "config.yaml", &text, NULL) == 0)
         ret->differs = text.len != given->len || memcmp(text.data, given->data, text.len) != 0;
-    return 0; /* that it is damaged is told as what has drifted */
+    return 0; /* likewise that it is damaged */
 }
 
 int

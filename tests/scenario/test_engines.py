@@ -217,7 +217,7 @@ def here(request):
     if why := machine.why_not():
         pytest.skip(why)
     with machine.Machine(request.param, "engines") as it:
-        gpus = "/var/lib/citadel/models/gpus-of-the-test"
+        gpus = "/dev/shm/driver"  # where every unit may write, as in the /dev of a real one
         shutil.copy(BIN / "sim/libnvidia-ml.so.1", it.root / "usr/lib/x86_64-linux-gnu")
         c = checkpoints.config("OpenChat-3.5")
         for release in (OLD, NEW):
@@ -225,7 +225,7 @@ def here(request):
         environments.lead(it.root / "opt/citadel/vllm-env", f"vllm-env-{OLD}")
         for name in ("small", "big"):
             checkpoints.write(it.root / "mnt/citadel-models/active" / name, c, checkpoints.llama_like(c))
-        it.sh(f"install -d -o citadel {gpus}; mkdir -p /mnt/citadel-backup")
+        it.sh(f"install -d -m 777 {gpus}; mkdir -p /mnt/citadel-backup")
         it.write(f"{gpus}/gpus", "gpu NVIDIA H100 80GB HBM3\ncount 2\n")
         it.run("systemctl", "set-environment", f"CITADEL_FAKE_NVML={gpus}")
         it.write_json("/etc/citadel/citadel.yaml", {

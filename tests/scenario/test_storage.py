@@ -361,6 +361,7 @@ def test_recovery_tells_who_uses_it_and_does_nothing(disk):
     assert os.path.ismount(point)
 
 
+@pytest.mark.xdist_group("machine")  # a machine that boots meanwhile is elsewhere, too
 def test_recovery_never_checks_what_is_mounted_elsewhere(disk):
     """In a namespace of its own, where no /proc/self/mountinfo of ours tells of it."""
     device, point = disk

@@ -56,13 +56,17 @@ def exposure(unit, threshold):
 
 def threshold(unit, models, model=EXPOSURE["model"]):
     name = unit.name.removeprefix("citadel-").removesuffix(".service")
-    # A program below a home, as one that is tried where it was built, has to be seen there.
-    home = 1 if "ProtectHome=read-only" in unit.read_text() and is_at_home(program.CITADEL) else 0
-    return home + (model if name in models else EXPOSURE.get(name, EXPOSURE["other"]))
+    return seen_in(unit.read_text()) + (model if name in models else EXPOSURE.get(name, EXPOSURE["other"]))
 
 
-def is_at_home(path):
-    return str(path).startswith(("/root/", "/home/", "/run/user/"))
+def seen_in(text):
+    """What it adds that a program below a home or in /tmp, as one that is tried where it was built, has to be
+    seen there."""
+    if str(program.CITADEL).startswith(("/root/", "/home/", "/run/user/")):
+        return 1 if "ProtectHome=read-only" in text else 0
+    if str(program.CITADEL).startswith(("/tmp/", "/var/tmp/")):
+        return 0 if "PrivateTmp=yes" in text else 3
+    return 0
 
 
 SIMULATED = {
