@@ -427,7 +427,7 @@ cli_deploy_print_end(struct cli *cli, const struct cli_deploy *d, const struct d
 static int
 do_here(struct cli *cli, struct cli_deploy *d)
 {
-    struct deploy_end end;
+    struct deploy_end end = {0};
     _cleanup_deploy_lock_ struct deploy_lock lock = DEPLOY_LOCK_INIT;
     int r = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &lock, &cli->err);
     if (r == 0)

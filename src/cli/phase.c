@@ -11,7 +11,7 @@
 static int
 run_here(struct cli *cli, const struct deploy_phase_wish *wish, struct cli_deploy *d)
 {
-    struct deploy_phase_end end;
+    struct deploy_phase_end end = {0};
     _cleanup_deploy_lock_ struct deploy_lock lock = DEPLOY_LOCK_INIT;
     int r = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &lock, &cli->err);
     if (r == 0)

@@ -122,7 +122,7 @@ up_source_read(const struct up_wish *wish, const struct up_source *before, enum 
 {
     bool deployed =
         what == SERVICE_READ_GENERATION || before->told.generation || !before->told.file[0];
-    struct up_source now;
+    struct up_source now = {0};
     int r = deployed ? read_generation(wish, wish->store, &now, reterr)
                      : read_file(wish, before->told.file, &now, reterr);
     if (r < 0)

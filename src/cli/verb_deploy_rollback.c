@@ -19,7 +19,7 @@ const struct verb_help verb_deploy_rollback_help = {
 static int
 withdraw(struct cli *cli, struct cli_deploy *d)
 {
-    struct deploy_end end;
+    struct deploy_end end = {0};
     _cleanup_deploy_lock_ struct deploy_lock lock = DEPLOY_LOCK_INIT;
     int r = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &lock, &cli->err);
     if (r == 0)

@@ -47,7 +47,7 @@ read_id(struct cli *cli, unsigned *ret_id)
 static int
 restore_here(struct cli *cli, struct cli_deploy *d, const struct restore_wish *wish)
 {
-    struct deploy_end end;
+    struct deploy_end end = {0};
     _cleanup_deploy_lock_ struct deploy_lock lock = DEPLOY_LOCK_INIT;
     int r = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &lock, &cli->err);
     if (r == 0)

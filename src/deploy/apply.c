@@ -341,6 +341,7 @@ look(const struct deploy_wish *wish, const struct deploy_host *host, struct aren
     struct files current = {0}, goal = {0};
     bool astray = false, ignored;
     *ret = (struct deploy_outlook){0};
+    *ret_pending = (struct pending){0};
     int r = generation_or_none(wish->store, GENERATION_CURRENT, &ret->current, &astray, reterr);
     if (r == 0)
         r = generation_or_none(wish->store, GENERATION_STABLE, &ret->stable, &ignored, reterr);

@@ -54,7 +54,7 @@ check(const struct plan_engine *wanted, struct err *reterr)
 int
 deploy_engine_check(const char *store, unsigned number, struct err *reterr)
 {
-    struct plan_engine wanted;
+    struct plan_engine wanted = {"", "", ""};
     struct err why = {0};
     _cleanup_arena_ struct arena arena;
     arena_init(&arena, PLAN_BYTES);

@@ -257,6 +257,7 @@ settle(struct direct *d, const struct direct_config *config, struct taking *t)
     vec_foreach (&d->units, u)
         if (!has_service(config, (*u)->service->name))
             let_go(*u);
+    assert(t->all.count == config->count);
     for (size_t i = 0; i < config->count; i++)
         unit_define(t->all.items[i], &config->services[i]);
     vec_finish(&d->units);

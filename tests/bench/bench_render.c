@@ -38,8 +38,9 @@ static void
 show(const char *what, uint64_t us[RUNS])
 {
     qsort(us, RUNS, sizeof(us[0]), by_size);
-    (void)printf("%7.3f ms  %s; %.3f ms for 99 of 100\n", (double)us[RUNS / 2] / 1000, what,
-                 (double)us[RUNS * 99 / 100] / 1000);
+    const size_t middle = RUNS / 2, nearly_all = RUNS * 99 / 100;
+    (void)printf("%7.3f ms  %s; %.3f ms for 99 of 100\n", (double)us[middle] / 1000, what,
+                 (double)us[nearly_all] / 1000);
 }
 
 static int
