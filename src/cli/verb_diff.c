@@ -47,7 +47,7 @@ diff_generations(struct cli *cli, const struct config *config, unsigned from)
     struct generation_file *old = NULL, *new = NULL;
     struct deploy_change *changes = NULL;
     size_t old_count = 0, new_count = 0, count = 0;
-    unsigned current;
+    unsigned current = 0;
     arena_init(&arena, DEPLOY_BYTES);
     int r = generation_load(store, from, GENERATION_WHOLE, &arena, &old, &old_count, &cli->err);
     if (r == 0)
@@ -88,5 +88,8 @@ verb_diff(struct cli *cli)
     int r = cli_read_generation(cli, cli->args[0], &number);
     if (r == 0)
         r = cli_load_config(cli, &config);
-    return r < 0 ? r : diff_generations(cli, config, number);
+    if (r < 0)
+        return r;
+    assert(config);
+    return diff_generations(cli, config, number);
 }

@@ -168,6 +168,7 @@ static int
 show(struct logs *logs)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(LOGS_TEXT_MAX);
+    assert(logs->config);
     _cleanup_free_ const char **names =
         mem_alloc((logs->config->models.count + SERVICE_KEEPERS + 1) * sizeof(*names));
     int r = list_names(logs, names);

@@ -80,7 +80,7 @@ static int
 keep(struct cli *cli, const struct cli_deploy *d, const struct backup_wish *wish)
 {
     _cleanup_arena_ struct arena arena;
-    struct backup b;
+    struct backup b = {0};
     unsigned id = 0;
     char text[64];
     arena_init(&arena, BACKUP_BYTES);
