@@ -366,6 +366,9 @@ def test_recovery_never_checks_what_is_mounted_elsewhere(disk):
     """In a namespace of its own, where no /proc/self/mountinfo of ours tells of it."""
     device, point = disk
     script = f"mount --make-rprivate /; echo ready; read line; umount {point}"
+    why = subprocess.run(["unshare", "-m", "true"], stderr=subprocess.PIPE, text=True)
+    if why.returncode:  # as where / is no mount point
+        pytest.skip(why.stderr.strip())
     other = subprocess.Popen(
         ["unshare", "-m", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
