@@ -121,12 +121,19 @@ add_row(struct table *t, const struct showing *s, const struct gpu *gpu)
 static struct gpu_value
 now_of(const struct gpu *gpu, enum gpu_setting setting)
 {
-    const struct gpu_value values[GPU_SETTINGS] = {
-        [GPU_SETTING_persistence] = gpu->persistence,
-        [GPU_SETTING_compute_mode] = gpu->compute_mode,
-        [GPU_SETTING_power_limit_mw] = gpu->power_limit_mw,
-    };
-    return values[setting];
+    switch (setting) {
+    case GPU_SETTING_persistence:
+        return gpu->persistence;
+    case GPU_SETTING_compute_mode:
+        return gpu->compute_mode;
+    case GPU_SETTING_power_limit_mw:
+        return gpu->power_limit_mw;
+    case GPU_SETTING_graphics_mhz:
+    case GPU_SETTING_memory_mhz:
+    case GPU_SETTINGS:
+        break;
+    }
+    return (struct gpu_value){0};
 }
 
 static const char *

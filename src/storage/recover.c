@@ -302,13 +302,14 @@ recovery_check(const struct recovery *recovery, struct buf *out, struct err *ret
         .argv = recovery_command(recovery, argv), .in = -1, .limit_us = CHECK_LIMIT_US, .out = out};
     struct proc_end end = {0};
     char text[64];
-    assert(check.argv);
+    const struct checker *checker = checker_of(recovery);
+    assert(check.argv && checker);
     int r = insist_unused(recovery, reterr);
     if (r == 0)
         r = command_run(&check, &end, reterr);
     if (r < 0)
         return r;
-    if (!end.killed && end.status <= checker_of(recovery)->fine)
+    if (!end.killed && end.status <= checker->fine)
         return 0;
     r = err_set(reterr, ERR_STORAGE_DAMAGED, "%s of %s ended with %s: not all could be mended",
                 argv[0], recovery->device, proc_end_print(&end, text));
