@@ -137,9 +137,10 @@ now_of(const struct gpu *gpu, enum gpu_setting setting)
 }
 
 static const char *
-value_text(enum gpu_setting setting, struct gpu_value v, const char *otherwise, char text[32])
+value_text(enum gpu_setting setting, const struct gpu_value *v, const char *otherwise,
+           char text[32])
 {
-    return v.known ? cli_gpu_value(setting, v.n, text) : otherwise;
+    return v->known ? cli_gpu_value(setting, v->n, text) : otherwise;
 }
 
 static void
@@ -151,11 +152,12 @@ print_settings(struct cli *cli, const struct showing *s, const struct gpu *gpu)
     cli_print(cli, "\nGPU %u, %s\n", gpu->index,
               gpu->uuid[0] ? gpu->uuid : "whose UUID is not told");
     for (enum gpu_setting i = 0; i < GPU_SETTINGS; i++) {
+        const struct gpu_value is = now_of(gpu, i);
         cli_print(cli, "  %-14s %s; configured: %s", gpu_setting_rows[i].option,
-                  value_text(i, now_of(gpu, i), "not told", now),
-                  value_text(i, wish.of[i], "unchanged", wanted));
+                  value_text(i, &is, "not told", now),
+                  value_text(i, &wish.of[i], "unchanged", wanted));
         if (found && found->of[i].known)
-            cli_print(cli, "; found: %s", value_text(i, found->of[i], "", before));
+            cli_print(cli, "; found: %s", value_text(i, &found->of[i], "", before));
         cli_print(cli, "\n");
     }
 }
