@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "crash.h"
 #include "deploy/pending_int.h"
+#include "deploy_rig.h"
 #include "sys/files.h"
 #include "tap.h"
 
@@ -149,19 +150,13 @@ fake_carry_out(void *arg unused_arg, struct deploy_order *orders, size_t count,
     return 0;
 }
 
-static void
-fake_tell(void *arg unused_arg, const char *line)
-{
-    tap_note("%s", line);
-}
-
 static const struct deploy_host host = {.check = fake_check,
                                         .look = fake_look,
                                         .wish = fake_wish,
                                         .prepare = fake_prepare,
                                         .reload = fake_reload,
                                         .carry_out = fake_carry_out,
-                                        .tell = fake_tell};
+                                        .tell = deploy_rig_tell};
 
 /* Everything starts as the current generation says. */
 static void

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "deploy/pending_int.h"
+#include "deploy_rig.h"
 #include "sys/files.h"
 #include "tap.h"
 
@@ -125,14 +126,8 @@ fake_carry_out(void *arg unused_arg, struct deploy_order *orders, size_t count,
     return 0;
 }
 
-static void
-fake_tell(void *arg unused_arg, const char *line)
-{
-    tap_note("%s", line);
-}
-
 static const struct deploy_host host = {
-    .look = fake_look, .wish = fake_wish, .carry_out = fake_carry_out, .tell = fake_tell};
+    .look = fake_look, .wish = fake_wish, .carry_out = fake_carry_out, .tell = deploy_rig_tell};
 
 struct done {
     int r;

@@ -8,6 +8,7 @@
 #include "config/problems.h"
 #include "deploy/apply.h"
 #include "deploy/content.h"
+#include "deploy_rig.h"
 #include "gpu/inventory.h"
 #include "sys/files.h"
 #include "tap.h"
@@ -227,37 +228,12 @@ carry_out(void *arg unused_arg, struct deploy_order *orders, size_t count,
     return 0;
 }
 
-static int
-check(void *arg unused_arg, bool *ret_behind, struct err *reterr unused_arg)
-{
-    *ret_behind = false;
-    return 0;
-}
-
-static int
-prepare(void *arg unused_arg, bool deployed unused_arg, struct err *reterr unused_arg)
-{
-    return 0;
-}
-
-static int
-reload(void *arg unused_arg, struct err *reterr unused_arg)
-{
-    return 0;
-}
-
-static void
-tell(void *arg unused_arg, const char *line)
-{
-    tap_note("%s", line);
-}
-
-static const struct deploy_host host = {.check = check,
+static const struct deploy_host host = {.check = deploy_rig_check,
                                         .look = look,
-                                        .prepare = prepare,
-                                        .reload = reload,
+                                        .prepare = deploy_rig_prepare,
+                                        .reload = deploy_rig_reload,
                                         .carry_out = carry_out,
-                                        .tell = tell};
+                                        .tell = deploy_rig_tell};
 
 /* ---- what is deployed ---- */
 

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "crash.h"
+#include "deploy_rig.h"
 #include "sys/files.h"
 #include "tap.h"
 
@@ -33,13 +34,6 @@ index_of(const char *unit)
 }
 
 static int
-fake_check(void *arg unused_arg, bool *ret_behind, struct err *reterr unused_arg)
-{
-    *ret_behind = false;
-    return 0;
-}
-
-static int
 fake_look(void *arg unused_arg, const char *unit, const char *text unused_arg,
           enum deploy_life *ret, struct err *reterr unused_arg)
 {
@@ -52,18 +46,6 @@ static int
 fake_wish(void *arg unused_arg, const char *unit, bool runs, struct err *reterr unused_arg)
 {
     machine->shunned[index_of(unit)] = !runs;
-    return 0;
-}
-
-static int
-fake_prepare(void *arg unused_arg, bool deployed unused_arg, struct err *reterr unused_arg)
-{
-    return 0;
-}
-
-static int
-fake_reload(void *arg unused_arg, struct err *reterr unused_arg)
-{
     return 0;
 }
 
@@ -81,19 +63,13 @@ fake_carry_out(void *arg unused_arg, struct deploy_order *orders, size_t count,
     return 0;
 }
 
-static void
-fake_tell(void *arg unused_arg, const char *line)
-{
-    tap_note("%s", line);
-}
-
-static const struct deploy_host host = {.check = fake_check,
+static const struct deploy_host host = {.check = deploy_rig_check,
                                         .look = fake_look,
                                         .wish = fake_wish,
-                                        .prepare = fake_prepare,
-                                        .reload = fake_reload,
+                                        .prepare = deploy_rig_prepare,
+                                        .reload = deploy_rig_reload,
                                         .carry_out = fake_carry_out,
-                                        .tell = fake_tell};
+                                        .tell = deploy_rig_tell};
 
 /* ---- the files of it ---- */
 
