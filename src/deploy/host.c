@@ -51,6 +51,12 @@ deploy_tell_order(struct deploy_machine *m, const struct deploy_order *order)
     m->tell(line, m->arg);
 }
 
+uint64_t
+deploy_limit_us(const struct deploy_machine *m, const struct deploy_order *first)
+{
+    return first && first->act == DEPLOY_STOP ? 0 : m->deadline_us;
+}
+
 bool
 deploy_service_of(const char *unit, char name[TEXT_NAME_MAX + 1])
 {
@@ -330,8 +336,7 @@ static int
 carry_out(void *arg, struct deploy_order *orders, size_t count, struct err *reterr)
 {
     struct deploy_machine *s = arg;
-    /* How long a stop may take, its unit says. */
-    uint64_t limit_us = count && orders[0].act == DEPLOY_STOP ? 0 : s->deadline_us;
+    uint64_t limit_us = deploy_limit_us(s, count ? &orders[0] : NULL);
     int r = 0;
     for (size_t i = 0; r == 0 && i < count; i++)
         r = deploy_forgive(s->config, &orders[i], reterr);

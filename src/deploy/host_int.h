@@ -19,6 +19,10 @@ int deploy_forgive(const struct config *config, const struct deploy_order *order
 int deploy_want_model(const struct deploy_machine *machine, const char *unit, bool runs,
                       struct err *reterr) must_check;
 
+/* How long orders of one act may take together; 0: as long as each may by itself, as a stop, whose service
+ * says how long it drains. first: one of them; NULL: there is none. */
+uint64_t deploy_limit_us(const struct deploy_machine *machine, const struct deploy_order *first);
+
 void deploy_tell(void *arg, const char *line); /* arg: the machine */
 struct service_status;
 /* How one is that is waited for, when that has changed. */

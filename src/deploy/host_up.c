@@ -197,7 +197,8 @@ look_at_all(struct deploy_machine *m, const struct service_view *view, struct ta
 static int
 await(struct deploy_machine *m, struct task *tasks, size_t count, struct err *reterr)
 {
-    uint64_t until = m->deadline_us ? clock_now_us() + m->deadline_us : UINT64_MAX;
+    uint64_t limit_us = deploy_limit_us(m, count ? tasks[0].order : NULL);
+    uint64_t until = limit_us ? clock_now_us() + limit_us : UINT64_MAX;
     for (;;) {
         _cleanup_service_view_ struct service_view view = {0};
         int r = service_view_read(m->config->paths.run, &view, reterr);
