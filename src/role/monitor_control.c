@@ -403,7 +403,7 @@ static void
 on_RELEASE(struct asking *a)
 {
     struct watched *w = a->service;
-    bool is_ours = w->breaker == LIFECYCLE_OPENED;
+    bool is_ours = lifecycle_is_breakers(&w->record); /* which w->breaker may not know yet */
     if (!change(a, lift_hold, EVENT_RELEASED))
         return;
     w->is_released = is_ours;
