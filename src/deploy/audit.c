@@ -2,9 +2,7 @@
 
 #include "lifecycle/history.h"
 #include "sys/clock.h"
-#include "sys/fault.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 #define KEEP_US (10 * 365 * 86400 * 1000000ULL)
@@ -21,8 +19,8 @@ deploy_audit(const char *state_dir, enum event_kind kind, const char *by, const 
     int r = history_open(&history, state_dir, HISTORY_OF_DEPLOYMENTS, KEEP_US, 0, &torn, reterr);
     if (r == 0)
         r = history_add(&history, &event, reterr);
-    if (r == 0 && fault_sync(history.fd) < 0)
-        r = err_set_errno(reterr, EIO, "%s cannot be kept", history.path);
+    if (r == 0)
+        r = history_keep(&history, reterr);
     history_close(&history);
     return r;
 }

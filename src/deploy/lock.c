@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "sys/clock.h"
+#include "sys/fault.h"
 #include "sys/files.h"
 #include "sys/kin.h"
 #include "sys/root.h"
@@ -69,9 +70,10 @@ write_holder(const char *state_dir, const char *by, const char *what, struct dep
         return root_err(reterr, lock->note, "cannot open %s", path);
     buf_printf(&note, "%.64s: `%.200s`, process %d, since %s\n%d %" PRIu64 "\n", by, what,
                (int)self.pid, clock_print_local(clock_wall_us(), since), (int)self.pid, self.start);
-    if (ftruncate(lock->note, 0) < 0 || pwrite(lock->note, note.data, note.len, 0) < 0)
-        return err_set_errno(reterr, errno, "cannot write %s", path);
-    return 0;
+    r = fault_truncate(lock->note, 0);
+    if (r == 0)
+        r = fault_write(lock->note, note.data, note.len);
+    return r < 0 ? err_set_errno(reterr, -r, "cannot write %s", path) : 0;
 }
 
 static int
@@ -110,7 +112,7 @@ void
 deploy_unlock(struct deploy_lock *lock)
 {
     if (lock->note >= 0)
-        (void)!ftruncate(lock->note, 0);
+        (void)!fault_truncate(lock->note, 0);
     cleanup_close(&lock->note);
     cleanup_close(&lock->fd);
 }

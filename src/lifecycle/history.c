@@ -50,8 +50,8 @@ cut_torn(struct history *h, uint64_t *ret_torn)
     if (fstat(h->fd, &st) < 0)
         return -errno;
     int r = find_end(h->fd, (uint64_t)st.st_size, &end);
-    if (r == 0 && end < (uint64_t)st.st_size && ftruncate(h->fd, (off_t)end) < 0)
-        r = -errno;
+    if (r == 0 && end < (uint64_t)st.st_size)
+        r = fault_truncate(h->fd, (off_t)end);
     *ret_torn = (uint64_t)st.st_size - end;
     h->bytes = end;
     return r;
@@ -86,7 +86,7 @@ forget_old(const struct history *h)
     struct stat st;
     uint64_t now = clock_wall_us();
     if (stat(h->old_path, &st) == 0 && (uint64_t)st.st_mtime * 1000000 + h->keep_us < now)
-        (void)unlink(h->old_path);
+        (void)!fault_unlink(AT_FDCWD, h->old_path, false);
 }
 
 int
@@ -128,8 +128,9 @@ is_full(const struct history *h, size_t len, uint64_t now_us)
 static int
 begin_anew(struct history *h, struct err *reterr)
 {
-    if (rename(h->path, h->old_path) < 0)
-        return err_set_errno(reterr, errno, "cannot rename '%s'", h->path);
+    int r = fault_rename(AT_FDCWD, h->path, h->old_path);
+    if (r < 0)
+        return err_set_errno(reterr, -r, "cannot rename '%s'", h->path);
     cleanup_close(&h->fd);
     h->bytes = h->first_us = 0;
     return open_file(h, reterr);
@@ -141,7 +142,7 @@ add_line(struct history *h, const struct buf *line)
 {
     int r = fault_write(h->fd, line->data, line->len);
     if (r < 0)
-        (void)!ftruncate(h->fd, (off_t)h->bytes);
+        (void)!fault_truncate(h->fd, (off_t)h->bytes);
     return r;
 }
 
@@ -163,6 +164,20 @@ history_add(struct history *h, const struct event *event, struct err *reterr)
         h->first_us = event->at_us;
     h->bytes += line.len;
     return 0;
+}
+
+int
+history_keep(const struct history *h, struct err *reterr)
+{
+    struct file_place place;
+    int r = file_place_open(h->path, &place);
+    if (r < 0)
+        return root_err(reterr, r, "cannot open the directory of '%s'", h->path);
+    _cleanup_close_ int dir = place.dir;
+    r = fault_sync(h->fd);
+    if (r == 0)
+        r = fault_sync(dir);
+    return r < 0 ? err_set_errno(reterr, -r, "'%s' may not outlive a power cut", h->path) : 0;
 }
 
 /* ---- reading ---- */

@@ -31,8 +31,10 @@ int history_open(struct history *history, const char *state_dir, enum history_of
     must_check;
 void history_close(struct history *history);
 
-/* When it returns, the event outlives us; a power cut only after an fdatasync(), which may block. */
+/* When it returns, the event outlives us; a power cut only after history_keep(). */
 int history_add(struct history *history, const struct event *event, struct err *reterr) must_check;
+/* What was added outlives a power cut, too, when this returns: it waits for the disk. */
+int history_keep(const struct history *history, struct err *reterr) must_check;
 
 /* Reads what is there, and what is added. */
 struct history_reader {

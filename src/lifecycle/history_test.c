@@ -1,5 +1,6 @@
 #include "lifecycle/history.h"
 
+#include "crash.h"
 #include "sys/clock.h"
 #include "tap.h"
 
@@ -252,4 +253,42 @@ TEST(where_there_is_no_history_there_is_nothing_to_read)
     struct event e;
     REQUIRE(history_reader_open(&reader, tap_dir(), HISTORY_OF_SERVICES, NULL) == 0);
     CHECK_EQ(history_next(&reader, &e, NULL), 0);
+}
+
+/* ---- stopped at every call ---- */
+
+#define ROOM 900 /* of a file: some five events */
+
+static void
+add_some(void *arg)
+{
+    unsigned *next = arg;
+    struct history h;
+    uint64_t torn;
+    if (history_open(&h, tap_dir(), HISTORY_OF_SERVICES, 90 * DAY, ROOM, &torn, NULL) < 0)
+        _exit(1);
+    for (unsigned i = 0; i < 8; i++)
+        if (add(&h, *next + i) < 0 || history_keep(&h, NULL) < 0)
+            _exit(2);
+    history_close(&h);
+}
+
+/* None of those that were told is missing, but for what rotation lets go. */
+TEST(a_crash_anywhere_loses_no_event_that_was_added)
+{
+    unsigned next = 0, crashes = 0;
+    for (int torn = 0; torn < 2; torn++) {
+        for (unsigned n = 1; crash_at(n, torn, add_some, &next); n++) {
+            unsigned first = 0, last = 0;
+            uint64_t lost;
+            tap_note("torn %d, call %u, from %u", torn, n, next);
+            unsigned count = read_all(&first, &last, &lost);
+            CHECK_EQ(lost, 0);
+            CHECK(next == 0 || (count > 0 && last + 1 >= next));
+            CHECK(first == 0 || count >= 4);
+            next = count ? last + 1 : 0;
+            crashes++;
+        }
+    }
+    CHECK(crashes > 40);
 }

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "fmt/json.h"
+#include "sys/fault.h"
 #include "sys/files.h"
 #include "sys/log.h"
 #include "sys/root.h"
@@ -205,7 +206,7 @@ put_aside(const char *path)
     _cleanup_close_ int dir = r < 0 ? -1 : place.dir;
     int len = snprintf(aside, sizeof(aside), "%s.damaged", place.name);
     if (r == 0 && len < (int)sizeof(aside))
-        (void)!renameat(dir, place.name, dir, aside); /* else it is overwritten */
+        (void)!fault_rename(dir, place.name, aside); /* else it is overwritten */
 }
 
 int
@@ -244,14 +245,14 @@ give_to_owner(int fd, int dir)
     return fchown(fd, above.st_uid, above.st_gid) < 0 ? -errno : 0;
 }
 
-/* What root wrote here before the directory was given to us, we may not write, but replace. */
+/* A file that root made here before the directory was given to us we may not open, but make anew. */
 static void
 take_over(const struct file_place *place)
 {
     struct stat dir, st;
     if (fstat(place->dir, &dir) == 0 && dir.st_uid == geteuid() &&
         fstatat(place->dir, place->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_uid != geteuid())
-        (void)!unlinkat(place->dir, place->name, 0);
+        (void)!fault_unlink(place->dir, place->name, false);
 }
 
 /* Opened as ours, or as that of whose directory it is. */
@@ -274,15 +275,9 @@ static int
 save(const char *path, const struct run_record *record, struct err *reterr)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(RUN_RECORD_MAX);
-    struct file_place place;
     run_record_print(record, &text);
     assert(buf_error(&text) == 0);
-    int r = file_place_open(path, &place);
-    if (r < 0)
-        return root_err(reterr, r, "%s", path);
-    take_over(&place);
-    (void)close(place.dir);
-    r = file_write(path, text.data, text.len, 0644, reterr);
+    int r = file_write(path, text.data, text.len, 0644, reterr);
     if (r < 0)
         return r;
     _cleanup_close_ int fd = open_ours(path, O_RDONLY | O_NONBLOCK);

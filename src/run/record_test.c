@@ -1,10 +1,13 @@
 #include "run/record.h"
 
+#include "crash.h"
 #include "sys/files.h"
 #include "tap.h"
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -312,4 +315,72 @@ TEST(a_record_beyond_its_ceiling_is_damaged_too)
     REQUIRE(end_with(dir, 1, 6, NULL) == 0);
     CHECK_EQ(run_record_load(dir, "phi3", &record, NULL), 0);
     CHECK_EQ(record.failures, 1);
+}
+
+/* ---- stopped at every call ---- */
+
+#define SOMEBODY 4242
+
+struct writer {
+    const char *dir;
+    uid_t uid; /* as whom it writes; 0: as who runs the test */
+};
+
+static void
+fail_once_more(void *arg)
+{
+    const struct writer *w = arg;
+    if (w->uid && (setresgid(w->uid, w->uid, w->uid) < 0 || setresuid(w->uid, w->uid, w->uid) < 0))
+        _exit(1);
+    if (end_with(w->dir, 1, 5, NULL) < 0)
+        _exit(2);
+}
+
+static void
+check_crashes(struct writer *w)
+{
+    struct run_record record;
+    unsigned failures = 1, crashes = 0;
+    for (int torn = 0; torn < 2; torn++) {
+        for (unsigned n = 1; crash_at(n, torn, fail_once_more, w); n++) {
+            struct err err = {0};
+            tap_note("as %u, torn %d, call %u", w->uid, torn, n);
+            REQUIRE(run_record_load(w->dir, "phi3", &record, &err) == 0);
+            CHECK_EQ(err.id, ERR_NONE);
+            CHECK(record.failures == failures || record.failures == failures + 1);
+            failures = record.failures;
+            crashes++;
+        }
+        failures++;
+    }
+    CHECK(crashes >= 8);
+    REQUIRE(run_record_load(w->dir, "phi3", &record, NULL) == 0);
+    CHECK_EQ(record.failures, failures);
+}
+
+TEST(a_crash_anywhere_leaves_the_record_of_before_or_the_new_one)
+{
+    struct writer w = {.dir = tap_dir()};
+    REQUIRE(end_with(w.dir, 1, 5, NULL) == 0);
+    check_crashes(&w);
+}
+
+/* As it is when root has stopped a model before its directory was given to the account. */
+TEST(a_crash_loses_nothing_of_what_root_has_written)
+{
+    _cleanup_buf_ struct buf path = BUF_INIT(4096);
+    struct writer w = {.dir = tap_dir(), .uid = SOMEBODY};
+    struct stat st;
+    if (geteuid() != 0) {
+        tap_skip("only root is another");
+        return;
+    }
+    REQUIRE(chmod(w.dir, 0755) == 0 && end_with(w.dir, 1, 5, NULL) == 0);
+    run_record_path(&path, w.dir, "phi3");
+    REQUIRE(stat(path.data, &st) == 0 && st.st_uid == 0);
+    *strrchr(path.data, '/') = '\0';
+    REQUIRE(chown(path.data, SOMEBODY, SOMEBODY) == 0);
+    check_crashes(&w);
+    path.data[strlen(path.data)] = '/';
+    CHECK(stat(path.data, &st) == 0 && st.st_uid == SOMEBODY);
 }

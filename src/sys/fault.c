@@ -50,10 +50,10 @@ fault_sync(int fd)
 }
 
 int
-fault_truncate(int fd)
+fault_truncate(int fd, off_t len)
 {
     int r = before("ftruncate");
-    return r < 0 ? r : result(ftruncate(fd, 0));
+    return r < 0 ? r : result(ftruncate(fd, len));
 }
 
 int

@@ -14,7 +14,7 @@ extern int (*fault_before)(const char *call, size_t *bytes);
 /* Like the calls they are named after, but -errno. Relative names are below dir. */
 int fault_write(int fd, const void *bytes, size_t len) must_check; /* all of it, or an error */
 int fault_sync(int fd) must_check;
-int fault_truncate(int fd) must_check;                               /* to nothing */
+int fault_truncate(int fd, off_t len) must_check;
 int fault_create(int dir, const char *name, mode_t mode) must_check; /* opens what is there, too */
 int fault_rename(int dir, const char *from, const char *to) must_check;
 int fault_unlink(int dir, const char *name, bool is_dir) must_check;

@@ -153,6 +153,14 @@ open_draft(int dir, const char *draft)
     }
 }
 
+/* What lies there may be replaced by us, whosesoever it is. */
+static bool
+is_ours(int dir)
+{
+    struct stat st;
+    return fstat(dir, &st) == 0 && st.st_uid == geteuid();
+}
+
 int
 file_take_owner(int fd, int dir, const char *name, mode_t mode)
 {
@@ -162,7 +170,7 @@ file_take_owner(int fd, int dir, const char *name, mode_t mode)
     if (fstatat(dir, name, &old, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(old.st_mode)) {
         mode = old.st_mode & 0777; /* what it was set to run as was meant for its bytes */
         bool differs = old.st_uid != now.st_uid || old.st_gid != now.st_gid;
-        if (differs && fchown(fd, old.st_uid, old.st_gid) < 0)
+        if (differs && fchown(fd, old.st_uid, old.st_gid) < 0 && !is_ours(dir))
             return -errno;
     }
     return fchmod(fd, mode) < 0 ? -errno : 0;
@@ -183,7 +191,7 @@ write_at(int dir, const char *name, const void *bytes, size_t len, mode_t mode)
     _cleanup_close_ int fd = open_draft(dir, draft);
     if (fd < 0)
         return fd;
-    int r = fault_truncate(fd);
+    int r = fault_truncate(fd, 0);
     if (r == 0)
         r = fault_write(fd, bytes, len);
     if (r == 0)

@@ -53,7 +53,7 @@ int file_open(const char *path, int flags, mode_t mode) must_check;
 int file_lock(int fd, uint64_t limit_us) must_check;
 
 /* Gives a new file the owner, group and permissions of the one whose name it will take; where there is none,
- * mode. */
+ * mode. In a directory of ours it stays ours where we cannot give it away. */
 int file_take_owner(int fd, int dir, const char *name, mode_t mode) must_check;
 
 /* A path as the directory that holds it, open, and its last part; both for what is written in a way
