@@ -44,6 +44,13 @@ read_one(int dir, const char *name, bool clear, struct gpu_leases *leases)
     return 0;
 }
 
+static int
+by_name(const void *a, const void *b)
+{
+    const struct gpu_lease *x = a, *y = b;
+    return strcmp(x->holder.name, y->holder.name);
+}
+
 /* A file that is held but cannot be read may stand for any lease: nothing can be counted then. */
 static int
 read_all(int dir, bool clear, struct gpu_leases *leases, struct err *reterr)
@@ -66,6 +73,8 @@ read_all(int dir, bool clear, struct gpu_leases *leases, struct err *reterr)
                         strerror(-r));
     }
     (void)closedir(d);
+    if (leases->count > 1) /* whatever the file system's order is, everybody is told the same */
+        qsort(leases->items, leases->count, sizeof(*leases->items), by_name);
     return r;
 }
 

@@ -330,9 +330,11 @@ static void
 fail_once_more(void *arg)
 {
     const struct writer *w = arg;
-    if (w->uid && (setresgid(w->uid, w->uid, w->uid) < 0 || setresuid(w->uid, w->uid, w->uid) < 0))
+    const char *dir = w->uid ? "." : w->dir; /* which another may not reach from above */
+    if (w->uid && (chdir(w->dir) < 0 || setresgid(w->uid, w->uid, w->uid) < 0 ||
+                   setresuid(w->uid, w->uid, w->uid) < 0))
         _exit(1);
-    if (end_with(w->dir, 1, 5, NULL) < 0)
+    if (end_with(dir, 1, 5, NULL) < 0)
         _exit(2);
 }
 
