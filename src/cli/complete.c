@@ -143,6 +143,7 @@ offer_kind(struct complete *c, enum arg_kind kind, const char *label)
     case ARG_DURATION:
     case ARG_TEXT:
     case ARG_NONE:
+    case ARG_SAME:
         break;
     }
 }

@@ -15,24 +15,24 @@ cli_is_attended(void)
 }
 
 static int
-refuse(struct cli *cli, const char *option, const char *why)
+refuse(struct cli *cli, const char *why)
 {
     int r = err_set(&cli->err, ERR_UNCONFIRMED, "nothing was done: %s", why);
-    err_fix(&cli->err, "citadel %s --%s", cli->verb->words, option);
+    err_fix(&cli->err, "the same with -y");
     return r;
 }
 
 int
-cli_confirm(struct cli *cli, const char *option, const char *fmt, ...)
+cli_confirm(struct cli *cli, const char *fmt, ...)
 {
     char question[QUESTION_MAX], answer[16] = "";
     va_list args;
-    if (cli_flag(cli, option))
+    if (cli_flag(cli, "yes"))
         return 0;
     if (cli->json)
-        return refuse(cli, option, "with --json nobody is asked");
+        return refuse(cli, "with --json nobody is asked");
     if (!cli_is_attended())
-        return refuse(cli, option, "there is no terminal to ask at");
+        return refuse(cli, "there is no terminal to ask at");
     va_start(args, fmt);
     text_make_safe(question, sizeof(question), vsnprintf(question, sizeof(question), fmt, args));
     va_end(args);
@@ -44,5 +44,5 @@ cli_confirm(struct cli *cli, const char *option, const char *fmt, ...)
         answer[0] = '\0';
     if (text_eq(answer, "y\n") || text_eq(answer, "yes\n"))
         return 0;
-    return refuse(cli, option, "it was not confirmed");
+    return refuse(cli, "it was not confirmed");
 }

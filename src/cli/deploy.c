@@ -65,6 +65,7 @@ cli_deploy_open(struct cli *cli, const struct config *config, const char *why,
                                      .why = why,
                                      .keep = config->deploy.generations_keep,
                                      .stay = cli_given(cli, "stay", NULL)};
+    (void)cli_given(cli, "expect", &ret->wish.expect);
     int r = find_keeper(config, &ret->keeper, &cli->err);
     if (r < 0)
         return r;
@@ -80,12 +81,6 @@ cli_deploy_close(struct cli_deploy *d)
 {
     deploy_machine_close(&d->machine);
     arena_finish(&d->arena);
-}
-
-int
-cli_deploy_look(struct cli *cli, struct cli_deploy *d)
-{
-    return deploy_look(&d->wish, &d->host, &d->arena, &d->outlook, &cli->err);
 }
 
 /* ---- telling ---- */
@@ -248,7 +243,7 @@ print_changes(struct cli *cli, const struct deploy_outlook *o)
 }
 
 void
-cli_deploy_print(struct cli *cli, const struct cli_deploy *d)
+cli_deploy_print(struct cli *cli, const struct cli_deploy *d, void *unused unused_arg)
 {
     print_changes(cli, &d->outlook);
     print_left(cli, d);
@@ -273,6 +268,7 @@ void
 cli_deploy_print_json(const struct cli_deploy *d, struct json_writer *w)
 {
     const struct deploy_outlook *o = &d->outlook;
+    json_str(w, "digest", o->digest);
     json_u64(w, "current", o->current);
     json_bool(w, "interrupted", o->interrupted);
     json_bool(w, "failed", o->failed);
@@ -348,7 +344,7 @@ cli_print_drift_json(const struct config *config, bool by_systemd, struct json_w
     json_close_list(w);
 }
 
-/* ---- doing ---- */
+/* ---- whether it may be done ---- */
 
 /* systemd's generator looks in one place. */
 static int
@@ -399,9 +395,10 @@ cli_deploy_check(const struct cli_deploy *d, struct err *reterr)
     return r == 0 ? end_restore(d, reterr) : r;
 }
 
-void
+int
 cli_deploy_print_end(struct cli *cli, const struct cli_deploy *d, const struct deploy_end *end)
 {
+    int code = end->failed ? EXIT_CODE_FAILED : EXIT_CODE_OK;
     if (cli->json) {
         json_open_map(cli->json, NULL);
         json_u64(cli->json, "before", end->from);
@@ -410,11 +407,11 @@ cli_deploy_print_end(struct cli *cli, const struct cli_deploy *d, const struct d
         json_bool(cli->json, "reverted", end->reverted);
         json_str(cli->json, "failed", end->failed ? end->failed->unit : NULL);
         json_close_map(cli->json);
-        return;
+        return code;
     }
     if (end->to == 0) {
         cli_print(cli, "Nothing is deployed, and nothing of it runs.\n");
-        return;
+        return code;
     }
     cli_print(cli, "Generation %u is current%s.\n", end->to,
               d->keeper == CLI_KEEPER_NONE
@@ -422,31 +419,37 @@ cli_deploy_print_end(struct cli *cli, const struct cli_deploy *d, const struct d
                   : "");
     if (end->failed)
         cli_print(cli, "%s does not run: %s\n", end->failed->unit, end->failed->reason);
+    return code;
 }
 
-static int
-do_here(struct cli *cli, struct cli_deploy *d)
+int
+cli_deploy_look(struct cli *cli, struct cli_deploy *d, void *unused unused_arg)
+{
+    int r = deploy_look(&d->wish, &d->host, &d->arena, &d->outlook, &cli->err);
+    d->digest = d->outlook.digest;
+    return r < 0 ? r : deploy_is_nothing(&d->outlook);
+}
+
+int
+cli_deploy_work(struct cli *cli, struct cli_deploy *d, void *unused unused_arg)
 {
     struct deploy_end end = {0};
-    _cleanup_deploy_lock_ struct deploy_lock lock = DEPLOY_LOCK_INIT;
-    int r = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &lock, &cli->err);
-    if (r == 0)
-        r = deploy_apply(&d->wish, &d->host, &d->arena, &end, &cli->err);
-    if (r < 0)
-        return r;
-    cli_deploy_print_end(cli, d, &end);
-    return end.failed ? EXIT_CODE_FAILED : EXIT_CODE_OK;
+    int r = deploy_apply(&d->wish, &d->host, &d->arena, &end, &cli->err);
+    return r < 0 ? r : cli_deploy_print_end(cli, d, &end);
 }
+
+/* ---- as a unit of its own ---- */
 
 struct arguments {
     VEC(const char *) list;
 };
 
-/* What is of this process alone: paths hold elsewhere only as absolute ones, and nobody is asked again. */
+/* What is of this process alone: a path holds elsewhere only as an absolute one, and nobody is asked
+ * again. */
 static bool
 is_own(const struct verb_option *option)
 {
-    static const char *const names[] = {"config", "root", "yes", "here"};
+    static const char *const names[] = {"config", "root", "yes", "here", "expect"};
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         if (text_eq(option->name, names[i]))
             return true;
@@ -459,17 +462,17 @@ repeat(struct cli *cli, struct cli_deploy *d, const char *words, struct argument
 {
     const struct cli_frame *frame = cli->frame;
     struct arena *arena = &d->arena;
-    char config[PATH_MAX], path[PATH_MAX];
+    char config[PATH_MAX];
     char *word = arena_strdup(arena, words), *rest = word;
     if (!realpath(frame->problems->file, config))
         return err_set_errno(&cli->err, errno, "%s", frame->problems->file);
     while (rest && (word = strsep(&rest, " ")))
         vec_push(&ret->list, word);
-    for (size_t i = 0; i < d->args_count; i++) {
-        bool is_path = cli->verb->kind == ARG_FILE && realpath(d->args[i], path);
-        vec_push(&ret->list, arena_strdup(arena, is_path ? path : d->args[i]));
-    }
+    for (size_t i = 0; i < d->args_count; i++)
+        vec_push(&ret->list, d->args[i]);
     vec_push(&ret->list, "--here");
+    if (d->digest)
+        vec_push(&ret->list, arena_printf(arena, "--expect=%s", d->digest));
     vec_push(&ret->list, arena_printf(arena, "--config=%s", config));
     for (size_t i = 0; i < frame->given_count; i++) {
         const struct cli_given *given = &frame->given[i];
@@ -482,8 +485,8 @@ repeat(struct cli *cli, struct cli_deploy *d, const char *words, struct argument
     return arena->full ? err_set(&cli->err, ERR_TOO_LARGE, "the command line is too long") : 0;
 }
 
-int
-cli_deploy_apart(struct cli *cli, struct cli_deploy *d, const char *words)
+static int
+work_apart(struct cli *cli, struct cli_deploy *d, const char *words)
 {
     struct arguments args = {0};
     char name[64];
@@ -506,44 +509,63 @@ cli_deploy_apart(struct cli *cli, struct cli_deploy *d, const char *words)
     return r;
 }
 
-int
-cli_deploy_do(struct cli *cli, struct cli_deploy *d, const char *words)
+/* ---- doing ---- */
+
+static int
+work_here(struct cli *cli, struct cli_deploy *d, const struct cli_deed *deed)
 {
-    bool here = cli_flag(cli, "here");
-    int r = cli_deploy_check(d, &cli->err);
-    if (r == 0)
-        r = cli_deploy_look(cli, d);
+    _cleanup_deploy_lock_ struct deploy_lock lock = DEPLOY_LOCK_INIT;
+    int r = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &lock, &cli->err);
+    return r < 0 ? r : (deed->work ? deed->work : cli_deploy_work)(cli, d, deed->arg);
+}
+
+/* > 0: there is nothing to do. */
+static int
+show_and_ask(struct cli *cli, struct cli_deploy *d, const struct cli_deed *deed)
+{
+    int looked = (deed->look ? deed->look : cli_deploy_look)(cli, d, deed->arg);
+    if (looked < 0)
+        return looked;
+    int r = d->digest ? deploy_digest_check(d->wish.expect, d->digest, &cli->err) : 0;
     if (r < 0)
         return r;
-    if (!here && !cli->json)
-        cli_deploy_print(cli, d);
-    if (!here && !deploy_is_nothing(&d->outlook))
-        r = cli_confirm(cli, "yes", "Do it?");
-    if (r == 0 && d->agreed)
-        r = d->agreed(cli, d->arg);
-    if (r < 0)
-        return r;
-    if (here)
-        return do_here(cli, d);
-    if (deploy_is_nothing(&d->outlook)) {
-        const struct deploy_end end = {.from = d->outlook.current, .to = d->outlook.current};
-        if (cli->json)
-            cli_deploy_print_end(cli, d, &end);
-        return EXIT_CODE_OK;
-    }
-    return d->keeper == CLI_KEEPER_SYSTEMD ? cli_deploy_apart(cli, d, words) : do_here(cli, d);
+    if (!cli->json)
+        (deed->print ? deed->print : cli_deploy_print)(cli, d, deed->arg);
+    if (looked == 0)
+        r = cli_confirm(cli, "%s", deed->question);
+    if (r == 0 && deed->agreed)
+        r = deed->agreed(cli, deed->arg);
+    return r < 0 ? r : looked;
 }
 
 int
-cli_check_conflicts(struct cli *cli, const struct plan *plan)
+cli_deploy_do(struct cli *cli, struct cli_deploy *d, const struct cli_deed *deed)
 {
-    for (size_t i = 0; i < plan->model_count && !cli_flag(cli, "force"); i++) {
+    int r = cli_deploy_check(d, &cli->err);
+    if (r == 0 && cli_flag(cli, "here"))
+        return work_here(cli, d, deed);
+    if (r == 0)
+        r = show_and_ask(cli, d, deed);
+    if (r > 0 && cli->json)
+        return cli_deploy_print_end(
+            cli, d, &(struct deploy_end){.from = d->outlook.current, .to = d->outlook.current});
+    if (r != 0)
+        return r < 0 ? r : EXIT_CODE_OK;
+    d->wish.expect = d->digest;
+    return d->keeper == CLI_KEEPER_SYSTEMD ? work_apart(cli, d, deed->words)
+                                           : work_here(cli, d, deed);
+}
+
+int
+cli_check_conflicts(struct cli *cli, const struct plan *plan, const char *option)
+{
+    for (size_t i = 0; i < plan->model_count && !cli_flag(cli, option); i++) {
         if (!plan->models[i].conflict)
             continue;
         int r = err_set(&cli->err, ERR_DEPLOY_CONFLICT,
                         "%s is to be kept loaded always, and cannot be: %s", plan->models[i].name,
                         plan->models[i].reason);
-        err_fix(&cli->err, "residency: auto for it; or the same with --force");
+        err_fix(&cli->err, "residency: auto for it; or the same with --%s", option);
         return r;
     }
     return 0;

@@ -1,7 +1,7 @@
 #pragma once
 
 /* What the verbs that deploy have in common: what would change, told; and the change itself, done as a
- * unit of its own, which outlives the terminal that follows it. */
+ * unit of its own, which outlives the terminal that follows it, and does what was shown there. */
 
 #include "cli/candidate.h"
 #include "cli/cli.h"
@@ -19,15 +19,13 @@ struct cli_deploy {
     struct arena arena;
     struct deploy_machine machine;
     struct deploy_host host;
-    struct deploy_wish wish; /* files or number are for the verb to set */
+    struct deploy_wish wish; /* files or number are for the verb to set; `expect` is of --expect */
     struct deploy_outlook outlook;
     char by[64];
     enum cli_keeper keeper;
     const char *const *args; /* of the command, for the unit that repeats it */
     size_t args_count;
-    int (*agreed)(struct cli *cli,
-                  void *arg); /* it is about to be done; NULL: nobody wants to know */
-    void *arg;
+    const char *digest; /* of what is shown, and is handed on with the command; NULL: none is */
 };
 
 /* To be closed in any case. why: of the generation; for cli_deploy_do(): the words of the verb. */
@@ -36,12 +34,35 @@ int cli_deploy_open(struct cli *cli, const struct config *config, const char *wh
 void cli_deploy_close(struct cli_deploy *d);
 #define _cleanup_cli_deploy_ _cleanup_(cli_deploy_close)
 
-/* Fills the outlook. */
-int cli_deploy_look(struct cli *cli, struct cli_deploy *d) must_check;
+/* Whether it may be done now. What a restore has left that was interrupted is ended first, and told. */
+int cli_deploy_check(const struct cli_deploy *d, struct err *reterr) must_check;
 
-/* What it comes to: options of the configuration, files, and what is done about units; for people, and
- * as members of a map. */
-void cli_deploy_print(struct cli *cli, const struct cli_deploy *d);
+/* A change of what is deployed, as a verb makes it; arg is for its functions. What is NULL is done as `apply`
+ * does it. */
+struct cli_deed {
+    const char *words;    /* of the verb, which is what the unit runs */
+    const char *question; /* "Do it?" */
+    /* Finds out what would be done, and sets d->digest. > 0: nothing, and nobody is asked. */
+    int (*look)(struct cli *cli, struct cli_deploy *d, void *arg);
+    void (*print)(struct cli *cli, const struct cli_deploy *d, void *arg); /* that, for people */
+    int (*agreed)(struct cli *cli, void *arg); /* it is about to be done */
+    /* Does it, with the lock held, if it is what was shown, and prints how it ended. */
+    int (*work)(struct cli *cli, struct cli_deploy *d, void *arg);
+    void *arg;
+};
+
+/* Shows it, asks, and does it: as a unit of its own where systemd runs the services, which is the same
+ * command with --here and --expect. An exit code, or an error. */
+int cli_deploy_do(struct cli *cli, struct cli_deploy *d, const struct cli_deed *deed) must_check;
+
+/* What `apply` does at each step, for it and for others; print_end is of deploy_apply(), and returns the
+ * exit code. */
+int cli_deploy_look(struct cli *cli, struct cli_deploy *d, void *unused) must_check;
+void cli_deploy_print(struct cli *cli, const struct cli_deploy *d, void *unused);
+int cli_deploy_work(struct cli *cli, struct cli_deploy *d, void *unused) must_check;
+int cli_deploy_print_end(struct cli *cli, const struct cli_deploy *d, const struct deploy_end *end);
+
+/* What it comes to, as members of a map. */
 void cli_deploy_print_json(const struct cli_deploy *d, struct json_writer *w);
 
 /* What is not as it was deployed; nothing, where all is. As lines, and as a member of a map.
@@ -49,20 +70,8 @@ void cli_deploy_print_json(const struct cli_deploy *d, struct json_writer *w);
 void cli_print_drift(struct cli *cli, const struct config *config, bool by_systemd);
 void cli_print_drift_json(const struct config *config, bool by_systemd, struct json_writer *w);
 
-/* Tells, asks where somebody sits there, and does it. words: of the verb, which is what the unit runs,
- * with the arguments that were given here. An exit code, or an error. */
-int cli_deploy_do(struct cli *cli, struct cli_deploy *d, const char *words) must_check;
-
-/* The parts of that, for verbs that do something else: whether it may be done now, how it ended, and the
- * same command as a unit of its own, with --here. What a restore has left that was interrupted is ended
- * first, and told. */
-int cli_deploy_check(const struct cli_deploy *d, struct err *reterr) must_check;
-void cli_deploy_print_end(struct cli *cli, const struct cli_deploy *d,
-                          const struct deploy_end *end);
-int cli_deploy_apart(struct cli *cli, struct cli_deploy *d, const char *words) must_check;
-
-/* That a model is to be kept loaded and cannot be, unless --force is given. */
-int cli_check_conflicts(struct cli *cli, const struct plan *plan) must_check;
+/* That a model is to be kept loaded and cannot be, unless the option that lets it pass is given. */
+int cli_check_conflicts(struct cli *cli, const struct plan *plan, const char *option) must_check;
 
 /* "7" as the number of a generation. */
 int cli_read_generation(struct cli *cli, const char *text, unsigned *ret_number) must_check;

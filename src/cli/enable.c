@@ -162,12 +162,14 @@ show(const struct switching *s)
 static int
 apply(struct switching *s, struct cli_candidate *c)
 {
+    const struct cli_deed deed = {
+        .words = "apply", .question = "Do it?", .agreed = write_file, .arg = s};
     _cleanup_cli_deploy_ struct cli_deploy d = {0};
     char why[64];
     (void)snprintf(why, sizeof(why), "citadel %s", s->cli->verb->words);
     int r = cli_make_candidate(s->cli, false, c);
     if (r == 0)
-        r = cli_check_conflicts(s->cli, &c->loaded.plan);
+        r = cli_check_conflicts(s->cli, &c->loaded.plan, "force");
     if (r == 0)
         r = cli_deploy_open(s->cli, c->loaded.config, why, &d);
     if (r < 0)
@@ -175,9 +177,7 @@ apply(struct switching *s, struct cli_candidate *c)
     d.wish.files = c->files;
     d.wish.count = c->count;
     d.args_count = 0; /* those are names of services */
-    d.agreed = write_file;
-    d.arg = s;
-    return cli_deploy_do(s->cli, &d, "apply");
+    return cli_deploy_do(s->cli, &d, &deed);
 }
 
 static int

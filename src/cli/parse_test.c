@@ -9,11 +9,9 @@
 
 static const struct verb_option no_options[] = {{0}};
 static const struct verb_option run_options[] = {
-    {"output", 'o', ARG_FILE, "FILE", "where to"},
-    {"for", 0, ARG_DURATION, "TIME", "how long"},
-    {"mode", 'm', ARG_ENUM, "fast|slow", "how"},
-    {"force", 'f', ARG_NONE, NULL, "ask nothing"},
-    {0},
+    {"output", 'o', ARG_FILE, "FILE", "where to"}, {"for", 0, ARG_DURATION, "TIME", "how long"},
+    {"mode", 'm', ARG_ENUM, "fast|slow", "how"},   {"force", 'f', ARG_NONE, NULL, "ask nothing"},
+    {"insist", 0, ARG_SAME, NULL, "the same"},     {0},
 };
 static const struct verb_option common[] = {
     {"root", 'r', ARG_DIR, "DIR", "below"},
@@ -82,6 +80,7 @@ TEST(lines_are_read)
         {"run a --for 1h30m", "run (a) for=1h30m"},
         {"run -- show", "run (show)"},
         {"run show --force -f", "run (show) force="},
+        {"run a --insist --force", "run (a) force="},
         {"run a -r /x -r /x", "run (a) root=/x"},
         {"shell zsh", "shell (zsh)"},
         {"--help", "- help="},
@@ -126,6 +125,7 @@ TEST(wrong_lines_are_refused)
         {"store check a b", ERR_USAGE, "'store check' takes only [FILE], but 'b' was given too",
          "citadel help store check"},
         {"run", ERR_USAGE, "'run' needs MODEL...", "citadel help run"},
+        {"run --insist=x", ERR_USAGE, "'--force' takes no value, but 'x' was given", ""},
         {"shell bsh", ERR_USAGE, "'shell' does not know 'bsh', but: bash, zsh",
          "citadel shell bash"},
         {"run a --outptu x", ERR_NO_OPTION, "'run' has no option '--outptu'", "--output"},

@@ -1,21 +1,36 @@
 #include "cli/phase.h"
 
-#include "cli/confirm.h"
 #include "cli/deploy.h"
-#include "deploy/lock.h"
 #include "deploy/phase.h"
 
 #include <stdio.h>
-#include <unistd.h>
+
+/* Only the first puts something in place; the others prove it, and ask whether it is that. */
+static int
+look(struct cli *cli, struct cli_deploy *d, void *arg)
+{
+    const struct deploy_phase_wish *wish = arg;
+    int r = deploy_phase_check(wish, &cli->err);
+    if (r == 0 && wish->phase == 1)
+        r = cli_deploy_look(cli, d, NULL);
+    return r < 0 ? r : 0;
+}
+
+static void
+print(struct cli *cli, const struct cli_deploy *d, void *arg)
+{
+    const struct deploy_phase_wish *wish = arg;
+    if (wish->phase == 1)
+        cli_deploy_print(cli, d, NULL);
+}
 
 static int
-run_here(struct cli *cli, const struct deploy_phase_wish *wish, struct cli_deploy *d)
+work(struct cli *cli, struct cli_deploy *d, void *arg)
 {
+    struct deploy_phase_wish *wish = arg;
     struct deploy_phase_end end = {0};
-    _cleanup_deploy_lock_ struct deploy_lock lock = DEPLOY_LOCK_INIT;
-    int r = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &lock, &cli->err);
-    if (r == 0)
-        r = deploy_phase_run(wish, &d->host, &d->arena, &end, &cli->err);
+    wish->deploy.expect = d->wish.expect;
+    int r = deploy_phase_run(wish, &d->host, &d->arena, &end, &cli->err);
     if (r < 0)
         return r;
     if (!cli->json) {
@@ -34,37 +49,31 @@ static int
 run(struct cli *cli, struct cli_candidate *c, struct cli_deploy *d, unsigned phase,
     const char *words)
 {
-    struct deploy_phase_wish wish = {.config = c->loaded.config,
-                                     .plan = &c->loaded.plan,
-                                     .phase = phase,
-                                     .force = cli_flag(cli, "force")};
+    char question[64];
+    (void)snprintf(question, sizeof(question), "phase%u: %s. Do it?", phase,
+                   deploy_phase_what(phase));
     d->wish.files = c->files;
     d->wish.count = c->count;
     d->machine.deadline_us = cli_duration_us(cli, "timeout", d->machine.deadline_us);
-    wish.deploy = d->wish;
+    struct deploy_phase_wish wish = {.deploy = d->wish,
+                                     .config = c->loaded.config,
+                                     .plan = &c->loaded.plan,
+                                     .phase = phase,
+                                     .anyway = cli_flag(cli, "anyway")};
     if (phase == 2)
         wish.model = cli->args_count ? cli->args[0] : cli_option(cli, "test-model");
-    if (d->keeper == CLI_KEEPER_NONE) {
-        int r = err_set(&cli->err, ERR_SERVICE_DOWN,
-                        "phases start services, and neither systemd nor citadel up runs any here");
-        err_fix(&cli->err, "citadel up");
-        return r;
-    }
-    int r = cli_deploy_check(d, &cli->err);
-    if (r == 0 && cli_flag(cli, "here"))
-        return run_here(cli, &wish, d);
-    if (r == 0)
-        r = deploy_phase_check(&wish, &cli->err);
-    if (r == 0 && phase == 1)
-        r = cli_deploy_look(cli, d);
-    if (r == 0 && phase == 1 && !cli->json)
-        cli_deploy_print(cli, d);
-    if (r == 0 && !wish.force)
-        r = cli_confirm(cli, "yes", "phase%u: %s. Do it?", phase, deploy_phase_what(phase));
-    if (r < 0)
-        return r;
-    return d->keeper == CLI_KEEPER_SYSTEMD ? cli_deploy_apart(cli, d, words)
-                                           : run_here(cli, &wish, d);
+    const struct cli_deed deed = {.words = words,
+                                  .question = question,
+                                  .look = look,
+                                  .print = print,
+                                  .work = work,
+                                  .arg = &wish};
+    if (d->keeper != CLI_KEEPER_NONE)
+        return cli_deploy_do(cli, d, &deed);
+    int r = err_set(&cli->err, ERR_SERVICE_DOWN,
+                    "phases start services, and neither systemd nor citadel up runs any here");
+    err_fix(&cli->err, "citadel up");
+    return r;
 }
 
 int
@@ -76,8 +85,8 @@ cli_deploy_phase(struct cli *cli, unsigned phase)
     (void)snprintf(words, sizeof(words), "deploy phase%u", phase);
     (void)snprintf(why, sizeof(why), "citadel %s", words);
     int r = cli_load_candidate(cli, false, &c);
-    if (r == 0)
-        r = cli_check_conflicts(cli, &c.loaded.plan);
+    if (r == 0 && phase == 1) /* the others refuse what that has not put in place */
+        r = cli_check_conflicts(cli, &c.loaded.plan, "anyway");
     if (r == 0)
         r = cli_deploy_open(cli, c.loaded.config, why, &d);
     return r < 0 ? r : run(cli, &c, &d, phase, words);

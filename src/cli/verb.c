@@ -130,6 +130,8 @@ verb_find_option(const struct verb *verb, const struct verb_option *common, cons
     if (!found.option && verb) {
         found.option = find_in(verb->options, word, found.name_len);
         found.own = found.option != NULL;
+        while (found.own && found.option->kind == ARG_SAME)
+            found.option--;
     }
     return found;
 }

@@ -19,13 +19,14 @@ enum arg_kind {
     ARG_VERB,     /* words of a verb */
     ARG_ENUM,     /* one of the words of its label: "bash|zsh|fish" */
     ARG_DURATION, /* as quantity_parse_us() reads it */
+    ARG_SAME,     /* none: of an option that is another name of the one in the row before it */
 };
 
 struct verb_option {
     const char *name; /* without the dashes */
     char letter;      /* 0: none */
     enum arg_kind kind;
-    const char *label; /* of its value: "FILE", "low|high"; NULL with ARG_NONE */
+    const char *label; /* of its value: "FILE", "low|high"; NULL when it takes none */
     const char *help;  /* a phrase, no full stop */
 };
 
@@ -108,7 +109,7 @@ bool verb_extend(const struct verb *verbs, char words[VERB_WORDS_MAX], const cha
 bool verb_is_option(const char *word);
 
 struct verb_found {
-    const struct verb_option *option; /* NULL: there is none of that name */
+    const struct verb_option *option; /* never one of ARG_SAME; NULL: there is none of that name */
     size_t name_len;                  /* with the dashes, whether it is found or not */
     const char *value;                /* behind '='; NULL: none in this word */
     bool own;                         /* the verb's: no more words of it can follow */

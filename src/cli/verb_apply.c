@@ -15,8 +15,11 @@ const struct verb_help verb_apply_help = {
         "differ are restarted; what is to run and does not is started, unless a person has "
         "stopped it. Each has to become ready: when a unit that has changed does not, the last "
         "stable generation comes back. Where nothing differs nothing is written.\n\n"
-        "PLAN is what `citadel plan --json` has printed. It is refused when the configuration, the "
-        "models, the GPUs or what is deployed are not those of then.\n\n"
+        "PLAN is what `citadel plan --json` has printed. It is refused when anything that would be "
+        "deployed, to the byte, or what is deployed is not that of then: the configuration, the "
+        "models, the GPUs, the engine, or Citadel itself.\n\n"
+        "What was shown and confirmed is what is done: if any of that changes meanwhile, nothing "
+        "is.\n\n"
         "The work is done as a unit of its own, which goes on when the terminal is lost. One at a "
         "time changes what is deployed. An interrupted deployment leaves the old or the new "
         "generation, and is made good by the next.\n\n"
@@ -31,61 +34,52 @@ const struct verb_help verb_apply_help = {
 
 #define SAVED_MAX (16 * MIB)
 
+/* The digest in a plan that was saved. */
 static int
-refuse(const char *file, const char *why, struct err *reterr)
-{
-    int r = err_set(reterr, ERR_DEPLOY_STALE, "%s: %s", file, why);
-    err_fix(reterr, "citadel plan --json > %s", file);
-    return r;
-}
-
-/* A plan that was saved must be the one of now. */
-static int
-check_saved(const char *file, const struct plan *plan, unsigned current, struct err *reterr)
+read_saved(const char *file, char ret_digest[HASH_SHA256_HEX], struct err *reterr)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(SAVED_MAX);
     _cleanup_arena_ struct arena arena;
     struct value *root = NULL;
-    struct plan saved;
     arena_init(&arena, 4 * SAVED_MAX);
     int r = file_read(file, &text, reterr);
     if (r == 0)
         r = json_parse(&arena, text.data, text.len, JSON_STRICT, &root, NULL, reterr);
-    if (r == 0)
-        r = plan_read(root, &arena, &saved, reterr);
+    const char *digest = r == 0 ? value_str(value_get(root, "digest")) : NULL;
+    if (r == 0 && (!digest || strlen(digest) != HASH_SHA256_HEX - 1))
+        r = err_set(reterr, ERR_SYNTAX, "it has no digest of what it is a plan of");
     if (r < 0) {
         err_prefix(reterr, "%s", file);
+        err_fix(reterr, "citadel plan --json > %s", file);
         return r;
     }
-    if (!value_get(root, "current"))
-        return refuse(file, "it does not say what was deployed when it was made", reterr);
-    if (!text_eq(saved.fingerprint, plan->fingerprint))
-        return refuse(file, "it was made of another configuration, other models or other GPUs",
-                      reterr);
-    if (value_u32(value_get(root, "current")) != current)
-        return refuse(file, "something else was deployed since it was made", reterr);
+    memcpy(ret_digest, digest, HASH_SHA256_HEX);
     return 0;
 }
 
 int
 verb_apply(struct cli *cli)
 {
+    static const struct cli_deed deed = {.words = "apply", .question = "Do it?"};
     _cleanup_cli_candidate_ struct cli_candidate c = {0};
     _cleanup_cli_deploy_ struct cli_deploy d = {0};
+    char saved[HASH_SHA256_HEX];
     int r = cli_load_candidate(cli, false, &c);
     if (r == 0)
-        r = cli_check_conflicts(cli, &c.loaded.plan);
+        r = cli_check_conflicts(cli, &c.loaded.plan, "force");
     if (r == 0)
         r = cli_deploy_open(cli, c.loaded.config, "citadel apply", &d);
+    if (r == 0 && cli->args_count)
+        r = read_saved(cli->args[0], saved, &cli->err);
     if (r < 0)
         return r;
     d.wish.files = c.files;
     d.wish.count = c.count;
-    if (cli->args_count) {
-        unsigned current;
-        r = generation_of(d.wish.store, GENERATION_CURRENT, &current, &cli->err);
-        if (r == 0)
-            r = check_saved(cli->args[0], &c.loaded.plan, current, &cli->err);
-    }
-    return r < 0 ? r : cli_deploy_do(cli, &d, "apply");
+    d.args_count = 0; /* the digest says all of the plan */
+    if (cli->args_count)
+        d.wish.expect = saved;
+    r = cli_deploy_do(cli, &d, &deed);
+    if (r < 0 && cli->args_count && cli->err.id == ERR_DEPLOY_STALE)
+        err_fix(&cli->err, "citadel plan --json > %s", cli->args[0]);
+    return r;
 }

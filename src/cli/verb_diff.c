@@ -74,7 +74,7 @@ diff_candidate(struct cli *cli)
         return r;
     d.wish.files = c.files;
     d.wish.count = c.count;
-    r = cli_deploy_look(cli, &d);
+    r = cli_deploy_look(cli, &d, NULL);
     return r < 0 ? r : print(cli, d.outlook.changes, d.outlook.change_count);
 }
 

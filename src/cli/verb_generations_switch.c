@@ -17,6 +17,7 @@ const struct verb_help verb_generations_switch_help = {
 int
 verb_generations_switch(struct cli *cli)
 {
+    static const struct cli_deed deed = {.words = "generations switch", .question = "Do it?"};
     _cleanup_config_ struct config *config = NULL;
     _cleanup_cli_deploy_ struct cli_deploy d = {0};
     unsigned number;
@@ -30,5 +31,5 @@ verb_generations_switch(struct cli *cli)
     if (r < 0)
         return r;
     d.wish.number = number;
-    return cli_deploy_do(cli, &d, "generations switch");
+    return cli_deploy_do(cli, &d, &deed);
 }

@@ -144,7 +144,8 @@ look(struct cli *cli, const struct cli_candidate *c, struct cli_deploy *d)
         return r;
     d->wish.files = c->files;
     d->wish.count = c->count;
-    return cli_deploy_look(cli, d);
+    r = cli_deploy_look(cli, d, NULL);
+    return r < 0 ? r : 0;
 }
 
 static void
@@ -166,7 +167,7 @@ print(struct cli *cli, const struct plan *plan, const struct cli_deploy *d)
     print_reasons(cli, plan);
     print_conflicts(cli, plan);
     cli_print(cli, "\n");
-    cli_deploy_print(cli, d);
+    cli_deploy_print(cli, d, NULL);
     cli_print_drift(cli, d->config, d->keeper == CLI_KEEPER_SYSTEMD);
 }
 

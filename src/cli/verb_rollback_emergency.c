@@ -196,7 +196,6 @@ verb_rollback_emergency(struct cli *cli)
         return err_set(&cli->err, ERR_TOO_LARGE, "the path of what runs is too long");
     if (cli_flag(cli, "lift"))
         return lift(cli, run_dir);
-    int r = cli_confirm(cli, "force",
-                        "Kill all of Citadel, and cut off the answers that are being given?");
+    int r = cli_confirm(cli, "Kill all of Citadel, and cut off the answers that are being given?");
     return r < 0 ? r : stop(cli, run_dir);
 }

@@ -1,7 +1,5 @@
-#include "cli/confirm.h"
 #include "cli/deploy.h"
 #include "cli/load_config.h"
-#include "deploy/lock.h"
 #include "deploy/restore.h"
 #include "sys/root.h"
 
@@ -44,37 +42,44 @@ read_id(struct cli *cli, unsigned *ret_id)
     return r;
 }
 
+struct restoring {
+    struct restore_wish wish;
+    struct restore_outlook outlook;
+};
+
 static int
-restore_here(struct cli *cli, struct cli_deploy *d, const struct restore_wish *wish)
+look(struct cli *cli, struct cli_deploy *d, void *arg)
 {
-    struct deploy_end end = {0};
-    _cleanup_deploy_lock_ struct deploy_lock lock = DEPLOY_LOCK_INIT;
-    int r = deploy_lock(d->wish.state_dir, d->by, d->wish.why, &lock, &cli->err);
-    if (r == 0)
-        r = restore(wish, &d->host, &d->arena, &end, &cli->err);
-    if (r < 0)
-        return r;
-    if (!cli->json)
-        cli_print(cli, "Backup %u is back.\n", wish->id);
-    cli_deploy_print_end(cli, d, &end);
-    return end.failed ? EXIT_CODE_FAILED : EXIT_CODE_OK;
+    struct restoring *x = arg;
+    int r = cli_deploy_look(cli, d, NULL);
+    if (r >= 0)
+        r = restore_look(&x->wish, &d->arena, &x->outlook, &cli->err);
+    d->digest = x->outlook.digest;
+    return r;
+}
+
+static void
+print(struct cli *cli, const struct cli_deploy *d, void *arg)
+{
+    const struct restore_outlook *o = &((struct restoring *)arg)->outlook;
+    for (size_t i = 0; i < o->count; i++)
+        cli_print(cli, "put back %s (%s)\n", root_strip(o->changes[i].file->path),
+                  backup_kind_word(o->changes[i].file->kind));
+    cli_deploy_print(cli, d, NULL);
 }
 
 static int
-show(struct cli *cli, struct cli_deploy *d, const struct backup *b, struct arena *arena)
+work(struct cli *cli, struct cli_deploy *d, void *arg)
 {
-    struct restore_change *changes;
-    size_t count;
-    int r = restore_look(b, arena, &changes, &count, &cli->err);
-    if (r == 0)
-        r = cli_deploy_look(cli, d);
-    if (r < 0 || cli->json)
+    struct restoring *x = arg;
+    struct deploy_end end = {0};
+    x->wish.deploy.expect = d->wish.expect;
+    int r = restore(&x->wish, &d->host, &d->arena, &end, &cli->err);
+    if (r < 0)
         return r;
-    for (size_t i = 0; i < count; i++)
-        cli_print(cli, "put back %s (%s)\n", root_strip(changes[i].file->path),
-                  backup_kind_word(changes[i].file->kind));
-    cli_deploy_print(cli, d);
-    return 0;
+    if (!cli->json)
+        cli_print(cli, "Backup %u is back.\n", x->wish.id);
+    return cli_deploy_print_end(cli, d, &end);
 }
 
 static int
@@ -83,8 +88,9 @@ bring_back(struct cli *cli, const struct config *config, unsigned id)
     _cleanup_cli_deploy_ struct cli_deploy d = {0};
     _cleanup_arena_ struct arena arena;
     struct backup b;
-    char why[64];
+    char why[64], question[64];
     (void)snprintf(why, sizeof(why), "citadel rollback restore %u", id);
+    (void)snprintf(question, sizeof(question), "Bring backup %u back?", id);
     arena_init(&arena, 2 * BACKUP_BYTES);
     int r = backup_read(backup_dir(&arena, config), id, &arena, &b, &cli->err);
     if (r == 0)
@@ -93,18 +99,14 @@ bring_back(struct cli *cli, const struct config *config, unsigned id)
         return r;
     d.wish.files = b.files;
     d.wish.count = b.file_count;
-    r = cli_deploy_check(&d, &cli->err);
-    const struct restore_wish wish = {.deploy = d.wish, .backup = &b, .id = id};
-    if (r == 0 && cli_flag(cli, "here"))
-        return restore_here(cli, &d, &wish);
-    if (r == 0)
-        r = show(cli, &d, &b, &arena);
-    if (r == 0)
-        r = cli_confirm(cli, "force", "Bring backup %u back?", id);
-    if (r < 0)
-        return r;
-    return d.keeper == CLI_KEEPER_SYSTEMD ? cli_deploy_apart(cli, &d, "rollback restore")
-                                          : restore_here(cli, &d, &wish);
+    struct restoring x = {.wish = {.deploy = d.wish, .backup = &b, .id = id}};
+    const struct cli_deed deed = {.words = "rollback restore",
+                                  .question = question,
+                                  .look = look,
+                                  .print = print,
+                                  .work = work,
+                                  .arg = &x};
+    return cli_deploy_do(cli, &d, &deed);
 }
 
 int

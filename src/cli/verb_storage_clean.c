@@ -19,7 +19,7 @@ const struct verb_help verb_storage_clean_help = {
         "temporary area of the backups that are older than storage.temporary_keep; --older-than "
         "says one age for all of them. Logs that are written to, models and backups are never "
         "touched.\n\n"
-        "What will go is shown, then it asks; with --force it does not, and without a terminal to "
+        "What will go is shown, then it asks; with -y it does not, and without a terminal to "
         "ask at it does nothing. --json tells what has become of each file: found (nothing was "
         "done), removed, open, changed (meanwhile) or failed. A file that some process has open "
         "stays: run it as root, who sees those "
@@ -186,13 +186,13 @@ static int
 clean(struct cleaning *c)
 {
     struct cli *cli = c->cli;
-    bool force = cli_flag(cli, "force"), dry = cli_flag(cli, "dry-run");
+    bool yes = cli_flag(cli, "yes"), dry = cli_flag(cli, "dry-run");
     note_found(c);
-    if (dry || !force || !cli->json) /* of what is done, programs are told once */
+    if (dry || !yes || !cli->json) /* of what is done, programs are told once */
         show(c, dry);
-    if (dry || (c->counts[FOUND] == 0 && !(force && cli->json)))
+    if (dry || (c->counts[FOUND] == 0 && !(yes && cli->json)))
         return EXIT_CODE_OK;
-    int r = cli_confirm(cli, "force", "Remove them?");
+    int r = cli_confirm(cli, "Remove them?");
     if (r < 0)
         return r;
     r = remove_all(c);

@@ -10,7 +10,7 @@ const struct verb_help verb_storage_cleanup_help = {
         "Takes back what `citadel storage setup` made, as far as it is empty: directories with "
         "anything in them stay, as do the mount points and the top directories; the link to the "
         "active models stays for as long as there is a model. What will go is shown, then it asks; "
-        "with --force it does not, and without a terminal to ask at it does nothing. --json has "
+        "with -y it does not, and without a terminal to ask at it does nothing. --json has "
         "{\"dry_run\", \"paths\"}: what was removed, or would be.",
     .examples = VERB_EXAMPLES({"citadel storage cleanup", "show, ask, and do it"},
                               {"citadel storage cleanup --dry-run", "only show"}),
@@ -58,10 +58,10 @@ int
 verb_storage_cleanup(struct cli *cli)
 {
     _cleanup_config_ struct config *config = NULL;
-    bool dry = cli_flag(cli, "dry-run"), force = cli_flag(cli, "force");
+    bool dry = cli_flag(cli, "dry-run"), yes = cli_flag(cli, "yes");
     size_t count = 0;
     int r = cli_load_config(cli, &config);
-    if (r == 0 && force && !dry)
+    if (r == 0 && yes && !dry)
         return run(cli, config, false, &count);
     if (r == 0)
         r = run(cli, config, true, &count);
@@ -71,6 +71,6 @@ verb_storage_cleanup(struct cli *cli)
         cli_print(cli, "nothing to do\n");
     if (dry || count == 0)
         return EXIT_CODE_OK;
-    r = cli_confirm(cli, "force", "Remove them?");
+    r = cli_confirm(cli, "Remove them?");
     return r < 0 ? r : run(cli, config, false, &count);
 }

@@ -9,7 +9,7 @@ const struct verb_help verb_storage_recover_help = {
         "Takes a file system that is damaged through the steps that mend it: unmount, check, "
         "mount. "
         "NAME is its device, or its mount point, which may be one of /etc/fstab. The steps are "
-        "shown, and who uses it; then it asks. With --force it does not, and without a terminal to "
+        "shown, and who uses it; then it asks. With -y it does not, and without a terminal to "
         "ask at it does nothing.\n\n"
         "Only a file system that nobody has mounted is checked, in whatever namespace; the one "
         "that "
@@ -141,6 +141,6 @@ verb_storage_recover(struct cli *cli)
         return EXIT_CODE_OK;
     if (recovery.is_mounted && steps.user_count)
         return refuse_users(cli, &steps);
-    r = cli_confirm(cli, "force", "Do this?");
+    r = cli_confirm(cli, "Do this?");
     return r < 0 ? r : recover(cli, &recovery);
 }

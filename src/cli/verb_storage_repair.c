@@ -11,7 +11,7 @@ const struct verb_help verb_storage_repair_help = {
     .text =
         "Puts right what `citadel storage verify` tells: mounts the disks of models and backups as "
         "/etc/fstab says, makes missing directories, sets owners and modes, and makes the link to "
-        "the active models anew. What it will do is shown, then it asks; with --force it does not, "
+        "the active models anew. What it will do is shown, then it asks; with -y it does not, "
         "and without a terminal to ask at it does nothing. What is in the way is never removed.\n\n"
         "With --root nothing is mounted. A disk that cannot be mounted because it is damaged: "
         "`citadel storage recover`.",
@@ -103,21 +103,21 @@ verb_storage_repair(struct cli *cli)
 {
     _cleanup_config_ struct config *config = NULL;
     _cleanup_storage_report_ struct storage_report report = {0};
-    bool dry = cli_flag(cli, "dry-run"), force = cli_flag(cli, "force");
+    bool dry = cli_flag(cli, "dry-run"), yes = cli_flag(cli, "yes");
     size_t steps = 0;
     int r = cli_storage_look(cli, &config, &report);
     if (r < 0)
         return r;
-    if (dry || !force || !cli->json) { /* of what is done, programs are told once */
+    if (dry || !yes || !cli->json) { /* of what is done, programs are told once */
         cli_storage_begin(cli, true);
         steps = show(cli, &report);
         cli_storage_end(cli, &report);
     }
     if (dry)
         return EXIT_CODE_OK;
-    if (steps && (r = cli_confirm(cli, "force", "Do this?")) < 0)
+    if (steps && (r = cli_confirm(cli, "Do this?")) < 0)
         return r;
-    if (cli->json && !force)
+    if (cli->json && !yes)
         return cli_storage_rest(cli, &report);
     r = repair(cli, config, &report);
     return r < 0 ? r : EXIT_CODE_OK;

@@ -34,7 +34,7 @@ check_options(const struct verb_option *options)
         tap_note("--%s", o->name);
         CHECK(is_dashed(o->name, strlen(o->name)));
         CHECK(is_phrase(o->help));
-        CHECK((o->kind == ARG_NONE) == (o->label == NULL));
+        CHECK((o->kind == ARG_NONE || o->kind == ARG_SAME) == (o->label == NULL));
         CHECK(o->kind != ARG_ENUM || (o->label && strchr(o->label, '|')));
         for (const struct verb_option *p = options; p < o; p++) {
             CHECK(!text_eq(p->name, o->name));

@@ -351,6 +351,8 @@ look(const struct deploy_wish *wish, const struct deploy_host *host, struct aren
         r = load_base(wish, ret->current, arena, &current, reterr);
     if (r == 0)
         r = load_goal(wish, arena, &goal, reterr);
+    if (r == 0)
+        deploy_digest(wish->store, ret->current, goal.items, goal.count, ret->digest);
     if (r == 0 && deploy_compare(current.items, current.count, goal.items, goal.count, arena,
                                  &ret->changes, &ret->change_count) < 0)
         r = no_room(reterr);
@@ -727,6 +729,8 @@ deploy_apply(const struct deploy_wish *wish, const struct deploy_host *host, str
     unsigned goal = 0;
     *ret_end = (struct deploy_end){0};
     int r = look(wish, host, arena, &d.pending, &d.outlook, reterr);
+    if (r == 0)
+        r = deploy_digest_check(wish->expect, d.outlook.digest, reterr);
     if (r < 0)
         return r;
     ret_end->from = ret_end->to = d.outlook.current;

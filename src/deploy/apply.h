@@ -16,6 +16,7 @@
  * what was left to do, since units may still run as the older one says. */
 
 #include "deploy/compare.h"
+#include "deploy/digest.h"
 
 enum deploy_act { DEPLOY_STOP, DEPLOY_START, DEPLOY_RESTART, DEPLOY_RELOAD };
 const char *deploy_act_word(enum deploy_act act);
@@ -74,7 +75,8 @@ struct deploy_wish {
         *files; /* by name; NULL: `number` is meant, and 0 is nothing at all */
     size_t count;
     unsigned number;
-    unsigned keep; /* generations */
+    const char *expect; /* the digest that was shown; NULL: none was */
+    unsigned keep;      /* generations */
     /* Which units may be started that do not run; NULL: all. */
     bool (*starts)(const char *unit);
     bool stay;   /* also when a changed unit does not become ready */
@@ -87,11 +89,12 @@ struct deploy_orders {
 };
 
 struct deploy_outlook {
-    unsigned current, stable; /* 0: none */
-    bool same;                /* the files are those of the current generation */
-    bool behind;              /* the machine does not see all of the current generation */
-    bool interrupted;         /* a deployment did not end */
-    bool failed;              /* one did, and what it left is not as it should be */
+    char digest[HASH_SHA256_HEX]; /* of what it rests on */
+    unsigned current, stable;     /* 0: none */
+    bool same;                    /* the files are those of the current generation */
+    bool behind;                  /* the machine does not see all of the current generation */
+    bool interrupted;             /* a deployment did not end */
+    bool failed;                  /* one did, and what it left is not as it should be */
     unsigned pending_to; /* of either: the generation that it was on the way to; 0: to nothing */
     struct deploy_change *changes;
     size_t change_count;
@@ -114,7 +117,7 @@ struct deploy_end {
 };
 
 /* With the lock held. 0 although something failed that has not changed, or nothing was to be done.
- * ERR_DEPLOY_REVERTED: the stable generation is back. ERR_DEPLOY_FAILED: there was none to go back to,
- * or it failed, too. */
+ * ERR_DEPLOY_STALE: it is not what was expected, and nothing was done. ERR_DEPLOY_REVERTED: the stable
+ * generation is back. ERR_DEPLOY_FAILED: there was none to go back to, or it failed, too. */
 int deploy_apply(const struct deploy_wish *wish, const struct deploy_host *host,
                  struct arena *arena, struct deploy_end *ret_end, struct err *reterr) must_check;

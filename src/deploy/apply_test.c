@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -323,6 +324,68 @@ TEST(the_same_again_writes_nothing_and_starts_nothing)
     CHECK_EQ(calls, 0);
     CHECK_EQ(machine->acts, 0);
     CHECK_EQ(machine->reloads, 0);
+}
+
+/* What a terminal keeps of what it has shown. */
+static void
+show(const struct generation_file *files, char ret_digest[HASH_SHA256_HEX])
+{
+    _cleanup_arena_ struct arena arena;
+    struct deploy_outlook outlook;
+    const struct deploy_wish wish = wish_of(files);
+    arena_init(&arena, DEPLOY_BYTES);
+    CHECK_EQ(deploy_look(&wish, &host, &arena, &outlook, NULL), 0);
+    memcpy(ret_digest, outlook.digest, HASH_SHA256_HEX);
+}
+
+static struct end
+deploy_shown(const struct generation_file *files, const char *shown)
+{
+    struct deploy_wish wish = wish_of(files);
+    wish.expect = shown;
+    return deploy_wish(&wish);
+}
+
+static void
+check_refused(const struct generation_file *files, const char *shown)
+{
+    machine->acts = machine->reloads = calls = 0;
+    fault_before = count_call;
+    struct end end = deploy_shown(files, shown);
+    fault_before = NULL;
+    CHECK_EQ(end.err.id, ERR_DEPLOY_STALE);
+    CHECK(strstr(end.err.fix, "citadel plan"));
+    CHECK_EQ(calls, 0);
+    CHECK_EQ(machine->acts + machine->reloads, 0);
+}
+
+TEST(what_was_shown_is_done)
+{
+    char shown[HASH_SHA256_HEX];
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    show(second, shown);
+    unit_of("citadel-a.service")->runs = false; /* what runs may change at any time */
+    CHECK_EQ(deploy_shown(second, shown).r, 0);
+    check_runs(second);
+    show(bad, shown);
+    CHECK_EQ(deploy_shown(bad, shown).err.id, ERR_DEPLOY_REVERTED);
+    check_runs(second);
+}
+
+TEST(what_was_not_shown_is_not_done)
+{
+    static const struct generation_file edited[] = {UNIT("a", "1"), UNIT("b", "2"), UNIT("d", "2")};
+    char shown[HASH_SHA256_HEX];
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    show(second, shown);
+    check_refused(edited, shown); /* as another release would render it, or after an edit */
+    CHECK_EQ(deploy(edited).r, 0);
+    check_refused(second, shown); /* somebody else was quicker */
+    check_refused(edited, shown);
+    CHECK_EQ(deploy(first).r, 0); /* the same files as then, and another generation */
+    check_refused(second, shown);
 }
 
 TEST(what_should_run_and_does_not_is_started_but_for_what_a_person_stopped)

@@ -14,13 +14,8 @@ deploy_engine_read(const char *json, size_t len, struct arena *arena, struct pla
                    struct err *reterr)
 {
     struct value *root;
-    struct plan plan;
     int r = json_parse(arena, json, len, JSON_STRICT, &root, NULL, reterr);
-    if (r == 0)
-        r = plan_read(root, arena, &plan, reterr);
-    if (r == 0)
-        *ret = plan.vllm;
-    return r;
+    return r < 0 ? r : plan_read_engine(root, arena, ret, reterr);
 }
 
 int

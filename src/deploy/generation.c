@@ -436,6 +436,16 @@ generation_load(const char *store, unsigned number, enum generation_part part, s
     return 0;
 }
 
+void
+generation_digest(const char *store, unsigned number, char ret_digest[HASH_SHA256_HEX])
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(MANIFEST_MAX);
+    _cleanup_free_ char *path = path_of(store, number, MANIFEST_NAME);
+    if (file_read(path, &text, NULL) < 0)
+        buf_clear(&text);
+    manifest_digest(text.data, text.len, ret_digest);
+}
+
 /* ---- what differs ---- */
 
 struct differences {

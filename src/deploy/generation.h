@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/mem.h"
 
 #define GENERATION_FILES_MAX 2000 /* of one */
@@ -77,6 +78,9 @@ enum generation_part { GENERATION_WHOLE, GENERATION_WHAT_IS_WHOLE };
 int generation_load(const char *store, unsigned number, enum generation_part part,
                     struct arena *arena, struct generation_file **ret_files, size_t *ret_count,
                     struct err *reterr) must_check;
+
+/* SHA-256 of its manifest, which has that of each of its files; of nothing where that cannot be read. */
+void generation_digest(const char *store, unsigned number, char ret_digest[HASH_SHA256_HEX]);
 
 /* What differs from what it was given: nothing, if all is well. */
 int generation_check(const char *store, unsigned number, struct arena *arena,

@@ -130,6 +130,7 @@ struct halting {
     const struct deploy_host *host;
     struct arena *arena;
     struct halt_step steps[HALT_STEPS];
+    char digest[HASH_SHA256_HEX];
     VEC(struct deploy_order) orders; /* of all steps */
     struct err failed;               /* of the first that does not stop */
 };
@@ -158,18 +159,17 @@ check_whole(const char *state_dir, struct err *reterr)
 }
 
 static int
-load_current(const struct halting *h, struct generation_file **ret_files, size_t *ret_count,
-             struct err *reterr)
+load_current(const struct halting *h, unsigned *ret_current, struct generation_file **ret_files,
+             size_t *ret_count, struct err *reterr)
 {
     const struct halt_wish *w = h->wish;
-    unsigned current = 0;
     int r = check_whole(w->state_dir, reterr);
     if (r == 0)
-        r = generation_of(w->store, GENERATION_CURRENT, &current, reterr);
-    if (r == 0 && current)
-        r = generation_load(w->store, current, GENERATION_WHAT_IS_WHOLE, h->arena, ret_files,
+        r = generation_of(w->store, GENERATION_CURRENT, ret_current, reterr);
+    if (r == 0 && *ret_current)
+        r = generation_load(w->store, *ret_current, GENERATION_WHAT_IS_WHOLE, h->arena, ret_files,
                             ret_count, reterr);
-    if (r < 0 || current)
+    if (r < 0 || *ret_current)
         return r;
     r = err_set(reterr, ERR_DEPLOY_NOTHING, "nothing is deployed here");
     err_fix(reterr, "citadel rollback status; it tells what runs");
@@ -180,12 +180,15 @@ static int
 load(struct halting *h, struct err *reterr)
 {
     const struct generation_file *files = h->wish->files;
-    struct generation_file *current = NULL;
+    struct generation_file *loaded = NULL;
     size_t count = h->wish->count;
-    int r = files ? 0 : load_current(h, &current, &count, reterr);
+    unsigned current = 0;
+    int r = files ? 0 : load_current(h, &current, &loaded, &count, reterr);
     if (r < 0)
         return r;
-    r = halt_plan(h->wish->group, files ? files : current, count, h->arena, h->steps);
+    files = files ? files : loaded;
+    deploy_digest(h->wish->store, current, files, count, h->digest);
+    r = halt_plan(h->wish->group, files, count, h->arena, h->steps);
     return r < 0 ? too_large(reterr) : 0;
 }
 
@@ -250,13 +253,14 @@ hand_over(struct halting *h, struct deploy_orders *ret, int r, struct err *reter
 
 int
 halt_look(const struct halt_wish *wish, const struct deploy_host *host, struct arena *arena,
-          struct deploy_orders *ret_running, struct err *reterr)
+          struct halt_outlook *ret, struct err *reterr)
 {
     struct halting h = {.wish = wish, .host = host, .arena = arena};
     int r = load(&h, reterr);
     for (size_t i = 0; r == 0 && i < HALT_STEPS; i++)
         r = find_running(&h, &h.steps[i], false, reterr);
-    return hand_over(&h, ret_running, r, reterr);
+    memcpy(ret->digest, h.digest, sizeof(ret->digest));
+    return hand_over(&h, &ret->running, r, reterr);
 }
 
 int
@@ -266,6 +270,8 @@ halt(const struct halt_wish *wish, const struct deploy_host *host, struct arena 
     struct halting h = {.wish = wish, .host = host, .arena = arena};
     struct err err = {0};
     int r = load(&h, &err);
+    if (r == 0)
+        r = deploy_digest_check(wish->expect, h.digest, &err);
     for (size_t i = 0; r == 0 && i < HALT_STEPS; i++)
         r = stop(&h, &h.steps[i], &err);
     if (r == 0 && h.failed.id != ERR_NONE) {

@@ -55,16 +55,20 @@ struct halt_wish {
     const char *store, *state_dir;
     const char *by, *why; /* why: the command */
     enum halt_group group;
+    const char *expect; /* the digest that was shown; NULL: none was */
     const struct generation_file
         *files; /* NULL: those of the current generation. One without bytes is wanted */
     size_t count;
 };
 
-/* What runs of it now, in the order in which it would be stopped. */
+struct halt_outlook {
+    char digest[HASH_SHA256_HEX]; /* of what is deployed */
+    struct deploy_orders running; /* in the order in which it would be stopped */
+};
 int halt_look(const struct halt_wish *wish, const struct deploy_host *host, struct arena *arena,
-              struct deploy_orders *ret_running, struct err *reterr) must_check;
+              struct halt_outlook *ret, struct err *reterr) must_check;
 
-/* With the lock held. ret_stopped: what ran; one that does not stop is marked there, is the error, and does
+/* With the lock held; ERR_DEPLOY_STALE as for deploy_apply(). ret_stopped: what ran; one that does not stop is marked there, is the error, and does
  * not keep the others. ERR_DEPLOY_NOTHING: nothing is deployed. */
 int halt(const struct halt_wish *wish, const struct deploy_host *host, struct arena *arena,
          struct deploy_orders *ret_stopped, struct err *reterr) must_check;

@@ -201,3 +201,33 @@ TEST(what_an_interrupted_deployment_left_is_not_stopped_in_part)
     CHECK_EQ(pending_save(tap_dir(), &pending, NULL), 0);
     CHECK_EQ(stop(HALT_ALL, NULL, 0).err.id, ERR_DEPLOY_NOTHING);
 }
+
+TEST(what_is_stopped_is_of_what_was_shown)
+{
+    const struct generation_wish add = {"anna", "a test", files, ARRAY_SIZE(files)};
+    struct halt_outlook outlook = {0};
+    struct deploy_orders stopped = {0};
+    struct err err = {0};
+    unsigned number;
+    _cleanup_arena_ struct arena arena;
+    struct halt_wish wish = {.store = tap_dir(),
+                             .state_dir = tap_dir(),
+                             .by = "anna",
+                             .why = "citadel rollback",
+                             .group = HALT_ALL,
+                             .expect = outlook.digest};
+    machine = (struct machine){0};
+    arena_init(&arena, 4 * MIB);
+    REQUIRE(generation_add(tap_dir(), &add, &number, NULL) == 0);
+    REQUIRE(generation_set(tap_dir(), GENERATION_CURRENT, number, NULL) == 0);
+    CHECK_EQ(halt_look(&wish, &host, &arena, &outlook, NULL), 0);
+    REQUIRE(generation_add(tap_dir(), &add, &number, NULL) == 0);
+    REQUIRE(generation_set(tap_dir(), GENERATION_CURRENT, number, NULL) == 0);
+    CHECK(halt(&wish, &host, &arena, &stopped, &err) < 0);
+    CHECK_EQ(err.id, ERR_DEPLOY_STALE);
+    CHECK_STR(machine.acted, "");
+    CHECK_EQ(halt_look(&wish, &host, &arena, &outlook, NULL), 0);
+    machine.units[index_of("citadel-two.service")].down = true; /* by itself, meanwhile */
+    CHECK_EQ(halt(&wish, &host, &arena, &stopped, NULL), 0);
+    CHECK(machine.acted[0]);
+}

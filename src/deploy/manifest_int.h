@@ -5,7 +5,6 @@
  *   {"made_us": 1, "by": "root", "why": "citadel apply", "after": 6,
  *    "files": {"config.yaml": "0123...", "units/citadel-phi3.service": "4567..."}} */
 
-#include "base/hash.h"
 #include "deploy/generation.h"
 
 #define MANIFEST_NAME "manifest.json"

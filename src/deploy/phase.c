@@ -406,6 +406,7 @@ run_infrastructure(struct running *p, struct err *reterr)
         return r; /* which has come back, if it was stable */
     nothing.files = NULL;
     nothing.number = 0;
+    nothing.expect = NULL;
     if (deploy_apply(&nothing, p->host, p->arena, &end, &ignored) < 0)
         tell(p, "%s", ignored.what);
     return r;
@@ -431,12 +432,12 @@ deploy_phase_check(const struct deploy_phase_wish *wish, struct err *reterr)
     struct deploy_phases phases;
     unsigned before = wish->phase - 1;
     int r = deploy_phases_load(wish->deploy.state_dir, &phases, reterr);
-    if (r < 0 || before == 0 || wish->force || phases.phases[before].well)
+    if (r < 0 || before == 0 || wish->anyway || phases.phases[before].well)
         return r;
     const struct deploy_phase_end *end = &phases.phases[before];
     r = err_set(reterr, ERR_DEPLOY_FAILED, "phase%u (%s) %s%s", before, whats[before],
                 end->at_us ? "has failed: " : "was not done yet", end->at_us ? end->text : "");
-    err_fix(reterr, "citadel deploy phase%u; or the same with --force", before);
+    err_fix(reterr, "citadel deploy phase%u; or the same with --anyway", before);
     return r;
 }
 
@@ -453,6 +454,11 @@ deploy_phase_run(const struct deploy_phase_wish *wish, const struct deploy_host 
     if (r < 0)
         return r;
     r = runs[wish->phase](&p, &err);
+    if (r < 0 && err.id == ERR_DEPLOY_STALE) { /* nothing was tried */
+        if (reterr)
+            *reterr = err;
+        return r;
+    }
     ret_end->at_us = clock_wall_us();
     ret_end->well = r == 0;
     (void)snprintf(ret_end->by, sizeof(ret_end->by), "%s", wish->deploy.by);

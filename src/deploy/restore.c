@@ -5,6 +5,7 @@
 #include "fmt/json.h"
 #include "sys/files.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,8 +20,7 @@ struct restoring {
     const struct restore_wish *wish;
     const struct deploy_host *host;
     struct arena *arena;
-    struct restore_change *changes;
-    size_t count;
+    struct restore_outlook outlook;
     struct wish {
         const char *unit;
         bool runs;
@@ -107,26 +107,54 @@ compare(const struct backup_file *file, struct arena *arena, struct restore_chan
     return 0;
 }
 
-int
-restore_look(const struct backup *backup, struct arena *arena, struct restore_change **ret_changes,
-             size_t *ret_count, struct err *reterr)
+static int
+find_changes(const struct backup *backup, struct arena *arena, struct restore_outlook *ret,
+             struct err *reterr)
 {
-    size_t count = 0;
     int r = 0;
-    struct restore_change *changes =
-        arena_alloc(arena, (backup->beside_count + 1) * sizeof(*changes));
-    for (size_t i = 0; r == 0 && changes && i < backup->beside_count; i++) {
+    ret->count = 0;
+    ret->changes = arena_alloc(arena, (backup->beside_count + 1) * sizeof(*ret->changes));
+    for (size_t i = 0; r == 0 && ret->changes && i < backup->beside_count; i++) {
         bool differs;
         if (!backup_kind_is_put_back(backup->beside[i].kind))
             continue;
-        r = compare(&backup->beside[i], arena, &changes[count], &differs, reterr);
-        count += r == 0 && differs;
+        r = compare(&backup->beside[i], arena, &ret->changes[ret->count], &differs, reterr);
+        ret->count += r == 0 && differs;
     }
-    if (r == 0 && arena->full)
-        r = err_set(reterr, ERR_TOO_LARGE, "what is in the backup is too large");
-    *ret_changes = changes;
-    *ret_count = count;
-    return r;
+    return r == 0 && arena->full
+               ? err_set(reterr, ERR_TOO_LARGE, "what is in the backup is too large")
+               : r;
+}
+
+static void
+add_change(struct hash_sha256 *h, const struct restore_change *c)
+{
+    uint32_t modes[] = {htole32(c->old_mode), htole32(c->file->mode)};
+    deploy_digest_add(h, c->file->path, modes, sizeof(modes));
+    deploy_digest_add(h, c->was_there ? "was" : "was not", c->old, c->old_len);
+    deploy_digest_add(h, "will be", c->file->bytes, c->file->len);
+}
+
+int
+restore_look(const struct restore_wish *wish, struct arena *arena, struct restore_outlook *ret,
+             struct err *reterr)
+{
+    const struct deploy_wish *w = &wish->deploy;
+    struct hash_sha256 h;
+    unsigned current;
+    bool astray;
+    int r = find_changes(wish->backup, arena, ret, reterr);
+    if (r == 0)
+        r = generation_or_none(w->store, GENERATION_CURRENT, &current, &astray, reterr);
+    if (r < 0)
+        return r;
+    deploy_digest_begin(w->store, current, &h);
+    for (size_t i = 0; i < w->count; i++)
+        deploy_digest_add(&h, w->files[i].name, w->files[i].bytes, w->files[i].len);
+    for (size_t i = 0; i < ret->count; i++)
+        add_change(&h, &ret->changes[i]);
+    deploy_digest_end(&h, ret->digest);
+    return 0;
 }
 
 static int
@@ -145,8 +173,8 @@ put(const struct restoring *x, bool back, struct err *reterr)
     _cleanup_change_ struct change change;
     int r = file_make_dirs(x->wish->deploy.store, 0755, reterr);
     change_init(&change, journal);
-    for (size_t i = 0; r == 0 && i < x->count; i++) {
-        const struct restore_change *c = &x->changes[i];
+    for (size_t i = 0; r == 0 && i < x->outlook.count; i++) {
+        const struct restore_change *c = &x->outlook.changes[i];
         r = back ? 0 : make_dir_of(c->file, reterr);
         if (back && !c->was_there)
             change_remove(&change, c->file->path);
@@ -155,7 +183,7 @@ put(const struct restoring *x, bool back, struct err *reterr)
         else
             change_write(&change, c->file->path, c->file->bytes, c->file->len, c->file->mode);
     }
-    return r < 0 || x->count == 0 ? r : change_commit(&change, reterr);
+    return r < 0 || x->outlook.count == 0 ? r : change_commit(&change, reterr);
 }
 
 static int
@@ -163,10 +191,11 @@ note(const struct restoring *x, struct err *reterr)
 {
     char text[300];
     const struct deploy_wish *w = &x->wish->deploy;
-    if (x->count == 0)
+    size_t count = x->outlook.count;
+    if (count == 0)
         return 0;
     (void)snprintf(text, sizeof(text), "%s: %zu file%s beside the generation, as in backup %u",
-                   w->why, x->count, x->count == 1 ? "" : "s", x->wish->id);
+                   w->why, count, count == 1 ? "" : "s", x->wish->id);
     return deploy_audit(w->state_dir, EVENT_RESTORED, w->by, text, reterr);
 }
 
@@ -258,6 +287,8 @@ take_back(const struct restoring *x, struct err *reterr)
 static int
 put_all(struct restoring *x, struct deploy_end *ret_end, struct err *reterr)
 {
+    struct deploy_wish deploy = x->wish->deploy;
+    deploy.expect = NULL; /* which was of all of this */
     int r = put(x, false, reterr);
     if (r < 0)
         return r; /* then none of it is changed */
@@ -265,7 +296,7 @@ put_all(struct restoring *x, struct deploy_end *ret_end, struct err *reterr)
     if (r == 0)
         r = change_wishes(x, reterr);
     if (r == 0)
-        r = deploy_apply(&x->wish->deploy, x->host, x->arena, ret_end, reterr);
+        r = deploy_apply(&deploy, x->host, x->arena, ret_end, reterr);
     if (r < 0)
         take_back(x, reterr);
     return r < 0 ? r : stop_as_then(x, reterr);
@@ -279,9 +310,12 @@ restore(const struct restore_wish *wish, const struct deploy_host *host, struct 
     const char *state_dir = wish->deploy.state_dir;
     struct err err = {0}, ignored;
     *ret_end = (struct deploy_end){0};
-    int r = restore_look(wish->backup, arena, &x.changes, &x.count, &err);
+    int r = restore_look(wish, arena, &x.outlook, reterr);
     if (r == 0)
-        r = mark(&x, &err);
+        r = deploy_digest_check(wish->deploy.expect, x.outlook.digest, reterr);
+    if (r < 0)
+        return r;
+    r = mark(&x, &err);
     if (r == 0)
         r = put_all(&x, ret_end, &err);
     if (unmark(state_dir, r < 0 ? &ignored : &err) < 0 && r == 0)

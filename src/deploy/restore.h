@@ -23,16 +23,22 @@ struct restore_change {
     mode_t old_mode;
 };
 
-/* What would be put back, in the arena. */
-int restore_look(const struct backup *backup, struct arena *arena,
-                 struct restore_change **ret_changes, size_t *ret_count, struct err *reterr)
-    must_check;
-
 struct restore_wish {
-    struct deploy_wish deploy; /* its files are those of the backup */
+    struct deploy_wish deploy; /* its files are those of the backup; its `expect` is of a
+                                  restore_outlook */
     const struct backup *backup;
     unsigned id;
 };
+
+struct restore_outlook {
+    char digest[HASH_SHA256_HEX]; /* of the deployment, and of each change as it was and will be */
+    struct restore_change *changes;
+    size_t count;
+};
+
+/* What would be put back, in the arena. */
+int restore_look(const struct restore_wish *wish, struct arena *arena, struct restore_outlook *ret,
+                 struct err *reterr) must_check;
 
 /* With the lock held; as deploy_apply() returns. */
 int restore(const struct restore_wish *wish, const struct deploy_host *host, struct arena *arena,

@@ -7,6 +7,7 @@
 #include "tap.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -192,8 +193,9 @@ struct end {
     unsigned to;
 };
 
+/* shown: NULL: nothing was; "": what is to come is kept there. */
 static struct end
-bring_back(void)
+bring_back_shown(char *shown)
 {
     _cleanup_arena_ struct arena arena;
     struct end end = {0};
@@ -205,9 +207,22 @@ bring_back(void)
         return end;
     struct restore_wish wish = {.deploy = wish_of(b.files), .backup = &b, .id = 1};
     wish.deploy.count = b.file_count;
+    if (shown && !*shown) {
+        struct restore_outlook outlook;
+        CHECK_EQ(restore_look(&wish, &arena, &outlook, NULL), 0);
+        memcpy(shown, outlook.digest, HASH_SHA256_HEX);
+        return end;
+    }
+    wish.deploy.expect = shown;
     end.r = restore(&wish, &host, &arena, &deployed, &end.err);
     end.to = deployed.to;
     return end;
+}
+
+static struct end
+bring_back(void)
+{
+    return bring_back_shown(NULL);
 }
 
 static unsigned
@@ -292,6 +307,23 @@ TEST(what_is_not_as_it_was_made_is_not_touched)
     CHECK_EQ(file_remove_tree(path("backup"), NULL), 0);
     struct end end = bring_back();
     CHECK_EQ(end.err.id, ERR_BACKUP_NONE);
+}
+
+TEST(what_was_shown_comes_back_or_nothing)
+{
+    char shown[HASH_SHA256_HEX] = "";
+    begin();
+    (void)bring_back_shown(shown);
+    write_text("mine.yaml", "edited since\n");
+    struct end end = bring_back_shown(shown);
+    CHECK_EQ(end.err.id, ERR_DEPLOY_STALE);
+    CHECK(has_text("mine.yaml", "edited since\n") && !has_text("bin/hook", "#!"));
+    CHECK_EQ(current(), 1);
+    *shown = '\0';
+    (void)bring_back_shown(shown);
+    CHECK_EQ(bring_back_shown(shown).r, 0);
+    check_is_then();
+    CHECK_EQ(bring_back_shown(shown).err.id, ERR_DEPLOY_STALE);
 }
 
 static void

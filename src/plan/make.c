@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#define GPU_BYTES_MAX (UINT64_C(1) << 50) /* no GPU has a PiB; sums of so many stay small */
+
 /* A plan in three steps: what is known of each model (struct fact), where they go (solve.c, which
  * sees numbers alone), and what that means for each. */
 
@@ -52,7 +54,7 @@ trouble_of(const struct gpu *gpu)
 {
     if (gpu->trouble != NVML_SUCCESS)
         return nvml_code_text(gpu->trouble);
-    return gpu->memory_total_bytes.known && gpu->memory_total_bytes.n <= PLAN_GPU_BYTES_MAX
+    return gpu->memory_total_bytes.known && gpu->memory_total_bytes.n <= GPU_BYTES_MAX
                ? ""
                : "its memory is not known";
 }
@@ -419,8 +421,8 @@ find_conflicts(const struct making *mk)
     }
 }
 
-void
-plan_count(struct plan *plan)
+static void
+count(struct plan *plan)
 {
     for (size_t i = 0; i < plan->model_count; i++) {
         plan->resident_count += plan->models[i].fate == PLAN_RESIDENT;
@@ -489,7 +491,7 @@ plan_make(const struct plan_input *input, struct arena *arena, struct plan *ret_
     plan.no_gpus = mk.no_gpus;
     plan.vllm = mk.vllm;
     plan.models = mk.models;
-    plan_count(&plan);
+    count(&plan);
     int r = fingerprint_make(&mk, plan.fingerprint, reterr);
     if (r < 0)
         return r;

@@ -134,8 +134,9 @@ int plan_make(const struct plan_input *input, struct arena *arena, struct plan *
 
 const struct plan_model *plan_find_model(const struct plan *plan, const char *name);
 
-/* plan.json: the same bytes for the same plan, and what was printed is read as the same. */
+/* plan.json: the same bytes for the same plan. */
 void plan_print(const struct plan *plan, struct json_writer *w);
 void plan_print_members(const struct plan *plan, struct json_writer *w); /* of an open map */
-int plan_read(const struct value *v, struct arena *arena, struct plan *ret_plan, struct err *reterr)
-    must_check;
+/* What of it is asked for later: the engine, which may have gone since. In the arena. */
+int plan_read_engine(const struct value *plan, struct arena *arena, struct plan_engine *ret,
+                     struct err *reterr) must_check;

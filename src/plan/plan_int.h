@@ -56,10 +56,6 @@ struct making {
     struct solve solve;
 };
 
-#define PLAN_GPU_BYTES_MAX (UINT64_C(1) << 50) /* no GPU has a PiB; sums of so many stay small */
-
-void plan_count(struct plan *plan); /* fills in the counts of fates */
-
 /* What a model takes of a GPU. */
 uint64_t making_claim(const struct fact *fact, const struct plan_gpu *gpu);
 uint64_t making_room(const struct plan_gpu *gpu); /* that may be promised */

@@ -74,6 +74,39 @@ def talk(text, cwd, path):
         assert done.stdout == want, f"{command} says:\n{done.stdout}"
 
 
+class Terminal:
+    """A command at a terminal, and what somebody does there."""
+
+    def __init__(self, command, cwd=None, **env):
+        self.ours, theirs = pty.openpty()
+        self.shown = ""
+        self.child = subprocess.Popen(
+            list(map(str, command)), cwd=cwd, env=environment(**env), stdin=theirs, stdout=theirs, stderr=theirs
+        )
+        os.close(theirs)
+
+    def read(self):
+        """What is shown next; whether anything was."""
+        try:
+            piece = os.read(self.ours, 65536)
+        except OSError:  # the terminal was closed
+            piece = b""
+        self.shown += piece.decode().replace("\r\n", "\n")
+        return bool(piece)
+
+    def wait_for(self, text):
+        while text not in self.shown:
+            assert self.read(), f"it ended without '{text}':\n{self.shown}"
+
+    def answer(self, line):
+        """The exit code, and all that is shown in the end."""
+        os.write(self.ours, line.encode() + b"\n")
+        while self.read():
+            pass
+        os.close(self.ours)
+        return self.child.wait(timeout=60), self.shown
+
+
 def run_on_terminal(*words, columns, cwd=None, **env):
     """The same on a terminal of that width; the exit code and all that it showed."""
     ours, theirs = pty.openpty()

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 import machine
+from program import Terminal
 
 pytestmark = pytest.mark.xdist_group("machine")
 
@@ -183,13 +184,52 @@ def test_a_saved_plan_is_done_or_refused(here):
     citadel(here, "apply", "-y", "/root/plan.json")
     assert completes(here, 12002)
     done = citadel(here, "apply", "-y", "/root/plan.json", check=False)
-    assert done.returncode == 1 and "something else was deployed since" in done.stderr
+    assert done.returncode == 1 and "is not what was shown" in done.stderr
     here.write("/root/plan.json", citadel(here, "plan", "--json").stdout)
     write(here, configuration(three=model(12003)))
     done = citadel(here, "apply", "-y", "/root/plan.json", check=False)
-    assert done.returncode == 1 and "another configuration" in done.stderr
+    assert done.returncode == 1 and "is not what was shown" in done.stderr
     here.write("/root/plan.json", "{}")
-    assert citadel(here, "apply", "-y", "/root/plan.json", check=False).returncode != 0
+    done = citadel(here, "apply", "-y", "/root/plan.json", check=False)
+    assert done.returncode == 65 and "/root/plan.json: it has no digest" in done.stderr
+
+
+def sit_down(here, *words):
+    """At a terminal that is asked."""
+    terminal = Terminal(["nsenter", "-t", here.leader, "-a", f"{here.bin}/citadel", *words])
+    terminal.wait_for("[y/N]")
+    return terminal
+
+
+@pytest.mark.parametrize("words", [["apply"], ["deploy", "phase1"], ["deploy", "rollback"], ["rollback", "graceful"]])
+def test_what_was_confirmed_is_not_what_somebody_else_has_deployed(here, words):
+    write(here, configuration(three=model(12002)))
+    first = sit_down(here, *words)
+    apply(here, configuration(three=model(12003)))
+    number, pids = current(here), [pid(here, name) for name in ("one", "two", "three")]
+    write(here, configuration(three=model(12002)))
+    code, shown = first.answer("y")
+    assert code == 1 and "is not what was shown" in shown and "try: citadel plan" in shown
+    assert current(here) == number and [pid(here, name) for name in ("one", "two", "three")] == pids
+    assert completes(here, 12000) and "Nothing would change" in apply(here, configuration(three=model(12003))).stdout
+
+
+def test_what_was_confirmed_is_not_what_the_file_has_become(here):
+    write(here, configuration(three=model(12002)))
+    first, number = sit_down(here, "apply"), current(here)
+    write(here, configuration(three=model(12003)))
+    code, shown = first.answer("y")
+    assert code == 1 and "is not what was shown" in shown and current(here) == number
+    write(here, configuration(three=model(12002)))
+    code, shown = sit_down(here, "apply").answer("y")
+    assert code == 0 and current(here) == number + 1 and completes(here, 12002)
+
+
+def test_what_was_shown_is_the_same_to_everybody(here):
+    """A plan that a person without rights has saved is taken."""
+    write(here, configuration(three=model(12002)))
+    plan = citadel(here, "plan", "--json", user="nobody").stdout
+    assert json.loads(plan)["digest"] == json.loads(citadel(here, "plan", "--json").stdout)["digest"]
 
 
 def test_a_generation_comes_back(here):

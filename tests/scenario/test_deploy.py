@@ -86,14 +86,14 @@ def test_a_phase_comes_after_the_one_before(here):
     done = deploy(here, "phase3", check=False)
     assert done.returncode == 1
     assert "phase2 (one model) was not done yet" in done.stderr
-    assert "try: citadel deploy phase2; or the same with --force" in done.stderr
+    assert "try: citadel deploy phase2; or the same with --anyway" in done.stderr
     assert not completes(here, 12000)
 
 
 def test_what_is_proven_is_what_the_first_phase_has_made(here):
     deploy(here, "phase1", "-y")
     write(here, configuration(two=model(12001, max_model_len=1024)))
-    for words in (["phase2", "one"], ["phase3", "--force"], ["phase4", "--force"]):
+    for words in (["phase2", "one"], ["phase3", "--anyway"], ["phase4", "--anyway"]):
         done = deploy(here, *words, "-y", check=False)
         assert done.returncode == 1 and "are others than those of generation" in done.stderr
         assert "try: citadel deploy phase1" in done.stderr
@@ -109,7 +109,7 @@ def test_a_model_is_no_file(here):
 def test_nobody_is_asked_where_nobody_sits(here):
     done = deploy(here, "phase1", check=False)
     assert done.returncode != 0 and "there is no terminal to ask at" in done.stderr
-    assert "try: citadel deploy phase1 --yes" in done.stderr and current(here) == 0
+    assert "try: the same with -y" in done.stderr and current(here) == 0
 
 
 def test_a_test_model_that_fails_is_stopped(here):

@@ -223,7 +223,7 @@ def test_without_a_sound_configuration_it_goes_on(place):
 def test_it_asks_first(place):
     (place / "citadel.yaml").write_text("models: {a: {engine: sim}}\n")
     done = run("rollback", "emergency", "-c", str(place / "citadel.yaml"), "--root", str(place))
-    assert done.returncode == 1 and "--force" in done.stderr
+    assert done.returncode == 1 and "the same with -y" in done.stderr
     assert not list(place.rglob("emergency"))
 
 

@@ -93,7 +93,8 @@ def test_a_saved_plan_is_stale_when_the_link_has_moved(site):
     (site.root / "plan.json").write_text(site.citadel("plan", "--json").stdout)
     site.mean(NEW)
     done = site.citadel("apply", "-y", "plan.json")
-    assert done.returncode == 1 and "made of another configuration" in done.stderr
+    assert done.returncode == 1 and "is not what was shown" in done.stderr
+    assert "try: citadel plan --json > plan.json" in done.stderr
 
 
 def test_an_older_generation_brings_its_release_back(site):

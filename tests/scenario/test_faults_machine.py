@@ -258,6 +258,7 @@ STALLS = "citadel-new.service: no progress for start_stall_limit, 10s (loading w
 NO_DISK = "citadel-storage.service: nothing is mounted at /mnt/citadel-models"
 DISK_FULL = "citadel-storage.service: "
 STORE_FULL = "cannot make the directory '/etc/citadel/generations/.new': No space left on device"
+OTHERS = "the configuration, the models or the GPUs are others than those of generation"
 BACK = "was taken back"
 KILLED = ".service was killed before it was done"
 LOST = None  # nobody is there to hear how it exits
@@ -268,10 +269,10 @@ TABLE = {
     ("none", "phase2"): (0, ["phase2 is done: new answers"], True, True),
     ("none", "apply"): (0, ["is current"], True, True),
     ("model-missing", "phase1"): (1, [MISSING], False, False),
-    ("model-missing", "phase2"): (1, [MISSING], False, False),
+    ("model-missing", "phase2"): (1, [OTHERS], False, False),
     ("model-missing", "apply"): (1, [MISSING], False, False),
     ("shard-truncated", "phase1"): (1, [CUT], False, False),
-    ("shard-truncated", "phase3"): (1, [CUT], False, False),
+    ("shard-truncated", "phase3"): (1, [OTHERS], False, False),
     ("shard-truncated", "apply"): (1, [CUT], False, False),
     ("bad-flag", "phase2"): (1, [FLAG, "try: citadel logs new"], False, True),
     ("bad-flag", "phase3"): (1, [f"new is left out: {FLAG}", "1 answer, 1 failed"], False, True),
@@ -333,7 +334,7 @@ def run(here, fault, words):
 
 
 def is_refused(fault):
-    """Before anything is done, and unless --force is given."""
+    """Before anything is done, unless that is overridden."""
     return fault.model.get("residency") == "always"
 
 
@@ -341,12 +342,13 @@ def is_refused(fault):
 def test_a_fault(here, name, phase, code, says, runs, moved):
     fault = FAULTS[name]
     before, pid = current(here), here.show("citadel-old", "MainPID")
-    words = [*PHASES[phase], "-y", *([] if is_refused(fault) or phase == "apply" else ["--force"])]
+    refused = is_refused(fault) and phase == "phase1"
+    words = [*PHASES[phase], "-y", *([] if refused or phase == "apply" else ["--anyway"])]
     with client(here):
         with fault.around(here):
             write(here, configuration(new=fault.model))
             if phase in ("phase2", "phase3", "phase4") and not is_refused(fault):
-                citadel(here, "deploy", "phase1", "-y", "--force")  # which puts in place what these prove
+                citadel(here, "deploy", "phase1", "-y", "--anyway")  # which puts in place what these prove
             got, said = run(here, fault, words)
             there = here.show("citadel-new", "ActiveState")["ActiveState"] == "active"
             now = current(here)

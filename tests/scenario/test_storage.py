@@ -76,7 +76,7 @@ def test_verify_tells_what_differs_and_repair_mends_it(image):
         ("rights", f"{image}/{MODELS}/cache/phi3"),
     }
     refused = storage(image, "repair")
-    assert refused.returncode == 1 and "--force" in refused.stderr
+    assert refused.returncode == 1 and "the same with -y" in refused.stderr
     assert refused.stdout.count("will ") == 2 and tree(image) == before
     assert storage(image, "repair", "--dry-run").returncode == 0 and tree(image) == before
     code, told = run_json("storage", "repair", "--dry-run", "--root", image, cwd=image)
@@ -85,7 +85,7 @@ def test_verify_tells_what_differs_and_repair_mends_it(image):
     done = storage(image, "repair", "--json")
     assert (done.returncode, json.loads(done.stdout)) == (1, told) and tree(image) == before
     error = json.loads(done.stderr)
-    assert "with --json nobody is asked" in error["message"] and error["fix"].endswith("--force")
+    assert "with --json nobody is asked" in error["message"] and error["fix"] == "the same with -y"
     assert storage(image, "repair", "--force").returncode == 0
     assert storage(image, "verify").returncode == 0
 
@@ -204,9 +204,9 @@ def test_clean_only_shows_without_a_terminal(image):
         age(log, 100)
     done = storage(image, "clean")
     assert done.returncode == 1 and old.exists()
-    assert "will remove 1 file" in done.stdout and done.stderr.endswith("try: citadel storage clean --force\n")
+    assert "will remove 1 file" in done.stdout and done.stderr.endswith("try: the same with -y\n")
     assert storage(image, "clean", "--dry-run", "--force").returncode == 0 and old.exists()
-    done = storage(image, "clean", "--force")
+    done = storage(image, "clean", "-y")
     assert "removed 1 file" in done.stdout
     assert not old.exists() and live.exists()
 
