@@ -1,0 +1,41 @@
+#pragma once
+
+/* A few members of a large JSON object, found without building a tree: where each stands in the text, so
+ * that it can be read or replaced and every other byte stays as it is. The whole text is looked at:
+ * what is no JSON is refused, and so is a member asked for that is there twice, by whatever spelling of
+ * its name, since the next reader may take the other one. Only that strings of others are UTF-8, and
+ * their surrogates whole, is left to him.
+ *
+ * Time is linear, nothing is allocated. */
+
+#include "base/err.h"
+
+#define JSON_SCAN_DEPTH_MAX 256
+#define JSON_SCAN_NAMES_MAX 32
+#define JSON_SCAN_NAME_MAX 64 /* of a name asked for, in bytes */
+
+enum json_kind {
+    JSON_ABSENT,
+    JSON_NULL,
+    JSON_FALSE,
+    JSON_TRUE,
+    JSON_NUMBER,
+    JSON_STRING, /* with its quotes */
+    JSON_LIST,
+    JSON_MAP,
+};
+
+struct json_place {
+    enum json_kind kind;
+    size_t at, len; /* of the value in the text */
+};
+
+/* ret_places[i] is the member names[i] of the object that the text is. Returns 0; or a negative errno,
+ * with the place of what is wrong in the sentence. */
+int json_scan(const char *text, size_t len, const char *const *names, size_t count,
+              struct json_place *ret_places, struct err *reterr) must_check;
+
+/* A string that was found, decoded, into room for `size` bytes with its '\0'. -EMSGSIZE: it is longer;
+ * -EBADMSG: it has a character that cannot be, or NUL. */
+int json_scan_text(const char *text, const struct json_place *place, char *to, size_t size)
+    must_check;

@@ -1,0 +1,65 @@
+/* Any bytes as a body of which a few members are looked for. Whatever the strict reader takes, the
+ * scanner takes, and finds the same; what the scanner takes and the reader does not is only what the
+ * scanner's head says: characters, members of others that are there twice, depth. */
+
+#include "fmt/json.h"
+#include "fmt/json_scan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+static const char *const names[] = {"model", "stream", "stream_options"};
+
+static enum json_kind
+kind_of(const struct value *v)
+{
+    if (!v)
+        return JSON_ABSENT;
+    switch (v->type) {
+    case VALUE_BOOL:
+        return v->boolean ? JSON_TRUE : JSON_FALSE;
+    case VALUE_NUMBER:
+        return JSON_NUMBER;
+    case VALUE_STRING:
+        return JSON_STRING;
+    case VALUE_LIST:
+        return JSON_LIST;
+    case VALUE_MAP:
+        return JSON_MAP;
+    case VALUE_NULL:
+        break;
+    }
+    return JSON_NULL;
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    _cleanup_arena_ struct arena arena;
+    struct json_place places[ARRAY_SIZE(names)];
+    struct value *root = NULL;
+    struct err err = {0};
+    /* Exactly as long as the input, and of its own: the fuzzer may hand out more. */
+    char *text = malloc(len ? len : 1);
+    assert(text);
+    memcpy(text, data, len);
+    arena_init(&arena, 16 * MIB);
+    int r = json_scan(text, len, names, ARRAY_SIZE(names), places, &err);
+    int strict = json_parse(&arena, text, len, JSON_STRICT, &root, NULL, NULL);
+    assert(r == 0 || err.id == ERR_SYNTAX);
+    if (strict == 0)
+        assert((r == 0) == (root->type == VALUE_MAP));
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
+        assert(places[i].at + places[i].len <= len);
+        if (strict == 0)
+            assert(places[i].kind == kind_of(value_get(root, names[i])));
+        char room[64];
+        if (places[i].kind == JSON_STRING &&
+            json_scan_text(text, &places[i], room, sizeof(room)) == 0 && strict == 0)
+            assert(strcmp(room, value_get(root, names[i])->text) == 0);
+    }
+    free(text);
+    return 0;
+}
