@@ -1,0 +1,100 @@
+#pragma once
+
+/* Who may ask a model now, who waits, and who is sent away: a state machine that knows no clock, no
+ * socket and no model. Events go in, orders come out; the caller carries them out.
+ *
+ * Slots      a model has so many; some are reserved for a class and those above it.
+ * Classes    0 is the first. A request of a lower class starts only when no higher one waits that could,
+ *            and never in a slot that is reserved for a higher one.
+ * Keys       within a class the key that was given the least starts next, counted in tokens: estimated
+ *            when a request starts, put right when it is done. A key that comes back after a pause
+ *            begins with those that are there: what it did not use is not saved up; what it took beyond
+ *            the others is remembered. Within a key: first come, first served.
+ * Queue      so long, and no wait is longer than its request allows. When it is full, the last of
+ *            whoever has the most waiting in the lowest class makes room, so that no key fills it.
+ *
+ * Every request that arrives gets exactly one end: done, refused or left. An event costs O(log n) of
+ * what waits, and allocates only when more keys are there than ever before. */
+
+#include "base/err.h"
+#include "base/heap.h"
+
+#define ADMIT_CLASSES 4
+#define ADMIT_IDLE_KEYS_MAX 1024 /* without requests, of which is remembered what they took */
+
+struct admit;
+struct admit_lane;
+
+enum admit_state {
+    ADMIT_OUTSIDE, /* zeroed; or it had its end */
+    ADMIT_WAITING,
+    ADMIT_RUNNING,
+};
+
+enum admit_order {
+    ADMIT_GO,
+    ADMIT_FULL,    /* 429: the queue is full */
+    ADMIT_WAITED,  /* 503: no slot came free in time */
+    ADMIT_NOT_NOW, /* 503: the model was not there in time, or will not come */
+};
+
+/* Within the caller's request. The first members are set by the caller before it arrives. */
+struct admit_ask {
+    uint64_t key;     /* whose it is */
+    unsigned class;   /* below ADMIT_CLASSES */
+    uint64_t tokens;  /* that it may take: an estimate */
+    uint64_t wait_us; /* longest */
+    void *arg;
+
+    enum admit_state state;
+    enum admit_order order; /* the last that was given */
+    uint64_t retry_after_s; /* of a refusal: when to come again; 0: nobody can say */
+    uint64_t arrived_us, started_us;
+
+    /* the rest is the machine's own */
+    bool ordered; /* an order waits to be taken */
+    struct admit_ask *next, *previous;
+    struct admit_ask *next_order, *previous_order;
+    struct admit_lane *lane;
+    struct heap_item deadline;
+};
+
+struct admit_limits {
+    uint32_t slots;
+    uint32_t reserved[ADMIT_CLASSES]; /* for this class and those above; together at most `slots` */
+    uint32_t queue;                   /* that may wait */
+};
+
+struct admit_counts {
+    uint32_t running, waiting;
+    uint64_t arrived, done, left, refused; /* arrived = the other three, running and waiting */
+};
+
+struct admit *admit_new(const struct admit_limits *limits) must_check;
+void admit_free(struct admit *a); /* nobody waits or runs */
+
+/* Whether the model is there. Not yet: requests wait, for so long about; never: they are refused. */
+enum admit_presence { ADMIT_THERE, ADMIT_COMING, ADMIT_GONE };
+void admit_set_presence(struct admit *a, enum admit_presence presence, uint64_t ready_in_us,
+                        uint64_t now_us);
+void admit_set_limits(struct admit *a, const struct admit_limits *limits, uint64_t now_us);
+
+void admit_arrive(struct admit *a, struct admit_ask *ask, uint64_t now_us);
+/* It is over; tokens: that it took, or its estimate where nobody knows. */
+void admit_done(struct admit *a, struct admit_ask *ask, uint64_t tokens, uint64_t now_us);
+/* The client has gone, while it waited or ran; also between an order and its taking. Whoever has had
+ * his end may leave again. */
+void admit_leave(struct admit *a, struct admit_ask *ask, uint64_t now_us);
+void admit_tick(struct admit *a, uint64_t now_us);
+/* When admit_tick() has something to do; UINT64_MAX: not as it is. */
+uint64_t admit_next_us(const struct admit *a);
+
+/* After each event: the orders it gave, until NULL. */
+struct admit_ask *admit_take_order(struct admit *a);
+
+/* How many start before it, if nobody else comes; for who waits. O(what waits). */
+uint32_t admit_position(const struct admit *a, const struct admit_ask *ask);
+const struct admit_counts *admit_counts(const struct admit *a);
+
+/* What an order that is a refusal says; ERR_QUEUE_FULL and friends. */
+int admit_refusal(const struct admit_ask *ask, const char *model, struct err *reterr);

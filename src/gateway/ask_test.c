@@ -1,0 +1,298 @@
+#include "gateway/ask.h"
+
+#include "base/buf.h"
+#include "fmt/json.h"
+#include "gateway/multipart.h"
+#include "gateway/patch.h"
+#include "sys/files.h"
+#include "tap.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static int
+read_json(struct ask *ask, const char *body, struct err *err)
+{
+    return ask_read_json(ask, body, strlen(body), err);
+}
+
+TEST(what_a_body_asks_for_is_found)
+{
+    static const struct {
+        const char *body, *model;
+        bool stream, include_usage;
+        uint64_t max_tokens, answers;
+        int64_t priority;
+    } rows[] = {
+        {"{}", "", false, false, 0, 1, 0},
+        {"{\"model\":\"phi3\",\"stream\":true}", "phi3", true, false, 0, 1, 0},
+        {"{\"model\":null,\"stream\":null,\"stream_options\":null,\"max_tokens\":null}", "", false,
+         false, 0, 1, 0},
+        {"{\"m\\u006fdel\":\"ph\\u0069\"}", "phi", false, false, 0, 1, 0},
+        {"{\"stream_options\":{\"include_usage\":true},\"stream\":true}", "", true, true, 0, 1, 0},
+        {"{\"stream_options\":{\"include_usage\":false},\"stream\":true}", "", true, false, 0, 1,
+         0},
+        {"{\"max_tokens\":5,\"max_completion_tokens\":7,\"n\":3,\"best_of\":2,\"priority\":-4}", "",
+         false, false, 7, 3, -4},
+        {"{\"max_output_tokens\":1e3,\"n\":0}", "", false, false, 1000, 1, 0},
+        {"{\"max_tokens\":-1,\"n\":1.5}", "", false, false, 0, 1, 0},
+        {"{\"messages\":[{\"model\":\"x\",\"stream\":true}],\"model\":\"y\"}", "y", false, false, 0,
+         1, 0},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct ask ask;
+        tap_note("%s", rows[i].body);
+        REQUIRE(read_json(&ask, rows[i].body, NULL) == 0);
+        CHECK_STR(ask.model, rows[i].model);
+        CHECK_EQ(ask.stream, rows[i].stream);
+        CHECK_EQ(ask.include_usage, rows[i].include_usage);
+        CHECK_EQ(ask.max_tokens, rows[i].max_tokens);
+        CHECK_EQ(ask.answers, rows[i].answers);
+        CHECK_EQ(ask.priority, rows[i].priority);
+    }
+}
+
+TEST(what_two_readers_might_read_otherwise_is_refused)
+{
+    static const struct {
+        const char *body, *what;
+        int r;
+    } rows[] = {
+        {"[]", "at byte 0 of the JSON: expected an object, found '['", -EBADMSG},
+        {"{\"model\":\"a\",\"model\":\"b\"}",
+         "\"model\" is there twice, at bytes 9 and 21 of the JSON", -EBADMSG},
+        {"{\"stream\":false,\"\\u0073tream\":true}",
+         "\"stream\" is there twice, at bytes 10 and 30 of the JSON", -EBADMSG},
+        {"{\"model\":7}",
+         "\"model\" is 7, expected the name of a model, as a string of 255 bytes at most", -EINVAL},
+        {"{\"model\":\"a\\u0000b\"}",
+         "\"model\" is \"a\\u0000b\", expected the name of a model, as a string of 255 bytes at "
+         "most",
+         -EINVAL},
+        {"{\"stream\":\"true\"}", "\"stream\" is \"true\", expected true or false", -EINVAL},
+        {"{\"stream\":1}", "\"stream\" is 1, expected true or false", -EINVAL},
+        {"{\"stream_options\":[]}", "\"stream_options\" is [], expected an object", -EINVAL},
+        {"{\"stream_options\":{\"include_usage\":1}}",
+         "\"stream_options.include_usage\" is 1, expected true or false", -EINVAL},
+        {"{\"stream_options\":{\"include_usage\":true,\"include_usage\":false}}",
+         "in \"stream_options\": \"include_usage\" is there twice, at bytes 17 and 38 of the JSON",
+         -EBADMSG},
+        {"{\"max_tokens\":\"5\"}", "\"max_tokens\" is \"5\", expected a number", -EINVAL},
+        {"{\"n\":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18]}",
+         "\"n\" is [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,..., expected a number", -EINVAL},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct ask ask;
+        struct err err = {0};
+        tap_note("%s", rows[i].body);
+        CHECK_EQ(read_json(&ask, rows[i].body, &err), rows[i].r);
+        CHECK_STR(err.what, rows[i].what);
+    }
+}
+
+TEST(a_user_stands_in_one_of_two_places)
+{
+    static const struct {
+        const char *body, *user, *session;
+    } rows[] = {
+        {"{\"user\":\"ann\"}", "\"ann\"", ""},
+        {"{\"metadata\":{\"user_id\":\"bob\"},\"prompt_cache_key\":\"k\"}", "\"bob\"", "\"k\""},
+        {"{\"metadata\":{\"user_id\":\"bob\"},\"user\":\"ann\"}", "\"ann\"", ""},
+        {"{\"metadata\":{},\"user\":1,\"prompt_cache_key\":{}}", "", ""},
+        {"{\"metadata\":[]}", "", ""},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct ask ask;
+        char found[32];
+        REQUIRE(read_json(&ask, rows[i].body, NULL) == 0);
+        (void)snprintf(found, sizeof(found), "%.*s", (int)ask.user.len, rows[i].body + ask.user.at);
+        CHECK_STR(found, rows[i].user);
+        (void)snprintf(found, sizeof(found), "%.*s", (int)ask.session.len,
+                       rows[i].body + ask.session.at);
+        CHECK_STR(found, rows[i].session);
+    }
+}
+
+static void
+join(const struct patch_list *list, const char *body, size_t len, struct buf *out)
+{
+    struct patch_piece pieces[PATCH_PIECES_MAX];
+    size_t count = patch_pieces(list, body, len, pieces);
+    buf_clear(out);
+    for (size_t i = 0; i < count; i++) {
+        CHECK(pieces[i].len > 0);
+        buf_add(out, pieces[i].bytes, pieces[i].len);
+    }
+    CHECK_EQ(out->len, patch_length(list, len));
+}
+
+static void
+check_change(const char *body, const struct ask_change *change, const char *want)
+{
+    _cleanup_buf_ struct buf out = BUF_INIT(64 * KIB);
+    _cleanup_arena_ struct arena arena;
+    struct patch_list list;
+    struct ask ask;
+    arena_init(&arena, 256 * KIB);
+    tap_note("%s", body);
+    REQUIRE(read_json(&ask, body, NULL) == 0);
+    REQUIRE(ask_change_json(&ask, body, strlen(body), change, &arena, &list, NULL) == 0);
+    join(&list, body, strlen(body), &out);
+    CHECK_STR(out.data, want);
+}
+
+TEST(only_what_is_to_change_changes)
+{
+    static const struct ask_param params[] = {{"temperature", "0.2", false},
+                                              {"chat_template_kwargs", "{\"a\":[1]}", true}};
+    static const struct ask_change rename = {.model = "a\"b"}, usage = {.include_usage = true},
+                                   nothing = {0}, given = {.params = params, .param_count = 2},
+                                   all = {.model = "m",
+                                          .include_usage = true,
+                                          .params = params,
+                                          .param_count = 2};
+    static const struct {
+        const struct ask_change *change;
+        const char *body, *want;
+    } rows[] = {
+        {&nothing, " { \"model\" : \"x\" } ", " { \"model\" : \"x\" } "},
+        {&rename, " { \"model\" : \"x\" , \"y\":1} ", " { \"model\" : \"a\\\"b\" , \"y\":1} "},
+        {&rename, "{\"model\":null}", "{\"model\":\"a\\\"b\"}"},
+        {&rename, "\n{ \"y\":1}", "\n{\"model\":\"a\\\"b\", \"y\":1}"},
+        {&rename, "{ }", "{\"model\":\"a\\\"b\" }"},
+        {&rename, "{\"model\":\"a\\u0022b\"}", "{\"model\":\"a\\u0022b\"}"},
+        {&usage, "{\"stream\":false}", "{\"stream\":false}"},
+        {&usage, "{\"stream\":true}",
+         "{\"stream_options\":{\"include_usage\":true},\"stream\":true}"},
+        {&usage, "{\"stream\":true,\"stream_options\":null}",
+         "{\"stream\":true,\"stream_options\":{\"include_usage\":true}}"},
+        {&usage, "{\"stream\":true,\"stream_options\":{ } }",
+         "{\"stream\":true,\"stream_options\":{\"include_usage\":true } }"},
+        {&usage, "{\"stream\":true,\"stream_options\":{\"x\":1}}",
+         "{\"stream\":true,\"stream_options\":{\"include_usage\":true,\"x\":1}}"},
+        {&usage, "{\"stream_options\":{\"include_usage\":false},\"stream\":true}",
+         "{\"stream_options\":{\"include_usage\":true},\"stream\":true}"},
+        {&usage,
+         "{\"stream_options\":{\"continuous_usage_stats\":true,\"include_usage\":null},"
+         "\"stream\":true}",
+         "{\"stream_options\":{\"continuous_usage_stats\":false,\"include_usage\":true},"
+         "\"stream\":true}"},
+        {&usage,
+         "{\"stream_options\":{\"continuous_usage_stats\":true,\"include_usage\":true},"
+         "\"stream\":true}",
+         "{\"stream_options\":{\"continuous_usage_stats\":true,\"include_usage\":true},"
+         "\"stream\":true}"},
+        {&given, "{\"temperature\":1}", "{\"chat_template_kwargs\":{\"a\":[1]},\"temperature\":1}"},
+        {&given, "{\"chat_template_kwargs\":2}",
+         "{\"temperature\":0.2,\"chat_template_kwargs\":{\"a\":[1]}}"},
+        {&all, "{\"stream\":true}",
+         "{\"model\":\"m\",\"stream_options\":{\"include_usage\":true},\"temperature\":0.2,"
+         "\"chat_template_kwargs\":{\"a\":[1]},\"stream\":true}"},
+        {&given, "{}", "{\"temperature\":0.2,\"chat_template_kwargs\":{\"a\":[1]}}"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        check_change(rows[i].body, rows[i].change, rows[i].want);
+}
+
+TEST(a_parameter_that_is_there_twice_is_refused)
+{
+    static const struct ask_param params[] = {{"seed", "1", true}};
+    static const struct ask_change change = {.params = params, .param_count = 1};
+    static const char body[] = "{\"seed\":1,\"seed\":2}";
+    _cleanup_arena_ struct arena arena;
+    struct patch_list list;
+    struct ask ask;
+    arena_init(&arena, 64 * KIB);
+    REQUIRE(read_json(&ask, body, NULL) == 0);
+    CHECK_EQ(ask_change_json(&ask, body, strlen(body), &change, &arena, &list, NULL), -EBADMSG);
+}
+
+TEST(no_room_is_told)
+{
+    static const struct ask_change change = {.model = "m"};
+    static const char body[] = "{\"model\":\"x\"}";
+    _cleanup_arena_ struct arena arena;
+    struct patch_list list;
+    struct ask ask;
+    arena_init(&arena, 1);
+    REQUIRE(read_json(&ask, body, NULL) == 0);
+    CHECK_EQ(ask_change_json(&ask, body, strlen(body), &change, &arena, &list, NULL), -ENOMEM);
+}
+
+/* Bodies as clients send them: what is read again is what was wanted. */
+TEST(bodies_of_clients_are_read_and_changed)
+{
+    static const struct ask_change change = {.model = "other", .include_usage = true};
+    _cleanup_buf_ struct buf text = BUF_INIT(1 * MIB), out = BUF_INIT(1 * MIB);
+    unsigned bodies = 0;
+    REQUIRE(file_read(tap_source("tests/data/openai/request-bodies.jsonl"), &text, NULL) == 0);
+    char *rest = text.data;
+    for (char *line = strsep(&rest, "\n"); line && *line; line = strsep(&rest, "\n"), bodies++) {
+        _cleanup_arena_ struct arena arena;
+        struct patch_list list;
+        struct ask ask, again;
+        char *body = strstr(line, "\"body\":") + strlen("\"body\":");
+        size_t len = strlen(body) - 1;
+        tap_note("%s", body);
+        arena_init(&arena, 64 * KIB);
+        REQUIRE(ask_read_json(&ask, body, len, NULL) == 0);
+        REQUIRE(ask_change_json(&ask, body, len, &change, &arena, &list, NULL) == 0);
+        join(&list, body, len, &out);
+        REQUIRE(ask_read_json(&again, out.data, out.len, NULL) == 0);
+        CHECK_STR(again.model, "other");
+        CHECK_EQ(again.include_usage, ask.stream);
+        CHECK_EQ(again.max_tokens, ask.max_tokens);
+    }
+    CHECK_EQ(bodies, 19);
+}
+
+static int
+read_form(struct multipart *form, const char *body)
+{
+    static const char type[] = "multipart/form-data; boundary=b";
+    int r = multipart_init(form, type, strlen(type), NULL);
+    r = r == 0 ? multipart_read(form, body, strlen(body), NULL) : r;
+    return r == 0 ? multipart_end(form, NULL) : r;
+}
+
+#define PART(name, value) \
+    "--b\r\nContent-Disposition: form-data; name=\"" name "\"\r\n\r\n" value "\r\n"
+
+TEST(forms_are_asked_and_changed_likewise)
+{
+    static const struct {
+        const char *body, *want;
+    } rows[] = {
+        {PART("model", "x") PART("stream", "true") "--b--\r\n",
+         PART("stream_include_usage", "true") PART("model", "m")
+             PART("stream", "true") "--b--\r\n"},
+        {"hi\r\n" PART("file", "f") "--b--", "hi\r\n" PART("model", "m") PART("file", "f") "--b--"},
+        {PART("stream", "1") PART("stream_include_usage", "False") PART("model", "m") "--b--",
+         PART("stream", "1") PART("stream_include_usage", "true") PART("model", "m") "--b--"},
+    };
+    static const struct ask_change change = {.model = "m", .include_usage = true};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_buf_ struct buf out = BUF_INIT(64 * KIB);
+        _cleanup_arena_ struct arena arena;
+        struct multipart form;
+        struct patch_list list;
+        struct ask ask;
+        arena_init(&arena, 64 * KIB);
+        REQUIRE(read_form(&form, rows[i].body) == 0);
+        REQUIRE(ask_read_form(&ask, &form, NULL) == 0);
+        REQUIRE(ask_change_form(&form, &ask, &change, &arena, &list) == 0);
+        join(&list, rows[i].body, strlen(rows[i].body), &out);
+        CHECK_STR(out.data, rows[i].want);
+        REQUIRE(read_form(&form, out.data) == 0);
+    }
+}
+
+TEST(a_form_says_true_or_false_in_few_ways)
+{
+    struct multipart form;
+    struct ask ask;
+    struct err err = {0};
+    REQUIRE(read_form(&form, PART("stream", "yes") "--b--") == 0);
+    CHECK_EQ(ask_read_form(&ask, &form, &err), -EINVAL);
+    CHECK_STR(err.what, "\"stream\" is yes, expected true or false");
+}

@@ -1,0 +1,62 @@
+#pragma once
+
+/* What an answer cost, read while it passes: from JSON, or from the events of a stream; and whether a
+ * stream came to its proper end, or was cut.
+ *
+ * Of a stream only whole events are passed on, each at once when its last byte came. So an event can
+ * still be held back that the client did not ask for, and what is said after an engine's death is not
+ * glued to half an event. One that is larger than USAGE_EVENT_MAX passes unread.
+ * JSON passes untouched, whatever its size; only its member "usage" is kept. */
+
+#include "base/buf.h"
+#include "gateway/dialect.h"
+
+#define USAGE_EVENT_MAX (1 * MIB)
+#define USAGE_VALUE_MAX (16 * KIB) /* of the member "usage" */
+
+struct usage {
+    bool told;
+    uint64_t in, out, cached; /* tokens; cached are among those that went in */
+    uint64_t seconds;         /* of audio, where that is what is told */
+};
+
+enum usage_form { USAGE_JSON, USAGE_EVENTS };
+
+struct usage_reader {
+    struct usage usage;
+    bool complete;   /* the end of the answer was there */
+    bool failed;     /* it is, or has in it, an error that the engine told */
+    uint64_t events; /* that were passed on */
+
+    /* the rest is the reader's own */
+    enum dialect dialect;
+    enum usage_form form;
+    bool drop_usage;
+    struct buf held; /* the beginning of an event, or of the member's value */
+    bool passing;    /* an event that is too large */
+    bool gave_held;  /* with the last piece */
+    bool has_cr;     /* the last byte was a CR: an LF would belong to it */
+    bool dropped;    /* the last event was not passed on */
+    size_t line_len; /* of the line that is being read */
+    struct usage_json {
+        unsigned depth;
+        bool in_text, escaped, after_name, wanted, began, over;
+        size_t name_len;
+        char name[8];
+    } json;
+};
+
+/* drop_usage: the chunk that has usage and no choices is not passed on, since we asked for it. */
+void usage_init(struct usage_reader *r, enum dialect dialect, enum usage_form form,
+                bool drop_usage);
+void usage_finish(struct usage_reader *r);
+
+struct usage_piece {
+    const char *bytes; /* until the next call */
+    size_t len;        /* may be 0 */
+};
+
+/* Reads on in len bytes, of which *ret_used are taken; *ret_piece is to be passed on. Call again with
+ * the rest until there is none. */
+void usage_read(struct usage_reader *r, const char *bytes, size_t len, size_t *ret_used,
+                struct usage_piece *ret_piece);
