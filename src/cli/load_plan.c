@@ -17,9 +17,6 @@ struct loading {
     struct model_catalogue catalogue;
     struct loop *loop;
     struct look look;
-    struct engine_env env;
-    engine_version_text version;
-    struct err trouble;
     struct plan_engine vllm;
     int error;
 };
@@ -33,17 +30,24 @@ uses_vllm(const struct config *config)
     return false;
 }
 
-static void
-look_for_vllm(struct loading *l)
+int
+cli_find_vllm(const struct config *config, struct arena *arena, struct plan_engine *ret_vllm,
+              struct err *reterr)
 {
+    struct engine_env env;
+    struct err trouble = {0};
+    engine_version_text version = "";
     const char *package = engines[CONFIG_ENGINE_VLLM].python_package;
-    bool whole =
-        engine_env_find(l->loaded->config->paths.vllm_env, package, &l->env, &l->trouble) == 0;
-    l->vllm = (struct plan_engine){
-        .env = l->env.path[0] ? root_strip(l->env.path) : "",
-        .version = whole ? engine_version_print(&l->env.version, l->version) : "",
-        .trouble = l->trouble.what,
+    if (engine_env_find(config->paths.vllm_env, package, &env, &trouble) == 0)
+        (void)engine_version_print(&env.version, version);
+    *ret_vllm = (struct plan_engine){
+        .env = env.path[0] ? arena_strdup(arena, root_strip(env.path)) : "",
+        .version = arena_strdup(arena, version),
+        .trouble = arena_strdup(arena, trouble.what),
     };
+    return arena->full
+               ? err_set(reterr, ERR_TOO_LARGE, "the path of the environment of vLLM is too long")
+               : 0;
 }
 
 /* What is said of a configured model: that it is not there, too. */
@@ -110,7 +114,7 @@ cli_make_plan(struct cli *cli, struct cli_plan *plan)
     model_catalogue_init(&l.catalogue);
     int r = read_models(&l);
     if (r == 0)
-        look_for_vllm(&l);
+        r = cli_find_vllm(plan->config, &plan->arena, &l.vllm, &cli->err);
     if (r == 0)
         r = look_and_plan(&l);
     model_catalogue_finish(&l.catalogue);

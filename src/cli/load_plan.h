@@ -14,6 +14,10 @@ struct cli_plan {
     struct plan plan;
 };
 
+/* What paths.vllm_env leads to now; its texts live in the arena. */
+int cli_find_vllm(const struct config *config, struct arena *arena, struct plan_engine *ret_vllm,
+                  struct err *reterr) must_check;
+
 /* Without a driver it is the plan of a machine without GPUs; one that does not answer is an error. */
 int cli_load_plan(struct cli *cli, struct cli_plan *ret_plan) must_check;
 /* Likewise of a configuration that is loaded: the rest of *plan is empty, and finished in any case. */

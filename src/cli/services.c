@@ -313,6 +313,13 @@ wait_for(struct cli *cli, const struct config *config, enum service_state goal)
     }
 }
 
+static bool
+is_held(const struct config *config, const char *name)
+{
+    struct run_record record;
+    return run_record_load(config->paths.state, name, &record, NULL) == 0 && record.hold.set;
+}
+
 /* What a person wants of a model is in its record; a start ends a hold. */
 static int
 remember_wish(struct cli *cli, const struct config *config, const char *name,
@@ -395,6 +402,16 @@ change_by_up(struct cli *cli, const struct config *config, const struct service_
     return r;
 }
 
+static int
+change(struct cli *cli, const struct config *config, const struct service_view *view,
+       const char *verb, enum service_state goal)
+{
+    if (view->by_systemd)
+        return change_by_systemd(cli, view, verb, goal);
+    int r = change_by_up(cli, config, view, verb, goal);
+    return r < 0 || cli_flag(cli, "no-wait") ? r : wait_for(cli, config, goal);
+}
+
 int
 cli_change_loaded(struct cli *cli, const struct config *config, struct service_view *view,
                   const char *verb, enum service_state goal)
@@ -404,15 +421,22 @@ cli_change_loaded(struct cli *cli, const struct config *config, struct service_v
         r = cli_check_service(cli, view, cli->args[i]);
     if (r == 0 && view->by_systemd && goal == SERVICE_READY)
         r = wake_all(cli, config, view);
-    vec_foreach (&view->items, seen)
-        if (r == 0 && text_eq(seen->status.kind, "model") && cli_means_service(cli, seen, goal))
-            r = remember_wish(cli, config, seen->status.name, goal);
+    bool was_held = false;
+    vec_foreach (&view->items, seen) {
+        const char *name = seen->status.name;
+        if (r < 0 || !text_eq(seen->status.kind, "model") || !cli_means_service(cli, seen, goal))
+            continue;
+        was_held |= goal == SERVICE_READY && is_held(config, name);
+        r = remember_wish(cli, config, name, goal);
+    }
     if (r == 0 && view->by_systemd && goal == SERVICE_STOPPED)
         r = rest_all(cli, config, view);
-    if (r < 0 || view->by_systemd)
-        return r < 0 ? r : change_by_systemd(cli, view, verb, goal);
-    r = change_by_up(cli, config, view, verb, goal);
-    return r < 0 || cli_flag(cli, "no-wait") ? r : wait_for(cli, config, goal);
+    if (r == 0)
+        r = change(cli, config, view, verb, goal);
+    if (r >= 0 || cli->err.id != ERR_SERVICE_NOT_NOW || !was_held)
+        return r;
+    cli->err = (struct err){0}; /* it was on its way already, and had found the hold */
+    return change(cli, config, view, verb, goal);
 }
 
 int

@@ -1,9 +1,11 @@
 #include "cli/up_source.h"
 
 #include "base/mem.h"
+#include "cli/load_plan.h"
 #include "config/config.h"
 #include "config/problems.h"
 #include "config/reread.h"
+#include "deploy/engine.h"
 #include "deploy/generation.h"
 #include "fmt/yaml.h"
 #include "service/direct.h"
@@ -28,14 +30,29 @@ find_generation(const char *store, const char *text, size_t len)
     return same ? number : 0;
 }
 
+/* A generation runs in what it was deployed with, whatever the link leads to by now. */
+static int
+find_vllm(struct up_source *s, struct plan_engine *ret_vllm, struct err *reterr)
+{
+    return s->told.generation ? deploy_engine_of(s->config->paths.generations, s->told.generation,
+                                                 &s->arena, ret_vllm, reterr)
+                              : cli_find_vllm(s->config, &s->arena, ret_vllm, reterr);
+}
+
 static int
 make_list(const struct up_wish *wish, struct up_source *s, struct err *reterr)
 {
-    const char *copy = arena_printf(&s->arena, "%s/" DIRECT_COPY_NAME, s->config->paths.run);
-    if (!copy)
+    struct plan_engine vllm;
+    const struct service_list_input input = {
+        .config = s->config,
+        .program = wish->program,
+        .config_file = arena_printf(&s->arena, "%s/" DIRECT_COPY_NAME, s->config->paths.run),
+        .names = wish->names,
+        .vllm = &vllm};
+    if (!input.config_file)
         return err_set(reterr, ERR_TOO_LARGE, "the path %s is too long", s->config->paths.run);
-    return service_list_make(&s->arena, s->config, wish->program, copy, wish->names, &s->list,
-                             reterr);
+    int r = find_vllm(s, &vllm, reterr);
+    return r < 0 ? r : service_list_make(&input, &s->arena, &s->list, reterr);
 }
 
 static void

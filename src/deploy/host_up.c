@@ -28,12 +28,13 @@ rests(enum service_state state)
 static enum deploy_life
 compare(const struct service_status *status, const char *text)
 {
-    char at_start[SERVICE_NUMBER_MAX], live[SERVICE_NUMBER_MAX];
+    char at_start[SERVICE_NUMBER_MAX], live[SERVICE_NUMBER_MAX], engine[SERVICE_ENGINE_MAX];
     if (!text)
         return DEPLOY_RUNS;
     unit_value_of(text, UNIT_AT_START, at_start, sizeof(at_start));
     unit_value_of(text, UNIT_LIVE, live, sizeof(live));
-    if (!text_eq(at_start, status->at_start))
+    unit_value_of(text, UNIT_ENGINE, engine, sizeof(engine));
+    if (!text_eq(at_start, status->at_start) || !text_eq(engine, status->engine))
         return DEPLOY_RUNS_ELSE;
     return text_eq(live, status->live) ? DEPLOY_RUNS_SO : DEPLOY_RUNS_LIVE;
 }

@@ -213,7 +213,8 @@ is_running(struct running *p, const char *unit, bool *ret, struct err *reterr)
 
 /* ---- models ---- */
 
-/* Started, if it does not run, and asked; what was started for that is stopped when it fails. */
+/* Started, and asked; what did not run before is stopped when it fails. Who is on its way already is waited
+ * for likewise. */
 static int
 try_model(struct running *p, const char *name, struct err *reterr)
 {
@@ -224,7 +225,7 @@ try_model(struct running *p, const char *name, struct err *reterr)
     int r = p->host->look(p->host->arg, unit, NULL, &life, reterr);
     if (r == 0 && (life == DEPLOY_SHUNNED || life == DEPLOY_HELD))
         r = p->host->wish(p->host->arg, unit, true, reterr);
-    if (r == 0 && !deploy_runs(life))
+    if (r == 0)
         r = act(p, DEPLOY_START, unit, reterr);
     if (r == 0)
         r = deploy_prove(config_find_model(p->wish->config, name), reterr);

@@ -217,6 +217,19 @@ end_broken(const struct making *mk, struct plan_model *m, const struct model_pro
 }
 
 /* An environment that is half there is as good as none. */
+bool
+plan_engine_runs(const struct plan_engine *vllm, const struct config_model *model)
+{
+    return model->engine == CONFIG_ENGINE_VLLM && vllm->env[0];
+}
+
+/* The path first: what stands at the end of a line must not be able to go on in the next. */
+void
+plan_engine_print(const struct plan_engine *vllm, struct buf *out)
+{
+    buf_printf(out, "%s: %s %s", vllm->env, config_engine_word(CONFIG_ENGINE_VLLM), vllm->version);
+}
+
 static void
 end_without_engine(struct plan_model *m, const struct plan_engine *vllm)
 {

@@ -15,6 +15,7 @@
 #include "base/hash.h"
 
 struct arena;
+struct buf;
 struct config;
 struct config_model;
 struct gpu_inventory;
@@ -50,6 +51,9 @@ struct plan_engine {
     const char *version; /* "0.14.1"; "" */
     const char *trouble; /* why it cannot be used; "" */
 };
+bool plan_engine_runs(const struct plan_engine *vllm, const struct config_model *model);
+/* "/opt/citadel/vllm-env-0.14.1: vllm 0.14.1"; of one that runs something. */
+void plan_engine_print(const struct plan_engine *vllm, struct buf *out);
 
 struct plan_input {
     const struct config *config;

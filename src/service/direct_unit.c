@@ -538,6 +538,7 @@ take_texts(struct unit *u)
     set_text(u->status.kind, sizeof(u->status.kind), "%s", s->kind);
     set_text(u->status.address, sizeof(u->status.address), "%s", s->address ? s->address : "");
     set_text(u->status.at_start, sizeof(u->status.at_start), "%s", s->at_start ? s->at_start : "");
+    set_text(u->status.engine, sizeof(u->status.engine), "%s", s->engine ? s->engine : "");
     free(u->credentials);
     u->credentials = s->secret_count
                          ? mem_printf("%s/credentials/%s", u->direct->config.run_dir, s->name)

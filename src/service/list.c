@@ -1,5 +1,7 @@
 #include "service/list.h"
 
+#include "base/buf.h"
+#include "base/mem.h"
 #include "config/config.h"
 #include "config/diff.h"
 #include "plan/plan.h"
@@ -47,26 +49,50 @@ count_models(const struct config *config, const char *const *names)
     return count;
 }
 
-static struct service
-of_model(struct arena *arena, const struct config *config, const struct config_model *model,
-         const char *program, const char *config_file, bool wanted)
+/* `verb` and what it works on, with the configuration that it is to read; `more` with its value, unless that
+ * is NULL. */
+static const char *const *
+make_argv(const struct service_list_input *in, struct arena *arena, const char *verb,
+          const char *name, const char *more, const char *value)
 {
-    const char *words[] = {program, "run", model->name, "-c", config_file, NULL, NULL, NULL};
-    if (root_is_set()) {
-        words[5] = "--root";
-        words[6] = root_dir();
+    const char *words[10] = {in->program, verb};
+    size_t count = 2;
+    if (name)
+        words[count++] = name;
+    words[count++] = "-c";
+    words[count++] = in->config_file;
+    if (value) {
+        words[count++] = more;
+        words[count++] = value;
     }
-    char address[RUN_ADDRESS_MAX];
-    _cleanup_free_ char *log_path = service_log_path(config, model->name);
-    const struct plan_times times = plan_times_of(model);
+    if (root_is_set()) {
+        words[count++] = "--root";
+        words[count++] = root_dir();
+    }
     const char **argv = arena_alloc(arena, sizeof(words));
     if (argv)
         memcpy(argv, words, sizeof(words));
+    return argv;
+}
+
+static struct service
+of_model(const struct service_list_input *in, struct arena *arena, const struct config_model *model,
+         bool wanted)
+{
+    char address[RUN_ADDRESS_MAX];
+    _cleanup_free_ char *log_path = service_log_path(in->config, model->name);
+    const struct plan_times times = plan_times_of(model);
+    _cleanup_buf_ struct buf engine = BUF_INIT(SERVICE_ENGINE_MAX);
+    bool has_env = in->vllm && plan_engine_runs(in->vllm, model);
+    if (has_env)
+        plan_engine_print(in->vllm, &engine);
     return (struct service){
         .name = model->name,
         .kind = "model",
         .address = arena_strdup(arena, run_address(model->port, address)),
-        .argv = argv,
+        .argv =
+            make_argv(in, arena, "run", model->name, "--vllm-env", has_env ? in->vllm->env : NULL),
+        .engine = has_env ? arena_strdup(arena, engine.data) : NULL,
         .log_path = arena_strdup(arena, log_path),
         .wanted = wanted,
         .stop_us = times.stop_us,
@@ -100,25 +126,16 @@ read_secrets(struct arena *arena, const struct config *config, struct secrets *r
 
 /* Before the models and stopped after them, so that it sees all of their lives; none depends on it. */
 static struct service
-of_monitor(struct arena *arena, const struct config *config, const char *program,
-           const char *config_file)
+of_monitor(const struct service_list_input *in, struct arena *arena)
 {
-    const char *words[] = {program, "monitor", "-c", config_file, NULL, NULL, NULL};
     const struct plan_times times = plan_times_of_keeper();
-    if (root_is_set()) {
-        words[4] = "--root";
-        words[5] = root_dir();
-    }
-    _cleanup_free_ char *log_path = service_log_path(config, SERVICE_MONITOR);
-    const char **argv = arena_alloc(arena, sizeof(words));
-    if (argv)
-        memcpy(argv, words, sizeof(words));
+    _cleanup_free_ char *log_path = service_log_path(in->config, SERVICE_MONITOR);
     return (struct service){
         .name = SERVICE_MONITOR,
         .kind = "service",
-        .address =
-            arena_printf(arena, "%s:%u", config->monitor.listen.items[0], config->monitor.port),
-        .argv = argv,
+        .address = arena_printf(arena, "%s:%u", in->config->monitor.listen.items[0],
+                                in->config->monitor.port),
+        .argv = make_argv(in, arena, "monitor", NULL, NULL, NULL),
         .log_path = arena_strdup(arena, log_path),
         .wanted = true,
         .dispensable = true,
@@ -139,10 +156,11 @@ add_numbers(struct arena *arena, const struct config *config, struct service *se
 }
 
 int
-service_list_make(struct arena *arena, const struct config *config, const char *program,
-                  const char *config_file, const char *const *names, struct service_list *ret_list,
-                  struct err *reterr)
+service_list_make(const struct service_list_input *input, struct arena *arena,
+                  struct service_list *ret_list, struct err *reterr)
 {
+    const struct config *config = input->config;
+    const char *const *names = input->names;
     struct service_list list = {.arena = arena};
     bool some = names && *names;
     for (const char *const *name = names; name && *name; name++) {
@@ -157,7 +175,7 @@ service_list_make(struct arena *arena, const struct config *config, const char *
     list.items = arena_alloc(arena, (config->models.count + 1) * sizeof(*list.items));
     bool watched = config->monitor.enabled && count_models(config, names) > 0;
     if (list.items && watched)
-        list.items[list.count++] = of_monitor(arena, config, program, config_file);
+        list.items[list.count++] = of_monitor(input, arena);
     if (list.count)
         add_numbers(arena, config, &list.items[0]);
     for (size_t i = 0; list.items && i < config->models.count; i++) {
@@ -166,7 +184,7 @@ service_list_make(struct arena *arena, const struct config *config, const char *
         if (!named && !model->enabled)
             continue;
         struct service *service = &list.items[list.count++];
-        *service = of_model(arena, config, model, program, config_file, named || !some);
+        *service = of_model(input, arena, model, named || !some);
         add_numbers(arena, config, service);
         service->secrets = secrets.of_models;
         service->secret_count = secrets.count;

@@ -6,6 +6,7 @@
 #include "service/service.h"
 
 struct config;
+struct plan_engine;
 
 struct service_list {
     struct arena *arena; /* of everything in it */
@@ -25,9 +26,14 @@ int service_check_name(const struct config *config, const char *name, struct err
 /* Where the supervisor keeps what a service says; the caller frees it. */
 char *service_log_path(const struct config *config, const char *name) must_check;
 
-/* All models that are enabled, and those that are named. names, NULL at the end: of those that are
- * wanted from the beginning; none: all are. program: our own path, which runs each model;
- * config_file: what it is told to read. */
-int service_list_make(struct arena *arena, const struct config *config, const char *program,
-                      const char *config_file, const char *const *names,
+struct service_list_input {
+    const struct config *config;
+    const char *program;            /* our own path, which runs each model */
+    const char *config_file;        /* what it is told to read */
+    const char *const *names;       /* of those that are wanted from the beginning; none: all are */
+    const struct plan_engine *vllm; /* what models on vLLM run in; NULL: it is not known */
+};
+
+/* All models that are enabled, and those that are named. */
+int service_list_make(const struct service_list_input *input, struct arena *arena,
                       struct service_list *ret_list, struct err *reterr) must_check;

@@ -2,6 +2,7 @@
 
 #include "config/config.h"
 #include "config/problems.h"
+#include "plan/plan.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -41,6 +42,19 @@ read_config(void)
     return read_text(models);
 }
 
+static int
+make(const struct config *config, struct arena *arena, const char *const *names,
+     struct service_list *list, struct err *reterr)
+{
+    static const struct plan_engine vllm = {"/opt/vllm-env-1", "1.2.3", ""};
+    const struct service_list_input input = {.config = config,
+                                             .program = "/bin/c",
+                                             .config_file = "/x.yaml",
+                                             .names = names,
+                                             .vllm = &vllm};
+    return service_list_make(&input, arena, list, reterr);
+}
+
 TEST(the_monitor_is_the_first_of_them_where_it_is_enabled)
 {
     static const char *const texts[] = {
@@ -53,7 +67,7 @@ TEST(the_monitor_is_the_first_of_them_where_it_is_enabled)
         _cleanup_arena_ struct arena arena;
         struct service_list list;
         arena_init(&arena, 64 * KIB);
-        REQUIRE(service_list_make(&arena, config, "/c", "/x.yaml", NULL, &list, NULL) == 0);
+        REQUIRE(make(config, &arena, NULL, &list, NULL) == 0);
         const struct service *first = list.count ? list.items : NULL;
         tap_note("%s", texts[i]);
         CHECK_EQ(first && text_eq(first->name, "monitor"), i == 0);
@@ -78,8 +92,7 @@ TEST(those_that_are_named_are_started_and_the_others_are_there)
         struct service_list list;
         char got[200] = "";
         arena_init(&arena, 64 * KIB);
-        REQUIRE(service_list_make(&arena, config, "/c", "/x.yaml", lists[i].names, &list, NULL) ==
-                0);
+        REQUIRE(make(config, &arena, lists[i].names, &list, NULL) == 0);
         for (size_t n = 0, len = 0; n < list.count; n++)
             len += (size_t)snprintf(got + len, sizeof(got) - len, "%s%s ", list.items[n].name,
                                     list.items[n].wanted ? "+" : "");
@@ -94,11 +107,12 @@ TEST(a_service_has_the_limits_of_its_model)
     struct service_list list;
     char argv[200] = "";
     arena_init(&arena, 64 * KIB);
-    REQUIRE(service_list_make(&arena, config, "/bin/c", "/x.yaml", NULL, &list, NULL) == 0);
+    REQUIRE(make(config, &arena, NULL, &list, NULL) == 0);
     const struct service *s = &list.items[1]; /* behind the monitor */
     for (size_t i = 0, len = 0; s->argv[i]; i++)
         len += (size_t)snprintf(argv + len, sizeof(argv) - len, "%s ", s->argv[i]);
-    CHECK_STR(argv, "/bin/c run chat -c /x.yaml ");
+    CHECK_STR(argv, "/bin/c run chat -c /x.yaml --vllm-env /opt/vllm-env-1 ");
+    CHECK_STR(s->engine, "/opt/vllm-env-1: vllm 1.2.3");
     CHECK_STR(s->address, "127.0.0.1:11400");
     CHECK_STR(s->kind, "model");
     CHECK_EQ(s->budget.burst, 3);
@@ -116,7 +130,7 @@ TEST(a_name_that_is_not_there_is_told_with_the_nearest)
     struct service_list list;
     struct err err = {0};
     arena_init(&arena, 64 * KIB);
-    CHECK_EQ(service_list_make(&arena, config, "/c", "/x.yaml", names, &list, &err), -ENOENT);
+    CHECK_EQ(make(config, &arena, names, &list, &err), -ENOENT);
     CHECK_STR(err.what, "there is no service 'embd' in x.yaml");
     CHECK_STR(err.fix, "did you mean embed?");
 }
@@ -127,5 +141,5 @@ TEST(a_list_has_a_ceiling)
     _cleanup_arena_ struct arena arena;
     struct service_list list;
     arena_init(&arena, 700);
-    CHECK_EQ(service_list_make(&arena, config, "/c", "/x.yaml", NULL, &list, NULL), -EFBIG);
+    CHECK_EQ(make(config, &arena, NULL, &list, NULL), -EFBIG);
 }

@@ -71,6 +71,8 @@ service_status_print(const struct service_status *s, struct json_writer *w)
         json_str(w, "at_start", s->at_start);
     if (s->live[0])
         json_str(w, "live", s->live);
+    if (s->engine[0])
+        json_str(w, "engine", s->engine);
     print_log(s, w);
 }
 
@@ -110,6 +112,7 @@ service_status_read(const struct value *v, struct service_status *ret_status)
         s.last_exit = (int)n;
     value_copy_str(value_get(v, "at_start"), s.at_start, sizeof(s.at_start));
     value_copy_str(value_get(v, "live"), s.live, sizeof(s.live));
+    value_copy_str(value_get(v, "engine"), s.engine, sizeof(s.engine));
     read_log(value_get(v, "log"), &s);
     *ret_status = s;
     return true;

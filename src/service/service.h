@@ -58,6 +58,7 @@ struct service {
     const struct secret_use *secrets; /* that it is given when it starts */
     size_t secret_count;
     const char *at_start, *live; /* what it reads, as numbers: config/diff.h; NULL: nothing */
+    const char *engine;          /* what it is started with: plan_engine_print(); NULL: nothing */
 };
 
 /* From where a supervisor has what it runs. */
@@ -70,6 +71,7 @@ void service_source_print(const struct service_source *source, struct json_write
 void service_source_read(const struct value *v, struct service_source *ret_source);
 
 #define SERVICE_NUMBER_MAX 40
+#define SERVICE_ENGINE_MAX (PATH_MAX + 64)
 #define SERVICE_MONITOR "monitor"
 #define SERVICE_MONITOR_SOCKET "monitor/control.sock" /* below the run directory */
 
@@ -89,7 +91,7 @@ struct service_status {
     uint64_t log_lost_lines, log_lost_bytes; /* since it is supervised */
     int log_errno;                           /* why its log cannot be written now; 0: it can */
     /* Of our own supervisor: as struct service has them, of what runs and of what it would start as. */
-    char at_start[SERVICE_NUMBER_MAX], live[SERVICE_NUMBER_MAX];
+    char at_start[SERVICE_NUMBER_MAX], live[SERVICE_NUMBER_MAX], engine[SERVICE_ENGINE_MAX];
 };
 
 /* The members of a map that the caller opens and closes. */

@@ -51,14 +51,17 @@ lines_live(struct unit_draft *d)
 static bool
 has_env(const struct unit_draft *d)
 {
-    return d->model && d->model->engine == CONFIG_ENGINE_VLLM && d->in->plan->vllm.env[0];
+    return d->model && plan_engine_runs(&d->in->plan->vllm, d->model);
 }
 
 void
 lines_engine(struct unit_draft *d)
 {
-    if (has_env(d))
-        draft_linef(d, "%s %s", config_engine_word(d->model->engine), d->in->plan->vllm.version);
+    if (!has_env(d))
+        return;
+    draft_begin(d);
+    plan_engine_print(&d->in->plan->vllm, d->out);
+    draft_end(d);
 }
 
 void

@@ -76,6 +76,7 @@ bool unit_is_wanted(const char *text);
 /* The lines by which it is seen what reading its configuration anew would change: config/diff.h. */
 #define UNIT_AT_START "X-CitadelOptions"
 #define UNIT_LIVE "X-CitadelLive"
+#define UNIT_ENGINE "X-CitadelEngine" /* likewise what it is started with: plan_engine_print() */
 /* The value of the first line of a directive; "" where there is none. */
 void unit_value_of(const char *text, const char *directive, char *ret, size_t room);
 /* How one text differs from another. */

@@ -398,7 +398,7 @@ TEST(another_vllm_changes_the_units_of_its_models_and_no_other)
                                                 {"/srv/other", "0.13.0", ""}};
     _cleanup_free_ char *v = text_with(&old, "v"), *s = text_with(&old, "s");
     CHECK(strstr(v, " --vllm-env /opt/citadel/vllm-env-0.13.0\n"));
-    CHECK(strstr(v, "\nX-CitadelEngine=vllm 0.13.0\n"));
+    CHECK(strstr(v, "\nX-CitadelEngine=/opt/citadel/vllm-env-0.13.0: vllm 0.13.0\n"));
     CHECK(!strstr(s, "vllm"));
     for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
         _cleanup_free_ char *v2 = text_with(&others[i], "v"), *s2 = text_with(&others[i], "s");

@@ -77,7 +77,7 @@ def test_when_the_link_moves_models_on_vllm_change_and_no_others(site):
     changes = {c["file"] for c in site.json("plan")["changes"]}
     assert changes == {"plan.json", "units/citadel-phi3.service"}
     assert f"vLLM: {OLD} in {env(OLD)} -> {NEW} in {env(NEW)}\n" in site.citadel("plan").stdout
-    assert f"+X-CitadelEngine=vllm {NEW}\n" in site.citadel("diff").stdout
+    assert f"+X-CitadelEngine={env(NEW)}: vllm {NEW}\n" in site.citadel("diff").stdout
     site.apply()
     assert [g["vllm_version"] for g in site.json("generations")] == [OLD, NEW]
 

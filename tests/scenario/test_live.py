@@ -7,9 +7,11 @@ import pathlib
 import re
 import tempfile
 
+import checkpoints
+import environments
 import pytest
 from monitor import Watched
-from program import error_json
+from program import BIN, error_json
 from up import Site, free_ports, is_there
 
 
@@ -302,3 +304,40 @@ def test_apply_tells_the_monitor_of_a_new_model(site):
     assert "reload citadel-monitor.service" in done.stderr
     assert pids(s)["monitor"] == before["monitor"] and pids(s)["a"] == before["a"]
     assert s.told("z")["breaker"] == "closed"  # it is a model to the monitor
+
+
+# ---- environments of vLLM ----
+
+
+def test_a_model_restarts_when_the_release_that_it_runs_on_is_another(site, place, monkeypatch):
+    """And it is started from the directory that was deployed, wherever the link leads by then."""
+    old, new = "0.19.0", "0.20.0"
+    for release in (old, new):
+        environments.make(place / f"vllm-env-{release}", release)
+    environments.lead(place / "vllm-env", f"vllm-env-{old}")
+    (place / "gpus").mkdir()
+    monkeypatch.setenv("CITADEL_NVML", str(BIN / "sim/libnvidia-ml.so.1"))
+    monkeypatch.setenv("CITADEL_FAKE_NVML", str(place / "gpus"))
+    s = site({"chat": {"engine": "vllm"}, "other": ""})
+    s.config.write_text(s.config.read_text() + "storage: {require_mounts: false}\n")
+    c = checkpoints.config("OpenChat-3.5")
+    (place / "models/chat").rmdir()
+    checkpoints.write(place / "models/chat", c, checkpoints.llama_like(c))
+    up = s.up()
+    up.wait_all("chat: ready", "other: ready")
+    before = pids(s)
+    apply(s)
+    assert pids(s) == before and s.status()["chat"]["engine"] == f"{place}/vllm-env-{old}: vllm {old}"
+
+    environments.lead(place / "vllm-env", f"vllm-env-{new}")
+    s.run("restart", "chat")
+    between = pids(s)
+    assert between["chat"] != before["chat"]
+    assert s.status()["chat"]["engine"] == f"{place}/vllm-env-{old}: vllm {old}"
+    apply(s)
+    assert s.status()["chat"]["engine"] == f"{place}/vllm-env-{new}: vllm {new}"
+    after = pids(s)
+    assert after["chat"] != between["chat"] and after["other"] == before["other"]
+    words = pathlib.Path(f"/proc/{after['chat']}/cmdline").read_text().split("\0")
+    assert words[words.index("--vllm-env") + 1] == f"{place}/vllm-env-{new}"
+    assert s.run("plan", "--exit-code").returncode == 0

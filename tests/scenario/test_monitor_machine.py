@@ -109,6 +109,7 @@ def test_the_breaker_opens_and_tries(here):
 
 
 def test_killed_it_comes_back_and_nobody_else_has_noticed(here):
+    here.is_in_state("citadel-quick", "active")
     before = here.show("citadel-quick", "MainPID")
     monitor = here.show("citadel-monitor", "MainPID")["MainPID"]
     count = len(events(here))
