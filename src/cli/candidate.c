@@ -5,6 +5,8 @@
 #include "cli/load_config.h"
 #include "config/problems.h"
 #include "deploy/content.h"
+#include "plan/need.h"
+#include "storage/layout.h"
 #include "sys/files.h"
 #include "sys/root.h"
 
@@ -83,6 +85,31 @@ cli_load_candidate(struct cli *cli, bool explain, struct cli_candidate *ret)
     *ret = c;
     c = (struct cli_candidate){0};
     return 0;
+}
+
+static bool
+is_below(const char *path, const char *dir, const char *more)
+{
+    const char *rest = text_starts(path, dir) ? path + strlen(dir) : "";
+    return text_starts(rest, more);
+}
+
+/* By its own path, or by the link to the active models. */
+static bool
+is_on_models_disk(const struct config *config, const struct config_model *m)
+{
+    return m->enabled && plan_reads_files(m) &&
+           (is_below(m->path, config->paths.models, "/") ||
+            is_below(m->path, config->paths.root, "/models/"));
+}
+
+int
+cli_check_models_disk(struct cli *cli, const struct config *config)
+{
+    bool needed = false;
+    for (size_t i = 0; i < config->models.count; i++)
+        needed |= is_on_models_disk(config, &config->models.items[i]);
+    return needed && !root_is_set() ? storage_check_mount(config, STORAGE_models, &cli->err) : 0;
 }
 
 void

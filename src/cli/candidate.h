@@ -21,5 +21,9 @@ int cli_make_candidate(struct cli *cli, bool explain, struct cli_candidate *c) m
 void cli_candidate_finish(struct cli_candidate *candidate);
 #define _cleanup_cli_candidate_ _cleanup_(cli_candidate_finish)
 
+/* That models may be planned as they are: the disk that has their files is mounted, or is that of
+ * another machine (--root). */
+int cli_check_models_disk(struct cli *cli, const struct config *config) must_check;
+
 /* As files, into a directory, which is made. */
 int cli_write_units(struct cli *cli, const struct unit_set *set, const char *dir) must_check;

@@ -444,8 +444,8 @@ struct arguments {
     VEC(const char *) list;
 };
 
-/* What is of this process alone: a path holds elsewhere only as an absolute one, and nobody is asked
- * again. */
+/* What is of this process alone: a path holds elsewhere only as an absolute one, and nobody is
+ * asked again. */
 static bool
 is_own(const struct verb_option *option)
 {

@@ -1,7 +1,8 @@
 #pragma once
 
-/* What the verbs that deploy have in common: what would change, told; and the change itself, done as a
- * unit of its own, which outlives the terminal that follows it, and does what was shown there. */
+/* What the verbs that deploy have in common: what would change, told; and the change itself,
+ * done as a unit of its own, which outlives the terminal that follows it, and does what was
+ * shown there. */
 
 #include "cli/candidate.h"
 #include "cli/cli.h"
@@ -34,11 +35,12 @@ int cli_deploy_open(struct cli *cli, const struct config *config, const char *wh
 void cli_deploy_close(struct cli_deploy *d);
 #define _cleanup_cli_deploy_ _cleanup_(cli_deploy_close)
 
-/* Whether it may be done now. What a restore has left that was interrupted is ended first, and told. */
+/* Whether it may be done now. What a restore has left that was interrupted is ended first, and
+ * told. */
 int cli_deploy_check(const struct cli_deploy *d, struct err *reterr) must_check;
 
-/* A change of what is deployed, as a verb makes it; arg is for its functions. What is NULL is done as `apply`
- * does it. */
+/* A change of what is deployed, as a verb makes it; arg is for its functions. What is NULL is done
+ * as `apply` does it. */
 struct cli_deed {
     const char *words;    /* of the verb, which is what the unit runs */
     const char *question; /* "Do it?" */
@@ -51,12 +53,12 @@ struct cli_deed {
     void *arg;
 };
 
-/* Shows it, asks, and does it: as a unit of its own where systemd runs the services, which is the same
- * command with --here and --expect. An exit code, or an error. */
+/* Shows it, asks, and does it: as a unit of its own where systemd runs the services, which is the
+ * same command with --here and --expect. An exit code, or an error. */
 int cli_deploy_do(struct cli *cli, struct cli_deploy *d, const struct cli_deed *deed) must_check;
 
-/* What `apply` does at each step, for it and for others; print_end is of deploy_apply(), and returns the
- * exit code. */
+/* What `apply` does at each step, for it and for others; print_end is of deploy_apply(), and
+ * returns the exit code. */
 int cli_deploy_look(struct cli *cli, struct cli_deploy *d, void *unused) must_check;
 void cli_deploy_print(struct cli *cli, const struct cli_deploy *d, void *unused);
 int cli_deploy_work(struct cli *cli, struct cli_deploy *d, void *unused) must_check;

@@ -169,6 +169,8 @@ apply(struct switching *s, struct cli_candidate *c)
     (void)snprintf(why, sizeof(why), "citadel %s", s->cli->verb->words);
     int r = cli_make_candidate(s->cli, false, c);
     if (r == 0)
+        r = cli_check_models_disk(s->cli, c->loaded.config);
+    if (r == 0)
         r = cli_check_conflicts(s->cli, &c->loaded.plan, "force");
     if (r == 0)
         r = cli_deploy_open(s->cli, c->loaded.config, why, &d);

@@ -85,6 +85,8 @@ cli_deploy_phase(struct cli *cli, unsigned phase)
     (void)snprintf(words, sizeof(words), "deploy phase%u", phase);
     (void)snprintf(why, sizeof(why), "citadel %s", words);
     int r = cli_load_candidate(cli, false, &c);
+    if (r == 0)
+        r = cli_check_models_disk(cli, c.loaded.config);
     if (r == 0 && phase == 1) /* the others refuse what that has not put in place */
         r = cli_check_conflicts(cli, &c.loaded.plan, "anyway");
     if (r == 0)

@@ -66,6 +66,8 @@ verb_apply(struct cli *cli)
     char saved[HASH_SHA256_HEX];
     int r = cli_load_candidate(cli, false, &c);
     if (r == 0)
+        r = cli_check_models_disk(cli, c.loaded.config);
+    if (r == 0)
         r = cli_check_conflicts(cli, &c.loaded.plan, "force");
     if (r == 0)
         r = cli_deploy_open(cli, c.loaded.config, "citadel apply", &d);

@@ -5,7 +5,9 @@ const struct verb_help verb_plan_help = {
     .text =
         "Tells which models are kept in GPU memory and on which GPUs, which are loaded when they "
         "are asked for and wait for whom, and which can never work here, with the arithmetic and "
-        "with what would change it. Nothing is started and nothing is written.\n\n"
+        "with what would change it. Nothing is started and nothing is written. While the disk of "
+        "the "
+        "models is not mounted there is no plan, since none of them could be seen.\n\n"
         "Models with residency always come first, then those with auto, each by priority, as long "
         "as they fit. A model claims gpu_memory_fraction of each of its GPUs. What it needs of "
         "each is predicted: its weights, the KV cache of one request of full length, and an "
@@ -178,6 +180,8 @@ verb_plan(struct cli *cli)
     _cleanup_cli_deploy_ struct cli_deploy d = {0};
     const char *dir = cli_option(cli, "write");
     int r = cli_load_candidate(cli, false, &c);
+    if (r == 0)
+        r = cli_check_models_disk(cli, c.loaded.config);
     if (r == 0)
         r = look(cli, &c, &d);
     if (r == 0 && dir)

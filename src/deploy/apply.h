@@ -117,7 +117,7 @@ struct deploy_end {
 };
 
 /* With the lock held. 0 although something failed that has not changed, or nothing was to be done.
- * ERR_DEPLOY_STALE: it is not what was expected, and nothing was done. ERR_DEPLOY_REVERTED: the stable
- * generation is back. ERR_DEPLOY_FAILED: there was none to go back to, or it failed, too. */
+ * ERR_DEPLOY_STALE: it is not what was expected, and nothing was done. ERR_DEPLOY_REVERTED: the
+ * stable generation is back. ERR_DEPLOY_FAILED: there was none to go back to, or it failed, too. */
 int deploy_apply(const struct deploy_wish *wish, const struct deploy_host *host,
                  struct arena *arena, struct deploy_end *ret_end, struct err *reterr) must_check;

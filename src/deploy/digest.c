@@ -1,5 +1,5 @@
-/* SHA-256 of: the number of the current generation, its digest (generation.h), and for each file its name,
- * a zero, the length of its bytes, and these; numbers with the lowest byte first. */
+/* SHA-256 of: the number of the current generation, its digest (generation.h), and for each file
+ * its name, a zero, the length of its bytes, and these; numbers with the lowest byte first. */
 
 #include "deploy/digest.h"
 

@@ -1,9 +1,9 @@
 #pragma once
 
-/* What was shown is what is done: all that a change of what is deployed rests on, in one number. Whoever
- * shows it and asks hands the number on, and it is compared with the lock held, before anything is
- * written. In it are the files that are to be deployed, to the byte, and what is current: its number
- * and its manifest. What happens to run is not: that may change at any time. */
+/* What was shown is what is done: all that a change of what is deployed rests on, in one number.
+ * Whoever shows it and asks hands the number on, and it is compared with the lock held, before
+ * anything is written. In it are the files that are to be deployed, to the byte, and what is
+ * current: its number and its manifest. What happens to run is not: that may change at any time. */
 
 #include "deploy/generation.h"
 

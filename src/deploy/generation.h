@@ -79,7 +79,8 @@ int generation_load(const char *store, unsigned number, enum generation_part par
                     struct arena *arena, struct generation_file **ret_files, size_t *ret_count,
                     struct err *reterr) must_check;
 
-/* SHA-256 of its manifest, which has that of each of its files; of nothing where that cannot be read. */
+/* SHA-256 of its manifest, which has that of each of its files; of nothing where that cannot be
+ * read. */
 void generation_digest(const char *store, unsigned number, char ret_digest[HASH_SHA256_HEX]);
 
 /* What differs from what it was given: nothing, if all is well. */

@@ -68,7 +68,8 @@ struct halt_outlook {
 int halt_look(const struct halt_wish *wish, const struct deploy_host *host, struct arena *arena,
               struct halt_outlook *ret, struct err *reterr) must_check;
 
-/* With the lock held; ERR_DEPLOY_STALE as for deploy_apply(). ret_stopped: what ran; one that does not stop is marked there, is the error, and does
- * not keep the others. ERR_DEPLOY_NOTHING: nothing is deployed. */
+/* With the lock held; ERR_DEPLOY_STALE as for deploy_apply(). ret_stopped: what ran; one that does
+ * not stop is marked there, is the error, and does not keep the others. ERR_DEPLOY_NOTHING: nothing
+ * is deployed. */
 int halt(const struct halt_wish *wish, const struct deploy_host *host, struct arena *arena,
          struct deploy_orders *ret_stopped, struct err *reterr) must_check;

@@ -50,8 +50,9 @@ struct deploy_phase_wish {
 /* Whether the phase before it has ended well, or is not asked for. */
 int deploy_phase_check(const struct deploy_phase_wish *wish, struct err *reterr) must_check;
 
-/* With the lock held. ERR_DEPLOY_STALE: it is not what was shown, or not what phase 1 has put in place, and
- * nothing was tried. Else how it ended is remembered, and told in *reterr when it failed. */
+/* With the lock held. ERR_DEPLOY_STALE: it is not what was shown, or not what phase 1 has put in
+ * place, and nothing was tried. Else how it ended is remembered, and told in *reterr when it
+ * failed. */
 int deploy_phase_run(const struct deploy_phase_wish *wish, const struct deploy_host *host,
                      struct arena *arena, struct deploy_phase_end *ret_end, struct err *reterr)
     must_check;

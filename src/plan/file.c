@@ -9,8 +9,9 @@
  *                "kv_bytes": 1, "overhead_bytes": 1, "kv_tokens": 1, "full_length_requests": 1,
  *                "start_bound_us": 1, "reason": "...", "fix": null, "held_by": []}]}
  *
- * What is not known is null, and so is an empty text. Plans of before there was one have no "vllm". It lies in
- * generations for years; all that is read of it is the engine, by releases that come later. */
+ * What is not known is null, and so is an empty text. Plans of before there was one have no
+ * "vllm". It lies in generations for years; all that is read of it is the engine, by releases
+ * that come later. */
 
 #include "base/text.h"
 #include "fmt/json.h"

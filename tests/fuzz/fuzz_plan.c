@@ -1,5 +1,5 @@
-/* plan.json, which lies in a generation for years: of its engine only what can be shown is read, and what
- * is whole has nothing wrong with it. */
+/* plan.json, which lies in a generation for years: of its engine only what can be shown is read,
+ * and what is whole has nothing wrong with it. */
 
 #include "base/text.h"
 #include "fmt/json.h"

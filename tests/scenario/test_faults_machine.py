@@ -230,6 +230,9 @@ FAULTS = {
     "exits-0": Fault({"engine": "command", "command": ["/bin/true"], "kind": "chat", "port": 12001}),
     "load-stalls": Fault(model(12001, "--sim-fault", "load-hang", start_stall_limit="10s")),
     "disk-unmounted": Fault(FINE, unmounted),
+    "models-unmounted": Fault(
+        {"port": 12001, "path": "/mnt/citadel-models/active/new", "residency": "always"}, unmounted
+    ),
     "disk-full": Fault(FINE, full("models")),
     "store-full": Fault(FINE, full("store")),
     "unit-edited": Fault(FINE, edited),
@@ -256,6 +259,7 @@ LISTENS = f"citadel-new.service: something else listens on 127.0.0.1:{TAKEN}"
 ENDED = "citadel-new.service: the engine ended unasked (exit status 0)"
 STALLS = "citadel-new.service: no progress for start_stall_limit, 10s (loading weights, 1 of 4)"
 NO_DISK = "citadel-storage.service: nothing is mounted at /mnt/citadel-models"
+NOT_MOUNTED = "nothing is mounted at /mnt/citadel-models: it is a directory of the disk around it"
 DISK_FULL = "citadel-storage.service: "
 STORE_FULL = "cannot make the directory '/etc/citadel/generations/.new': No space left on device"
 OTHERS = "the configuration, the models or the GPUs are others than those of generation"
@@ -285,6 +289,8 @@ TABLE = {
     ("load-stalls", "phase2"): (1, [STALLS], False, True),
     ("disk-unmounted", "phase1"): (1, [NO_DISK, "is current, and not as it should be"], False, False),
     ("disk-unmounted", "apply"): (1, [NO_DISK, "is current, and not as it should be"], False, False),
+    ("models-unmounted", "phase1"): (75, [NOT_MOUNTED, "try: mount /mnt/citadel-models"], False, False),
+    ("models-unmounted", "apply"): (75, [NOT_MOUNTED, "try: mount /mnt/citadel-models"], False, False),
     ("disk-full", "phase1"): (1, [DISK_FULL, "No space left on device", BACK], False, False),
     ("disk-full", "apply"): (1, [DISK_FULL, "No space left on device", BACK], False, False),
     ("store-full", "phase1"): (1, [STORE_FULL], False, False),

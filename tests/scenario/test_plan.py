@@ -16,6 +16,7 @@ class Machine:
     def __init__(self, where):
         self.where = where
         self.models = where / "models/active"
+        self.disk = False  # whether the models are to be on one of their own
         self.env = {"CITADEL_NVML": str(where / "none.so")}
 
     def give_gpus(self, text):
@@ -35,7 +36,9 @@ class Machine:
         return checkpoints.write(self.models / name, c, checkpoints.llama_like(c))
 
     def configure(self, **models):
-        lines = [f"paths: {{root: {self.where}, models: {self.where}/models}}", "models:"]
+        places = ", ".join(f"{name}: {self.where}/{name}" for name in ("models", "state", "generations", "run"))
+        lines = [f"paths: {{root: {self.where}, {places}}}"]
+        lines += [f"storage: {{require_mounts: {json.dumps(self.disk)}}}", "models:"]
         for name, options in models.items():
             options = ", ".join(f"{k}: {json.dumps(v)}" for k, v in options.items())
             lines.append(f"  {name}: {{{options}}}")
@@ -168,6 +171,25 @@ def test_it_is_the_same_each_time(machine):
     machine.configure(chat=at(machine, "openchat"), more={"engine": "sim"})
     first, second = machine.run("--json"), machine.run("--json")
     assert first.returncode == 0 and first.stdout == second.stdout
+
+
+def test_models_on_a_disk_that_is_not_mounted_are_not_planned(machine):
+    machine.give_gpus("")
+    machine.give_model("openchat")
+    machine.disk = True
+    link = {"path": str(machine.where / "models/active/openchat")}
+    for model in (at(machine, "openchat"), link):
+        machine.configure(chat=model)
+        for words in (["plan"], ["apply", "-y"], ["disable", "-y", "monitor"], ["deploy", "phase1", "-y"]):
+            done = run(*words, "-c", str(machine.where / "citadel.yaml"), "--json", **machine.env)
+            error = error_json(done)
+            assert (error["id"], done.returncode) == ("storage.not-mounted", 75), done
+            assert f"nothing is mounted at {machine.models.parent}: " in error["message"]
+            assert f"mount {machine.models.parent}" in error["fix"]
+    assert not any((machine.where / name).exists() for name in ("state", "generations"))
+    assert "monitor" not in (machine.where / "citadel.yaml").read_text()
+    machine.configure(chat={**at(machine, "openchat"), "enabled": False}, more={"engine": "sim"})
+    assert machine.fates() == {"chat": "disabled", "more": "resident"}
 
 
 def test_a_stale_plan_can_be_told(machine):
