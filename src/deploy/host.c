@@ -71,12 +71,6 @@ deploy_service_of(const char *unit, char name[TEXT_NAME_MAX + 1])
 
 /* ---- how a unit is ---- */
 
-static bool
-is_of_breaker(const struct run_record *record)
-{
-    return record->hold.set && text_eq(record->hold.by, LIFECYCLE_BREAKER);
-}
-
 /* That of a model is in its record, which others read, too; all others have no record. */
 int
 deploy_look_why(const struct config *config, const char *unit, enum deploy_life *ret,
@@ -91,10 +85,10 @@ deploy_look_why(const struct config *config, const char *unit, enum deploy_life 
         return 0;
     }
     int r = run_record_load(config->paths.state, name, &record, reterr);
-    if (r == 0 && is_of_breaker(&record))
+    if (r == 0 && lifecycle_is_breakers(&record))
         *ret = DEPLOY_HELD;
-    if (r == 0 &&
-        (record.wanted.state == RUN_WANTED_STOPPED || (record.hold.set && !is_of_breaker(&record))))
+    if (r == 0 && (record.wanted.state == RUN_WANTED_STOPPED ||
+                   (record.hold.set && !lifecycle_is_breakers(&record))))
         *ret = DEPLOY_SHUNNED;
     return r;
 }
@@ -316,7 +310,7 @@ judge(const struct bus *bus, const struct systemd_job *job, struct deploy_order 
 static void
 end_breaker(struct run_record *record, const void *unused unused_arg)
 {
-    if (is_of_breaker(record))
+    if (lifecycle_is_breakers(record))
         record->hold.set = false;
     run_record_forgive(record, NULL);
 }

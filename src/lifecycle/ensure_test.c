@@ -29,7 +29,7 @@ TEST(it_is_started_where_nobody_keeps_it_from_that)
         {"runs, though held", SERVICE_READY, 0, "anna", NULL, 0, false, 0, 0},
         {"never works", SERVICE_FAILED, 64, NULL, NULL, 0, false, -1, ERR_SERVICE_FAILED},
         {"held", SERVICE_STOPPED, 0, "anna", NULL, 0, false, -1, ERR_RUN_HELD},
-        {"by the breaker", SERVICE_STOPPED, 0, LIFECYCLE_BREAKER, NULL, 0, false, -1, ERR_RUN_HELD},
+        {"by the breaker", SERVICE_STOPPED, 0, RUN_BREAKER, NULL, 0, false, -1, ERR_RUN_HELD},
         {"a person's", SERVICE_STOPPED, 0, NULL, NULL, RUN_WANTED_STOPPED, false, -1, ERR_RUN_HELD},
         {"nobody knows", SERVICE_STOPPED, 0, NULL, "an error", 0, false, -1, ERR_RUN_HELD},
     };

@@ -86,7 +86,7 @@ is_hopeless(const struct service_status *s)
 bool
 lifecycle_is_breakers(const struct run_record *record)
 {
-    return record->hold.set && text_eq(record->hold.by, LIFECYCLE_BREAKER);
+    return record->hold.set && record->hold.kind == RUN_HOLD_BREAKER;
 }
 
 enum lifecycle_breaker
@@ -293,8 +293,9 @@ lifecycle_open(struct run_record *record, const void *arg)
     const struct lifecycle_change *change = arg;
     record->failures = MAX(record->failures, change->burst);
     record->hold.set = true;
+    record->hold.kind = RUN_HOLD_BREAKER;
     record->hold.since_us = change->at_us;
-    (void)snprintf(record->hold.by, sizeof(record->hold.by), LIFECYCLE_BREAKER);
+    (void)snprintf(record->hold.by, sizeof(record->hold.by), RUN_BREAKER);
     text_make_safe(record->hold.why, sizeof(record->hold.why),
                    snprintf(record->hold.why, sizeof(record->hold.why), "%s", change->why));
 }

@@ -25,8 +25,7 @@
 #include "run/state.h"
 #include "service/service.h"
 
-#define LIFECYCLE_BREAKER "the breaker" /* hold.by of a hold that is ours */
-bool lifecycle_is_breakers(const struct run_record *record);
+bool lifecycle_is_breakers(const struct run_record *record); /* the hold in it */
 
 /* Of one that is ready, and does not say so when it is asked. */
 #define LIFECYCLE_SILENT "nobody answers at its control socket"

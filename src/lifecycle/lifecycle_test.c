@@ -37,6 +37,7 @@ hold(struct scene *m, const char *by, uint64_t age_s)
     m->record.hold.set = true;
     m->record.hold.since_us = NOW - age_s * S;
     (void)snprintf(m->record.hold.by, sizeof(m->record.hold.by), "%s", by);
+    m->record.hold.kind = text_eq(by, RUN_BREAKER) ? RUN_HOLD_BREAKER : RUN_HOLD_PERSON;
 }
 
 static struct lifecycle_decision
@@ -67,18 +68,18 @@ TEST(each_state_leads_to_what_the_table_says)
         {"killed before it could write", SERVICE_FAILED, 1, 0, 137, 0, NULL, 0, LIFECYCLE_OPEN, -1},
         {"it will never work", SERVICE_FAILED, 1, 0, 64, 0, NULL, 0, LIFECYCLE_NOTHING, -1},
         {"never, in a trial", SERVICE_FAILED, 1, 4, 64, 0, NULL, 0, LIFECYCLE_NOTHING, -1},
-        {"held by us, and stopped", SERVICE_STOPPED, 1, 3, 1, 100, LIFECYCLE_BREAKER, 0,
+        {"held by us, and stopped", SERVICE_STOPPED, 1, 3, 1, 100, RUN_BREAKER, 0,
          LIFECYCLE_NOTHING, 200},
-        {"rested for long enough", SERVICE_STOPPED, 1, 3, 1, 300, LIFECYCLE_BREAKER, 0,
-         LIFECYCLE_TRY, -1},
-        {"after two trials, not yet", SERVICE_STOPPED, 1, 5, 1, 300, LIFECYCLE_BREAKER, 0,
+        {"rested for long enough", SERVICE_STOPPED, 1, 3, 1, 300, RUN_BREAKER, 0, LIFECYCLE_TRY,
+         -1},
+        {"after two trials, not yet", SERVICE_STOPPED, 1, 5, 1, 300, RUN_BREAKER, 0,
          LIFECYCLE_NOTHING, 900},
-        {"held by us, and not stopped", SERVICE_READY, 1, 3, 1, 1, LIFECYCLE_BREAKER, 0,
-         LIFECYCLE_STOP, -1},
-        {"the shim has seen the hold", SERVICE_NOT_NOW, 1, 3, 75, 1, LIFECYCLE_BREAKER, 0,
+        {"held by us, and not stopped", SERVICE_READY, 1, 3, 1, 1, RUN_BREAKER, 0, LIFECYCLE_STOP,
+         -1},
+        {"the shim has seen the hold", SERVICE_NOT_NOW, 1, 3, 75, 1, RUN_BREAKER, 0,
          LIFECYCLE_NOTHING, 299},
-        {"held by us, and ends", SERVICE_STOPPING, 1, 3, 1, 9999, LIFECYCLE_BREAKER, 0,
-         LIFECYCLE_NOTHING, -1},
+        {"held by us, and ends", SERVICE_STOPPING, 1, 3, 1, 9999, RUN_BREAKER, 0, LIFECYCLE_NOTHING,
+         -1},
         {"held by a person", SERVICE_FAILED, 1, 9, 1, 9999, "anna", 0, LIFECYCLE_NOTHING, -1},
         {"not now, a moment ago", SERVICE_NOT_NOW, 10, 0, 75, 0, NULL, 0, LIFECYCLE_NOTHING, 20},
         {"not now, for long", SERVICE_NOT_NOW, 30, 0, 75, 0, NULL, 0, LIFECYCLE_AGAIN, -1},
@@ -86,7 +87,7 @@ TEST(each_state_leads_to_what_the_table_says)
          RUN_WANTED_STOPPED, LIFECYCLE_NOTHING, -1},
         {"spent, and stopped by a person", SERVICE_FAILED, 9999, 9, 1, 0, NULL, RUN_WANTED_STOPPED,
          LIFECYCLE_NOTHING, -1},
-        {"rested, and stopped by a person", SERVICE_STOPPED, 1, 3, 1, 9999, LIFECYCLE_BREAKER,
+        {"rested, and stopped by a person", SERVICE_STOPPED, 1, 3, 1, 9999, RUN_BREAKER,
          RUN_WANTED_STOPPED, LIFECYCLE_NOTHING, -1},
         {"stopped before we came", SERVICE_STOPPED, 9999, 0, 0, 0, NULL, 0, LIFECYCLE_NOTHING, -1},
     };
@@ -250,7 +251,7 @@ TEST(what_stops_for_a_known_reason_is_nobodys_wish)
         m.seen.asked_to = rows[i].asked_to;
         m.seen.is_stopping_with_all = rows[i].with_all;
         if (rows[i].ours)
-            hold(&m, LIFECYCLE_BREAKER, 0);
+            hold(&m, RUN_BREAKER, 0);
         CHECK_EQ(look_at(&m, NOW + 1 * S).act, LIFECYCLE_NOTHING);
         m.seen.asked_to = m.seen.is_stopping_with_all = false;
         if (rows[i].restarted)
@@ -271,12 +272,25 @@ TEST(health_is_rewarded_once)
     CHECK_EQ(look_at(&m, d.next_us + 9999 * S).act, LIFECYCLE_NOTHING);
 }
 
+TEST(a_person_who_is_called_as_the_breaker_is_a_person)
+{
+    struct scene m;
+    set(&m, SERVICE_STOPPED, 9999);
+    hold(&m, RUN_BREAKER, 9999);
+    m.record.failures = 3;
+    m.record.hold.kind = RUN_HOLD_PERSON;
+    CHECK(!lifecycle_is_breakers(&m.record));
+    struct lifecycle_decision d = look_at(&m, NOW);
+    CHECK_EQ(d.act, LIFECYCLE_NOTHING);
+    CHECK(strstr(d.why, "it is held by the breaker"));
+}
+
 TEST(a_trial_that_was_not_begun_is_begun_by_the_next)
 {
     struct scene m;
     const struct lifecycle_change change = {.at_us = NOW - 300 * S};
     set(&m, SERVICE_STOPPED, 600);
-    hold(&m, LIFECYCLE_BREAKER, 600);
+    hold(&m, RUN_BREAKER, 600);
     m.record.failures = 3;
     m.record.last.at_us = NOW - 600 * S;
     lifecycle_try(&m.record, &change);

@@ -16,6 +16,7 @@ hold(struct run_record *record, const char *by)
     record->hold.set = true;
     record->hold.since_us = NOW;
     (void)snprintf(record->hold.by, sizeof(record->hold.by), "%s", by);
+    record->hold.kind = text_eq(by, RUN_BREAKER) ? RUN_HOLD_BREAKER : RUN_HOLD_PERSON;
     (void)snprintf(record->hold.why, sizeof(record->hold.why), "it failed");
 }
 
@@ -29,11 +30,11 @@ TEST(what_is_wanted_works_and_nothing_else_need)
     } rows[] = {
         {SERVICE_READY, "", "ready", NULL, 0, NULL},
         {SERVICE_READY, "", "ready", "anna", 0, NULL},
-        {SERVICE_READY, "", "ready", LIFECYCLE_BREAKER, 0, "it failed"},
+        {SERVICE_READY, "", "ready", RUN_BREAKER, 0, "it failed"},
         {SERVICE_STOPPED, "", "", NULL, 0, NULL},
         {SERVICE_STOPPED, "", "", "anna", 0, NULL},
-        {SERVICE_STOPPED, "", "", LIFECYCLE_BREAKER, 0, "it failed"},
-        {SERVICE_STOPPED, "", "", LIFECYCLE_BREAKER, RUN_WANTED_STOPPED, NULL},
+        {SERVICE_STOPPED, "", "", RUN_BREAKER, 0, "it failed"},
+        {SERVICE_STOPPED, "", "", RUN_BREAKER, RUN_WANTED_STOPPED, NULL},
         {SERVICE_FAILED, "no such file", "ended", NULL, 0, "no such file"},
         {SERVICE_FAILED, "no such file", "ended", "anna", 0, NULL},
         {SERVICE_FAILED, "no such file", "ended", NULL, RUN_WANTED_STOPPED, NULL},
@@ -104,7 +105,7 @@ TEST(the_next_attempt_is_that_of_who_makes_it)
     CHECK_EQ(lifecycle_next_attempt(&known, &budget), NOW + 20 * S);
     status = (struct service_status){.state = SERVICE_STOPPED};
     CHECK_EQ(lifecycle_next_attempt(&known, &budget), 0);
-    hold(&record, LIFECYCLE_BREAKER);
+    hold(&record, RUN_BREAKER);
     CHECK_EQ(lifecycle_next_attempt(&known, &budget), NOW + 600 * S);
     record.wanted.state = RUN_WANTED_STOPPED;
     CHECK_EQ(lifecycle_next_attempt(&known, &budget), 0);

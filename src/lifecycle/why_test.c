@@ -80,15 +80,16 @@ TEST(wishes_and_holds_come_before_states)
 {
     struct why_known k = begin(SERVICE_STOPPED);
     record.hold.set = true;
-    (void)snprintf(record.hold.by, sizeof(record.hold.by), LIFECYCLE_BREAKER);
+    record.hold.kind = RUN_HOLD_BREAKER;
     (void)snprintf(record.hold.why, sizeof(record.hold.why), "it failed 5 times");
     decision.next_us = NOW + 300 * S;
     check(&k, false, "it failed 5 times", "it is tried once in 5m",
           "citadel logs phi3; when it is mended: citadel start phi3");
+    record.hold.kind = RUN_HOLD_PERSON;
     (void)snprintf(record.hold.by, sizeof(record.hold.by), "anna");
     check(&k, true, "it is held by anna: it failed 5 times",
           "nothing, until a person does something", "citadel start phi3");
-    (void)snprintf(record.hold.by, sizeof(record.hold.by), LIFECYCLE_BREAKER);
+    record.hold.kind = RUN_HOLD_BREAKER;
     record.wanted.state = RUN_WANTED_STOPPED;
     (void)snprintf(record.wanted.by, sizeof(record.wanted.by), "anna");
     check(&k, true, "anna has stopped it", "nothing, until a person does something",

@@ -351,6 +351,7 @@ set_hold(struct run_record *record, const void *arg)
 {
     const struct asking *a = arg;
     record->hold.set = true;
+    record->hold.kind = RUN_HOLD_PERSON;
     record->hold.since_us = clock_wall_us();
     (void)snprintf(record->hold.by, sizeof(record->hold.by), "%s", a->by);
     text_make_safe(record->hold.why, sizeof(record->hold.why),
@@ -372,8 +373,8 @@ change(struct asking *a, void (*how)(struct run_record *record, const void *arg)
 {
     struct watched *w = a->service;
     struct err err;
-    if (run_record_change(a->monitor->config->paths.state, w->status.name, how, a, &w->record,
-                          &err) < 0) {
+    if (run_record_try(a->monitor->config->paths.state, w->status.name, how, a, &w->record, &err) <
+        0) {
         http_local_answer_error(a->request, &err);
         return false;
     }

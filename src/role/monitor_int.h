@@ -41,6 +41,7 @@ struct watched {
     enum lifecycle_breaker breaker;
     struct room lacked; /* how it was when it said `not now` */
     bool knows_lacked, was_woken;
+    unsigned kept;              /* times in a row that its record was kept by another process */
     bool is_released;           /* from the breaker, and to be started when nothing is on its way */
     bool asked;                 /* an order of ours is on its way */
     uint64_t asked_at_us;       /* the `since` of what it was then */

@@ -16,6 +16,7 @@
 /* An order that shows no effect for so long is given again, if it is still due. */
 #define ORDER_US UINT64_C(20000000)
 #define REFUSED_US UINT64_C(60000000) /* what could not be done is tried again, or read */
+#define KEPT_US UINT64_C(2000000)     /* likewise, the first time that another has the record */
 /* Models that were stopped as one take so long to end at most; then each is its own again. */
 #define STOPPED_US UINT64_C(300000000)
 #define LOOK_MAX_US UINT64_C(3600000000) /* a wall clock may be set */
@@ -42,14 +43,17 @@ monitor_order(struct watched *w, enum service_order order)
         loop_timer_start(w->monitor->loop, &w->due, ORDER_US, 0);
 }
 
+/* Others wait meanwhile. Most who keep a record are done with it soon: it is told of those who are
+ * not. */
 static int
 change_record(struct watched *w, void (*change)(struct run_record *record, const void *arg),
               const void *arg)
 {
-    struct err err;
-    int r = run_record_change(w->monitor->config->paths.state, w->status.name, change, arg,
-                              &w->record, &err);
-    if (r < 0)
+    struct err err = {0};
+    int r = run_record_try(w->monitor->config->paths.state, w->status.name, change, arg, &w->record,
+                           &err);
+    w->kept = err.id == ERR_CHANGE_BUSY ? w->kept + 1 : 0;
+    if (r < 0 && w->kept != 1)
         monitor_tell(w->monitor, EVENT_REFUSED, w->status.name, NULL, "its record: %s", err.what);
     return r;
 }
@@ -81,7 +85,7 @@ do_it(struct watched *w)
     if (deeds[d->act].change && change_record(w, deeds[d->act].change, arg) < 0) {
         w->asked = true; /* as if it had been: it is decided again after a while */
         w->asked_at_us = w->status.since_us;
-        loop_timer_start(w->monitor->loop, &w->due, REFUSED_US, 0);
+        loop_timer_start(w->monitor->loop, &w->due, w->kept == 1 ? KEPT_US : REFUSED_US, 0);
         return;
     }
     monitor_tell(w->monitor, lifecycle_act_event(d->act), w->status.name, NULL, "%s", d->why);

@@ -1,5 +1,6 @@
 #include "run/record.h"
 
+#include "base/quantity.h"
 #include "base/text.h"
 #include "fmt/json.h"
 #include "sys/fault.h"
@@ -17,6 +18,12 @@
 
 /* Who writes a record has its lock for two fsyncs; who has it for longer is stopped, stuck or mean. */
 #define LOCK_US UINT64_C(5000000)
+#define TRY_US UINT64_C(250000)
+
+static const char *const hold_words[] = {
+    [RUN_HOLD_PERSON] = "person",
+    [RUN_HOLD_BREAKER] = "breaker",
+};
 
 static const char *const wanted_words[] = {
     [RUN_WANTED_STARTED] = "started",
@@ -60,6 +67,7 @@ static void
 print_hold(struct json_writer *w, const struct run_record *record)
 {
     json_open_map(w, "hold");
+    json_str(w, "kind", hold_words[record->hold.kind]);
     json_str(w, "by", record->hold.by);
     json_str(w, "why", record->hold.why);
     json_u64(w, "since_us", record->hold.since_us);
@@ -142,6 +150,9 @@ read_hold(const struct value *v, struct run_record *record)
     record->hold.set = true;
     value_copy_str(value_get(v, "by"), record->hold.by, sizeof(record->hold.by));
     value_copy_str(value_get(v, "why"), record->hold.why, sizeof(record->hold.why));
+    const char *kind = value_str(value_get(v, "kind"));
+    if (kind ? text_eq(kind, hold_words[RUN_HOLD_BREAKER]) : text_eq(record->hold.by, RUN_BREAKER))
+        record->hold.kind = RUN_HOLD_BREAKER;
     return value_u64(value_get(v, "since_us"), &record->hold.since_us);
 }
 
@@ -286,8 +297,9 @@ save(const char *path, const struct run_record *record, struct err *reterr)
 
 /* Held for as long as a small file takes to be written; ends with the descriptor. */
 static int
-take_lock(const char *state_dir, const char *name, struct err *reterr)
+take_lock(const char *state_dir, const char *name, uint64_t limit_us, struct err *reterr)
 {
+    quantity_text waited;
     _cleanup_buf_ struct buf dir = BUF_INIT(PATH_MAX), path = BUF_INIT(PATH_MAX);
     print_dir(&dir, state_dir, name);
     int r = file_make_dirs(dir.data, 0755, reterr);
@@ -297,26 +309,26 @@ take_lock(const char *state_dir, const char *name, struct err *reterr)
     _cleanup_close_ int fd = open_ours(path.data, O_RDWR | O_CREAT);
     if (fd < 0)
         return root_err(reterr, fd, "%s", path.data);
-    r = file_lock(fd, LOCK_US);
+    r = file_lock(fd, limit_us);
     if (r == 0)
         return take_fd(&fd);
     if (r != -EWOULDBLOCK)
         return err_set_errno(reterr, -r, "locking %s", path.data);
-    r = err_set(reterr, ERR_CHANGE_BUSY, "another process has kept %s for %llu s", path.data,
-                (unsigned long long)(LOCK_US / 1000000));
+    r = err_set(reterr, ERR_CHANGE_BUSY, "another process has kept %s for %s", path.data,
+                quantity_print_us(limit_us, waited));
     err_fix(reterr, "see who: `fuser %s`; an engine has no business there", path.data);
     return r;
 }
 
-int
-run_record_change(const char *state_dir, const char *name,
-                  void (*change)(struct run_record *record, const void *arg), const void *arg,
-                  struct run_record *ret_record, struct err *reterr)
+static int
+change_within(uint64_t limit_us, const char *state_dir, const char *name,
+              void (*change)(struct run_record *record, const void *arg), const void *arg,
+              struct run_record *ret_record, struct err *reterr)
 {
     _cleanup_buf_ struct buf path = BUF_INIT(PATH_MAX);
     struct run_record record;
     struct err damaged = {0};
-    _cleanup_close_ int lock = take_lock(state_dir, name, reterr);
+    _cleanup_close_ int lock = take_lock(state_dir, name, limit_us, reterr);
     if (lock < 0)
         return lock;
     int r = run_record_load(state_dir, name, &record, &damaged);
@@ -335,6 +347,22 @@ run_record_change(const char *state_dir, const char *name,
     if (r == 0 && ret_record)
         *ret_record = record;
     return r;
+}
+
+int
+run_record_change(const char *state_dir, const char *name,
+                  void (*change)(struct run_record *record, const void *arg), const void *arg,
+                  struct run_record *ret_record, struct err *reterr)
+{
+    return change_within(LOCK_US, state_dir, name, change, arg, ret_record, reterr);
+}
+
+int
+run_record_try(const char *state_dir, const char *name,
+               void (*change)(struct run_record *record, const void *arg), const void *arg,
+               struct run_record *ret_record, struct err *reterr)
+{
+    return change_within(TRY_US, state_dir, name, change, arg, ret_record, reterr);
 }
 
 /* ---- changes ---- */

@@ -5,7 +5,7 @@
  *   {"failures": 2, "boot": "...", "failed_us": [1, 2],
  *    "last": {"at_us": 2, "exit": 1, "id": "engine.crashed", "what": "...", "fix": "..."},
  *    "trial_us": 1,
- *    "hold": {"by": "...", "why": "...", "since_us": 1},
+ *    "hold": {"kind": "person", "by": "...", "why": "...", "since_us": 1},
  *    "wanted": {"state": "stopped", "by": "...", "since_us": 1}}
  *
  * Several write it, each its own part: the shim how the model ended, a command what a person wants,
@@ -23,6 +23,10 @@
 
 enum run_wanted { RUN_WANTED_UNSAID, RUN_WANTED_STARTED, RUN_WANTED_STOPPED };
 
+/* Whose hold it is. Records of before there was a kind tell the breaker's by its name. */
+enum run_hold { RUN_HOLD_PERSON, RUN_HOLD_BREAKER };
+#define RUN_BREAKER "the breaker"
+
 struct run_record {
     uint32_t failures;                /* crashes in a row; 0 once it was healthy for a while */
     char boot[CLOCK_BOOT_ID_LEN + 1]; /* in which it ended last */
@@ -36,6 +40,7 @@ struct run_record {
     } last;
     struct {
         bool set;
+        enum run_hold kind;
         uint64_t since_us;
         char by[64];
         char why[256];
@@ -53,11 +58,15 @@ int run_record_load(const char *state_dir, const char *name, struct run_record *
                     struct err *reterr) must_check;
 
 /* Changes what is there now. ret_record, which may be NULL, is as it was written. A damaged file is
- * put aside, as record.json.damaged, and told in the log. One that keeps the lock is waited for five
- * seconds, then ERR_CHANGE_BUSY. */
+ * put aside, as record.json.damaged, and told in the log. One that keeps the lock is waited for
+ * five seconds, then ERR_CHANGE_BUSY; by run_record_try() a quarter of one, for a loop on which
+ * others wait. */
 int run_record_change(const char *state_dir, const char *name,
                       void (*change)(struct run_record *record, const void *arg), const void *arg,
                       struct run_record *ret_record, struct err *reterr) must_check;
+int run_record_try(const char *state_dir, const char *name,
+                   void (*change)(struct run_record *record, const void *arg), const void *arg,
+                   struct run_record *ret_record, struct err *reterr) must_check;
 
 /* Changes, for run_record_change(). */
 struct run_record_end {

@@ -21,6 +21,7 @@ fill(struct run_record *r)
     (void)err_set(&r->last.err, ERR_ENGINE_CRASHED, "it said \"ü\" and ended");
     err_fix(&r->last.err, "see its log");
     r->hold.set = true;
+    r->hold.kind = RUN_HOLD_BREAKER;
     r->hold.since_us = 78;
     (void)snprintf(r->hold.by, sizeof(r->hold.by), "breaker");
     (void)snprintf(r->hold.why, sizeof(r->hold.why), "5 crashes in 10 minutes");
@@ -44,6 +45,7 @@ check_same(const struct run_record *a, const struct run_record *b)
     CHECK_STR(a->last.err.what, b->last.err.what);
     CHECK_STR(a->last.err.fix, b->last.err.fix);
     CHECK_EQ(a->hold.set, b->hold.set);
+    CHECK_EQ(a->hold.kind, b->hold.kind);
     CHECK_STR(a->hold.why, b->hold.why);
     CHECK_EQ(a->wanted.state, b->wanted.state);
     CHECK_STR(a->wanted.by, b->wanted.by);
@@ -262,6 +264,32 @@ TEST(no_failure_is_lost_between_writers)
     CHECK_EQ(record.failures, WRITERS * EACH);
 }
 
+/* A person may be called as the breaker is. */
+TEST(whose_hold_it_is_is_told_by_its_kind)
+{
+    static const struct {
+        const char *hold;
+        enum run_hold want;
+    } rows[] = {
+        {"\"kind\": \"breaker\", \"by\": \"anna\"", RUN_HOLD_BREAKER},
+        {"\"kind\": \"person\", \"by\": \"the breaker\"", RUN_HOLD_PERSON},
+        {"\"kind\": \"another\", \"by\": \"the breaker\"", RUN_HOLD_PERSON},
+        {"\"by\": \"the breaker\"", RUN_HOLD_BREAKER}, /* of an older release */
+        {"\"by\": \"anna\"", RUN_HOLD_PERSON},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct run_record record;
+        char text[256];
+        (void)snprintf(text, sizeof(text),
+                       "{\"failures\": 0, \"hold\": {%s, \"why\": \"\", \"since_us\": 1}}",
+                       rows[i].hold);
+        tap_note("%s", text);
+        CHECK_EQ(run_record_parse(text, strlen(text), &record, NULL), 0);
+        CHECK_EQ(record.hold.kind, rows[i].want);
+        check_survives(&record);
+    }
+}
+
 TEST(one_who_keeps_the_lock_is_not_waited_for_without_end)
 {
     _cleanup_buf_ struct buf path = BUF_INIT(4096);
@@ -272,7 +300,10 @@ TEST(one_who_keeps_the_lock_is_not_waited_for_without_end)
     REQUIRE(held >= 0 && file_lock(held, 0) == 0);
     CHECK(run_record_change(tap_dir(), "phi3", run_record_forgive, NULL, NULL, &err) < 0);
     CHECK_EQ(err.id, ERR_CHANGE_BUSY);
-    CHECK(strstr(err.what, path.data) != NULL);
+    CHECK(strstr(err.what, path.data) && strstr(err.what, "for 5s"));
+    CHECK(run_record_try(tap_dir(), "phi3", run_record_forgive, NULL, NULL, &err) < 0);
+    CHECK_EQ(err.id, ERR_CHANGE_BUSY);
+    CHECK(strstr(err.what, "for 250ms"));
 }
 
 TEST(a_damaged_record_is_put_aside_and_told)

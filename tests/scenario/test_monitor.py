@@ -1,6 +1,7 @@
 """`citadel monitor` beside the models of `citadel up`: what it does about those that fail, and what it
 leaves alone; killed in the middle of it, too."""
 
+import fcntl
 import http.client
 import json
 import pathlib
@@ -205,6 +206,21 @@ def test_without_its_record_nothing_is_done_about_a_model(site):
         assert history.all("lifecycle.again", "a") == [] == history.all("breaker.open", "a")
         assert s.ask("/release/a", "POST")[0] in (200, 202)
         history.wait("lifecycle.again", "a", "the hold was lifted")
+
+
+def test_who_keeps_a_record_keeps_no_other_from_its_answer(site):
+    s = site({"a": "", "b": ""})
+    with begin(s, s.up()) as history:
+        history.wait("service.ready", "a")
+        assert s.ask("/hold/a", "POST")[0] == 200 and s.ask("/release/a", "POST")[0] == 200  # which makes a record
+        with open(s.directory / "state/models/a/lock", "a") as kept:
+            fcntl.flock(kept, fcntl.LOCK_EX)
+            status, error = s.ask("/hold/a", "POST")
+            assert status == 409 and error["what"].endswith(" for 250ms"), error
+            (s.run_dir / "models/a/control.sock").unlink()  # after a while it would be restarted
+            history.wait("lifecycle.refused", "a", "for 250ms")
+            assert s.ask("/hold/b", "POST")[0] == 200
+        assert s.ask("/hold/a", "POST")[0] == 200
 
 
 def test_what_the_breaker_holds_is_released_before_it_is_started(site, place):
