@@ -15,13 +15,14 @@ struct target_table;
 struct target_back {
     const struct config_model *model; /* of this host; or */
     const struct config_peer *peer;   /* of another */
+    const char *name;                 /* under which it is asked there */
     uint32_t weight;
 };
 
 #define TARGET_LOCAL_WEIGHT 100
 
 struct target {
-    const char *name; /* that the back ends are asked for: an alias is not */
+    const char *name; /* a served one: no alias */
     const struct target_back *backs;
     size_t back_count;
     const struct target *const *fallbacks; /* in their order, each once, and not itself */

@@ -24,9 +24,9 @@ enum usage_form { USAGE_JSON, USAGE_EVENTS };
 
 struct usage_reader {
     struct usage usage;
-    bool complete;   /* the end of the answer was there */
-    bool failed;     /* it is, or has in it, an error that the engine told */
-    uint64_t events; /* that were passed on */
+    bool complete;   /* the end of the stream, or of the object that the answer is, was there */
+    bool failed;     /* an event was an error that the engine tells */
+    uint64_t events; /* with data, that were passed on */
 
     /* the rest is the reader's own */
     enum dialect dialect;
@@ -40,9 +40,12 @@ struct usage_reader {
     size_t line_len; /* of the line that is being read */
     struct usage_json {
         unsigned depth;
-        bool in_text, escaped, after_name, wanted, began, over;
+        bool in_text, escaped;
+        bool at_name, in_name; /* a text that begins now, or has begun, is a member's name */
+        bool wanted, keeps;    /* the value that comes, or has begun, is kept */
+        bool over;
         size_t name_len;
-        char name[8];
+        char name[8]; /* longer than any that is wanted */
     } json;
 };
 
@@ -60,3 +63,7 @@ struct usage_piece {
  * the rest until there is none. */
 void usage_read(struct usage_reader *r, const char *bytes, size_t len, size_t *ret_used,
                 struct usage_piece *ret_piece);
+
+/* The body has ended as HTTP has it. An event without the empty line behind it is none, and is not passed
+ * on; unless it is the end of the stream, which some leave without that line. */
+void usage_end(struct usage_reader *r, struct usage_piece *ret_piece);

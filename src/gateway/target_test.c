@@ -1,0 +1,187 @@
+#include "gateway/target.h"
+
+#include "config/config.h"
+#include "config/problems.h"
+#include "tap.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static const char text[] =
+    "models:\n"
+    "  coder: {served_names: [deep, org/deep], lora: {adapters: {sql: /lora/sql}}}\n"
+    "  openchat: {}\n"
+    "  phi3: {}\n"
+    "  resting: {enabled: false}\n"
+    "gateway:\n"
+    "  default_model: phi3\n"
+    "  aliases: {gpt-4o: openchat, mine: far, gone: resting}\n"
+    "  fallbacks:\n"
+    "    deep: [openchat, resting]\n"
+    "    openchat: [phi3, far]\n"
+    "    resting: [near]\n"
+    "    phi3: [far]\n"
+    "  peers:\n"
+    "    one: {url: \"http://one:8000\", models: [far, openchat], weight: 300}\n"
+    "    two: {url: \"http://two:8000\", models: [far, near], weight: 0}\n";
+
+/* Back ends as NAME[@PEER]*WEIGHT, then what is asked after them. */
+static void
+print(const struct target *t, char *to, size_t size)
+{
+    size_t at = 0;
+    to[0] = '\0';
+    for (size_t i = 0; i < t->back_count && at < size; i++) {
+        const struct target_back *b = &t->backs[i];
+        at += (size_t)snprintf(to + at, size - at, "%s%s@%s*%u", i ? " " : "", b->name,
+                               b->model ? b->model->name : b->peer->name, b->weight);
+    }
+    for (size_t i = 0; i < t->fallback_count && at < size; i++)
+        at += (size_t)snprintf(to + at, size - at, " > %s", t->fallbacks[i]->name);
+}
+
+struct rig {
+    struct config *config;
+    struct target_table *table;
+};
+
+static bool
+rig_begin(struct rig *rig)
+{
+    struct config_problems problems;
+    config_problems_init(&problems);
+    *rig = (struct rig){0};
+    bool good = config_parse(text, strlen(text), "t.yaml", &rig->config, &problems, NULL) == 0;
+    config_problems_finish(&problems);
+    if (good)
+        rig->table = target_table_new(rig->config);
+    return good;
+}
+
+static void
+rig_end(struct rig *rig)
+{
+    target_table_free(rig->table);
+    config_free(rig->config);
+}
+
+TEST(a_name_means_its_back_ends_and_what_follows_them)
+{
+    static const struct {
+        const char *name, *want;
+    } rows[] = {
+        {"phi3", "phi3@phi3*100 > far"},
+        {"", "phi3@phi3*100 > far"},
+        {"openchat", "openchat@openchat*100 openchat@one*300 > phi3 > far"},
+        {"gpt-4o", "openchat@openchat*100 openchat@one*300 > phi3 > far"},
+        {"deep", "deep@coder*100 > openchat > phi3 > far > near"},
+        {"org/deep", "org/deep@coder*100"},
+        {"coder", "deep@coder*100"},
+        {"sql", "sql@coder*100"},
+        {"far", "far@one*300 far@two*0"},
+        {"mine", "far@one*300 far@two*0"},
+    };
+    struct rig rig;
+    REQUIRE(rig_begin(&rig));
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        const struct target *t = NULL;
+        char found[256];
+        tap_note("%s", rows[i].name);
+        CHECK_EQ(target_find(rig.table, rows[i].name, &t, NULL), 0);
+        if (!t)
+            continue;
+        print(t, found, sizeof(found));
+        CHECK_STR(found, rows[i].want);
+    }
+    rig_end(&rig);
+}
+
+TEST(a_name_that_means_nothing_is_told_with_the_nearest)
+{
+    static const struct {
+        const char *name, *what, *fix;
+    } rows[] = {
+        {"phi4", "there is no model 'phi4' here", "did you mean phi3?"},
+        {"gpt-4", "there is no model 'gpt-4' here", "did you mean gpt-4o?"},
+        {"PHI3", "there is no model 'PHI3' here", "did you mean phi3?"},
+        {"resting", "there is no model 'resting' here", "GET /v1/models lists those there are"},
+        {"gone", "there is no model 'gone' here", "GET /v1/models lists those there are"},
+        {"two", "there is no model 'two' here", "GET /v1/models lists those there are"},
+    };
+    struct rig rig;
+    REQUIRE(rig_begin(&rig));
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        const struct target *t;
+        struct err err = {0};
+        CHECK_EQ(target_find(rig.table, rows[i].name, &t, &err), -ENOENT);
+        CHECK_STR(err.what, rows[i].what);
+        CHECK_STR(err.fix, rows[i].fix);
+    }
+    rig_end(&rig);
+}
+
+TEST(every_name_that_is_told_is_found)
+{
+    struct rig rig;
+    size_t count = 0;
+    REQUIRE(rig_begin(&rig));
+    for (const char *name; (name = target_name(rig.table, count)); count++) {
+        const struct target *t;
+        CHECK_EQ(target_find(rig.table, name, &t, NULL), 0);
+    }
+    CHECK_EQ(count, 10);
+    rig_end(&rig);
+}
+
+TEST(no_default_model_is_told)
+{
+    static const char none[] = "models: {phi3: {}}\n";
+    struct config_problems problems;
+    config_problems_init(&problems);
+    struct config *config = NULL;
+    const struct target *t;
+    struct err err = {0};
+    REQUIRE(config_parse(none, strlen(none), "t.yaml", &config, &problems, NULL) == 0);
+    struct target_table *table = target_table_new(config);
+    CHECK_EQ(target_find(table, "", &t, &err), -ENOENT);
+    CHECK_STR(err.what, "the request names no model");
+    target_table_free(table);
+    config_problems_finish(&problems);
+    config_free(config);
+}
+
+/* As many as the weights say, when all take equally long; and each of equal ones in its turn. */
+TEST(requests_are_spread_by_weight)
+{
+    static const struct target_back backs[] = {
+        {.weight = 100}, {.weight = 300}, {.weight = 0}, {.weight = 100}};
+    static const struct target t = {.backs = backs, .back_count = ARRAY_SIZE(backs)};
+    struct target_load loads[] = {{true, 0}, {true, 0}, {true, 0}, {true, 0}};
+    for (uint64_t turn = 0; turn < 500; turn++)
+        loads[target_choose(&t, loads, turn) - backs].in_flight++;
+    CHECK_EQ(loads[0].in_flight, 100);
+    CHECK_EQ(loads[1].in_flight, 300);
+    CHECK_EQ(loads[2].in_flight, 0);
+    CHECK_EQ(loads[3].in_flight, 100);
+}
+
+TEST(what_cannot_answer_is_not_chosen)
+{
+    static const struct target_back backs[] = {{.weight = 100}, {.weight = 0}, {.weight = 100}};
+    static const struct target t = {.backs = backs, .back_count = ARRAY_SIZE(backs)};
+    struct target_load loads[] = {{false, 0}, {true, 9}, {true, UINT32_MAX}};
+    CHECK(target_choose(&t, loads, 0) == &backs[2]);
+    loads[2].usable = false;
+    CHECK(target_choose(&t, loads, 0) == &backs[1]);
+    loads[1].usable = false;
+    CHECK(target_choose(&t, loads, 0) == NULL);
+}
+
+TEST(equal_ones_take_turns)
+{
+    static const struct target_back backs[] = {{.weight = 1}, {.weight = 1}, {.weight = 1}};
+    static const struct target t = {.backs = backs, .back_count = ARRAY_SIZE(backs)};
+    static const struct target_load loads[] = {{true, 0}, {true, 0}, {true, 0}};
+    for (uint64_t turn = 0; turn < 9; turn++)
+        CHECK(target_choose(&t, loads, turn) == &backs[turn % 3]);
+}

@@ -1,0 +1,445 @@
+#include "gateway/usage.h"
+
+#include "fmt/json.h"
+#include "fmt/json_scan.h"
+
+#include <string.h>
+
+void
+usage_init(struct usage_reader *r, enum dialect dialect, enum usage_form form, bool drop_usage)
+{
+    *r = (struct usage_reader){
+        .dialect = dialect,
+        .form = form,
+        .drop_usage = drop_usage && dialect == DIALECT_OPENAI,
+        .held = BUF_INIT(form == USAGE_EVENTS ? USAGE_EVENT_MAX : USAGE_VALUE_MAX),
+    };
+}
+
+void
+usage_finish(struct usage_reader *r)
+{
+    buf_finish(&r->held);
+}
+
+/* ---- what "usage" says ---- */
+
+#define TREE_MAX (1 * MIB)
+
+static uint64_t
+add(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+/* The first of two names under which a number may stand. */
+static bool
+read_count(const struct value *map, const char *name, const char *other, uint64_t *ret)
+{
+    return value_u64(value_get(map, name), ret) || value_u64(value_get(map, other), ret);
+}
+
+/* In Messages, tokens that come from the cache are not among those that are told to go in. */
+static void
+take_input(struct usage *usage, enum dialect dialect, const struct value *map)
+{
+    const struct value *details = value_get(map, "prompt_tokens_details");
+    uint64_t in = 0, cached = 0, written = 0;
+    if (!details)
+        details = value_get(map, "input_tokens_details");
+    bool has_cached = value_u64(value_get(details, "cached_tokens"), &cached) ||
+                      value_u64(value_get(map, "cache_read_input_tokens"), &cached);
+    if (has_cached)
+        usage->cached = cached;
+    if (!read_count(map, "prompt_tokens", "input_tokens", &in))
+        return;
+    (void)value_u64(value_get(map, "cache_creation_input_tokens"), &written);
+    usage->in = dialect == DIALECT_MESSAGES ? add(in, add(cached, written)) : in;
+}
+
+/* What is told later counts; what is not told again stays. */
+static void
+take_usage(struct usage_reader *r, const char *text, size_t len)
+{
+    _cleanup_arena_ struct arena arena;
+    struct value *root;
+    arena_init(&arena, TREE_MAX);
+    if (json_parse(&arena, text, len, JSON_STRICT, &root, NULL, NULL) < 0 ||
+        root->type != VALUE_MAP)
+        return;
+    const struct value *billed = value_get(root, "billed_units"), *map = billed ? billed : root;
+    struct usage *usage = &r->usage;
+    double seconds;
+    usage->told = true;
+    take_input(usage, r->dialect, map);
+    (void)read_count(map, "completion_tokens", "output_tokens", &usage->out);
+    if (value_real(value_get(map, "seconds"), &seconds) && seconds >= 0 && seconds < 1e9)
+        usage->seconds = (uint64_t)seconds;
+}
+
+/* ---- events ---- */
+
+enum { TYPE, CHOICES, USAGE, MESSAGE, RESPONSE, ERROR, MEMBER_COUNT };
+static const char *const members[] = {"type", "choices", "usage", "message", "response", "error"};
+
+#define TYPE_MAX 40
+
+/* Ends of streams of named events. A failure that is told as the API has it is one, too. */
+static const struct {
+    enum dialect dialect;
+    const char *type;
+    bool ends, fails;
+} event_types[] = {
+    {DIALECT_RESPONSES, "response.completed", true, false},
+    {DIALECT_RESPONSES, "response.incomplete", true, false},
+    {DIALECT_RESPONSES, "response.cancelled", true, false},
+    {DIALECT_RESPONSES, "response.failed", true, true},
+    {DIALECT_RESPONSES, "error", false, true},
+    {DIALECT_OPENAI, "transcript.text.done", true, false},
+    {DIALECT_OPENAI, "speech.audio.done", true, false},
+    {DIALECT_OPENAI, "image_generation.completed", true, false},
+    {DIALECT_OPENAI, "image_edit.completed", true, false},
+    {DIALECT_MESSAGES, "message_stop", true, false},
+    {DIALECT_MESSAGES, "error", false, true},
+};
+
+static void
+take_type(struct usage_reader *r, const char *data, const struct json_place *place)
+{
+    char type[TYPE_MAX];
+    if (place->kind != JSON_STRING || json_scan_text(data, place, type, sizeof(type)) < 0)
+        return;
+    for (size_t i = 0; i < ARRAY_SIZE(event_types); i++) {
+        if (event_types[i].dialect != r->dialect || strcmp(event_types[i].type, type) != 0)
+            continue;
+        r->complete = r->complete || event_types[i].ends;
+        r->failed = r->failed || event_types[i].fails;
+    }
+}
+
+static bool
+is_empty_list(const char *data, const struct json_place *place)
+{
+    static const char blanks[] = " \t\r\n";
+    return place->kind == JSON_LIST &&
+           data[place->at + 1 + strspn(data + place->at + 1, blanks)] == ']';
+}
+
+/* Usage that stands inside another member, as at the beginning of a message, or in a response. */
+static void
+take_inner(struct usage_reader *r, const char *data, const struct json_place *outer)
+{
+    static const char *const names[] = {"usage"};
+    struct json_place usage;
+    if (outer->kind == JSON_MAP &&
+        json_scan(data + outer->at, outer->len, names, 1, &usage, NULL) == 0 &&
+        usage.kind == JSON_MAP)
+        take_usage(r, data + outer->at + usage.at, usage.len);
+}
+
+/* Whether it is passed on. */
+static bool
+take_data(struct usage_reader *r, const char *data, size_t len)
+{
+    struct json_place places[MEMBER_COUNT];
+    const struct json_place *usage = &places[USAGE];
+    if (r->dialect == DIALECT_OPENAI && len == strlen("[DONE]") && memcmp(data, "[DONE]", len) == 0)
+        r->complete = true;
+    if (json_scan(data, len, members, MEMBER_COUNT, places, NULL) < 0)
+        return true;
+    take_type(r, data, &places[TYPE]);
+    if (r->dialect == DIALECT_OPENAI && places[ERROR].kind > JSON_NULL)
+        r->failed = true;
+    if (r->dialect != DIALECT_OPENAI)
+        take_inner(r, data, &places[r->dialect == DIALECT_MESSAGES ? MESSAGE : RESPONSE]);
+    if (usage->kind != JSON_MAP)
+        return true;
+    take_usage(r, data + usage->at, usage->len);
+    return !(r->drop_usage && is_empty_list(data, &places[CHOICES]));
+}
+
+static size_t
+find_line_end(const char *bytes, size_t at, size_t len)
+{
+    while (at < len && bytes[at] != '\n' && bytes[at] != '\r')
+        at++;
+    return at;
+}
+
+/* The data in a line `data: ...` or `data:...`; NULL: it has none. */
+static const char *
+data_of(const char *line, size_t len, size_t *ret_len)
+{
+    static const char name[] = "data:";
+    size_t skip = sizeof(name) - 1;
+    if (len < skip || memcmp(line, name, skip) != 0)
+        return NULL;
+    skip += len > skip && line[skip] == ' ';
+    *ret_len = len - skip;
+    return line + skip;
+}
+
+/* A whole event. Data is nearly always one line, and then read where it stands. */
+static bool
+take_event(struct usage_reader *r, const char *event, size_t len)
+{
+    _cleanup_buf_ struct buf joined = BUF_INIT(USAGE_EVENT_MAX);
+    const char *only = NULL;
+    size_t only_len = 0, lines = 0;
+    for (size_t at = 0, end; at < len; at = end + 1) {
+        size_t n;
+        end = find_line_end(event, at, len);
+        const char *data = data_of(event + at, end - at, &n);
+        if (!data)
+            continue;
+        if (lines == 1)
+            buf_add(&joined, only, only_len);
+        if (lines++ > 0) {
+            buf_add_char(&joined, '\n');
+            buf_add(&joined, data, n);
+        }
+        only = data;
+        only_len = n;
+    }
+    bool pass = lines == 0 ||
+                (lines == 1 ? take_data(r, only, only_len) : take_data(r, joined.data, joined.len));
+    r->events += lines > 0 && pass;
+    r->dropped = !pass;
+    return pass;
+}
+
+/* Behind the empty line that ends the event, which may have begun before these bytes; 0: it does not
+ * end here. */
+static size_t
+find_event_end(struct usage_reader *r, const char *bytes, size_t len)
+{
+    for (size_t at = 0; at < len;) {
+        if (r->has_cr && bytes[at] == '\n')
+            at++;
+        r->has_cr = false;
+        size_t end = find_line_end(bytes, at, len);
+        r->line_len += end - at;
+        if (end == len)
+            break;
+        bool ends = r->line_len == 0;
+        r->line_len = 0;
+        r->has_cr = bytes[end] == '\r';
+        at = end + 1;
+        if (!ends)
+            continue;
+        if (r->has_cr && at < len) {
+            at += bytes[at] == '\n';
+            r->has_cr = false;
+        }
+        return at;
+    }
+    return 0;
+}
+
+/* Everything up to here is taken, of which so much is passed on. */
+static void
+give(size_t used, const char *bytes, size_t len, size_t *ret_used, struct usage_piece *ret_piece)
+{
+    *ret_used = used;
+    *ret_piece = (struct usage_piece){bytes, len};
+}
+
+/* Bytes of an event of which the beginning is held, or which is the last and not whole. False: there
+ * is no room; what is held passes unread, and then the rest. */
+static bool
+hold(struct usage_reader *r, const char *bytes, size_t len)
+{
+    buf_add(&r->held, bytes, len);
+    if (buf_error(&r->held) == 0)
+        return true;
+    buf_truncate(&r->held, r->held.len);
+    r->passing = true;
+    return false;
+}
+
+static void
+read_held(struct usage_reader *r, const char *bytes, size_t len, size_t *ret_used,
+          struct usage_piece *ret_piece)
+{
+    bool had_cr = r->has_cr;
+    size_t had_len = r->line_len;
+    size_t end = find_event_end(r, bytes, len), n = end ? end : len;
+    if (!hold(r, bytes, n)) {
+        r->has_cr = had_cr;
+        r->line_len = had_len;
+        r->gave_held = true;
+        give(0, r->held.data, r->held.len, ret_used, ret_piece);
+        return;
+    }
+    bool pass = end && take_event(r, r->held.data, r->held.len);
+    r->gave_held = end > 0;
+    give(n, r->held.data, pass ? r->held.len : 0, ret_used, ret_piece);
+}
+
+static void
+read_events(struct usage_reader *r, const char *bytes, size_t len, size_t *ret_used,
+            struct usage_piece *ret_piece)
+{
+    size_t at = 0, end = 0;
+    if (r->held.len) {
+        read_held(r, bytes, len, ret_used, ret_piece);
+        return;
+    }
+    /* The other half of the end of an event that was told already. */
+    if (r->has_cr && r->line_len == 0 && !r->passing && bytes[0] == '\n') {
+        r->has_cr = false;
+        give(1, bytes, r->dropped ? 0 : 1, ret_used, ret_piece);
+        return;
+    }
+    while (at < len && (end = find_event_end(r, bytes + at, len - at)) > 0) {
+        bool unread = r->passing;
+        r->passing = false;
+        r->dropped = false;
+        r->events += unread;
+        if (!unread && !take_event(r, bytes + at, end)) {
+            give(at + end, bytes, at, ret_used, ret_piece);
+            return;
+        }
+        at += end;
+    }
+    bool all = r->passing || (at < len && !hold(r, bytes + at, len - at));
+    give(len, bytes, all ? len : at, ret_used, ret_piece);
+}
+
+/* ---- JSON ---- */
+
+enum { OUTSIDE = 1, INSIDE = 2 };
+
+/* Where something happens, outside and inside of texts. */
+static const uint8_t stops[256] = {
+    ['"'] = OUTSIDE | INSIDE, ['\\'] = INSIDE, ['{'] = OUTSIDE, ['}'] = OUTSIDE,
+    ['['] = OUTSIDE,          [']'] = OUTSIDE, [','] = OUTSIDE, [':'] = OUTSIDE,
+};
+
+static bool
+is_wanted(const struct usage_json *j)
+{
+    return (j->name_len == 5 && memcmp(j->name, "usage", 5) == 0) ||
+           (j->name_len == 4 && memcmp(j->name, "meta", 4) == 0);
+}
+
+/* A byte of a text; an escape makes a name longer than what is looked for. */
+static void
+take_text(struct usage_json *j, char c)
+{
+    if (j->escaped) {
+        j->escaped = false;
+    } else if (c == '\\') {
+        j->escaped = true;
+    } else if (c == '"') {
+        j->in_text = false;
+        j->wanted = j->in_name && is_wanted(j);
+        j->in_name = false;
+        return;
+    }
+    if (j->in_name && j->name_len < sizeof(j->name))
+        j->name[j->name_len++] = c;
+}
+
+static void
+take_mark(struct usage_reader *r, char c)
+{
+    struct usage_json *j = &r->json;
+    bool opens = c == '{' || c == '[', closes = c == '}' || c == ']';
+    j->in_text = c == '"';
+    if (j->in_text) {
+        j->in_name = j->depth == 1 && j->at_name;
+        j->name_len = 0;
+    }
+    j->at_name = j->depth == 0 ? c == '{' : j->depth == 1 && c == ',';
+    j->depth += opens;
+    j->depth -= closes && j->depth > 0;
+    j->over = closes && j->depth == 0;
+    r->complete = j->over;
+}
+
+/* Keeps the value of a member that is wanted: what stands between its colon and the next comma or
+ * bracket of the same depth. */
+static void
+keep(struct usage_reader *r, const char *from, const char *to, bool ends)
+{
+    buf_add(&r->held, from, (size_t)(to - from));
+    if (!ends)
+        return;
+    if (buf_error(&r->held) == 0)
+        take_usage(r, r->held.data, r->held.len);
+    buf_clear(&r->held);
+    r->json.keeps = r->json.wanted = false;
+}
+
+static void
+read_json(struct usage_reader *r, const char *bytes, size_t len)
+{
+    struct usage_json *j = &r->json;
+    const char *at = bytes, *end = bytes + len, *kept = j->keeps ? bytes : NULL;
+    for (; at < end && !j->over; at++) {
+        uint8_t place = j->in_text ? INSIDE : OUTSIDE;
+        if (j->in_text && j->in_name) {
+            take_text(j, *at);
+            continue;
+        }
+        while (!j->escaped && at < end && !(stops[(unsigned char)*at] & place) &&
+               (j->depth || (unsigned char)*at <= ' '))
+            at++;
+        if (at == end)
+            break;
+        if (j->in_text) {
+            take_text(j, *at);
+            continue;
+        }
+        if (j->depth == 0 && *at != '{') { /* no object: text, audio */
+            j->over = true;
+            break;
+        }
+        if (kept && j->depth == 1 && (*at == ',' || *at == '}')) {
+            keep(r, kept, at, true);
+            kept = NULL;
+        }
+        take_mark(r, *at);
+        if (j->wanted && *at == ':' && j->depth == 1) {
+            j->keeps = true;
+            kept = at + 1;
+        }
+    }
+    if (kept && !j->over)
+        keep(r, kept, end, false);
+}
+
+void
+usage_read(struct usage_reader *r, const char *bytes, size_t len, size_t *ret_used,
+           struct usage_piece *ret_piece)
+{
+    if (r->form == USAGE_JSON) {
+        read_json(r, bytes, len);
+        give(len, bytes, len, ret_used, ret_piece);
+        return;
+    }
+    if (r->gave_held) {
+        buf_clear(&r->held);
+        r->gave_held = false;
+    }
+    if (len)
+        read_events(r, bytes, len, ret_used, ret_piece);
+    else
+        give(0, bytes, 0, ret_used, ret_piece);
+}
+
+void
+usage_end(struct usage_reader *r, struct usage_piece *ret_piece)
+{
+    size_t used;
+    give(0, r->held.data, 0, &used, ret_piece);
+    if (r->form == USAGE_JSON || r->gave_held || r->held.len == 0 || r->complete)
+        return;
+    struct usage_reader trial = *r;
+    if (take_event(&trial, r->held.data, r->held.len) && trial.complete) {
+        *r = trial;
+        give(0, r->held.data, r->held.len, &used, ret_piece);
+    }
+    r->gave_held = true;
+}

@@ -1,0 +1,256 @@
+#include "gateway/usage.h"
+
+#include "sys/files.h"
+#include "tap.h"
+
+#include <dirent.h>
+#include <stdio.h>
+
+/* Everything that is passed on, in pieces of that size. */
+static void
+pass(struct usage_reader *r, const char *bytes, size_t len, size_t step, struct buf *out)
+{
+    for (size_t at = 0, end; at < len; at = end) {
+        end = at + MIN(step, len - at);
+        for (size_t from = at, used; from < end; from += used) {
+            struct usage_piece piece;
+            usage_read(r, bytes + from, end - from, &used, &piece);
+            CHECK(used || piece.len);
+            buf_add(out, piece.bytes, piece.len);
+        }
+    }
+}
+
+struct want {
+    const char *file;
+    enum dialect dialect;
+    bool complete, failed;
+    uint64_t in, out, cached, seconds;
+};
+
+/* The answers of engines: usage, and end, however they arrive. */
+static const struct want answers[] = {
+    {"chat-0.11-era-recorded.json", DIALECT_OPENAI, true, false, 12, 9, 0, 0},
+    {"chat-0.26.0-logprobs-reconstructed.json", DIALECT_OPENAI, true, false, 11, 1, 0, 0},
+    {"chat-cached-tokens-and-metrics-fixture.json", DIALECT_OPENAI, true, false, 42, 128, 20, 0},
+    {"chat-tool-calls-0.12-era-reconstructed.json", DIALECT_OPENAI, true, false, 377, 378, 0, 0},
+    {"completions-2025-10-recorded.json", DIALECT_OPENAI, true, false, 4, 7, 0, 0},
+    {"embeddings-0.8-era-recorded.json", DIALECT_OPENAI, true, false, 8, 0, 0, 0},
+    {"rerank-0.26.0-recorded.json", DIALECT_OPENAI, true, false, 226, 0, 0, 0},
+    {"score-2025-10-recorded.json", DIALECT_OPENAI, true, false, 47, 0, 0, 0},
+    {"messages-nonstream-reconstructed.json", DIALECT_MESSAGES, true, false, 28, 8, 0, 0},
+    {"responses-nonstream-reconstructed.json", DIALECT_RESPONSES, true, false, 28, 8, 0, 0},
+    {"audio-transcriptions-usage-reconstructed.json", DIALECT_OPENAI, true, false, 0, 0, 0, 19},
+    {"chat-stream-0.6-era-include-usage-reconstructed.sse", DIALECT_OPENAI, true, false, 42, 8, 0,
+     0},
+    {"chat-stream-0.23.0-continuous-usage-reconstructed.sse", DIALECT_OPENAI, true, false, 26, 14,
+     0, 0},
+    {"chat-stream-0.28.0-include-usage-end-recorded.sse", DIALECT_OPENAI, true, false, 34, 22, 0,
+     0},
+    {"chat-stream-final-metrics-object-fixture.sse", DIALECT_OPENAI, true, false, 14, 152, 0, 0},
+    {"chat-stream-engine-dies-reconstructed.sse", DIALECT_OPENAI, true, true, 0, 0, 0, 0},
+    {"chat-stream-cut-in-mid-event-reconstructed.sse", DIALECT_OPENAI, false, false, 0, 0, 0, 0},
+    {"completions-stream-2025-05-two-chunks-recorded.sse", DIALECT_OPENAI, false, false, 0, 0, 0,
+     0},
+    {"audio-transcriptions-stream-usage-reconstructed.sse", DIALECT_OPENAI, true, false, 4, 5, 0,
+     0},
+    {"messages-stream-text-reconstructed.sse", DIALECT_MESSAGES, true, false, 28, 8, 0, 0},
+    {"messages-stream-thinking-tool-use-reconstructed.sse", DIALECT_MESSAGES, true, false, 28, 31,
+     0, 0},
+    {"responses-stream-text-reconstructed.sse", DIALECT_RESPONSES, true, false, 28, 8, 0, 0},
+    {"responses-stream-function-call-reconstructed.sse", DIALECT_RESPONSES, true, false, 151, 14, 0,
+     0},
+};
+
+static void
+check_answer(const struct want *w, size_t step)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(1 * MIB), out = BUF_INIT(1 * MIB);
+    struct usage_reader r;
+    char path[128];
+    (void)snprintf(path, sizeof(path), "tests/data/vllm-responses/%s", w->file);
+    REQUIRE(file_read(tap_source(path), &text, NULL) == 0);
+    bool events = strstr(w->file, ".sse") != NULL;
+    tap_note("%s by %zu", w->file, step);
+    usage_init(&r, w->dialect, events ? USAGE_EVENTS : USAGE_JSON, false);
+    pass(&r, text.data, text.len, step, &out);
+    struct usage_piece last;
+    usage_end(&r, &last);
+    buf_add(&out, last.bytes, last.len);
+    CHECK_EQ(r.complete, w->complete);
+    CHECK_EQ(r.failed, w->failed);
+    CHECK_EQ(r.usage.in, w->in);
+    CHECK_EQ(r.usage.out, w->out);
+    CHECK_EQ(r.usage.cached, w->cached);
+    CHECK_EQ(r.usage.seconds, w->seconds);
+    CHECK_EQ(r.usage.told, w->in || w->seconds);
+    /* Byte for byte, up to the last whole event. */
+    CHECK(out.len <= text.len && memcmp(out.data, text.data, out.len) == 0);
+    CHECK(!w->complete || out.len == text.len);
+    CHECK(w->complete || out.len == 0 || memcmp(text.data + out.len - 2, "\n\n", 2) == 0);
+    usage_finish(&r);
+}
+
+TEST(what_engines_answer_is_read_however_it_arrives)
+{
+    static const size_t steps[] = {1, 2, 3, 7, 64, 1000, SIZE_MAX};
+    for (size_t i = 0; i < ARRAY_SIZE(answers); i++)
+        for (size_t k = 0; k < ARRAY_SIZE(steps); k++)
+            check_answer(&answers[i], steps[k]);
+}
+
+static void
+check_events(enum dialect dialect, bool drop, const char *text, const char *want,
+             const char *summary)
+{
+    for (size_t step = 1; step <= strlen(text); step++) {
+        _cleanup_buf_ struct buf out = BUF_INIT(1 * MIB);
+        struct usage_reader r;
+        char found[64];
+        tap_note("%s by %zu", text, step);
+        usage_init(&r, dialect, USAGE_EVENTS, drop);
+        pass(&r, text, strlen(text), step, &out);
+        (void)snprintf(found, sizeof(found), "%d/%d/%d %d%s%s", (int)r.usage.in, (int)r.usage.out,
+                       (int)r.usage.cached, (int)r.events, r.complete ? " complete" : "",
+                       r.failed ? " failed" : "");
+        CHECK_STR(out.data, want);
+        CHECK_STR(found, summary);
+        usage_finish(&r);
+    }
+}
+
+#define LAST "{\"choices\":[ ],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}"
+
+TEST(the_chunk_that_we_asked_for_is_not_passed_on)
+{
+    static const struct {
+        bool drop;
+        const char *text, *want, *summary;
+    } rows[] = {
+        {true, "data: {\"choices\":[{}]}\n\ndata: " LAST "\n\ndata: [DONE]\n\n",
+         "data: {\"choices\":[{}]}\n\ndata: [DONE]\n\n", "3/2/0 2 complete"},
+        {false, "data: " LAST "\n\ndata: [DONE]\n\n", "data: " LAST "\n\ndata: [DONE]\n\n",
+         "3/2/0 2 complete"},
+        {true, "data:" LAST "\r\n\r\ndata: [DONE]\r\n\r\n", "data: [DONE]\r\n\r\n",
+         "3/2/0 1 complete"},
+        {true, "data:" LAST "\r\rdata: [DONE]\r\r", "data: [DONE]\r\r", "3/2/0 1 complete"},
+        {true, "data: " LAST "\n\ndata: " LAST "\n\n: hi\n\n", ": hi\n\n", "3/2/0 0"},
+        {true, "data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":3}}\n\n",
+         "data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":3}}\n\n", "3/0/0 1"},
+        {true, "data: {\"choices\":[],\"usage\":null}\n\n",
+         "data: {\"choices\":[],\"usage\":null}\n\n", "0/0/0 1"},
+        {true, "data: {\"choices\":[],\ndata: \"usage\":{\"prompt_tokens\":3}}\nid: 4\n\n", "",
+         "3/0/0 0"},
+        {true, "data: {\"error\":null}\n\ndata: {\"error\":{\"message\":\"x\"}}\n\n",
+         "data: {\"error\":null}\n\ndata: {\"error\":{\"message\":\"x\"}}\n\n", "0/0/0 2 failed"},
+        {true, "data: no JSON\n\n\n\r\n\rdata: {\"a", "data: no JSON\n\n\n\r\n\r", "0/0/0 1"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        check_events(DIALECT_OPENAI, rows[i].drop, rows[i].text, rows[i].want, rows[i].summary);
+}
+
+TEST(named_events_have_their_own_ends)
+{
+    static const struct {
+        enum dialect dialect;
+        const char *text, *summary;
+    } rows[] = {
+        {DIALECT_MESSAGES,
+         "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":"
+         "{\"input_tokens\":5,\"cache_read_input_tokens\":7,\"cache_creation_input_tokens\":1,"
+         "\"output_tokens\":1}}}\n\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":"
+         "9}}\n\ndata: {\"type\":\"message_stop\"}\n\n",
+         "13/9/7 3 complete"},
+        {DIALECT_MESSAGES, "data: {\"type\":\"error\",\"error\":{}}\n\ndata: [DONE]\n\n",
+         "0/0/0 2 failed"},
+        {DIALECT_RESPONSES,
+         "data: {\"type\":\"response.completed\",\"response\":{\"usage\":{\"input_tokens\":4,"
+         "\"input_tokens_details\":{\"cached_tokens\":3},\"output_tokens\":2}}}\n\n",
+         "4/2/3 1 complete"},
+        {DIALECT_RESPONSES, "data: {\"type\":\"response.failed\",\"response\":{}}\n\n",
+         "0/0/0 1 complete failed"},
+        {DIALECT_RESPONSES,
+         "data: {\"type\":\"response.created\",\"response\":{\"usage\":null}}\n\n", "0/0/0 1"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        check_events(rows[i].dialect, true, rows[i].text, rows[i].text, rows[i].summary);
+}
+
+TEST(usage_is_found_in_json_that_has_more_of_the_name)
+{
+    static const struct {
+        const char *text;
+        bool complete;
+        uint64_t in;
+    } rows[] = {
+        {"{\"usage\":{\"prompt_tokens\":3}}", true, 3},
+        {" \n{ \"a\" : [ { \"usage\":{\"prompt_tokens\":9} } ] , \"usage\" : {\"prompt_tokens\":3 "
+         "} } ",
+         true, 3},
+        {"{\"x\":\"usage\",\"y\":\"\\\"usage\\\":{\",\"usage\":{\"prompt_tokens\":3},\"z\":[[]]}",
+         true, 3},
+        {"{\"usage2\":{\"prompt_tokens\":3}}", true, 0},
+        {"{\"usag\\u0065\":{\"prompt_tokens\":3}}", true, 0},
+        {"{\"usage\":{\"prompt_tokens\":3}", false, 0},
+        {"{\"meta\":{\"billed_units\":{\"input_tokens\":3}}}", true, 3},
+        {"[{\"usage\":{\"prompt_tokens\":3}}]", false, 0},
+        {"\"usage\":{\"prompt_tokens\":3}", false, 0},
+        {"1\n00:00:01 --> 00:00:02\n{\"usage\":{\"prompt_tokens\":3}}", false, 0},
+        {"{\"usage\":{\"prompt_tokens\":\"3\"}}", true, 0},
+        {"{\"usage\":null}", true, 0},
+        {"", false, 0},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        for (size_t step = 1; step < 50; step++) {
+            _cleanup_buf_ struct buf out = BUF_INIT(1 * MIB);
+            struct usage_reader r;
+            tap_note("%s by %zu", rows[i].text, step);
+            usage_init(&r, DIALECT_OPENAI, USAGE_JSON, true);
+            pass(&r, rows[i].text, strlen(rows[i].text), step, &out);
+            CHECK_STR(out.data, rows[i].text);
+            CHECK_EQ(r.complete, rows[i].complete);
+            CHECK_EQ(r.usage.in, rows[i].in);
+            usage_finish(&r);
+        }
+}
+
+/* What is too large passes unread, at once; what follows is read again. */
+TEST(an_event_above_its_ceiling_passes_unread)
+{
+    static const char begin[] = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5},\"x\":\"",
+                      end[] = "\"}\n\n", last[] = "data: " LAST "\n\ndata: [DONE]\n\n";
+    for (unsigned large = 0; large < 2; large++)
+        for (size_t step = 999; step < 4 * MIB; step *= 40) {
+            _cleanup_buf_ struct buf text = BUF_INIT(4 * MIB), out = BUF_INIT(4 * MIB);
+            struct usage_reader r;
+            size_t fill = USAGE_EVENT_MAX - strlen(begin) - strlen(end) + large;
+            buf_add_str(&text, begin);
+            for (size_t i = 0; i < fill; i++)
+                buf_add_char(&text, 'x');
+            buf_add_str(&text, end);
+            size_t event = text.len;
+            buf_add_str(&text, last);
+            usage_init(&r, DIALECT_OPENAI, USAGE_EVENTS, true);
+            pass(&r, text.data, text.len, step, &out);
+            bool unread = large && step < event;
+            tap_note("%zu bytes by %zu", event, step);
+            CHECK_EQ(out.len, (unread ? event : 0) + strlen("data: [DONE]\n\n"));
+            CHECK(memcmp(out.data, unread ? text.data : "data", 4) == 0);
+            CHECK(r.complete && r.usage.in == 3 && r.held.len <= USAGE_EVENT_MAX);
+            usage_finish(&r);
+        }
+}
+
+TEST(a_value_above_its_ceiling_is_not_kept)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(4 * MIB), out = BUF_INIT(4 * MIB);
+    struct usage_reader r;
+    buf_add_str(&text, "{\"usage\":{\"prompt_tokens\":5,\"x\":\"");
+    for (size_t i = 0; i < 2 * USAGE_VALUE_MAX; i++)
+        buf_add_char(&text, 'x');
+    buf_add_str(&text, "\"}}");
+    usage_init(&r, DIALECT_OPENAI, USAGE_JSON, false);
+    pass(&r, text.data, text.len, 1000, &out);
+    CHECK(r.complete && !r.usage.told && out.len == text.len);
+    usage_finish(&r);
+}
