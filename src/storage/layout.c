@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -272,11 +273,35 @@ look_at_mount(struct looking *l, enum storage_area area)
     f->is_degraded = area == STORAGE_backup;
 }
 
-/* What it leads to is written as the machine sees it, whose root may be below ours. */
+/* The path without links; of what is not there yet, as far as it is. */
+static char *
+real_path(const char *path)
+{
+    _cleanup_free_ char *above = mem_strdup(path), *real = NULL;
+    while (*above && !(real = realpath(above, NULL)))
+        *strrchr(above, '/') = '\0';
+    return mem_printf("%s%s", real ? real : "", path + strlen(above));
+}
+
+/* From where the link lies: so it leads to the same place when an image is looked at through --root, and
+ * when that image runs. */
 static const char *
 link_target(const struct config *config, struct arena *arena)
 {
-    return arena_printf(arena, "%s/" LINK_TARGET, root_strip(config->paths.models));
+    _cleanup_free_ char *from = real_path(config->paths.root);
+    _cleanup_buf_ struct buf up = BUF_INIT(3 * PATH_MAX);
+    for (const char *at = root_strip(from); (at = strchr(at, '/')) && at[1]; at++)
+        buf_add_str(&up, "../");
+    return arena_printf(arena, "%s%s/" LINK_TARGET, up.data, root_strip(config->paths.models) + 1);
+}
+
+/* One that begins at the root of the machine leads there as well, where that is ours. */
+static bool
+leads_home(const struct config *config, const char *found, const char *wanted, struct arena *arena)
+{
+    return text_eq(found, wanted) ||
+           (!root_is_set() &&
+            text_eq(found, arena_printf(arena, "%s/" LINK_TARGET, config->paths.models)));
 }
 
 static void
@@ -289,7 +314,7 @@ look_at_link(struct looking *l)
     struct stat st;
     l->report->looked++;
     ssize_t n = area->fd < 0 ? -1 : readlinkat(area->fd, LINK_NAME, found, sizeof(found) - 1);
-    if (n >= 0 && text_eq(found, wanted))
+    if (n >= 0 && leads_home(l->config, found, wanted, arena))
         return;
     bool other =
         n < 0 && area->fd >= 0 && fstatat(area->fd, LINK_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0;
@@ -618,7 +643,7 @@ take_back_link(const struct removing *rm, struct err *reterr)
     bool served = models->fd < 0 || (fstatat(models->fd, LINK_TARGET, &st, 0) == 0 &&
                                      !is_empty(rm, STORAGE_models, LINK_TARGET));
     if (served || root->fd < 0 || readlinkat(root->fd, LINK_NAME, found, sizeof(found) - 1) < 0 ||
-        !text_eq(found, wanted))
+        !leads_home(rm->config, found, wanted, &arena))
         return 0;
     (void)snprintf(path, sizeof(path), "%s/" LINK_NAME, rm->config->paths.root);
     int r = rm->dry ? 0 : root_holds(root->fd);

@@ -9,6 +9,7 @@
 #include "tap.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -105,7 +106,7 @@ TEST(all_is_made_once_and_then_nothing)
     CHECK_EQ(mode_of(at(&rig, "/opt")), S_IFDIR | 0755);
     CHECK_EQ(mode_of(at(&rig, "/etc/citadel/secrets")), S_IFDIR | 0700);
     REQUIRE(readlink(at(&rig, "/opt/citadel/models"), target, sizeof(target) - 1) > 0);
-    CHECK_STR(target, "/mnt/citadel-models/active");
+    CHECK_STR(target, "../../mnt/citadel-models/active");
     /* A model has its name before a cache, and no name leads elsewhere. */
     CHECK_EQ(mode_of(at(&rig, "/mnt/citadel-models/cache/torch")), S_IFDIR | 0700);
     CHECK_EQ(mode_of(at(&rig, "/mnt/citadel-models/escape")), 0);
@@ -214,6 +215,33 @@ TEST(modes_and_the_link_come_back_and_what_is_in_the_way_stays)
     CHECK_EQ(set_up(&rig, &left), 1);
     CHECK_EQ(left, 1);
     CHECK(S_ISDIR(mode_of(at(&rig, "/opt/citadel/models/phi3"))));
+}
+
+TEST(the_link_is_counted_from_where_it_really_lies)
+{
+    _cleanup_rig_ struct rig rig = {0};
+    char expected[PATH_MAX], found[PATH_MAX] = "";
+    REQUIRE(rig_open(&rig, LOOSE));
+    CHECK(file_make_dirs(at(&rig, "/data/disk/opt"), 0755, NULL) == 0);
+    CHECK(symlink("data/disk/opt", at(&rig, "/opt")) == 0);
+    (void)set_up(&rig, NULL); /* when the directory of the link is not there yet */
+    CHECK_EQ(set_up(&rig, NULL), 0);
+    REQUIRE(realpath(at(&rig, "/mnt/citadel-models/active"), expected));
+    REQUIRE(realpath(at(&rig, "/opt/citadel/models"), found));
+    CHECK_STR(found, expected);
+}
+
+TEST(a_link_that_begins_at_the_top_leads_out_of_an_image)
+{
+    _cleanup_rig_ struct rig rig = {0};
+    char found[PATH_MAX] = "";
+    REQUIRE(rig_open(&rig, LOOSE));
+    (void)set_up(&rig, NULL);
+    CHECK(unlink(at(&rig, "/opt/citadel/models")) == 0);
+    CHECK(symlink("/mnt/citadel-models/active", at(&rig, "/opt/citadel/models")) == 0);
+    CHECK_EQ(set_up(&rig, NULL), 1);
+    REQUIRE(readlink(at(&rig, "/opt/citadel/models"), found, sizeof(found) - 1) > 0);
+    CHECK_STR(found, "../../mnt/citadel-models/active");
 }
 
 TEST(a_link_that_leads_out_of_the_root_is_not_gone_through)

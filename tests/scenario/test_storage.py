@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 
+import checkpoints
 import pytest
 
 from program import CITADEL, environment, error_json, run, run_json
@@ -43,6 +44,39 @@ def tree(top):
     }
 
 
+def test_models_of_an_image_are_those_of_the_image(image):
+    configure(image, models={"openchat": {"path": "openchat", "port": 12000}})
+    assert storage(image, "setup").returncode == 0
+    c = checkpoints.config("OpenChat-3.5")
+    checkpoints.write(image / MODELS / "active/openchat", c, checkpoints.llama_like(c))
+    _, told = run_json("doctor", "--root", image, cwd=image)
+    (found,) = [f for f in told["findings"] if (f["check"], f["subject"]) == ("models", "openchat")]
+    assert found["found"] == f"whole, in {image}/opt/citadel/models/openchat"
+    assert "16.7 GiB" in run("plan", "--root", image, cwd=image).stdout
+
+
+def test_a_link_from_the_top_is_right_on_the_machine_itself(image):
+    paths = {name: f"{image}/{name}" for name in ("root", "models", "state", "run", "logs", "backup", "generations")}
+    accounts = {"user": "nobody", "group": "nogroup", "gateway_user": "daemon"}
+    configure(image, paths=paths, service=accounts)
+
+    def faults():
+        _, told = run_json("storage", "verify", "-c", image / "etc/citadel/citadel.yaml", cwd=image)
+        return [f for f in told["findings"] if f["fault"] == "link"]
+
+    (image / "root").mkdir()
+    (missing,) = faults()
+    up = "../" * len((image / "root").parts[1:])
+    assert missing["wanted"] == f"{up}{str(image)[1:]}/models/active"
+    for target in (f"{image}/models/active", missing["wanted"]):
+        (image / "root/models").unlink(missing_ok=True)
+        (image / "root/models").symlink_to(target)
+        assert faults() == []
+    (image / "root/models").unlink()
+    (image / "root/models").symlink_to("/mnt")
+    assert [f["found"] for f in faults()] == ["/mnt"]
+
+
 def test_setup_makes_everything_once(image):
     before = tree(image)
     planned = storage(image, "setup", "--dry-run")
@@ -52,7 +86,7 @@ def test_setup_makes_everything_once(image):
     assert planned.stdout.splitlines() == [
         x.replace("made ", "would make ").replace("linked ", "would link ") for x in done.stdout.splitlines()
     ]
-    assert os.readlink(image / "opt/citadel/models") == "/mnt/citadel-models/active"
+    assert os.readlink(image / "opt/citadel/models") == "../../mnt/citadel-models/active"
     assert (image / MODELS / "cache/phi3").stat().st_mode & 0o7777 == 0o700
     made = tree(image)
     again = storage(image, "setup")
