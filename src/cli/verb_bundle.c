@@ -370,7 +370,7 @@ write_bundle(struct bundle *b, const char *path)
         !tar_end(&b->tar) || b->arena.full)
         return err_set(&b->cli->err, ERR_TOO_LARGE, "the bundle is larger than %llu bytes",
                        (unsigned long long)BUNDLE_MAX);
-    int r = file_write(path, b->tar.data, b->tar.len, 0600, &b->cli->err);
+    int r = file_create(path, b->tar.data, b->tar.len, 0600, &b->cli->err);
     if (r < 0)
         return r;
     if (b->cli->json) {
@@ -398,8 +398,11 @@ choose_path(struct cli *cli, uint64_t now_s, char path[PATH_MAX])
         (void)snprintf(path, PATH_MAX, "%s", cli->args[0]);
     else
         (void)snprintf(path, PATH_MAX, "citadel-bundle-%s.tar", text);
-    if (lstat(path, &st) == 0)
-        return err_set_errno(&cli->err, EEXIST, "'%s'", path);
+    if (lstat(path, &st) == 0) {
+        int r = err_set_errno(&cli->err, EEXIST, "'%s'", path);
+        err_fix(&cli->err, "give it another name");
+        return r;
+    }
     if (!text_ends(path, ".tar")) {
         int r = err_set(&cli->err, ERR_USAGE, "'%s' does not end with .tar", path);
         err_fix(&cli->err, "citadel bundle %s.tar", path);

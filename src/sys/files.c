@@ -226,6 +226,21 @@ file_write(const char *path, const void *bytes, size_t len, mode_t mode, struct 
     return r;
 }
 
+int
+file_create(const char *path, const void *bytes, size_t len, mode_t mode, struct err *reterr)
+{
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    if (fd < 0)
+        return err_set_errno(reterr, errno, "cannot make '%s'", path);
+    int r = fault_write(fd, bytes, len);
+    if (r == 0)
+        r = fault_sync(fd);
+    if (r == 0)
+        return 0;
+    (void)unlink(path); /* the half of it is of no use, and would be in the way */
+    return err_set_errno(reterr, -r, "cannot write '%s'", path);
+}
+
 static int
 link_at(int dir, const char *name, const char *target)
 {

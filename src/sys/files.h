@@ -25,7 +25,11 @@ int file_read_fd(int fd, struct buf *out) must_check;
 int file_write(const char *path, const void *bytes, size_t len, mode_t mode, struct err *reterr)
     must_check;
 
-/* Likewise a symbolic link, for one writer at a time. */
+/* Makes a file that must not be there yet, where a person has asked for it: below --root or not. */
+int file_create(const char *path, const void *bytes, size_t len, mode_t mode, struct err *reterr)
+    must_check;
+
+/* Replaces a symbolic link, or makes it, for one writer at a time. */
 int file_link(const char *path, const char *target, struct err *reterr) must_check;
 
 /* Removes what a writer of this path that crashed may have left. The next writer would take it over;

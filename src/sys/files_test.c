@@ -202,3 +202,22 @@ TEST(directories_are_made_and_removed_whole)
     CHECK_EQ(file_remove_tree("/", &err), -EINVAL);
     CHECK_EQ(file_remove_tree("/tmp/..", &err), -EINVAL);
 }
+
+static int
+break_write(const char *call, size_t *bytes unused_arg)
+{
+    return strcmp(call, "write") == 0 ? -ENOSPC : 0;
+}
+
+TEST(a_file_that_is_asked_for_is_made_whole_and_replaces_none)
+{
+    _cleanup_free_ char *path = in_dir("f");
+    struct err err = {0};
+    fault_before = break_write;
+    CHECK_EQ(file_create(path, "new", 3, 0600, &err), -ENOSPC);
+    fault_before = NULL;
+    CHECK_EQ(access(path, F_OK), -1);
+    REQUIRE(file_create(path, "new", 3, 0600, NULL) == 0);
+    CHECK_EQ(file_create(path, "newer", 5, 0600, NULL), -EEXIST);
+    CHECK(holds(path, "new"));
+}

@@ -49,6 +49,21 @@ def test_a_configuration_that_is_wrong_is_no_reason_to_give_up(tmp_path):
     assert files["host/uname.txt"].split()[0] == os.uname().sysname
 
 
+def test_what_one_types_is_a_file_of_ones_own(tmp_path):
+    """With --root, too: below it is only what the configuration names."""
+    root = make(tmp_path, "models: {m: {engine: sim}}\n")
+    here = tmp_path / "here"
+    here.mkdir()
+    for words in ([here / "b.tar"], []):
+        done = program.run("bundle", *words, "--root", root, cwd=here)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert [json.loads(open_bundle(file)["version.json"])["version"] for file in here.iterdir()] == [
+        (program.TOP / "VERSION").read_text().strip()
+    ] * 2
+    done = program.run("bundle", here / "no/b.tar", "--root", root)
+    assert done.returncode == 4 and "no/b.tar" in done.stderr
+
+
 def test_nothing_is_overwritten(tmp_path):
     root = make(tmp_path, "models: {m: {engine: sim}}\n")
     (root / "b.tar").write_text("mine")
