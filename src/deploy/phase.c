@@ -393,14 +393,20 @@ run_infrastructure(struct running *p, struct err *reterr)
     struct deploy_wish nothing = p->wish->deploy;
     struct deploy_end end;
     struct err ignored;
+    enum deploy_life storage;
     unsigned before;
     int r = generation_of(p->wish->deploy.store, GENERATION_CURRENT, &before, reterr);
+    if (r == 0)
+        r = p->host->look(p->host->arg, "citadel-storage.service", NULL, &storage, reterr);
     if (r < 0)
         return r;
     r = deploy(p, is_infrastructure, reterr);
     if (r == 0) {
+        bool left = storage == DEPLOY_NOBODYS; /* as `citadel up` leaves them */
         (void)snprintf(p->end->text, sizeof(p->end->text),
-                       "generation %u is live; storage and GPUs are set up", p->end->generation);
+                       "generation %u is live; storage and GPUs are %s", p->end->generation,
+                       left ? "as they were: citadel storage setup, citadel gpu optimize"
+                            : "set up");
         return 0;
     }
     if (before)
