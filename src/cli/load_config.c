@@ -42,7 +42,7 @@ cli_load_deployed(struct cli *cli, struct config **ret_config)
     bool named = cli->config_file || getenv("CITADEL_CONFIG");
     if (r < 0 && !named && file && load(cli, file, problems, ret_config, &err) == 0) {
         cli_error(cli, &cli->err);
-        cli_note(cli, "%s is gone by instead", file);
+        cli_note(cli, "what is deployed is used instead: %s", file);
         cli->err = (struct err){0};
         struct config_problems *spoilt = cli->frame->problems;
         cli->frame->problems = problems;

@@ -4,7 +4,8 @@
 const struct verb_help verb_diff_help = {
     .text = "Shows line by line what `citadel apply` would change of the current generation: "
             "configuration, plan and units. With GENERATION it is what has changed from that one "
-            "to the current one. Nothing is written.",
+            "to the current one, for which the configuration need not be right. Nothing is "
+            "written.",
     .examples = VERB_EXAMPLES({"citadel diff", "what applying the configuration would change"},
                               {"citadel diff 6", "what is not as it was in generation 6"}),
 };
@@ -87,7 +88,7 @@ verb_diff(struct cli *cli)
         return diff_candidate(cli);
     int r = cli_read_generation(cli, cli->args[0], &number);
     if (r == 0)
-        r = cli_load_config(cli, &config);
+        r = cli_load_deployed(cli, &config);
     if (r < 0)
         return r;
     assert(config);

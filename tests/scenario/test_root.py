@@ -85,7 +85,9 @@ def test_a_spoilt_file_hides_nothing_that_is_deployed(place):
     done = run("generations", *here)
     assert done.returncode == 0 and "citadel apply" in done.stdout
     assert "no_such" in done.stderr
-    assert f"{root}/etc/citadel/current/config.yaml is gone by instead" in done.stderr
+    assert f"what is deployed is used instead: {root}/etc/citadel/current/config.yaml" in done.stderr
+    done = run("diff", "1", *here)  # of two that are deployed
+    assert done.returncode == 0 and "no_such" in done.stderr
     assert run("generations", "switch", "1", "-y", *here).returncode == 0
     done = run("generations", *here, "-c", str(root / "etc/citadel/citadel.yaml"))
     assert done.returncode == 64  # a file that is named is the one that is meant
