@@ -38,10 +38,12 @@ void cli_print_bytes(struct cli *cli, const char *bytes, size_t len);
 void cli_table(struct cli *cli, const struct table *table);
 int cli_flush(struct cli *cli) must_check; /* writes what was printed now: for verbs that go on */
 
-/* A message about the work, a line on stderr; nothing under --quiet. */
+/* A message about the work, a line on stderr. Nothing under --quiet, nor with --json: what programs read
+ * on stderr are errors alone, and what they need to know is in the result. */
 void cli_note(struct cli *cli, const char *fmt, ...) printf_like(2, 3);
 
-/* Lines for stderr as they are: of what has its own form, "FILE:LINE:COLUMN: ...". */
+/* Likewise lines as they are: of what has its own form, "FILE:LINE:COLUMN: ...". --quiet does not keep
+ * them back: they belong to an error. */
 void cli_complain(struct cli *cli, const char *lines);
 
 /* Speaks an error at once, for a verb that has several; the last one it returns is spoken by the

@@ -91,7 +91,7 @@ cli_note(struct cli *cli, const char *fmt, ...)
 {
     _cleanup_buf_ struct buf line = BUF_INIT(64 * KIB);
     va_list args;
-    if (cli->quiet)
+    if (cli->quiet || cli->frame->json)
         return;
     va_start(args, fmt);
     buf_vprintf(&line, fmt, args);
@@ -106,7 +106,6 @@ cli_note(struct cli *cli, const char *fmt, ...)
 void
 cli_complain(struct cli *cli, const char *lines)
 {
-    /* Programs are told by the result, or by the error that follows. */
     if (!cli->frame->json)
         (void)write_all(STDERR_FILENO, lines, strlen(lines));
 }

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "config/config.h"
+#include "fmt/json.h"
 #include "gpu/lease.h"
 #include "plan/plan.h"
 #include "service/client.h"
@@ -82,4 +83,42 @@ void
 service_looks_finish(struct service_looks *looks)
 {
     free(looks->items);
+}
+
+static void
+print_run(struct json_writer *w, const struct run_state *run)
+{
+    json_open_map(w, "model");
+    json_str(w, "phase", run_phase_word(run->phase));
+    json_u64(w, "since_us", run->since_us);
+    json_str(w, "why", run->why.id == ERR_NONE ? NULL : run->why.what);
+    json_str(w, "served_as", run->model);
+    json_str(w, "engine", run->engine);
+    json_str(w, "version", run->version[0] ? run->version : NULL);
+    json_u64(w, "engine_pid", run->pid);
+    json_u64(w, "sleep_level", run->sleep_level);
+    json_real(w, "running", run->running);
+    json_real(w, "waiting", run->waiting);
+    json_real(w, "kv_usage", run->kv_usage);
+    json_open_list(w, "gpus");
+    for (size_t i = 0; i < run->gpu_count; i++)
+        json_u64(w, NULL, run->gpus[i]);
+    json_close_list(w);
+    json_close_map(w);
+}
+
+void
+service_look_print(const struct service_look *look, struct json_writer *w)
+{
+    struct lifecycle_known known = service_look_known(look);
+    json_open_map(w, NULL);
+    service_status_print(&look->seen->status, w);
+    lifecycle_print_health(&known, w);
+    json_str(w, "last", look->record.last.err.id == ERR_NONE ? NULL : look->record.last.err.what);
+    if (look->next_us)
+        json_u64(w, "tried_us", look->next_us);
+    json_u64(w, "gpu_bytes", look->gpu_bytes);
+    if (look->seen->has_run)
+        print_run(w, &look->seen->run);
+    json_close_map(w);
 }

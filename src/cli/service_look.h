@@ -8,6 +8,7 @@
 #include "run/record.h"
 
 struct config;
+struct json_writer;
 struct service_seen;
 struct service_view;
 
@@ -35,5 +36,8 @@ void service_looks_finish(struct service_looks *looks);
 
 /* Of one by what its supervisor tells alone. */
 void cli_look_from_afar(const struct service_seen *seen, struct service_look *ret_look);
+
+/* All that is known of it, as a map. */
+void service_look_print(const struct service_look *look, struct json_writer *w);
 
 struct lifecycle_known service_look_known(const struct service_look *look);

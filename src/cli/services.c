@@ -217,6 +217,15 @@ cli_check_service(struct cli *cli, const struct service_view *view, const char *
     return is_group(name) ? 0 : check_name(cli, view, name);
 }
 
+bool
+cli_has_services(const struct service_view *view)
+{
+    vec_foreach (&view->items, seen)
+        if (!seen->absent)
+            return true;
+    return false;
+}
+
 static bool
 has_processes(enum service_state state)
 {
@@ -412,6 +421,24 @@ change(struct cli *cli, const struct config *config, const struct service_view *
     return r < 0 || cli_flag(cli, "no-wait") ? r : wait_for(cli, config, goal);
 }
 
+/* What was asked of none has been done to all of them, and is not what was meant. */
+static int
+check_any(struct cli *cli, const struct service_view *view, const char *verb,
+          enum service_state goal)
+{
+    vec_foreach (&view->items, seen)
+        if (cli_means_service(cli, seen, goal))
+            return 0;
+    if (cli_has_services(view) || goal == SERVICE_STOPPED) {
+        cli_note(cli, "there is nothing to %s: citadel status", verb);
+        return 0;
+    }
+    int r =
+        err_set(&cli->err, ERR_DEPLOY_NOTHING, "nothing is deployed, and so nothing to %s", verb);
+    err_fix(&cli->err, "citadel apply");
+    return r;
+}
+
 int
 cli_change_loaded(struct cli *cli, const struct config *config, struct service_view *view,
                   const char *verb, enum service_state goal)
@@ -421,6 +448,8 @@ cli_change_loaded(struct cli *cli, const struct config *config, struct service_v
         r = cli_check_service(cli, view, cli->args[i]);
     if (r == 0 && view->by_systemd && goal == SERVICE_READY)
         r = wake_all(cli, config, view);
+    if (r == 0)
+        r = check_any(cli, view, verb, goal);
     bool was_held = false;
     vec_foreach (&view->items, seen) {
         const char *name = seen->status.name;
@@ -439,11 +468,37 @@ cli_change_loaded(struct cli *cli, const struct config *config, struct service_v
     return change(cli, config, view, verb, goal);
 }
 
+/* As they are now, for programs. */
+static int
+print_changed(struct cli *cli, const struct config *config, enum service_state goal)
+{
+    _cleanup_service_view_ struct service_view view = {0};
+    _cleanup_service_looks_ struct service_looks looks = {0};
+    int r = cli_read_services(cli, config, &view);
+    if (r < 0)
+        return r;
+    service_view_ask(&view, config->paths.run, NULL);
+    cli_look_at_services(config, &view, &looks);
+    json_open_map(cli->json, NULL);
+    json_open_list(cli->json, "services");
+    vec_foreach (&looks, look)
+        if (cli_means_service(cli, look->seen, goal))
+            service_look_print(look, cli->json);
+    json_close_list(cli->json);
+    json_close_map(cli->json);
+    return 0;
+}
+
 int
 cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
 {
     _cleanup_config_ struct config *config = NULL;
     _cleanup_service_view_ struct service_view view = {0};
     int r = cli_load_services(cli, NULL, &config, &view);
-    return r < 0 ? r : cli_change_loaded(cli, config, &view, verb, goal);
+    if (r == 0)
+        r = cli_change_loaded(cli, config, &view, verb, goal);
+    const int code = r;
+    if (r >= 0 && cli->json)
+        r = print_changed(cli, config, goal);
+    return r < 0 ? r : code;
 }

@@ -20,11 +20,14 @@ int cli_read_services(struct cli *cli, const struct config *config, struct servi
 extern const struct table_column service_columns[SERVICE_COLUMNS];
 void cli_add_service(struct table *table, const struct service_look *look, uint64_t now_us);
 
+/* Whether one is deployed at all. */
+bool cli_has_services(const struct service_view *view);
+
 /* One state as a line: "phi3: ready: answers chat completions". */
 void cli_service_line(const struct service_status *status, struct buf *out);
 
 /* Asks for `verb` of the named services (none, or `all`: all of them), and waits until they have got
- * there. Returns an exit code, or a negative errno. */
+ * there; with --json they are printed as `status` has them. Returns an exit code, or a negative errno. */
 int cli_change_services(struct cli *cli, const char *verb, enum service_state goal);
 /* Likewise, of services that are known already. */
 int cli_change_loaded(struct cli *cli, const struct config *config, struct service_view *view,

@@ -23,44 +23,6 @@ const struct verb_help verb_status_help = {
 };
 
 static void
-print_run(struct json_writer *w, const struct run_state *run)
-{
-    json_open_map(w, "model");
-    json_str(w, "phase", run_phase_word(run->phase));
-    json_u64(w, "since_us", run->since_us);
-    json_str(w, "why", run->why.id == ERR_NONE ? NULL : run->why.what);
-    json_str(w, "served_as", run->model);
-    json_str(w, "engine", run->engine);
-    json_str(w, "version", run->version[0] ? run->version : NULL);
-    json_u64(w, "engine_pid", run->pid);
-    json_u64(w, "sleep_level", run->sleep_level);
-    json_real(w, "running", run->running);
-    json_real(w, "waiting", run->waiting);
-    json_real(w, "kv_usage", run->kv_usage);
-    json_open_list(w, "gpus");
-    for (size_t i = 0; i < run->gpu_count; i++)
-        json_u64(w, NULL, run->gpus[i]);
-    json_close_list(w);
-    json_close_map(w);
-}
-
-static void
-print_service(struct json_writer *w, const struct service_look *look)
-{
-    struct lifecycle_known known = service_look_known(look);
-    json_open_map(w, NULL);
-    service_status_print(&look->seen->status, w);
-    lifecycle_print_health(&known, w);
-    json_str(w, "last", look->record.last.err.id == ERR_NONE ? NULL : look->record.last.err.what);
-    if (look->next_us)
-        json_u64(w, "tried_us", look->next_us);
-    json_u64(w, "gpu_bytes", look->gpu_bytes);
-    if (look->seen->has_run)
-        print_run(w, &look->seen->run);
-    json_close_map(w);
-}
-
-static void
 print_json(struct json_writer *w, const struct config *config, const struct service_view *view,
            const struct service_looks *looks, const struct cli_deployed *deployed, const char *name)
 {
@@ -75,7 +37,7 @@ print_json(struct json_writer *w, const struct config *config, const struct serv
     json_open_list(w, "services");
     vec_foreach (looks, look)
         if (!name || text_eq(name, look->seen->status.name))
-            print_service(w, look);
+            service_look_print(look, w);
     json_close_list(w);
     cli_print_drift_json(config, view->by_systemd, w);
     json_close_map(w);
@@ -166,6 +128,8 @@ verb_status(struct cli *cli)
         print_json(cli->json, config, &view, &looks, &deployed, name);
     else
         print_table(cli, &looks, name);
+    if (!cli->json && !name && !cli_has_services(&view))
+        cli_print(cli, "\nNothing is deployed.\n  try: citadel apply\n");
     if (!cli->json && !name) {
         cli_print_deployed(cli, config, &deployed);
         cli_print_drift(cli, config, view.by_systemd);

@@ -142,7 +142,13 @@ def test_a_generation_comes_back_and_nothing_at_all(site):
     assert done.returncode == 0, done.stderr
     up.wait_for("runs nothing, since nothing is deployed")
     assert s.status() == {}
-    apply(s)
+    assert s.run("status").stdout.endswith("\nNothing is deployed.\n  try: citadel apply\n")
+    for verb in ("start", "restart"):
+        error = error_json(s.run(verb, "--json"))
+        assert (error["id"], error["fix"]) == ("deploy.nothing", "citadel apply")
+    assert s.run("stop").returncode == 0
+    told = apply(s, "--json")
+    assert told.stderr == "" and json.loads(told.stdout)["generation"] == 3
     assert s.ask("a", "GET", "/health") == {} and set(s.status()) == {"a"}
     assert up.stop() == 0
 
@@ -160,7 +166,8 @@ def test_phases_prove_each_model(site):
     s = site({"a": {"engine": "sim"}, "b": {"engine": "sim"}})
     s.up("a").wait_for("a: ready")
     assert s.run("deploy", "phase2", "-y").returncode == 1
-    for phase, said in (("phase1", "generation 1 is live"), ("phase2", "a answers"), ("phase3", ""), ("phase4", "")):
+    as_they_were = "storage and GPUs are as they were: citadel storage setup, citadel gpu optimize"
+    for phase, said in (("phase1", f"generation 1 is live; {as_they_were}"), ("phase2", "a answers"), ("phase3", ""), ("phase4", "")):
         done = s.run("deploy", phase, "-y", *(["a"] if phase == "phase2" else []))
         assert done.returncode == 0 and said in done.stdout, done.stderr
 

@@ -304,6 +304,24 @@ def test_verbs_of_another_terminal(site):
     assert status == 200 and up.wait_end() == 0
 
 
+def test_programs_are_told_what_became_of_the_services(site):
+    s = site({"a": "", "b": "", "c": {"command": '[/bin/false, "{port}"]', "engine": "command"}})
+    up = s.up("a", "b")
+    up.wait_all("a: ready", "b: ready")
+    for words, want in (
+        (["restart", "a"], {"a": "ready"}),
+        (["stop", "all"], dict.fromkeys("abc", "stopped")),
+        (["start", "b", "a"], {"a": "ready", "b": "ready"}),
+    ):
+        done = s.run(*words, "--json")
+        assert (done.returncode, done.stderr) == (0, "")
+        services = json.loads(done.stdout)["services"]
+        assert {x["name"]: x["state"] for x in services} == want
+        assert [set(x) for x in services] == [set(s.status()[x["name"]]) for x in services]
+    done = s.run("start", "c", "--json")
+    assert done.stdout == "" and error_json(done)["id"] == "service.failed"
+
+
 def test_nobody_supervises(site):
     s = site({"a": ""})
     for verb in ("status", "health", "start", "stop", "restart"):
