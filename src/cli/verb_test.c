@@ -70,6 +70,20 @@ TEST(every_verb_is_told)
     }
 }
 
+TEST(y_is_yes_and_nothing_else)
+{
+    for (const struct verb *v = verb_rows; v->words; v++)
+        for (const struct verb_option *o = v->options; o->name; o++) {
+            tap_note("%s --%s", v->words, o->name);
+            CHECK_EQ(o->letter == 'y', text_eq(o->name, "yes"));
+            if (o->kind != ARG_SAME)
+                continue;
+            REQUIRE(o > v->options);
+            CHECK_STR(o->name, "force");
+            CHECK_STR(o[-1].name, "yes");
+        }
+}
+
 TEST(every_verb_has_an_example_of_itself)
 {
     for (const struct verb *v = verb_rows; v->words; v++) {

@@ -12,8 +12,10 @@
         .name = (name_), .bytes = (text), .len = sizeof(text) - 1 \
     }
 
-static const struct generation_file files[] = {FILE_OF("config.yaml", "models: {}\n"),
-                                               FILE_OF("units/a", "[Unit]\n")};
+#define CONFIG FILE_OF("config.yaml", "models: {}\n")
+#define UNIT FILE_OF("units/a", "[Unit]\n")
+
+static const struct generation_file files[] = {CONFIG, UNIT};
 
 static const char *
 digest(unsigned current, const struct generation_file *items, size_t count)
@@ -32,12 +34,12 @@ TEST(any_byte_makes_another_digest)
         struct generation_file files[3];
         size_t count;
     } rows[] = {
-        {"another byte", {files[0], FILE_OF("units/a", "[unit]\n")}, 2},
-        {"another name", {files[0], FILE_OF("units/b", "[Unit]\n")}, 2},
-        {"one less", {files[0]}, 1},
-        {"one more", {files[0], files[1], FILE_OF("units/b", "")}, 3},
+        {"another byte", {CONFIG, FILE_OF("units/a", "[unit]\n")}, 2},
+        {"another name", {CONFIG, FILE_OF("units/b", "[Unit]\n")}, 2},
+        {"one less", {CONFIG}, 1},
+        {"one more", {CONFIG, UNIT, FILE_OF("units/b", "")}, 3},
         {"nothing", {{0}}, 0},
-        {"another order", {files[1], files[0]}, 2},
+        {"another order", {UNIT, CONFIG}, 2},
         {"bytes that look like a file",
          {FILE_OF("config.yaml", "models: {}\nunits/a\0\7\0\0\0\0\0\0\0[Unit]\n")},
          1},

@@ -191,7 +191,7 @@ def test_a_saved_plan_is_done_or_refused(here):
     assert done.returncode == 1 and "is not what was shown" in done.stderr
     here.write("/root/plan.json", "{}")
     done = citadel(here, "apply", "-y", "/root/plan.json", check=False)
-    assert done.returncode == 65 and "/root/plan.json: it has no digest" in done.stderr
+    assert done.returncode == 64 and "/root/plan.json: it has no digest" in done.stderr
 
 
 def sit_down(here, *words):

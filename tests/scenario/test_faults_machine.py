@@ -252,7 +252,8 @@ PHASES = {
 }
 
 REFUSED = "new is to be kept loaded always, and cannot be: "
-MISSING = f"{REFUSED}cannot open the model directory /srv/none: No such file or directory"
+NO_FILES = "cannot open the model directory /srv/none: No such file or directory"
+MISSING = f"{REFUSED}{NO_FILES}"
 CUT = f"{REFUSED}model-00001-of-00003.safetensors is too short: it has 1048576 bytes"
 FLAG = "citadel-new.service: this release of vLLM does not know --no-such-flag"
 LISTENS = f"citadel-new.service: something else listens on 127.0.0.1:{TAKEN}"
@@ -273,7 +274,7 @@ TABLE = {
     ("none", "phase2"): (0, ["phase2 is done: new answers"], True, True),
     ("none", "apply"): (0, ["is current"], True, True),
     ("model-missing", "phase1"): (1, [MISSING], False, False),
-    ("model-missing", "phase2"): (1, [OTHERS], False, False),
+    ("model-missing", "phase2"): (1, [f"new cannot be tried: {NO_FILES}"], False, False),
     ("model-missing", "apply"): (1, [MISSING], False, False),
     ("shard-truncated", "phase1"): (1, [CUT], False, False),
     ("shard-truncated", "phase3"): (1, [OTHERS], False, False),
