@@ -49,3 +49,5 @@ void cli_complain(struct cli *cli, const char *lines);
 /* Speaks an error at once, for a verb that has several; the last one it returns is spoken by the
  * frame. On stderr: "citadel: what" and "  try: fix", with --json an object on a line. */
 void cli_error(struct cli *cli, const struct err *err);
+/* Of one that ends with another code than its error's own. */
+void cli_error_as(struct cli *cli, const struct err *err, int exit_code);

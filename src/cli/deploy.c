@@ -501,8 +501,7 @@ work_apart(struct cli *cli, struct cli_deploy *d, const char *words)
         .args = args.list.items,
     };
     if (r == 0) {
-        cli_note(cli,
-                 "It goes on if this terminal is lost; `citadel generations` tells how it ended.");
+        cli_note(cli, "It goes on if this terminal is lost; `citadel events` tells how it ended.");
         r = cli_run_transient(cli, &wish);
     }
     vec_finish(&args.list);

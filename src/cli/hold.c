@@ -6,8 +6,8 @@ static void
 print(struct cli *cli, const struct value *service)
 {
     const struct value *hold = value_get(service, "hold");
-    const char *name = value_str(value_get(service, "name"));
-    char by[64], why[200];
+    char name[TEXT_NAME_MAX + 1], by[64], why[200];
+    value_copy_str(value_get(service, "name"), name, sizeof(name));
     value_copy_str(value_get(hold, "by"), by, sizeof(by));
     value_copy_str(value_get(hold, "why"), why, sizeof(why));
     if (hold)

@@ -53,6 +53,9 @@ cli_ask_monitor(const struct config *config, const struct monitor_wish *wish, st
     _cleanup_buf_ struct buf body = BUF_INIT(BODY_MAX), target = BUF_INIT(TARGET_MAX);
     struct err err = {0};
     unsigned status;
+    int r = wish->service ? service_check_spelling(wish->service, reterr) : 0;
+    if (r < 0)
+        return r;
     print_target(wish, &target);
     if (buf_error(&target) < 0)
         return err_set(reterr, ERR_TOO_LARGE, "'%.40s...' is longer than %d bytes may be",
@@ -64,7 +67,7 @@ cli_ask_monitor(const struct config *config, const struct monitor_wish *wish, st
         .target = target.data,
         .timeout_us = wish->timeout_us,
     };
-    int r = http_fetch(&fetch, &status, &body, &err);
+    r = http_fetch(&fetch, &status, &body, &err);
     if (r < 0 && err.id == ERR_HTTP_CONNECT)
         return explain_silence(config, address + strlen("unix:"), reterr);
     if (r < 0) {

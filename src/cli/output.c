@@ -111,7 +111,8 @@ cli_complain(struct cli *cli, const char *lines)
 }
 
 static void
-add_error_json(struct buf *out, const struct err *err, const struct config_problems *problems)
+add_error_json(struct buf *out, const struct err *err, int exit_code,
+               const struct config_problems *problems)
 {
     struct json_writer w;
     json_init(&w, out, false);
@@ -119,7 +120,7 @@ add_error_json(struct buf *out, const struct err *err, const struct config_probl
     json_str(&w, "id", err_row(err->id)->name);
     json_str(&w, "message", err->what);
     json_str(&w, "fix", err->fix[0] ? err->fix : NULL);
-    json_u64(&w, "exit", err_exit(err));
+    json_i64(&w, "exit", exit_code);
     if (problems && err->id == ERR_CONFIG_INVALID)
         config_problems_json(problems, &w, "problems");
     json_close_map(&w);
@@ -129,10 +130,16 @@ add_error_json(struct buf *out, const struct err *err, const struct config_probl
 void
 cli_error(struct cli *cli, const struct err *err)
 {
+    cli_error_as(cli, err, err_exit(err));
+}
+
+void
+cli_error_as(struct cli *cli, const struct err *err, int exit_code)
+{
     _cleanup_buf_ struct buf said = BUF_INIT(1 * MIB);
     const struct table_look *look = &cli->frame->err_look;
     if (cli->frame->json) {
-        add_error_json(&said, err, cli->frame->problems);
+        add_error_json(&said, err, exit_code, cli->frame->problems);
     } else {
         buf_printf(&said, "%scitadel:%s %s\n", tone_start(TONE_BAD, look), tone_end(TONE_BAD, look),
                    err->what);

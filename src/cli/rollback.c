@@ -51,7 +51,7 @@ print_json(struct cli *cli, enum halt_group group, const struct deploy_orders *s
 }
 
 static void
-print(struct cli *cli, enum halt_group group, const struct deploy_orders *stopped)
+print(struct cli *cli, enum halt_group group, const struct deploy_orders *stopped, bool done)
 {
     if (cli->json) {
         print_json(cli, group, stopped);
@@ -60,6 +60,8 @@ print(struct cli *cli, enum halt_group group, const struct deploy_orders *stoppe
     for (size_t i = 0; i < stopped->count; i++)
         cli_print(cli, "%s %s\n", stopped->items[i].failed ? "failed " : "stopped",
                   stopped->items[i].unit);
+    if (!done)
+        return;
     if (stopped->count == 0)
         cli_print(cli, "Nothing of %s ran.\n", halt_group_word(group));
     cli_print(cli, "It stays down until a person starts it: %s\n", how_to_start(group));
@@ -92,7 +94,7 @@ stop(struct cli *cli, struct cli_deploy *d, void *arg)
     h->wish.expect = d->wish.expect;
     int r = halt(&h->wish, &d->host, &d->arena, &stopped, &cli->err);
     if (r == 0 || stopped.count)
-        print(cli, h->wish.group, &stopped);
+        print(cli, h->wish.group, &stopped, r == 0);
     return r < 0 ? r : EXIT_CODE_OK;
 }
 

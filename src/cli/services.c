@@ -340,11 +340,11 @@ remember_wish(struct cli *cli, const struct config *config, const char *name,
     int r = run_record_change(config->paths.state, name, run_record_wish, &wish, NULL, &cli->err);
     if (r == -EACCES || r == -EPERM)
         err_fix(&cli->err, "the same with sudo");
-    if (r != -EBUSY || goal != SERVICE_STOPPED)
+    if (r == 0 || r == -EACCES || r == -EPERM)
         return r;
-    /* Its engine may be who keeps the record. */
-    cli_note(cli, "%s is stopped all the same, and by whom is not written down: %s", name,
-             cli->err.what);
+    /* Its engine may be who keeps the record, or has put something in its place. */
+    cli_note(cli, "%s is %s all the same, and by whom is not written down: %s", name,
+             goal == SERVICE_STOPPED ? "stopped" : "started", cli->err.what);
     cli->err = (struct err){0};
     return 0;
 }

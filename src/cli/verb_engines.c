@@ -195,11 +195,11 @@ static void
 print_list(struct cli *cli, const struct config *config, const struct engine_list *list)
 {
     _cleanup_table_ struct table table;
+    table_init(&table, columns, ARRAY_SIZE(columns));
     if (list->rows.count == 0) {
         cli_note(cli, "There is no Python environment beside %s.", config->paths.vllm_env);
         return;
     }
-    table_init(&table, columns, ARRAY_SIZE(columns));
     vec_foreach (&list->rows, row)
         add_row(&table, list, row);
     cli_table(cli, &table);

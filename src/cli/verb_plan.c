@@ -5,9 +5,9 @@ const struct verb_help verb_plan_help = {
     .text =
         "Tells which models are kept in GPU memory and on which GPUs, which are loaded when they "
         "are asked for and wait for whom, and which can never work here, with the arithmetic and "
-        "with what would change it. Nothing is started and nothing is written. While the disk of "
-        "the "
-        "models is not mounted there is no plan, since none of them could be seen.\n\n"
+        "with what would change it. Nothing is started, and nothing is written but what --write "
+        "asks for. While the disk of the models is not mounted there is no plan, since none of "
+        "them could be seen.\n\n"
         "Models with residency always come first, then those with auto, each by priority, as long "
         "as they fit. A model claims gpu_memory_fraction of each of its GPUs. What it needs of "
         "each is predicted: its weights, the KV cache of one request of full length, and an "
@@ -89,11 +89,11 @@ print_gpus(struct cli *cli, const struct plan *plan)
 {
     _cleanup_table_ struct table table;
     quantity_text text;
+    table_init(&table, gpu_columns, ARRAY_SIZE(gpu_columns));
     if (plan->gpu_count == 0) {
         cli_print(cli, "\nNo GPUs: %s\n", plan->no_gpus);
         return;
     }
-    table_init(&table, gpu_columns, ARRAY_SIZE(gpu_columns));
     for (size_t i = 0; i < plan->gpu_count; i++) {
         const struct plan_gpu *gpu = &plan->gpus[i];
         table_addf(&table, TONE_PLAIN, "%u", gpu->index);

@@ -25,14 +25,15 @@ const struct verb_help verb_rollback_backup_help = {
         "Every file has its SHA-256 in a manifest; the backup is there as a whole or not at all. "
         "Secrets are in it as systemd-creds has encrypted them to this host; those that are kept "
         "in "
-        "clear are left out, and named. Models are not part of it.",
+        "clear are left out, and named. Models are not part of it. The newest thirty are kept.",
     .examples = VERB_EXAMPLES({"sudo citadel rollback backup", "keep what is"},
                               {"citadel rollback status", "which there are"},
                               {"sudo citadel rollback restore 3", "bring one back"}),
 };
 
 static void
-print_json(struct json_writer *w, const char *dir, unsigned id, const struct backup *b)
+print_json(struct json_writer *w, const char *dir, unsigned id, const struct backup *b,
+           unsigned removed)
 {
     json_open_map(w, NULL);
     json_u64(w, "backup", id);
@@ -54,6 +55,7 @@ print_json(struct json_writer *w, const char *dir, unsigned id, const struct bac
         json_close_map(w);
     }
     json_close_list(w);
+    json_u64(w, "removed", removed);
     json_close_map(w);
 }
 
@@ -81,7 +83,7 @@ keep(struct cli *cli, const struct cli_deploy *d, const struct backup_wish *wish
 {
     _cleanup_arena_ struct arena arena;
     struct backup b = {0};
-    unsigned id = 0;
+    unsigned id = 0, removed = 0;
     char text[64];
     arena_init(&arena, BACKUP_BYTES);
     const char *dir = backup_dir(&arena, d->config);
@@ -91,13 +93,17 @@ keep(struct cli *cli, const struct cli_deploy *d, const struct backup_wish *wish
         r = backup_collect(wish, &arena, &b, &cli->err);
     if (r == 0)
         r = backup_write(dir, d->by, d->wish.why, &b, &id, &cli->err);
+    if (r == 0)
+        r = generation_prune(dir, BACKUP_KEEP, &removed, &cli->err);
     if (r < 0)
         return r;
     (void)snprintf(text, sizeof(text), "%s: backup %u", d->wish.why, id);
     if (cli->json)
-        print_json(cli->json, dir, id, &b);
+        print_json(cli->json, dir, id, &b, removed);
     else
         print(cli, dir, id, &b);
+    if (removed)
+        cli_note(cli, "The oldest went, as %d are kept: %u.", BACKUP_KEEP, removed);
     r = deploy_audit(d->wish.state_dir, EVENT_BACKUP_MADE, d->by, text, &cli->err);
     return r < 0 ? r : EXIT_CODE_OK;
 }

@@ -190,6 +190,7 @@ verb_run(struct cli *cli)
     int r = run_or_print(cli, print);
     if (r == 0 || print)
         return r;
-    cli_error(cli, &cli->err);
-    return r > 0 ? r : (int)run_exit(&cli->err);
+    int code = r > 0 ? r : (int)run_exit(&cli->err);
+    cli_error_as(cli, &cli->err, code);
+    return code;
 }

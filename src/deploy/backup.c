@@ -397,6 +397,11 @@ explain(const char *dir, unsigned id, struct err *why, struct err *reterr)
         err_fix(reterr, "citadel rollback status; it lists them");
         return r;
     }
+    if (why->id == ERR_NOT_PERMITTED) {
+        int r = err_set(reterr, ERR_NOT_PERMITTED, "%s", why->what);
+        err_fix(reterr, "the same with sudo");
+        return r;
+    }
     if (why->id != ERR_GENERATION_DAMAGED ||
         generation_check(dir, id, &arena, &damage, &count, why) < 0 || count == 0)
         return refuse(id, why->what, reterr);

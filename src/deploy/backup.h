@@ -23,6 +23,7 @@
 struct config;
 
 #define BACKUP_BYTES (160 * MIB) /* of the arena of one that is made or read */
+#define BACKUP_KEEP 30           /* the newest; older ones go when another is made */
 #define BACKUP_BESIDE_MAX 900    /* files */
 #define BACKUP_BESIDE_BYTES (48 * MIB)
 

@@ -192,6 +192,24 @@ load(struct halting *h, struct err *reterr)
     return r < 0 ? too_large(reterr) : 0;
 }
 
+/* The engine of a model may be who keeps its record from being written; that must not keep it running. */
+static int
+keep(const struct halting *h, const char *unit, struct err *reterr)
+{
+    _cleanup_buf_ struct buf line = BUF_INIT(KIB);
+    struct err err = {0};
+    int r = h->host->wish(h->host->arg, unit, false, &err);
+    if (r == 0 || r == -EACCES || r == -EPERM) {
+        if (r < 0 && reterr)
+            *reterr = err;
+        return r;
+    }
+    buf_printf(&line, "%s is stopped all the same, and by whom is not written down: %s", unit,
+               err.what);
+    h->host->tell(h->host->arg, line.data);
+    return 0;
+}
+
 /* keep_down: what runs, and what is wanted, is a person's wish no more. */
 static int
 find_running(struct halting *h, const struct halt_step *step, bool keep_down, struct err *reterr)
@@ -205,7 +223,7 @@ find_running(struct halting *h, const struct halt_step *step, bool keep_down, st
         if (runs)
             vec_push(&h->orders, ((struct deploy_order){.act = DEPLOY_STOP, .unit = unit->name}));
         if (r == 0 && keep_down && (runs || unit->wanted))
-            r = h->host->wish(h->host->arg, unit->name, false, reterr);
+            r = keep(h, unit->name, reterr);
     }
     return r;
 }
@@ -220,6 +238,8 @@ stop(struct halting *h, const struct halt_step *step, struct err *reterr)
     struct deploy_order *orders = count ? h->orders.items + before : NULL;
     if (r == 0 && count)
         r = h->host->carry_out(h->host->arg, orders, count, reterr);
+    for (size_t i = 0; r < 0 && i < count; i++)
+        orders[i].failed = true; /* as far as anybody knows */
     for (size_t i = 0; r == 0 && i < count; i++)
         if (orders[i].failed && h->failed.id == ERR_NONE)
             (void)deploy_explain(&orders[i], &h->failed);

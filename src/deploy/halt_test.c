@@ -81,6 +81,7 @@ static struct machine {
     size_t count;
     char acted[1024];
     const char *stuck;
+    const char *unwritten; /* whose record cannot be changed */
 } machine;
 
 static size_t
@@ -103,8 +104,10 @@ fake_look(void *arg unused_arg, const char *unit, const char *text unused_arg,
 }
 
 static int
-fake_wish(void *arg unused_arg, const char *unit, bool runs, struct err *reterr unused_arg)
+fake_wish(void *arg unused_arg, const char *unit, bool runs, struct err *reterr)
 {
+    if (machine.unwritten && text_eq(unit, machine.unwritten))
+        return err_set(reterr, ERR_CHANGE_BUSY, "another process has kept its record");
     machine.units[index_of(unit)].unwanted = !runs;
     return 0;
 }
@@ -116,7 +119,8 @@ fake_carry_out(void *arg unused_arg, struct deploy_order *orders, size_t count,
     for (size_t i = 0; i < count; i++) {
         size_t at = index_of(orders[i].unit), len = strlen(machine.acted);
         CHECK_EQ(orders[i].act, DEPLOY_STOP);
-        CHECK(machine.units[at].unwanted); /* before it is stopped */
+        bool kept = machine.unwritten && text_eq(orders[i].unit, machine.unwritten);
+        CHECK(machine.units[at].unwanted != kept); /* before it is stopped */
         orders[i].failed = text_eq(orders[i].unit, machine.stuck);
         (void)snprintf(orders[i].reason, sizeof(orders[i].reason), "it hangs");
         machine.units[at].down = !orders[i].failed;
@@ -168,6 +172,15 @@ TEST(what_runs_is_unwanted_first_then_stopped)
     CHECK(!machine.units[index_of("citadel-unwanted.service")].unwanted);
     CHECK(!machine.units[index_of("citadel-monitor.service")].unwanted);
     CHECK_EQ(stop(HALT_INFRASTRUCTURE, files, ARRAY_SIZE(files)).stopped, 0);
+}
+
+TEST(one_whose_record_cannot_be_written_is_stopped_like_the_others)
+{
+    machine = (struct machine){.unwritten = "citadel-phi3.service"};
+    struct done done = stop(HALT_MODELS, files, ARRAY_SIZE(files));
+    CHECK_EQ(done.r, 0);
+    CHECK(machine.units[index_of("citadel-phi3.service")].down);
+    CHECK(machine.units[index_of("citadel-two.service")].down);
 }
 
 TEST(one_that_does_not_stop_is_told_and_keeps_no_other)

@@ -56,11 +56,11 @@ read_number(const char *body, enum ask_member member, const struct json_place *p
     _cleanup_arena_ struct arena arena;
     struct value *v;
     uint64_t n;
+    arena_init(&arena, 4 * KIB);
     if (!is_said(place))
         return 0;
     if (place->kind != JSON_NUMBER || place->len > NUMBER_MAX)
         return refuse(member_names[member], body + place->at, place->len, "a number", reterr);
-    arena_init(&arena, 4 * KIB);
     int r = json_parse(&arena, body + place->at, place->len, JSON_STRICT, &v, NULL, reterr);
     if (r == 0 && ret_most && value_u64(v, &n))
         *ret_most = MAX(*ret_most, n);

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define LARGEST ((off_t)(2 * HISTORY_BYTES_MAX))
 #define READ_BYTES (64 * KIB)
 
 static const char *const directories[] = {
@@ -182,15 +183,34 @@ history_keep(const struct history *h, struct err *reterr)
 
 /* ---- reading ---- */
 
+/* Another account than the reader's may have put it there. */
+static int
+refuse(const char *path, struct err *reterr)
+{
+    int r = err_set(reterr, ERR_SYNTAX, "'%s' is no file, and so no history of ours", path);
+    err_fix(reterr, "rm -r %s; the next event begins it anew", path);
+    return r;
+}
+
+/* Of one that is larger than ours ever get only the end is read. */
 static int
 open_to_read(struct history_reader *r, bool old, struct err *reterr)
 {
     const char *path = old ? r->old_path : r->path;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd < 0)
-        return errno == ENOENT ? 0 : err_set_errno(reterr, errno, "cannot read '%s'", path);
+    struct stat st;
+    _cleanup_close_ int fd = file_open(path, O_RDONLY | O_NONBLOCK, 0);
+    if (fd == -ENOENT)
+        return 0;
+    if (fd == -ELOOP || fd == -ENXIO || (fd >= 0 && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)))
+        return refuse(path, reterr);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return root_err(reterr, fd < 0 ? fd : -errno, "cannot read '%s'", path);
+    r->begin = st.st_size > LARGEST ? st.st_size - LARGEST : 0;
+    r->lost += r->begin > 0;
+    if (lseek(fd, r->begin, SEEK_SET) < 0)
+        return err_set_errno(reterr, errno, "cannot read '%s'", path);
     cleanup_close(&r->fd);
-    r->fd = fd;
+    r->fd = take_fd(&fd);
     r->is_old = old;
     return 1;
 }
@@ -220,8 +240,8 @@ seek_last(struct history_reader *r, uint64_t *left, struct err *reterr)
     char piece[4 * KIB];
     uint64_t ends = 0;
     off_t at = lseek(r->fd, 0, SEEK_END), from = 0;
-    while (at > 0 && from == 0) {
-        size_t len = MIN((size_t)at, sizeof(piece));
+    while (at > r->begin && from == 0) {
+        size_t len = MIN((size_t)(at - r->begin), sizeof(piece));
         ssize_t n = pread(r->fd, piece, len, at - (off_t)len);
         if (n != (ssize_t)len)
             return err_set_errno(reterr, n < 0 ? errno : EIO, "cannot read '%s'", r->path);
@@ -231,7 +251,7 @@ seek_last(struct history_reader *r, uint64_t *left, struct err *reterr)
         at -= (off_t)len;
     }
     *left = from ? 0 : *left - ends;
-    if (at < 0 || lseek(r->fd, from, SEEK_SET) < 0)
+    if (at < 0 || lseek(r->fd, MAX(from, r->begin), SEEK_SET) < 0)
         return err_set_errno(reterr, errno, "cannot read '%s'", r->path);
     return 0;
 }

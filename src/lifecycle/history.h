@@ -12,6 +12,8 @@
 #include "base/buf.h"
 #include "lifecycle/event.h"
 
+#include <sys/types.h>
+
 #define HISTORY_BYTES_MAX (8 * MIB) /* of a file */
 
 enum history_of { HISTORY_OF_SERVICES, HISTORY_OF_DEPLOYMENTS };
@@ -40,6 +42,7 @@ int history_keep(const struct history *history, struct err *reterr) must_check;
 struct history_reader {
     char *path, *old_path;
     int fd;
+    off_t begin;     /* what lies before it is not looked at */
     bool is_old;     /* fd is that of the file before */
     struct buf rest; /* of a line that is not whole yet */
     uint64_t lost;   /* lines that are no events, or too long */

@@ -255,6 +255,60 @@ TEST(where_there_is_no_history_there_is_nothing_to_read)
     CHECK_EQ(history_next(&reader, &e, NULL), 0);
 }
 
+/* By whoever may write to the directory. */
+static int
+put_in_its_place(unsigned what, const char *path)
+{
+    switch (what) {
+    case 0:
+        return symlink("/dev/zero", path);
+    case 1:
+        return mkfifo(path, 0600);
+    case 2:
+        return mkdir(path, 0700);
+    default:
+        return -1;
+    }
+}
+
+TEST(what_is_no_file_is_no_history)
+{
+    unsigned what = 0;
+    REQUIRE(mkdir(path_of(""), 0755) == 0);
+    for (; put_in_its_place(what, path_of("events.jsonl")) == 0; what++) {
+        _cleanup_history_reader_ struct history_reader all = {.fd = -1}, last = {.fd = -1};
+        struct err err = {0};
+        tap_note("%u", what);
+        CHECK(history_reader_open(&all, tap_dir(), HISTORY_OF_SERVICES, &err) < 0);
+        CHECK_EQ(err.id, ERR_SYNTAX);
+        CHECK(strstr(err.fix, "rm -r ") != NULL);
+        CHECK(history_reader_open_last(&last, tap_dir(), HISTORY_OF_SERVICES, 5, &err) < 0);
+        CHECK(remove(path_of("events.jsonl")) == 0);
+    }
+    CHECK_EQ(what, 3);
+}
+
+TEST(of_one_that_is_too_large_the_end_is_read)
+{
+    _cleanup_history_reader_ struct history_reader last = {.fd = -1};
+    struct history h;
+    struct event e;
+    uint64_t torn, lost;
+    unsigned first = 0, end = 0;
+    REQUIRE(mkdir(path_of(""), 0755) == 0);
+    _cleanup_close_ int fd = open(path_of("events.jsonl"), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+    REQUIRE(fd >= 0 && ftruncate(fd, (off_t)4 << 30) == 0 && lseek(fd, 0, SEEK_END) > 0 &&
+            write(fd, "\n", 1) == 1);
+    REQUIRE(history_open(&h, tap_dir(), HISTORY_OF_SERVICES, DAY, UINT64_MAX, &torn, NULL) == 0);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(add(&h, i), 0);
+    history_close(&h);
+    CHECK_EQ(read_all(&first, &end, &lost), 3);
+    CHECK(lost > 0 && lost < 20000);
+    REQUIRE(history_reader_open_last(&last, tap_dir(), HISTORY_OF_SERVICES, 100, NULL) == 0);
+    CHECK_EQ(history_next(&last, &e, NULL), 1);
+}
+
 /* ---- stopped at every call ---- */
 
 #define ROOM 900 /* of a file: some five events */

@@ -90,8 +90,10 @@ run_marker_set(const char *run_dir, const char *by, const char *why, struct err 
     _cleanup_free_ char *path = path_of(run_dir);
     assert(strlen(why) <= RUN_MARKER_WHY_MAX);
     int fd = create(path);
-    if (fd == -ENOENT && file_make_dirs(run_dir, 0755, NULL) == 0)
-        fd = create(path);
+    if (fd == -ENOENT) {
+        fd = file_make_dirs(run_dir, 0755, NULL);
+        fd = fd < 0 ? fd : create(path);
+    }
     if (fd < 0)
         return fd == -EEXIST ? 0 : root_err(reterr, fd, "cannot make '%s'", path);
     (void)fchmod(fd, 0644); /* whatever the umask: the shims read who and why */

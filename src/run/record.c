@@ -1,5 +1,6 @@
 #include "run/record.h"
 
+#include "base/mem.h"
 #include "base/quantity.h"
 #include "base/text.h"
 #include "fmt/json.h"
@@ -216,8 +217,32 @@ put_aside(const char *path)
     int r = file_place_open(path, &place);
     _cleanup_close_ int dir = r < 0 ? -1 : place.dir;
     int len = snprintf(aside, sizeof(aside), "%s.damaged", place.name);
-    if (r == 0 && len < (int)sizeof(aside))
+    if (r < 0 || len >= (int)sizeof(aside) || fault_rename(dir, place.name, aside) == 0)
+        return;
+    _cleanup_free_ char *in_the_way = mem_printf("%s.damaged", path);
+    if (file_remove_tree(in_the_way, NULL) == 0)
         (void)!fault_rename(dir, place.name, aside); /* else it is overwritten */
+}
+
+/* 1: what is there is no record, as *err tells. No link is followed, and no pipe waited for, as an engine
+ * may have put it there. */
+static int
+read_text(const char *path, struct buf *text, struct err *err)
+{
+    struct stat st;
+    _cleanup_close_ int fd = file_open(path, O_RDONLY | O_NONBLOCK, 0);
+    if (fd == -ENOENT)
+        return fd;
+    if (fd == -ELOOP || fd == -ENXIO || (fd >= 0 && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode))) {
+        (void)err_set(err, ERR_SYNTAX, "it is no file");
+        return 1;
+    }
+    int r = fd < 0 ? fd : file_read_fd(fd, text);
+    if (r == -EFBIG) {
+        (void)err_set(err, ERR_TOO_LARGE, "it is larger than %zu bytes", text->ceiling_bytes);
+        return 1;
+    }
+    return r < 0 ? root_err(err, r, "cannot read '%s'", path) : 0;
 }
 
 int
@@ -228,10 +253,10 @@ run_record_load(const char *state_dir, const char *name, struct run_record *ret_
     struct err err = {0};
     *ret_record = (struct run_record){0};
     run_record_path(&path, state_dir, name);
-    int r = file_read(path.data, &text, &err);
+    int r = read_text(path.data, &text, &err);
     if (r == -ENOENT)
         return 0;
-    if (r == -EFBIG || (r == 0 && run_record_parse(text.data, text.len, ret_record, &err) < 0)) {
+    if (r > 0 || (r == 0 && run_record_parse(text.data, text.len, ret_record, &err) < 0)) {
         err_prefix(&err, "%s", path.data);
         err_fix(&err, "nothing; the next that writes it puts it aside as %s.damaged", path.data);
         r = 0;

@@ -348,6 +348,55 @@ TEST(a_record_beyond_its_ceiling_is_damaged_too)
     CHECK_EQ(record.failures, 1);
 }
 
+/* By an engine, whose directory it is. */
+static int
+put_in_its_place(unsigned what, const char *path, const char *other)
+{
+    _cleanup_buf_ struct buf inside = BUF_INIT(4096);
+    (void)unlink(path);
+    buf_printf(&inside, "%s/x", path);
+    switch (what) {
+    case 0:
+        return mkfifo(path, 0600);
+    case 1:
+        return mkdir(path, 0700) < 0 ? -1 : file_write(inside.data, "x", 1, 0600, NULL);
+    case 2:
+        return symlink("/dev/zero", path);
+    case 3:
+        return symlink(other, path);
+    case 4:
+        return symlink(path, path);
+    default:
+        return -1;
+    }
+}
+
+TEST(what_is_no_file_is_put_aside_like_a_damaged_one)
+{
+    _cleanup_buf_ struct buf path = BUF_INIT(4096), aside = BUF_INIT(4096), other = BUF_INIT(4096);
+    const char *dir = tap_dir();
+    REQUIRE(end_with(dir, 1, 5, NULL) == 0);
+    run_record_path(&path, dir, "phi3");
+    buf_printf(&aside, "%s.damaged", path.data);
+    buf_printf(&other, "%s/other", dir);
+    REQUIRE(file_write(other.data, "{\"failures\": 7}", 15, 0600, NULL) == 0);
+    unsigned what = 0;
+    for (; put_in_its_place(what, path.data, other.data) == 0; what++) {
+        struct run_record record = {.failures = 9};
+        struct stat st;
+        struct err err = {0};
+        tap_note("%u", what);
+        CHECK_EQ(run_record_load(dir, "phi3", &record, &err), 0);
+        CHECK_EQ(record.failures, 0);
+        CHECK(err.id == ERR_SYNTAX && strstr(err.what, path.data));
+        CHECK_EQ(end_with(dir, 1, 6, NULL), 0);
+        CHECK_EQ(lstat(aside.data, &st), 0);
+        CHECK_EQ(run_record_load(dir, "phi3", &record, NULL), 0);
+        CHECK_EQ(record.failures, 1);
+    }
+    CHECK_EQ(what, 5);
+}
+
 /* ---- stopped at every call ---- */
 
 #define SOMEBODY 4242

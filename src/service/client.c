@@ -122,6 +122,8 @@ service_view_ask(struct service_view *view, const char *run_dir, const char *nam
         _cleanup_free_ char *path =
             mem_printf("%s/models/%s/" RUN_SOCKET_NAME, run_dir, seen->status.name);
         _cleanup_buf_ struct buf body = BUF_INIT(RUN_STATE_MAX);
+        if (access(path, W_OK) < 0 && errno == EACCES)
+            continue; /* it would answer others */
         seen->has_run = fetch(path, "GET", "/state", SHIM_US, &body, NULL) == 200 &&
                         run_state_parse(body.data, body.len, &seen->run, NULL) == 0;
         seen->silent = !seen->has_run && seen->status.state == SERVICE_READY;

@@ -50,6 +50,17 @@ print_log(const struct service_status *s, struct json_writer *w)
     json_close_map(w);
 }
 
+int
+service_check_spelling(const char *name, struct err *reterr)
+{
+    if (text_is_name(name))
+        return 0;
+    int r = err_set(reterr, ERR_SERVICE_NONE, "there is no service '%.80s%s'", name,
+                    strlen(name) > 80 ? "..." : "");
+    err_fix(reterr, "citadel status");
+    return r;
+}
+
 void
 service_status_print(const struct service_status *s, struct json_writer *w)
 {

@@ -94,6 +94,9 @@ struct service_status {
     char at_start[SERVICE_NUMBER_MAX], live[SERVICE_NUMBER_MAX], engine[SERVICE_ENGINE_MAX];
 };
 
+/* ERR_SERVICE_NONE: nothing can be called so. Before a name becomes a part of a path or a URL. */
+int service_check_spelling(const char *name, struct err *reterr) must_check;
+
 /* The members of a map that the caller opens and closes. */
 void service_status_print(const struct service_status *status, struct json_writer *w);
 bool service_status_read(const struct value *v, struct service_status *ret_status);

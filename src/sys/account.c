@@ -85,8 +85,8 @@ account_print_user(uid_t uid, char text[ACCOUNT_TEXT_MAX])
     _cleanup_free_ char *room = mem_alloc(ENTRY_BYTES);
     struct passwd entry;
     const struct passwd *u = find_user(NULL, uid, &entry, room);
-    if (u)
-        (void)snprintf(text, ACCOUNT_TEXT_MAX, "%s", u->pw_name);
+    if (u || uid == 0) /* whose name every machine knows */
+        (void)snprintf(text, ACCOUNT_TEXT_MAX, "%s", u ? u->pw_name : "root");
     else
         (void)snprintf(text, ACCOUNT_TEXT_MAX, "%u", uid);
     return text;

@@ -24,6 +24,7 @@
 
 /* Directories in directories: a tree that is deeper was not made by us, and recursion must end. */
 #define TREE_DEPTH_MAX 100
+#define CLEARED_MAX 5 /* somebody puts them there again */
 
 /* Of a lock that another has, between two tries: the kernel tells nobody when it is free. */
 #define LOCK_BEAT_MS 5
@@ -129,13 +130,30 @@ file_read_if_there(const char *path, struct buf *out, struct err *reterr)
 
 /* ---- writing ---- */
 
+/* A link, pipe or second name of a file that matters, or an empty directory: no draft of ours. */
+static int
+clear_draft(int dir, const char *draft)
+{
+    int r = fault_unlink(dir, draft, false);
+    if (r == -EISDIR || r == -EPERM)
+        r = fault_unlink(dir, draft, true);
+    return r < 0 && r != -ENOENT ? -EEXIST : 0;
+}
+
 /* Opens and locks the second name; when another writer has renamed it meanwhile, the next one. */
 static int
 open_draft(int dir, const char *draft)
 {
-    for (;;) {
+    for (unsigned cleared = 0; cleared < CLEARED_MAX;) {
         struct stat here, there;
         _cleanup_close_ int fd = fault_create(dir, draft, 0600);
+        if (fd == -ELOOP || fd == -EISDIR || fd == -ENXIO) {
+            int r = clear_draft(dir, draft);
+            if (r < 0)
+                return r;
+            cleared++;
+            continue;
+        }
         if (fd < 0)
             return fd;
         int r = file_lock(fd, DRAFT_US);
@@ -146,11 +164,14 @@ open_draft(int dir, const char *draft)
         if (fstatat(dir, draft, &there, AT_SYMLINK_NOFOLLOW) < 0 || here.st_ino != there.st_ino ||
             here.st_dev != there.st_dev)
             continue;
-        /* Not a pipe, nor a second name of a file that matters. */
-        if (!S_ISREG(here.st_mode) || here.st_nlink != 1)
-            return -EEXIST;
-        return take_fd(&fd);
+        if (S_ISREG(here.st_mode) && here.st_nlink == 1)
+            return take_fd(&fd);
+        r = clear_draft(dir, draft);
+        if (r < 0)
+            return r;
+        cleared++;
     }
+    return -EEXIST;
 }
 
 /* What lies there may be replaced by us, whosesoever it is. */
@@ -216,10 +237,15 @@ file_write(const char *path, const void *bytes, size_t len, mode_t mode, struct 
         _cleanup_close_ int dir = place.dir;
         r = write_at(dir, place.name, bytes, len, mode);
     }
-    if (r == -EWOULDBLOCK) {
+    const int parent = (int)(place.name - path);
+    if (r == -EEXIST) {
+        r = err_set(reterr, ERR_CHANGE_IN_THE_WAY, "cannot write '%s': '%.*s.%s.new' is in the way",
+                    path, parent, path, place.name);
+        err_fix(reterr, "remove that; it is nothing of ours");
+    } else if (r == -EWOULDBLOCK) {
         r = err_set(reterr, ERR_CHANGE_BUSY, "another process has been writing '%s' for %llu s",
                     path, (unsigned long long)(DRAFT_US / 1000000));
-        err_fix(reterr, "see who: `fuser %.*s.%s.new`", (int)(place.name - path), path, place.name);
+        err_fix(reterr, "see who: `fuser %.*s.%s.new`", parent, path, place.name);
     } else if (r < 0) {
         r = root_err(reterr, r, "cannot write '%s'", path);
     }

@@ -144,15 +144,51 @@ TEST(new_bytes_do_not_run_as_somebody_else)
     CHECK_EQ(st.st_mode & 07777, 0755);
 }
 
-TEST(a_draft_that_is_not_ours_is_refused)
+/* What somebody has put there in its name. */
+enum obstacle { OBSTACLE_LINK, OBSTACLE_SECOND_NAME, OBSTACLE_PIPE, OBSTACLE_EMPTY, OBSTACLES };
+
+static int
+put_in_the_way(enum obstacle what, const char *draft, const char *other)
+{
+    switch (what) {
+    case OBSTACLE_LINK:
+        return symlink(other, draft);
+    case OBSTACLE_SECOND_NAME:
+        return link(other, draft);
+    case OBSTACLE_PIPE:
+        return mkfifo(draft, 0600);
+    case OBSTACLE_EMPTY:
+        return mkdir(draft, 0700);
+    case OBSTACLES:
+        break;
+    }
+    return -1;
+}
+
+TEST(what_is_no_draft_of_ours_goes_and_harms_nobody)
 {
     _cleanup_free_ char *path = in_dir("f"), *draft = in_dir(".f.new"), *other = in_dir("other");
     REQUIRE(file_write(other, "precious", 8, 0600, NULL) == 0);
-    REQUIRE(symlink(other, draft) == 0);
-    CHECK(file_write(path, "x", 1, 0644, NULL) < 0);
-    REQUIRE(unlink(draft) == 0 && link(other, draft) == 0);
-    CHECK(file_write(path, "x", 1, 0644, NULL) < 0);
-    CHECK(holds(other, "precious"));
+    for (enum obstacle what = 0; what < OBSTACLES; what++) {
+        struct stat st;
+        tap_note("obstacle %d", (int)what);
+        REQUIRE(put_in_the_way(what, draft, other) == 0);
+        CHECK_EQ(file_write(path, "x", 1, 0644, NULL), 0);
+        CHECK(holds(path, "x") && holds(other, "precious"));
+        CHECK(lstat(draft, &st) < 0 && unlink(path) == 0);
+    }
+}
+
+TEST(a_directory_that_somebody_fills_is_left_to_him)
+{
+    _cleanup_free_ char *path = in_dir("f"), *draft = in_dir(".f.new"),
+                        *inside = in_dir(".f.new/a");
+    struct err err = {0};
+    REQUIRE(mkdir(draft, 0700) == 0 && file_write(inside, "theirs", 6, 0600, NULL) == 0);
+    CHECK(file_write(path, "x", 1, 0644, &err) < 0);
+    CHECK_EQ(err.id, ERR_CHANGE_IN_THE_WAY);
+    CHECK(strstr(err.what, draft) != NULL);
+    CHECK(holds(inside, "theirs"));
 }
 
 static void

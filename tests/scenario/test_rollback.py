@@ -1,6 +1,8 @@
 """`citadel rollback graceful`, `partial`, `backup` and `restore`; `enable` and `disable`: under `citadel up`,
 with files only, and under the real systemd, as an operator types them."""
 
+import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -45,6 +47,30 @@ def test_graceful_stops_all_and_says_what(site):
     assert event["text"] == "citadel rollback graceful: 2 units of all were stopped"
     assert site.run("start").returncode == 0
     assert set(states(site).values()) == {"ready"}
+
+
+@pytest.mark.parametrize("spoil", ["pipe", "directory", "lock"])
+def test_an_engine_that_spoils_its_record_is_stopped_all_the_same(site, spoil):
+    of_a = site.directory / "state/models/a"
+    of_a.mkdir(parents=True, exist_ok=True)
+    record, draft = of_a / "record.json", of_a / ".record.json.new"
+    record.unlink(missing_ok=True)
+    if spoil == "pipe":
+        os.mkfifo(record)
+        os.mkfifo(draft)
+    elif spoil == "directory":
+        (record / "full").mkdir(parents=True)
+        (draft / "full").mkdir(parents=True)
+    else:
+        (of_a / "lock").touch()
+    with open(of_a / "lock", "a") if spoil == "lock" else contextlib.nullcontext() as lock:
+        if lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        done = site.run("rollback", "graceful", "--force")
+        assert done.returncode == 0, done
+        assert set(states(site).values()) == {"stopped"}
+        assert ("citadel-a.service is stopped all the same" in done.stdout + done.stderr) == (spoil != "pipe")
+    assert site.run("start", "b").returncode == 0
 
 
 def test_a_group_that_is_not_there_stops_nothing(site):
