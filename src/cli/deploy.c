@@ -6,6 +6,7 @@
 #include "cli/asker.h"
 #include "cli/confirm.h"
 #include "cli/frame.h"
+#include "cli/load_config.h"
 #include "cli/transient.h"
 #include "config/diff.h"
 #include "config/problems.h"
@@ -137,16 +138,10 @@ print_files(struct cli *cli, const struct deploy_outlook *o)
     cli_table(cli, &table);
 }
 
-/* The configuration of a list of files; NULL: it has none that this release can read. */
 static struct config *
 config_of(const struct generation_file *file)
 {
-    _cleanup_config_problems_ struct config_problems problems;
-    struct config *config = NULL;
-    config_problems_init(&problems);
-    if (!file || config_parse(file->bytes, file->len, file->name, &config, &problems, NULL) < 0)
-        return NULL;
-    return config;
+    return file ? cli_parse_config(file->bytes, file->len, file->name) : NULL;
 }
 
 static void

@@ -53,3 +53,12 @@ cli_load_deployed(struct cli *cli, struct config **ret_config)
     free(problems);
     return r;
 }
+
+struct config *
+cli_parse_config(const char *text, size_t len, const char *file)
+{
+    _cleanup_config_problems_ struct config_problems problems;
+    struct config *config = NULL;
+    config_problems_init(&problems);
+    return config_parse(text, len, file, &config, &problems, NULL) < 0 ? NULL : config;
+}

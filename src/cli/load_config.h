@@ -13,3 +13,7 @@ int cli_load_config(struct cli *cli, struct config **ret_config) must_check;
  * it is told likewise, and then the configuration of the current generation is taken, if there is one and
  * no file was named. */
 int cli_load_deployed(struct cli *cli, struct config **ret_config) must_check;
+
+/* A configuration that was deployed, or that somebody has read: nothing of it is told. NULL: this release
+ * cannot read it. */
+struct config *cli_parse_config(const char *text, size_t len, const char *file);

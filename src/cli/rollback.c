@@ -2,8 +2,7 @@
 
 #include "base/text.h"
 #include "cli/deploy.h"
-#include "cli/load_config.h"
-#include "cli/services.h"
+#include "cli/running.h"
 
 #include <stdio.h>
 
@@ -101,14 +100,13 @@ stop(struct cli *cli, struct cli_deploy *d, void *arg)
 int
 cli_rollback(struct cli *cli, enum halt_group group, const char *words)
 {
-    _cleanup_config_ struct config *config = NULL;
-    _cleanup_service_view_ struct service_view view = {0};
+    _cleanup_cli_running_ struct cli_running running = {0};
     _cleanup_cli_deploy_ struct cli_deploy d = {0};
     char why[64];
     (void)snprintf(why, sizeof(why), "citadel %s", words);
-    int r = cli_load_services(cli, NULL, &config, &view);
+    int r = cli_load_running(cli, &running);
     if (r == 0)
-        r = cli_deploy_open(cli, config, why, &d);
+        r = cli_deploy_open(cli, running.config, why, &d);
     if (r < 0)
         return r;
     struct halting h = {.wish = {.store = d.wish.store,
@@ -124,10 +122,10 @@ cli_rollback(struct cli *cli, enum halt_group group, const char *words)
         .work = stop,
         .arg = &h};
     if (d.keeper == CLI_KEEPER_UP) {
-        h.wish.files = list_units(&view, &d.arena);
-        h.wish.count = view.items.count;
+        h.wish.files = list_units(&running.view, &d.arena);
+        h.wish.count = running.view.items.count;
         if (!h.wish.files)
-            return err_set(&cli->err, ERR_TOO_LARGE, "%zu services are too many", view.items.count);
+            return err_set(&cli->err, ERR_TOO_LARGE, "%zu services are too many", h.wish.count);
     }
     return cli_deploy_do(cli, &d, &deed);
 }

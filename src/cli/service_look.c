@@ -1,11 +1,10 @@
 #include "cli/service_look.h"
 
 #include "base/mem.h"
-#include "config/config.h"
+#include "cli/running.h"
 #include "fmt/json.h"
 #include "gpu/lease.h"
 #include "plan/plan.h"
-#include "service/client.h"
 
 #include <stdlib.h>
 
@@ -31,8 +30,14 @@ void
 cli_look_from_afar(const struct service_seen *seen, struct service_look *ret)
 {
     const struct budget budget = {0};
-    *ret = (struct service_look){.seen = seen};
+    *ret = (struct service_look){.seen = seen, .is_deployed = true, .is_asked_for = true};
     judge(ret, &budget);
+}
+
+bool
+service_look_is_absent(const struct service_look *look)
+{
+    return !look->is_deployed && look->seen->status.state == SERVICE_STOPPED;
 }
 
 static uint64_t
@@ -62,20 +67,34 @@ look_at_model(const struct config *config, const struct gpu_leases *leases, stru
     judge(l, &budget);
 }
 
+static void
+look_at_running(const struct cli_running *running, const struct gpu_leases *leases,
+                const struct service_seen *seen, struct service_look *l)
+{
+    cli_look_from_afar(seen, l);
+    l->file = running->file->name;
+    if (!text_eq(seen->status.kind, "model"))
+        return;
+    l->is_deployed = config_find_model(running->config, seen->status.name) != NULL;
+    l->is_asked_for = cli_file_asks_for(running, seen->status.name);
+    look_at_model(running->config, leases, l);
+}
+
 void
-cli_look_at_services(const struct config *config, const struct service_view *view,
-                     struct service_looks *ret)
+cli_look_at_services(const struct cli_running *running, struct service_looks *ret)
 {
     _cleanup_gpu_leases_ struct gpu_leases leases = {0};
-    size_t count = view->items.count;
-    *ret = (struct service_looks){mem_alloc((count + 1) * sizeof(*ret->items)), count};
+    size_t most = running->view.items.count + running->missing.count;
+    *ret = (struct service_looks){.items = mem_alloc((most + 1) * sizeof(*ret->items))};
     /* Who may not read them does without. */
-    (void)!gpu_leases_read(&leases, config->paths.run, NULL);
-    for (size_t i = 0; i < count; i++) {
-        struct service_look *l = &ret->items[i];
-        cli_look_from_afar(&view->items.items[i], l);
-        if (text_eq(l->seen->status.kind, "model"))
-            look_at_model(config, &leases, l);
+    (void)!gpu_leases_read(&leases, running->config->paths.run, NULL);
+    vec_foreach (&running->view.items, seen)
+        look_at_running(running, &leases, seen, &ret->items[ret->count++]);
+    vec_foreach (&running->missing, seen) {
+        struct service_look *l = &ret->items[ret->count++];
+        cli_look_from_afar(seen, l);
+        l->file = running->file->name;
+        l->is_deployed = false;
     }
 }
 
@@ -113,6 +132,8 @@ service_look_print(const struct service_look *look, struct json_writer *w)
     struct lifecycle_known known = service_look_known(look);
     json_open_map(w, NULL);
     service_status_print(&look->seen->status, w);
+    json_bool(w, "deployed", look->is_deployed);
+    json_bool(w, "asked_for", look->is_asked_for);
     lifecycle_print_health(&known, w);
     json_str(w, "last", look->record.last.err.id == ERR_NONE ? NULL : look->record.last.err.what);
     if (look->next_us)

@@ -7,10 +7,9 @@
 #include "lifecycle/well.h"
 #include "run/record.h"
 
-struct config;
+struct cli_running;
 struct json_writer;
 struct service_seen;
-struct service_view;
 
 struct service_look {
     const struct service_seen *seen;
@@ -18,19 +17,22 @@ struct service_look {
     struct run_record record;
     struct err lost; /* why that cannot be read; id ERR_NONE: it can */
     bool is_well;
-    const char *why;    /* not; else NULL */
-    uint64_t next_us;   /* when it is tried again by itself, since 1970; 0: it is not */
-    uint64_t gpu_bytes; /* leased, of all its GPUs */
+    const char *why;                /* not; else NULL */
+    uint64_t next_us;               /* when it is tried again by itself, since 1970; 0: it is not */
+    uint64_t gpu_bytes;             /* leased, of all its GPUs */
+    const char *file;               /* of this command */
+    bool is_deployed, is_asked_for; /* by the file; of what is no model both */
 };
+/* It is in the file, and nothing has come of that yet. */
+bool service_look_is_absent(const struct service_look *look);
 
 struct service_looks {
-    struct service_look *items; /* as many as the view has */
+    struct service_look *items; /* those of the view, then what is missing */
     size_t count;
 };
 
-/* The view outlives it. */
-void cli_look_at_services(const struct config *config, const struct service_view *view,
-                          struct service_looks *ret_looks);
+/* What runs outlives it. */
+void cli_look_at_services(const struct cli_running *running, struct service_looks *ret_looks);
 void service_looks_finish(struct service_looks *looks);
 #define _cleanup_service_looks_ _cleanup_(service_looks_finish)
 

@@ -2,7 +2,6 @@
 
 #include "base/quantity.h"
 #include "cli/asker.h"
-#include "cli/load_config.h"
 #include "cli/resting.h"
 #include "run/marker.h"
 #include "run/record.h"
@@ -17,55 +16,6 @@
 #include <unistd.h>
 
 #define LOOK_AGAIN_MS 200
-
-static const char *
-candidate(size_t i, const void *arg)
-{
-    const struct service_view *view = arg;
-    return i < view->items.count ? view->items.items[i].status.name : NULL;
-}
-
-static int
-check_name(struct cli *cli, const struct service_view *view, const char *name)
-{
-    if (service_view_find(view, name))
-        return 0;
-    int r = err_set(&cli->err, ERR_SERVICE_NONE, "there is no service '%s'", name);
-    err_fix_nearest(&cli->err, name, candidate, view, "citadel status");
-    return r;
-}
-
-int
-cli_read_services(struct cli *cli, const struct config *config, struct service_view *ret_view)
-{
-    int r = service_view_read(config->paths.run, ret_view, &cli->err);
-    if (r == 0 || cli->err.id != ERR_SERVICE_DOWN || !systemd_is_here())
-        return r;
-    service_view_finish(ret_view);
-    cli->err = (struct err){0};
-    return systemd_view_read(config, ret_view, &cli->err);
-}
-
-int
-cli_load_services(struct cli *cli, const char *name, struct config **ret_config,
-                  struct service_view *ret_view)
-{
-    _cleanup_config_ struct config *config = NULL;
-    _cleanup_service_view_ struct service_view view = {0};
-    int r = cli_load_deployed(cli, &config);
-    if (r == 0)
-        r = cli_read_services(cli, config, &view);
-    if (cli->err.id == ERR_SERVICE_DOWN && run_marker_check(config->paths.run, &cli->err) < 0)
-        r = -err_row(ERR_EMERGENCY)->err; /* that is why */
-    if (r == 0 && name)
-        r = check_name(cli, &view, name);
-    if (r < 0)
-        return r;
-    *ret_config = take_ptr(config);
-    *ret_view = view;
-    view = (struct service_view){0};
-    return 0;
-}
 
 /* ---- the table ---- */
 
@@ -150,6 +100,10 @@ print_doing(const struct service_look *l, uint64_t now_us, struct buf *out)
     const struct service_status *s = &l->seen->status;
     bool is_on_its_way = s->state == SERVICE_STARTING || s->state == SERVICE_STOPPING;
     quantity_text left;
+    if (service_look_is_absent(l)) {
+        buf_printf(out, "%s asks for it; try: citadel plan", l->file);
+        return;
+    }
     if (l->why && !(is_on_its_way && s->status[0]))
         buf_add_str(out, l->why);
     else if (is_on_its_way || s->state == SERVICE_READY)
@@ -159,6 +113,8 @@ print_doing(const struct service_look *l, uint64_t now_us, struct buf *out)
     if (l->next_us > now_us)
         buf_printf(out, "; again in %s", show_age(now_us, l->next_us, left));
     print_log_loss(s, out);
+    if (!l->is_asked_for)
+        buf_printf(out, "%s%s asks for it no more", out->len ? "; " : "", l->file);
 }
 
 static void
@@ -177,7 +133,8 @@ cli_add_service(struct table *table, const struct service_look *look, uint64_t n
     print_doing(look, now_us, &doing);
     print_gpus(look->seen, &gpus);
     table_add(table, TONE_PLAIN, s->name);
-    table_add(table, tone_of(look), service_seen_word(look->seen));
+    table_add(table, tone_of(look),
+              service_look_is_absent(look) ? "not deployed" : service_seen_word(look->seen));
     table_add(table, TONE_PLAIN, show_age(s->since_us, now_us, text));
     table_add(table, TONE_PLAIN, gpus.data);
     table_add(table, TONE_PLAIN, look->gpu_bytes ? quantity_show_bytes(look->gpu_bytes, text) : "");
@@ -212,18 +169,13 @@ is_group(const char *name)
 }
 
 int
-cli_check_service(struct cli *cli, const struct service_view *view, const char *name)
+cli_check_services(struct cli *cli, const struct cli_running *running)
 {
-    return is_group(name) ? 0 : check_name(cli, view, name);
-}
-
-bool
-cli_has_services(const struct service_view *view)
-{
-    vec_foreach (&view->items, seen)
-        if (!seen->absent)
-            return true;
-    return false;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < cli->args_count; i++)
+        if (!is_group(cli->args[i]))
+            r = cli_check_running(cli, running, cli->args[i]);
+    return r;
 }
 
 static bool
@@ -232,13 +184,12 @@ has_processes(enum service_state state)
     return state == SERVICE_STARTING || state == SERVICE_READY || state == SERVICE_STOPPING;
 }
 
-/* What is not deployed is meant only by its name; and to be started, what nothing wants: of models that
- * share memory, not all can be loaded. */
+/* To be started, what nothing wants is meant only by its name: of models that share memory, not all can be
+ * loaded. */
 static bool
 is_meant_with_others(const struct service_seen *seen, enum service_state goal)
 {
-    return !seen->absent &&
-           !(goal == SERVICE_READY && seen->unwanted && !has_processes(seen->status.state));
+    return !(goal == SERVICE_READY && seen->unwanted && !has_processes(seen->status.state));
 }
 
 bool
@@ -362,13 +313,10 @@ rest_all(struct cli *cli, const struct config *config, const struct service_view
 
 /* What has rested is wanted again, as the view must tell. */
 static int
-wake_all(struct cli *cli, const struct config *config, struct service_view *view)
+wake_all(struct cli *cli, struct cli_running *running)
 {
-    int r = cli_rest_end(cli, config);
-    if (r <= 0)
-        return r;
-    service_view_finish(view);
-    return systemd_view_read(config, view, &cli->err);
+    int r = cli_rest_end(cli, running->config);
+    return r <= 0 ? r : cli_read_running(cli, running);
 }
 
 static void
@@ -429,7 +377,7 @@ check_any(struct cli *cli, const struct service_view *view, const char *verb,
     vec_foreach (&view->items, seen)
         if (cli_means_service(cli, seen, goal))
             return 0;
-    if (cli_has_services(view) || goal == SERVICE_STOPPED) {
+    if (view->items.count || goal == SERVICE_STOPPED) {
         cli_note(cli, "there is nothing to %s: citadel status", verb);
         return 0;
     }
@@ -440,16 +388,18 @@ check_any(struct cli *cli, const struct service_view *view, const char *verb,
 }
 
 int
-cli_change_loaded(struct cli *cli, const struct config *config, struct service_view *view,
-                  const char *verb, enum service_state goal)
+cli_change_running(struct cli *cli, struct cli_running *running, const char *verb,
+                   enum service_state goal)
 {
-    int r = goal == SERVICE_READY ? run_marker_check(config->paths.run, &cli->err) : 0;
-    for (size_t i = 0; r == 0 && i < cli->args_count; i++)
-        r = cli_check_service(cli, view, cli->args[i]);
+    const struct service_view *view = &running->view;
+    int r = goal == SERVICE_READY ? run_marker_check(running->config->paths.run, &cli->err) : 0;
+    if (r == 0)
+        r = cli_check_services(cli, running);
     if (r == 0 && view->by_systemd && goal == SERVICE_READY)
-        r = wake_all(cli, config, view);
+        r = wake_all(cli, running);
     if (r == 0)
         r = check_any(cli, view, verb, goal);
+    const struct config *config = running->config;
     bool was_held = false;
     vec_foreach (&view->items, seen) {
         const char *name = seen->status.name;
@@ -470,19 +420,18 @@ cli_change_loaded(struct cli *cli, const struct config *config, struct service_v
 
 /* As they are now, for programs. */
 static int
-print_changed(struct cli *cli, const struct config *config, enum service_state goal)
+print_changed(struct cli *cli, struct cli_running *running, enum service_state goal)
 {
-    _cleanup_service_view_ struct service_view view = {0};
     _cleanup_service_looks_ struct service_looks looks = {0};
-    int r = cli_read_services(cli, config, &view);
+    int r = cli_read_running(cli, running);
     if (r < 0)
         return r;
-    service_view_ask(&view, config->paths.run, NULL);
-    cli_look_at_services(config, &view, &looks);
+    service_view_ask(&running->view, running->config->paths.run, NULL);
+    cli_look_at_services(running, &looks);
     json_open_map(cli->json, NULL);
     json_open_list(cli->json, "services");
     vec_foreach (&looks, look)
-        if (cli_means_service(cli, look->seen, goal))
+        if (!service_look_is_absent(look) && cli_means_service(cli, look->seen, goal))
             service_look_print(look, cli->json);
     json_close_list(cli->json);
     json_close_map(cli->json);
@@ -492,13 +441,12 @@ print_changed(struct cli *cli, const struct config *config, enum service_state g
 int
 cli_change_services(struct cli *cli, const char *verb, enum service_state goal)
 {
-    _cleanup_config_ struct config *config = NULL;
-    _cleanup_service_view_ struct service_view view = {0};
-    int r = cli_load_services(cli, NULL, &config, &view);
+    _cleanup_cli_running_ struct cli_running running = {0};
+    int r = cli_load_running(cli, &running);
     if (r == 0)
-        r = cli_change_loaded(cli, config, &view, verb, goal);
+        r = cli_change_running(cli, &running, verb, goal);
     const int code = r;
     if (r >= 0 && cli->json)
-        r = print_changed(cli, config, goal);
+        r = print_changed(cli, &running, goal);
     return r < 0 ? r : code;
 }

@@ -38,7 +38,7 @@ print_all(struct cli *cli, const struct service_looks *looks, const char *name, 
     size_t sick = 0;
     *ret_count = 0;
     vec_foreach (looks, look) {
-        if (name && !text_eq(name, look->seen->status.name))
+        if (service_look_is_absent(look) || (name && !text_eq(name, look->seen->status.name)))
             continue;
         print_one(cli, look);
         if (!look->is_well && sick++ == 0)
@@ -51,23 +51,24 @@ print_all(struct cli *cli, const struct service_looks *looks, const char *name, 
 int
 verb_health(struct cli *cli)
 {
-    _cleanup_config_ struct config *config = NULL;
-    _cleanup_service_view_ struct service_view view = {0};
+    _cleanup_cli_running_ struct cli_running running = {0};
     _cleanup_service_looks_ struct service_looks looks = {0};
     const char *name = cli->args_count ? cli->args[0] : NULL, *first = NULL;
     struct err emergency;
     size_t count;
-    int r = cli_load_services(cli, name, &config, &view);
+    int r = cli_load_running(cli, &running);
+    if (r == 0 && name)
+        r = cli_check_running(cli, &running, name);
     if (r < 0)
         return r;
-    service_view_ask(&view, config->paths.run, name);
-    cli_look_at_services(config, &view, &looks);
+    service_view_ask(&running.view, running.config->paths.run, name);
+    cli_look_at_services(&running, &looks);
     if (cli->json)
         json_open_list(cli->json, NULL);
     size_t sick = print_all(cli, &looks, name, &count, &first);
     if (cli->json)
         json_close_list(cli->json);
-    if (run_marker_check(config->paths.run, &emergency) < 0) {
+    if (run_marker_check(running.config->paths.run, &emergency) < 0) {
         r = err_set(&cli->err, ERR_SERVICE_UNHEALTHY, "%s", emergency.what);
         err_fix(&cli->err, "%s", emergency.fix);
         return r;

@@ -1,11 +1,9 @@
 #include "base/mem.h"
 #include "base/quantity.h"
 #include "base/text.h"
-#include "cli/load_config.h"
 #include "cli/logs.h"
-#include "service/client.h"
+#include "cli/running.h"
 #include "service/list.h"
-#include "service/systemd.h"
 #include "sys/clock.h"
 
 #include <stdio.h>
@@ -97,38 +95,55 @@ is_keeper(const char *name)
     return false;
 }
 
+static size_t
+add_models(const struct cli_running *running, const char **names)
+{
+    const struct config *config = running->config;
+    size_t count = 0;
+    for (size_t i = 0; i < config->models.count; i++)
+        if (config->models.items[i].enabled)
+            names[count++] = config->models.items[i].name;
+    vec_foreach (&running->view.items, seen)
+        if (text_eq(seen->status.kind, "model") && !config_find_model(config, seen->status.name))
+            names[count++] = seen->status.name;
+    return count;
+}
+
+/* One that does not run now may have said something, too. */
+static int
+check_name(struct cli *cli, const struct cli_running *running, const char *name)
+{
+    if (is_keeper(name) || config_find_model(running->config, name))
+        return 0;
+    if (running->view.items.count)
+        return cli_check_running(cli, running, name);
+    return service_check_name(running->config, name, &cli->err);
+}
+
 /* names: room for all there are. */
 static int
-list_names(struct logs *logs, const char **names)
+list_names(struct logs *logs, const struct cli_running *running, const char **names)
 {
-    const struct config *config = logs->config;
-    bool all = text_eq(logs->asked, "all");
+    bool all = text_eq(logs->asked, "all"), models = text_eq(logs->asked, "models");
     logs->names = names;
     for (const char *const *keeper = service_keepers; all && *keeper; keeper++)
-        if (is_in_all(config, *keeper))
+        if (is_in_all(running->config, *keeper))
             names[logs->count++] = *keeper;
-    for (size_t i = 0; (all || text_eq(logs->asked, "models")) && i < config->models.count; i++)
-        if (config->models.items[i].enabled)
-            names[logs->count++] = config->models.items[i].name;
-    if (logs->count || all || text_eq(logs->asked, "models"))
+    if (all || models)
+        logs->count += add_models(running, names + logs->count);
+    if (logs->count || all || models)
         return 0;
     names[logs->count++] = logs->asked;
-    return is_keeper(logs->asked) ? 0 : service_check_name(config, logs->asked, &logs->cli->err);
+    return check_name(logs->cli, running, logs->asked);
 }
 
 /* Systemd runs one of them, and no supervisor of ours does. */
 static bool
-is_of_systemd(const struct logs *logs)
+is_of_systemd(const struct logs *logs, const struct service_view *view)
 {
-    _cleanup_service_view_ struct service_view ours = {0}, its = {0};
-    if (!systemd_is_here() || service_view_read(logs->config->paths.run, &ours, NULL) == 0 ||
-        systemd_view_read(logs->config, &its, NULL) < 0)
-        return false;
-    for (size_t i = 0; i < logs->count; i++) {
-        const struct service_seen *seen = service_view_find(&its, logs->names[i]);
-        if (seen && !seen->absent)
+    for (size_t i = 0; view->by_systemd && i < logs->count; i++)
+        if (service_view_find(view, logs->names[i]))
             return true;
-    }
     return false;
 }
 
@@ -165,18 +180,17 @@ print_json(const struct logs *logs, bool by_systemd)
 }
 
 static int
-show(struct logs *logs)
+show(struct logs *logs, const struct cli_running *running)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(LOGS_TEXT_MAX);
-    assert(logs->config);
-    _cleanup_free_ const char **names =
-        mem_alloc((logs->config->models.count + SERVICE_KEEPERS + 1) * sizeof(*names));
-    int r = list_names(logs, names);
+    size_t most = running->config->models.count + running->view.items.count + SERVICE_KEEPERS;
+    _cleanup_free_ const char **names = mem_alloc((most + 1) * sizeof(*names));
+    int r = list_names(logs, running, names);
     if (r == 0 && logs->count == 0)
         r = err_set(&logs->cli->err, ERR_NO_MODEL, "%s has no enabled model", logs->config->name);
     if (r < 0)
         return r;
-    bool by_systemd = is_of_systemd(logs);
+    bool by_systemd = is_of_systemd(logs, &running->view);
     logs->text = logs->cli->json ? &text : NULL;
     r = read_logs(logs, by_systemd);
     if (r == 0 && logs->text)
@@ -207,11 +221,15 @@ read_options(struct logs *logs)
 int
 verb_logs(struct cli *cli)
 {
-    _cleanup_config_ struct config *config = NULL;
+    _cleanup_cli_running_ struct cli_running running = {0};
     struct logs logs = {.cli = cli, .asked = cli->args[0]};
     int r = read_options(&logs);
-    if (r == 0)
-        r = cli_load_deployed(cli, &config);
-    logs.config = config;
-    return r < 0 ? r : show(&logs);
+    if (r < 0)
+        return r;
+    r = cli_load_running(cli, &running);
+    if (r < 0 && !running.config)
+        return r;
+    cli->err = (struct err){0}; /* what nobody supervises may have said something */
+    logs.config = running.config;
+    return show(&logs, &running);
 }

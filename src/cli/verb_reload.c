@@ -1,7 +1,5 @@
 #include "base/vec.h"
-#include "cli/deployed.h"
 #include "cli/services.h"
-#include "config/config.h"
 #include "service/reread.h"
 #include "service/systemd.h"
 
@@ -46,8 +44,7 @@ struct reloaded {
 
 struct reloading {
     struct cli *cli;
-    const struct config *config;
-    struct service_view view;
+    struct cli_running running;
     struct arena arena; /* of answers */
     VEC(struct reloaded) all;
     VEC(const char *) restarts; /* and NULL behind the last */
@@ -72,7 +69,8 @@ static int
 reread(struct reloading *r, struct reloaded *done)
 {
     struct value *answer = NULL;
-    int code = service_reread(r->config->paths.run, done->name, &r->arena, &answer, &r->cli->err);
+    int code =
+        service_reread(r->running.config->paths.run, done->name, &r->arena, &answer, &r->cli->err);
     if (code < 0)
         return code;
     const struct value *live = value_get(answer, "live"), *restart = value_get(answer, "restart");
@@ -138,7 +136,7 @@ print(const struct reloading *r)
 }
 
 static void
-print_json(const struct reloading *r, const struct cli_deployed *deployed, struct json_writer *w)
+print_json(const struct reloading *r, struct json_writer *w)
 {
     json_open_map(w, NULL);
     json_open_list(w, "services");
@@ -152,7 +150,7 @@ print_json(const struct reloading *r, const struct cli_deployed *deployed, struc
         json_close_map(w);
     }
     json_close_list(w);
-    cli_print_deployed_json(deployed, w);
+    cli_print_running_json(&r->running, w);
     json_close_map(w);
 }
 
@@ -167,7 +165,7 @@ restart(struct reloading *r)
     cli.args_count = r->restarts.count;
     vec_push(&r->restarts, NULL);
     cli.args = r->restarts.items;
-    int code = cli_change_loaded(&cli, r->config, &r->view, "restart", SERVICE_READY);
+    int code = cli_change_running(&cli, &r->running, "restart", SERVICE_READY);
     r->cli->err = cli.err;
     return code;
 }
@@ -177,37 +175,29 @@ static int
 read_anew(struct reloading *r)
 {
     struct cli *cli = r->cli;
-    int code = 0;
-    for (size_t i = 0; code == 0 && i < cli->args_count; i++)
-        code = cli_check_service(cli, &r->view, cli->args[i]);
-    if (code < 0 || r->view.by_systemd)
+    int code = cli_check_services(cli, &r->running);
+    if (code < 0 || r->running.view.by_systemd)
         return code;
-    code = service_ask_read(r->config->paths.run, SERVICE_READ_AGAIN, &cli->err);
-    if (code < 0)
-        return code;
-    service_view_finish(&r->view);
-    return service_view_read(r->config->paths.run, &r->view, &cli->err);
+    code = service_ask_read(r->running.config->paths.run, SERVICE_READ_AGAIN, &cli->err);
+    return code < 0 ? code : cli_read_running(cli, &r->running);
 }
 
 static int
 reload(struct reloading *r)
 {
-    struct cli_deployed deployed;
     int code = read_anew(r);
-    vec_foreach (&r->view.items, seen)
+    vec_foreach (&r->running.view.items, seen)
         if (code == 0 && cli_means_service(r->cli, seen, seen->status.state))
             code = reload_one(r, seen);
     if (code == 0)
         code = restart(r);
-    if (code == 0)
-        code = cli_find_deployed(r->cli, r->config, &r->view, &deployed);
     if (code < 0)
         return code;
     if (r->cli->json) {
-        print_json(r, &deployed, r->cli->json);
+        print_json(r, r->cli->json);
     } else {
         print(r);
-        cli_print_deployed(r->cli, r->config, &deployed);
+        cli_print_running(r->cli, &r->running);
     }
     return EXIT_CODE_OK;
 }
@@ -215,14 +205,12 @@ reload(struct reloading *r)
 int
 verb_reload(struct cli *cli)
 {
-    _cleanup_config_ struct config *config = NULL;
     struct reloading r = {.cli = cli};
     arena_init(&r.arena, TREE_MAX);
-    int code = cli_load_services(cli, NULL, &config, &r.view);
-    r.config = config;
+    int code = cli_load_running(cli, &r.running);
     if (code == 0)
         code = reload(&r);
-    service_view_finish(&r.view);
+    cli_running_finish(&r.running);
     vec_finish(&r.all);
     vec_finish(&r.restarts);
     arena_finish(&r.arena);

@@ -1,6 +1,5 @@
 #include "base/quantity.h"
 #include "cli/deploy.h"
-#include "cli/deployed.h"
 #include "cli/emergency.h"
 #include "cli/services.h"
 #include "sys/clock.h"
@@ -14,32 +13,34 @@ const struct verb_help verb_status_help = {
         "why they do not and when they are tried again. With a name, only that one, and why it is "
         "as it is."
         "\n\nThey are those of `citadel up` where it runs, else those that systemd has as "
-        "citadel-NAME.service. What is not as it was deployed is told below: "
-        "files changed by hand, drop-ins, links that are gone. Exits with 1 when nobody supervises "
-        "them.",
+        "citadel-NAME.service: what is deployed, and what runs. Of a model that was taken out of "
+        "the configuration file, or is only there, it says so: `citadel plan` shows what an apply "
+        "would do. What is not as it was deployed is told below: files changed by hand, drop-ins, "
+        "links that are gone. Exits with 1 when nobody supervises them.",
     .examples =
         VERB_EXAMPLES({"citadel status", "all services"}, {"citadel status phi3", "one of them"},
                       {"citadel status --json", "all that is known, for programs"}),
 };
 
 static void
-print_json(struct json_writer *w, const struct config *config, const struct service_view *view,
-           const struct service_looks *looks, const struct cli_deployed *deployed, const char *name)
+print_json(struct json_writer *w, const struct cli_running *running,
+           const struct service_looks *looks, const char *name)
 {
+    const struct service_view *view = &running->view;
     struct run_marker marker;
-    run_marker_read(config->paths.run, &marker);
+    run_marker_read(running->config->paths.run, &marker);
     json_open_map(w, NULL);
     cli_emergency_json(&marker, w, "emergency");
     json_str(w, "containment", view->containment);
     json_str(w, "promise", view->promise);
     json_u64(w, "pid", view->pid);
-    cli_print_deployed_json(deployed, w);
+    cli_print_running_json(running, w);
     json_open_list(w, "services");
     vec_foreach (looks, look)
         if (!name || text_eq(name, look->seen->status.name))
             service_look_print(look, w);
     json_close_list(w);
-    cli_print_drift_json(config, view->by_systemd, w);
+    cli_print_drift_json(running->config, view->by_systemd, w);
     json_close_map(w);
 }
 
@@ -107,32 +108,36 @@ print_emergency(struct cli *cli, const struct config *config)
               line.len ? ", " : "", line.data);
 }
 
+static void
+print(struct cli *cli, const struct cli_running *running, const struct service_looks *looks,
+      const char *name)
+{
+    print_emergency(cli, running->config);
+    print_table(cli, looks, name);
+    if (name)
+        return;
+    if (running->view.items.count == 0)
+        cli_print(cli, "\nNothing is deployed.\n  try: citadel apply\n");
+    cli_print_running(cli, running);
+    cli_print_drift(cli, running->config, running->view.by_systemd);
+}
+
 int
 verb_status(struct cli *cli)
 {
-    _cleanup_config_ struct config *config = NULL;
-    _cleanup_service_view_ struct service_view view = {0};
+    _cleanup_cli_running_ struct cli_running running = {0};
     _cleanup_service_looks_ struct service_looks looks = {0};
     const char *name = cli->args_count ? cli->args[0] : NULL;
-    struct cli_deployed deployed;
-    int r = cli_load_services(cli, name, &config, &view);
-    if (r == 0)
-        r = cli_find_deployed(cli, config, &view, &deployed);
+    int r = cli_load_running(cli, &running);
+    if (r == 0 && name && !cli_find_missing(&running, name))
+        r = cli_check_running(cli, &running, name);
     if (r < 0)
         return r;
-    service_view_ask(&view, config->paths.run, name);
-    cli_look_at_services(config, &view, &looks);
-    if (!cli->json)
-        print_emergency(cli, config);
+    service_view_ask(&running.view, running.config->paths.run, name);
+    cli_look_at_services(&running, &looks);
     if (cli->json)
-        print_json(cli->json, config, &view, &looks, &deployed, name);
+        print_json(cli->json, &running, &looks, name);
     else
-        print_table(cli, &looks, name);
-    if (!cli->json && !name && !cli_has_services(&view))
-        cli_print(cli, "\nNothing is deployed.\n  try: citadel apply\n");
-    if (!cli->json && !name) {
-        cli_print_deployed(cli, config, &deployed);
-        cli_print_drift(cli, config, view.by_systemd);
-    }
+        print(cli, &running, &looks, name);
     return EXIT_CODE_OK;
 }

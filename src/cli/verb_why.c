@@ -1,8 +1,7 @@
 #include "base/mem.h"
-#include "cli/load_config.h"
 #include "cli/load_plan.h"
 #include "cli/monitor.h"
-#include "cli/services.h"
+#include "cli/running.h"
 #include "lifecycle/history.h"
 #include "lifecycle/why.h"
 #include "sys/clock.h"
@@ -25,9 +24,9 @@ const struct verb_help verb_why_help = {
 /* All that is known of one model; what could not be had is told as such, and no error. */
 struct asking {
     struct cli *cli;
-    struct cli_plan loaded;
+    struct cli_running running;
+    struct cli_plan loaded; /* of the configuration that has the model */
     const struct config_model *model;
-    struct service_view view;
     struct run_record record;
     struct lifecycle_decision decision;
     struct err no_view, no_plan, lost;
@@ -37,23 +36,21 @@ struct asking {
     struct why_told told;
 };
 
-static const char *
-candidate(size_t i, const void *arg)
-{
-    const struct config *config = arg;
-    return i < config->models.count ? config->models.items[i].name : NULL;
-}
-
+/* What runs counts before what the file says; and a model that only the file has has a plan, too. */
 static int
 find_model(struct asking *a)
 {
-    const struct config *config = a->loaded.config;
     const char *name = a->cli->args[0];
-    a->model = config_find_model(config, name);
+    struct cli_running *running = &a->running;
+    bool is_other = running->other && config_find_model(running->other, name);
+    a->loaded.config = take_ptr(*(is_other ? &running->other : &running->file));
+    a->model = config_find_model(a->loaded.config, name);
     if (a->model)
         return 0;
-    int r = err_set(&a->cli->err, ERR_NO_MODEL, "there is no model '%s' in %s", name, config->name);
-    err_fix_nearest(&a->cli->err, name, candidate, config, "citadel config show models");
+    int r = err_set(&a->cli->err, ERR_NO_MODEL, "there is no model '%s' in %s", name,
+                    a->loaded.config->name);
+    err_fix_nearest(&a->cli->err, name, config_model_name, a->loaded.config,
+                    "citadel config show models");
     return r;
 }
 
@@ -70,19 +67,13 @@ read_plan(struct asking *a)
 }
 
 static void
-read_status(struct asking *a)
+find_status(struct asking *a)
 {
-    const struct service_seen *seen = NULL;
-    a->known.no_status = "it is not deployed";
-    if (cli_read_services(a->cli, a->loaded.config, &a->view) < 0) {
-        a->no_view = a->cli->err;
-        a->cli->err = (struct err){0};
-        a->known.no_status = a->no_view.what;
-        return;
-    }
-    service_view_ask(&a->view, a->loaded.config->paths.run, a->model->name);
-    seen = service_view_find(&a->view, a->model->name);
-    if (!seen || seen->absent)
+    struct service_view *view = &a->running.view;
+    a->known.no_status = a->no_view.id == ERR_NONE ? "it is not deployed" : a->no_view.what;
+    service_view_ask(view, a->loaded.config->paths.run, a->model->name);
+    const struct service_seen *seen = service_view_find(view, a->model->name);
+    if (!seen)
         return;
     a->known.model.status = &seen->status;
     a->known.model.run = seen->has_run ? &seen->run : NULL;
@@ -142,7 +133,7 @@ gather(struct asking *a)
     a->known.model.record = &a->record;
     a->known.decision = &a->decision;
     a->known.times = plan_times_of(a->model);
-    read_status(a);
+    find_status(a);
     read_plan(a);
     read_events(a);
     if (run_record_load(a->loaded.config->paths.state, a->model->name, &a->record, &a->lost) < 0)
@@ -215,14 +206,19 @@ int
 verb_why(struct cli *cli)
 {
     struct asking a = {.cli = cli};
-    int r = cli_load_deployed(cli, &a.loaded.config);
+    int r = cli_load_running(cli, &a.running);
+    if (r < 0 && a.running.config) {
+        a.no_view = cli->err;
+        cli->err = (struct err){0};
+        r = 0;
+    }
     if (r == 0)
         r = gather(&a);
     if (r == 0 && cli->json)
         print_json(&a, cli->json);
     else if (r == 0)
         print_words(&a);
-    service_view_finish(&a.view);
     cli_plan_finish(&a.loaded);
+    cli_running_finish(&a.running);
     return r;
 }

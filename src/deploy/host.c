@@ -71,26 +71,31 @@ deploy_service_of(const char *unit, char name[TEXT_NAME_MAX + 1])
 
 /* ---- how a unit is ---- */
 
-/* That of a model is in its record, which others read, too; all others have no record. */
+/* What a model's record does not tell, and of all others, is a file of its own. */
 int
 deploy_look_why(const struct config *config, const char *unit, enum deploy_life *ret,
                 struct err *reterr)
 {
     char name[TEXT_NAME_MAX + 1];
-    struct run_record record;
-    *ret = DEPLOY_RESTS;
-    if (!deploy_service_of(unit, name) || !config_find_model(config, name)) {
-        if (unit_rests(config->paths.generations, unit))
-            *ret = DEPLOY_SHUNNED;
-        return 0;
-    }
-    int r = run_record_load(config->paths.state, name, &record, reterr);
-    if (r == 0 && lifecycle_is_breakers(&record))
-        *ret = DEPLOY_HELD;
-    if (r == 0 && (record.wanted.state == RUN_WANTED_STOPPED ||
-                   (record.hold.set && !lifecycle_is_breakers(&record))))
-        *ret = DEPLOY_SHUNNED;
+    struct run_record record = {0};
+    int r = deploy_service_of(unit, name)
+                ? run_record_load(config->paths.state, name, &record, reterr)
+                : 0;
+    bool by_breaker = lifecycle_is_breakers(&record);
+    bool rests = record.wanted.state == RUN_WANTED_UNSAID
+                     ? unit_rests(config->paths.generations, unit)
+                     : record.wanted.state == RUN_WANTED_STOPPED;
+    bool is_shunned = rests || (record.hold.set && !by_breaker);
+    *ret = is_shunned ? DEPLOY_SHUNNED : by_breaker ? DEPLOY_HELD : DEPLOY_RESTS;
     return r;
+}
+
+/* The configuration need not be the one that has it. */
+static bool
+is_model(const struct config *config, const char *unit, char name[TEXT_NAME_MAX + 1])
+{
+    return deploy_service_of(unit, name) &&
+           (config_find_model(config, name) || run_record_has_place(config->paths.state, name));
 }
 
 int
@@ -98,7 +103,7 @@ deploy_want_model(const struct deploy_machine *m, const char *unit, bool runs, s
 {
     const struct run_record_wish change = {runs ? RUN_WANTED_STARTED : RUN_WANTED_STOPPED, m->by};
     char name[TEXT_NAME_MAX + 1];
-    if (!deploy_service_of(unit, name) || !config_find_model(m->config, name))
+    if (!is_model(m->config, unit, name))
         return 0;
     return run_record_change(m->config->paths.state, name, run_record_wish, &change, NULL, reterr);
 }
@@ -320,8 +325,7 @@ deploy_forgive(const struct config *config, const struct deploy_order *o, struct
 {
     char name[TEXT_NAME_MAX + 1];
     bool starts = o->act == DEPLOY_START || o->act == DEPLOY_RESTART;
-    if (!starts || !o->changed || !deploy_service_of(o->unit, name) ||
-        !config_find_model(config, name))
+    if (!starts || !o->changed || !is_model(config, o->unit, name))
         return 0;
     return run_record_change(config->paths.state, name, end_breaker, NULL, NULL, reterr);
 }

@@ -281,10 +281,7 @@ on_seen(void *arg, const struct service_view *view)
         (*at)->is_there &= service_view_find(view, (*at)->status.name) != NULL;
     vec_foreach (&view->items, seen) {
         struct watched *w = monitor_find(m, seen->status.name);
-        if (!seen->absent)
-            take_status(w ? w : add(m, seen->status.name), &seen->status);
-        else if (w)
-            w->is_there = false;
+        take_status(w ? w : add(m, seen->status.name), &seen->status);
     }
     monitor_look_all(m);
     monitor_watch_room(m);

@@ -37,6 +37,14 @@ print_dir(struct buf *out, const char *state_dir, const char *name)
     buf_printf(out, "%s/models/%s", state_dir, name);
 }
 
+bool
+run_record_has_place(const char *state_dir, const char *name)
+{
+    _cleanup_buf_ struct buf dir = BUF_INIT(PATH_MAX);
+    print_dir(&dir, state_dir, name);
+    return access(dir.data, F_OK) == 0;
+}
+
 void
 run_record_path(struct buf *out, const char *state_dir, const char *name)
 {

@@ -89,6 +89,9 @@ void run_record_print(const struct run_record *record, struct buf *out);
 int run_record_parse(const char *text, size_t len, struct run_record *ret_record,
                      struct err *reterr) must_check;
 
+/* Whether there is a directory for it: then it is, or was, a model, whatever a configuration says. */
+bool run_record_has_place(const char *state_dir, const char *name);
+
 /* Where they are. */
 void run_record_path(struct buf *out, const char *state_dir, const char *name);
 void run_record_lock_path(struct buf *out, const char *state_dir, const char *name);

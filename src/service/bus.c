@@ -5,9 +5,12 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define DESTINATION "org.freedesktop.systemd1"
+#define UNIT_PATH "/org/freedesktop/systemd1/unit"
+#define ASKED_MAX 64 /* at once: a bus limits how many calls may wait for answers */
 /* A manager that is busy with a reload of many units answers late; one that hangs, never. */
 #define CALL_TIMEOUT_US (25 * 1000000ULL)
 
@@ -96,6 +99,35 @@ bus_call(const struct bus *bus, const char *path, const char *interface, const c
     return MIN(r, 0);
 }
 
+/* ---- units ---- */
+
+int
+bus_list_units(const struct bus *bus, const char *pattern,
+               void (*each)(const struct bus *bus, const char *unit, void *arg), void *arg,
+               struct err *reterr)
+{
+    const struct libsystemd *sd = bus->sd;
+    sd_bus_message *m;
+    const char *unit;
+    /* in no state that is meant above others, and of these names */
+    int r = bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, "ListUnitsByPatterns", &m, reterr, "asas",
+                     0u, 1u, pattern);
+    if (r < 0)
+        return r;
+    r = sd->bus_message_enter_container(m, 'a', "(ssssssouso)");
+    while (r > 0 && (r = sd->bus_message_enter_container(m, 'r', "ssssssouso")) > 0) {
+        r = sd->bus_message_read_basic(m, 's', &unit);
+        if (r > 0)
+            each(bus, unit, arg);
+        if (r > 0)
+            r = sd->bus_message_skip(m, "sssssouso");
+        if (r >= 0)
+            r = sd->bus_message_exit_container(m);
+    }
+    (void)sd->bus_message_unref(m);
+    return r < 0 ? err_set_errno(reterr, -r, "systemd tells of its units in an unknown way") : 0;
+}
+
 /* ---- properties ---- */
 
 static const struct bus_property *
@@ -133,7 +165,7 @@ take_value(const struct bus *bus, sd_bus_message *m, const struct bus_property *
             *(bool *)to = number != 0;
         return r;
     }
-    if (p->type != 's' && p->type != 'o')
+    if (p->type != 's')
         return bus->sd->bus_message_read_basic(m, p->type, to);
     r = bus->sd->bus_message_read_basic(m, p->type, &text);
     if (r > 0)
@@ -173,16 +205,98 @@ take_all(const struct bus *bus, sd_bus_message *m, const struct bus_property *wa
     return r;
 }
 
-int
-bus_read_properties(const struct bus *bus, const char *path, const char *interface,
-                    const struct bus_property *wanted, void *ret, struct err *reterr)
+/* ---- several units ---- */
+
+struct reading {
+    const struct bus *bus;
+    const struct bus_wish *wish;
+    size_t open; /* calls that are not answered */
+    struct err err;
+};
+
+struct question {
+    struct reading *reading;
+    const struct bus_unit *unit;
+    sd_bus_slot *slot;
+};
+
+static int
+on_properties(sd_bus_message *m, void *arg, sd_bus_error *error unused_arg)
 {
-    sd_bus_message *reply = NULL;
-    int r = bus_call(bus, path, "org.freedesktop.DBus.Properties", "GetAll", &reply, reterr, "s",
-                     interface);
+    const struct question *q = arg;
+    struct reading *reading = q->reading;
+    const sd_bus_error *refused = reading->bus->sd->bus_message_get_error(m);
+    reading->open--;
+    int r = refused ? tell(-EIO, "GetAll", refused, &reading->err)
+                    : take_all(reading->bus, m, reading->wish->properties, q->unit->ret);
+    if (r < 0 && !refused)
+        (void)err_set_errno(&reading->err, -r, "systemd tells of it in an unknown way");
+    if (r < 0)
+        err_prefix(&reading->err, "%s", q->unit->name);
+    return 0;
+}
+
+static int
+ask(const struct bus *bus, struct question *q)
+{
+    char *path;
+    int r = bus->sd->bus_path_encode(UNIT_PATH, q->unit->name, &path);
     if (r < 0)
         return r;
-    r = take_all(bus, reply, wanted, ret);
-    (void)bus->sd->bus_message_unref(reply);
-    return r < 0 ? err_set_errno(reterr, -r, "systemd tells of %s in an unknown way", path) : 0;
+    r = bus->sd->bus_call_method_async(bus->connection, &q->slot, DESTINATION, path,
+                                       "org.freedesktop.DBus.Properties", "GetAll", on_properties,
+                                       q, "s", q->reading->wish->interface);
+    free(path);
+    return r;
+}
+
+static int
+hear(struct reading *reading)
+{
+    const struct bus *bus = reading->bus;
+    int r = 0;
+    while (r >= 0 && reading->open && reading->err.id == ERR_NONE) {
+        r = bus->sd->bus_process(bus->connection, NULL);
+        if (r == 0)
+            r = bus->sd->bus_wait(bus->connection, UINT64_MAX); /* each call has its own limit */
+        if (r == -EINTR)
+            r = 0;
+    }
+    return MIN(r, 0);
+}
+
+/* As many as may be asked for at once. */
+static int
+read_some(struct reading *reading, const struct bus_unit *units, size_t count, struct err *reterr)
+{
+    const struct bus *bus = reading->bus;
+    struct question questions[ASKED_MAX] = {0};
+    int r = 0;
+    for (size_t i = 0; r >= 0 && i < count; i++) {
+        questions[i] = (struct question){.reading = reading, .unit = &units[i]};
+        r = ask(bus, &questions[i]);
+        reading->open += r >= 0;
+    }
+    if (r >= 0)
+        r = hear(reading);
+    for (size_t i = 0; i < count; i++) /* nothing is heard any more */
+        (void)bus->sd->bus_slot_unref(questions[i].slot);
+    if (r < 0)
+        return err_set_errno(reterr, -r, "the system bus was lost");
+    if (reading->err.id == ERR_NONE)
+        return 0;
+    if (reterr)
+        *reterr = reading->err;
+    return -err_row(reading->err.id)->err;
+}
+
+int
+bus_read_units(const struct bus *bus, const struct bus_wish *wish, const struct bus_unit *units,
+               size_t count, struct err *reterr)
+{
+    struct reading reading = {.bus = bus, .wish = wish};
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < count; i += ASKED_MAX)
+        r = read_some(&reading, units + i, MIN(count - i, (size_t)ASKED_MAX), reterr);
+    return r;
 }

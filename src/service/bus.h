@@ -21,14 +21,31 @@ int bus_call(const struct bus *bus, const char *path, const char *interface, con
 #define BUS_MANAGER_PATH "/org/freedesktop/systemd1"
 #define BUS_MANAGER "org.freedesktop.systemd1.Manager"
 
-/* The properties that are wanted of an object, as GetAll tells them. The list ends with a name NULL. */
+/* Tells each unit that systemd has loaded and whose name is like the pattern. */
+int bus_list_units(const struct bus *bus, const char *pattern,
+                   void (*each)(const struct bus *bus, const char *unit, void *arg), void *arg,
+                   struct err *reterr) must_check;
+
+/* What is wanted of a unit. */
 struct bus_property {
     const char *name;
     char
-        type; /* of a basic value, as D-Bus writes it: s o u i t b; a: whether a list of texts has one */
+        type; /* of a basic value, as D-Bus writes it: s u i t b; a: whether a list of texts has one */
     size_t at;    /* in the struct that is filled */
     size_t bytes; /* of a text's room there; a text is cut, and safe to print */
 };
-int bus_read_properties(const struct bus *bus, const char *path, const char *interface,
-                        const struct bus_property *wanted, void *ret, struct err *reterr)
-    must_check;
+struct bus_wish {
+    const char *interface;                 /* of the unit's object; "": of any */
+    const struct bus_property *properties; /* a name NULL behind the last */
+};
+
+/* A unit by its name, and the struct that is filled. It is loaded by that, if it was not: systemd forgets
+ * units that nobody needs. */
+struct bus_unit {
+    const char *name;
+    void *ret;
+};
+
+/* All are asked for before the first has answered. */
+int bus_read_units(const struct bus *bus, const struct bus_wish *wish, const struct bus_unit *units,
+                   size_t count, struct err *reterr) must_check;

@@ -11,7 +11,6 @@ struct service_seen {
     struct run_state run; /* of a model whose shim was asked, and answered */
     bool has_run;
     bool silent;   /* it runs, was asked, and did not answer */
-    bool absent;   /* systemd has no unit of that name */
     bool unwanted; /* none of its targets starts it: a person does, or who asks for it */
 };
 

@@ -69,6 +69,7 @@ await(const struct bus *bus, const struct systemd_jobs *jobs, struct err *reterr
         if (jobs->waiting && now_us >= look_us) {
             jobs->waiting(bus, job, jobs->arg);
             look_us = clock_now_us() + LOOK_AGAIN_US;
+            continue; /* an end may have been heard there */
         }
         r = bus->sd->bus_process(bus->connection, NULL);
         if (r == 0)

@@ -1,10 +1,7 @@
 #include "service/systemd.h"
 
 #include "base/quantity.h"
-#include "config/config.h"
-#include "run/run.h"
 #include "service/jobs.h"
-#include "service/list.h"
 #include "service/systemd_int.h"
 #include "sys/clock.h"
 #include "sys/proc.h"
@@ -17,8 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define UNIT_MAX 256       /* as systemd has it */
-#define UNIT_PATH_MAX 1024 /* of its object: each byte may become three */
+#define UNIT_MAX 256 /* as systemd has it */
 /* How a shim begins its last words. */
 static const char ended[] = "ended: ";
 
@@ -102,8 +98,6 @@ systemd_tell(const struct systemd_unit *u, struct service_status *s)
                     s->state == SERVICE_BACKING_OFF;
     if (troubled)
         tell_reason(u, s);
-    else if (!u->known)
-        (void)snprintf(s->reason, sizeof(s->reason), "it is not deployed");
     else if (s->state == SERVICE_STOPPED && u->condition_at_us && !u->condition_held)
         (void)snprintf(s->reason, sizeof(s->reason), "a condition of its unit does not hold");
     if (!troubled && s->state != SERVICE_STOPPED)
@@ -113,22 +107,6 @@ systemd_tell(const struct systemd_unit *u, struct service_status *s)
 }
 
 /* ---- asking ---- */
-
-/* Loaded by this, if it was not: systemd forgets units that nobody needs. */
-static int
-find_unit(const struct bus *bus, const char *unit, char path[UNIT_PATH_MAX], struct err *reterr)
-{
-    sd_bus_message *reply;
-    const char *found;
-    int r = bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, "LoadUnit", &reply, reterr, "s", unit);
-    if (r < 0)
-        return r;
-    r = bus->sd->bus_message_read(reply, "o", &found);
-    if (r >= 0 && snprintf(path, UNIT_PATH_MAX, "%s", found) >= UNIT_PATH_MAX)
-        r = -ENAMETOOLONG;
-    (void)bus->sd->bus_message_unref(reply);
-    return r < 0 ? err_set_errno(reterr, -r, "systemd tells of %s in an unknown way", unit) : 0;
-}
 
 #define TEXT(name_, field)                                                        \
     {                                                                             \
@@ -140,75 +118,53 @@ find_unit(const struct bus *bus, const char *unit, char path[UNIT_PATH_MAX], str
         .name = (name_), .type = (type_), .at = offsetof(struct systemd_unit, field) \
     }
 
-static int
-read_unit(const struct bus *bus, const char *name, struct systemd_unit *ret, struct err *reterr)
-{
-    static const struct bus_property of_unit[] = {
-        TEXT("LoadState", load_state),
-        TEXT("ActiveState", active_state),
-        TEXT("SubState", sub_state),
-        NUMBER("WantedBy", 'a', wanted),
-        NUMBER("ConditionResult", 'b', condition_held),
-        NUMBER("ConditionTimestampMonotonic", 't', condition_at_us),
-        NUMBER("StateChangeTimestamp", 't', since_us),
-        {.name = NULL},
-    };
-    static const struct bus_property of_service[] = {
-        TEXT("Result", result),
-        TEXT("StatusText", status_text),
-        NUMBER("MainPID", 'u', main_pid),
-        NUMBER("NRestarts", 'u', restarts),
-        NUMBER("ExecMainCode", 'i', exit_code),
-        NUMBER("ExecMainStatus", 'i', exit_status),
-        NUMBER("RestartUSec", 't', restart_us),
-        {.name = NULL},
-    };
-    char unit[UNIT_MAX], path[UNIT_PATH_MAX];
-    (void)snprintf(unit, sizeof(unit), "citadel-%s.service", name);
-    *ret = (struct systemd_unit){0};
-    int r = find_unit(bus, unit, path, reterr);
-    if (r == 0)
-        r = bus_read_properties(bus, path, "org.freedesktop.systemd1.Unit", of_unit, ret, reterr);
-    ret->known = !text_eq(ret->load_state, "not-found");
-    if (r == 0 && ret->known)
-        r = bus_read_properties(bus, path, "org.freedesktop.systemd1.Service", of_service, ret,
-                                reterr);
-    return r;
-}
+static const struct bus_property properties[] = {
+    TEXT("LoadState", load_state),
+    TEXT("ActiveState", active_state),
+    TEXT("SubState", sub_state),
+    NUMBER("WantedBy", 'a', wanted),
+    NUMBER("ConditionResult", 'b', condition_held),
+    NUMBER("ConditionTimestampMonotonic", 't', condition_at_us),
+    NUMBER("StateChangeTimestamp", 't', since_us),
+    /* of a service */
+    TEXT("Result", result),
+    TEXT("StatusText", status_text),
+    NUMBER("MainPID", 'u', main_pid),
+    NUMBER("NRestarts", 'u', restarts),
+    NUMBER("ExecMainCode", 'i', exit_code),
+    NUMBER("ExecMainStatus", 'i', exit_status),
+    NUMBER("RestartUSec", 't', restart_us),
+    {.name = NULL},
+};
+const struct bus_wish systemd_of_service = {"", properties};
+static const struct bus_wish of_any_unit = {"org.freedesktop.systemd1.Unit", properties};
 
-static int
-read_status(const struct bus *bus, const char *name, struct service_status *ret,
-            struct systemd_unit *ret_unit, struct err *reterr)
+int
+systemd_status_read(const struct bus *bus, const char *name, struct service_status *ret,
+                    struct err *reterr)
 {
-    int r = read_unit(bus, name, ret_unit, reterr);
+    struct systemd_unit read = {0};
+    char name_of_unit[UNIT_MAX];
+    const struct bus_unit unit = {name_of_unit, &read};
+    (void)snprintf(name_of_unit, sizeof(name_of_unit), "citadel-%s.service", name);
+    int r = bus_read_units(bus, &systemd_of_service, &unit, 1, reterr);
     if (r < 0)
         return r;
     *ret = (struct service_status){0};
     (void)snprintf(ret->name, sizeof(ret->name), "%s", name);
-    systemd_tell(ret_unit, ret);
+    systemd_tell(&read, ret);
     return 0;
-}
-
-int
-systemd_status_read(const struct bus *bus, const char *name, struct service_status *ret_status,
-                    struct err *reterr)
-{
-    struct systemd_unit unit;
-    return read_status(bus, name, ret_status, &unit, reterr);
 }
 
 int
 systemd_state_read(const struct bus *bus, const char *unit, char ret_state[SYSTEMD_STATE_MAX],
                    struct err *reterr)
 {
-    static const struct bus_property wanted[] = {
-        {.name = "ActiveState", .type = 's', .at = 0, .bytes = SYSTEMD_STATE_MAX}, {.name = NULL}};
-    char path[UNIT_PATH_MAX];
-    ret_state[0] = '\0';
-    int r = find_unit(bus, unit, path, reterr);
-    return r < 0 ? r
-                 : bus_read_properties(bus, path, "org.freedesktop.systemd1.Unit", wanted,
-                                       ret_state, reterr);
+    struct systemd_unit read = {0};
+    const struct bus_unit asked = {unit, &read};
+    int r = bus_read_units(bus, &of_any_unit, &asked, 1, reterr);
+    (void)snprintf(ret_state, SYSTEMD_STATE_MAX, "%s", read.active_state);
+    return r;
 }
 
 int
@@ -231,93 +187,6 @@ systemd_reload(struct err *reterr)
     return r < 0 ? r : bus_call(&bus, BUS_MANAGER_PATH, BUS_MANAGER, "Reload", NULL, reterr, "");
 }
 
-/* Only where they are deployed. */
-static int
-view_keepers(const struct bus *bus, struct service_view *view, struct err *reterr)
-{
-    for (size_t i = 0; service_keepers[i]; i++) {
-        struct service_seen seen = {0};
-        struct systemd_unit unit;
-        int r = read_status(bus, service_keepers[i], &seen.status, &unit, reterr);
-        if (r < 0)
-            return r;
-        (void)snprintf(seen.status.kind, sizeof(seen.status.kind), "service");
-        seen.unwanted = !unit.wanted;
-        if (unit.known)
-            vec_push(&view->items, seen);
-    }
-    return 0;
-}
-
-static int
-view_models(const struct bus *bus, const struct config *config, struct service_view *view,
-            bool *ret_known, struct err *reterr)
-{
-    for (size_t i = 0; i < config->models.count; i++) {
-        const struct config_model *model = &config->models.items[i];
-        struct service_seen seen = {0};
-        struct systemd_unit unit;
-        char address[RUN_ADDRESS_MAX];
-        if (!model->enabled)
-            continue;
-        int r = read_status(bus, model->name, &seen.status, &unit, reterr);
-        if (r < 0)
-            return r;
-        (void)snprintf(seen.status.kind, sizeof(seen.status.kind), "model");
-        (void)snprintf(seen.status.address, sizeof(seen.status.address), "%s",
-                       run_address(model->port, address));
-        seen.absent = !unit.known;
-        seen.unwanted = !unit.wanted;
-        vec_push(&view->items, seen);
-        *ret_known |= unit.known;
-    }
-    return 0;
-}
-
-/* A target has no processes, and stops before what it wants. */
-static int
-view_target(const struct bus *bus, struct service_view *view, struct err *reterr)
-{
-    static const struct bus_property wanted[] = {
-        TEXT("ActiveState", active_state),
-        NUMBER("StateChangeTimestamp", 't', since_us),
-        {.name = NULL},
-    };
-    struct systemd_unit target = {0};
-    char path[UNIT_PATH_MAX];
-    int r = find_unit(bus, "citadel-models.target", path, reterr);
-    if (r == 0)
-        r = bus_read_properties(bus, path, "org.freedesktop.systemd1.Unit", wanted, &target,
-                                reterr);
-    if (!text_eq(target.active_state, "active"))
-        view->stopped_us = target.since_us;
-    return r;
-}
-
-int
-systemd_view_read(const struct config *config, struct service_view *ret_view, struct err *reterr)
-{
-    _cleanup_bus_ struct bus bus = {0};
-    *ret_view = (struct service_view){.by_systemd = true, .pid = 1};
-    (void)snprintf(ret_view->containment, sizeof(ret_view->containment), "systemd");
-    (void)snprintf(ret_view->promise, sizeof(ret_view->promise),
-                   "systemd ends all that a service has started, by its control group");
-    int r = bus_open(&bus, reterr);
-    if (r == 0)
-        r = view_keepers(&bus, ret_view, reterr);
-    bool known = ret_view->items.count > 0;
-    if (r == 0)
-        r = view_models(&bus, config, ret_view, &known, reterr);
-    if (r == 0)
-        r = view_target(&bus, ret_view, reterr);
-    if (r < 0 || known)
-        return r;
-    r = err_set(reterr, ERR_SERVICE_DOWN,
-                "no supervisor of ours runs, and systemd knows no service of %s", config->name);
-    err_fix(reterr, "citadel up");
-    return r;
-}
-
 /* ---- changing ---- */
 
 struct changing {
@@ -331,10 +200,9 @@ tell_progress(const struct bus *bus, const struct systemd_job *job, void *arg)
 {
     struct changing *c = arg;
     struct service_status status;
-    struct systemd_unit unit;
     char now[sizeof(c->told)];
     const char *name = c->wish->names[job - c->jobs];
-    if (read_status(bus, name, &status, &unit, NULL) < 0)
+    if (systemd_status_read(bus, name, &status, NULL) < 0)
         return;
     (void)snprintf(now, sizeof(now), "%s %d %s", status.name, (int)status.state,
                    status.reason[0] ? status.reason : status.status);
@@ -364,11 +232,10 @@ static int
 check(const struct bus *bus, const char *name, const char *result, bool stop, struct err *reterr)
 {
     struct service_status s;
-    struct systemd_unit unit;
     bool done = text_eq(result, "done") || text_eq(result, "skipped");
     if (done && stop)
         return 0;
-    int r = read_status(bus, name, &s, &unit, reterr);
+    int r = systemd_status_read(bus, name, &s, reterr);
     if (r < 0 || (done && s.state == SERVICE_READY))
         return r;
     r = err_set(reterr, s.state == SERVICE_NOT_NOW ? ERR_SERVICE_NOT_NOW : ERR_SERVICE_FAILED,
@@ -430,39 +297,18 @@ systemd_change(const struct systemd_wish *wish, struct err *reterr)
 
 /* ---- the end of all ---- */
 
-/* The units of a reply to ListUnitsByPatterns, by their names. */
-static int
-stop_listed(const struct bus *bus, sd_bus_message *listed)
+/* One that systemd refuses does not keep the others. */
+static void
+stop_listed(const struct bus *bus, const char *unit, void *unused unused_arg)
 {
-    const struct libsystemd *sd = bus->sd;
-    const char *unit;
-    int r = sd->bus_message_enter_container(listed, 'a', "(ssssssouso)");
-    while (r > 0 && (r = sd->bus_message_enter_container(listed, 'r', "ssssssouso")) > 0) {
-        r = sd->bus_message_read_basic(listed, 's', &unit);
-        /* One that systemd refuses does not keep the others. */
-        if (r > 0)
-            (void)!bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, "StopUnit", NULL, NULL, "ss", unit,
-                            "replace");
-        if (r > 0)
-            r = sd->bus_message_skip(listed, "sssssouso");
-        if (r >= 0)
-            r = sd->bus_message_exit_container(listed);
-    }
-    return r;
+    (void)!bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, "StopUnit", NULL, NULL, "ss", unit,
+                    "replace");
 }
 
 int
 systemd_order_end(struct err *reterr)
 {
     _cleanup_bus_ struct bus bus = {0};
-    sd_bus_message *listed = NULL;
     int r = bus_open(&bus, reterr);
-    if (r == 0) /* in no state that is meant above others, and of these names */
-        r = bus_call(&bus, BUS_MANAGER_PATH, BUS_MANAGER, "ListUnitsByPatterns", &listed, reterr,
-                     "asas", 0u, 1u, "citadel-*");
-    if (r < 0)
-        return r;
-    r = stop_listed(&bus, listed);
-    (void)bus.sd->bus_message_unref(listed);
-    return r < 0 ? err_set_errno(reterr, -r, "systemd tells of its units in an unknown way") : 0;
+    return r < 0 ? r : bus_list_units(&bus, "citadel-*", stop_listed, NULL, reterr);
 }

@@ -11,7 +11,9 @@ struct config;
 /* This machine was booted with systemd, and is meant: with --root it is not. */
 bool systemd_is_here(void);
 
-/* ERR_SERVICE_DOWN: it knows none of ours. */
+/* The services beside the models; the models of what is deployed, as `config` has them; and those that
+ * systemd has loaded besides, whatever any configuration says. Of these the ones that it has units for, or
+ * processes. ERR_SERVICE_DOWN: there are none. */
 int systemd_view_read(const struct config *config, struct service_view *ret_view,
                       struct err *reterr) must_check;
 

@@ -39,7 +39,7 @@ static const struct {
 static struct systemd_unit
 unit_of(size_t i)
 {
-    struct systemd_unit u = {.known = true, .condition_held = true, .since_us = 5};
+    struct systemd_unit u = {.condition_held = true, .since_us = 5};
     (void)snprintf(u.load_state, sizeof(u.load_state), "loaded");
     (void)snprintf(u.active_state, sizeof(u.active_state), "%s", rows[i].active);
     (void)snprintf(u.sub_state, sizeof(u.sub_state), "%s", rows[i].sub);
@@ -74,7 +74,7 @@ TEST(the_next_start_is_told)
     CHECK_EQ(s.next_us, 15);
 }
 
-TEST(a_unit_that_is_not_there_or_may_not_start_says_so)
+TEST(a_unit_that_may_not_start_says_so)
 {
     struct systemd_unit unit = unit_of(4);
     struct service_status s = {0};
@@ -84,9 +84,6 @@ TEST(a_unit_that_is_not_there_or_may_not_start_says_so)
     unit.condition_at_us = 1;
     systemd_tell(&unit, &s);
     CHECK_STR(s.reason, "a condition of its unit does not hold");
-    unit.known = false;
-    systemd_tell(&unit, &s);
-    CHECK_STR(s.reason, "it is not deployed");
 }
 
 /* A sentence as long as systemd has room for still fits, and nothing of it drives a terminal. */

@@ -141,7 +141,7 @@ def test_a_generation_comes_back_and_nothing_at_all(site):
     done = s.run("deploy", "rollback", "--force")
     assert done.returncode == 0, done.stderr
     up.wait_for("runs nothing, since nothing is deployed")
-    assert s.status() == {}
+    assert {name: x["deployed"] for name, x in s.status().items()} == {"a": False}
     assert s.run("status").stdout.endswith("\nNothing is deployed.\n  try: citadel apply\n")
     for verb in ("start", "restart"):
         error = error_json(s.run(verb, "--json"))
@@ -160,6 +160,43 @@ def test_what_a_person_stopped_stays_so(site):
     s.run("stop", "b")
     done = apply(s)
     assert "Nothing would change" in done.stdout and s.status()["b"]["state"] == "stopped"
+
+
+def test_what_runs_is_managed_whatever_the_file_says(site):
+    s = site({"a": "", "b": ""})
+    up = s.up()
+    up.wait_all("a: ready", "b: ready")
+    apply(s)
+    edit(s, line_of(s, "b"), f"  c: {{port: {s.ports['b']}, engine: command, command: [/bin/false]}}\n")
+    seen = s.status()
+    assert {n: (x["deployed"], x["asked_for"]) for n, x in seen.items()} == {
+        "a": (True, True),
+        "b": (True, False),
+        "c": (False, True),
+    }
+    rows = {line.split()[0]: line for line in s.run("status", COLUMNS="500").stdout.splitlines() if line}
+    assert f"{s.config} asks for it no more" in rows["b"]
+    assert "not deployed" in rows["c"] and "try: citadel plan" in rows["c"]
+    error = error_json(s.run("start", "c", "--json"))
+    assert error["id"] == "service.none-such" and error["fix"] == "citadel plan; then citadel apply"
+    assert "serving" in s.run("logs", "b").stdout
+    assert json.loads(s.run("why", "b", "--json").stdout)["well"]
+    assert s.run("stop", "all").returncode == 0
+    assert not is_there(seen["a"]["pid"]) and not is_there(seen["b"]["pid"])
+    assert s.run("start", "b").returncode == 0
+    assert s.ask("b", "GET", "/health") == {} and s.status()["a"]["state"] == "stopped"
+
+
+def test_a_model_that_left_the_file_stays_stopped_over_a_switch(site):
+    s = site({"a": "", "b": ""})
+    s.up().wait_all("a: ready", "b: ready")
+    apply(s)
+    edit(s, f"b: {{port: {s.ports['b']}", f"b: {{drain_timeout: 2s, port: {s.ports['b']}")
+    apply(s)
+    s.run("stop", "b")
+    edit(s, line_of(s, "b"), "")
+    assert s.run("generations", "switch", "1", "-y").returncode == 0
+    assert s.status()["b"]["state"] == "stopped"
 
 
 def test_phases_prove_each_model(site):
