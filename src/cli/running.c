@@ -16,8 +16,7 @@
 
 /* ---- as which configuration ---- */
 
-/* path: where the text is from. One that cannot be read here, perhaps of another release, is gone by no more
- * than the file would be. */
+/* One that cannot be read, perhaps of another release, is as good as not there. path: where it is from. */
 static void
 take_config(struct cli *cli, struct cli_running *running, const struct buf *text, const char *path)
 {
@@ -86,9 +85,9 @@ cli_find_missing(const struct cli_running *running, const char *name)
 }
 
 bool
-cli_file_asks_for(const struct cli_running *running, const char *name)
+cli_asks_for(const struct config *config, const char *name)
 {
-    const struct config_model *model = config_find_model(running->file, name);
+    const struct config_model *model = config_find_model(config, name);
     return model && model->enabled;
 }
 
@@ -161,7 +160,7 @@ candidate(size_t i, const void *arg)
                                               : NULL;
 }
 
-/* What brings the file about. */
+/* Until what the file says is what runs. */
 static const char *
 how_to_apply(const struct cli_running *running)
 {

@@ -28,8 +28,7 @@ void cli_running_finish(struct cli_running *running);
 int cli_check_running(struct cli *cli, const struct cli_running *running, const char *name)
     must_check;
 const struct service_seen *cli_find_missing(const struct cli_running *running, const char *name);
-/* Whether the file asks for a model. */
-bool cli_file_asks_for(const struct cli_running *running, const char *name);
+bool cli_asks_for(const struct config *config, const char *name); /* for a model */
 
 /* That the file says something else: a line where it does; and what runs, as a member of a map. */
 void cli_print_running(struct cli *cli, const struct cli_running *running);

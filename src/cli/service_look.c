@@ -37,7 +37,7 @@ cli_look_from_afar(const struct service_seen *seen, struct service_look *ret)
 bool
 service_look_is_absent(const struct service_look *look)
 {
-    return !look->is_deployed && look->seen->status.state == SERVICE_STOPPED;
+    return look->is_asked_for && !look->is_deployed && look->seen->status.state == SERVICE_STOPPED;
 }
 
 static uint64_t
@@ -75,8 +75,8 @@ look_at_running(const struct cli_running *running, const struct gpu_leases *leas
     l->file = running->file->name;
     if (!text_eq(seen->status.kind, "model"))
         return;
-    l->is_deployed = config_find_model(running->config, seen->status.name) != NULL;
-    l->is_asked_for = cli_file_asks_for(running, seen->status.name);
+    l->is_deployed = cli_asks_for(running->config, seen->status.name);
+    l->is_asked_for = cli_asks_for(running->file, seen->status.name);
     look_at_model(running->config, leases, l);
 }
 

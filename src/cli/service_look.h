@@ -20,8 +20,8 @@ struct service_look {
     const char *why;                /* not; else NULL */
     uint64_t next_us;               /* when it is tried again by itself, since 1970; 0: it is not */
     uint64_t gpu_bytes;             /* leased, of all its GPUs */
-    const char *file;               /* of this command */
-    bool is_deployed, is_asked_for; /* by the file; of what is no model both */
+    const char *file;               /* of this command, */
+    bool is_deployed, is_asked_for; /* which asks for it, or not; what is no model is both */
 };
 /* It is in the file, and nothing has come of that yet. */
 bool service_look_is_absent(const struct service_look *look);
