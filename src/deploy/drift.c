@@ -4,6 +4,7 @@
 #include "base/vec.h"
 #include "deploy/compare.h"
 #include "deploy/generation.h"
+#include "service/systemd.h"
 #include "sys/files.h"
 
 #include <errno.h>
@@ -17,8 +18,6 @@
 #define UNIT_FILE_MAX (64 * KIB)
 #define APPLY "sudo citadel apply"
 #define SCRATCH_MAX (16 * MIB)
-/* Where a generator's units go. */
-#define GENERATED "/run/systemd/generator"
 
 /* systemd reads these before what a generator has made, and the drop-ins of all. */
 static const char *const before_us[] = {
@@ -131,7 +130,7 @@ static bool
 is_read(const struct generation_file *file, const char *unit)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(UNIT_FILE_MAX);
-    _cleanup_free_ char *path = mem_printf(GENERATED "/%s", unit);
+    _cleanup_free_ char *path = mem_printf(SYSTEMD_GENERATED "/%s", unit);
     return file_read(path, &text, NULL) == 0 && text.len == file->len &&
            (text.len == 0 || memcmp(text.data, file->bytes, text.len) == 0);
 }

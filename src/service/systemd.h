@@ -8,6 +8,9 @@
 
 struct config;
 
+/* Where systemd has what generators made. */
+#define SYSTEMD_GENERATED "/run/systemd/generator"
+
 /* This machine was booted with systemd, and is meant: with --root it is not. */
 bool systemd_is_here(void);
 

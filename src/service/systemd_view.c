@@ -1,4 +1,6 @@
-/* All services that systemd runs. */
+/* All services that systemd runs. It forgets units that rest and that nobody needs, and reads their files
+ * anew for whoever asks for one: which takes it a while, and whoever watches it hears of. So nothing is asked
+ * of one that it has forgotten, and that a generation has. */
 
 #include "config/config.h"
 #include "run/record.h"
@@ -9,6 +11,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PREFIX "citadel-"
 #define SUFFIX ".service"
@@ -18,7 +21,7 @@
 struct candidate {
     char name[TEXT_NAME_MAX + 1];
     const struct config_model *model; /* NULL: none that is deployed */
-    bool is_model;
+    bool is_model, is_loaded;
     char unit_name[sizeof(PREFIX SUFFIX) + TEXT_NAME_MAX];
     struct systemd_unit unit;
 };
@@ -52,28 +55,46 @@ add_deployed(struct viewing *v)
     }
 }
 
-static bool
-is_added(const struct viewing *v, const char *name)
+static struct candidate *
+find(const struct viewing *v, const char *unit_name)
 {
     vec_foreach (&v->all, c)
-        if (text_eq(c->name, name))
-            return true;
-    return false;
+        if (text_eq(c->unit_name, unit_name))
+            return c;
+    return NULL;
 }
 
 /* What is deployed no more, and may run all the same. */
-static void
-add_loaded(const struct bus *bus unused_arg, const char *unit, void *arg)
+static struct candidate *
+add_stranger(struct viewing *v, const char *unit_name)
 {
-    struct viewing *v = arg;
     char name[TEXT_NAME_MAX + 1];
-    size_t len = strlen(unit) - strlen(PREFIX SUFFIX);
+    size_t len = strlen(unit_name) - strlen(PREFIX SUFFIX);
     if (len > TEXT_NAME_MAX)
-        return;
-    (void)snprintf(name, sizeof(name), "%.*s", (int)len, unit + strlen(PREFIX));
-    if (text_is_name(name) && !is_added(v, name) &&
-        run_record_has_place(v->config->paths.state, name))
-        add(v, name)->is_model = true;
+        return NULL;
+    (void)snprintf(name, sizeof(name), "%.*s", (int)len, unit_name + strlen(PREFIX));
+    if (!text_is_name(name) || !run_record_has_place(v->config->paths.state, name))
+        return NULL;
+    struct candidate *c = add(v, name);
+    c->is_model = true;
+    return c;
+}
+
+static void
+note_loaded(const struct bus *bus unused_arg, const char *unit_name, void *arg)
+{
+    struct candidate *c = find(arg, unit_name);
+    if (!c)
+        c = add_stranger(arg, unit_name);
+    if (c)
+        c->is_loaded = true;
+}
+
+static bool
+is_generated(const char *unit_name)
+{
+    _cleanup_free_ char *path = mem_printf(SYSTEMD_GENERATED "/%s", unit_name);
+    return access(path, F_OK) == 0;
 }
 
 static int
@@ -82,7 +103,8 @@ read_all(struct viewing *v, const struct bus *bus, struct systemd_unit *target, 
     size_t count = 0;
     _cleanup_free_ struct bus_unit *units = mem_alloc((v->all.count + 1) * sizeof(*units));
     vec_foreach (&v->all, c)
-        units[count++] = (struct bus_unit){c->unit_name, &c->unit};
+        if (c->is_loaded || !is_generated(c->unit_name))
+            units[count++] = (struct bus_unit){c->unit_name, &c->unit};
     units[count++] = (struct bus_unit){TARGET, target};
     return bus_read_units(bus, &systemd_of_service, units, count, reterr);
 }
@@ -118,7 +140,7 @@ read_view(struct viewing *v, struct service_view *view, struct err *reterr)
     add_deployed(v);
     int r = bus_open(&bus, reterr);
     if (r == 0)
-        r = bus_list_units(&bus, PREFIX "*" SUFFIX, add_loaded, v, reterr);
+        r = bus_list_units(&bus, PREFIX "*" SUFFIX, note_loaded, v, reterr);
     if (r == 0)
         r = read_all(v, &bus, &target, reterr);
     if (r < 0)

@@ -95,7 +95,8 @@ look(struct service_watch *w)
 
 /* ---- hearing ---- */
 
-/* Of the manager: jobs and units of ours, and that all units are read anew. */
+/* Of the manager: jobs of ours, and that all units are read anew. Not that a unit was loaded or forgotten, which
+ * changes nothing, and which a look can bring about. */
 static bool
 is_of_ours(const struct watching *s, sd_bus_message *m)
 {
@@ -107,8 +108,6 @@ is_of_ours(const struct watching *s, sd_bus_message *m)
         return true;
     if (text_eq(member, "JobNew") || text_eq(member, "JobRemoved"))
         r = sd->bus_message_read(m, "uos", &id, &path, &unit);
-    else if (text_eq(member, "UnitNew") || text_eq(member, "UnitRemoved"))
-        r = sd->bus_message_read(m, "s", &unit);
     return r > 0 && text_starts(unit, "citadel-");
 }
 

@@ -2,6 +2,7 @@
 hears of units by signals, and what polkit lets it do."""
 
 import json
+import select
 
 import pytest
 
@@ -86,6 +87,30 @@ def test_it_watches_systemd_from_within_its_sandbox(here):
     assert told["quick"]["state"] == "ready" and told["quick"]["healthy"]
     wait(here, "service.ready", "quick")
     assert here.show("citadel-monitor", "User") == {"User": "citadel"}
+
+
+def loaded(here, heard, sentinel):
+    """Units that systemd has loaded since, and before that one."""
+    here.run("systemd-run", f"--unit={sentinel}", "true")
+    names = iter(lambda: json.loads(heard.stdout.readline())["payload"]["data"][0], f"{sentinel}.service")
+    return list(names)
+
+
+def test_who_looks_has_systemd_load_nothing(here):
+    """What rests is forgotten by systemd. If a look loaded it, that were news to who watches, who would look again,
+    for ever."""
+    match = "type='signal',interface='org.freedesktop.systemd1.Manager',member='UnitNew'"
+    heard = here.start("stdbuf", "-oL", "busctl", "monitor", "--json=short", f"--match={match}")
+    try:
+        here.until(lambda: here.run("true") and select.select([heard.stdout], [], [], 0)[0], "busctl listens")
+        count = len(events(here))
+        citadel(here, "restart", "quick")
+        wait(here, "service.ready", "quick", count)
+        shown = json.loads(citadel(here, "status", "--json").stdout)["services"]
+        assert {"quick", "slow", "taken", "monitor"} <= {s["name"] for s in shown}
+        assert [name for name in loaded(here, heard, "sentinel") if name.startswith("citadel-")] == []
+    finally:
+        here.end(heard)
 
 
 def test_the_breaker_opens_and_tries(here):
