@@ -278,7 +278,8 @@ find_name(const char *text, const struct json_place *place, const char *const *n
         name = decoded;
         len = strlen(decoded);
     }
-    while (i < count && (strlen(names[i]) != len || memcmp(names[i], name, len) != 0))
+    while (i < count &&
+           (names[i][0] != name[0] || strncmp(names[i], name, len) != 0 || names[i][len]))
         i++;
     return i;
 }

@@ -109,8 +109,11 @@ find_lane(struct lanes *lanes, uint64_t key, unsigned class)
             unlink_idle(lanes, lane);
         return lane;
     }
-    lane = lanes->spare ? lanes->spare : mem_new(struct admit_lane);
-    lanes->spare = lane == lanes->spare ? lane->next_same : lanes->spare;
+    lane = lanes->spare;
+    if (lane)
+        lanes->spare = lane->next_same;
+    else
+        lane = mem_new(struct admit_lane);
     *lane = (struct admit_lane){.key = key, .class = class, .next_same = *bucket};
     *bucket = lane;
     lanes->count++;

@@ -53,20 +53,20 @@ static int
 read_number(const char *body, enum ask_member member, const struct json_place *place,
             uint64_t *ret_most, int64_t *ret_signed, struct err *reterr)
 {
-    _cleanup_arena_ struct arena arena;
-    struct value *v;
+    char text[NUMBER_MAX + 1];
     uint64_t n;
-    arena_init(&arena, 4 * KIB);
     if (!is_said(place))
         return 0;
     if (place->kind != JSON_NUMBER || place->len > NUMBER_MAX)
         return refuse(member_names[member], body + place->at, place->len, "a number", reterr);
-    int r = json_parse(&arena, body + place->at, place->len, JSON_STRICT, &v, NULL, reterr);
-    if (r == 0 && ret_most && value_u64(v, &n))
+    memcpy(text, body + place->at, place->len);
+    text[place->len] = '\0';
+    const struct value v = {.type = VALUE_NUMBER, .text = text, .len = place->len};
+    if (ret_most && value_u64(&v, &n))
         *ret_most = MAX(*ret_most, n);
-    if (r == 0 && ret_signed)
-        (void)value_i64(v, ret_signed);
-    return r;
+    if (ret_signed)
+        (void)value_i64(&v, ret_signed);
+    return 0;
 }
 
 static int

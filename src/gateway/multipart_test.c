@@ -138,9 +138,8 @@ TEST(a_content_type_has_one_boundary)
         "multipart/form-data; boundary=\"a",
         "multipart/form-data; boundary=\"a \"",
         "multipart/form-data; boundary=\"a<\"",
-        "multipart/form-data; "
-        "boundary=0123456789012345678901234567890123456789012345678901234567890"
-        "1234567890",
+        ("multipart/form-data; boundary=0123456789012345678901234567890123456789012345678901234"
+         "5678901234567890"),
         "multipart/mixed; boundary=b",
         "multipart/form-datax; boundary=b",
     };

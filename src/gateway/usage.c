@@ -2,6 +2,7 @@
 
 #include "fmt/json.h"
 #include "fmt/json_scan.h"
+#include "http/sse.h"
 
 #include <string.h>
 
@@ -158,14 +159,6 @@ take_data(struct usage_reader *r, const char *data, size_t len)
     return !(r->drop_usage && is_empty_list(data, &places[CHOICES]));
 }
 
-static size_t
-find_line_end(const char *bytes, size_t at, size_t len)
-{
-    while (at < len && bytes[at] != '\n' && bytes[at] != '\r')
-        at++;
-    return at;
-}
-
 /* The data in a line `data: ...` or `data:...`; NULL: it has none. */
 static const char *
 data_of(const char *line, size_t len, size_t *ret_len)
@@ -188,7 +181,7 @@ take_event(struct usage_reader *r, const char *event, size_t len)
     size_t only_len = 0, lines = 0;
     for (size_t at = 0, end; at < len; at = end + 1) {
         size_t n;
-        end = find_line_end(event, at, len);
+        end = sse_line_end(event, at, len);
         const char *data = data_of(event + at, end - at, &n);
         if (!data)
             continue;
@@ -217,7 +210,7 @@ find_event_end(struct usage_reader *r, const char *bytes, size_t len)
         if (r->has_cr && bytes[at] == '\n')
             at++;
         r->has_cr = false;
-        size_t end = find_line_end(bytes, at, len);
+        size_t end = sse_line_end(bytes, at, len);
         r->line_len += end - at;
         if (end == len)
             break;
@@ -372,41 +365,47 @@ keep(struct usage_reader *r, const char *from, const char *to, bool ends)
     r->json.keeps = r->json.wanted = false;
 }
 
+/* The next byte at which something happens; of names and behind a backslash, each. */
+static const char *
+find_stop(const struct usage_json *j, const char *at, const char *end)
+{
+    uint8_t place = j->in_text ? INSIDE : OUTSIDE;
+    if (j->escaped || j->in_name)
+        return at;
+    if (j->depth == 0)
+        while (at < end && (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n'))
+            at++;
+    else
+        while (at < end && !(stops[(unsigned char)*at] & place))
+            at++;
+    return at;
+}
+
+/* What is no object (text, audio) is not looked at further. */
 static void
 read_json(struct usage_reader *r, const char *bytes, size_t len)
 {
     struct usage_json *j = &r->json;
-    const char *at = bytes, *end = bytes + len, *kept = j->keeps ? bytes : NULL;
-    for (; at < end && !j->over; at++) {
-        uint8_t place = j->in_text ? INSIDE : OUTSIDE;
-        if (j->in_text && j->in_name) {
-            take_text(j, *at);
-            continue;
-        }
-        while (!j->escaped && at < end && !(stops[(unsigned char)*at] & place) &&
-               (j->depth || (unsigned char)*at <= ' '))
-            at++;
-        if (at == end)
-            break;
+    const char *end = bytes + len, *kept = bytes;
+    for (const char *at = find_stop(j, bytes, end); at < end && !j->over;
+         at = find_stop(j, at + 1, end)) {
         if (j->in_text) {
             take_text(j, *at);
             continue;
         }
-        if (j->depth == 0 && *at != '{') { /* no object: text, audio */
+        if (j->depth == 0 && *at != '{') {
             j->over = true;
-            break;
+            return;
         }
-        if (kept && j->depth == 1 && (*at == ',' || *at == '}')) {
+        if (j->keeps && j->depth == 1 && (*at == ',' || *at == '}'))
             keep(r, kept, at, true);
-            kept = NULL;
-        }
         take_mark(r, *at);
-        if (j->wanted && *at == ':' && j->depth == 1) {
+        if (j->wanted && !j->keeps && j->depth == 1 && *at == ':') {
             j->keeps = true;
             kept = at + 1;
         }
     }
-    if (kept && !j->over)
+    if (j->keeps)
         keep(r, kept, end, false);
 }
 
@@ -414,19 +413,17 @@ void
 usage_read(struct usage_reader *r, const char *bytes, size_t len, size_t *ret_used,
            struct usage_piece *ret_piece)
 {
-    if (r->form == USAGE_JSON) {
-        read_json(r, bytes, len);
-        give(len, bytes, len, ret_used, ret_piece);
-        return;
-    }
+    give(len, bytes, len, ret_used, ret_piece);
     if (r->gave_held) {
         buf_clear(&r->held);
         r->gave_held = false;
     }
-    if (len)
-        read_events(r, bytes, len, ret_used, ret_piece);
+    if (len == 0)
+        return;
+    if (r->form == USAGE_JSON)
+        read_json(r, bytes, len);
     else
-        give(0, bytes, 0, ret_used, ret_piece);
+        read_events(r, bytes, len, ret_used, ret_piece);
 }
 
 void

@@ -189,6 +189,8 @@ TEST(usage_is_found_in_json_that_has_more_of_the_name)
          true, 3},
         {"{\"x\":\"usage\",\"y\":\"\\\"usage\\\":{\",\"usage\":{\"prompt_tokens\":3},\"z\":[[]]}",
          true, 3},
+        {"{\"y\":\"\\\\\\\"{\",\"usage\":{\"prompt_tokens\":3}}", true, 3},
+        {"{\"a\\\"{\":\"\\\"\",\"usage\":{\"prompt_tokens\":3}}", true, 3},
         {"{\"usage2\":{\"prompt_tokens\":3}}", true, 0},
         {"{\"usag\\u0065\":{\"prompt_tokens\":3}}", true, 0},
         {"{\"usage\":{\"prompt_tokens\":3}", false, 0},
@@ -239,6 +241,23 @@ TEST(an_event_above_its_ceiling_passes_unread)
             CHECK(r.complete && r.usage.in == 3 && r.held.len <= USAGE_EVENT_MAX);
             usage_finish(&r);
         }
+}
+
+/* Also where the piece that is too much begins with the end of a line: it is not the end of the event. */
+TEST(lines_of_an_event_above_its_ceiling_belong_to_it)
+{
+    static const char rest[] = "\ndata: " LAST "\n\n";
+    _cleanup_buf_ struct buf text = BUF_INIT(4 * MIB), out = BUF_INIT(4 * MIB);
+    struct usage_reader r;
+    buf_add_str(&text, "data: ");
+    while (text.len < USAGE_EVENT_MAX)
+        buf_add_char(&text, 'x');
+    buf_add_str(&text, rest);
+    usage_init(&r, DIALECT_OPENAI, USAGE_EVENTS, true);
+    pass(&r, text.data, text.len, USAGE_EVENT_MAX, &out);
+    CHECK_EQ(out.len, text.len);
+    CHECK_EQ(r.events, 1);
+    usage_finish(&r);
 }
 
 TEST(a_value_above_its_ceiling_is_not_kept)

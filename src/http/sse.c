@@ -3,6 +3,10 @@
 #include <errno.h>
 #include <string.h>
 
+#ifdef __SSE2__
+#    include <emmintrin.h>
+#endif
+
 void
 sse_init(struct sse_reader *r, size_t ceiling_bytes)
 {
@@ -104,9 +108,19 @@ take_line(struct sse_reader *r, struct sse_event *ret)
     return got;
 }
 
-static size_t
-find_line_end(const char *bytes, size_t at, size_t len)
+size_t
+sse_line_end(const char *bytes, size_t at, size_t len)
 {
+#ifdef __SSE2__
+    const __m128i lf = _mm_set1_epi8('\n'), cr = _mm_set1_epi8('\r');
+    for (; len - at >= 16; at += 16) {
+        __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(bytes + at));
+        __m128i ends = _mm_or_si128(_mm_cmpeq_epi8(x, lf), _mm_cmpeq_epi8(x, cr));
+        unsigned mask = (unsigned)_mm_movemask_epi8(ends);
+        if (mask)
+            return at + (size_t)__builtin_ctz(mask);
+    }
+#endif
     while (at < len && bytes[at] != '\n' && bytes[at] != '\r')
         at++;
     return at;
@@ -122,7 +136,7 @@ sse_read(struct sse_reader *r, const char *bytes, size_t len, size_t *ret_used,
         if (r->has_cr && bytes[at] == '\n')
             at++;
         r->has_cr = false;
-        size_t end = find_line_end(bytes, at, len);
+        size_t end = sse_line_end(bytes, at, len);
         buf_add(&r->line, bytes + at, end - at);
         if (buf_error(&r->line) < 0)
             return -EMSGSIZE;
@@ -153,7 +167,7 @@ sse_write(struct buf *out, const char *type, const char *data, size_t len)
         write_line(out, "event: ", type, strlen(type));
     }
     for (size_t at = 0; at <= len;) {
-        size_t end = find_line_end(data, at, len);
+        size_t end = sse_line_end(data, at, len);
         write_line(out, "data: ", data + at, end - at);
         bool two = end + 1 < len && data[end] == '\r' && data[end + 1] == '\n';
         at = end + (two ? 2 : 1);

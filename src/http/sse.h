@@ -33,6 +33,9 @@ void sse_finish(struct sse_reader *r);
 int sse_read(struct sse_reader *r, const char *bytes, size_t len, size_t *ret_used,
              struct sse_event *ret_event) must_check;
 
+/* Where the line that has the byte at `at` ends: at its CR or LF; len: it does not end here. */
+size_t sse_line_end(const char *bytes, size_t at, size_t len);
+
 /* Nothing is begun: a stream that ends here lost nothing. */
 bool sse_is_between(const struct sse_reader *r);
 
