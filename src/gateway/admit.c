@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/quantity.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -506,14 +507,15 @@ admit_counts(const struct admit *a)
 int
 admit_refusal(const struct admit_ask *ask, const char *model, struct err *reterr)
 {
+    quantity_text within;
     int r = 0;
     switch (ask->order) {
     case ADMIT_FULL:
         r = err_set(reterr, ERR_QUEUE_FULL, "too many requests wait for %s already", model);
         break;
     case ADMIT_WAITED:
-        r = err_set(reterr, ERR_WAITED, "%s had no free place for %" PRIu64 " s", model,
-                    ask->wait_us / 1000000);
+        r = err_set(reterr, ERR_WAITED, "%s had no free place within %s", model,
+                    quantity_print_us(ask->wait_us, within));
         break;
     case ADMIT_NOT_NOW:
         r = err_set(reterr, ERR_MODEL_AWAY, "%s is not there to answer", model);

@@ -307,7 +307,7 @@ TEST(refusals_say_what_and_when)
         const char *what, *fix;
     } rows[] = {
         {ADMIT_FULL, 7, -EAGAIN, "too many requests wait for phi3 already", "try again in 7 s"},
-        {ADMIT_WAITED, 0, -ETIMEDOUT, "phi3 had no free place for 60 s", ""},
+        {ADMIT_WAITED, 0, -ETIMEDOUT, "phi3 had no free place within 1m", ""},
         {ADMIT_NOT_NOW, 90, -EAGAIN, "phi3 is not there to answer", "try again in 90 s"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

@@ -284,6 +284,16 @@ change_options(const struct json_place *place, const char *body, struct arena *a
     return 0;
 }
 
+bool
+ask_may_give(const char *name)
+{
+    static const enum ask_member ours[] = {ASK_MODEL, ASK_STREAM, ASK_STREAM_OPTIONS};
+    for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+        if (strcmp(member_names[ours[i]], name) == 0)
+            return false;
+    return strlen(name) <= JSON_SCAN_NAME_MAX;
+}
+
 static int
 change_params(const char *body, size_t len, const struct ask_change *change,
               struct patch_list *list, struct buf *members, struct err *reterr)
@@ -291,8 +301,10 @@ change_params(const char *body, size_t len, const struct ask_change *change,
     const char *names[ASK_PARAMS_MAX];
     struct json_place places[ASK_PARAMS_MAX];
     assert(change->param_count <= ASK_PARAMS_MAX);
-    for (size_t i = 0; i < change->param_count; i++)
+    for (size_t i = 0; i < change->param_count; i++) {
         names[i] = change->params[i].name;
+        assert(ask_may_give(names[i]));
+    }
     int r =
         change->param_count ? json_scan(body, len, names, change->param_count, places, reterr) : 0;
     for (size_t i = 0; i < change->param_count && r == 0; i++)

@@ -66,6 +66,10 @@ struct ask_change {
     size_t param_count;
 };
 
+/* Whether the configuration may give a member of this name: not those that decide where a request goes
+ * and how its answer is read. */
+bool ask_may_give(const char *name);
+
 /* What of the body is to be replaced; texts are in the arena, -ENOMEM when that is full. A parameter
  * that the body has twice is refused. */
 int ask_change_json(const struct ask *ask, const char *body, size_t len,

@@ -207,6 +207,12 @@ TEST(a_parameter_that_is_there_twice_is_refused)
     CHECK_EQ(ask_change_json(&ask, body, strlen(body), &change, &arena, &list, NULL), -EBADMSG);
 }
 
+TEST(some_members_are_not_for_the_configuration)
+{
+    CHECK(ask_may_give("temperature") && ask_may_give("max_tokens"));
+    CHECK(!ask_may_give("model") && !ask_may_give("stream") && !ask_may_give("stream_options"));
+}
+
 TEST(no_room_is_told)
 {
     static const struct ask_change change = {.model = "m"};

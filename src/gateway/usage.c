@@ -409,15 +409,25 @@ read_json(struct usage_reader *r, const char *bytes, size_t len)
         keep(r, kept, end, false);
 }
 
+#define HELD_KEEP (16 * KIB)
+
+/* One large event is no reason to hold its room for the rest of a stream. */
+static void
+forget_held(struct usage_reader *r)
+{
+    if (r->held.room > HELD_KEEP)
+        buf_finish(&r->held);
+    buf_clear(&r->held);
+    r->gave_held = false;
+}
+
 void
 usage_read(struct usage_reader *r, const char *bytes, size_t len, size_t *ret_used,
            struct usage_piece *ret_piece)
 {
     give(len, bytes, len, ret_used, ret_piece);
-    if (r->gave_held) {
-        buf_clear(&r->held);
-        r->gave_held = false;
-    }
+    if (r->gave_held)
+        forget_held(r);
     if (len == 0)
         return;
     if (r->form == USAGE_JSON)
