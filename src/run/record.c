@@ -349,7 +349,9 @@ take_lock(const char *state_dir, const char *name, uint64_t limit_us, struct err
         return err_set_errno(reterr, -r, "locking %s", path.data);
     r = err_set(reterr, ERR_CHANGE_BUSY, "another process has kept %s for %s", path.data,
                 quantity_print_us(limit_us, waited));
-    err_fix(reterr, "see who: `fuser %s`; an engine has no business there", path.data);
+    err_fix(reterr,
+            "the same again; if it stays so, see who: `fuser %s`, where an engine has no business",
+            path.data);
     return r;
 }
 
