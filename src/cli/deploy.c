@@ -116,6 +116,28 @@ is_file_changed(const struct deploy_outlook *o, const char *unit)
     return false;
 }
 
+/* Of one whose file stays as it is. */
+static const char *
+word_of_order(const struct deploy_order *order)
+{
+    if (order->makes_room_for)
+        return "in the way";
+    return order->act == DEPLOY_START ? "not running" : "interrupted";
+}
+
+static void
+print_room(struct cli *cli, const struct deploy_outlook *o)
+{
+    bool any = false;
+    for (size_t i = 0; i < o->orders.count; i++) {
+        const struct deploy_order *order = &o->orders.items[i];
+        if (order->makes_room_for)
+            cli_print(cli, "%s%s stops, and makes room for %s.\n", any ? "" : "\n", order->unit,
+                      order->makes_room_for);
+        any |= order->makes_room_for != NULL;
+    }
+}
+
 static void
 print_files(struct cli *cli, const struct deploy_outlook *o)
 {
@@ -131,7 +153,7 @@ print_files(struct cli *cli, const struct deploy_outlook *o)
         const struct deploy_order *order = &o->orders.items[i];
         if (is_file_changed(o, order->unit))
             continue;
-        table_add(&table, TONE_PLAIN, order->act == DEPLOY_START ? "not running" : "interrupted");
+        table_add(&table, TONE_PLAIN, word_of_order(order));
         table_add(&table, TONE_PLAIN, order->unit);
         table_add(&table, TONE_PLAIN, deploy_act_word(order->act));
     }
@@ -235,6 +257,7 @@ print_changes(struct cli *cli, const struct deploy_outlook *o)
     print_options(cli, o);
     print_engine(cli, o);
     print_files(cli, o);
+    print_room(cli, o);
 }
 
 void
@@ -277,6 +300,7 @@ cli_deploy_print_json(const struct cli_deploy *d, struct json_writer *w)
         json_str(w, "unit", o->orders.items[i].unit);
         json_str(w, "do", deploy_act_word(o->orders.items[i].act));
         json_bool(w, "changed", o->orders.items[i].changed);
+        json_str(w, "makes_room_for", o->orders.items[i].makes_room_for);
         json_close_map(w);
     }
     json_close_list(w);

@@ -4,6 +4,7 @@
 #include "base/vec.h"
 #include "deploy/audit.h"
 #include "deploy/pending_int.h"
+#include "deploy/room.h"
 #include "unit/unit.h"
 
 #include <errno.h>
@@ -198,7 +199,7 @@ choose(const char *unit, const struct generation_file *file, enum deploy_life li
         bool in_place = care == UNIT_CARE_RELOAD || how == UNIT_DIFFERS_LIVE;
         ret->act = in_place ? DEPLOY_RELOAD : DEPLOY_RESTART;
         ret->stops_first = care == UNIT_CARE_STOP_FIRST;
-        ret->changed = how != UNIT_DIFFERS_NOT;
+        ret->changed = how > UNIT_DIFFERS_AT_BOOT;
         return ret->changed && care != UNIT_CARE_NONE;
     }
     ret->act = DEPLOY_START;
@@ -210,6 +211,19 @@ choose(const char *unit, const struct generation_file *file, enum deploy_life li
 static const struct generation_file whole = {.name = "citadel-ai.target",
                                              .bytes = "[Install]\nWantedBy=multi-user.target\n"};
 
+struct names {
+    VEC(const char *) list;
+};
+
+static bool
+has_name(const struct names *names, const char *name)
+{
+    for (size_t i = 0; i < names->list.count; i++)
+        if (text_eq(names->list.items[i], name))
+            return true;
+    return false;
+}
+
 struct ordering {
     const struct deploy_wish *wish;
     const struct deploy_host *host;
@@ -217,6 +231,7 @@ struct ordering {
     struct differences differ;
     VEC(struct deploy_order) orders;
     VEC(const char *) left;
+    struct names running, resting; /* units of the goal */
 };
 
 static int
@@ -232,6 +247,10 @@ order(struct ordering *o, const char *unit, const struct generation_file *file, 
         life = DEPLOY_RESTS;
     if (life == DEPLOY_SHUNNED && file && unit_is_wanted(file->bytes))
         vec_push(&o->left, unit);
+    if (file && deploy_runs(life))
+        vec_push(&o->running.list, unit);
+    if (file && life == DEPLOY_RESTS)
+        vec_push(&o->resting.list, unit);
     enum unit_difference how = file ? how_differing(&o->differ.stale, unit) : UNIT_DIFFERS;
     if (!deploy_runs(life))
         how = MAX(how, how_differing(&o->differ.unproven, unit));
@@ -240,6 +259,94 @@ order(struct ordering *o, const char *unit, const struct generation_file *file, 
         vec_push(&o->orders, chosen);
     return 0;
 }
+
+/* ---- who makes room, and who comes back ---- */
+
+static struct deploy_order *
+find_order(const struct ordering *o, const char *unit)
+{
+    for (size_t i = 0; i < o->orders.count; i++)
+        if (text_eq(o->orders.items[i].unit, unit))
+            return &o->orders.items[i];
+    return NULL;
+}
+
+/* Whether the deployment that is taken back has stopped it. */
+static bool
+was_stopped(const struct ordering *o, const char *unit)
+{
+    const struct deploy_orders *all = o->wish->undone;
+    for (size_t i = 0; all && i < all->count; i++)
+        if (text_eq(all->items[i].unit, unit))
+            return all->items[i].act == DEPLOY_STOP || all->items[i].act == DEPLOY_RESTART;
+    return false;
+}
+
+static int
+has_memory(void *arg, const char *unit, bool *ret, struct err *reterr unused_arg)
+{
+    const struct ordering *o = arg;
+    *ret = has_name(&o->running, unit) || (has_name(&o->resting, unit) && was_stopped(o, unit));
+    return 0;
+}
+
+static int
+takes_memory(void *arg, const char *unit, bool *ret, struct err *reterr unused_arg)
+{
+    const struct deploy_order *order = find_order(arg, unit);
+    *ret = order && (order->act == DEPLOY_START || order->act == DEPLOY_RESTART);
+    return 0;
+}
+
+static void
+order_to_make_room(struct ordering *o, const struct deploy_room *room)
+{
+    struct deploy_order *order = find_order(o, room->unit);
+    if (!order)
+        order = vec_add(&o->orders);
+    *order = (struct deploy_order){
+        .act = DEPLOY_STOP, .unit = room->unit, .changed = true, .makes_room_for = room->for_name};
+}
+
+static bool
+is_among(const struct deploy_room *items, size_t count, const char *unit)
+{
+    for (size_t i = 0; i < count; i++)
+        if (text_eq(items[i].unit, unit))
+            return true;
+    return false;
+}
+
+/* What is not wanted by itself ran all the same, as somebody had asked for it. */
+static void
+bring_back(struct ordering *o, const struct deploy_room *room, size_t room_count)
+{
+    for (size_t i = 0; i < o->resting.list.count; i++) {
+        const char *unit = o->resting.list.items[i];
+        if (was_stopped(o, unit) && !find_order(o, unit) && !is_among(room, room_count, unit))
+            vec_push(&o->orders, ((struct deploy_order){.act = DEPLOY_START, .unit = unit}));
+    }
+}
+
+static int
+make_room(struct ordering *o, const struct files *goal, struct err *reterr)
+{
+    const struct deploy_room_asks asks = {has_memory, takes_memory, o};
+    struct deploy_room *items;
+    size_t count;
+    if (o->orders.count == 0 && !o->wish->undone)
+        return 0;
+    int r = deploy_room_find(goal->items, goal->count, &asks, o->arena, &items, &count, reterr);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < count; i++)
+        if (has_name(&o->running, items[i].unit))
+            order_to_make_room(o, &items[i]);
+    bring_back(o, items, count);
+    return 0;
+}
+
+/* ---- all orders ---- */
 
 static int
 hand_over(struct ordering *o, struct deploy_outlook *ret, struct err *reterr)
@@ -292,6 +399,8 @@ order_all(struct ordering *o, const struct files *goal, struct deploy_outlook *r
     }
     if (r == 0)
         r = order(o, whole.name, goal->count ? &whole : NULL, reterr);
+    if (r == 0)
+        r = make_room(o, goal, reterr);
     return r == 0 ? hand_over(o, ret, reterr) : r;
 }
 
@@ -371,6 +480,8 @@ look(const struct deploy_wish *wish, const struct deploy_host *host, struct aren
     vec_finish(&o.differ.unproven.all);
     vec_finish(&o.orders);
     vec_finish(&o.left);
+    vec_finish(&o.running.list);
+    vec_finish(&o.resting.list);
     return r;
 }
 
@@ -625,12 +736,14 @@ fail(struct deployment *d, const struct err *why, struct err *reterr)
 static int
 revert(struct deployment *d, unsigned to, unsigned bad, const struct err *why, struct err *reterr)
 {
+    const struct deploy_orders undone = d->outlook.orders;
     struct deploy_wish back = *d->wish;
     struct err err = {0};
     tell(d->host, "%s", why->what);
     tell(d->host, "going back to generation %u", to);
     back.files = NULL;
     back.number = to;
+    back.undone = &undone;
     int r = look(&back, d->host, d->arena, &d->pending, &d->outlook, &err);
     if (r == 0)
         r = move(d, to, false, &err);

@@ -4,7 +4,8 @@
  *
  *     generation_add()             not seen by anybody yet
  *     STATE/deploy/pending.json    what is about to happen
- *     stop                         what goes, and models that are to start anew
+ *     stop                         what goes, models that are to start anew, and those whose memory
+ *                                  others are to have that start
  *     STORE/current                the one rename
  *     daemon-reload                systemd reads the units of the new one
  *     reload, restart, start       only what differs; each has to become ready
@@ -27,8 +28,9 @@ struct deploy_order {
     bool stops_first; /* of a restart: all that do have stopped before any starts */
     bool changed;     /* by this deployment, or since all was well; else it only does not run, and
                          should */
-    bool failed;      /* filled by whoever carries it out */
-    char reason[512]; /* then, why */
+    const char *makes_room_for; /* a model that starts; NULL: it stops for none */
+    bool failed;                /* filled by whoever carries it out */
+    char reason[512];           /* then, why */
 };
 
 /* Why an order failed, as an error. */
@@ -68,6 +70,11 @@ struct deploy_host {
     void *arg;
 };
 
+struct deploy_orders {
+    struct deploy_order *items;
+    size_t count;
+};
+
 struct deploy_wish {
     const char *store, *state_dir;
     const char *by, *why;
@@ -79,13 +86,10 @@ struct deploy_wish {
     unsigned keep;      /* generations */
     /* Which units may be started that do not run; NULL: all. */
     bool (*starts)(const char *unit);
-    bool stay;   /* also when a changed unit does not become ready */
-    bool insist; /* what a person has stopped is started, too */
-};
-
-struct deploy_orders {
-    struct deploy_order *items;
-    size_t count;
+    const struct deploy_orders *undone; /* of a deployment that is taken back: what ran before it
+                                           runs again; NULL: none is */
+    bool stay;                          /* also when a changed unit does not become ready */
+    bool insist;                        /* what a person has stopped is started, too */
 };
 
 struct deploy_outlook {

@@ -128,6 +128,22 @@ fake_reload(void *arg unused_arg, struct err *reterr)
     return 0;
 }
 
+static bool
+is_big(const struct fake_unit *u)
+{
+    return strstr(u->loaded, "big") != NULL;
+}
+
+/* Two do not fit into the memory. */
+static bool
+another_big_one_runs(const struct fake_unit *u)
+{
+    for (size_t i = 0; i < machine->count; i++)
+        if (&machine->units[i] != u && machine->units[i].runs && is_big(&machine->units[i]))
+            return true;
+    return false;
+}
+
 static int
 fake_carry_out(void *arg unused_arg, struct deploy_order *orders, size_t count,
                struct err *reterr unused_arg)
@@ -143,7 +159,8 @@ fake_carry_out(void *arg unused_arg, struct deploy_order *orders, size_t count,
             orders[i].failed = true;
         if (orders[i].failed)
             continue;
-        u->runs = orders[i].act != DEPLOY_STOP && u->loaded[0] && !strstr(u->loaded, "broken");
+        u->runs = orders[i].act != DEPLOY_STOP && u->loaded[0] && !strstr(u->loaded, "broken") &&
+                  !(is_big(u) && another_big_one_runs(u));
         (void)snprintf(u->runs_as, sizeof(u->runs_as), "%s", u->runs ? u->loaded : "");
         orders[i].failed = orders[i].act != DEPLOY_STOP && !u->runs;
         (void)snprintf(orders[i].reason, sizeof(orders[i].reason), "it is broken");
@@ -611,6 +628,114 @@ TEST(what_does_not_stop_is_told_when_the_others_are_to_stay)
     unit_of("citadel-b.service")->never_stops = false;
     CHECK_EQ(deploy_wish(&wish).r, 0);
     check_runs(second);
+}
+
+/* ---- who makes room ---- */
+
+#define BIG(more) "[Service]\nType=notify\nSlice=citadel-models.slice\nX=big" more "\n"
+#define WANTED "\n[Install]\nWantedBy=x\n"
+#define FILE_OF(name_, text)                                    \
+    {                                                           \
+        .name = name_, .bytes = (text), .len = sizeof(text) - 1 \
+    }
+#define PLAN_OF(waits, for_whom)                                        \
+    FILE_OF("plan.json", "{\"format\":1,\"models\":[{\"name\":\"" waits \
+                         "\",\"held_by\":[\"" for_whom "\"]},{\"name\":\"c\",\"held_by\":[]}]}")
+#define UNIT_OF(name, text) FILE_OF("units/citadel-" name ".service", text)
+
+static const struct generation_file a_is_resident[] = {
+    PLAN_OF("b", "a"), UNIT_OF("a", BIG("") WANTED), UNIT_OF("b", BIG(""))};
+static const struct generation_file b_is_resident[] = {PLAN_OF("a", "b"), UNIT_OF("a", BIG("")),
+                                                       UNIT_OF("b", BIG("") WANTED)};
+static const struct generation_file b_is_broken[] = {PLAN_OF("a", "b"), UNIT_OF("a", BIG("")),
+                                                     UNIT_OF("b", BIG(" broken") WANTED)};
+
+static void
+check_who_runs(bool a, bool b)
+{
+    CHECK_EQ(unit_of("citadel-a.service")->runs, a);
+    CHECK_EQ(unit_of("citadel-b.service")->runs, b);
+}
+
+TEST(what_is_not_to_stay_makes_room_for_what_is)
+{
+    begin();
+    CHECK_EQ(deploy(a_is_resident).r, 0);
+    check_who_runs(true, false);
+    machine->acts = 0;
+    CHECK_EQ(deploy(b_is_resident).r, 0);
+    CHECK_EQ(machine->acts, 2);
+    CHECK_STR(machine->acted[0], "stop citadel-a.service");
+    CHECK_STR(machine->acted[1], "start citadel-b.service");
+    check_who_runs(false, true);
+    CHECK_EQ(link_of(GENERATION_STABLE), 2);
+    CHECK_EQ(switch_to(1).r, 0);
+    check_who_runs(true, false);
+}
+
+TEST(it_is_told_for_whom)
+{
+    _cleanup_arena_ struct arena arena;
+    struct deploy_outlook outlook;
+    const struct deploy_wish wish = wish_of(b_is_resident);
+    begin();
+    CHECK_EQ(deploy(a_is_resident).r, 0);
+    arena_init(&arena, DEPLOY_BYTES);
+    CHECK_EQ(deploy_look(&wish, &host, &arena, &outlook, NULL), 0);
+    REQUIRE(outlook.orders.count == 2);
+    for (size_t i = 0; i < 2; i++)
+        CHECK_STR(outlook.orders.items[i].makes_room_for,
+                  text_eq(outlook.orders.items[i].unit, "citadel-a.service") ? "b" : NULL);
+}
+
+TEST(who_made_room_comes_back_when_it_was_for_nothing)
+{
+    begin();
+    CHECK_EQ(deploy(a_is_resident).r, 0);
+    CHECK_EQ(deploy(b_is_broken).err.id, ERR_DEPLOY_REVERTED);
+    check_who_runs(true, false);
+    CHECK_EQ(link_of(GENERATION_CURRENT), 1);
+}
+
+/* Nobody wants it by itself in the generation that comes back. */
+TEST(and_so_does_what_somebody_had_asked_for)
+{
+    static const struct generation_file b_is_gone[] = {
+        FILE_OF("config.yaml", "x"), FILE_OF("plan.json", "{\"format\":1}"), UNIT_OF("a", BIG(""))};
+    begin();
+    CHECK_EQ(deploy(b_is_gone).r, 0);
+    unit_of("citadel-a.service")->runs = true;
+    CHECK_EQ(deploy(b_is_broken).err.id, ERR_DEPLOY_REVERTED);
+    CHECK(unit_of("citadel-a.service")->runs);
+    CHECK_EQ(link_of(GENERATION_CURRENT), 1);
+}
+
+TEST(nobody_makes_room_for_one_that_is_not_started)
+{
+    begin();
+    CHECK_EQ(deploy(b_is_resident).r, 0);
+    unit_of("citadel-b.service")->runs = false;
+    unit_of("citadel-b.service")->shunned = true;
+    unit_of("citadel-a.service")->runs = true;
+    machine->acts = 0;
+    CHECK_EQ(deploy(b_is_resident).r, 0);
+    CHECK_EQ(machine->acts, 0);
+    check_who_runs(true, false);
+}
+
+TEST(what_starts_with_the_machine_no_more_goes_on)
+{
+    static const struct generation_file before[] = {
+        FILE_OF("config.yaml", "x"), UNIT_OF("a", BIG("") WANTED), UNIT_OF("b", "[Service]\n")};
+    static const struct generation_file after[] = {
+        FILE_OF("config.yaml", "x"), UNIT_OF("a", BIG("")), UNIT_OF("b", "[Service]\n")};
+    begin();
+    CHECK_EQ(deploy(before).r, 0);
+    machine->acts = 0;
+    CHECK_EQ(deploy(after).r, 0);
+    CHECK_EQ(machine->acts, 0);
+    CHECK(unit_of("citadel-a.service")->runs);
+    CHECK_EQ(link_of(GENERATION_STABLE), 2);
 }
 
 /* ---- what was well ---- */

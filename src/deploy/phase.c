@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "deploy/prove.h"
+#include "deploy/room.h"
 #include "fmt/json.h"
 #include "plan/plan.h"
 #include "sys/clock.h"
@@ -279,21 +280,18 @@ run_test(struct running *p, struct err *reterr)
     return r;
 }
 
-/* Whether it has memory that is promised to one that does not run yet, and which. */
 static int
-find_who_waits_for(struct running *p, const struct plan_model *m, const char **ret,
-                   struct err *reterr)
+runs(void *arg, const char *unit, bool *ret, struct err *reterr)
 {
-    char unit[UNIT_MAX];
-    bool runs = false;
-    *ret = NULL;
-    int r = m->held_by_count ? is_running(p, unit_of(m->name, unit), &runs, reterr) : 0;
-    for (size_t i = 0; r == 0 && runs && i < m->held_by_count && !*ret; i++) {
-        bool holder_runs;
-        r = is_running(p, unit_of(m->held_by[i], unit), &holder_runs, reterr);
-        if (r == 0 && !holder_runs)
-            *ret = m->held_by[i];
-    }
+    return is_running(arg, unit, ret, reterr);
+}
+
+/* All that are to be loaded will be. */
+static int
+is_to_start(void *arg, const char *unit, bool *ret, struct err *reterr)
+{
+    int r = is_running(arg, unit, ret, reterr);
+    *ret = !*ret;
     return r;
 }
 
@@ -301,19 +299,16 @@ find_who_waits_for(struct running *p, const struct plan_model *m, const char **r
 static int
 make_room(struct running *p, struct err *reterr)
 {
-    const struct plan *plan = p->wish->plan;
-    char unit[UNIT_MAX];
-    for (size_t i = 0; i < plan->model_count; i++) {
-        const char *who;
-        int r = find_who_waits_for(p, &plan->models[i], &who, reterr);
-        if (r == 0 && who) {
-            tell(p, "%s makes room for %s", plan->models[i].name, who);
-            r = act(p, DEPLOY_STOP, unit_of(plan->models[i].name, unit), reterr);
-        }
-        if (r < 0)
-            return r;
+    const struct deploy_wish *wish = &p->wish->deploy;
+    const struct deploy_room_asks asks = {runs, is_to_start, p};
+    struct deploy_room *items;
+    size_t count;
+    int r = deploy_room_find(wish->files, wish->count, &asks, p->arena, &items, &count, reterr);
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        tell(p, "%s makes room for %s", items[i].name, items[i].for_name);
+        r = act(p, DEPLOY_STOP, items[i].unit, reterr);
     }
-    return 0;
+    return r;
 }
 
 /* One that fails does not stop the others. */

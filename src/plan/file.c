@@ -10,8 +10,8 @@
  *                "start_bound_us": 1, "reason": "...", "fix": null, "held_by": []}]}
  *
  * What is not known is null, and so is an empty text. Plans of before there was one have no
- * "vllm". It lies in generations for years; all that is read of it is the engine, by releases
- * that come later. */
+ * "vllm". It lies in generations for years; all that is read of it, by releases that come later, is
+ * the engine, and who waits for whom. */
 
 #include "base/text.h"
 #include "fmt/json.h"
@@ -149,17 +149,24 @@ read_text(const struct value *v, struct arena *arena)
     return arena_strndup(arena, text, v->len);
 }
 
+static int
+check_format(const struct value *plan, struct err *reterr)
+{
+    uint64_t format;
+    if (!value_u64(value_get(plan, "format"), &format) || format != FORMAT)
+        return err_set(reterr, ERR_SYNTAX, "this is no plan, or its format is another one");
+    return 0;
+}
+
 int
 plan_read_engine(const struct value *plan, struct arena *arena, struct plan_engine *ret,
                  struct err *reterr)
 {
     const struct value *v = value_get(plan, "vllm");
-    uint64_t format;
     *ret = (struct plan_engine){"", "", ""};
-    if (!value_u64(value_get(plan, "format"), &format) || format != FORMAT)
-        return err_set(reterr, ERR_SYNTAX, "this is no plan, or its format is another one");
-    if (!v || v->type == VALUE_NULL)
-        return 0;
+    int r = check_format(plan, reterr);
+    if (r < 0 || !v || v->type == VALUE_NULL)
+        return r;
     const struct plan_engine engine = {read_text(value_get(v, "env"), arena),
                                        read_text(value_get(v, "version"), arena),
                                        read_text(value_get(v, "trouble"), arena)};
@@ -171,4 +178,58 @@ plan_read_engine(const struct value *plan, struct arena *arena, struct plan_engi
                        v->at.line);
     *ret = engine;
     return 0;
+}
+
+/* The items of a list; 0 of what is none. */
+static size_t
+count_items(const struct value *list)
+{
+    size_t count = 0;
+    for (const struct value *v = list && list->type == VALUE_LIST ? list->first : NULL; v;
+         v = v->next)
+        count++;
+    return count;
+}
+
+static int
+no_names(const struct value *v, struct err *reterr)
+{
+    return err_set(reterr, ERR_SYNTAX, "line %u: a model has no name, or waits for one without",
+                   v->at.line);
+}
+
+static int
+read_model(const struct value *v, struct arena *arena, struct plan_waiting *ret, struct err *reterr)
+{
+    const struct value *list = value_get(v, "held_by");
+    size_t count = count_items(list);
+    const char **names = arena_alloc(arena, (count + 1) * sizeof(*names));
+    *ret = (struct plan_waiting){read_text(value_get(v, "name"), arena), names, count};
+    if (!ret->name || !ret->name[0])
+        return no_names(v, reterr);
+    size_t i = 0;
+    for (const struct value *name = count ? list->first : NULL; names && name; name = name->next) {
+        names[i] = read_text(name, arena);
+        if (!names[i] || !names[i][0])
+            return no_names(v, reterr);
+        i++;
+    }
+    return 0;
+}
+
+int
+plan_read_waiting(const struct value *plan, struct arena *arena, struct plan_waiting **ret_items,
+                  size_t *ret_count, struct err *reterr)
+{
+    const struct value *list = value_get(plan, "models");
+    size_t count = count_items(list);
+    struct plan_waiting *items = arena_alloc(arena, (count + 1) * sizeof(*items));
+    *ret_items = items;
+    *ret_count = 0;
+    int r = check_format(plan, reterr);
+    for (const struct value *v = count ? list->first : NULL; r == 0 && items && v; v = v->next) {
+        r = read_model(v, arena, &items[*ret_count], reterr);
+        *ret_count += r == 0 && items[*ret_count].held_by_count > 0;
+    }
+    return r == 0 && arena->full ? err_set(reterr, ERR_TOO_LARGE, "the plan is too large") : r;
 }

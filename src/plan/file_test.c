@@ -53,6 +53,51 @@ TEST(its_engine_reads_back_as_it_was_printed)
     }
 }
 
+TEST(who_waits_for_whom_reads_back)
+{
+    static const char *const holders[] = {"b", "c"};
+    _cleanup_bench_ struct bench b;
+    _cleanup_buf_ struct buf text = BUF_INIT(ROOM);
+    struct plan_waiting *items;
+    struct value *root;
+    size_t count;
+    REQUIRE(make_one(&b));
+    struct plan_model models[] = {b.plan.models[0], b.plan.models[1]};
+    models[0].held_by = holders;
+    models[0].held_by_count = 2;
+    models[1].held_by_count = 0;
+    b.plan.models = models;
+    b.plan.model_count = 2;
+    bench_print(&b.plan, &text);
+    REQUIRE(json_parse(&b.arena, text.data, text.len, JSON_STRICT, &root, NULL, NULL) == 0);
+    CHECK_EQ(plan_read_waiting(root, &b.arena, &items, &count, NULL), 0);
+    REQUIRE(count == 1 && items[0].held_by_count == 2);
+    CHECK_STR(items[0].name, "a");
+    CHECK_STR(items[0].held_by[0], "b");
+    CHECK_STR(items[0].held_by[1], "c");
+}
+
+TEST(who_waits_for_nobody_that_has_a_name_is_an_error)
+{
+    static const char *const rows[] = {
+        "{}",
+        "{\"format\":2,\"models\":[]}",
+        "{\"format\":1,\"models\":[{\"held_by\":[]}]}",
+        "{\"format\":1,\"models\":[{\"name\":\"a\",\"held_by\":[null]}]}",
+        "{\"format\":1,\"models\":[{\"name\":\"a\",\"held_by\":[\"\\u001b\"]}]}",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_arena_ struct arena arena;
+        struct plan_waiting *items;
+        struct value *root;
+        size_t count;
+        arena_init(&arena, ROOM);
+        tap_note("%s", rows[i]);
+        REQUIRE(json_parse(&arena, rows[i], strlen(rows[i]), JSON_STRICT, &root, NULL, NULL) == 0);
+        CHECK_EQ(plan_read_waiting(root, &arena, &items, &count, NULL), -err_row(ERR_SYNTAX)->err);
+    }
+}
+
 /* With `from` in it replaced, once. */
 static bool
 change(const struct buf *text, const char *from, const char *to, struct buf *out)

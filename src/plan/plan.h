@@ -141,6 +141,15 @@ const struct plan_model *plan_find_model(const struct plan *plan, const char *na
 /* plan.json: the same bytes for the same plan. */
 void plan_print(const struct plan *plan, struct json_writer *w);
 void plan_print_members(const struct plan *plan, struct json_writer *w); /* of an open map */
-/* What of it is asked for later: the engine, which may have gone since. In the arena. */
+/* What of it is asked for later, in the arena: the engine, which may have gone since; */
 int plan_read_engine(const struct value *plan, struct arena *arena, struct plan_engine *ret,
                      struct err *reterr) must_check;
+/* and the models that wait for memory of others, with whom they wait for. */
+struct plan_waiting {
+    const char *name;
+    const char *const *held_by;
+    size_t held_by_count;
+};
+int plan_read_waiting(const struct value *plan, struct arena *arena,
+                      struct plan_waiting **ret_items, size_t *ret_count, struct err *reterr)
+    must_check;

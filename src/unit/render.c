@@ -246,15 +246,36 @@ unit_value_of(const char *text, const char *directive, char *ret, size_t room)
     (void)snprintf(ret, room, "%.*s", (int)len, value ? value : "");
 }
 
+/* Where what it does ends, and what starts it begins: the last section. */
+static const char *
+find_install(const char *text)
+{
+    const char *install = strstr(text, "\n[Install]\n");
+    const char *end = install ? install : text + strlen(text);
+    while (end > text && end[-1] == '\n')
+        end--;
+    return end;
+}
+
+static bool
+is_same(const char *a, const char *a_end, const char *b, const char *b_end)
+{
+    return a_end - a == b_end - b && memcmp(a, b, (size_t)(a_end - a)) == 0;
+}
+
 enum unit_difference
 unit_compare(const char *from, const char *to)
 {
     size_t from_len, to_len;
+    const char *from_end = find_install(from), *to_end = find_install(to);
     const char *a = find_value(from, UNIT_LIVE, &from_len), *b = find_value(to, UNIT_LIVE, &to_len);
     if (text_eq(from, to))
         return UNIT_DIFFERS_NOT;
-    bool same_before = a && b && a - from == b - to && memcmp(from, to, (size_t)(a - from)) == 0;
-    return same_before && text_eq(a + from_len, b + to_len) ? UNIT_DIFFERS_LIVE : UNIT_DIFFERS;
+    if (is_same(from, from_end, to, to_end))
+        return UNIT_DIFFERS_AT_BOOT;
+    return a && b && is_same(from, a, to, b) && is_same(a + from_len, from_end, b + to_len, to_end)
+               ? UNIT_DIFFERS_LIVE
+               : UNIT_DIFFERS;
 }
 
 bool

@@ -82,7 +82,8 @@ void unit_value_of(const char *text, const char *directive, char *ret, size_t ro
 /* How one text differs from another. */
 enum unit_difference {
     UNIT_DIFFERS_NOT,
-    UNIT_DIFFERS_LIVE, /* in UNIT_LIVE alone */
+    UNIT_DIFFERS_AT_BOOT, /* in what starts it alone, which is nothing to one that runs */
+    UNIT_DIFFERS_LIVE,    /* in UNIT_LIVE beside, and in nothing else */
     UNIT_DIFFERS,
 };
 enum unit_difference unit_compare(const char *from, const char *to);

@@ -429,6 +429,12 @@ TEST(two_texts_differ_in_what_is_taken_up_or_in_more)
         {"A=1\n", "A=2\n", UNIT_DIFFERS},
         {"A=X-CitadelLive=1\n", "A=X-CitadelLive=2\n", UNIT_DIFFERS}, /* no line of that name */
         {"", "", UNIT_DIFFERS_NOT},
+        {"A=1\n", "A=1\n\n[Install]\nWantedBy=x\n", UNIT_DIFFERS_AT_BOOT},
+        {"A=1\n\n[Install]\nWantedBy=x\n", "A=1\n\n[Install]\nWantedBy=y\n", UNIT_DIFFERS_AT_BOOT},
+        {"A=1\n", "A=2\n\n[Install]\nWantedBy=x\n", UNIT_DIFFERS},
+        {"X-CitadelLive=1\nA=1\n", "X-CitadelLive=2\nA=1\n\n[Install]\nWantedBy=x\n",
+         UNIT_DIFFERS_LIVE},
+        {"X-CitadelLive=1\nA=1\n", "X-CitadelLive=1\nA=1\nB=1\n", UNIT_DIFFERS},
     };
     char value[8];
     for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {

@@ -385,3 +385,53 @@ def test_a_model_restarts_when_the_release_that_it_runs_on_is_another(site, plac
     words = pathlib.Path(f"/proc/{after['chat']}/cmdline").read_text().split("\0")
     assert words[words.index("--vllm-env") + 1] == f"{place}/vllm-env-{new}"
     assert s.run("plan", "--exit-code").returncode == 0
+
+
+# ---- two models, and room for one ----
+
+
+def rivals(site, place, monkeypatch):
+    """Both want nearly all of the one GPU; the first is resident."""
+    (place / "nvml").mkdir()
+    (place / "nvml/gpus").write_text("gpu NVIDIA L40S\n")
+    monkeypatch.setenv("CITADEL_FAKE_NVML", str(place / "nvml"))
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(BIN / "sim"))
+    large = {"engine": "sim", "gpu_memory_fraction": 0.9}
+    s = site({"a": {**large, "priority": 90}, "b": {**large, "priority": 10}})
+    s.up("a").wait_for("a: ready")
+    apply(s)
+    assert s.status()["b"]["state"] == "stopped"
+    return s
+
+
+def swap(s):
+    text = s.config.read_text().replace("priority: 90", "priority: 0").replace("priority: 10", "priority: 90")
+    s.config.write_text(text.replace("priority: 0}", "priority: 10}"))
+
+
+def test_a_swap_of_priorities_is_one_apply(site, place, monkeypatch):
+    s = rivals(site, place, monkeypatch)
+    for resident, other in (("b", "a"), ("a", "b")):
+        swap(s)
+        text = s.run("plan").stdout
+        assert f"citadel-{other}.service stops, and makes room for {resident}.\n" in text
+        orders = json.loads(s.run("plan", "--json").stdout)["orders"]
+        assert {o["unit"]: o["makes_room_for"] for o in orders} == {
+            f"citadel-{other}.service": resident,
+            f"citadel-{resident}.service": None,
+        }
+        said = apply(s).stderr
+        assert said.index(f"stop citadel-{other}.service") < said.index(f"start citadel-{resident}.service")
+        states = {name: service["state"] for name, service in s.status().items()}
+        assert states == {resident: "ready", other: "stopped"}
+        assert s.run("plan", "--exit-code").returncode == 0
+
+
+def test_who_made_room_comes_back_when_a_swap_fails(site, place, monkeypatch):
+    s = rivals(site, place, monkeypatch)
+    swap(s)
+    edit(s, line_of(s, "b"), line_of(s, "b").replace("priority: 90", "priority: 90, extra_args: [--sim-fault, port-taken]"))
+    error = error_json(s.run("apply", "-y", "--json"))
+    assert error["id"] == "deploy.reverted", error
+    states = {name: service["state"] for name, service in s.status().items()}
+    assert states == {"a": "ready", "b": "stopped"} and source(s)["generation"] == 1
