@@ -10,6 +10,7 @@
 #include "cli/frame.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -57,13 +58,22 @@ list_words(const struct words *words, char *ret_text, size_t room)
             (size_t)snprintf(ret_text + len, room - len, "%s%s", i > 0 ? ", " : "", words->text[i]);
 }
 
+/* What stands behind '=' may be a secret that was typed in the wrong place: it is not said again. */
+static int
+shown_len(const char *word)
+{
+    return (int)MIN(strcspn(word, "="), (size_t)INT_MAX);
+}
+
 static int
 refuse_word(struct parse *p, const char *word)
 {
     struct err *err = &p->cli->err;
     struct words words;
-    int r = p->words[0] ? err_set(err, ERR_NO_VERB, "'%s' has no verb '%s'", p->words, word)
-                        : err_set(err, ERR_NO_VERB, "there is no verb '%s'", word);
+    int shown = shown_len(word);
+    int r = p->words[0]
+                ? err_set(err, ERR_NO_VERB, "'%s' has no verb '%.*s'", p->words, shown, word)
+                : err_set(err, ERR_NO_VERB, "there is no verb '%.*s'", shown, word);
     words_after(p->verbs, p->words, &words);
     const char *nearest = text_nearest(word, words_at, &words);
     if (nearest) {
@@ -196,8 +206,8 @@ take_option(struct parse *p)
         return refuse_option(p, word, found.name_len);
     p->settled |= found.own;
     if (option->kind == ARG_NONE && value)
-        return err_set(&p->cli->err, ERR_USAGE, "'--%s' takes no value, but '%s' was given",
-                       option->name, value);
+        return err_set(&p->cli->err, ERR_USAGE, "'--%s' takes no value, and was given one",
+                       option->name);
     if (option->kind != ARG_NONE && !value) {
         value = *p->next;
         if (!value || verb_is_option(value)) {
@@ -222,10 +232,10 @@ take_argument(struct parse *p, const char *word)
     p->settled = true;
     if (cli->args_count == verb->max) {
         int r = verb->max == 0
-                    ? err_set(&cli->err, ERR_USAGE, "'%s' takes no arguments, but '%s' was given",
-                              verb->words, word)
-                    : err_set(&cli->err, ERR_USAGE, "'%s' takes only %s, but '%s' was given too",
-                              verb->words, verb->arguments, word);
+                    ? err_set(&cli->err, ERR_USAGE, "'%s' takes no arguments, but '%.*s' was given",
+                              verb->words, shown_len(word), word)
+                    : err_set(&cli->err, ERR_USAGE, "'%s' takes only %s, but '%.*s' was given too",
+                              verb->words, verb->arguments, shown_len(word), word);
         err_fix(&cli->err, "citadel help %s", verb->words);
         return r;
     }

@@ -77,3 +77,12 @@ cli_secret_services(const struct cli_secrets *secrets, unsigned readers, struct 
     if (readers & SECRET_FOR_MONITOR && c->monitor.enabled)
         add_word(out, "monitor");
 }
+
+void
+cli_warn_of_open_store(struct cli *cli, const struct secret_store *store)
+{
+    for (enum secret_form form = 0; form < SECRET_FORMS; form++)
+        if (secret_store_is_open(store, form))
+            cli_note(cli, "warning: others can get into %s; try: " SECRET_CLOSE_DIR,
+                     store->dirs[form], store->dirs[form]);
+}

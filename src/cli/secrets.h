@@ -24,5 +24,8 @@ size_t cli_secret_options(const struct cli_secrets *secrets, const char *name,
                           struct buf *ret_text);
 unsigned cli_secret_readers(const struct cli_secrets *secrets, const char *name);
 
+/* Warns of what others can get into, for each form that is kept. */
+void cli_warn_of_open_store(struct cli *cli, const struct secret_store *store);
+
 /* Services by their names, with a space between: those that read it when they start. */
 void cli_secret_services(const struct cli_secrets *secrets, unsigned readers, struct buf *out);

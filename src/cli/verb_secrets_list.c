@@ -13,7 +13,8 @@ const struct verb_help verb_secrets_list_help = {
         "Lists the secrets that are kept and those that options of the configuration ask for: how "
         "each is kept (encrypted, plain, in a file or variable of its own), since when, which "
         "options ask for it, and which services read it when they start. One that is asked for "
-        "and is not there is missing. Values are not read.",
+        "and is not there is missing. Values are not read. Where others than root can get into a "
+        "directory of secrets, that is told.",
     .examples =
         VERB_EXAMPLES({"citadel secrets list", "all of them"},
                       {"citadel secrets list --json | jq '.[] | select(.kept == \"missing\")'",
@@ -36,6 +37,7 @@ struct row {
     const char *name, *kept;
     uint64_t since_us; /* 0: not known */
     unsigned readers;
+    bool open;                    /* others can get into where it is kept */
     const struct secret_use *use; /* NULL: all that ask the store for this name */
 };
 
@@ -103,6 +105,7 @@ print_json(struct json_writer *w, const struct cli_secrets *secrets, const struc
     print_words(w, "options", options.len ? options.data : NULL);
     print_words(w, "services", services.len ? services.data : NULL);
     json_bool(w, "backups", row->readers & SECRET_FOR_BACKUP);
+    json_bool(w, "open", row->open);
     json_close_map(w);
 }
 
@@ -163,7 +166,8 @@ gather(struct cli *cli, struct cli_secrets *secrets, struct rows *ret_rows)
             (struct row){.name = kept[i].name,
                          .kept = secret_form_word(kept[i].form),
                          .since_us = kept[i].since_us,
-                         .readers = cli_secret_readers(secrets, kept[i].name)};
+                         .readers = cli_secret_readers(secrets, kept[i].name),
+                         .open = secret_store_is_open(&secrets->store, kept[i].form)};
     for (size_t i = 0; i < secrets->use_count; i++)
         add_use(ret_rows, secrets, &secrets->uses[i]);
     return 0;
@@ -180,6 +184,7 @@ print(struct cli *cli, const struct cli_secrets *secrets, const struct rows *row
         cli_table(cli, &table);
     else
         cli_note(cli, "no secret is kept, and none is asked for");
+    cli_warn_of_open_store(cli, &secrets->store);
 }
 
 int

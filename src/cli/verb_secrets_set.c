@@ -67,6 +67,7 @@ tell(struct cli *cli, const struct cli_secrets *secrets, const char *name, enum 
                  services.data);
     else
         cli_note(cli, "for %s; no service that runs needs it", options.data);
+    cli_warn_of_open_store(cli, &secrets->store);
 }
 
 int

@@ -95,6 +95,19 @@ check_secret(struct doctor *d, const struct secret_use *use)
                       DOCTOR_FAILS, err.fix, err.what);
 }
 
+static void
+check_store(struct doctor *d, struct arena *arena)
+{
+    struct secret_store store;
+    if (secret_store_open(arena, &store, NULL) < 0)
+        return;
+    for (enum secret_form form = 0; form < SECRET_FORMS; form++)
+        if (secret_store_is_open(&store, form))
+            doctor_add_as(d, true, store.dirs[form], DOCTOR_FAILS,
+                          doctor_text(d, SECRET_CLOSE_DIR, store.dirs[form]),
+                          "others than root can get into it");
+}
+
 #define USES_BYTES MIB
 
 void
@@ -104,6 +117,7 @@ doctor_check_secrets(struct doctor *d)
     struct secret_use *uses = NULL;
     size_t count = 0;
     arena_init(&arena, USES_BYTES);
+    check_store(d, &arena);
     if (secret_uses(d->config, &arena, &uses, &count) < 0)
         doctor_add(d, "", DOCTOR_UNKNOWN, "", "there are too many");
     for (size_t i = 0; i < count; i++)

@@ -39,8 +39,16 @@ secret_file_name(enum secret_form form, const char *name, char text[SECRET_FILE_
 int
 secret_check_name(const char *name, struct err *reterr)
 {
+    const char *value = strchr(name, '=');
     if (text_is_name(name))
         return 0;
+    if (value) {
+        int r = err_set(reterr, ERR_SECRET_NAME,
+                        "no value is given behind '%.*s': all users of this machine could see it",
+                        (int)MIN(value - name + 1, 80), name);
+        err_fix(reterr, "if it was one, have it changed; then citadel secrets set NAME");
+        return r;
+    }
     int r = err_set(reterr, ERR_SECRET_NAME, "no secret can be called '%.80s'", name);
     err_fix(reterr,
             "begin with a small letter or digit, go on with these, '-', '_' and '.': %d at most",
@@ -61,6 +69,15 @@ secret_store_open(struct arena *arena, struct secret_store *ret_store, struct er
     for (int form = 0; form < SECRET_FORMS; form++)
         ret_store->dirs[form] = root_path(arena, forms[form].dir);
     return arena->full ? err_set_errno(reterr, ENOMEM, "the store of secrets") : 0;
+}
+
+bool
+secret_store_is_open(const struct secret_store *store, enum secret_form form)
+{
+    struct stat st;
+    if (stat(store->dirs[form], &st) < 0)
+        return false;
+    return (st.st_mode & 0077) || (st.st_uid != 0 && st.st_uid != geteuid());
 }
 
 static char *

@@ -40,6 +40,12 @@ struct secret_kept {
 int secret_store_open(struct arena *arena, struct secret_store *ret_store, struct err *reterr)
     must_check;
 
+/* Whether others than root can get into the directory of that form, which they never may;
+ * SECRET_CLOSE_DIR with its path closes it. */
+bool secret_store_is_open(const struct secret_store *store, enum secret_form form);
+#define SECRET_CLOSE_DIR "install -d -m 700 -o root -g root %s"
+
+/* A name with a value behind '=' is refused without saying that. */
 int secret_check_name(const char *name, struct err *reterr) must_check;
 
 /* Keeps it, encrypted where there is systemd-creds; else *ret_why_not says why it is not. Where that fails,

@@ -16,8 +16,11 @@ secret_take(const char *bytes, size_t len, struct secret *ret_value, struct err 
         len--;
     if (len && bytes[len - 1] == '\r')
         len--;
-    if (len == 0)
-        return err_set(reterr, ERR_SECRET_VALUE, "the value is empty");
+    if (len == 0) {
+        int r = err_set(reterr, ERR_SECRET_VALUE, "the value is empty");
+        err_fix(reterr, "give one; what is to go: citadel secrets rm NAME");
+        return r;
+    }
     if (len > SECRET_BYTES_MAX)
         return err_set(reterr, ERR_SECRET_VALUE, "the value is longer than %zu bytes",
                        (size_t)SECRET_BYTES_MAX);

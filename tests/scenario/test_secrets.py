@@ -57,6 +57,45 @@ def test_a_value_is_no_argument(tmp_path):
     assert not (root / "etc/credstore").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["set", f"hf-token={VALUE}"], ["rm", f"hf-token={VALUE}"], ["list", f"hf-token={VALUE}"],
+     [f"hf-token={VALUE}"], ["set", "hf-token", f"--plain={VALUE}"], ["set", f"--value={VALUE}"]],
+)
+def test_what_stands_behind_an_equals_sign_is_not_said_again(tmp_path, words):
+    root = site(tmp_path)
+    done = program.run("secrets", *words, "--root", root, "--json", input=VALUE)
+    assert done.returncode == 64
+    assert VALUE not in done.stdout + done.stderr
+    if words[0] == "set" and len(words) == 2 and "=" in words[1] and words[1][0] != "-":
+        assert program.error_json(done)["fix"].startswith("if it was one, have it changed")
+
+
+def test_an_empty_value_is_refused_with_what_to_do(tmp_path):
+    error = program.error_json(program.run("secrets", "set", "x", "--root", site(tmp_path), "--json", input="\n"))
+    assert (error["id"], error["fix"]) == ("secret.value", "give one; what is to go: citadel secrets rm NAME")
+
+
+def test_a_store_that_is_open_to_others_is_told(tmp_path):
+    root = site(tmp_path, hub={"offline": False, "token": {"credential": "x"}})
+    program.run("secrets", "set", "x", "--root", root, input=VALUE)
+
+    def told():
+        findings = program.run_json("doctor", "--root", root)[1]["findings"]
+        in_doctor = {f["subject"]: f["remedy"] for f in findings if f["check"] == "secrets"}
+        _, (row,) = program.run_json("secrets", "list", "--root", root)
+        warnings = program.run("secrets", "list", "--root", root).stderr
+        assert program.run("secrets", "set", "x", "--root", root, input=VALUE).stderr.count("warning") == row["open"]
+        return in_doctor.get(str(store)), row["open"], warnings
+
+    store = root / "etc/credstore"
+    assert told() == (None, False, "")
+    for mode in (0o777, 0o710, 0o701):
+        store.chmod(mode)
+        close = f"install -d -m 700 -o root -g root {store}"
+        assert told() == (close, True, f"warning: others can get into {store}; try: {close}\n")
+
+
 def test_one_that_is_used_is_not_removed_by_mistake(tmp_path):
     root = site(tmp_path, backup={"password": {"credential": "repo"}})
     program.run("secrets", "set", "repo", "--root", root, input=VALUE)
