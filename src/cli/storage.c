@@ -96,13 +96,14 @@ cli_storage_mend(struct cli *cli, const struct config *config, const struct stor
 }
 
 int
-cli_storage_rest(struct cli *cli, const struct storage_report *report)
+cli_storage_rest(struct cli *cli, const struct storage_report *report,
+                 bool (*will)(const struct storage_finding *))
 {
     int first = 0;
     for (size_t i = 0; i < report->count; i++) {
         const struct storage_finding *f = &report->items[i];
         struct err err;
-        if (storage_is_mendable(f))
+        if (storage_is_mendable(f) || (will && will(f)))
             continue;
         int r = storage_tell(f, &err);
         if (f->is_degraded && cli->json)

@@ -17,9 +17,10 @@ int cli_storage_look(struct cli *cli, struct config **ret, struct storage_report
 int cli_storage_mend(struct cli *cli, const struct config *config,
                      const struct storage_report *report, bool dry) must_check;
 
-/* What is left for a person: degradations are told as messages, of the rest all but the first is spoken.
- * Returns 0, or the negative errno of that one. */
-int cli_storage_rest(struct cli *cli, const struct storage_report *report) must_check;
+/* What is left for a person, and is not what this verb will do (NULL: it does no more): degradations are
+ * told as messages, of the rest all but the first is spoken. Returns 0, or the negative errno of that one. */
+int cli_storage_rest(struct cli *cli, const struct storage_report *report,
+                     bool (*will)(const struct storage_finding *)) must_check;
 
 /* Around what is changed, or with `dry` would be: the object {"dry_run", "changes", "left"} of JSON, of
  * which the last are those findings of the report that are left for a person. Without --json nothing. */

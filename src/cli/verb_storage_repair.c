@@ -95,7 +95,7 @@ repair(struct cli *cli, const struct config *config, const struct storage_report
     if (r < 0)
         return r;
     cli_storage_end(cli, &after);
-    return cli_storage_rest(cli, &after);
+    return cli_storage_rest(cli, &after, NULL);
 }
 
 int
@@ -114,11 +114,11 @@ verb_storage_repair(struct cli *cli)
         cli_storage_end(cli, &report);
     }
     if (dry)
-        return EXIT_CODE_OK;
+        return cli_storage_rest(cli, &report, is_to_mount);
     if (steps && (r = cli_confirm(cli, "Do this?")) < 0)
         return r;
     if (cli->json && !yes)
-        return cli_storage_rest(cli, &report);
+        return cli_storage_rest(cli, &report, NULL);
     r = repair(cli, config, &report);
     return r < 0 ? r : EXIT_CODE_OK;
 }

@@ -31,7 +31,7 @@ verb_storage_setup(struct cli *cli)
     if (count < 0)
         return count;
     cli_storage_end(cli, &report);
-    r = cli_storage_rest(cli, &report);
+    r = cli_storage_rest(cli, &report, NULL);
     if (count == 0 && r == 0 && !cli->json)
         cli_print(cli, "nothing to do: %zu directories, mounts and links are as they should be\n",
                   report.looked - report.count);

@@ -151,13 +151,22 @@ close_areas(struct area areas[STORAGE_AREAS])
         cleanup_close(&areas[i].fd);
 }
 
+/* Of the errno of now: a link that leads nowhere is in the way, not missing. */
+static int
+why_not_open(const char *path)
+{
+    const int r = -errno;
+    struct stat st;
+    return r == -ENOENT && lstat(path, &st) == 0 ? -ENOTDIR : r;
+}
+
 static int
 open_areas(const struct config *config, struct area areas[STORAGE_AREAS], struct err *reterr)
 {
     _cleanup_mounts_ struct mounts mounts = {0};
     for (enum storage_area i = 0; i < STORAGE_AREAS; i++) {
         areas[i].fd = open(storage_area_path(config, i), O_PATH | O_DIRECTORY | O_CLOEXEC);
-        areas[i].error = areas[i].fd < 0 ? -errno : 0;
+        areas[i].error = areas[i].fd < 0 ? why_not_open(storage_area_path(config, i)) : 0;
     }
     int r = mounts_read(&mounts, reterr); /* after they were opened */
     for (enum storage_area i = 0; r == 0 && i < STORAGE_AREAS; i++)
@@ -213,6 +222,18 @@ kind_of(mode_t mode)
     return S_ISREG(mode) ? "a file" : "a device, pipe or socket";
 }
 
+/* What is where a directory should be that cannot be opened as one. */
+static const char *
+found_instead(const char *path, int error)
+{
+    struct stat st;
+    if (lstat(path, &st) < 0)
+        return error == -ENOTDIR ? "below what is no directory" : strerror(-error);
+    return S_ISLNK(st.st_mode) && stat(path, &(struct stat){0}) < 0
+               ? "a symbolic link that leads nowhere"
+               : kind_of(st.st_mode);
+}
+
 /* ---- looking ---- */
 
 static int
@@ -253,7 +274,7 @@ look_at_place(struct looking *l, const struct storage_place *p)
         f = add(l, STORAGE_MISSING, p->area, p->name);
     } else {
         f = add(l, STORAGE_IN_THE_WAY, p->area, p->name);
-        f->found = r == 0 ? kind_of(st.st_mode) : arena_strdup(arena, strerror(-r));
+        f->found = arena_strdup(arena, found_instead(f->path, r));
     }
     f->place = p;
     f->is_degraded = p->area == STORAGE_backup;
@@ -556,6 +577,8 @@ storage_mend(const struct config *config, const struct storage_finding *finding,
                 storage_area_path(config, finding->area));
     else if (r == -EPERM || r == -EACCES)
         err_fix(reterr, "run it as root");
+    else if (r == -ENOENT || r == -ENOTDIR || r == -EEXIST)
+        err_fix(reterr, "see what leads there: namei -l %s", finding->path);
     return r;
 }
 

@@ -124,6 +124,40 @@ def test_verify_tells_what_differs_and_repair_mends_it(image):
     assert storage(image, "verify").returncode == 0
 
 
+def put_in_the_way(image):
+    """A file, a pipe, and links that lead nowhere, where directories should be."""
+    storage(image, "setup")
+    state = image / "var/lib/citadel/gateway"
+    logs = image / "opt/citadel/logs"
+    cache = image / MODELS / "cache/phi3"
+    backups = image / "opt/citadel/backups"
+    for path in (state, logs, cache, backups):
+        shutil.rmtree(path)
+    state.write_text("")
+    logs.symlink_to("nowhere")
+    cache.symlink_to("nowhere")
+    os.mkfifo(backups)
+    return {
+        str(state): "a file",
+        str(logs): "a symbolic link that leads nowhere",
+        str(cache): "a symbolic link that leads nowhere",
+        str(backups): "a device, pipe or socket",
+    }
+
+
+def test_what_is_in_the_way_is_told_before_anything_is_done(image):
+    want = put_in_the_way(image)
+    before = tree(image)
+    for words in (("repair", "--dry-run"), ("setup", "--dry-run"), ("repair", "--force"), ("setup",)):
+        done = storage(image, *words)
+        assert done.returncode == 1 and tree(image) == before and done.stdout == "", done
+        for path, found in want.items():
+            assert f"{path} should be a directory, and is: {found}\n" in done.stderr
+        assert done.stderr.count("try: look at it, move it away, then `citadel storage setup`") == len(want)
+    _, told = run_json("storage", "verify", "--root", image, cwd=image)
+    assert {f["path"]: f["found"] for f in told["findings"]} == want
+
+
 @pytest.mark.parametrize("answer, mended", [("y\n", True), ("n\n", False), ("\n", False), ("yess\n", False)])
 def test_a_person_is_asked_first(image, answer, mended):
     ours, theirs = pty.openpty()
