@@ -111,11 +111,20 @@ check_names(const struct loading *l, const struct config_model *m)
         check_labels(l, &m->labels, m, path.data);
 }
 
+/* What was given as one and cannot be read was told when it was read. */
+static bool
+lacks_command(const struct loading *l, const struct config_model *m)
+{
+    const struct value *given = value_get(m->given, "command");
+    bool was_told = given && (given->first || problem_is_at(l->problems, given->at));
+    return !m->command.count && !was_told;
+}
+
 static void
 check_engine(const struct loading *l, const struct config_model *m)
 {
     bool sleeps = m->engine == CONFIG_ENGINE_VLLM || m->engine == CONFIG_ENGINE_SIM;
-    if (m->engine == CONFIG_ENGINE_COMMAND && !m->command.count && is_news(l, m, "engine"))
+    if (m->engine == CONFIG_ENGINE_COMMAND && lacks_command(l, m) && is_news(l, m, "engine"))
         problem_add(l->problems, check_at(l, m, "engine"), "add command: [PROGRAM, ARGUMENT...]",
                     "models.%s has engine: command, but no command", m->name);
     if (m->engine != CONFIG_ENGINE_COMMAND && m->command.count && is_news(l, m, "command"))

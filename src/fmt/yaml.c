@@ -35,6 +35,7 @@ struct reader {
     struct map anchors; /* struct anchor */
     size_t nodes;
     size_t errors;
+    bool aliased; /* an alias has been read */
     bool stopped; /* by an error behind which nothing can be read */
 };
 
@@ -80,8 +81,11 @@ count_nodes(struct reader *r, size_t nodes, struct value_at at)
     r->nodes += nodes;
     if (r->nodes <= YAML_NODES_MAX)
         return true;
-    stop(r, at, "use fewer aliases (*name), or a smaller file",
-         "the document holds more than 100000 values once its aliases are written out");
+    if (r->aliased)
+        stop(r, at, "use fewer aliases (*name), or a smaller file",
+             "the document holds more than 100000 values once its aliases are written out");
+    else
+        stop(r, at, "a smaller file", "the document holds more than 100000 values");
     return false;
 }
 
@@ -210,6 +214,7 @@ read_alias(struct reader *r, const yaml_event_t *event, unsigned depth, unsigned
     const char *name = (const char *)event->data.alias.anchor;
     struct value_at at = place(event->start_mark);
     const struct anchor *anchor = map_get(&r->anchors, name);
+    r->aliased = true;
     if (!anchor || !anchor->node) {
         tell(r, at, NULL,
              anchor ? "the alias *%s stands inside what it names"

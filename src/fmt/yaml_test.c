@@ -246,6 +246,11 @@ TEST(bombs_do_not_go_off)
     CHECK_STR(err.what,
               "the document holds more than 100000 values once its aliases are written out");
     buf_clear(&b);
+    for (unsigned i = 0; i < 120000; i++)
+        buf_add_str(&b, "- 1\n");
+    CHECK(parse(b.data, b.len, &err) < 0);
+    CHECK_STR(err.what, "the document holds more than 100000 values");
+    buf_clear(&b);
     add_bomb(&b, 63, 1);
     CHECK(parse(b.data, b.len, &err) == 0);
     buf_clear(&b);
