@@ -194,19 +194,20 @@ candidate(size_t i, const void *arg)
                                                               : NULL;
 }
 
+/* name: NULL: none is near enough, and all are shown. */
 static void
 suggest(struct cli *cli, const struct cli_models *models, const char *name)
 {
     _cleanup_buf_ struct buf line = BUF_INIT(sizeof(cli->err.fix) - 1);
-    buf_add_str(&line, "citadel models validate ");
+    buf_add_str(&line, name ? "citadel models validate" : "citadel models");
     if (!models->config) {
-        buf_add_str(&line, "--dir ");
+        buf_add_str(&line, " --dir ");
         buf_add_word(&line, models->dir);
-        buf_add_char(&line, ' ');
     }
-    if (name[0] == '-')
-        buf_add_str(&line, "-- ");
-    buf_add_word(&line, name);
+    if (name) {
+        buf_add_str(&line, name[0] == '-' ? " -- " : " ");
+        buf_add_word(&line, name);
+    }
     if (buf_error(&line) == 0) /* half a command could mean anything */
         err_fix(&cli->err, "%s", line.data);
 }
@@ -230,12 +231,12 @@ cli_find_model(struct cli *cli, const struct cli_models *models, const char *nam
         found = find_item(models, catalogue_name(models, configured));
     if (found)
         return found;
-    if (configured)
+    if (configured) {
         (void)err_set(&cli->err, ERR_NO_MODEL, "the model '%s' is off, or needs no files", name);
-    else
-        (void)err_set(&cli->err, ERR_NO_MODEL, "there is no model '%s' in %s", name, models->dir);
-    const char *nearest = configured ? NULL : text_nearest(name, candidate, models);
-    if (nearest)
-        suggest(cli, models, nearest);
+        err_fix(&cli->err, "citadel config show models.%s", name);
+        return NULL;
+    }
+    (void)err_set(&cli->err, ERR_NO_MODEL, "there is no model '%s' in %s", name, models->dir);
+    suggest(cli, models, text_nearest(name, candidate, models));
     return NULL;
 }

@@ -43,18 +43,21 @@ read_saved(const char *file, char ret_digest[HASH_SHA256_HEX], struct err *reter
     struct value *root = NULL;
     arena_init(&arena, 4 * SAVED_MAX);
     int r = file_read(file, &text, reterr);
-    if (r == 0)
-        r = json_parse(&arena, text.data, text.len, JSON_STRICT, &root, NULL, reterr);
+    if (r < 0) {
+        err_fix(reterr, "citadel plan --json > plan.json; citadel apply plan.json");
+        return r;
+    }
+    r = json_parse(&arena, text.data, text.len, JSON_STRICT, &root, NULL, reterr);
     const char *digest = r == 0 ? value_str(value_get(root, "digest")) : NULL;
     if (r == 0 && (!digest || strlen(digest) != HASH_SHA256_HEX - 1))
         r = err_set(reterr, ERR_SYNTAX, "it has no digest of what it is a plan of");
-    if (r < 0) {
-        err_prefix(reterr, "%s", file);
-        err_fix(reterr, "citadel plan --json > %s", file);
-        return r;
+    if (r == 0) {
+        memcpy(ret_digest, digest, HASH_SHA256_HEX);
+        return 0;
     }
-    memcpy(ret_digest, digest, HASH_SHA256_HEX);
-    return 0;
+    err_prefix(reterr, "%s", file);
+    err_fix(reterr, "citadel plan --json > %s", file);
+    return r;
 }
 
 int

@@ -114,13 +114,22 @@ recover(struct cli *cli, struct recovery *recovery)
     return EXIT_CODE_OK;
 }
 
+static int
+refuse_root(struct cli *cli)
+{
+    int r =
+        err_set(&cli->err, ERR_USAGE, "a disk is of this machine, not of --root %s", root_dir());
+    err_fix(&cli->err, "citadel storage recover %s, without --root", cli->args[0]);
+    return r;
+}
+
 int
 verb_storage_recover(struct cli *cli)
 {
     struct recovery recovery;
     struct steps steps = {.recovery = &recovery};
     if (root_is_set())
-        return err_set(&cli->err, ERR_USAGE, "a disk is of this machine: not with --root");
+        return refuse_root(cli);
     int r = recovery_find(cli->args[0], &recovery, &cli->err);
     if (r < 0)
         return r;

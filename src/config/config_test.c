@@ -385,8 +385,9 @@ TEST(a_part_can_be_shown)
     } bad[] = {
         {"gatewy", "there is no 'gatewy' in the configuration", "did you mean gateway?"},
         {"gateway.prt", "there is no 'prt' in gateway.prt", "did you mean gateway.port?"},
-        {"gateway.port.x", "there is no 'x' in gateway.port.x", ""},
-        {"models.c.port", "there is no 'c' in models.c.port", ""},
+        {"gateway.port.x", "there is no 'x' in gateway.port.x", "citadel config show gateway.port"},
+        {"models.c.port", "there is no 'c' in models.c.port", "citadel config show models"},
+        {"xylophone", "there is no 'xylophone' in the configuration", "citadel config options"},
     };
     _cleanup_config_ struct config *c = parse("models: {a.b: {labels: {x: z}}}\n");
     REQUIRE(c);

@@ -126,6 +126,15 @@ refuse_size(struct config_problems *problems, struct err *reterr)
     return end(problems, false, reterr);
 }
 
+static int
+refuse_pipe(const char *file, struct err *reterr)
+{
+    int r = err_set(reterr, ERR_VALUE, "%s is a pipe, and nothing was written to it for %d s", file,
+                    PIPE_WAIT_MS / 1000);
+    err_fix(reterr, "name a file; or have the program begin that writes to %s", file);
+    return r;
+}
+
 /* A pipe that nobody writes to must not hold us for ever. */
 static int
 wait_for_writer(int fd, const char *file, struct err *reterr)
@@ -138,8 +147,7 @@ wait_for_writer(int fd, const char *file, struct err *reterr)
     if (n < 0)
         return err_set_errno(reterr, errno, "%s", file);
     if (n == 0)
-        return err_set_errno(reterr, ETIMEDOUT, "%s is a pipe, and nothing was written to it",
-                             file);
+        return refuse_pipe(file, reterr);
     return 0;
 }
 
@@ -176,6 +184,17 @@ read_file(int fd, struct buf *text, struct config_problems *problems, struct err
     }
 }
 
+static int
+refuse_open(const char *file, int errno_value, struct err *reterr)
+{
+    int r = err_set_errno(reterr, errno_value, "%s", file);
+    if (errno_value == EACCES)
+        err_fix(reterr, "the same with sudo");
+    else
+        err_fix(reterr, "see what leads there: namei -l %s", file);
+    return r;
+}
+
 /* -ENOENT, and nothing said, when there is no such file. */
 static int
 load_file(const char *file, struct config **ret_config, struct config_problems *problems,
@@ -187,7 +206,7 @@ load_file(const char *file, struct config **ret_config, struct config_problems *
         return err_set(reterr, ERR_TOO_LARGE, "the name of the configuration is too long");
     _cleanup_close_ int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
-        return errno == ENOENT ? -ENOENT : err_set_errno(reterr, errno, "%s", file);
+        return errno == ENOENT ? -ENOENT : refuse_open(file, errno, reterr);
     int r = read_file(fd, text, problems, reterr);
     return r < 0 ? r : config_parse(text->data, text->len, file, ret_config, problems, reterr);
 }
@@ -262,8 +281,10 @@ config_load(const char *file, struct config **ret_config, struct config_problems
     if (!named || !*named)
         return load_usual(ret_config, problems, reterr);
     int r = load_file(named, ret_config, problems, reterr);
-    if (r == -ENOENT)
-        (void)err_set(reterr, ERR_CONFIG_MISSING, "there is no %s%s", named,
-                      file ? "" : ", which $CITADEL_CONFIG names");
+    if (r != -ENOENT)
+        return r;
+    (void)err_set(reterr, ERR_CONFIG_MISSING, "there is no %s%s", named,
+                  file ? "" : ", which $CITADEL_CONFIG names");
+    err_fix(reterr, "citadel config init > %s", named);
     return r;
 }

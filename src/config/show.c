@@ -66,6 +66,10 @@ refuse_path(const char *path, const char *rest, const struct section *section, s
     const char *nearest = section ? text_nearest(name, name_of, section) : NULL;
     if (nearest)
         err_fix(reterr, "did you mean %.*s%s?", (int)(rest - path), path, nearest);
+    else if (rest == path)
+        err_fix(reterr, "citadel config options");
+    else
+        err_fix(reterr, "citadel config show %.*s", (int)(rest - path) - 1, path);
     return r;
 }
 

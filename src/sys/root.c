@@ -15,6 +15,15 @@
 
 static char root[PATH_MAX]; /* leaves room for a path behind it */
 
+static int
+refuse(const char *dir, int errno_value, struct err *reterr)
+{
+    int r = err_set_errno(reterr, errno_value, "--root: '%s'", dir);
+    err_fix(reterr, "name a directory that is there, by a path of at most %d bytes",
+            PATH_MAX - ROOT_PATH_MAX);
+    return r;
+}
+
 int
 root_set(const char *dir, struct err *reterr)
 {
@@ -22,13 +31,13 @@ root_set(const char *dir, struct err *reterr)
     _cleanup_free_ char *absolute = real;
     struct stat st;
     if (!absolute || stat(absolute, &st) < 0)
-        return err_set_errno(reterr, errno, "--root: '%s'", dir);
+        return refuse(dir, errno, reterr);
     if (!S_ISDIR(st.st_mode))
-        return err_set_errno(reterr, ENOTDIR, "--root: '%s'", dir);
+        return refuse(dir, ENOTDIR, reterr);
     if (text_eq(absolute, "/"))
         absolute[0] = '\0';
     if (strlen(absolute) + ROOT_PATH_MAX > PATH_MAX)
-        return err_set_errno(reterr, ENAMETOOLONG, "--root: '%s'", dir);
+        return refuse(dir, ENAMETOOLONG, reterr);
     memcpy(root, absolute, strlen(absolute) + 1);
     return 0;
 }

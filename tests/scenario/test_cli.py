@@ -454,7 +454,8 @@ def test_with_everything_closed_it_still_ends_as_it_should():
         (["config", "chekc"], "cli.no-verb", "'config' has no verb 'chekc'", "citadel config check"),
         (["check"], "cli.no-verb", "there is no verb 'check'", "citadel config check"),
         (["--root", "/nowhere", "config", "show"], "system.not-found",
-         "--root: '/nowhere': No such file or directory", None),
+         "--root: '/nowhere': No such file or directory",
+         "name a directory that is there, by a path of at most 3072 bytes"),
     ],
 )
 def test_mistakes_are_told_with_what_was_meant(words, error, what, fix):

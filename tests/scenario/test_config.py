@@ -420,10 +420,26 @@ def test_nothing_found(tmp_path):
 
 def test_named_file_is_not_there(tmp_path):
     done = check(tmp_path / "no.yaml")
-    assert (done.returncode, done.stderr) == (4, f"citadel: there is no {tmp_path}/no.yaml\n")
+    assert (done.returncode, done.stderr) == (
+        4, f"citadel: there is no {tmp_path}/no.yaml\n  try: citadel config init > {tmp_path}/no.yaml\n"
+    )
     done = run("config", "show", CITADEL_CONFIG="/no/such.yaml")
     assert done.returncode == 4
-    assert done.stderr == "citadel: there is no /no/such.yaml, which $CITADEL_CONFIG names\n"
+    assert done.stderr == (
+        "citadel: there is no /no/such.yaml, which $CITADEL_CONFIG names\n"
+        "  try: citadel config init > /no/such.yaml\n"
+    )
+
+
+def test_a_link_that_leads_in_a_circle_is_told_with_what_shows_it(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    done = check(tmp_path / "a")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"citadel: {tmp_path}/a: Too many levels of symbolic links\n"
+        f"  try: see what leads there: namei -l {tmp_path}/a\n"
+    )
 
 
 def test_a_directory_is_no_file(tmp_path):

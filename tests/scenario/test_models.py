@@ -306,8 +306,8 @@ def test_a_model_that_is_not_there(tmp_path, tiny):
         f"citadel: there is no model 'mixtrl' in {tmp_path}\n"
         f"  try: citadel models validate --dir {tmp_path} mixtral\n"
     )
-    error = error_json(run("models", "validate", "--json", "--dir", str(tmp_path), "mixtrl"))
-    assert error["id"] == "model.none-such"
+    error = error_json(run("models", "validate", "--json", "--dir", str(tmp_path), "xylophone"))
+    assert (error["id"], error["fix"]) == ("model.none-such", f"citadel models --dir {tmp_path}")
 
 
 def test_no_models_at_all(tmp_path):
@@ -500,7 +500,10 @@ def test_validate_by_the_names_of_the_configuration(configured):
     for name in ("off", "pretend"):
         done = check(name)
         assert done.returncode == 4
-        assert done.stderr == f"citadel: the model '{name}' is off, or needs no files\n"
+        assert done.stderr == (
+            f"citadel: the model '{name}' is off, or needs no files\n"
+            f"  try: citadel config show models.{name}\n"
+        )
     done = check("mo")
     assert done.returncode == 4
     assert "  try: citadel models validate moe\n" in done.stderr

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from program import run
+from program import error_json, run
 from up import Up
 
 CONFIG = """\
@@ -91,3 +91,15 @@ def test_a_spoilt_file_hides_nothing_that_is_deployed(place):
     assert run("generations", "switch", "1", "-y", *here).returncode == 0
     done = run("generations", *here, "-c", str(root / "etc/citadel/citadel.yaml"))
     assert done.returncode == 64  # a file that is named is the one that is meant
+
+
+def test_a_root_that_is_not_there_and_a_plan_that_is_not_there(place, tmp_path):
+    root, _ = place
+    done = run("status", "--root", "nonexistent", "--json", cwd=tmp_path)
+    assert error_json(done)["fix"].startswith("name a directory that is there")
+    for name, why in ((tmp_path / "none", "No such file or directory"), (tmp_path, "Is a directory")):
+        error = error_json(run("apply", str(name), "--root", str(root), "--json"))
+        assert error["message"] == f"cannot read '{name}': {why}"
+        assert error["fix"] == "citadel plan --json > plan.json; citadel apply plan.json"
+    error = error_json(run("storage", "recover", "/dev/sda", "--root", str(root), "--json"))
+    assert error["fix"] == "citadel storage recover /dev/sda, without --root"
