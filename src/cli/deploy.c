@@ -77,6 +77,22 @@ cli_deploy_open(struct cli *cli, const struct config *config, const char *why,
     return 0;
 }
 
+int
+cli_deploy_take(struct cli *cli, struct cli_deploy *d, const struct cli_candidate *candidate,
+                const char *option)
+{
+    struct deploy_lack *lacks;
+    d->wish.files = candidate->files;
+    d->wish.count = candidate->count;
+    d->wish.lose = option && cli_flag(cli, option);
+    d->plan = &candidate->loaded.plan;
+    d->option = option;
+    int r =
+        deploy_find_lacks(d->config, d->plan, &d->arena, &lacks, &d->wish.lack_count, &cli->err);
+    d->wish.lacks = r == 0 ? lacks : NULL;
+    return r;
+}
+
 void
 cli_deploy_close(struct cli_deploy *d)
 {
@@ -260,9 +276,24 @@ print_changes(struct cli *cli, const struct deploy_outlook *o)
     print_room(cli, o);
 }
 
+static void
+print_losses(struct cli *cli, const struct deploy_outlook *o)
+{
+    for (size_t i = 0; i < o->loss_count; i++) {
+        const struct deploy_lack *loss = &o->losses[i];
+        cli_print(cli, "Loss: %s is deployed, and %s: %s\n", loss->model,
+                  loss->of_gpus ? "would have no GPU" : "would be left out", loss->why);
+        if (loss->fix[0])
+            cli_print(cli, "  try: %s\n", loss->fix);
+    }
+    if (o->loss_count)
+        cli_print(cli, "\n");
+}
+
 void
 cli_deploy_print(struct cli *cli, const struct cli_deploy *d, void *unused unused_arg)
 {
+    print_losses(cli, &d->outlook);
     print_changes(cli, &d->outlook);
     print_left(cli, d);
 }
@@ -301,6 +332,16 @@ cli_deploy_print_json(const struct cli_deploy *d, struct json_writer *w)
         json_str(w, "do", deploy_act_word(o->orders.items[i].act));
         json_bool(w, "changed", o->orders.items[i].changed);
         json_str(w, "makes_room_for", o->orders.items[i].makes_room_for);
+        json_close_map(w);
+    }
+    json_close_list(w);
+    json_open_list(w, "losses");
+    for (size_t i = 0; i < o->loss_count; i++) {
+        json_open_map(w, NULL);
+        json_str(w, "model", o->losses[i].model);
+        json_bool(w, "of_gpus", o->losses[i].of_gpus);
+        json_str(w, "why", o->losses[i].why);
+        json_str(w, "fix", o->losses[i].fix[0] ? o->losses[i].fix : NULL);
         json_close_map(w);
     }
     json_close_list(w);
@@ -412,6 +453,42 @@ cli_deploy_check(const struct cli_deploy *d, struct err *reterr)
     if (r == 0)
         r = deploy_lock_look(d->wish.state_dir, reterr);
     return r == 0 ? end_restore(d, reterr) : r;
+}
+
+static int
+or_anyway(struct cli *cli, const struct cli_deploy *d, int r)
+{
+    char fix[sizeof(cli->err.fix)];
+    memcpy(fix, cli->err.fix, sizeof(fix));
+    err_fix(&cli->err, "%s; or the same with --%s", fix, d->option);
+    return r;
+}
+
+/* That what is deployed would be lost. */
+static int
+check_losses(struct cli *cli, const struct cli_deploy *d)
+{
+    const struct deploy_outlook *o = &d->outlook;
+    if (o->loss_count == 0 || d->wish.lose)
+        return 0;
+    return or_anyway(cli, d, deploy_refuse_losses(o->losses, o->loss_count, &cli->err));
+}
+
+/* That a model is to be kept loaded and cannot be. */
+static int
+check_conflicts(struct cli *cli, const struct cli_deploy *d)
+{
+    size_t count = d->plan && d->option && !d->wish.lose ? d->plan->model_count : 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct plan_model *m = &d->plan->models[i];
+        if (!m->conflict)
+            continue;
+        int r = err_set(&cli->err, ERR_DEPLOY_CONFLICT,
+                        "%s is to be kept loaded always, and cannot be: %s", m->name, m->reason);
+        err_fix(&cli->err, "%s", m->fix[0] ? m->fix : "residency: auto for it");
+        return or_anyway(cli, d, r);
+    }
+    return 0;
 }
 
 int
@@ -545,6 +622,10 @@ show_and_ask(struct cli *cli, struct cli_deploy *d, const struct cli_deed *deed)
     if (looked < 0)
         return looked;
     int r = d->digest ? deploy_digest_check(d->wish.expect, d->digest, &cli->err) : 0;
+    if (r == 0)
+        r = check_losses(cli, d);
+    if (r == 0)
+        r = check_conflicts(cli, d);
     if (r < 0)
         return r;
     if (!cli->json)
@@ -561,6 +642,8 @@ cli_deploy_do(struct cli *cli, struct cli_deploy *d, const struct cli_deed *deed
 {
     int r = cli_deploy_check(d, &cli->err);
     if (r == 0 && cli_flag(cli, "here"))
+        r = check_conflicts(cli, d);
+    if (r == 0 && cli_flag(cli, "here"))
         return work_here(cli, d, deed);
     if (r == 0)
         r = show_and_ask(cli, d, deed);
@@ -572,21 +655,6 @@ cli_deploy_do(struct cli *cli, struct cli_deploy *d, const struct cli_deed *deed
     d->wish.expect = d->digest;
     return d->keeper == CLI_KEEPER_SYSTEMD ? work_apart(cli, d, deed->words)
                                            : work_here(cli, d, deed);
-}
-
-int
-cli_check_conflicts(struct cli *cli, const struct plan *plan, const char *option)
-{
-    for (size_t i = 0; i < plan->model_count && !cli_flag(cli, option); i++) {
-        if (!plan->models[i].conflict)
-            continue;
-        int r = err_set(&cli->err, ERR_DEPLOY_CONFLICT,
-                        "%s is to be kept loaded always, and cannot be: %s", plan->models[i].name,
-                        plan->models[i].reason);
-        err_fix(&cli->err, "residency: auto for it; or the same with --%s", option);
-        return r;
-    }
-    return 0;
 }
 
 int

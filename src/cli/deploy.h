@@ -27,6 +27,8 @@ struct cli_deploy {
     const char *const *args; /* of the command, for the unit that repeats it */
     size_t args_count;
     const char *digest; /* of what is shown, and is handed on with the command; NULL: none is */
+    const struct plan *plan; /* of the candidate; NULL: nothing is planned, and nothing lacking */
+    const char *option;      /* that lets conflicts and losses of it pass */
 };
 
 /* To be closed in any case. why: of the generation; for cli_deploy_do(): the words of the verb. */
@@ -34,6 +36,11 @@ int cli_deploy_open(struct cli *cli, const struct config *config, const char *wh
                     struct cli_deploy *ret) must_check;
 void cli_deploy_close(struct cli_deploy *d);
 #define _cleanup_cli_deploy_ _cleanup_(cli_deploy_close)
+
+/* To deploy it: what that would lose, or cannot hold, is refused unless the option is given; NULL: it
+ * is only looked at. */
+int cli_deploy_take(struct cli *cli, struct cli_deploy *d, const struct cli_candidate *candidate,
+                    const char *option) must_check;
 
 /* Whether it may be done now. What a restore has left that was interrupted is ended first, and
  * told. */
@@ -71,9 +78,6 @@ void cli_deploy_print_json(const struct cli_deploy *d, struct json_writer *w);
  * by_systemd: who runs what is deployed. */
 void cli_print_drift(struct cli *cli, const struct config *config, bool by_systemd);
 void cli_print_drift_json(const struct config *config, bool by_systemd, struct json_writer *w);
-
-/* That a model is to be kept loaded and cannot be, unless the option that lets it pass is given. */
-int cli_check_conflicts(struct cli *cli, const struct plan *plan, const char *option) must_check;
 
 /* "7" as the number of a generation. */
 int cli_read_generation(struct cli *cli, const char *text, unsigned *ret_number) must_check;

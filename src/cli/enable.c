@@ -171,13 +171,11 @@ apply(struct switching *s, struct cli_candidate *c)
     if (r == 0)
         r = cli_check_models_disk(s->cli, c->loaded.config);
     if (r == 0)
-        r = cli_check_conflicts(s->cli, &c->loaded.plan, "force");
-    if (r == 0)
         r = cli_deploy_open(s->cli, c->loaded.config, why, &d);
+    if (r == 0)
+        r = cli_deploy_take(s->cli, &d, c, "force");
     if (r < 0)
         return r;
-    d.wish.files = c->files;
-    d.wish.count = c->count;
     d.args_count = 0; /* those are names of services */
     return cli_deploy_do(s->cli, &d, &deed);
 }

@@ -52,8 +52,10 @@ run(struct cli *cli, struct cli_candidate *c, struct cli_deploy *d, unsigned pha
     char question[64];
     (void)snprintf(question, sizeof(question), "phase%u: %s. Do it?", phase,
                    deploy_phase_what(phase));
-    d->wish.files = c->files;
-    d->wish.count = c->count;
+    /* What the first has not put in place, the others refuse anyway. */
+    int r = cli_deploy_take(cli, d, c, phase == 1 ? "anyway" : NULL);
+    if (r < 0)
+        return r;
     d->machine.deadline_us = cli_duration_us(cli, "timeout", d->machine.deadline_us);
     struct deploy_phase_wish wish = {.deploy = d->wish,
                                      .config = c->loaded.config,
@@ -70,8 +72,8 @@ run(struct cli *cli, struct cli_candidate *c, struct cli_deploy *d, unsigned pha
                                   .arg = &wish};
     if (d->keeper != CLI_KEEPER_NONE)
         return cli_deploy_do(cli, d, &deed);
-    int r = err_set(&cli->err, ERR_SERVICE_DOWN,
-                    "phases start services, and neither systemd nor citadel up runs any here");
+    r = err_set(&cli->err, ERR_SERVICE_DOWN,
+                "phases start services, and neither systemd nor citadel up runs any here");
     err_fix(&cli->err, "citadel up");
     return r;
 }
@@ -87,8 +89,6 @@ cli_deploy_phase(struct cli *cli, unsigned phase)
     int r = cli_load_candidate(cli, false, &c);
     if (r == 0)
         r = cli_check_models_disk(cli, c.loaded.config);
-    if (r == 0 && phase == 1) /* the others refuse what that has not put in place */
-        r = cli_check_conflicts(cli, &c.loaded.plan, "anyway");
     if (r == 0)
         r = cli_deploy_open(cli, c.loaded.config, why, &d);
     return r < 0 ? r : run(cli, &c, &d, phase, words);

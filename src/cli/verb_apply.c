@@ -20,6 +20,9 @@ const struct verb_help verb_apply_help = {
         "models, the GPUs, the engine, or Citadel itself.\n\n"
         "What was shown and confirmed is what is done: if any of that changes meanwhile, nothing "
         "is.\n\n"
+        "A model that is deployed and still enabled is not given up because its files, its engine "
+        "or its GPUs are not there now: that is refused, nothing changes and nothing stops. Mend "
+        "it, or leave it out by `citadel disable NAME`, or insist with --force.\n\n"
         "The work is done as a unit of its own, which goes on when the terminal is lost. One at a "
         "time changes what is deployed. An interrupted deployment leaves the old or the new "
         "generation, and is made good by the next.\n\n"
@@ -71,15 +74,13 @@ verb_apply(struct cli *cli)
     if (r == 0)
         r = cli_check_models_disk(cli, c.loaded.config);
     if (r == 0)
-        r = cli_check_conflicts(cli, &c.loaded.plan, "force");
-    if (r == 0)
         r = cli_deploy_open(cli, c.loaded.config, "citadel apply", &d);
     if (r == 0 && cli->args_count)
         r = read_saved(cli->args[0], saved, &cli->err);
+    if (r == 0)
+        r = cli_deploy_take(cli, &d, &c, "force");
     if (r < 0)
         return r;
-    d.wish.files = c.files;
-    d.wish.count = c.count;
     d.args_count = 0; /* the digest says all of the plan */
     if (cli->args_count)
         d.wish.expect = saved;

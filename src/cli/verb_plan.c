@@ -15,6 +15,8 @@ const struct verb_help verb_plan_help = {
         "Below stands what `citadel apply` would do: options that differ, files that are created, "
         "changed or removed, and which units are started, restarted or stopped; `citadel diff` "
         "shows the lines. What --json prints can be given to `citadel apply`.\n\n"
+        "A Loss is a model that is deployed and still enabled, and that would be left out as its "
+        "files, its engine or its GPUs are not there now: `citadel apply` refuses that.\n\n"
         "GIVEN UP AFTER is how long restarts go on at most when a model always fails.",
     .examples =
         VERB_EXAMPLES({"citadel plan", "what the configuration comes to on this machine"},
@@ -142,11 +144,10 @@ static int
 look(struct cli *cli, const struct cli_candidate *c, struct cli_deploy *d)
 {
     int r = cli_deploy_open(cli, c->loaded.config, "", d);
-    if (r < 0)
-        return r;
-    d->wish.files = c->files;
-    d->wish.count = c->count;
-    r = cli_deploy_look(cli, d, NULL);
+    if (r == 0)
+        r = cli_deploy_take(cli, d, c, NULL);
+    if (r == 0)
+        r = cli_deploy_look(cli, d, NULL);
     return r < 0 ? r : 0;
 }
 

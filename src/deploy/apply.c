@@ -443,6 +443,20 @@ load_pending(const char *state_dir, struct pending *ret, struct err *reterr)
 }
 
 static int
+find_losses(const struct deploy_wish *wish, const struct files *current, struct arena *arena,
+            struct deploy_outlook *ret, struct err *reterr)
+{
+    struct deploy_lack *losses = arena_alloc(arena, (wish->lack_count + 1) * sizeof(*losses));
+    if (!losses)
+        return no_room(reterr);
+    for (size_t i = 0; i < wish->lack_count; i++)
+        if (deploy_is_loss(&wish->lacks[i], current->items, current->count))
+            losses[ret->loss_count++] = wish->lacks[i];
+    ret->losses = losses;
+    return 0;
+}
+
+static int
 look(const struct deploy_wish *wish, const struct deploy_host *host, struct arena *arena,
      struct pending *ret_pending, struct deploy_outlook *ret, struct err *reterr)
 {
@@ -458,6 +472,8 @@ look(const struct deploy_wish *wish, const struct deploy_host *host, struct aren
         r = load_pending(wish->state_dir, ret_pending, reterr);
     if (r == 0)
         r = load_base(wish, ret->current, arena, &current, reterr);
+    if (r == 0)
+        r = find_losses(wish, &current, arena, ret, reterr);
     if (r == 0)
         r = load_goal(wish, arena, &goal, reterr);
     if (r == 0)
@@ -844,6 +860,8 @@ deploy_apply(const struct deploy_wish *wish, const struct deploy_host *host, str
     int r = look(wish, host, arena, &d.pending, &d.outlook, reterr);
     if (r == 0)
         r = deploy_digest_check(wish->expect, d.outlook.digest, reterr);
+    if (r == 0 && d.outlook.loss_count && !wish->lose)
+        r = deploy_refuse_losses(d.outlook.losses, d.outlook.loss_count, reterr);
     if (r < 0)
         return r;
     ret_end->from = ret_end->to = d.outlook.current;

@@ -18,6 +18,7 @@
 
 #include "deploy/compare.h"
 #include "deploy/digest.h"
+#include "deploy/loss.h"
 
 enum deploy_act { DEPLOY_STOP, DEPLOY_START, DEPLOY_RESTART, DEPLOY_RELOAD };
 const char *deploy_act_word(enum deploy_act act);
@@ -82,8 +83,11 @@ struct deploy_wish {
         *files; /* by name; NULL: `number` is meant, and 0 is nothing at all */
     size_t count;
     unsigned number;
-    const char *expect; /* the digest that was shown; NULL: none was */
-    unsigned keep;      /* generations */
+    const char *expect;              /* the digest that was shown; NULL: none was */
+    const struct deploy_lack *lacks; /* of these, what is deployed is not given up */
+    size_t lack_count;
+    bool lose;     /* but for this: it is */
+    unsigned keep; /* generations */
     /* Which units may be started that do not run; NULL: all. */
     bool (*starts)(const char *unit);
     const struct deploy_orders *undone; /* of a deployment that is taken back: what ran before it
@@ -103,6 +107,8 @@ struct deploy_outlook {
     struct deploy_change *changes;
     size_t change_count;
     struct deploy_orders orders;
+    const struct deploy_lack *losses; /* of the wish's lacks, those that are deployed */
+    size_t loss_count;
     const char **left; /* units that are wanted, and that a person has stopped: they stay so */
     size_t left_count;
 };
@@ -121,7 +127,8 @@ struct deploy_end {
 };
 
 /* With the lock held. 0 although something failed that has not changed, or nothing was to be done.
- * ERR_DEPLOY_STALE: it is not what was expected, and nothing was done. ERR_DEPLOY_REVERTED: the
+ * ERR_DEPLOY_STALE, ERR_DEPLOY_LOSS: it is not what was expected, or something would be lost, and
+ * nothing was done. ERR_DEPLOY_REVERTED: the
  * stable generation is back. ERR_DEPLOY_FAILED: there was none to go back to, or it failed, too. */
 int deploy_apply(const struct deploy_wish *wish, const struct deploy_host *host,
                  struct arena *arena, struct deploy_end *ret_end, struct err *reterr) must_check;

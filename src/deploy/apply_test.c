@@ -630,6 +630,52 @@ TEST(what_does_not_stop_is_told_when_the_others_are_to_stay)
     check_runs(second);
 }
 
+/* ---- what would be lost ---- */
+
+static const struct generation_file without_c[] = {UNIT("a", "1"), UNIT("b", "1"), UNIT("d", "1")};
+
+static struct deploy_wish
+wish_lacking(const struct deploy_lack *lack)
+{
+    struct deploy_wish wish = wish_of(without_c);
+    wish.lacks = lack;
+    wish.lack_count = 1;
+    return wish;
+}
+
+TEST(what_is_deployed_is_not_lost_with_what_it_needs)
+{
+    static const struct deploy_lack lack = {"c", "its disk is away", "mount it", false};
+    struct deploy_wish wish = wish_lacking(&lack);
+    begin();
+    CHECK_EQ(deploy(first).r, 0);
+    machine->acts = machine->reloads = calls = 0;
+    fault_before = count_call;
+    struct end end = deploy_wish(&wish);
+    fault_before = NULL;
+    CHECK_EQ(end.err.id, ERR_DEPLOY_LOSS);
+    CHECK(strstr(end.err.what, "c: its disk is away"));
+    CHECK_EQ(calls, 0);
+    CHECK_EQ(machine->acts + machine->reloads, 0);
+    check_runs(first);
+    wish.lose = true;
+    CHECK_EQ(deploy_wish(&wish).r, 0);
+    check_runs(without_c);
+    wish.lose = false;
+    CHECK_EQ(deploy_wish(&wish).r, 0); /* what is given up is no loss any more */
+}
+
+TEST(what_was_never_deployed_is_no_loss)
+{
+    static const struct deploy_lack lack = {"e", "its disk is away", "mount it", false};
+    const struct deploy_wish wish = wish_lacking(&lack);
+    begin();
+    CHECK_EQ(deploy_wish(&wish).r, 0);
+    CHECK_EQ(deploy(first).r, 0);
+    CHECK_EQ(deploy_wish(&wish).r, 0);
+    check_runs(without_c);
+}
+
 /* ---- who makes room ---- */
 
 #define BIG(more) "[Service]\nType=notify\nSlice=citadel-models.slice\nX=big" more "\n"

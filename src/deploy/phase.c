@@ -456,7 +456,8 @@ deploy_phase_run(const struct deploy_phase_wish *wish, const struct deploy_host 
     if (r < 0)
         return r;
     r = runs[wish->phase](&p, &err);
-    if (r < 0 && err.id == ERR_DEPLOY_STALE) { /* nothing was tried */
+    if (r < 0 &&
+        (err.id == ERR_DEPLOY_STALE || err.id == ERR_DEPLOY_LOSS)) { /* nothing was tried */
         if (reterr)
             *reterr = err;
         return r;

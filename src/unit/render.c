@@ -283,3 +283,9 @@ unit_is_wanted(const char *text)
 {
     return has_line(text, "WantedBy=");
 }
+
+bool
+unit_has_gpus(const char *text)
+{
+    return has_line(text, "DeviceAllow=/dev/nvidiactl rw");
+}

@@ -72,6 +72,7 @@ enum unit_care {
 };
 enum unit_care unit_care_of(const char *text);
 bool unit_is_wanted(const char *text);
+bool unit_has_gpus(const char *text); /* of a model: it is given some */
 
 /* The lines by which it is seen what reading its configuration anew would change: config/diff.h. */
 #define UNIT_AT_START "X-CitadelOptions"

@@ -387,6 +387,45 @@ def test_a_model_restarts_when_the_release_that_it_runs_on_is_another(site, plac
     assert s.run("plan", "--exit-code").returncode == 0
 
 
+def test_what_is_not_there_for_a_moment_takes_nothing_away(site, place, monkeypatch):
+    """Nothing edited, the environment of vLLM or a file away, apply: the old state answers."""
+    release = "0.19.0"
+    environments.make(place / f"vllm-env-{release}", release)
+    environments.lead(place / "vllm-env", f"vllm-env-{release}")
+    (place / "gpus").mkdir()
+    monkeypatch.setenv("CITADEL_NVML", str(BIN / "sim/libnvidia-ml.so.1"))
+    monkeypatch.setenv("CITADEL_FAKE_NVML", str(place / "gpus"))
+    s = site({"chat": {"engine": "vllm"}, "other": ""})
+    s.config.write_text(s.config.read_text() + "storage: {require_mounts: false}\n")
+    c = checkpoints.config("OpenChat-3.5")
+    (place / "models/chat").rmdir()
+    checkpoints.write(place / "models/chat", c, checkpoints.llama_like(c))
+    s.up().wait_all("chat: ready", "other: ready")
+    apply(s)
+    before = pids(s)
+    config = place / "models/chat/config.json"
+    for path, says in ((place / "vllm-env", "vllm-env"), (config, "config.json")):
+        path.rename(place / "away")
+        (loss,) = json.loads(s.run("plan", "--json").stdout)["losses"]
+        assert loss["model"] == "chat" and says in loss["why"], loss
+        assert "\nLoss: chat is deployed, and would be left out: " in s.run("plan").stdout
+        for verb in (["apply"], ["deploy", "phase1"], ["disable", "other"]):
+            error = error_json(s.run(*verb, "-y", "--json"))
+            assert (error["id"], error["exit"]) == ("deploy.loss", 75), error
+            assert loss["why"] in error["message"] and "citadel disable chat" in error["fix"]
+            assert ("--anyway" if "phase1" in verb else "--force") in error["fix"]
+        assert pids(s) == before and source(s)["generation"] == 1
+        (place / "away").rename(path)
+        assert "Nothing would change" in apply(s).stdout
+    (place / "vllm-env").rename(place / "away")
+    apply(s, "--force")
+    assert source(s)["generation"] == 2 and not is_there(before["chat"])
+    assert pids(s)["other"] == before["other"]
+    (place / "away").rename(place / "vllm-env")
+    apply(s)
+    assert s.status()["chat"]["state"] == "ready"
+
+
 # ---- two models, and room for one ----
 
 
@@ -434,4 +473,4 @@ def test_who_made_room_comes_back_when_a_swap_fails(site, place, monkeypatch):
     error = error_json(s.run("apply", "-y", "--json"))
     assert error["id"] == "deploy.reverted", error
     states = {name: service["state"] for name, service in s.status().items()}
-    assert states == {"a": "ready", "b": "stopped"} and source(s)["generation"] == 1
+    assert states["a"] == "ready" and states["b"] != "ready" and source(s)["generation"] == 1
