@@ -86,15 +86,6 @@ is_in_all(const struct config *config, const char *keeper)
     return !text_eq(keeper, "gateway") || config->gateway.enabled;
 }
 
-static bool
-is_keeper(const char *name)
-{
-    for (const char *const *keeper = service_keepers; *keeper; keeper++)
-        if (text_eq(*keeper, name))
-            return true;
-    return false;
-}
-
 static size_t
 add_models(const struct cli_running *running, const char **names)
 {
@@ -113,7 +104,7 @@ add_models(const struct cli_running *running, const char **names)
 static int
 check_name(struct cli *cli, const struct cli_running *running, const char *name)
 {
-    if (is_keeper(name) || config_find_model(running->config, name))
+    if (service_is_keeper(name) || config_find_model(running->config, name))
         return 0;
     if (running->view.items.count)
         return cli_check_running(cli, running, name);

@@ -4,16 +4,18 @@
 #include "cli/running.h"
 #include "lifecycle/history.h"
 #include "lifecycle/why.h"
+#include "service/list.h"
 #include "sys/clock.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 const struct verb_help verb_why_help = {
-    .text =
-        "Tells what is wrong with a model, what happens next, and what to do: from how it is, its "
-        "record, the plan, and the last events. It works without the monitor and without a "
-        "supervisor, too, and then says what is not known.",
+    .text = "Tells what is wrong with a model or another service, what happens next, and what to "
+            "do: from "
+            "how it is, its record, the plan, and the last events. It works without the monitor "
+            "and without a "
+            "supervisor, too, and then says what is not known.",
     .examples = VERB_EXAMPLES({"citadel why phi3", "what is wrong with it"},
                               {"citadel why phi3 --json | jq -r .fix", "what to do"}),
 };
@@ -26,7 +28,8 @@ struct asking {
     struct cli *cli;
     struct cli_running running;
     struct cli_plan loaded; /* of the configuration that has the model */
-    const struct config_model *model;
+    const char *name;
+    const struct config_model *model; /* NULL: it is none */
     struct run_record record;
     struct lifecycle_decision decision;
     struct err no_view, no_plan, lost;
@@ -40,12 +43,12 @@ struct asking {
 static int
 find_model(struct asking *a)
 {
-    const char *name = a->cli->args[0];
+    const char *name = a->name = a->cli->args[0];
     struct cli_running *running = &a->running;
     bool is_other = running->other && config_find_model(running->other, name);
     a->loaded.config = take_ptr(*(is_other ? &running->other : &running->file));
     a->model = config_find_model(a->loaded.config, name);
-    if (a->model)
+    if (a->model || service_is_keeper(name))
         return 0;
     int r = err_set(&a->cli->err, ERR_NO_MODEL, "there is no model '%s' in %s", name,
                     a->loaded.config->name);
@@ -62,7 +65,7 @@ read_plan(struct asking *a)
         a->cli->err = (struct err){0};
         a->known.no_plan = a->no_plan.what;
     } else {
-        a->known.planned = plan_find_model(&a->loaded.plan, a->model->name);
+        a->known.planned = plan_find_model(&a->loaded.plan, a->name);
     }
 }
 
@@ -71,8 +74,8 @@ find_status(struct asking *a)
 {
     struct service_view *view = &a->running.view;
     a->known.no_status = a->no_view.id == ERR_NONE ? "it is not deployed" : a->no_view.what;
-    service_view_ask(view, a->loaded.config->paths.run, a->model->name);
-    const struct service_seen *seen = service_view_find(view, a->model->name);
+    service_view_ask(view, a->loaded.config->paths.run, a->name);
+    const struct service_seen *seen = service_view_find(view, a->name);
     if (!seen)
         return;
     a->known.model.status = &seen->status;
@@ -87,7 +90,7 @@ read_events(struct asking *a)
     struct event event;
     int r = history_reader_open(&reader, a->loaded.config->paths.state, HISTORY_OF_SERVICES, NULL);
     while (r >= 0 && history_next(&reader, &event, NULL) > 0)
-        if (text_eq(event.service, a->model->name))
+        if (text_eq(event.service, a->name))
             a->events[a->event_count++ % EVENTS] = event;
 }
 
@@ -102,7 +105,7 @@ ask_monitor(struct asking *a)
     arena_init(&arena, MONITOR_ANSWER_BYTES);
     if (cli_ask_monitor(a->loaded.config, &wish, &arena, &answer, NULL) < 0)
         return false;
-    const struct value *service = cli_monitor_service(answer, a->model->name);
+    const struct value *service = cli_monitor_service(answer, a->name);
     (void)value_u64(value_get(service, "look_us"), &a->decision.next_us);
     value_copy_str(value_get(service, "waits"), a->decision.why, sizeof(a->decision.why));
     return true;
@@ -129,14 +132,20 @@ gather(struct asking *a)
     int r = find_model(a);
     if (r < 0)
         return r;
-    a->known.name = a->model->name;
+    a->known.name = a->name;
+    if (!a->model) {
+        find_status(a);
+        read_events(a);
+        lifecycle_why_keeper(&a->known, &a->told);
+        return 0;
+    }
     a->known.model.record = &a->record;
     a->known.decision = &a->decision;
     a->known.times = plan_times_of(a->model);
     find_status(a);
     read_plan(a);
     read_events(a);
-    if (run_record_load(a->loaded.config->paths.state, a->model->name, &a->record, &a->lost) < 0)
+    if (run_record_load(a->loaded.config->paths.state, a->name, &a->record, &a->lost) < 0)
         a->known.model.lost = a->lost.what;
     decide(a);
     lifecycle_why(&a->known, clock_wall_us(), &a->told);
@@ -151,7 +160,7 @@ print_json(const struct asking *a, struct json_writer *w)
     const struct why_told *t = &a->told;
     const struct service_status *s = a->known.model.status;
     json_open_map(w, NULL);
-    json_str(w, "name", a->model->name);
+    json_str(w, "name", a->name);
     json_str(w, "state", s ? service_state_word(s->state) : NULL);
     json_bool(w, "well", t->well);
     json_str(w, "wrong", t->wrong);
@@ -189,7 +198,7 @@ print_words(const struct asking *a)
     const struct service_status *s = a->known.model.status;
     enum tone tone = t->well ? TONE_GOOD : TONE_BAD;
     const struct table_look *look = &a->cli->look;
-    cli_print(a->cli, "%s: %s%s%s\n", a->model->name, tone_start(tone, look),
+    cli_print(a->cli, "%s: %s%s%s\n", a->name, tone_start(tone, look),
               s ? service_state_word(s->state) : "unknown", tone_end(tone, look));
     cli_print(a->cli, "  what is wrong  %s\n", t->wrong);
     cli_print(a->cli, "  what is next   %s\n", t->next);

@@ -248,3 +248,28 @@ lifecycle_why(const struct why_known *known, uint64_t now_us, struct why_told *r
     else
         tell_unknown(&t);
 }
+
+void
+lifecycle_why_keeper(const struct why_known *known, struct why_told *ret_told)
+{
+    const struct service_status *s = known->model.status;
+    struct telling t = {.known = known, .told = ret_told};
+    *ret_told = (struct why_told){0};
+    if (!s) {
+        say_wrong(&t, "whether it runs is not known (%s)", known->no_status);
+        say_next(&t, NOTHING_ELSE);
+        say_fix(&t, "citadel status");
+        return;
+    }
+    bool again = s->state == SERVICE_BACKING_OFF;
+    ret_told->well = !again && s->state != SERVICE_FAILED && s->state != SERVICE_STOPPED;
+    say_wrong(&t, "%s",
+              ret_told->well ? "nothing"
+              : s->reason[0] ? s->reason
+                             : service_state_word(s->state));
+    say_next(&t, "%s", again ? "it is started again" : ret_told->well ? "nothing" : NOTHING_ELSE);
+    if (s->state == SERVICE_STOPPED)
+        say_fix(&t, "citadel start %s", known->name);
+    else if (!ret_told->well)
+        say_fix(&t, "citadel logs %s; then citadel start %s", known->name, known->name);
+}

@@ -24,3 +24,5 @@ struct why_told {
 };
 
 void lifecycle_why(const struct why_known *known, uint64_t now_us, struct why_told *ret_told);
+/* Of a service that is no model: what whoever runs it tells is all that is known. */
+void lifecycle_why_keeper(const struct why_known *known, struct why_told *ret_told);

@@ -132,3 +132,34 @@ TEST(every_state_says_something)
         CHECK(told.wrong[0] && told.next[0]);
     }
 }
+
+TEST(of_a_service_that_is_no_model_its_state_is_told)
+{
+    static const struct {
+        enum service_state state;
+        bool well;
+        const char *reason, *wrong, *next, *fix;
+    } rows[] = {
+        {SERVICE_READY, true, "", "nothing", "nothing", ""},
+        {SERVICE_STARTING, true, "", "nothing", "nothing", ""},
+        {SERVICE_STOPPED, false, "", "stopped", "nothing, until a person does something",
+         "citadel start monitor"},
+        {SERVICE_BACKING_OFF, false, "the port is taken", "the port is taken",
+         "it is started again", "citadel logs monitor; then citadel start monitor"},
+        {SERVICE_FAILED, false, "it crashed", "it crashed",
+         "nothing, until a person does something",
+         "citadel logs monitor; then citadel start monitor"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct service_status s = {.state = rows[i].state};
+        struct why_known k = {.name = "monitor", .model.status = &s};
+        struct why_told told;
+        (void)snprintf(s.reason, sizeof(s.reason), "%s", rows[i].reason);
+        tap_note("row %zu", i);
+        lifecycle_why_keeper(&k, &told);
+        CHECK_EQ(told.well, rows[i].well);
+        CHECK_STR(told.wrong, rows[i].wrong);
+        CHECK_STR(told.next, rows[i].next);
+        CHECK_STR(told.fix, rows[i].fix);
+    }
+}

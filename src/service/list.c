@@ -14,6 +14,15 @@
 const char *const service_keepers[SERVICE_KEEPERS + 1] = {"storage", "gpu", SERVICE_MONITOR,
                                                           "gateway", NULL};
 
+bool
+service_is_keeper(const char *name)
+{
+    for (const char *const *keeper = service_keepers; *keeper; keeper++)
+        if (text_eq(*keeper, name))
+            return true;
+    return false;
+}
+
 int
 service_check_name(const struct config *config, const char *name, struct err *reterr)
 {

@@ -18,6 +18,7 @@ struct service_list {
 /* Those beside the models, by name, in the order in which they start; NULL behind the last. */
 #define SERVICE_KEEPERS 4
 extern const char *const service_keepers[SERVICE_KEEPERS + 1];
+bool service_is_keeper(const char *name);
 
 /* ERR_SERVICE_NONE: there is no model of that name. */
 int service_check_name(const struct config *config, const char *name, struct err *reterr)

@@ -389,6 +389,7 @@ def test_why_tells_what_is_wrong_what_is_next_and_what_to_do(site):
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
+    assert "whether it runs is not known" in why("monitor")["wrong"]
     told = why("a")
     assert told["state"] is None and "whether it runs is not known" in told["wrong"] and not told["monitor"]
     up = s.up()
