@@ -104,6 +104,41 @@ def test_two_models_take_turns(here):
     assert completes(here, "mixtral") and not completes(here, "phi3")
 
 
+LIBRARY = "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1"
+
+
+@pytest.mark.parametrize(
+    "away, back, error, says",
+    [
+        ("umount --lazy /mnt/citadel-models", "mount /mnt/citadel-models", "storage.not-mounted", "nothing is mounted at"),
+        (f"mv {LIBRARY} /root/away", f"mv /root/away {LIBRARY}", "deploy.loss", "mixtral"),
+        ("mv /opt/citadel/vllm-env /root/away", "mv /root/away /opt/citadel/vllm-env", "deploy.loss", "mixtral"),
+        (f"mv {MIXTRAL}/config.json /root/away", f"mv /root/away {MIXTRAL}/config.json", "deploy.loss", "mixtral: "),
+    ],
+    ids=["disk", "driver", "engine", "file"],
+)
+def test_nothing_edited_something_away_apply(here, away, back, error, says):
+    before = here.show("citadel-mixtral", "MainPID")
+    here.sh(away)
+    done = citadel(here, "apply", "-y", "--json", check=False)
+    answers = completes(here, "mixtral")
+    here.sh(back)
+    told = json.loads(done.stderr)
+    assert (told["id"], told["exit"], done.returncode) == (error, 75, 75) and says in told["message"], told
+    assert answers and here.show("citadel-mixtral", "MainPID") == before
+    assert "Nothing would change" in citadel(here, "apply", "-y").stdout
+
+
+def test_a_swap_of_priorities_is_one_apply(here):
+    here.sh("sed -i 's/priority: 60/priority: 10/' /etc/citadel/citadel.yaml")
+    assert "citadel-mixtral.service stops, and makes room for hermes.\n" in citadel(here, "plan").stdout
+    citadel(here, "apply", "-y")
+    assert completes(here, "hermes") and not completes(here, "mixtral")
+    here.sh("sed -i 's/priority: 10/priority: 60/' /etc/citadel/citadel.yaml")
+    citadel(here, "apply", "-y")
+    assert completes(here, "mixtral") and not completes(here, "hermes")
+
+
 def test_storage_that_is_wrong(here):
     citadel(here, "stop", "models")
     here.run("systemctl", "stop", "citadel-storage")
