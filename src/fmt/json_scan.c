@@ -37,11 +37,25 @@ is_at(const struct scan *s, char c)
     return s->at < s->end && *s->at == c;
 }
 
+static bool
+is_space(char c)
+{
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
 static void
 skip_space(struct scan *s)
 {
-    while (s->at < s->end && (*s->at == ' ' || *s->at == '\n' || *s->at == '\r' || *s->at == '\t'))
+    while (s->at < s->end && is_space(*s->at))
         s->at++;
+}
+
+const char *
+json_past_space(const char *at)
+{
+    while (is_space(*at))
+        at++;
+    return at;
 }
 
 /* To the next quote, backslash or control byte, or the end. */

@@ -39,3 +39,6 @@ int json_scan(const char *text, size_t len, const char *const *names, size_t cou
  * -EBADMSG: it has a character that cannot be, or NUL. */
 int json_scan_text(const char *text, const struct json_place *place, char *to, size_t size)
     must_check;
+
+/* The next byte that is no white space, in or before a value that was found: its end is one. */
+const char *json_past_space(const char *at);

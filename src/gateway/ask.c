@@ -234,15 +234,14 @@ static void
 put_members(struct patch_list *list, const char *body, size_t object, struct buf *members,
             struct arena *arena)
 {
-    static const char blanks[] = " \t\r\n";
     if (members->len == 0)
         return;
-    size_t inside = object + strspn(body + object, blanks) + 1;
-    if (body[inside + strspn(body + inside, blanks)] != '}')
+    const char *inside = json_past_space(body + object) + 1;
+    if (*json_past_space(inside) != '}')
         buf_add_char(members, ',');
     const char *kept = keep(arena, members);
     if (kept)
-        patch_add(list, inside, 0, kept);
+        patch_add(list, (size_t)(inside - body), 0, kept);
 }
 
 static void

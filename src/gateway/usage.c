@@ -121,9 +121,7 @@ take_type(struct usage_reader *r, const char *data, const struct json_place *pla
 static bool
 is_empty_list(const char *data, const struct json_place *place)
 {
-    static const char blanks[] = " \t\r\n";
-    return place->kind == JSON_LIST &&
-           data[place->at + 1 + strspn(data + place->at + 1, blanks)] == ']';
+    return place->kind == JSON_LIST && *json_past_space(data + place->at + 1) == ']';
 }
 
 /* Usage that stands inside another member, as at the beginning of a message, or in a response. */

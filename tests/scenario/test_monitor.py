@@ -193,15 +193,15 @@ def test_without_its_record_nothing_is_done_about_a_model(site):
         assert s.ask("/hold/a", "POST")[0] == 200
         s.crash("a")
         history.wait("service.not-now", "a", "is held by")
-        record.rename(s.directory / "kept")
-        record.mkdir()  # what can be read of that is an error
+        record.parent.rename(s.directory / "kept")
+        record.parent.touch()  # what can be read below that is an error
         history.wait("record.lost", "a", str(record))
         assert s.told("a")["hold"]["why"] == "it was asked for"  # as it was known last
         s.crash("b")  # for which the port of another comes free, and a second look at all
         history.wait("service.ready", "b")
         assert s.status()["a"]["state"] == "not-now"
-        record.rmdir()
-        (s.directory / "kept").rename(record)
+        record.parent.unlink()
+        (s.directory / "kept").rename(record.parent)
         history.wait("record.back", "a")
         assert history.all("lifecycle.again", "a") == [] == history.all("breaker.open", "a")
         assert s.ask("/release/a", "POST")[0] in (200, 202)
