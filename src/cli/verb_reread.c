@@ -18,5 +18,5 @@ verb_reread(struct cli *cli)
     int r = service_check_spelling(cli->args[0], &cli->err);
     if (r == 0)
         r = cli_load_config(cli, &config);
-    return r < 0 ? r : service_reread_all(config->paths.run, cli->args[0], &cli->err);
+    return r != 0 ? r : service_reread_all(config->paths.run, cli->args[0], &cli->err);
 }

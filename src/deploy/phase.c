@@ -388,7 +388,7 @@ run_infrastructure(struct running *p, struct err *reterr)
     struct deploy_wish nothing = p->wish->deploy;
     struct deploy_end end;
     struct err ignored;
-    enum deploy_life storage;
+    enum deploy_life storage = DEPLOY_NOBODYS;
     unsigned before;
     int r = generation_of(p->wish->deploy.store, GENERATION_CURRENT, &before, reterr);
     if (r == 0)

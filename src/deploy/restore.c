@@ -141,7 +141,7 @@ restore_look(const struct restore_wish *wish, struct arena *arena, struct restor
 {
     const struct deploy_wish *w = &wish->deploy;
     struct hash_sha256 h;
-    unsigned current;
+    unsigned current = 0;
     bool astray;
     int r = find_changes(wish->backup, arena, ret, reterr);
     if (r == 0)

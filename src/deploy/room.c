@@ -75,6 +75,7 @@ deploy_room_find(const struct generation_file *files, size_t count,
         r = look_at(&waiting[i], asks, arena, &items[*ret_count], reterr);
         *ret_count += r == 0 && items[*ret_count].for_name;
     }
-    return r == 0 && arena->full ? err_set(reterr, ERR_TOO_LARGE, "%s is too large", plan->name)
-                                 : r;
+    return r == 0 && arena->full
+               ? err_set(reterr, ERR_TOO_LARGE, "those who wait for memory are too many")
+               : r;
 }

@@ -65,7 +65,8 @@ metric_model_crashes(const struct watched *w, const struct prom_family *f, struc
 static void
 metric_model_breaker(const struct watched *w, const struct prom_family *f, struct buf *out)
 {
-    prom_write_sample(out, f, w->breaker == LIFECYCLE_OPENED, PROM_LABELS("model", w->status.name));
+    prom_write_sample(out, f, lifecycle_is_breakers(&w->record),
+                      PROM_LABELS("model", w->status.name));
 }
 
 static void

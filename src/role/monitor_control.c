@@ -142,7 +142,8 @@ print_service(const struct watched *service, struct json_writer *w)
     if (service->has_run)
         json_str(w, "phase", run_phase_word(service->run.phase));
     if (service->model) {
-        json_str(w, "breaker", breakers[service->breaker]);
+        json_str(w, "breaker",
+                 breakers[lifecycle_breaker(&service->record, &service->times.budget)]);
         json_bool(w, "ordered", service->asked);
         json_str(w, "waits", d->why[0] ? d->why : NULL);
         if (d->next_us != UINT64_MAX)

@@ -38,8 +38,8 @@ struct watched {
     unsigned silent_looks;
     struct lifecycle memory;
     struct lifecycle_decision decision; /* the latest */
-    enum lifecycle_breaker breaker;
-    struct room lacked; /* how it was when it said `not now` */
+    enum lifecycle_breaker breaker;     /* at the last look: for who tells that it has closed */
+    struct room lacked;                 /* how it was when it said `not now` */
     bool knows_lacked, was_woken;
     unsigned kept;              /* times in a row that its record was kept by another process */
     bool is_released;           /* from the breaker, and to be started when nothing is on its way */

@@ -107,7 +107,7 @@ bus_list_units(const struct bus *bus, const char *pattern,
                struct err *reterr)
 {
     const struct libsystemd *sd = bus->sd;
-    sd_bus_message *m;
+    sd_bus_message *m = NULL;
     const char *unit;
     /* in no state that is meant above others, and of these names */
     int r = bus_call(bus, BUS_MANAGER_PATH, BUS_MANAGER, "ListUnitsByPatterns", &m, reterr, "asas",

@@ -397,6 +397,7 @@ def test_why_tells_what_is_wrong_what_is_next_and_what_to_do(site):
         history.wait("service.ready", "a")
         assert why("a")["well"] and why("a")["monitor"]
         history.wait("breaker.open", "b")
+        history.wait("service.stopped", "b")  # from there on it rests
         told = why("b")
         assert not told["well"] and "it failed 2 times in a row" in told["wrong"]
         assert re.search(r"it is tried once (in [123]s|now)", told["next"]), told
