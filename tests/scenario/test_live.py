@@ -353,12 +353,11 @@ def test_apply_tells_the_monitor_of_a_new_model(site):
 # ---- environments of vLLM ----
 
 
-def test_a_model_restarts_when_the_release_that_it_runs_on_is_another(site, place, monkeypatch):
-    """And it is started from the directory that was deployed, wherever the link leads by then."""
-    old, new = "0.19.0", "0.20.0"
-    for release in (old, new):
+def with_vllm(site, place, monkeypatch, *releases):
+    """A model on the first of these releases, the others beside it; another model; and a made-up driver."""
+    for release in releases:
         environments.make(place / f"vllm-env-{release}", release)
-    environments.lead(place / "vllm-env", f"vllm-env-{old}")
+    environments.lead(place / "vllm-env", f"vllm-env-{releases[0]}")
     (place / "gpus").mkdir()
     monkeypatch.setenv("CITADEL_NVML", str(BIN / "sim/libnvidia-ml.so.1"))
     monkeypatch.setenv("CITADEL_FAKE_NVML", str(place / "gpus"))
@@ -367,8 +366,14 @@ def test_a_model_restarts_when_the_release_that_it_runs_on_is_another(site, plac
     c = checkpoints.config("OpenChat-3.5")
     (place / "models/chat").rmdir()
     checkpoints.write(place / "models/chat", c, checkpoints.llama_like(c))
-    up = s.up()
-    up.wait_all("chat: ready", "other: ready")
+    s.up().wait_all("chat: ready", "other: ready")
+    return s
+
+
+def test_a_model_restarts_when_the_release_that_it_runs_on_is_another(site, place, monkeypatch):
+    """And it is started from the directory that was deployed, wherever the link leads by then."""
+    old, new = "0.19.0", "0.20.0"
+    s = with_vllm(site, place, monkeypatch, old, new)
     before = pids(s)
     apply(s)
     assert pids(s) == before and s.status()["chat"]["engine"] == f"{place}/vllm-env-{old}: vllm {old}"
@@ -389,18 +394,7 @@ def test_a_model_restarts_when_the_release_that_it_runs_on_is_another(site, plac
 
 def test_what_is_not_there_for_a_moment_takes_nothing_away(site, place, monkeypatch):
     """Nothing edited, the environment of vLLM or a file away, apply: the old state answers."""
-    release = "0.19.0"
-    environments.make(place / f"vllm-env-{release}", release)
-    environments.lead(place / "vllm-env", f"vllm-env-{release}")
-    (place / "gpus").mkdir()
-    monkeypatch.setenv("CITADEL_NVML", str(BIN / "sim/libnvidia-ml.so.1"))
-    monkeypatch.setenv("CITADEL_FAKE_NVML", str(place / "gpus"))
-    s = site({"chat": {"engine": "vllm"}, "other": ""})
-    s.config.write_text(s.config.read_text() + "storage: {require_mounts: false}\n")
-    c = checkpoints.config("OpenChat-3.5")
-    (place / "models/chat").rmdir()
-    checkpoints.write(place / "models/chat", c, checkpoints.llama_like(c))
-    s.up().wait_all("chat: ready", "other: ready")
+    s = with_vllm(site, place, monkeypatch, "0.19.0")
     apply(s)
     before = pids(s)
     config = place / "models/chat/config.json"

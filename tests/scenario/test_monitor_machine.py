@@ -87,6 +87,8 @@ def test_it_watches_systemd_from_within_its_sandbox(here):
     assert told["quick"]["state"] == "ready" and told["quick"]["healthy"]
     wait(here, "service.ready", "quick")
     assert here.show("citadel-monitor", "User") == {"User": "citadel"}
+    why = json.loads(citadel(here, "why", "monitor", "--json").stdout)
+    assert (why["state"], why["well"], why["fix"]) == ("ready", True, None)
 
 
 def loaded(here, heard, sentinel):
