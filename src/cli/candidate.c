@@ -147,10 +147,21 @@ remove_others(struct cli *cli, const struct unit_set *set, const char *dir)
     return r;
 }
 
+/* With --root nothing is written elsewhere, and what is typed is no path inside. */
+static int
+refuse_dir(struct cli *cli, const char *dir)
+{
+    int r = err_set(&cli->err, ERR_USAGE, "--write %s: it is not below --root %s", dir, root_dir());
+    err_fix(&cli->err, "--write %s/units", root_dir());
+    return r;
+}
+
 int
 cli_write_units(struct cli *cli, const struct unit_set *set, const char *dir)
 {
-    int r = file_make_dirs(dir, 0755, &cli->err);
+    int r = root_is_set() && !is_below(dir, root_dir(), "/") ? refuse_dir(cli, dir) : 0;
+    if (r == 0)
+        r = file_make_dirs(dir, 0755, &cli->err);
     if (r == 0)
         r = remove_others(cli, set, dir);
     for (size_t i = 0; i < set->count && r == 0; i++) {

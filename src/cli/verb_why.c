@@ -11,11 +11,10 @@
 #include <stdlib.h>
 
 const struct verb_help verb_why_help = {
-    .text = "Tells what is wrong with a model or another service, what happens next, and what to "
-            "do: from "
-            "how it is, its record, the plan, and the last events. It works without the monitor "
-            "and without a "
-            "supervisor, too, and then says what is not known.",
+    .text =
+        "Tells what is wrong with a model or another service, what happens next, and what to do: "
+        "from how it is, its record, the plan, and the last events. It works without the monitor "
+        "and without a supervisor, too, and then says what is not known.",
     .examples = VERB_EXAMPLES({"citadel why phi3", "what is wrong with it"},
                               {"citadel why phi3 --json | jq -r .fix", "what to do"}),
 };
@@ -43,10 +42,11 @@ struct asking {
 static int
 find_model(struct asking *a)
 {
-    const char *name = a->name = a->cli->args[0];
+    const char *name = a->cli->args[0];
     struct cli_running *running = &a->running;
     bool is_other = running->other && config_find_model(running->other, name);
     a->loaded.config = take_ptr(*(is_other ? &running->other : &running->file));
+    a->name = name;
     a->model = config_find_model(a->loaded.config, name);
     if (a->model || service_is_keeper(name))
         return 0;

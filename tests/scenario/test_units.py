@@ -331,3 +331,15 @@ def test_the_generator_tells_how_it_is_called(tmp_path):
     done = subprocess.run([generator], capture_output=True, text=True)
     assert done.returncode == 64
     assert done.stderr.startswith("usage: citadel-generator NORMAL-DIR")
+
+
+def test_with_a_root_units_are_written_below_it_alone(tmp_path):
+    (tmp_path / "etc/citadel").mkdir(parents=True)
+    (tmp_path / "etc/citadel/citadel.yaml").write_text("models: {m: {engine: sim}}\n")
+    for verb in ("units", "plan"):
+        done = program.run(verb, "--root", str(tmp_path), "--write", "/nowhere/units", "--json")
+        error = program.error_json(done)
+        assert (error["id"], done.returncode) == ("cli.usage", 64), error
+        assert "/nowhere/units" in error["message"] and error["fix"] == f"--write {tmp_path}/units"
+        done = program.run(verb, "--root", str(tmp_path), "--write", str(tmp_path / verb), "-q")
+        assert done.returncode == 0 and (tmp_path / verb / "citadel-m.service").exists(), done.stderr
