@@ -454,7 +454,7 @@ TEST(a_crash_loses_nothing_of_what_root_has_written)
     struct writer w = {.dir = tap_dir(), .uid = SOMEBODY};
     struct stat st;
     if (geteuid() != 0) {
-        tap_skip("only root is another");
+        tap_skip("needs root, to write as another account");
         return;
     }
     REQUIRE(chmod(w.dir, 0755) == 0 && end_with(w.dir, 1, 5, NULL) == 0);
