@@ -8,7 +8,7 @@
  *
  * A kept connection may turn out to have been closed by the server. Then the request is sent once
  * more, on a new one, if nothing of an answer came and it does no harm: its method is idempotent,
- * or not a byte of it had left. */
+ * or not a byte of it had left, or the caller says so. */
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -64,15 +64,20 @@ int http_client_new(struct loop *loop, const char *address, const char *host,
                     struct err *reterr) must_check;
 void http_client_free(struct http_client *client); /* not from a callback of it; cancels calls */
 
-/* Begun, then fields, then either whole, or stream, writes and end. Only then is it sent: errors are
+/* Begun, then fields, then either whole; or length or stream, writes and end. Only then is it sent: errors are
  * told by ops->finished(), also of fields that cannot be written (http/write.h), as those of framing
  * and connection and Host, which are the client's. ops outlive the call. */
 struct http_call *http_call_new(struct http_client *client, const char *method, const char *target,
                                 const struct http_call_ops *ops, void *user) must_check;
 void http_call_field(struct http_call *call, const char *name, const char *value);
+/* It does no harm to send it once more, whatever its method; said before its body. One that is too
+ * large to be kept for that goes on a new connection at once. */
+void http_call_repeatable(struct http_call *call);
 void http_call_whole(struct http_call *call, const void *bytes, size_t len); /* len 0: no body */
 
 void http_call_stream(struct http_call *call);
+/* A stream whose bytes are counted beforehand; the writes come to this. */
+void http_call_length(struct http_call *call, uint64_t bytes);
 /* False: wait for ops->writable(); these bytes are taken nevertheless. */
 bool http_call_write(struct http_call *call, const void *bytes, size_t len);
 void http_call_end(struct http_call *call);

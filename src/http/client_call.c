@@ -56,7 +56,7 @@ pending_fail(struct pending *p, enum err_id id, const char *fmt, ...)
 static bool
 may_send_anew(const struct pending *p)
 {
-    bool harmless = http_method_is_idempotent(p->method) || p->out_at == 0;
+    bool harmless = http_method_is_idempotent(p->method) || p->repeatable || p->out_at == 0;
     return p->link->used && p->kept && harmless && p->call.phase != HTTP_PHASE_ANSWER;
 }
 
@@ -297,7 +297,7 @@ pending_run(struct pending *p)
         return;
     p->running = true;
     if (!p->link && !p->head_open && !is_over(p))
-        client_take_link(p, false);
+        client_take_link(p, p->fresh);
     while (!is_over(p) && step(p))
         ;
     if (!is_over(p))
@@ -367,7 +367,8 @@ pending_init(struct pending *p, const char *method, const char *target)
     p->in_at = p->out_at = 0;
     p->interims = 0;
     p->head_open = p->kept = true;
-    p->chunked = p->ended = p->has_head = p->paused = p->told_full = false;
+    p->chunked = p->repeatable = p->fresh = p->ended = p->has_head = p->paused = p->told_full =
+        false;
     p->touched = p->running = p->failed = p->whole = p->dead = false;
     http1_response_init(&p->call.head, &client->config.head, p->method);
     http_write_request(&p->writer, &p->out, method, target);
@@ -384,6 +385,14 @@ http_call_field(struct http_call *call, const char *name, const char *value)
     http_write_field(&p->writer, name, value);
 }
 
+void
+http_call_repeatable(struct http_call *call)
+{
+    struct pending *p = pending_of(call);
+    assert(p->head_open);
+    p->repeatable = true;
+}
+
 static void
 end_head(struct pending *p)
 {
@@ -394,6 +403,13 @@ end_head(struct pending *p)
         pending_fail(p, ERR_HTTP_REQUEST, "a request to %s cannot be written as HTTP",
                      p->client->address);
     schedule(p);
+}
+
+/* Of what may be sent once more, all has to be kept until an answer comes. */
+static void
+choose_link(struct pending *p, uint64_t body_len)
+{
+    p->fresh = p->repeatable && p->out.len + body_len > p->client->config.high_bytes;
 }
 
 static void
@@ -414,6 +430,7 @@ http_call_whole(struct http_call *call, const void *bytes, size_t len)
     if (len > 0 || says_none)
         http_write_length(&p->writer, len);
     end_head(p);
+    choose_link(p, len);
     p->ended = true;
     if (!p->failed)
         buf_add(&p->out, bytes, len);
@@ -426,16 +443,32 @@ http_call_stream(struct http_call *call)
     struct pending *p = pending_of(call);
     assert(p->head_open);
     http_write_chunked(&p->writer);
+    p->chunked = true;
     end_head(p);
+}
+
+void
+http_call_length(struct http_call *call, uint64_t bytes)
+{
+    struct pending *p = pending_of(call);
+    assert(p->head_open);
+    http_write_length(&p->writer, bytes);
+    p->left = bytes;
+    end_head(p);
+    choose_link(p, bytes);
 }
 
 bool
 http_call_write(struct http_call *call, const void *bytes, size_t len)
 {
     struct pending *p = pending_of(call);
-    assert(!p->head_open && !p->ended);
-    if (!p->failed)
+    assert(!p->head_open && !p->ended && (p->chunked || len <= p->left));
+    if (!p->chunked)
+        p->left -= len;
+    if (!p->failed && p->chunked)
         http_write_chunk(&p->out, bytes, len);
+    else if (!p->failed)
+        buf_add(&p->out, bytes, len);
     check_room(p);
     p->told_full = unsent(p) > p->client->config.high_bytes;
     return !p->told_full;
@@ -445,9 +478,9 @@ void
 http_call_end(struct http_call *call)
 {
     struct pending *p = pending_of(call);
-    assert(!p->head_open && !p->ended);
+    assert(!p->head_open && !p->ended && (p->chunked || p->left == 0));
     p->ended = true;
-    if (!p->failed)
+    if (!p->failed && p->chunked)
         http_write_last_chunk(&p->out);
     check_room(p);
 }

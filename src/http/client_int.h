@@ -49,21 +49,24 @@ struct pending {
     struct buf in;
     size_t in_at; /* what is before it was read */
     struct http1_body body;
+    uint64_t left;     /* of a body with a length: what is to be written yet */
     unsigned interims; /* 1xx answers */
     struct err error;
 
     bool head_open; /* of the request: fields are added */
     bool chunked;
-    bool ended;     /* the request is whole */
-    bool kept;      /* all of the request is still in out */
-    bool has_head;  /* of the answer */
-    bool paused;    /* by the caller */
-    bool told_full; /* the caller: http_call_write() returned false */
-    bool touched;   /* got on with what it waits for */
-    bool running;   /* inside pending_run() */
-    bool failed;    /* error tells why */
-    bool whole;     /* the answer is */
-    bool dead;      /* ended; its caller may not use it any more */
+    bool repeatable; /* says the caller */
+    bool fresh;      /* no kept connection is used for it */
+    bool ended;      /* the request is whole */
+    bool kept;       /* all of the request is still in out */
+    bool has_head;   /* of the answer */
+    bool paused;     /* by the caller */
+    bool told_full;  /* the caller: http_call_write() returned false */
+    bool touched;    /* got on with what it waits for */
+    bool running;    /* inside pending_run() */
+    bool failed;     /* error tells why */
+    bool whole;      /* the answer is */
+    bool dead;       /* ended; its caller may not use it any more */
 };
 
 struct http_client {

@@ -170,6 +170,48 @@ TEST(client_sends_an_unsent_post_elsewhere)
     EXPECT_WHOLE(&t, 200, "");
 }
 
+/* ... and so may one of which the caller says that it does no harm. */
+TEST(client_sends_a_repeatable_post_once_more)
+{
+    RIG();
+    TOLD t = TOLD_INIT;
+    _cleanup_end_ struct server_end e = END_INIT, f = END_INIT;
+    REQUIRE(warm(&e));
+    t.call = http_call_new(rig->client, "POST", "/", &ops, &t);
+    http_call_repeatable(t.call);
+    http_call_length(t.call, 5);
+    CHECK(http_call_write(t.call, "ab", 2));
+    CHECK(http_call_write(t.call, "cde", 3));
+    http_call_end(t.call);
+    end_expect(&e, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabcde");
+    end_close(&e);
+    REQUIRE(end_accept(&f));
+    end_expect(&f, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabcde");
+    end_send(&f, OK("0", ""));
+    EXPECT_WHOLE(&t, 200, "");
+    CHECK_EQ(counts()->sent_anew, 1);
+}
+
+/* ... which needs no second time where there is no connection that could have been closed. */
+TEST(client_sends_a_large_repeatable_post_on_a_new_connection)
+{
+    RIG(r_.config.high_bytes = 100, r_.config.low_bytes = 10);
+    TOLD t = TOLD_INIT;
+    _cleanup_end_ struct server_end e = END_INIT, f = END_INIT;
+    char body[101] = "";
+    REQUIRE(warm(&e));
+    memset(body, 'x', sizeof(body) - 1);
+    t.call = http_call_new(rig->client, "POST", "/", &ops, &t);
+    http_call_repeatable(t.call);
+    http_call_whole(t.call, body, sizeof(body) - 1);
+    REQUIRE(end_accept(&f));
+    REQUIRE(WAIT((end_read(&f), f.got.len) > sizeof(body)));
+    end_send(&f, OK("0", ""));
+    EXPECT_WHOLE(&t, 200, "");
+    CHECK_EQ(counts()->connects, 2);
+    CHECK_EQ(counts()->idle, 2);
+}
+
 TEST(client_sends_once_more_once_only)
 {
     RIG();
