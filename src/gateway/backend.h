@@ -1,0 +1,69 @@
+#pragma once
+
+/* One server that answers for a model: the connections to it, the queue before it, and whether it is
+ * worth asking. And a visit: one request there, from its wait to the last byte of its answer.
+ *
+ * A visit owns a place in the queue or a slot, the load that others see, and the call. visit_end()
+ * gives back whatever it has by then, in whatever state it is; a second one does nothing. */
+
+#include "gateway/admit.h"
+#include "gateway/breaker.h"
+#include "gateway/usage.h"
+#include "http/client.h"
+
+struct backend;
+struct config_gateway_limits;
+struct config_model;
+struct visit;
+
+struct backend_counts {
+    uint64_t answered;              /* visits with a whole answer, whatever its status */
+    uint64_t failed;                /* no whole answer came */
+    uint64_t left;                  /* ended before, by client or gateway */
+    uint64_t refused;               /* of those that waited */
+    uint64_t tokens_in, tokens_out; /* that servers told of */
+};
+
+int backend_new(struct loop *loop, const struct config_model *model,
+                const struct config_gateway_limits *limits, struct backend **ret_backend,
+                struct err *reterr) must_check;
+void backend_free(struct backend *b); /* every visit has ended */
+
+const char *backend_name(const struct backend *b);
+bool backend_is_usable(const struct backend *b);
+bool backend_has_answered(const struct backend *b); /* and has not failed since */
+uint32_t backend_load(const struct backend *b);     /* visits that run or wait */
+const struct admit_counts *backend_queue(const struct backend *b);
+const struct backend_counts *backend_counts(const struct backend *b);
+
+/* One of these is told, once, perhaps from inside visit_begin(). */
+struct visit_ops {
+    void (*go)(struct visit *v);                               /* it has its slot */
+    void (*refused)(struct visit *v, const struct err *error); /* and has ended */
+};
+
+/* Within the caller's request, zeroed. */
+struct visit {
+    const struct visit_ops *ops;
+    void *user;
+    struct backend *backend; /* NULL: it is at none */
+    struct http_call *call;  /* NULL: none is under way */
+    struct admit_ask ask;
+    bool has_called, is_trial;
+};
+
+struct visit_wish {
+    uint64_t key; /* whose it is */
+    unsigned class;
+    uint64_t tokens; /* that it may take: an estimate */
+};
+void visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish);
+/* Sets out. The caller completes the call, and tells how it ends: by visit_told() from its finished(). */
+struct http_call *visit_call(struct visit *v, const char *target, const struct http_call_ops *ops)
+    must_check;
+/* The head of an answer has come: the server lives. */
+void visit_heard(struct visit *v);
+/* As ops->finished() has it. What that means for the client is put into ret_error, without addresses. */
+void visit_told(struct visit *v, const struct err *error, struct err *ret_error);
+/* usage: what it took; NULL, or not told: nobody knows. */
+void visit_end(struct visit *v, const struct usage *usage);

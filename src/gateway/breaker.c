@@ -1,0 +1,54 @@
+#include "gateway/breaker.h"
+
+static bool
+is_open(const struct breaker *b)
+{
+    return b->failures >= BREAKER_FAILURES;
+}
+
+bool
+breaker_admits(const struct breaker *b, uint64_t now_us)
+{
+    return !is_open(b) || (!b->is_tried && now_us >= b->open_until_us);
+}
+
+uint64_t
+breaker_opens_us(const struct breaker *b, uint64_t now_us)
+{
+    return is_open(b) ? MAX(b->open_until_us, now_us) : now_us;
+}
+
+bool
+breaker_begin(struct breaker *b)
+{
+    b->is_tried = is_open(b);
+    return b->is_tried;
+}
+
+void
+breaker_succeed(struct breaker *b)
+{
+    *b = (struct breaker){0};
+}
+
+/* Those that were on their way when it opened fail, too: they are no trials, and prolong nothing. */
+void
+breaker_fail(struct breaker *b, bool is_trial, uint64_t now_us)
+{
+    bool was_open = is_open(b);
+    if (was_open && !is_trial)
+        return;
+    b->failures++;
+    b->is_tried = false;
+    if (!is_open(b))
+        return;
+    b->pause_us = was_open ? MIN(2 * b->pause_us, BREAKER_PAUSE_MAX_US) : BREAKER_PAUSE_US;
+    b->open_until_us = now_us + b->pause_us;
+}
+
+void
+breaker_pass(struct breaker *b, bool is_trial)
+{
+    if (is_trial)
+        b->is_tried = false;
+}

@@ -1,0 +1,372 @@
+#include "gateway/relay.h"
+
+#include "config/config.h"
+#include "gateway/header.h"
+#include "gateway/multipart.h"
+#include "gateway/relay_int.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define CHANGES_BYTES_MAX (64 * KIB) /* of a request, beside its head */
+/* What a request takes when it does not say: some prompts are longer, most answers shorter. */
+#define ANSWER_TOKENS 512
+#define BYTES_A_TOKEN 4
+
+/* ---- the end ---- */
+
+void
+passage_drop_body(struct passage *p)
+{
+    p->relay->counts.bodies_bytes -= p->body.len;
+    buf_finish(&p->body);
+    free(take_ptr(p->form));
+}
+
+void
+passage_fail(struct passage *p, const struct err *error)
+{
+    assert(p->state < PASSAGE_PASSES);
+    p->state = PASSAGE_OVER;
+    passage_drop_body(p);
+    reply_problem(p->request, p->route->dialect, error, p->id, p->retry_after_s, NULL);
+}
+
+static void
+on_finished(struct http_request *r, bool answered unused_arg)
+{
+    struct passage *p = r->user;
+    visit_end(&p->visit, NULL);
+    passage_drop_body(p);
+    if (p->reads)
+        usage_finish(&p->usage);
+    arena_finish(&p->arena);
+    p->relay->counts.requests--;
+    free(p);
+}
+
+/* ---- to whom ---- */
+
+static bool
+set_target(struct passage *p, const struct target *target)
+{
+    p->target = target;
+    p->tried = arena_alloc(&p->arena, MAX(target->back_count, (size_t)1) * sizeof(bool));
+    return p->tried;
+}
+
+static struct backend *
+backend_of(const struct passage *p, const struct target_back *back)
+{
+    const struct relay *relay = p->relay;
+    return back->model ? relay->backends[back->model - relay->config->models.items] : NULL;
+}
+
+static bool
+may_try(const struct passage *p, size_t i)
+{
+    struct backend *b = backend_of(p, &p->target->backs[i]);
+    return b && !p->tried[i] && backend_is_usable(b);
+}
+
+static const struct target_back *
+choose(struct passage *p)
+{
+    const struct target *t = p->target;
+    struct target_load *loads = arena_alloc(&p->arena, t->back_count * sizeof(*loads));
+    if (!loads)
+        return NULL;
+    for (size_t i = 0; i < t->back_count; i++)
+        if (may_try(p, i))
+            loads[i] = (struct target_load){true, backend_load(backend_of(p, &t->backs[i]))};
+    return target_choose(t, loads, p->relay->turn++);
+}
+
+bool
+passage_has_other(struct passage *p)
+{
+    for (size_t i = 0; i < p->target->back_count; i++)
+        if (may_try(p, i))
+            return true;
+    return p->fallbacks < p->asked->fallback_count;
+}
+
+static int
+change_body(struct passage *p, const struct target_back *back, struct err *reterr)
+{
+    struct ask_change change = {.include_usage = p->adds_usage};
+    struct sending *s = arena_new(&p->arena, struct sending);
+    if (!s)
+        return err_set(reterr, ERR_TOO_LARGE, "the request has more to be changed than may be");
+    if (strcmp(back->name, p->ask.model) != 0)
+        change.model = back->name;
+    int r = p->form ? ask_change_form(p->form, &p->ask, &change, &p->arena, &s->list)
+                    : ask_change_json(&p->ask, p->body.data, p->body.len, &change, &p->arena,
+                                      &s->list, reterr);
+    if (r == -ENOMEM)
+        return err_set(reterr, ERR_TOO_LARGE, "the request has more to be changed than may be");
+    if (r < 0)
+        return r;
+    s->length = patch_length(&s->list, p->body.len);
+    s->count = patch_pieces(&s->list, p->body.data, p->body.len, s->pieces);
+    p->sending = s;
+    return 0;
+}
+
+static void
+visit_back(struct passage *p, const struct target_back *back)
+{
+    const struct ask *ask = &p->ask;
+    uint64_t out = ask->max_tokens ? ask->max_tokens : ANSWER_TOKENS;
+    struct visit_wish wish = {.tokens = p->body.len / BYTES_A_TOKEN};
+    struct err error;
+    p->tried[back - p->target->backs] = true;
+    if (change_body(p, back, &error) < 0) {
+        passage_fail(p, &error);
+        return;
+    }
+    if (__builtin_mul_overflow(out, ask->answers, &out) ||
+        __builtin_add_overflow(wish.tokens, out, &wish.tokens))
+        wish.tokens = UINT32_MAX;
+    wish.tokens = MIN(wish.tokens, (uint64_t)UINT32_MAX);
+    visit_begin(&p->visit, backend_of(p, back), &wish);
+}
+
+void
+passage_try(struct passage *p)
+{
+    const struct target_back *back;
+    while (!(back = choose(p))) {
+        if (p->fallbacks == p->asked->fallback_count ||
+            !set_target(p, p->asked->fallbacks[p->fallbacks++])) {
+            passage_fail(p, &p->why);
+            return;
+        }
+    }
+    visit_back(p, back);
+}
+
+/* ---- what is asked for ---- */
+
+static int
+read_ask(struct passage *p, struct err *reterr)
+{
+    int r = 0;
+    if (p->form)
+        r = multipart_end(p->form, reterr);
+    if (r < 0)
+        return r;
+    return p->form ? ask_read_form(&p->ask, p->form, reterr)
+                   : ask_read_json(&p->ask, p->body.data, p->body.len, reterr);
+}
+
+/* Chunks with usage are asked for where an engine is known to take the option. */
+static bool
+lacks_usage(const struct passage *p)
+{
+    bool knows = p->route->id == ROUTE_CHAT || p->route->id == ROUTE_COMPLETIONS;
+    return knows && p->ask.stream && !p->ask.include_usage;
+}
+
+static void
+on_complete(struct http_request *r)
+{
+    struct passage *p = r->user;
+    struct err error;
+    if (read_ask(p, &error) < 0 ||
+        target_find(p->relay->targets, p->ask.model, &p->asked, &error) < 0) {
+        passage_fail(p, &error);
+        return;
+    }
+    p->state = PASSAGE_SEEKS;
+    p->adds_usage = lacks_usage(p);
+    (void)err_set(&p->why, ERR_MODEL_AWAY, "%s has failed repeatedly, and is not asked for a while",
+                  p->asked->name);
+    if (set_target(p, p->asked))
+        passage_try(p);
+    else
+        passage_fail(p, &p->why);
+}
+
+/* ---- the body ---- */
+
+static int
+check_room(const struct passage *p, uint64_t len, struct err *reterr)
+{
+    const struct config_gateway_limits *limits = &p->relay->config->gateway.limits;
+    if (len > limits->body_bytes - p->body.len) {
+        int r = err_set(reterr, ERR_TOO_LARGE, "the body is larger than %" PRIu64 " bytes",
+                        limits->body_bytes);
+        err_fix(reterr, "gateway.limits.body is the limit");
+        return r;
+    }
+    uint64_t held = p->relay->counts.bodies_bytes;
+    if (len > limits->bodies_bytes - MIN(held, limits->bodies_bytes))
+        return err_set(reterr, ERR_BODIES_FULL,
+                       "there is no room for more requests' bodies at the moment");
+    return 0;
+}
+
+static void
+on_body(struct http_request *r, const char *bytes, size_t len)
+{
+    struct passage *p = r->user;
+    struct err error;
+    int e = check_room(p, len, &error);
+    if (e == 0 && p->form)
+        e = multipart_read(p->form, bytes, len, &error);
+    if (e < 0) {
+        passage_fail(p, &error);
+        return;
+    }
+    buf_add(&p->body, bytes, len);
+    p->relay->counts.bodies_bytes += len;
+}
+
+static void
+on_writable(struct http_request *r)
+{
+    passage_go_on(r->user);
+}
+
+/* ---- the head ---- */
+
+static void
+carry(struct passage *p, const char *name, size_t name_len, const char *value, size_t value_len)
+{
+    struct carried *c = arena_new(&p->arena, struct carried);
+    if (!c)
+        return;
+    c->name = arena_strndup(&p->arena, name, name_len);
+    c->value = arena_strndup(&p->arena, value, value_len);
+    c->next = p->carried;
+    p->carried = c;
+}
+
+/* A body that was read as JSON is told to be that, whatever the client calls it. */
+static void
+carry_head(struct passage *p, const struct http1_head *head)
+{
+    static const char type[] = "Content-Type", json[] = "application/json";
+    bool is_json = p->route->body == ROUTE_BODY_JSON;
+    for (unsigned i = head->field_count; i-- > 0;) {
+        const struct http1_field *f = &head->fields[i];
+        const char *name = head->bytes + f->name.at;
+        if (header_passes(HEADER_TO_ENGINE, name, f->name.len) &&
+            !(is_json && f->id == HTTP_FIELD_CONTENT_TYPE))
+            carry(p, name, f->name.len, head->bytes + f->value.at, f->value.len);
+    }
+    if (is_json)
+        carry(p, type, sizeof(type) - 1, json, sizeof(json) - 1);
+}
+
+static int
+open_form(struct passage *p, const struct http1_head *head, struct err *reterr)
+{
+    const struct http1_field *type = http1_find(head, HTTP_FIELD_CONTENT_TYPE);
+    p->form = mem_new(struct multipart);
+    return multipart_init(p->form, type ? head->bytes + type->value.at : "",
+                          type ? type->value.len : 0, reterr);
+}
+
+static int
+read_head(struct passage *p, const struct http1_head *head, struct err *reterr)
+{
+    int r = check_room(p, head->content_length, reterr);
+    if (r == 0 && p->route->body == ROUTE_BODY_FORM)
+        r = open_form(p, head, reterr);
+    carry_head(p, head);
+    if (r == 0 && p->arena.full)
+        r = err_set(reterr, ERR_TOO_LARGE, "the headers are larger than may be passed on");
+    return r;
+}
+
+void
+relay_take(struct relay *relay, struct http_request *r, const struct route *route, const char *id)
+{
+    static const struct http_request_ops ops = {
+        .body = on_body, .complete = on_complete, .writable = on_writable, .finished = on_finished};
+    const struct config_gateway_limits *limits = &relay->config->gateway.limits;
+    struct passage *p = mem_new(struct passage);
+    struct err error;
+    r->ops = &ops;
+    r->user = p;
+    r->body_bytes_max = UINT64_MAX; /* ours is smaller, and said in the shape of the API */
+    p->relay = relay;
+    p->request = r;
+    p->route = route;
+    p->visit.ops = &passage_visit_ops;
+    p->visit.user = p;
+    memcpy(p->id, id, strlen(id) + 1);
+    arena_init(&p->arena, (size_t)limits->header_bytes + CHANGES_BYTES_MAX);
+    buf_init(&p->body, (size_t)limits->body_bytes);
+    relay->counts.requests++;
+    if (read_head(p, &r->head, &error) < 0)
+        passage_fail(p, &error);
+}
+
+/* ---- the relay as a whole ---- */
+
+static int
+open_backends(struct relay *relay, struct err *reterr)
+{
+    const struct config *config = relay->config;
+    relay->backends = mem_alloc(MAX(config->models.count, (size_t)1) * sizeof(*relay->backends));
+    for (size_t i = 0; i < config->models.count; i++) {
+        const struct config_model *m = &config->models.items[i];
+        int r = m->enabled ? backend_new(relay->loop, m, &config->gateway.limits,
+                                         &relay->backends[i], reterr)
+                           : 0;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int
+relay_new(struct loop *loop, const struct config *config, struct relay **ret_relay,
+          struct err *reterr)
+{
+    struct relay *relay = mem_new(struct relay);
+    relay->loop = loop;
+    relay->config = config;
+    relay->targets = target_table_new(config);
+    int r = open_backends(relay, reterr);
+    if (r < 0)
+        relay_free(relay);
+    else
+        *ret_relay = relay;
+    return r;
+}
+
+void
+relay_free(struct relay *relay)
+{
+    if (!relay)
+        return;
+    assert(relay->counts.requests == 0 && relay->counts.bodies_bytes == 0);
+    for (size_t i = 0; i < relay->config->models.count; i++)
+        backend_free(relay->backends[i]);
+    free(relay->backends);
+    target_table_free(relay->targets);
+    free(relay);
+}
+
+const struct target_table *
+relay_targets(const struct relay *relay)
+{
+    return relay->targets;
+}
+
+const struct backend *
+relay_backend(const struct relay *relay, size_t i)
+{
+    return relay->backends[i];
+}
+
+const struct relay_counts *
+relay_counts(const struct relay *relay)
+{
+    return &relay->counts;
+}

@@ -1,0 +1,45 @@
+#pragma once
+
+/* Requests for models, each from its head to the last byte of its answer:
+ *
+ *     collect the body -> read what it asks for -> name to back ends -> wait for a slot -> ask
+ *     -> pass the answer on -> settle
+ *
+ * Until an answer has begun, another back end, and then what the configuration names as fallbacks, may
+ * be asked instead; the answer then says so in X-Citadel-Fallback. From there on bytes go through as
+ * they come, at the pace of whoever is slower, and nothing is asked twice.
+ *
+ * A client that leaves ends its request at once, whatever it is at: its visit (backend.h) is the one
+ * owner of place, load and call. An engine that ends within a stream leaves an error event there, and
+ * within any other answer a connection that is cut: never what looks complete. */
+
+#include "base/err.h"
+
+struct backend;
+struct config;
+struct http_request;
+struct loop;
+struct relay;
+struct route;
+struct target_table;
+
+/* The configuration outlives it. */
+int relay_new(struct loop *loop, const struct config *config, struct relay **ret_relay,
+              struct err *reterr) must_check;
+void relay_free(struct relay *relay); /* every request has ended */
+
+/* One for a model, in service->request(). id: of it, for its answers. */
+void relay_take(struct relay *relay, struct http_request *r, const struct route *route,
+                const char *id);
+
+const struct target_table *relay_targets(const struct relay *relay);
+/* Of the i-th model of the configuration; NULL: it is not enabled. */
+const struct backend *relay_backend(const struct relay *relay, size_t i);
+
+struct relay_counts {
+    unsigned requests;     /* now */
+    uint64_t bodies_bytes; /* that are kept, now */
+    uint64_t fallbacks;    /* answers by another model than was asked for */
+    uint64_t cut;          /* answers that an engine did not complete */
+};
+const struct relay_counts *relay_counts(const struct relay *relay);

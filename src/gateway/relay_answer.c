@@ -1,0 +1,220 @@
+/* From the slot to the last byte: the request goes out, the answer goes through. */
+
+#include "config/config.h"
+#include "gateway/header.h"
+#include "gateway/problem.h"
+#include "gateway/relay_int.h"
+
+#include <strings.h>
+
+#define SEND_BYTES (256 * KIB) /* of a body at a time, so that it is not held twice */
+
+/* ---- out ---- */
+
+static void
+send_more(struct passage *p)
+{
+    struct sending *s = p->sending;
+    struct http_call *call = p->visit.call;
+    while (s->piece < s->count) {
+        const struct patch_piece *piece = &s->pieces[s->piece];
+        size_t len = MIN(piece->len - s->at, (size_t)SEND_BYTES);
+        bool goes_on = http_call_write(call, piece->bytes + s->at, len);
+        s->at += len;
+        if (s->at == piece->len) {
+            s->piece++;
+            s->at = 0;
+        }
+        if (!goes_on)
+            return;
+    }
+    http_call_end(call);
+}
+
+static void
+on_call_writable(struct http_call *call)
+{
+    struct visit *v = call->user;
+    send_more(v->user);
+}
+
+/* ---- the head of the answer ---- */
+
+static bool
+is_type(const struct http1_head *head, const char *type)
+{
+    const struct http1_field *field = http1_find(head, HTTP_FIELD_CONTENT_TYPE);
+    size_t len = strlen(type);
+    return field && field->value.len >= len &&
+           strncasecmp(head->bytes + field->value.at, type, len) == 0;
+}
+
+static void
+begin_answer(struct passage *p, const struct http1_head *head)
+{
+    reply_begin(p->request, head->status, p->id);
+    if (p->target != p->asked)
+        http_answer_field(p->request, "X-Citadel-Fallback", p->target->name);
+    for (unsigned i = 0; i < head->field_count; i++) {
+        const struct http1_field *f = &head->fields[i];
+        char name[64];
+        if (f->name.len >= sizeof(name) ||
+            !header_passes(HEADER_TO_CLIENT, head->bytes + f->name.at, f->name.len))
+            continue;
+        memcpy(name, head->bytes + f->name.at, f->name.len);
+        name[f->name.len] = '\0';
+        http_answer_field_n(p->request, name, head->bytes + f->value.at, f->value.len);
+    }
+    http_answer_stream(p->request);
+}
+
+/* An engine that says so has not begun on the request. */
+static bool
+is_not_now(unsigned status)
+{
+    return status == 502 || status == 503 || status == 504;
+}
+
+static void
+on_call_head(struct http_call *call)
+{
+    struct visit *v = call->user;
+    struct passage *p = v->user;
+    visit_heard(v);
+    if (is_not_now(call->head.status) && passage_has_other(p)) {
+        (void)err_set(&p->why, ERR_MODEL_AWAY, "%s cannot answer now", p->target->name);
+        visit_end(v, NULL);
+        passage_try(p);
+        return;
+    }
+    p->state = PASSAGE_PASSES;
+    if (p->sending->piece == p->sending->count) /* some answer before they have read all */
+        passage_drop_body(p);
+    p->relay->counts.fallbacks += p->target != p->asked;
+    p->is_stream = is_type(&call->head, "text/event-stream");
+    p->reads = p->is_stream || is_type(&call->head, "application/json");
+    if (p->reads)
+        usage_init(&p->usage, p->route->dialect, p->is_stream ? USAGE_EVENTS : USAGE_JSON,
+                   p->adds_usage);
+    begin_answer(p, &call->head);
+}
+
+/* ---- the bytes ---- */
+
+static bool
+pass(struct passage *p, const char *bytes, size_t len)
+{
+    return len == 0 || http_answer_write(p->request, bytes, len);
+}
+
+static void
+on_call_body(struct http_call *call, const char *bytes, size_t len)
+{
+    struct visit *v = call->user;
+    struct passage *p = v->user;
+    bool goes_on = p->reads || pass(p, bytes, len);
+    for (size_t used; p->reads && len > 0; bytes += used, len -= used) {
+        struct usage_piece piece;
+        usage_read(&p->usage, bytes, len, &used, &piece);
+        goes_on &= pass(p, piece.bytes, piece.len);
+    }
+    if (!goes_on)
+        http_call_pause(call);
+}
+
+void
+passage_go_on(struct passage *p)
+{
+    if (p->visit.call)
+        http_call_resume(p->visit.call);
+}
+
+/* ---- the end ---- */
+
+/* Whole as HTTP has it, and yet not: a stream that lacks what ends it. */
+static bool
+is_cut(const struct passage *p)
+{
+    return p->is_stream && !p->usage.complete && !p->usage.failed;
+}
+
+static void
+end_stream(struct passage *p, const struct err *error)
+{
+    _cleanup_buf_ struct buf event = BUF_INIT(PROBLEM_MAX);
+    struct usage_piece rest;
+    usage_end(&p->usage, &rest);
+    (void)pass(p, rest.bytes, rest.len);
+    if (error || is_cut(p)) {
+        struct err lost;
+        (void)err_set(&lost, ERR_ENGINE_LOST, "%s ended before its answer was complete",
+                      p->target->name);
+        p->relay->counts.cut++;
+        problem_write_event(&event, p->route->dialect, error ? error : &lost, p->id,
+                            p->usage.events);
+        (void)pass(p, event.data, event.len);
+    }
+    http_answer_end(p->request);
+}
+
+static void
+end_answer(struct passage *p, const struct err *error)
+{
+    p->state = PASSAGE_OVER;
+    if (p->is_stream) {
+        end_stream(p, error);
+    } else if (error) {
+        p->relay->counts.cut++;
+        http_answer_cut(p->request);
+    } else {
+        http_answer_end(p->request);
+    }
+}
+
+static void
+on_call_finished(struct http_call *call, const struct err *error)
+{
+    struct visit *v = call->user;
+    struct passage *p = v->user;
+    struct err told;
+    visit_told(v, error, &told);
+    if (p->state == PASSAGE_PASSES) {
+        end_answer(p, error ? &told : NULL);
+        visit_end(v, p->reads ? &p->usage.usage : NULL);
+        return;
+    }
+    assert(error); /* no answer is whole that has not begun */
+    p->why = told;
+    p->retry_after_s = 0;
+    visit_end(v, NULL);
+    passage_try(p);
+}
+
+/* ---- the visit ---- */
+
+static void
+on_go(struct visit *v)
+{
+    static const struct http_call_ops ops = {.head = on_call_head,
+                                             .body = on_call_body,
+                                             .writable = on_call_writable,
+                                             .finished = on_call_finished};
+    struct passage *p = v->user;
+    struct http_call *call = visit_call(v, p->route->path, &ops);
+    for (const struct carried *c = p->carried; c; c = c->next)
+        http_call_field(call, c->name, c->value);
+    http_call_field(call, "X-Request-Id", p->id);
+    http_call_length(call, p->sending->length);
+    send_more(p);
+}
+
+static void
+on_refused(struct visit *v, const struct err *error)
+{
+    struct passage *p = v->user;
+    p->why = *error;
+    p->retry_after_s = v->ask.retry_after_s;
+    passage_try(p);
+}
+
+const struct visit_ops passage_visit_ops = {.go = on_go, .refused = on_refused};

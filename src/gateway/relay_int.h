@@ -1,0 +1,78 @@
+#pragma once
+
+/* What the two halves of a request share: relay.c has it until an engine is asked, relay_answer.c from
+ * there to its end. */
+
+#include "base/mem.h"
+#include "gateway/ask.h"
+#include "gateway/backend.h"
+#include "gateway/patch.h"
+#include "gateway/relay.h"
+#include "gateway/reply.h"
+#include "gateway/route.h"
+#include "gateway/target.h"
+#include "gateway/usage.h"
+#include "http/server.h"
+
+struct relay {
+    struct loop *loop;
+    const struct config *config;
+    struct target_table *targets;
+    struct backend **backends; /* by place in the configuration; NULL: not enabled */
+    struct relay_counts counts;
+    uint64_t turn;
+};
+
+/* A field that goes to the engine. */
+struct carried {
+    struct carried *next;
+    const char *name, *value;
+};
+
+/* A body with its changes, on its way to the engine. */
+struct sending {
+    struct patch_list list;
+    struct patch_piece pieces[PATCH_PIECES_MAX];
+    size_t count, length;
+    size_t piece, at; /* what is before it was sent */
+};
+
+/* Between two of these, bytes are passed on: from then on nothing else may be asked. */
+enum passage_state { PASSAGE_COLLECTS, PASSAGE_SEEKS, PASSAGE_PASSES, PASSAGE_OVER };
+
+struct passage {
+    struct relay *relay;
+    struct http_request *request;
+    const struct route *route;
+    enum passage_state state;
+    reply_id id;
+    struct arena arena; /* of fields and changes */
+    struct carried *carried;
+
+    struct buf body;
+    struct multipart *form; /* NULL: the body is JSON */
+    struct ask ask;
+
+    const struct target *asked, *target; /* as the client has it; that is tried */
+    bool *tried;                         /* its back ends */
+    size_t fallbacks;                    /* so many were gone on to */
+    struct err why;                      /* the last one could not answer */
+    uint64_t retry_after_s;
+
+    struct visit visit;
+    struct sending *sending;
+    bool adds_usage; /* to what the client asks for */
+    bool is_stream;  /* of events */
+    bool reads;      /* usage is begun */
+    struct usage_reader usage;
+};
+
+/* relay.c */
+void passage_try(struct passage *p); /* the next back end that there is, or say why none could */
+bool passage_has_other(struct passage *p);                     /* that could be tried yet */
+void passage_fail(struct passage *p, const struct err *error); /* nothing was answered so far */
+void passage_drop_body(struct passage *p);
+
+/* relay_answer.c */
+extern const struct visit_ops passage_visit_ops;
+void passage_go_on(struct passage *p); /* the client has caught up */

@@ -1,0 +1,546 @@
+/* The relay between a real client and fake engines, all in one loop: whatever happens at either end in
+ * whatever state, each request gets one end, and nothing stays taken. */
+
+#include "gateway/relay.h"
+
+#include "config/config.h"
+#include "config/problems.h"
+#include "gateway/backend.h"
+#include "gateway/reply.h"
+#include "gateway/route.h"
+#include "server_rig.h"
+
+#include <stdio.h>
+
+/* An engine: says what the test wants, byte by byte. */
+struct engine {
+    int listener, fd;
+    struct buf got;
+    bool ended;
+};
+
+static struct engine first, second;
+static struct relay *relay;
+static struct config *config;
+
+static void
+take_request(struct http_request *r)
+{
+    struct route_found found;
+    reply_id id;
+    struct err err;
+    reply_read_id(r, id);
+    if (route_find(r->head.method, r->head.bytes + r->head.path.at, r->head.path.len, &found,
+                   &err) < 0)
+        http_answer(r, 404, NULL, "", 0);
+    else
+        relay_take(relay, r, found.route, id);
+}
+
+static bool
+engine_open(struct engine *e, unsigned *ret_port)
+{
+    struct sock_addr addr;
+    *e = (struct engine){.fd = -1, .got = BUF_INIT(256 * MIB)};
+    if (sock_addr_parse("127.0.0.1:0", &addr, NULL) < 0)
+        return false;
+    e->listener = sock_listen(&addr, 0, NULL);
+    *ret_port = (unsigned)sock_bound_port(e->listener);
+    return e->listener >= 0;
+}
+
+static void
+engine_hang_up(struct engine *e)
+{
+    if (e->fd >= 0)
+        (void)close(e->fd);
+    e->fd = -1;
+    e->ended = false;
+    buf_clear(&e->got);
+}
+
+static void
+engine_close(struct engine *e)
+{
+    engine_hang_up(e);
+    if (e->listener >= 0)
+        (void)close(e->listener);
+    e->listener = -1;
+    buf_finish(&e->got);
+}
+
+static bool
+engine_accept(struct engine *e)
+{
+    return WAIT(e->fd >= 0 || (e->fd = sock_accept(e->listener, NULL)) >= 0);
+}
+
+static bool
+engine_read(struct engine *e)
+{
+    char bytes[65536];
+    ssize_t n;
+    while ((n = recv(e->fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
+        buf_add(&e->got, bytes, (size_t)n);
+    e->ended |= n == 0 || errno != EAGAIN;
+    return true;
+}
+
+#define HEARS(e, text) WAIT(engine_read(e) && strstr((e)->got.data, text))
+
+static void
+engine_say(struct engine *e, const char *text)
+{
+    CHECK_EQ(send(e->fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+/* A whole answer; and a piece of one that has begun. */
+static void
+engine_answer(struct engine *e, const char *body)
+{
+    _cleanup_free_ char *text = mem_printf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                                           "Content-Length: %zu\r\n\r\n%s",
+                                           strlen(body), body);
+    engine_say(e, text);
+}
+
+static void
+engine_say_chunk(struct engine *e, const char *bytes)
+{
+    _cleanup_free_ char *text = mem_printf("%zx\r\n%s\r\n", strlen(bytes), bytes);
+    engine_say(e, text);
+}
+
+static bool
+load(const char *more)
+{
+    struct config_problems problems;
+    struct err err = {0};
+    unsigned port_1, port_2;
+    if (!engine_open(&first, &port_1) || !engine_open(&second, &port_2))
+        return false;
+    _cleanup_free_ char *text =
+        mem_printf("models:\n"
+                   "  one: {port: %u, max_concurrent: 1, queue_length: 1, queue_timeout: 1s}\n"
+                   "  two: {port: %u}\n"
+                   "gateway:\n  aliases: {gpt: one}\n%s",
+                   port_1, port_2, more);
+    config_problems_init(&problems);
+    int r = config_parse(text, strlen(text), "t.yaml", &config, &problems, &err);
+    config_problems_finish(&problems);
+    return r == 0;
+}
+
+/* Nothing stays taken, whatever happened. */
+static void
+close_relay(bool *began)
+{
+    if (rig && rig->server) {
+        http_server_stop(rig->server);
+        for (size_t i = 0; relay && i < config->models.count; i++) {
+            CHECK_EQ(backend_load(relay_backend(relay, i)), 0);
+            const struct admit_counts *c = backend_queue(relay_backend(relay, i));
+            CHECK_EQ(c->arrived, c->done + c->left + c->refused);
+        }
+        CHECK_EQ(relay_counts(relay)->requests, 0);
+        CHECK_EQ(relay_counts(relay)->bodies_bytes, 0);
+        http_server_free(rig->server);
+        relay_free(relay);
+        loop_rig_close(&rig->turn);
+    }
+    config_free(config);
+    config = NULL;
+    engine_close(&first);
+    engine_close(&second);
+    *began = false;
+}
+
+static bool
+open_relay(struct rig *r, const char *more)
+{
+    rig_config(r);
+    r->service.request = take_request;
+    return load(more) && rig_start(r) && relay_new(r->turn.loop, config, &relay, NULL) == 0;
+}
+
+#define RELAY(more)                                       \
+    struct rig r_;                                        \
+    _cleanup_(close_relay) unused_arg bool began_ = true; \
+    REQUIRE(open_relay(&r_, more))
+
+static void
+post_n(struct client *c, const char *path, const char *body, size_t len)
+{
+    _cleanup_free_ char *head =
+        mem_printf("POST %s HTTP/1.1\r\n" HOST "Content-Length: %zu\r\n\r\n", path, len);
+    CHECK(client_send(c, head));
+    CHECK(client_send_n(c, body, len));
+}
+
+static void
+post(struct client *c, const char *body)
+{
+    post_n(c, "/v1/chat/completions", body, strlen(body));
+}
+
+#define SEES(c, text) WAIT(strstr((c)->got.data, text))
+#define ONE "{\"model\":\"one\"}"
+#define STREAM_ONE "{\"model\":\"one\",\"stream\":true}"
+#define BEGIN_JSON "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n"
+#define OK_STREAM                                            \
+    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" \
+    "Transfer-Encoding: chunked\r\n\r\n"
+
+TEST(relay_passes_a_request_and_its_answer)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    CHECK(client_send(
+        &c, "POST /v1/chat/completions HTTP/1.1\r\n" HOST
+            "Authorization: Bearer s\r\nX-Request-Id: mine\r\nUser-Agent: me\r\n"
+            "Content-Type: text/plain\r\nContent-Length: 16\r\n\r\n{\"model\": \"one\"}"));
+    REQUIRE(engine_accept(&first) && HEARS(&first, "{\"model\": \"one\"}"));
+    CHECK(strstr(first.got.data, "POST /v1/chat/completions HTTP/1.1\r\n") == first.got.data);
+    CHECK(strstr(first.got.data, "X-Request-Id: mine\r\n"));
+    CHECK(strstr(first.got.data, "User-Agent: me\r\n"));
+    CHECK(strstr(first.got.data, "Content-Type: application/json\r\n"));
+    CHECK(!strstr(first.got.data, "Bearer"));
+    engine_say(&first, "HTTP/1.1 201 Created\r\nServer: uvicorn\r\nSet-Cookie: a=b\r\n"
+                       "openai-processing-ms: 7\r\nContent-Length: 2\r\n\r\n{}");
+    REQUIRE(SEES(&c, "\r\n0\r\n\r\n"));
+    CHECK(strstr(c.got.data, "HTTP/1.1 201 Created\r\n") == c.got.data);
+    CHECK(strstr(c.got.data, "X-Request-Id: mine\r\n"));
+    CHECK(strstr(c.got.data, "openai-processing-ms: 7\r\n"));
+    CHECK(strstr(c.got.data, "\r\n2\r\n{}\r\n"));
+    CHECK(!strstr(c.got.data, "uvicorn") && !strstr(c.got.data, "Cookie"));
+}
+
+TEST(relay_changes_only_the_name_that_another_is_asked_by)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post(&c, "{ \"a\": [1,  2], \"model\": \"gpt\" }");
+    REQUIRE(engine_accept(&first));
+    CHECK(HEARS(&first, "{ \"a\": [1,  2], \"model\": \"one\" }"));
+}
+
+TEST(relay_counts_what_an_answer_cost)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post(&c, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    engine_answer(&first, "{\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":9}}");
+    REQUIRE(SEES(&c, "\r\n0\r\n\r\n"));
+    const struct backend_counts *n = backend_counts(relay_backend(relay, 0));
+    CHECK_EQ(n->tokens_in, 7);
+    CHECK_EQ(n->tokens_out, 9);
+    CHECK_EQ(n->answered, 1);
+}
+
+TEST(relay_passes_each_event_when_it_comes_and_hides_what_it_asked_for)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post(&c, STREAM_ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, "\"include_usage\":true"));
+    engine_say(&first, OK_STREAM);
+    engine_say_chunk(&first, "data: {}\n\n");
+    REQUIRE(SEES(&c, "data: {}\n\n"));
+    engine_say_chunk(&first, "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,"
+                             "\"completion_tokens\":4}}\n\n");
+    engine_say_chunk(&first, "data: [DONE]\n\n");
+    engine_say(&first, "0\r\n\r\n");
+    REQUIRE(SEES(&c, "\r\n0\r\n\r\n"));
+    CHECK(strstr(c.got.data, "data: [DONE]\n\n"));
+    CHECK(!strstr(c.got.data, "usage") && !strstr(c.got.data, "error"));
+    CHECK_EQ(backend_counts(relay_backend(relay, 0))->tokens_out, 4);
+}
+
+TEST(relay_says_in_the_stream_that_an_engine_died)
+{
+    static const char *const ends[] = {"", "7\r\ndata: {\r\n", "0\r\n\r\n"};
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+        RELAY("");
+        _cleanup_client_ struct client c;
+        tap_note("%s", ends[i]);
+        client_open(&c);
+        post(&c, STREAM_ONE);
+        REQUIRE(engine_accept(&first) && HEARS(&first, "stream"));
+        engine_say(&first, OK_STREAM "a\r\ndata: {}\n\n\r\n");
+        REQUIRE(SEES(&c, "data: {}\n\n"));
+        engine_say(&first, ends[i]);
+        engine_hang_up(&first);
+        REQUIRE(SEES(&c, "\r\n0\r\n\r\n"));
+        CHECK(strstr(c.got.data, "data: {\"error\":{"));
+        CHECK(strstr(c.got.data, "gateway.engine-lost"));
+        CHECK(!strstr(c.got.data, "[DONE]"));
+        CHECK_EQ(relay_counts(relay)->cut, 1);
+    }
+}
+
+TEST(relay_cuts_an_answer_that_an_engine_did_not_complete)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post(&c, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    engine_say(&first, BEGIN_JSON "{\"a\":");
+    REQUIRE(SEES(&c, "{\"a\":"));
+    engine_hang_up(&first);
+    CHECK(WAIT(c.ended));
+    CHECK(!strstr(c.got.data, "\r\n0\r\n\r\n"));
+}
+
+TEST(relay_says_that_a_model_is_not_there)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    (void)close(take_fd(&first.listener));
+    post(&c, ONE);
+    REQUIRE(SEES(&c, "model-away"));
+    CHECK(strstr(c.got.data, "HTTP/1.1 503 ") == c.got.data);
+    CHECK(strstr(c.got.data, "one does not run"));
+    CHECK(!strstr(c.got.data, "127.0.0.1"));
+}
+
+TEST(relay_asks_a_fallback_before_the_first_byte)
+{
+    static const char *const answers[] = {"", "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy",
+                                          "HTTP/1.1 20"};
+    for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+        RELAY("  fallbacks: {one: [two]}\n");
+        _cleanup_client_ struct client c;
+        tap_note("%s", answers[i]);
+        client_open(&c);
+        post(&c, ONE);
+        REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+        engine_say(&first, answers[i]);
+        if (i != 1)
+            engine_hang_up(&first);
+        REQUIRE(engine_accept(&second) && HEARS(&second, "{\"model\":\"two\"}"));
+        engine_answer(&second, "{}");
+        REQUIRE(SEES(&c, "\r\n0\r\n\r\n"));
+        CHECK(strstr(c.got.data, "X-Citadel-Fallback: two\r\n"));
+        CHECK(!strstr(c.got.data, "busy"));
+        CHECK_EQ(relay_counts(relay)->fallbacks, 1);
+    }
+}
+
+TEST(relay_passes_an_engines_own_refusal)
+{
+    RELAY("  fallbacks: {one: [two]}\n");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post(&c, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    engine_say(&first, "HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\n\r\nlong");
+    REQUIRE(SEES(&c, "\r\n4\r\nlong\r\n0\r\n\r\n"));
+    CHECK(strstr(c.got.data, "HTTP/1.1 400 ") == c.got.data);
+}
+
+TEST(relay_lets_wait_and_refuses_when_the_queue_is_full)
+{
+    RELAY("");
+    _cleanup_client_ struct client a, b, c;
+    client_open(&a);
+    client_open(&b);
+    client_open(&c);
+    post(&a, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    post(&b, "{\"model\":\"one\",\"n\":1}");
+    REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == 1));
+    post(&c, ONE);
+    REQUIRE(SEES(&c, "rate_limit_exceeded"));
+    CHECK(strstr(c.got.data, "HTTP/1.1 429 ") == c.got.data);
+    engine_answer(&first, "{}");
+    REQUIRE(SEES(&a, "\r\n0\r\n\r\n"));
+    buf_clear(&first.got);
+    REQUIRE(HEARS(&first, "\"n\":1")); /* on the same connection */
+    engine_answer(&first, "{}");
+    CHECK(SEES(&b, "\r\n0\r\n\r\n"));
+}
+
+TEST(relay_refuses_who_has_waited_as_long_as_it_may)
+{
+    RELAY("");
+    _cleanup_client_ struct client a, b;
+    client_open(&a);
+    client_open(&b);
+    post(&a, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    post(&b, ONE);
+    REQUIRE(SEES(&b, "gateway.waited"));
+    CHECK(strstr(b.got.data, "HTTP/1.1 503 ") == b.got.data);
+}
+
+/* ---- clients that leave ---- */
+
+TEST(relay_cancels_what_a_client_leaves_behind_in_its_body)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    CHECK(client_send(&c, "POST /v1/completions HTTP/1.1\r\n" HOST "Content-Length: 50\r\n\r\n{"));
+    REQUIRE(WAIT(relay_counts(relay)->bodies_bytes == 1));
+    client_close(&c);
+    CHECK(WAIT(relay_counts(relay)->requests == 0));
+}
+
+TEST(relay_cancels_what_a_client_leaves_behind_in_the_queue)
+{
+    RELAY("");
+    _cleanup_client_ struct client a, b;
+    client_open(&a);
+    client_open(&b);
+    post(&a, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    post(&b, ONE);
+    REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == 1));
+    client_close(&b);
+    REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == 0));
+    engine_answer(&first, "{}");
+    CHECK(SEES(&a, "\r\n0\r\n\r\n"));
+}
+
+TEST(relay_cancels_what_a_client_leaves_behind_before_the_answer_and_in_it)
+{
+    static const char *const answers[] = {"", OK_STREAM "a\r\ndata: {}\n\n\r\n",
+                                          BEGIN_JSON "{\"a\""};
+    for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+        RELAY("");
+        _cleanup_client_ struct client c;
+        tap_note("%s", answers[i]);
+        client_open(&c);
+        post(&c, STREAM_ONE);
+        REQUIRE(engine_accept(&first) && HEARS(&first, "stream"));
+        engine_say(&first, answers[i]);
+        REQUIRE(i == 0 || SEES(&c, "200 OK"));
+        client_close(&c);
+        CHECK(WAIT(engine_read(&first) && first.ended));
+        CHECK_EQ(backend_load(relay_backend(relay, 0)), 0);
+        CHECK_EQ(backend_counts(relay_backend(relay, 0))->left, 1);
+        CHECK_EQ(backend_counts(relay_backend(relay, 0))->failed, 0);
+    }
+}
+
+/* ---- what is too much ---- */
+
+TEST(relay_refuses_a_body_above_its_ceiling)
+{
+    static const char *const requests[] = {
+        "POST /v1/messages HTTP/1.1\r\n" HOST "Content-Length: 1025\r\n\r\n",
+        "POST /v1/messages HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n"
+        "401\r\n{\"model\": \"one\", "};
+    char rest[1025];
+    memset(rest, ' ', sizeof(rest));
+    for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
+        RELAY("  limits: {body: 1KiB}\n");
+        _cleanup_client_ struct client c;
+        client_open(&c);
+        CHECK(client_send(&c, requests[i]));
+        if (i == 1)
+            CHECK(client_send_n(&c, rest, sizeof(rest)));
+        REQUIRE(SEES(&c, "request_too_large"));
+        CHECK(strstr(c.got.data, "HTTP/1.1 413 ") == c.got.data);
+        CHECK(strstr(c.got.data, "{\"type\":\"error\""));
+    }
+}
+
+TEST(relay_sends_a_large_body_in_pieces_and_whole)
+{
+    RELAY("");
+    static char body[3 * MIB];
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    memset(body, ' ', sizeof(body));
+    memcpy(body, "{\"model\":\"gpt\"", 14);
+    body[sizeof(body) - 1] = '}';
+    post_n(&c, "/v1/embeddings", body, sizeof(body));
+    REQUIRE(engine_accept(&first));
+    REQUIRE(HEARS(&first, "Content-Length: 3145728\r\n"));
+    REQUIRE(WAIT(engine_read(&first) && first.got.len > sizeof(body)));
+    CHECK_EQ(first.got.data[first.got.len - 1], '}');
+    engine_answer(&first, "{}");
+    CHECK(SEES(&c, "\r\n0\r\n\r\n"));
+}
+
+TEST(relay_holds_an_engine_back_for_a_slow_client)
+{
+    RELAY("");
+    static char block[65536];
+    _cleanup_client_ struct client c;
+    size_t sent = 0, before;
+    client_open(&c);
+    loop_fd_stop(&c.watch);
+    post(&c, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    engine_say(&first, "HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\n\r\n");
+    do {
+        before = sent;
+        for (ssize_t n;
+             (n = send(first.fd, block, sizeof(block), MSG_DONTWAIT | MSG_NOSIGNAL)) > 0;)
+            sent += (size_t)n;
+        run_for(20000);
+    } while (sent > before);
+    CHECK(sent < 64 * MIB);
+    engine_hang_up(&first);
+    client_hear(&c);
+    REQUIRE(WAIT(c.got.len > sent && strstr(c.got.data + c.got.len - 5, "0\r\n\r\n")));
+}
+
+TEST(relay_answers_pipelined_requests_in_order)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post(&c, "{\"model\":\"two\",\"n\":1}");
+    post(&c, "{\"model\":\"nobody\"}");
+    REQUIRE(engine_accept(&second) && HEARS(&second, "\"n\":1"));
+    CHECK_EQ(c.got.len, 0);
+    engine_answer(&second, "{}");
+    REQUIRE(SEES(&c, "model_not_found"));
+    CHECK(strstr(c.got.data, "HTTP/1.1 200 ") == c.got.data);
+}
+
+TEST(relay_finds_the_model_of_a_form)
+{
+    RELAY("");
+    static const char form[] = "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ngpt"
+                               "\r\n--x--\r\n";
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    _cleanup_free_ char *head =
+        mem_printf("POST /v1/audio/transcriptions HTTP/1.1\r\n" HOST
+                   "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: %zu\r\n\r\n%s",
+                   sizeof(form) - 1, form);
+    CHECK(client_send(&c, head));
+    REQUIRE(engine_accept(&first) && HEARS(&first, "\r\n\r\none\r\n--x--\r\n"));
+    CHECK(strstr(first.got.data, "boundary=x\r\n"));
+}
+
+TEST(relay_asks_once_more_when_a_kept_connection_was_closed)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post(&c, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    engine_answer(&first, "{}");
+    REQUIRE(SEES(&c, "\r\n0\r\n\r\n"));
+    buf_clear(&c.got);
+    buf_clear(&first.got);
+    post(&c, ONE);
+    REQUIRE(HEARS(&first, ONE));
+    engine_hang_up(&first);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    engine_answer(&first, "{}");
+    REQUIRE(SEES(&c, "\r\n0\r\n\r\n"));
+    CHECK(strstr(c.got.data, "HTTP/1.1 200 ") == c.got.data);
+}
