@@ -18,7 +18,8 @@ struct backend {
     struct admit *admit;
     struct loop_timer tick;
     struct breaker breaker;
-    bool has_answered, gives_orders;
+    enum backend_state state;
+    bool gives_orders;
     struct backend_counts counts;
 };
 
@@ -126,10 +127,10 @@ backend_is_usable(const struct backend *b)
     return breaker_admits(&b->breaker, loop_now_us(b->loop));
 }
 
-bool
-backend_has_answered(const struct backend *b)
+enum backend_state
+backend_state(const struct backend *b)
 {
-    return b->has_answered;
+    return b->state;
 }
 
 uint32_t
@@ -183,7 +184,7 @@ visit_call(struct visit *v, const char *target, const struct http_call_ops *ops)
 void
 visit_heard(struct visit *v)
 {
-    v->backend->has_answered = true;
+    v->backend->state = BACKEND_ANSWERS;
     breaker_succeed(&v->backend->breaker);
     v->is_trial = false;
 }
@@ -229,7 +230,7 @@ visit_told(struct visit *v, const struct err *error, struct err *ret_error)
         breaker_fail(&b->breaker, v->is_trial, loop_now_us(b->loop));
     else
         breaker_pass(&b->breaker, v->is_trial);
-    b->has_answered = false;
+    b->state = BACKEND_FAILS;
     b->counts.failed++;
 }
 

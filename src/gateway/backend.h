@@ -16,6 +16,9 @@ struct config_gateway_limits;
 struct config_model;
 struct visit;
 
+/* As its last visit has found it. */
+enum backend_state { BACKEND_UNKNOWN, BACKEND_ANSWERS, BACKEND_FAILS };
+
 struct backend_counts {
     uint64_t answered;              /* visits with a whole answer, whatever its status */
     uint64_t failed;                /* no whole answer came */
@@ -31,8 +34,8 @@ void backend_free(struct backend *b); /* every visit has ended */
 
 const char *backend_name(const struct backend *b);
 bool backend_is_usable(const struct backend *b);
-bool backend_has_answered(const struct backend *b); /* and has not failed since */
-uint32_t backend_load(const struct backend *b);     /* visits that run or wait */
+enum backend_state backend_state(const struct backend *b);
+uint32_t backend_load(const struct backend *b); /* visits that run or wait */
 const struct admit_counts *backend_queue(const struct backend *b);
 const struct backend_counts *backend_counts(const struct backend *b);
 

@@ -56,17 +56,16 @@ set_target(struct passage *p, const struct target *target)
     return p->tried;
 }
 
-static struct backend *
-backend_of(const struct passage *p, const struct target_back *back)
+struct backend *
+relay_backend_of(const struct relay *relay, const struct target_back *back)
 {
-    const struct relay *relay = p->relay;
     return back->model ? relay->backends[back->model - relay->config->models.items] : NULL;
 }
 
 static bool
 may_try(const struct passage *p, size_t i)
 {
-    struct backend *b = backend_of(p, &p->target->backs[i]);
+    struct backend *b = relay_backend_of(p->relay, &p->target->backs[i]);
     return b && !p->tried[i] && backend_is_usable(b);
 }
 
@@ -79,7 +78,8 @@ choose(struct passage *p)
         return NULL;
     for (size_t i = 0; i < t->back_count; i++)
         if (may_try(p, i))
-            loads[i] = (struct target_load){true, backend_load(backend_of(p, &t->backs[i]))};
+            loads[i] =
+                (struct target_load){true, backend_load(relay_backend_of(p->relay, &t->backs[i]))};
     return target_choose(t, loads, p->relay->turn++);
 }
 
@@ -130,7 +130,7 @@ visit_back(struct passage *p, const struct target_back *back)
         __builtin_add_overflow(wish.tokens, out, &wish.tokens))
         wish.tokens = UINT32_MAX;
     wish.tokens = MIN(wish.tokens, (uint64_t)UINT32_MAX);
-    visit_begin(&p->visit, backend_of(p, back), &wish);
+    visit_begin(&p->visit, relay_backend_of(p->relay, back), &wish);
 }
 
 void
@@ -363,6 +363,12 @@ const struct backend *
 relay_backend(const struct relay *relay, size_t i)
 {
     return relay->backends[i];
+}
+
+size_t
+relay_backend_count(const struct relay *relay)
+{
+    return relay->config->models.count;
 }
 
 const struct relay_counts *

@@ -21,6 +21,7 @@ struct http_request;
 struct loop;
 struct relay;
 struct route;
+struct target_back;
 struct target_table;
 
 /* The configuration outlives it. */
@@ -35,6 +36,9 @@ void relay_take(struct relay *relay, struct http_request *r, const struct route 
 const struct target_table *relay_targets(const struct relay *relay);
 /* Of the i-th model of the configuration; NULL: it is not enabled. */
 const struct backend *relay_backend(const struct relay *relay, size_t i);
+size_t relay_backend_count(const struct relay *relay); /* of these */
+/* NULL: it is of another host, or not enabled. */
+struct backend *relay_backend_of(const struct relay *relay, const struct target_back *back);
 
 struct relay_counts {
     unsigned requests;     /* now */

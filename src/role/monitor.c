@@ -6,7 +6,6 @@
 #include "sys/log.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,52 +85,12 @@ monitor_tell(struct monitor *m, enum event_kind kind, const char *service, const
 /* ---- a life ---- */
 
 static void
-end(struct monitor *m)
+end(struct life *life)
 {
+    struct monitor *m = container_of(life, struct monitor, life);
     monitor_tell(m, EVENT_MONITOR_ENDED, NULL, NULL, "nobody watches from here on");
-    notify_state(&m->notify, "STOPPING=1");
+    notify_state(&m->life.notify, "STOPPING=1");
     loop_stop(m->loop);
-}
-
-static void
-on_terminate(struct loop_signal *watch, int signo unused_arg)
-{
-    end(container_of(watch, struct monitor, terminate));
-}
-
-static void
-on_interrupt(struct loop_signal *watch, int signo unused_arg)
-{
-    end(container_of(watch, struct monitor, interrupt));
-}
-
-static void
-on_watchdog(struct loop_timer *timer)
-{
-    struct monitor *m = container_of(timer, struct monitor, watchdog);
-    (void)notify_send(&m->notify, "WATCHDOG=1");
-    notify_again(&m->notify);
-}
-
-static void
-open_watchdog(struct monitor *m)
-{
-    const char *text = getenv("WATCHDOG_USEC");
-    uint64_t us = text ? strtoull(text, NULL, 10) : 0;
-    m->watchdog.expired = on_watchdog;
-    if (us >= 4)
-        loop_timer_start(m->loop, &m->watchdog, us / 4, us / 4);
-}
-
-static int
-open_signals(struct monitor *m, struct err *reterr)
-{
-    m->terminate.received = on_terminate;
-    m->interrupt.received = on_interrupt;
-    int r = loop_signal_start(m->loop, &m->terminate, SIGTERM);
-    if (r == 0)
-        r = loop_signal_start(m->loop, &m->interrupt, SIGINT);
-    return r < 0 ? err_set_errno(reterr, -r, "signals") : 0;
 }
 
 static int
@@ -150,11 +109,8 @@ open_history(struct monitor *m, struct err *reterr)
 static int
 open_all(struct monitor *m, const char *program, struct err *reterr)
 {
-    int r = notify_open(&m->notify, reterr);
-    if (r == 0)
-        r = loop_new(&m->loop, reterr);
-    if (r == 0)
-        r = open_signals(m, reterr);
+    int r = life_open(&m->life, end, reterr);
+    m->loop = m->life.loop;
     if (r == 0)
         r = monitor_control_open(m, reterr); /* the first: there is one monitor */
     if (r == 0)
@@ -165,7 +121,6 @@ open_all(struct monitor *m, const char *program, struct err *reterr)
         return r;
     monitor_health_open(m, program);
     monitor_http_open(m);
-    open_watchdog(m);
     return 0;
 }
 
@@ -174,9 +129,7 @@ close_all(struct monitor *m)
 {
     if (!m->loop)
         return;
-    loop_timer_stop(&m->watchdog);
-    loop_signal_stop(&m->terminate);
-    loop_signal_stop(&m->interrupt);
+    life_leave(&m->life);
     monitor_control_close(m);
     if (m->http)
         monitor_http_close(m);
@@ -190,13 +143,12 @@ close_all(struct monitor *m)
         log_warning("a disk or systemd still hangs; the monitor ends without its answer");
         _exit(EXIT_CODE_OK); /* a thread of ours waits for it, and nothing is left to be saved */
     }
-    loop_free(m->loop); /* after works that read a configuration */
+    life_close(&m->life); /* after works that read a configuration */
     vec_foreach (&m->loaded, at)
         config_free(*at);
     vec_finish(&m->loaded);
     if (m->history.path)
         history_close(&m->history);
-    notify_close(&m->notify);
 }
 
 int
@@ -208,8 +160,8 @@ monitor_run(const struct config *config, const char *program, struct err *reterr
     if (r == 0) {
         monitor_tell(&m, EVENT_MONITOR_STARTED, NULL, NULL, "services are run by %s",
                      service_watch_is_by_systemd(m.watch) ? "systemd" : "citadel up");
-        notify_status(&m.notify, "watches");
-        notify_state(&m.notify, "READY=1");
+        notify_status(&m.life.notify, "watches");
+        notify_state(&m.life.notify, "READY=1");
         loop_run(m.loop);
     }
     close_all(&m);

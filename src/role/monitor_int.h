@@ -12,10 +12,10 @@
 #include "lifecycle/well.h"
 #include "plan/plan.h"
 #include "role/gpus.h"
+#include "role/life.h"
 #include "role/monitor.h"
 #include "role/places.h"
 #include "service/watch.h"
-#include "sys/notify.h"
 #include "sys/work.h"
 
 /* What a model may lack, as it is now. */
@@ -54,10 +54,8 @@ struct monitor {
     const struct config *config;
     VEC(struct config *)
     loaded; /* all that were read since it began: works may still read an older */
-    struct loop *loop;
-    struct notify notify;
-    struct loop_signal terminate, interrupt;
-    struct loop_timer watchdog;
+    struct life life;
+    struct loop *loop; /* of its life */
     uint64_t since_us; /* since 1970 */
 
     struct history history;

@@ -66,10 +66,10 @@ monitor_reload(struct monitor *m, const char *by, struct json_writer *w, struct 
     config_reread_print(&reread, w);
     if (reread.restart || reread.diff.count == 0)
         return 0;
-    notify_reloading(&m->notify);
+    notify_reloading(&m->life.notify);
     take(m, take_ptr(reread.config));
     monitor_tell(m, EVENT_CONFIG_TAKEN, NULL, by, "%zu option%s changed, the first: %s",
                  reread.diff.count, reread.diff.count == 1 ? "" : "s", reread.diff.items[0].path);
-    notify_state(&m->notify, "READY=1");
+    notify_state(&m->life.notify, "READY=1");
     return 0;
 }

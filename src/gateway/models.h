@@ -1,0 +1,16 @@
+#pragma once
+
+/* GET /v1/models: every name under which something can be asked, and how what answers is, as far as
+ * requests have found out. */
+
+#include "base/buf.h"
+#include "base/err.h"
+
+struct relay;
+
+#define MODELS_BYTES_MAX (4 * MIB)
+
+void models_write_all(struct buf *out, const struct relay *relay, uint64_t created_s);
+/* NO_MODEL, with the nearest there is. */
+int models_write_one(struct buf *out, const struct relay *relay, const char *name,
+                     uint64_t created_s, struct err *reterr) must_check;

@@ -1,0 +1,154 @@
+#include "base/mem.h"
+#include "base/text.h"
+#include "config/config.h"
+#include "role/gateway_int.h"
+#include "sys/clock.h"
+#include "sys/handed.h"
+#include "sys/log.h"
+#include "sys/sock.h"
+
+#include <string.h>
+
+/* ---- its addresses ---- */
+
+/* What of this host stands for an address: only loopback while everybody else would be refused. NULL:
+ * nothing does. */
+static const char *
+narrow(const struct gateway *g, const char *address)
+{
+    if (!gateway_is_local(g) || text_starts(address, "127.") || text_eq(address, "::1"))
+        return address;
+    if (text_eq(address, "0.0.0.0"))
+        return "127.0.0.1";
+    return text_eq(address, "::") ? "::1" : NULL;
+}
+
+static int
+listen_at(struct gateway *g, const char *address, struct err *reterr)
+{
+    _cleanup_free_ char *text = mem_printf(strchr(address, ':') ? "[%s]:%u" : "%s:%u", address,
+                                           (unsigned)g->config->gateway.port);
+    struct sock_addr addr;
+    int fd = sock_addr_parse(text, &addr, reterr);
+    if (fd == 0)
+        fd = sock_listen(&addr, 0, reterr);
+    return fd < 0 ? fd : http_server_listen(g->server, fd, reterr);
+}
+
+static int
+listen_all(struct gateway *g, struct err *reterr)
+{
+    const struct config_list *addresses = &g->config->gateway.listen;
+    size_t count = 0;
+    for (size_t i = 0; i < addresses->count; i++) {
+        const char *address = narrow(g, addresses->items[i]);
+        int r = address ? listen_at(g, address, reterr) : 0;
+        if (r < 0)
+            return r;
+        count += address != NULL;
+    }
+    return count ? 0 : listen_at(g, "127.0.0.1", reterr);
+}
+
+static int
+listen_handed(struct gateway *g, int count, struct err *reterr)
+{
+    for (int i = 0; i < count; i++) {
+        int r = http_server_listen(g->server, HANDED_FIRST + i, reterr);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static struct http_server_config
+server_config(const struct config_gateway_limits *limits)
+{
+    struct http_server_config c = http_server_config_default;
+    c.connections_max = limits->connections;
+    c.head.head_bytes = (uint32_t)limits->header_bytes;
+    c.idle_us = limits->idle_timeout_us;
+    c.head_us = limits->header_timeout_us;
+    c.body_us = limits->body_timeout_us;
+    return c;
+}
+
+static int
+open_server(struct gateway *g, struct err *reterr)
+{
+    const struct http_server_config config = server_config(&g->config->gateway.limits);
+    const struct http_service service = gateway_service(g);
+    int handed = handed_take();
+    g->server = http_server_new(g->life.loop, &config, &service);
+    return handed ? listen_handed(g, handed, reterr) : listen_all(g, reterr);
+}
+
+/* ---- a life ---- */
+
+static void
+on_deadline(struct loop_timer *timer)
+{
+    struct gateway *g = container_of(timer, struct gateway, deadline);
+    log_warning("%u answers were not complete within gateway.drain_timeout; they are cut",
+                http_server_counts(g->server)->in_flight);
+    loop_stop(g->life.loop);
+}
+
+/* What is under way is answered; http_service.drained() tells when that is done. */
+static void
+end(struct life *life)
+{
+    struct gateway *g = container_of(life, struct gateway, life);
+    if (g->drains) {
+        loop_stop(life->loop);
+        return;
+    }
+    g->drains = true;
+    notify_state(&life->notify, "STOPPING=1");
+    g->deadline.expired = on_deadline;
+    loop_timer_start(life->loop, &g->deadline, g->config->gateway.drain_timeout_us, 0);
+    http_server_drain(g->server);
+}
+
+static int
+open_all(struct gateway *g, struct err *reterr)
+{
+    int r = life_open(&g->life, end, reterr);
+    if (r == 0)
+        r = relay_new(g->life.loop, g->config, &g->relay, reterr);
+    return r < 0 ? r : open_server(g, reterr);
+}
+
+static void
+close_all(struct gateway *g)
+{
+    if (!g->life.loop)
+        return;
+    life_leave(&g->life);
+    loop_timer_stop(&g->deadline);
+    http_server_free(g->server);
+    relay_free(g->relay);
+    life_close(&g->life);
+}
+
+static void
+tell_ready(struct gateway *g)
+{
+    if (gateway_is_local(g))
+        log_info("there are no keys: only this host is answered, whatever gateway.listen says");
+    notify_status(&g->life.notify, gateway_is_local(g) ? "answers this host" : "answers everybody");
+    notify_state(&g->life.notify, "READY=1");
+}
+
+int
+gateway_run(const struct config *config, struct err *reterr)
+{
+    struct gateway g = {.config = config, .since_s = clock_wall_us() / 1000000};
+    int r = open_all(&g, reterr);
+    if (r == 0) {
+        tell_ready(&g);
+        loop_run(g.life.loop);
+    }
+    close_all(&g);
+    return r;
+}

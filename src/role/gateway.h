@@ -1,0 +1,18 @@
+#pragma once
+
+/* The gateway: the address that clients use. It relays requests to models (gateway/relay.h), and
+ * answers itself:
+ *
+ *     GET /v1/models, /v1/models/NAME    what can be asked
+ *     GET /health, /ready                anybody who may ask at all: it lives; it takes requests
+ *     GET /metrics                       gateway.metrics_allow
+ *
+ * It has no keys: without `gateway.anonymous` it listens on loopback only, and answers nobody else. */
+
+#include "base/err.h"
+
+struct config;
+
+/* Until SIGTERM or SIGINT, and then until what is under way is answered, for gateway.drain_timeout at
+ * most; a second signal ends it at once. */
+int gateway_run(const struct config *config, struct err *reterr) must_check;

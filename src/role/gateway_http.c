@@ -1,0 +1,200 @@
+/* Who asks what of the gateway: requests for models go to the relay, the rest is answered here. */
+
+#include "config/config.h"
+#include "gateway/metrics.h"
+#include "gateway/models.h"
+#include "gateway/problem.h"
+#include "gateway/reply.h"
+#include "gateway/route.h"
+#include "role/allow.h"
+#include "role/gateway_int.h"
+
+#include <stdio.h>
+
+#define METRICS_BYTES_MAX (4 * MIB)
+
+/* One request, while it is looked at. */
+struct asked {
+    struct gateway *gateway;
+    struct http_request *request;
+    struct route_found found;
+    reply_id id;
+};
+
+bool
+gateway_is_local(const struct gateway *g)
+{
+    return !g->config->gateway.anonymous;
+}
+
+static void
+refuse(const struct asked *a, enum dialect dialect, const struct err *err, const char *allow)
+{
+    reply_problem(a->request, dialect, err, a->id, 0, allow);
+}
+
+static void
+answer(const struct asked *a, const char *type, const struct buf *body)
+{
+    struct err err;
+    if (buf_error(body) < 0) {
+        (void)err_set(&err, ERR_TOO_LARGE, "the answer is larger than its ceiling");
+        refuse(a, a->found.route->dialect, &err, NULL);
+        return;
+    }
+    reply_begin(a->request, 200, a->id);
+    http_answer_field(a->request, "Content-Type", type);
+    http_answer_whole(a->request, body->data, body->len);
+}
+
+/* ---- what is answered here ---- */
+
+static void
+answer_models(const struct asked *a)
+{
+    _cleanup_buf_ struct buf body = BUF_INIT(MODELS_BYTES_MAX);
+    const struct gateway *g = a->gateway;
+    char name[256];
+    struct err err;
+    int r = 0;
+    if (a->found.route->id == ROUTE_MODELS)
+        models_write_all(&body, g->relay, g->since_s);
+    else if (route_decode(&a->found, name, sizeof(name)) < 0)
+        r = err_set(&err, ERR_NO_MODEL, "no model can have the name '%.*s'",
+                    (int)MIN(a->found.part_len, sizeof(name)), a->found.part);
+    else
+        r = models_write_one(&body, g->relay, name, g->since_s, &err);
+    if (r < 0)
+        refuse(a, a->found.route->dialect, &err, NULL);
+    else
+        answer(a, "application/json", &body);
+}
+
+/* It lives, whatever it can do; and whether new requests should come here. */
+static void
+answer_health(const struct asked *a)
+{
+    bool ready = a->found.route->id == ROUTE_HEALTH || !a->gateway->drains;
+    const char *text = ready ? "{\"status\":\"ok\"}\n" : "{\"status\":\"draining\"}\n";
+    reply_begin(a->request, ready ? 200 : 503, a->id);
+    http_answer_field(a->request, "Content-Type", "application/json");
+    http_answer_whole(a->request, text, strlen(text));
+}
+
+static void
+answer_metrics(const struct asked *a)
+{
+    _cleanup_buf_ struct buf body = BUF_INIT(METRICS_BYTES_MAX);
+    const struct config *config = a->gateway->config;
+    struct err err;
+    if (!allow_peer(&config->gateway.metrics_allow, http_request_fd(a->request))) {
+        (void)err_set(&err, ERR_NOT_PERMITTED, "your address is not one of gateway.metrics_allow");
+        refuse(a, a->found.route->dialect, &err, NULL);
+    } else if (a->found.route->id != ROUTE_METRICS) {
+        (void)err_set(&err, ERR_NOT_FOUND, "%s is not told here", a->found.route->path);
+        err_fix(&err, "the monitor tells of services and models, on port %u",
+                (unsigned)config->monitor.port);
+        refuse(a, a->found.route->dialect, &err, NULL);
+    } else {
+        metrics_write(&body, a->gateway->relay);
+        answer(a, "text/plain; version=0.0.4; charset=utf-8", &body);
+    }
+}
+
+static void
+answer_stored(const struct asked *a)
+{
+    struct err err;
+    (void)err_set(&err, ERR_NOT_FOUND, "the gateway does not know which model has response '%.*s'",
+                  (int)MIN(a->found.part_len, (size_t)128), a->found.part);
+    refuse(a, a->found.route->dialect, &err, NULL);
+}
+
+/* ---- who asks what ---- */
+
+static void
+on_finished(struct http_request *r unused_arg, bool answered unused_arg)
+{
+}
+
+static bool
+may_ask(const struct asked *a, enum dialect dialect)
+{
+    static const char *networks[] = {"127.0.0.0/8", "::1"};
+    static const struct config_list loopback = {networks, ARRAY_SIZE(networks)};
+    struct err err;
+    if (!gateway_is_local(a->gateway) || allow_peer(&loopback, http_request_fd(a->request)))
+        return true;
+    (void)err_set(&err, ERR_NOT_PERMITTED, "without keys the gateway answers this host only");
+    err_fix(&err, "`gateway: {anonymous: true}` lets everybody ask who reaches it");
+    refuse(a, dialect, &err, NULL);
+    return false;
+}
+
+static bool
+find(struct asked *a, const char *path, size_t len)
+{
+    char allow[ROUTE_ALLOW_MAX];
+    struct err err;
+    if (route_find(a->request->head.method, path, len, &a->found, &err) == 0)
+        return true;
+    bool is_there = err.id == ERR_NO_METHOD;
+    refuse(a, route_dialect(path, len), &err, is_there ? route_allow(path, len, allow) : NULL);
+    return false;
+}
+
+static void
+on_request(struct http_request *r)
+{
+    static const struct http_request_ops ops = {.finished = on_finished};
+    const char *path = r->head.bytes + r->head.path.at;
+    size_t len = r->head.path.len;
+    struct asked a = {.gateway = r->arg, .request = r};
+    r->ops = &ops;
+    reply_read_id(r, a.id);
+    if (!may_ask(&a, route_dialect(path, len)) || !find(&a, path, len))
+        return;
+    switch (a.found.route->answers) {
+    case ROUTE_BY_ENGINE:
+        relay_take(a.gateway->relay, r, a.found.route, a.id);
+        break;
+    case ROUTE_BY_STORED:
+        answer_stored(&a);
+        break;
+    case ROUTE_BY_MODELS:
+        answer_models(&a);
+        break;
+    case ROUTE_BY_HEALTH:
+        answer_health(&a);
+        break;
+    case ROUTE_BY_METRICS:
+        answer_metrics(&a);
+        break;
+    }
+}
+
+/* ---- what the server answers itself ---- */
+
+static const char *
+explain(void *arg unused_arg, unsigned status, const char *reason, struct buf *body)
+{
+    struct err err;
+    (void)err_set(&err, ERR_MALFORMED, "the request was refused with status %u: %s", status,
+                  reason);
+    problem_write(body, DIALECT_OPENAI, &err, NULL);
+    return "application/json";
+}
+
+static void
+on_drained(void *arg)
+{
+    struct gateway *g = arg;
+    loop_stop(g->life.loop);
+}
+
+struct http_service
+gateway_service(struct gateway *g)
+{
+    return (struct http_service){
+        .request = on_request, .explain = explain, .drained = on_drained, .arg = g};
+}

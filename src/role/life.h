@@ -1,0 +1,22 @@
+#pragma once
+
+/* What every role has: a loop, a supervisor that hears how it is, and an end that it is asked for. */
+
+#include "sys/loop.h"
+#include "sys/notify.h"
+
+struct life {
+    struct loop *loop;
+    struct notify notify;
+    /* SIGTERM or SIGINT has come; perhaps more than once. */
+    void (*end)(struct life *life);
+
+    /* the rest is its own */
+    struct loop_signal terminate, interrupt;
+    struct loop_timer watchdog;
+};
+
+/* On failure, too, it is to be left and closed where there is a loop. */
+int life_open(struct life *life, void (*end)(struct life *life), struct err *reterr) must_check;
+void life_leave(struct life *life); /* hears no more signals, and says no more that it lives */
+void life_close(struct life *life); /* every other watch has stopped */
