@@ -176,8 +176,8 @@ visit_call(struct visit *v, const char *target, const struct http_call_ops *ops)
     v->has_called = true;
     v->is_trial = breaker_begin(&b->breaker);
     v->call = http_call_new(b->client, "POST", target, ops, v);
-    http_call_repeatable(
-        v->call); /* nothing came of it yet: an engine that is asked anew begins anew */
+    /* Engines close what is idle. What such a one may have begun on has told nobody anything. */
+    http_call_repeatable(v->call);
     return v->call;
 }
 

@@ -83,6 +83,7 @@ on_call_head(struct http_call *call)
     visit_heard(v);
     if (is_not_now(call->head.status) && passage_has_other(p)) {
         (void)err_set(&p->why, ERR_MODEL_AWAY, "%s cannot answer now", p->target->name);
+        p->retry_after_s = 0;
         visit_end(v, NULL);
         passage_try(p);
         return;

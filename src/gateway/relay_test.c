@@ -471,6 +471,50 @@ TEST(relay_sends_a_large_body_in_pieces_and_whole)
     CHECK(SEES(&c, "\r\n0\r\n\r\n"));
 }
 
+/* ... of which the engine need not read all. */
+TEST(relay_passes_an_answer_that_comes_before_the_body_has_gone)
+{
+    RELAY("");
+    static char body[8 * MIB];
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    memset(body, ' ', sizeof(body));
+    memcpy(body, "{\"model\":\"one\"", 14);
+    body[sizeof(body) - 1] = '}';
+    post_n(&c, "/v1/embeddings", body, sizeof(body));
+    REQUIRE(engine_accept(&first));
+    engine_say(&first, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\n\r\nlong");
+    REQUIRE(SEES(&c, "\r\n4\r\nlong\r\n0\r\n\r\n"));
+    CHECK(strstr(c.got.data, "HTTP/1.1 413 ") == c.got.data);
+    CHECK(WAIT(relay_counts(relay)->bodies_bytes == 0));
+}
+
+TEST(relay_asks_no_more_of_an_engine_that_keeps_failing)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    for (unsigned i = 0; i < BREAKER_FAILURES; i++) {
+        post(&c, ONE);
+        REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+        engine_hang_up(&first);
+        REQUIRE(SEES(&c, "gateway.engine-lost"));
+        CHECK(strstr(c.got.data, "HTTP/1.1 502 ") == c.got.data);
+        buf_clear(&c.got);
+    }
+    CHECK(!backend_is_usable(relay_backend(relay, 0)));
+    post(&c, ONE);
+    REQUIRE(SEES(&c, "has failed repeatedly"));
+    CHECK(sock_accept(first.listener, NULL) == -EAGAIN);
+    buf_clear(&c.got);
+    REQUIRE(WAIT(backend_is_usable(relay_backend(relay, 0))));
+    post(&c, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    engine_answer(&first, "{}");
+    REQUIRE(SEES(&c, "HTTP/1.1 200 "));
+    CHECK(backend_is_usable(relay_backend(relay, 0)));
+}
+
 TEST(relay_holds_an_engine_back_for_a_slow_client)
 {
     RELAY("");
