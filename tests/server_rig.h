@@ -113,6 +113,16 @@ answer_pieces(struct http_request *r)
 }
 
 static inline void
+answer_counted(struct http_request *r)
+{
+    http_answer_begin(r, 200);
+    http_answer_length(r, 15);
+    (void)http_answer_write(r, "one", 3);
+    (void)http_answer_write(r, "twelve bytes", 12);
+    http_answer_end(r);
+}
+
+static inline void
 on_request(struct http_request *r)
 {
     const struct http1_head *h = &r->head;
@@ -137,6 +147,8 @@ on_request(struct http_request *r)
         stream_more(r);
     } else if (http1_is(h, h->path, "/pieces")) {
         answer_pieces(r);
+    } else if (http1_is(h, h->path, "/counted")) {
+        answer_counted(r);
     } else if (h->path.len == 5 && memcmp(h->bytes + h->path.at, "/bad", 4) == 0) {
         answer_bad_field(r);
     } else if (http1_is(h, h->path, "/drain")) {

@@ -104,7 +104,7 @@ int http_request_fd(const struct http_request *r); /* to ask who is there */
 void http_answer(struct http_request *r, unsigned status, const char *type, const void *bytes,
                  size_t len);
 
-/* An answer in pieces: begin, fields, then either whole, or stream, writes and end. The fields of
+/* An answer in pieces: begin, fields, then either whole; or length or stream, writes and end. The fields of
  * framing and connection, Date and Server are the server's: one of these, or one that could not be
  * read back as it is (http/write.h), makes the answer a 500. */
 void http_answer_begin(struct http_request *r, unsigned status);
@@ -113,6 +113,8 @@ void http_answer_field_n(struct http_request *r, const char *name, const char *v
 void http_answer_whole(struct http_request *r, const void *bytes, size_t len);
 
 void http_answer_stream(struct http_request *r);
+/* A stream whose bytes are counted beforehand; the writes come to this, or it is cut. */
+void http_answer_length(struct http_request *r, uint64_t bytes);
 /* False: wait for ops->writable(); these bytes are taken nevertheless. */
 bool http_answer_write(struct http_request *r, const void *bytes, size_t len);
 void http_answer_end(struct http_request *r);

@@ -45,7 +45,7 @@ http_answer_begin(struct http_request *r, unsigned status)
     assert(!x->begun && status >= 200);
     x->begun = x->head_open = true;
     x->no_content = r->head.method == HTTP_HEAD || status == 204 || status == 304;
-    x->chunked = false;
+    x->chunked = x->counted = false;
     http_write_response(&x->writer, &x->out, status);
     http_write_field(&x->writer, "Date", http_date(&s->date, clock_wall_us()));
     if (s->config.name)
@@ -160,6 +160,19 @@ http_answer_stream(struct http_request *r)
     conn_schedule(x->conn);
 }
 
+void
+http_answer_length(struct http_request *r, uint64_t bytes)
+{
+    struct exchange *x = exchange_of(r);
+    assert(x->head_open);
+    if (!x->bare)
+        http_write_length(&x->writer, bytes);
+    x->counted = !x->no_content;
+    x->left = bytes;
+    end_head(x);
+    conn_schedule(x->conn);
+}
+
 bool
 http_answer_write(struct http_request *r, const void *bytes, size_t len)
 {
@@ -167,6 +180,10 @@ http_answer_write(struct http_request *r, const void *bytes, size_t len)
     assert(x->begun && !x->head_open);
     if (x->ended || x->no_content || x->conn->broken)
         return !x->conn->broken;
+    if (x->counted) {
+        assert(len <= x->left);
+        x->left -= len;
+    }
     if (x->chunked)
         http_write_chunk(&x->out, bytes, len);
     else
@@ -185,6 +202,7 @@ http_answer_end(struct http_request *r)
     assert(x->begun && !x->head_open);
     if (x->ended)
         return;
+    assert(!x->counted || x->left == 0 || x->conn->broken);
     if (x->chunked && !x->no_content)
         http_write_last_chunk(&x->out);
     end_answer(x);

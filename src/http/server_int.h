@@ -44,6 +44,8 @@ struct exchange {
     bool begun;          /* the answer */
     bool head_open;      /* of the answer: from writer.start on it may not be sent */
     bool chunked;
+    bool counted; /* `left` is to be written yet */
+    uint64_t left;
     bool bare;       /* 204, 304: nothing is said about content */
     bool no_content; /* none follows: bare, or to HEAD */
     bool ended;      /* the answer is complete */

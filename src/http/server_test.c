@@ -122,6 +122,40 @@ TEST(server_streams_as_it_is_written)
     CHECK(WAIT(rig->answered == 1));
 }
 
+TEST(server_counts_an_answer)
+{
+    RIG();
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    CHECK(client_send(&c, GET("/counted") "HEAD /counted HTTP/1.1\r\n" HOST "\r\n"));
+    EXPECT(&c, "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\nonetwelve bytes"
+               "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n");
+    CHECK(client_send(&c, "GET /counted HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" GET("/none")));
+    EXPECT(&c, "HTTP/1.1 200 OK\r\nContent-Length: 15\r\nConnection: keep-alive\r\n\r\n"
+               "onetwelve bytesHTTP/1.1 204 No Content\r\n\r\n");
+    CHECK_EQ(counts()->accepted, 1);
+}
+
+TEST(server_sends_head_and_first_bytes_at_once)
+{
+    static const char *const paths[] = {"/hello", "/pieces", "/counted"};
+    RIG();
+    for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+        char text[4096];
+        int pair[2]; /* whose packets are what was sent in one call */
+        REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
+        REQUIRE(http_server_adopt(rig->server, pair[1]) == 0);
+        int len = snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\n" HOST "\r\n", paths[i]);
+        CHECK_EQ(send(pair[0], text, (size_t)len, 0), len);
+        CHECK(WAIT(rig->answered == i + 1));
+        ssize_t n = recv(pair[0], text, sizeof(text) - 1, 0);
+        text[MAX(n, 0)] = '\0';
+        CHECK(strstr(text, "hello") || strstr(text, "twelve bytes"));
+        CHECK(recv(pair[0], text, sizeof(text), 0) < 0);
+        (void)close(pair[0]);
+    }
+}
+
 /* Errors that the server tells itself */
 
 TEST(server_refuses_and_says_why)
