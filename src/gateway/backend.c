@@ -1,6 +1,7 @@
 #include "gateway/backend.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "config/config.h"
 #include "sys/loop.h"
 
@@ -13,7 +14,10 @@
 
 struct backend {
     struct loop *loop;
-    const struct config_model *model;
+    unsigned holders;
+    char *name;
+    unsigned port;
+    uint64_t queue_timeout_us;
     struct http_client *client;
     struct admit *admit;
     struct loop_timer tick;
@@ -80,6 +84,14 @@ client_config(const struct config_gateway_limits *limits)
     return c;
 }
 
+static struct admit_limits
+queue_limits(const struct config_model *model)
+{
+    unsigned batch = model->max_num_seqs ? model->max_num_seqs : SLOTS;
+    return (struct admit_limits){.slots = model->max_concurrent ? model->max_concurrent : batch,
+                                 .queue = model->queue_length};
+}
+
 int
 backend_new(struct loop *loop, const struct config_model *model,
             const struct config_gateway_limits *limits, struct backend **ret_backend,
@@ -91,34 +103,61 @@ backend_new(struct loop *loop, const struct config_model *model,
     int r = http_client_new(loop, address, NULL, &config, &client, reterr);
     if (r < 0)
         return r;
+    const struct admit_limits queue = queue_limits(model);
     struct backend *b = mem_new(struct backend);
-    unsigned batch = model->max_num_seqs ? model->max_num_seqs : SLOTS;
     b->loop = loop;
-    b->model = model;
+    b->holders = 1;
+    b->name = mem_strdup(model->name);
+    b->port = model->port;
+    b->queue_timeout_us = model->queue_timeout_us;
     b->client = client;
     b->tick.expired = on_tick;
-    b->admit = admit_new(
-        &(struct admit_limits){.slots = model->max_concurrent ? model->max_concurrent : batch,
-                               .queue = model->queue_length});
+    b->admit = admit_new(&queue);
     *ret_backend = b;
     return 0;
 }
 
 void
-backend_free(struct backend *b)
+backend_configure(struct backend *b, const struct config_model *model,
+                  const struct config_gateway_limits *limits)
 {
-    if (!b)
+    const struct http_client_config config = client_config(limits);
+    const struct admit_limits queue = queue_limits(model);
+    b->queue_timeout_us = model->queue_timeout_us;
+    http_client_configure(b->client, &config);
+    admit_set_limits(b->admit, &queue, loop_now_us(b->loop));
+    give_orders(b);
+}
+
+struct backend *
+backend_hold(struct backend *b)
+{
+    b->holders++;
+    return b;
+}
+
+void
+backend_drop(struct backend *b)
+{
+    if (!b || --b->holders > 0)
         return;
     loop_timer_stop(&b->tick);
     http_client_free(b->client);
     admit_free(b->admit);
+    free(b->name);
     free(b);
+}
+
+bool
+backend_is_of(const struct backend *b, const struct config_model *model)
+{
+    return b->port == model->port && text_eq(b->name, model->name);
 }
 
 const char *
 backend_name(const struct backend *b)
 {
-    return b->model->name;
+    return b->name;
 }
 
 bool
@@ -163,7 +202,7 @@ visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish)
     v->ask = (struct admit_ask){.key = wish->key,
                                 .class = wish->class,
                                 .tokens = wish->tokens,
-                                .wait_us = b->model->queue_timeout_us};
+                                .wait_us = b->queue_timeout_us};
     admit_arrive(b->admit, &v->ask, loop_now_us(b->loop));
     give_orders(b);
 }

@@ -27,10 +27,18 @@ struct backend_counts {
     uint64_t tokens_in, tokens_out; /* that servers told of */
 };
 
+/* Held once. It keeps nothing of the configuration. */
 int backend_new(struct loop *loop, const struct config_model *model,
                 const struct config_gateway_limits *limits, struct backend **ret_backend,
                 struct err *reterr) must_check;
-void backend_free(struct backend *b); /* every visit has ended */
+/* Other limits, of the same server. */
+void backend_configure(struct backend *b, const struct config_model *model,
+                       const struct config_gateway_limits *limits);
+struct backend *backend_hold(struct backend *b);
+/* With the last one it goes, when every visit has ended; NULL is none. */
+void backend_drop(struct backend *b);
+
+bool backend_is_of(const struct backend *b, const struct config_model *model);
 
 const char *backend_name(const struct backend *b);
 bool backend_is_usable(const struct backend *b);

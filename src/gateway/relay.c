@@ -43,6 +43,7 @@ on_finished(struct http_request *r, bool answered unused_arg)
         usage_finish(&p->usage);
     arena_finish(&p->arena);
     p->relay->counts.requests--;
+    routing_drop(p->routing);
     free(p);
 }
 
@@ -56,16 +57,10 @@ set_target(struct passage *p, const struct target *target)
     return p->tried;
 }
 
-struct backend *
-relay_backend_of(const struct relay *relay, const struct target_back *back)
-{
-    return back->model ? relay->backends[back->model - relay->config->models.items] : NULL;
-}
-
 static bool
 may_try(const struct passage *p, size_t i)
 {
-    struct backend *b = relay_backend_of(p->relay, &p->target->backs[i]);
+    struct backend *b = routing_backend_of(p->routing, &p->target->backs[i]);
     return b && !p->tried[i] && backend_is_usable(b);
 }
 
@@ -78,8 +73,8 @@ choose(struct passage *p)
         return NULL;
     for (size_t i = 0; i < t->back_count; i++)
         if (may_try(p, i))
-            loads[i] =
-                (struct target_load){true, backend_load(relay_backend_of(p->relay, &t->backs[i]))};
+            loads[i] = (struct target_load){
+                true, backend_load(routing_backend_of(p->routing, &t->backs[i]))};
     return target_choose(t, loads, p->relay->turn++);
 }
 
@@ -130,7 +125,7 @@ visit_back(struct passage *p, const struct target_back *back)
         __builtin_add_overflow(wish.tokens, out, &wish.tokens))
         wish.tokens = UINT32_MAX;
     wish.tokens = MIN(wish.tokens, (uint64_t)UINT32_MAX);
-    visit_begin(&p->visit, relay_backend_of(p->relay, back), &wish);
+    visit_begin(&p->visit, routing_backend_of(p->routing, back), &wish);
 }
 
 void
@@ -175,7 +170,7 @@ on_complete(struct http_request *r)
     struct passage *p = r->user;
     struct err error;
     if (read_ask(p, &error) < 0 ||
-        target_find(p->relay->targets, p->ask.model, &p->asked, &error) < 0) {
+        target_find(p->routing->targets, p->ask.model, &p->asked, &error) < 0) {
         passage_fail(p, &error);
         return;
     }
@@ -194,7 +189,7 @@ on_complete(struct http_request *r)
 static int
 check_room(const struct passage *p, uint64_t len, struct err *reterr)
 {
-    const struct config_gateway_limits *limits = &p->relay->config->gateway.limits;
+    const struct config_gateway_limits *limits = &p->routing->config->gateway.limits;
     if (len > limits->body_bytes - p->body.len) {
         int r = err_set(reterr, ERR_TOO_LARGE, "the body is larger than %" PRIu64 " bytes",
                         limits->body_bytes);
@@ -287,13 +282,14 @@ relay_take(struct relay *relay, struct http_request *r, const struct route *rout
 {
     static const struct http_request_ops ops = {
         .body = on_body, .complete = on_complete, .writable = on_writable, .finished = on_finished};
-    const struct config_gateway_limits *limits = &relay->config->gateway.limits;
+    const struct config_gateway_limits *limits = &relay->routing->config->gateway.limits;
     struct passage *p = mem_new(struct passage);
     struct err error;
     r->ops = &ops;
     r->user = p;
     r->body_bytes_max = UINT64_MAX; /* ours is smaller, and said in the shape of the API */
     p->relay = relay;
+    p->routing = routing_hold(relay->routing);
     p->request = r;
     p->route = route;
     p->visit.ops = &passage_visit_ops;
@@ -308,36 +304,32 @@ relay_take(struct relay *relay, struct http_request *r, const struct route *rout
 
 /* ---- the relay as a whole ---- */
 
-static int
-open_backends(struct relay *relay, struct err *reterr)
-{
-    const struct config *config = relay->config;
-    relay->backends = mem_alloc(MAX(config->models.count, (size_t)1) * sizeof(*relay->backends));
-    for (size_t i = 0; i < config->models.count; i++) {
-        const struct config_model *m = &config->models.items[i];
-        int r = m->enabled ? backend_new(relay->loop, m, &config->gateway.limits,
-                                         &relay->backends[i], reterr)
-                           : 0;
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
 int
 relay_new(struct loop *loop, const struct config *config, struct relay **ret_relay,
           struct err *reterr)
 {
     struct relay *relay = mem_new(struct relay);
     relay->loop = loop;
-    relay->config = config;
-    relay->targets = target_table_new(config);
-    int r = open_backends(relay, reterr);
+    int r = routing_new(loop, config, NULL, &relay->routing, reterr);
     if (r < 0)
         relay_free(relay);
     else
         *ret_relay = relay;
     return r;
+}
+
+int
+relay_configure(struct relay *relay, struct config *config, struct err *reterr)
+{
+    struct routing *next, *before = relay->routing;
+    int r = routing_new(relay->loop, config, before, &next, reterr);
+    if (r < 0)
+        return r;
+    next->owned = config;
+    relay->routing = next;
+    routing_enter(next);
+    routing_drop(before);
+    return 0;
 }
 
 void
@@ -346,29 +338,32 @@ relay_free(struct relay *relay)
     if (!relay)
         return;
     assert(relay->counts.requests == 0 && relay->counts.bodies_bytes == 0);
-    for (size_t i = 0; i < relay->config->models.count; i++)
-        backend_free(relay->backends[i]);
-    free(relay->backends);
-    target_table_free(relay->targets);
+    routing_drop(relay->routing);
     free(relay);
 }
 
 const struct target_table *
 relay_targets(const struct relay *relay)
 {
-    return relay->targets;
+    return relay->routing->targets;
 }
 
 const struct backend *
 relay_backend(const struct relay *relay, size_t i)
 {
-    return relay->backends[i];
+    return relay->routing->backends[i];
+}
+
+struct backend *
+relay_backend_of(const struct relay *relay, const struct target_back *back)
+{
+    return routing_backend_of(relay->routing, back);
 }
 
 size_t
 relay_backend_count(const struct relay *relay)
 {
-    return relay->config->models.count;
+    return relay->routing->config->models.count;
 }
 
 const struct relay_counts *

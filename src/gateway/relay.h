@@ -24,9 +24,13 @@ struct route;
 struct target_back;
 struct target_table;
 
-/* The configuration outlives it. */
+/* The configuration outlives it, and every request that has come under it. */
 int relay_new(struct loop *loop, const struct config *config, struct relay **ret_relay,
               struct err *reterr) must_check;
+/* For what comes from here on; requests that are there go on as they began, and what has not changed
+ * keeps its queue and its connections. On success the configuration is the relay's: it is there until
+ * the next one, at least. */
+int relay_configure(struct relay *relay, struct config *config, struct err *reterr) must_check;
 void relay_free(struct relay *relay); /* every request has ended */
 
 /* One for a model, in service->request(). id: of it, for its answers. */

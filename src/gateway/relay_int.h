@@ -10,15 +10,14 @@
 #include "gateway/relay.h"
 #include "gateway/reply.h"
 #include "gateway/route.h"
+#include "gateway/routing.h"
 #include "gateway/target.h"
 #include "gateway/usage.h"
 #include "http/server.h"
 
 struct relay {
     struct loop *loop;
-    const struct config *config;
-    struct target_table *targets;
-    struct backend **backends; /* by place in the configuration; NULL: not enabled */
+    struct routing *routing; /* of what comes now */
     struct relay_counts counts;
     uint64_t turn;
 };
@@ -42,6 +41,7 @@ enum passage_state { PASSAGE_COLLECTS, PASSAGE_SEEKS, PASSAGE_PASSES, PASSAGE_OV
 
 struct passage {
     struct relay *relay;
+    struct routing *routing; /* under which it came */
     struct http_request *request;
     const struct route *route;
     enum passage_state state;

@@ -111,24 +111,32 @@ engine_say_chunk(struct engine *e, const char *bytes)
     engine_say(e, text);
 }
 
+static struct config *
+parse(const char *text)
+{
+    struct config_problems problems;
+    struct config *parsed = NULL;
+    config_problems_init(&problems);
+    CHECK_EQ(config_parse(text, strlen(text), "t.yaml", &parsed, &problems, NULL), 0);
+    config_problems_finish(&problems);
+    return parsed;
+}
+
+static unsigned ports[2]; /* of the engines */
+
 static bool
 load(const char *more)
 {
-    struct config_problems problems;
-    struct err err = {0};
-    unsigned port_1, port_2;
-    if (!engine_open(&first, &port_1) || !engine_open(&second, &port_2))
+    if (!engine_open(&first, &ports[0]) || !engine_open(&second, &ports[1]))
         return false;
     _cleanup_free_ char *text =
         mem_printf("models:\n"
                    "  one: {port: %u, max_concurrent: 1, queue_length: 1, queue_timeout: 1s}\n"
                    "  two: {port: %u}\n"
                    "gateway:\n  aliases: {gpt: one}\n%s",
-                   port_1, port_2, more);
-    config_problems_init(&problems);
-    int r = config_parse(text, strlen(text), "t.yaml", &config, &problems, &err);
-    config_problems_finish(&problems);
-    return r == 0;
+                   ports[0], ports[1], more);
+    config = parse(text);
+    return config;
 }
 
 /* Nothing stays taken, whatever happened. */
@@ -137,7 +145,7 @@ close_relay(bool *began)
 {
     if (rig && rig->server) {
         http_server_stop(rig->server);
-        for (size_t i = 0; relay && i < config->models.count; i++) {
+        for (size_t i = 0; relay && i < relay_backend_count(relay); i++) {
             CHECK_EQ(backend_load(relay_backend(relay, i)), 0);
             const struct admit_counts *c = backend_queue(relay_backend(relay, i));
             CHECK_EQ(c->arrived, c->done + c->left + c->refused);
@@ -587,4 +595,64 @@ TEST(relay_asks_once_more_when_a_kept_connection_was_closed)
     engine_answer(&first, "{}");
     REQUIRE(SEES(&c, "\r\n0\r\n\r\n"));
     CHECK(strstr(c.got.data, "HTTP/1.1 200 ") == c.got.data);
+}
+
+/* ---- another configuration ---- */
+
+static bool
+configure(const char *name, unsigned port, const char *more)
+{
+    _cleanup_free_ char *text = mem_printf("models: {%s: {port: %u%s}}", name, port, more);
+    struct config *next = parse(text);
+    return next && relay_configure(relay, next, NULL) == 0;
+}
+
+TEST(relay_lets_in_who_waits_when_there_may_be_more_at_a_time)
+{
+    RELAY("");
+    _cleanup_client_ struct client a, b;
+    _cleanup_(engine_hang_up) struct engine other = {.fd = -1, .got = BUF_INIT(MIB)};
+    client_open(&a);
+    client_open(&b);
+    post(&a, STREAM_ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, "stream"));
+    engine_say(&first, OK_STREAM);
+    REQUIRE(SEES(&a, "200 OK"));
+    post(&b, ONE);
+    REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == 1));
+    const struct backend *before = relay_backend(relay, 0);
+    REQUIRE(configure("one", ports[0], ", max_concurrent: 2"));
+    CHECK(relay_backend(relay, 0) == before);
+    CHECK_EQ(relay_backend_count(relay), 1);
+    CHECK_EQ(backend_queue(before)->running, 2);
+    other.listener = first.listener;
+    REQUIRE(engine_accept(&other) && HEARS(&other, ONE));
+    engine_answer(&other, "{}");
+    CHECK(SEES(&b, "HTTP/1.1 200 "));
+    engine_say_chunk(&first, "data: [DONE]\n\n");
+    engine_say(&first, "0\r\n\r\n");
+    CHECK(SEES(&a, "[DONE]"));
+    buf_finish(&other.got);
+}
+
+TEST(relay_completes_what_a_server_has_begun_that_is_none_any_more)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post(&c, "{\"model\":\"two\"}");
+    REQUIRE(engine_accept(&second) && HEARS(&second, "two"));
+    REQUIRE(configure("one", ports[0], ""));
+    REQUIRE(configure("two", ports[0], "")); /* another one of that name */
+    engine_answer(&second, "{\"n\":1}");
+    REQUIRE(SEES(&c, "{\"n\":1}"));
+    CHECK(WAIT(engine_read(&second) && second.ended)); /* its connections go with it */
+    buf_clear(&c.got);
+    post(&c, "{\"model\":\"two\"}");
+    REQUIRE(engine_accept(&first) && HEARS(&first, "two"));
+    engine_answer(&first, "{}");
+    REQUIRE(SEES(&c, "HTTP/1.1 200 "));
+    buf_clear(&c.got);
+    post(&c, ONE);
+    CHECK(SEES(&c, "model_not_found"));
 }

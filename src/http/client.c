@@ -231,6 +231,18 @@ on_expired(struct waits *waits, struct wait *wait)
         pending_expire(container_of(wait, struct pending, wait), what);
 }
 
+void
+http_client_configure(struct http_client *client, const struct http_client_config *config)
+{
+    client->config = *config;
+    client->lists[WAIT_CONNECT].limit_us = config->connect_us;
+    client->lists[WAIT_FIRST].limit_us = config->first_byte_us;
+    client->lists[WAIT_BETWEEN].limit_us = config->between_us;
+    client->lists[WAIT_TOTAL].limit_us = config->total_us;
+    client->lists[WAIT_IDLE].limit_us = config->idle_us;
+    waits_limits_changed(&client->waits);
+}
+
 int
 http_client_new(struct loop *loop, const char *address, const char *host,
                 const struct http_client_config *config, struct http_client **ret_client,
@@ -245,14 +257,9 @@ http_client_new(struct loop *loop, const char *address, const char *host,
         return r;
     }
     client->loop = loop;
-    client->config = *config;
     client->host = mem_strdup(host ? host : client->addr.path ? "localhost" : address);
-    client->lists[WAIT_CONNECT].limit_us = config->connect_us;
-    client->lists[WAIT_FIRST].limit_us = config->first_byte_us;
-    client->lists[WAIT_BETWEEN].limit_us = config->between_us;
-    client->lists[WAIT_TOTAL].limit_us = config->total_us;
-    client->lists[WAIT_IDLE].limit_us = config->idle_us;
     waits_init(&client->waits, loop, client->lists, CLIENT_WAITS, on_expired);
+    http_client_configure(client, config);
     *ret_client = client;
     return 0;
 }

@@ -62,6 +62,8 @@ extern const struct http_client_config http_client_config_default;
 int http_client_new(struct loop *loop, const char *address, const char *host,
                     const struct http_client_config *config, struct http_client **ret_client,
                     struct err *reterr) must_check;
+/* Another configuration; time limits hold for what is waited for now, too. */
+void http_client_configure(struct http_client *client, const struct http_client_config *config);
 void http_client_free(struct http_client *client); /* not from a callback of it; cancels calls */
 
 /* Begun, then fields, then either whole; or length or stream, writes and end. Only then is it sent: errors are

@@ -54,12 +54,15 @@ struct exchange *
 server_take_exchange(struct http_server *s)
 {
     struct spare *spare = spares_take(&s->spares);
-    if (spare)
-        return container_of(spare, struct exchange, spare);
-    struct exchange *x = mem_new(struct exchange);
-    buf_init(&x->in, s->config.head.head_bytes + CONN_READ_BYTES);
-    buf_init(&x->out, s->config.answer_bytes_max);
-    buf_init(&x->request.content, 0); /* each request brings its ceiling */
+    struct exchange *x =
+        spare ? container_of(spare, struct exchange, spare) : mem_new(struct exchange);
+    if (!spare) {
+        buf_init(&x->in, 0);
+        buf_init(&x->out, 0);
+        buf_init(&x->request.content, 0); /* each request brings its ceiling */
+    }
+    x->in.ceiling_bytes = s->config.head.head_bytes + CONN_READ_BYTES;
+    x->out.ceiling_bytes = s->config.answer_bytes_max;
     return x;
 }
 
@@ -186,23 +189,30 @@ on_drained(struct loop_defer *defer)
         s->service.drained(s->service.arg);
 }
 
-struct http_server *
-http_server_new(struct loop *loop, const struct http_server_config *config,
-                const struct http_service *service)
+void
+http_server_configure(struct http_server *s, const struct http_server_config *config)
 {
-    struct http_server *s = mem_new(struct http_server);
     assert(config->low_bytes <= config->high_bytes && config->connections_max > 0);
-    s->loop = loop;
     s->config = *config;
-    s->service = *service;
-    waits_init(&s->waits, loop, s->lists, CONN_STATES, on_expired);
-    s->retry.expired = on_retry;
-    s->drained.run = on_drained;
     s->lists[CONN_IDLE].limit_us = config->idle_us;
     s->lists[CONN_HEAD].limit_us = config->head_us;
     s->lists[CONN_BODY].limit_us = config->body_us;
     s->lists[CONN_WRITE].limit_us = config->write_us;
     s->lists[CONN_LINGER].limit_us = config->linger_us;
+    waits_limits_changed(&s->waits);
+}
+
+struct http_server *
+http_server_new(struct loop *loop, const struct http_server_config *config,
+                const struct http_service *service)
+{
+    struct http_server *s = mem_new(struct http_server);
+    s->loop = loop;
+    s->service = *service;
+    waits_init(&s->waits, loop, s->lists, CONN_STATES, on_expired);
+    s->retry.expired = on_retry;
+    s->drained.run = on_drained;
+    http_server_configure(s, config);
     return s;
 }
 

@@ -81,6 +81,8 @@ struct http_server_counts {
 
 struct http_server *http_server_new(struct loop *loop, const struct http_server_config *config,
                                     const struct http_service *service) must_check;
+/* Another configuration; time limits hold for what is waited for now, too. */
+void http_server_configure(struct http_server *server, const struct http_server_config *config);
 void http_server_free(struct http_server *server); /* stops it; not from a callback of it */
 
 /* Serves a listening socket, and owns it then. */

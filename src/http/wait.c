@@ -71,6 +71,24 @@ wait_end(struct waits *waits, struct wait *wait)
 }
 
 static void
+arm_first(struct waits *waits)
+{
+    uint64_t now_us = loop_now_us(waits->loop);
+    for (size_t i = 0; i < waits->count; i++) {
+        struct wait_list *list = &waits->lists[i];
+        if (list->limit_us && list->first)
+            arm(waits, list->first->since_us + list->limit_us, now_us);
+    }
+}
+
+void
+waits_limits_changed(struct waits *waits)
+{
+    waits_finish(waits);
+    arm_first(waits);
+}
+
+static void
 on_timer(struct loop_timer *timer)
 {
     struct waits *waits = container_of(timer, struct waits, timer);
@@ -81,9 +99,5 @@ on_timer(struct loop_timer *timer)
         while (list->limit_us && list->first && now_us - list->first->since_us >= list->limit_us)
             waits->expired(waits, list->first);
     }
-    for (size_t i = 0; i < waits->count; i++) {
-        struct wait_list *list = &waits->lists[i];
-        if (list->limit_us && list->first)
-            arm(waits, list->first->since_us + list->limit_us, now_us);
-    }
+    arm_first(waits);
 }

@@ -31,6 +31,9 @@ void waits_init(struct waits *waits, struct loop *loop, struct wait_list *lists,
                 void (*expired)(struct waits *waits, struct wait *wait));
 void waits_finish(struct waits *waits);
 
+/* What the lists allow is another now, also for what is on them. */
+void waits_limits_changed(struct waits *waits);
+
 /* From now, at the end of the list; whatever list it was on before. */
 void wait_begin(struct waits *waits, struct wait_list *list, struct wait *wait);
 void wait_end(struct waits *waits, struct wait *wait);

@@ -106,3 +106,17 @@ TEST(wait_may_begin_while_others_expire)
     CHECK_STR(r.expired, "abd");
     rig_finish(&r);
 }
+
+TEST(wait_goes_by_a_limit_that_has_changed)
+{
+    struct rig r;
+    REQUIRE(rig_start(&r));
+    wait_begin(&r.waits, &r.lists[FOR_EVER], &r.things[0].wait);
+    wait_begin(&r.waits, &r.lists[LONG], &r.things[1].wait);
+    r.lists[FOR_EVER].limit_us = 1;
+    r.lists[LONG].limit_us = 0;
+    waits_limits_changed(&r.waits);
+    loop_run(r.loop);
+    CHECK_STR(r.expired, "a");
+    rig_finish(&r);
+}
