@@ -1,30 +1,48 @@
 #include "gateway/backend.h"
 
 #include "base/mem.h"
+#include "base/secret.h"
 #include "base/text.h"
 #include "config/config.h"
+#include "gateway/peer.h"
 #include "sys/loop.h"
+#include "sys/resolve.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define SLOTS \
-    256 /* where the configuration leaves both batch and concurrency to us: vLLM's batch */
+/* Where the configuration leaves both batch and concurrency to us: the largest batch that vLLM makes by
+ * itself. An engine that makes a smaller one queues the rest. */
+#define SLOTS 1024
+/* On another gateway, which has a queue of its own: connections are the limit. */
+#define PEER_SLOTS 4096
 /* A stream may be as long as it likes: it is passed on, and never held. */
 #define ANSWER_BYTES_MAX (UINT64_C(1) << 40)
+/* A name is not asked for more often than that. */
+#define RESOLVE_PAUSE_US UINT64_C(10000000)
 
 struct backend {
     struct loop *loop;
     unsigned holders;
     char *name;
-    unsigned port;
+    unsigned port; /* of a model */
     uint64_t queue_timeout_us;
-    struct http_client *client;
+    struct http_client_config config;
+    struct http_client *client; /* NULL: its address is not known yet */
     struct admit *admit;
     struct loop_timer tick;
     struct breaker breaker;
     enum backend_state state;
     bool gives_orders;
     struct backend_counts counts;
+
+    char *url; /* of a peer; NULL: it is none */
+    struct peer_url peer;
+    char *authorization;
+    struct resolve *resolve;
+    uint64_t resolved_us;
+    struct loop_timer again; /* it was not resolved */
 };
 
 /* ---- the queue ---- */
@@ -70,13 +88,57 @@ on_tick(struct loop_timer *timer)
     give_orders(b);
 }
 
-/* ---- a life ---- */
+/* ---- its address ---- */
+
+static int
+open_client(struct backend *b, const char *address, const char *host, struct err *reterr)
+{
+    return http_client_new(b->loop, address, host, &b->config, &b->client, reterr);
+}
+
+static void
+on_resolved(void *arg, const char *ip, const char *why unused_arg)
+{
+    struct backend *b = arg;
+    peer_address address;
+    b->resolve = NULL;
+    b->resolved_us = loop_now_us(b->loop);
+    int r = -ENOENT;
+    if (ip && b->client)
+        r = http_client_move(b->client, peer_address_print(ip, b->peer.port, address), NULL);
+    else if (ip)
+        r = open_client(b, peer_address_print(ip, b->peer.port, address), b->peer.authority, NULL);
+    if (r < 0 && !b->client) {
+        b->state = BACKEND_FAILS;
+        loop_timer_start(b->loop, &b->again, RESOLVE_PAUSE_US, 0);
+    }
+}
+
+static void
+resolve_again(struct loop_timer *timer)
+{
+    struct backend *b = container_of(timer, struct backend, again);
+    b->resolve = resolve_begin(b->loop, b->peer.host, on_resolved, b);
+}
+
+/* Nobody is to be reached there: it may have moved. */
+static void
+resolve_anew(struct backend *b)
+{
+    bool has_name = backend_is_peer(b) && !b->peer.is_ip;
+    if (has_name && !b->resolve && loop_now_us(b->loop) - b->resolved_us >= RESOLVE_PAUSE_US)
+        b->resolve = resolve_begin(b->loop, b->peer.host, on_resolved, b);
+}
+
+/* ---- its limits ---- */
 
 static struct http_client_config
-client_config(const struct config_gateway_limits *limits)
+client_config(const struct config_gateway_limits *limits, unsigned slots)
 {
     struct http_client_config c = http_client_config_default;
     c.body_bytes_max = ANSWER_BYTES_MAX;
+    c.request_bytes_max = BUF_CEILING_MAX; /* ours are limited before */
+    c.connections_max = c.idle_max = slots;
     c.connect_us = limits->connect_timeout_us;
     c.first_byte_us = limits->first_byte_timeout_us;
     c.between_us = limits->gap_timeout_us;
@@ -87,46 +149,94 @@ client_config(const struct config_gateway_limits *limits)
 static struct admit_limits
 queue_limits(const struct config_model *model)
 {
+    if (!model)
+        return (struct admit_limits){.slots = PEER_SLOTS};
     unsigned batch = model->max_num_seqs ? model->max_num_seqs : SLOTS;
     return (struct admit_limits){.slots = model->max_concurrent ? model->max_concurrent : batch,
                                  .queue = model->queue_length};
 }
 
-int
-backend_new(struct loop *loop, const struct config_model *model,
-            const struct config_gateway_limits *limits, struct backend **ret_backend,
-            struct err *reterr)
+static void
+take_limits(struct backend *b, const struct config_model *model, const struct admit_limits *queue,
+            const struct config_gateway_limits *limits)
 {
-    const struct http_client_config config = client_config(limits);
-    _cleanup_free_ char *address = mem_printf("127.0.0.1:%u", (unsigned)model->port);
-    struct http_client *client;
-    int r = http_client_new(loop, address, NULL, &config, &client, reterr);
-    if (r < 0)
-        return r;
-    const struct admit_limits queue = queue_limits(model);
-    struct backend *b = mem_new(struct backend);
-    b->loop = loop;
-    b->holders = 1;
-    b->name = mem_strdup(model->name);
-    b->port = model->port;
-    b->queue_timeout_us = model->queue_timeout_us;
-    b->client = client;
-    b->tick.expired = on_tick;
-    b->admit = admit_new(&queue);
-    *ret_backend = b;
-    return 0;
+    b->queue_timeout_us = model ? model->queue_timeout_us : 0;
+    b->config = client_config(limits, queue->slots);
 }
 
 void
 backend_configure(struct backend *b, const struct config_model *model,
                   const struct config_gateway_limits *limits)
 {
-    const struct http_client_config config = client_config(limits);
     const struct admit_limits queue = queue_limits(model);
-    b->queue_timeout_us = model->queue_timeout_us;
-    http_client_configure(b->client, &config);
+    take_limits(b, model, &queue, limits);
+    if (b->client)
+        http_client_configure(b->client, &b->config);
     admit_set_limits(b->admit, &queue, loop_now_us(b->loop));
     give_orders(b);
+}
+
+/* ---- a life ---- */
+
+static int
+open_model(struct backend *b, const struct config_model *model, struct err *reterr)
+{
+    peer_address address;
+    b->port = model->port;
+    return open_client(b, peer_address_print("127.0.0.1", model->port, address), NULL, reterr);
+}
+
+static int
+read_url(struct backend *b, const struct config_peer *peer, struct err *reterr)
+{
+    _cleanup_free_ char *option = mem_printf("gateway.peers.%s.url", peer->name);
+    b->url = mem_strdup(peer->url);
+    int r = peer_read_url(option, b->url, &b->peer, reterr);
+    if (r < 0 || !b->peer.is_tls)
+        return r;
+    r = err_set(reterr, ERR_VALUE, "%s is '%s', and peers are asked without TLS only", option,
+                b->url);
+    err_fix(reterr, "reach it by http://, through a network or tunnel of your own");
+    return r;
+}
+
+/* An address is used at once, a name is asked for. */
+static int
+open_peer(struct backend *b, const struct backend_place *place, struct err *reterr)
+{
+    peer_address address;
+    int r = read_url(b, place->peer, reterr);
+    if (r < 0)
+        return r;
+    if (secret_is_set(place->key))
+        b->authorization = mem_printf("Bearer %s", secret_reveal(place->key));
+    if (b->peer.is_ip)
+        return open_client(b, peer_address_print(b->peer.host, b->peer.port, address),
+                           b->peer.authority, reterr);
+    b->again.expired = resolve_again;
+    b->resolve = resolve_begin(b->loop, b->peer.host, on_resolved, b);
+    return 0;
+}
+
+int
+backend_new(struct loop *loop, const struct backend_place *place,
+            const struct config_gateway_limits *limits, struct backend **ret_backend,
+            struct err *reterr)
+{
+    const struct admit_limits queue = queue_limits(place->model);
+    struct backend *b = mem_new(struct backend);
+    b->loop = loop;
+    b->holders = 1;
+    b->name = mem_strdup(place->model ? place->model->name : place->peer->name);
+    b->tick.expired = on_tick;
+    b->admit = admit_new(&queue);
+    take_limits(b, place->model, &queue, limits);
+    int r = place->model ? open_model(b, place->model, reterr) : open_peer(b, place, reterr);
+    if (r < 0)
+        backend_drop(b);
+    else
+        *ret_backend = b;
+    return r;
 }
 
 struct backend *
@@ -136,22 +246,45 @@ backend_hold(struct backend *b)
     return b;
 }
 
+static void
+forget(char *secret)
+{
+    if (secret)
+        explicit_bzero(secret, strlen(secret));
+    free(secret);
+}
+
 void
 backend_drop(struct backend *b)
 {
     if (!b || --b->holders > 0)
         return;
+    resolve_forget(b->resolve);
+    loop_timer_stop(&b->again);
     loop_timer_stop(&b->tick);
     http_client_free(b->client);
     admit_free(b->admit);
+    forget(b->authorization);
+    free(b->url);
     free(b->name);
     free(b);
 }
 
-bool
-backend_is_of(const struct backend *b, const struct config_model *model)
+static bool
+has_key(const struct backend *b, const struct secret *key)
 {
-    return b->port == model->port && text_eq(b->name, model->name);
+    if (!b->authorization || !secret_is_set(key))
+        return !b->authorization && !secret_is_set(key);
+    return text_eq(b->authorization + strlen("Bearer "), secret_reveal(key));
+}
+
+bool
+backend_is_of(const struct backend *b, const struct backend_place *place)
+{
+    if (place->model)
+        return !b->url && b->port == place->model->port && text_eq(b->name, place->model->name);
+    return text_eq(b->url, place->peer->url) && text_eq(b->name, place->peer->name) &&
+           has_key(b, place->key);
 }
 
 const char *
@@ -161,9 +294,15 @@ backend_name(const struct backend *b)
 }
 
 bool
+backend_is_peer(const struct backend *b)
+{
+    return b->url;
+}
+
+bool
 backend_is_usable(const struct backend *b)
 {
-    return breaker_admits(&b->breaker, loop_now_us(b->loop));
+    return b->client && breaker_admits(&b->breaker, loop_now_us(b->loop));
 }
 
 enum backend_state
@@ -208,15 +347,21 @@ visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish)
 }
 
 struct http_call *
-visit_call(struct visit *v, const char *target, const struct http_call_ops *ops)
+visit_call(struct visit *v, const char *method, const char *target, const struct http_call_ops *ops)
 {
     struct backend *b = v->backend;
-    assert(b && v->ask.state == ADMIT_RUNNING && !v->call);
+    _cleanup_free_ char *based =
+        b->peer.base_len ? mem_printf("%.*s%s", (int)b->peer.base_len, b->peer.base, target) : NULL;
+    assert(b->client && v->ask.state == ADMIT_RUNNING && !v->call);
     v->has_called = true;
     v->is_trial = breaker_begin(&b->breaker);
-    v->call = http_call_new(b->client, "POST", target, ops, v);
-    /* Engines close what is idle. What such a one may have begun on has told nobody anything. */
+    v->call = http_call_new(b->client, method, based ? based : target, ops, v);
+    /* Servers close what is idle. What such a one may have begun on has told nobody anything. */
     http_call_repeatable(v->call);
+    if (b->authorization)
+        http_call_field(v->call, "Authorization", b->authorization);
+    if (backend_is_peer(b))
+        http_call_field(v->call, PEER_FIELD, "1");
     return v->call;
 }
 
@@ -239,9 +384,12 @@ is_servers_fault(const struct http_call *call, enum err_id id)
 }
 
 static void
-explain(const char *name, const struct err *error, struct err *ret_error)
+explain(const struct backend *b, const struct err *error, struct err *ret_error)
 {
-    if (error->id == ERR_HTTP_CONNECT) {
+    const char *name = b->name;
+    if (error->id == ERR_HTTP_CONNECT && backend_is_peer(b)) {
+        (void)err_set(ret_error, ERR_MODEL_AWAY, "the host %s is not to be reached", name);
+    } else if (error->id == ERR_HTTP_CONNECT) {
         (void)err_set(ret_error, ERR_MODEL_AWAY, "%s does not run, or does not listen yet", name);
         err_fix(ret_error, "`citadel why %s` tells more", name);
     } else if (error->id == ERR_HTTP_TIMEOUT) {
@@ -255,22 +403,33 @@ explain(const char *name, const struct err *error, struct err *ret_error)
     }
 }
 
-void
+static enum visit_outcome
+outcome_of(const struct http_call *call, enum err_id id)
+{
+    if (call->phase == HTTP_PHASE_CONNECT)
+        return VISIT_NOT_BEGUN;
+    return id == ERR_HTTP_TIMEOUT ? VISIT_LATE : VISIT_LOST;
+}
+
+enum visit_outcome
 visit_told(struct visit *v, const struct err *error, struct err *ret_error)
 {
     struct backend *b = v->backend;
     struct http_call *call = take_ptr(v->call);
     if (!error) {
         b->counts.answered++;
-        return;
+        return VISIT_ANSWERED;
     }
-    explain(backend_name(b), error, ret_error);
+    explain(b, error, ret_error);
     if (is_servers_fault(call, error->id))
         breaker_fail(&b->breaker, v->is_trial, loop_now_us(b->loop));
     else
         breaker_pass(&b->breaker, v->is_trial);
+    if (error->id == ERR_HTTP_CONNECT)
+        resolve_anew(b);
     b->state = BACKEND_FAILS;
     b->counts.failed++;
+    return outcome_of(call, error->id);
 }
 
 static void

@@ -1,7 +1,8 @@
 #pragma once
 
-/* One server that answers for a model: the connections to it, the queue before it, and whether it is
- * worth asking. And a visit: one request there, from its wait to the last byte of its answer.
+/* One server that answers for models, of this host or a gateway on another: the connections to it, the
+ * queue before it, and whether it is worth asking. And a visit: one request there, from its wait to the
+ * last byte of its answer.
  *
  * A visit owns a place in the queue or a slot, the load that others see, and the call. visit_end()
  * gives back whatever it has by then, in whatever state it is; a second one does nothing. */
@@ -14,6 +15,8 @@
 struct backend;
 struct config_gateway_limits;
 struct config_model;
+struct config_peer;
+struct secret;
 struct visit;
 
 /* As its last visit has found it. */
@@ -27,20 +30,29 @@ struct backend_counts {
     uint64_t tokens_in, tokens_out; /* that servers told of */
 };
 
-/* Held once. It keeps nothing of the configuration. */
-int backend_new(struct loop *loop, const struct config_model *model,
+/* A server as the configuration has it. */
+struct backend_place {
+    const struct config_model *model; /* of this host; or */
+    const struct config_peer *peer;   /* another gateway, */
+    const struct secret *key;         /* which asks for this; may be unset */
+};
+
+/* Held once. It keeps nothing of the configuration. A peer's name is resolved meanwhile, and again when
+ * nobody is to be reached there; until then it is not usable. */
+int backend_new(struct loop *loop, const struct backend_place *place,
                 const struct config_gateway_limits *limits, struct backend **ret_backend,
                 struct err *reterr) must_check;
-/* Other limits, of the same server. */
+/* Other limits, of the same server. model: NULL for a peer. */
 void backend_configure(struct backend *b, const struct config_model *model,
                        const struct config_gateway_limits *limits);
 struct backend *backend_hold(struct backend *b);
 /* With the last one it goes, when every visit has ended; NULL is none. */
 void backend_drop(struct backend *b);
 
-bool backend_is_of(const struct backend *b, const struct config_model *model);
+bool backend_is_of(const struct backend *b, const struct backend_place *place);
 
 const char *backend_name(const struct backend *b);
+bool backend_is_peer(const struct backend *b);
 bool backend_is_usable(const struct backend *b);
 enum backend_state backend_state(const struct backend *b);
 uint32_t backend_load(const struct backend *b); /* visits that run or wait */
@@ -70,11 +82,18 @@ struct visit_wish {
 };
 void visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish);
 /* Sets out. The caller completes the call, and tells how it ends: by visit_told() from its finished(). */
-struct http_call *visit_call(struct visit *v, const char *target, const struct http_call_ops *ops)
-    must_check;
+struct http_call *visit_call(struct visit *v, const char *method, const char *target,
+                             const struct http_call_ops *ops) must_check;
 /* The head of an answer has come: the server lives. */
 void visit_heard(struct visit *v);
+
+enum visit_outcome {
+    VISIT_ANSWERED,  /* whole */
+    VISIT_NOT_BEGUN, /* nobody has worked on it */
+    VISIT_LOST,      /* somebody may have, and his work with it is lost */
+    VISIT_LATE,      /* somebody may still be at it */
+};
 /* As ops->finished() has it. What that means for the client is put into ret_error, without addresses. */
-void visit_told(struct visit *v, const struct err *error, struct err *ret_error);
+enum visit_outcome visit_told(struct visit *v, const struct err *error, struct err *ret_error);
 /* usage: what it took; NULL, or not told: nobody knows. */
 void visit_end(struct visit *v, const struct usage *usage);

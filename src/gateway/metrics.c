@@ -84,8 +84,9 @@ metrics_write(struct buf *out, const struct relay *relay)
         prom_write_family(out, &rows[k].family);
         for (size_t i = 0; i < relay_backend_count(relay); i++)
             if ((b = relay_backend(relay, i)))
-                prom_write_sample(out, &rows[k].family, rows[k].value(b),
-                                  PROM_LABELS("model", backend_name(b)));
+                prom_write_sample(
+                    out, &rows[k].family, rows[k].value(b),
+                    PROM_LABELS(backend_is_peer(b) ? "peer" : "model", backend_name(b)));
     }
     write_one(out, "citadel_gateway_requests_in_flight", PROM_GAUGE,
               "Requests for models, from their head to their end", n->requests);

@@ -3,11 +3,13 @@
 #include "config/config.h"
 #include "gateway/header.h"
 #include "gateway/multipart.h"
+#include "gateway/peer.h"
 #include "gateway/relay_int.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #define CHANGES_BYTES_MAX (64 * KIB) /* of a request, beside its head */
 /* What a request takes when it does not say: some prompts are longer, most answers shorter. */
@@ -20,7 +22,7 @@ void
 passage_drop_body(struct passage *p)
 {
     p->relay->counts.bodies_bytes -= p->body.len;
-    buf_finish(&p->body);
+    body_finish(&p->body);
     free(take_ptr(p->form));
 }
 
@@ -37,7 +39,7 @@ static void
 on_finished(struct http_request *r, bool answered unused_arg)
 {
     struct passage *p = r->user;
-    visit_end(&p->visit, NULL);
+    visit_end(&p->visit, p->reads ? &p->usage.usage : NULL);
     passage_drop_body(p);
     if (p->reads)
         usage_finish(&p->usage);
@@ -58,10 +60,16 @@ set_target(struct passage *p, const struct target *target)
 }
 
 static bool
+could_ask(const struct passage *p, const struct target_back *back)
+{
+    const struct backend *b = routing_backend_of(p->routing, back);
+    return backend_is_usable(b) && !(p->is_from_peer && backend_is_peer(b));
+}
+
+static bool
 may_try(const struct passage *p, size_t i)
 {
-    struct backend *b = routing_backend_of(p->routing, &p->target->backs[i]);
-    return b && !p->tried[i] && backend_is_usable(b);
+    return !p->tried[i] && could_ask(p, &p->target->backs[i]);
 }
 
 static const struct target_back *
@@ -84,7 +92,11 @@ passage_has_other(struct passage *p)
     for (size_t i = 0; i < p->target->back_count; i++)
         if (may_try(p, i))
             return true;
-    return p->fallbacks < p->asked->fallback_count;
+    for (size_t i = p->fallbacks; i < p->asked->fallback_count; i++)
+        for (size_t k = 0; k < p->asked->fallbacks[i]->back_count; k++)
+            if (could_ask(p, &p->asked->fallbacks[i]->backs[k]))
+                return true;
+    return false;
 }
 
 static int
@@ -97,14 +109,14 @@ change_body(struct passage *p, const struct target_back *back, struct err *reter
     if (strcmp(back->name, p->ask.model) != 0)
         change.model = back->name;
     int r = p->form ? ask_change_form(p->form, &p->ask, &change, &p->arena, &s->list)
-                    : ask_change_json(&p->ask, p->body.data, p->body.len, &change, &p->arena,
+                    : ask_change_json(&p->ask, p->body.bytes, p->body.len, &change, &p->arena,
                                       &s->list, reterr);
     if (r == -ENOMEM)
         return err_set(reterr, ERR_TOO_LARGE, "the request has more to be changed than may be");
     if (r < 0)
         return r;
     s->length = patch_length(&s->list, p->body.len);
-    s->count = patch_pieces(&s->list, p->body.data, p->body.len, s->pieces);
+    s->count = patch_pieces(&s->list, p->body.bytes, p->body.len, s->pieces);
     p->sending = s;
     return 0;
 }
@@ -147,13 +159,13 @@ passage_try(struct passage *p)
 static int
 read_ask(struct passage *p, struct err *reterr)
 {
-    int r = 0;
-    if (p->form)
+    int r = body_end(&p->body, reterr);
+    if (r == 0 && p->form)
         r = multipart_end(p->form, reterr);
     if (r < 0)
         return r;
     return p->form ? ask_read_form(&p->ask, p->form, reterr)
-                   : ask_read_json(&p->ask, p->body.data, p->body.len, reterr);
+                   : ask_read_json(&p->ask, p->body.bytes, p->body.len, reterr);
 }
 
 /* Chunks with usage are asked for where an engine is known to take the option. */
@@ -211,12 +223,12 @@ on_body(struct http_request *r, const char *bytes, size_t len)
     int e = check_room(p, len, &error);
     if (e == 0 && p->form)
         e = multipart_read(p->form, bytes, len, &error);
-    if (e < 0) {
-        passage_fail(p, &error);
-        return;
+    if (e == 0) {
+        p->relay->counts.bodies_bytes += len;
+        e = body_add(&p->body, bytes, len, &error);
     }
-    buf_add(&p->body, bytes, len);
-    p->relay->counts.bodies_bytes += len;
+    if (e < 0)
+        passage_fail(p, &error);
 }
 
 static void
@@ -256,6 +268,18 @@ carry_head(struct passage *p, const struct http1_head *head)
         carry(p, type, sizeof(type) - 1, json, sizeof(json) - 1);
 }
 
+static bool
+has_field(const struct http1_head *head, const char *name)
+{
+    size_t len = strlen(name);
+    for (unsigned i = 0; i < head->field_count; i++) {
+        const struct http1_slice *at = &head->fields[i].name;
+        if (at->len == len && strncasecmp(head->bytes + at->at, name, len) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int
 open_form(struct passage *p, const struct http1_head *head, struct err *reterr)
 {
@@ -272,6 +296,7 @@ read_head(struct passage *p, const struct http1_head *head, struct err *reterr)
     if (r == 0 && p->route->body == ROUTE_BODY_FORM)
         r = open_form(p, head, reterr);
     carry_head(p, head);
+    p->is_from_peer = has_field(head, PEER_FIELD);
     if (r == 0 && p->arena.full)
         r = err_set(reterr, ERR_TOO_LARGE, "the headers are larger than may be passed on");
     return r;
@@ -296,7 +321,7 @@ relay_take(struct relay *relay, struct http_request *r, const struct route *rout
     p->visit.user = p;
     memcpy(p->id, id, strlen(id) + 1);
     arena_init(&p->arena, (size_t)limits->header_bytes + CHANGES_BYTES_MAX);
-    buf_init(&p->body, (size_t)limits->body_bytes);
+    body_init(&p->body, p->routing->spool, limits->body_bytes);
     relay->counts.requests++;
     if (read_head(p, &r->head, &error) < 0)
         passage_fail(p, &error);
@@ -363,7 +388,7 @@ relay_backend_of(const struct relay *relay, const struct target_back *back)
 size_t
 relay_backend_count(const struct relay *relay)
 {
-    return relay->routing->config->models.count;
+    return relay->routing->count;
 }
 
 const struct relay_counts *

@@ -6,8 +6,10 @@
  *     -> pass the answer on -> settle
  *
  * Until an answer has begun, another back end, and then what the configuration names as fallbacks, may
- * be asked instead; the answer then says so in X-Citadel-Fallback. From there on bytes go through as
- * they come, at the pace of whoever is slower, and nothing is asked twice.
+ * be asked instead; the answer then says so in X-Citadel-Fallback. That is where nobody has worked on the
+ * request; and once where somebody may have, and was lost with it: no more, since there are requests
+ * that end whoever takes them. Nor is one asked for again that somebody may still be at. From the first
+ * byte on bytes go through as they come, at the pace of whoever is slower.
  *
  * A client that leaves ends its request at once, whatever it is at: its visit (backend.h) is the one
  * owner of place, load and call. An engine that ends within a stream leaves an error event there, and
@@ -38,10 +40,10 @@ void relay_take(struct relay *relay, struct http_request *r, const struct route 
                 const char *id);
 
 const struct target_table *relay_targets(const struct relay *relay);
-/* Of the i-th model of the configuration; NULL: it is not enabled. */
+/* Of the i-th model of the configuration, or of a peer, which come behind them; NULL: a model that is not
+ * enabled. */
 const struct backend *relay_backend(const struct relay *relay, size_t i);
 size_t relay_backend_count(const struct relay *relay); /* of these */
-/* NULL: it is of another host, or not enabled. */
 struct backend *relay_backend_of(const struct relay *relay, const struct target_back *back);
 
 struct relay_counts {

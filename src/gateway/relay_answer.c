@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #define SEND_BYTES (256 * KIB) /* of a body at a time, so that it is not held twice */
+#define LOSSES_MAX 1           /* of servers that had a request, before it goes to no other */
 
 /* ---- out ---- */
 
@@ -172,13 +173,20 @@ end_answer(struct passage *p, const struct err *error)
     }
 }
 
+/* Whether the request may be asked for once more. */
+static bool
+may_ask_again(struct passage *p, enum visit_outcome outcome)
+{
+    return outcome == VISIT_NOT_BEGUN || (outcome == VISIT_LOST && p->losses++ < LOSSES_MAX);
+}
+
 static void
 on_call_finished(struct http_call *call, const struct err *error)
 {
     struct visit *v = call->user;
     struct passage *p = v->user;
     struct err told;
-    visit_told(v, error, &told);
+    enum visit_outcome outcome = visit_told(v, error, &told);
     if (p->state == PASSAGE_PASSES) {
         end_answer(p, error ? &told : NULL);
         visit_end(v, p->reads ? &p->usage.usage : NULL);
@@ -188,7 +196,10 @@ on_call_finished(struct http_call *call, const struct err *error)
     p->why = told;
     p->retry_after_s = 0;
     visit_end(v, NULL);
-    passage_try(p);
+    if (may_ask_again(p, outcome))
+        passage_try(p);
+    else
+        passage_fail(p, &p->why);
 }
 
 /* ---- the visit ---- */
@@ -201,7 +212,7 @@ on_go(struct visit *v)
                                              .writable = on_call_writable,
                                              .finished = on_call_finished};
     struct passage *p = v->user;
-    struct http_call *call = visit_call(v, p->route->path, &ops);
+    struct http_call *call = visit_call(v, "POST", p->route->path, &ops);
     for (const struct carried *c = p->carried; c; c = c->next)
         http_call_field(call, c->name, c->value);
     http_call_field(call, "X-Request-Id", p->id);

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "gateway/ask.h"
 #include "gateway/backend.h"
+#include "gateway/body.h"
 #include "gateway/patch.h"
 #include "gateway/relay.h"
 #include "gateway/reply.h"
@@ -45,17 +46,19 @@ struct passage {
     struct http_request *request;
     const struct route *route;
     enum passage_state state;
+    bool is_from_peer;
     reply_id id;
     struct arena arena; /* of fields and changes */
     struct carried *carried;
 
-    struct buf body;
+    struct body body;
     struct multipart *form; /* NULL: the body is JSON */
     struct ask ask;
 
     const struct target *asked, *target; /* as the client has it; that is tried */
     bool *tried;                         /* its back ends */
     size_t fallbacks;                    /* so many were gone on to */
+    unsigned losses;                     /* servers that were lost while they had it */
     struct err why;                      /* the last one could not answer */
     uint64_t retry_after_s;
 

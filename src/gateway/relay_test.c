@@ -9,8 +9,11 @@
 #include "gateway/reply.h"
 #include "gateway/route.h"
 #include "server_rig.h"
+#include "sys/files.h"
 
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 /* An engine: says what the test wants, byte by byte. */
 struct engine {
@@ -19,7 +22,7 @@ struct engine {
     bool ended;
 };
 
-static struct engine first, second;
+static struct engine first, second, remote;
 static struct relay *relay;
 static struct config *config;
 
@@ -122,19 +125,25 @@ parse(const char *text)
     return parsed;
 }
 
-static unsigned ports[2]; /* of the engines */
+static unsigned ports[3]; /* of the engines */
 
 static bool
 load(const char *more)
 {
-    if (!engine_open(&first, &ports[0]) || !engine_open(&second, &ports[1]))
+    if (!engine_open(&first, &ports[0]) || !engine_open(&second, &ports[1]) ||
+        !engine_open(&remote, &ports[2]))
+        return false;
+    _cleanup_free_ char *key = mem_printf("%s/key", tap_dir());
+    if (file_write(key, "peer-key\n", 9, 0600, NULL) < 0)
         return false;
     _cleanup_free_ char *text =
         mem_printf("models:\n"
                    "  one: {port: %u, max_concurrent: 1, queue_length: 1, queue_timeout: 1s}\n"
-                   "  two: {port: %u}\n"
-                   "gateway:\n  aliases: {gpt: one}\n%s",
-                   ports[0], ports[1], more);
+                   "  two: {port: %u, served_names: [two, both]}\n"
+                   "gateway:\n  aliases: {gpt: one}\n  keys_file: %s/keys.db\n"
+                   "  peers: {there: {url: 'http://127.0.0.1:%u/llm/v1', models: [far, both],"
+                   " key: {file: %s}}}\n%s",
+                   ports[0], ports[1], tap_dir(), ports[2], key, more);
     config = parse(text);
     return config;
 }
@@ -160,6 +169,7 @@ close_relay(bool *began)
     config = NULL;
     engine_close(&first);
     engine_close(&second);
+    engine_close(&remote);
     *began = false;
 }
 
@@ -341,6 +351,82 @@ TEST(relay_asks_a_fallback_before_the_first_byte)
     }
 }
 
+/* Some requests end whoever takes them. */
+TEST(relay_lets_a_request_end_no_more_than_two_engines)
+{
+    RELAY("  fallbacks: {one: [two], two: [far]}\n");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post(&c, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    engine_hang_up(&first);
+    REQUIRE(engine_accept(&second) && HEARS(&second, "two"));
+    engine_hang_up(&second);
+    REQUIRE(SEES(&c, "gateway.engine-lost"));
+    CHECK(strstr(c.got.data, "HTTP/1.1 502 ") == c.got.data);
+    CHECK(sock_accept(remote.listener, NULL) == -EAGAIN);
+}
+
+TEST(relay_asks_nobody_else_while_an_engine_may_be_at_it)
+{
+    RELAY("  fallbacks: {one: [two]}\n  limits: {first_byte_timeout: 1s}\n");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post(&c, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    REQUIRE(SEES(&c, "gateway.engine-late"));
+    CHECK(strstr(c.got.data, "HTTP/1.1 504 ") == c.got.data);
+    CHECK(sock_accept(second.listener, NULL) == -EAGAIN);
+}
+
+/* ---- peers ---- */
+
+TEST(relay_asks_a_peer_with_our_key_and_below_its_base)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    CHECK(client_send(&c, "POST /v1/chat/completions HTTP/1.1\r\n" HOST
+                          "Authorization: Bearer mine\r\nX-Api-Key: mine\r\n"
+                          "Content-Length: 15\r\n\r\n{\"model\":\"far\"}"));
+    REQUIRE(engine_accept(&remote) && HEARS(&remote, "{\"model\":\"far\"}"));
+    CHECK(strstr(remote.got.data, "POST /llm/v1/chat/completions HTTP/1.1\r\n"));
+    CHECK(strstr(remote.got.data, "Authorization: Bearer peer-key\r\n"));
+    CHECK(strstr(remote.got.data, "X-Citadel-Peer: 1\r\n"));
+    CHECK(!strstr(remote.got.data, "mine"));
+    engine_answer(&remote, "{}");
+    CHECK(SEES(&c, "HTTP/1.1 200 "));
+}
+
+TEST(relay_goes_on_to_a_peer_that_serves_the_same)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    (void)close(take_fd(&second.listener));
+    for (int i = 0; i < 2; i++) {
+        post(&c, "{\"model\":\"both\"}");
+        REQUIRE(remote.fd >= 0 || engine_accept(&remote));
+        REQUIRE(HEARS(&remote, "both"));
+        engine_answer(&remote, "{}");
+        REQUIRE(SEES(&c, "\r\n\r\n2\r\n{}\r\n0\r\n\r\n"));
+        CHECK(!strstr(c.got.data, "X-Citadel-Fallback"));
+        buf_clear(&c.got);
+        buf_clear(&remote.got);
+    }
+}
+
+TEST(relay_passes_no_request_of_a_peer_on_to_a_third)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    CHECK(client_send(&c, "POST /v1/chat/completions HTTP/1.1\r\n" HOST "X-Citadel-Peer: 1\r\n"
+                          "Content-Length: 15\r\n\r\n{\"model\":\"far\"}"));
+    REQUIRE(SEES(&c, "model-away"));
+    CHECK(sock_accept(remote.listener, NULL) == -EAGAIN);
+}
+
 TEST(relay_passes_an_engines_own_refusal)
 {
     RELAY("  fallbacks: {one: [two]}\n");
@@ -477,6 +563,28 @@ TEST(relay_sends_a_large_body_in_pieces_and_whole)
     CHECK_EQ(first.got.data[first.got.len - 1], '}');
     engine_answer(&first, "{}");
     CHECK(SEES(&c, "\r\n0\r\n\r\n"));
+}
+
+TEST(relay_keeps_a_large_body_on_disk_and_says_when_that_is_full)
+{
+    RELAY("");
+    static char body[3 * MIB];
+    struct rlimit old, few;
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    memset(body, ' ', sizeof(body));
+    memcpy(body, "{\"model\":\"one\"", 14);
+    body[sizeof(body) - 1] = '}';
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+    REQUIRE(getrlimit(RLIMIT_FSIZE, &old) == 0 && sigaction(SIGXFSZ, &ignore, &before) == 0);
+    few = (struct rlimit){2 * MIB, old.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &few) == 0);
+    post_n(&c, "/v1/embeddings", body, sizeof(body));
+    bool sees = SEES(&c, "gateway.no-room-on-disk");
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &old) == 0 && sigaction(SIGXFSZ, &before, NULL) == 0);
+    REQUIRE(sees);
+    CHECK(strstr(c.got.data, "HTTP/1.1 503 ") == c.got.data);
+    CHECK_EQ(relay_counts(relay)->bodies_bytes, 0);
 }
 
 /* ... of which the engine need not read all. */

@@ -4,38 +4,81 @@
 #include "config/config.h"
 #include "gateway/backend.h"
 #include "gateway/target.h"
+#include "secrets/use.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#define SECRETS_BYTES_MAX (1 * MIB) /* of their names */
 
 /* The one that asks this server already. */
 static struct backend *
-find_backend(const struct routing *before, const struct config_model *model)
+find_backend(const struct routing *before, const struct backend_place *place)
 {
-    for (size_t i = 0; before && i < before->config->models.count; i++)
-        if (before->backends[i] && backend_is_of(before->backends[i], model))
+    for (size_t i = 0; before && i < before->count; i++)
+        if (before->backends[i] && backend_is_of(before->backends[i], place))
             return before->backends[i];
     return NULL;
 }
 
 static int
-open_backends(struct routing *routing, struct loop *loop, const struct routing *before,
-              struct err *reterr)
+open_backend(struct routing *routing, size_t i, struct loop *loop, const struct routing *before,
+             const struct backend_place *place, struct err *reterr)
+{
+    struct backend *same = find_backend(before, place);
+    if (!same)
+        return backend_new(loop, place, &routing->config->gateway.limits, &routing->backends[i],
+                           reterr);
+    routing->backends[i] = backend_hold(same);
+    return 0;
+}
+
+static int
+open_models(struct routing *routing, struct loop *loop, const struct routing *before,
+            struct err *reterr)
 {
     const struct config *config = routing->config;
-    routing->backends =
-        mem_alloc(MAX(config->models.count, (size_t)1) * sizeof(*routing->backends));
-    for (size_t i = 0; i < config->models.count; i++) {
-        const struct config_model *model = &config->models.items[i];
-        struct backend *same = model->enabled ? find_backend(before, model) : NULL;
-        int r = 0;
-        if (same)
-            routing->backends[i] = backend_hold(same);
-        else if (model->enabled)
-            r = backend_new(loop, model, &config->gateway.limits, &routing->backends[i], reterr);
-        if (r < 0)
-            return r;
+    int r = 0;
+    for (size_t i = 0; i < config->models.count && r == 0; i++) {
+        const struct backend_place place = {.model = &config->models.items[i]};
+        if (place.model->enabled)
+            r = open_backend(routing, i, loop, before, &place, reterr);
     }
+    return r;
+}
+
+/* The key with which a peer is asked: unset where it has none. */
+static int
+fetch_key(const struct config *config, const struct config_peer *peer, struct secret *ret_key,
+          struct err *reterr)
+{
+    _cleanup_arena_ struct arena arena;
+    struct secret_use *uses;
+    size_t count;
+    arena_init(&arena, SECRETS_BYTES_MAX);
+    int r = secret_uses(config, &arena, &uses, &count);
+    if (r < 0)
+        return err_set(reterr, ERR_TOO_LARGE, "the configuration names too many secrets");
+    for (size_t i = 0; i < count; i++)
+        if (uses[i].secret == &peer->key)
+            return secret_fetch(&uses[i], ret_key, reterr);
     return 0;
+}
+
+static int
+open_peers(struct routing *routing, struct loop *loop, const struct routing *before,
+           struct err *reterr)
+{
+    const struct config *config = routing->config;
+    int r = 0;
+    for (size_t i = 0; i < config->gateway.peers.count && r == 0; i++) {
+        _cleanup_secret_ struct secret key = {0};
+        const struct backend_place place = {.peer = &config->gateway.peers.items[i], .key = &key};
+        r = fetch_key(config, place.peer, &key, reterr);
+        if (r == 0)
+            r = open_backend(routing, config->models.count + i, loop, before, &place, reterr);
+    }
+    return r;
 }
 
 int
@@ -43,9 +86,17 @@ routing_new(struct loop *loop, const struct config *config, const struct routing
             struct routing **ret_routing, struct err *reterr)
 {
     struct routing *routing = mem_new(struct routing);
+    const char *keys = config->gateway.keys_file;
     *routing =
-        (struct routing){.config = config, .targets = target_table_new(config), .holders = 1};
-    int r = open_backends(routing, loop, before, reterr);
+        (struct routing){.config = config,
+                         .targets = target_table_new(config),
+                         .count = config->models.count + config->gateway.peers.count,
+                         .spool = mem_strndup(keys, (size_t)MAX(strrchr(keys, '/') - keys, 1)),
+                         .holders = 1};
+    routing->backends = mem_alloc(MAX(routing->count, (size_t)1) * sizeof(*routing->backends));
+    int r = open_models(routing, loop, before, reterr);
+    if (r == 0)
+        r = open_peers(routing, loop, before, reterr);
     if (r < 0)
         routing_drop(routing);
     else
@@ -61,6 +112,8 @@ routing_enter(struct routing *routing)
         if (routing->backends[i])
             backend_configure(routing->backends[i], &config->models.items[i],
                               &config->gateway.limits);
+    for (size_t i = config->models.count; i < routing->count; i++)
+        backend_configure(routing->backends[i], NULL, &config->gateway.limits);
 }
 
 struct routing *
@@ -75,9 +128,10 @@ routing_drop(struct routing *routing)
 {
     if (!routing || --routing->holders > 0)
         return;
-    for (size_t i = 0; i < routing->config->models.count; i++)
+    for (size_t i = 0; i < routing->count; i++)
         backend_drop(routing->backends[i]);
     free(routing->backends);
+    free(routing->spool);
     target_table_free(routing->targets);
     config_free(routing->owned);
     free(routing);
@@ -86,5 +140,8 @@ routing_drop(struct routing *routing)
 struct backend *
 routing_backend_of(const struct routing *routing, const struct target_back *back)
 {
-    return back->model ? routing->backends[back->model - routing->config->models.items] : NULL;
+    const struct config *config = routing->config;
+    return routing->backends[back->model ? (size_t)(back->model - config->models.items)
+                                         : config->models.count +
+                                               (size_t)(back->peer - config->gateway.peers.items)];
 }

@@ -18,7 +18,10 @@ struct routing {
     const struct config *config;
     struct config *owned; /* the same, where it goes with the routing; else NULL */
     struct target_table *targets;
-    struct backend **backends; /* by place in the configuration; NULL: not enabled */
+    struct backend **backends; /* models, then peers, by place in the configuration; NULL: a model
+                                  that is not enabled */
+    size_t count;              /* of these */
+    char *spool;               /* directory for large bodies */
     unsigned holders;
 };
 
@@ -31,5 +34,4 @@ void routing_enter(struct routing *routing);
 struct routing *routing_hold(struct routing *routing);
 void routing_drop(struct routing *routing); /* NULL is none */
 
-/* NULL: it is of another host, or not enabled. */
 struct backend *routing_backend_of(const struct routing *routing, const struct target_back *back);

@@ -101,6 +101,7 @@ connect_link(struct http_client *client, struct link **ret_link, struct err *ret
         return fd;
     struct link *link = mem_new(struct link);
     link->client = client;
+    link->moves = client->moves;
     link->fd = fd;
     link->watch.ready = on_link;
     int r = loop_fd_start(client->loop, &link->watch, fd, LOOP_WRITE);
@@ -156,7 +157,7 @@ client_drop_link(struct pending *p, bool keep)
     if (!link)
         return;
     link->pending = NULL;
-    if (!keep || client->config.idle_max == 0) {
+    if (!keep || client->config.idle_max == 0 || link->moves != client->moves) {
         close_link(link);
         return;
     }
@@ -261,6 +262,23 @@ http_client_new(struct loop *loop, const char *address, const char *host,
     waits_init(&client->waits, loop, client->lists, CLIENT_WAITS, on_expired);
     http_client_configure(client, config);
     *ret_client = client;
+    return 0;
+}
+
+int
+http_client_move(struct http_client *client, const char *address, struct err *reterr)
+{
+    _cleanup_free_ char *text = mem_strdup(address);
+    struct sock_addr addr;
+    int r = sock_addr_parse(text, &addr, reterr);
+    if (r < 0 || strcmp(address, client->address) == 0)
+        return r;
+    while (client->lists[WAIT_IDLE].first)
+        close_oldest_idle(client);
+    free(client->address);
+    client->address = take_ptr(text);
+    client->addr = addr;
+    client->moves++;
     return 0;
 }
 

@@ -64,6 +64,9 @@ int http_client_new(struct loop *loop, const char *address, const char *host,
                     struct err *reterr) must_check;
 /* Another configuration; time limits hold for what is waited for now, too. */
 void http_client_configure(struct http_client *client, const struct http_client_config *config);
+/* The server has another address: from now on calls go there. Those under way are not touched. */
+int http_client_move(struct http_client *client, const char *address, struct err *reterr)
+    must_check;
 void http_client_free(struct http_client *client); /* not from a callback of it; cancels calls */
 
 /* Begun, then fields, then either whole; or length or stream, writes and end. Only then is it sent: errors are

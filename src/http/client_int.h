@@ -28,6 +28,7 @@ struct link {
     struct pending *pending; /* NULL: idle */
     struct loop_fd watch;
     int fd;
+    unsigned moves; /* of the client, before it was opened */
     bool connected;
     bool used; /* it has carried a call before */
     bool deaf; /* it cannot be written to any more */
@@ -77,6 +78,7 @@ struct http_client {
     char *host;
     struct http_client_counts counts;
     unsigned links;
+    unsigned moves; /* to other addresses */
     struct waits waits;
     struct wait_list lists[CLIENT_WAITS];
     struct spares spares; /* calls */

@@ -30,6 +30,32 @@ TEST(client_uses_a_connection_again)
     CHECK_EQ(counts()->reused, 2);
 }
 
+/* What is under way stays where it is; what is kept is not used there any more. */
+TEST(client_goes_to_another_address)
+{
+    RIG();
+    TOLD t = TOLD_INIT, u = TOLD_INIT;
+    _cleanup_end_ struct server_end e = END_INIT, f = END_INIT, moved = END_INIT;
+    struct sock_addr addr;
+    sock_addr_text text;
+    REQUIRE(warm(&e));
+    get(&t, "GET", "/1");
+    end_expect(&e, GET("/1"));
+    REQUIRE(sock_addr_parse("127.0.0.1:0", &addr, NULL) == 0);
+    _cleanup_close_ int listener = sock_listen(&addr, 0, NULL);
+    addr.port = (uint16_t)sock_bound_port(listener);
+    REQUIRE(http_client_move(rig->client, sock_addr_print(&addr, text), NULL) == 0);
+    end_send(&e, OK("1", "1"));
+    EXPECT_WHOLE(&t, 200, "1");
+    CHECK_EQ(counts()->idle, 0);
+    get(&u, "GET", "/2");
+    REQUIRE(WAIT(moved.fd >= 0 || (moved.fd = sock_accept(listener, NULL)) >= 0));
+    CHECK(end_expect(&moved, GET("/2")));
+    end_send(&moved, OK("1", "2"));
+    EXPECT_WHOLE(&u, 200, "2");
+    CHECK(http_client_move(rig->client, "nowhere", NULL) < 0);
+}
+
 TEST(client_opens_one_connection_a_call_at_a_time)
 {
     RIG();

@@ -1,0 +1,100 @@
+#include "gateway/body.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+void
+body_init(struct body *b, const char *dir, uint64_t bytes_max)
+{
+    *b = (struct body){.bytes = "", .dir = dir, .fd = -1};
+    buf_init(&b->memory, MIN((size_t)bytes_max, BUF_CEILING_MAX));
+}
+
+void
+body_finish(struct body *b)
+{
+    if (b->is_mapped)
+        (void)munmap((void *)(uintptr_t)b->bytes, b->len + 1);
+    if (b->fd >= 0)
+        (void)close(b->fd);
+    buf_finish(&b->memory);
+    *b = (struct body){.bytes = "", .fd = -1, .memory = BUF_INIT(0)};
+}
+
+static int
+fail(const struct body *b, int error, struct err *reterr)
+{
+    int r = err_set(reterr, ERR_SPOOL, "a body above %u KiB cannot be kept in %s: %s",
+                    (unsigned)(BODY_MEMORY_MAX / KIB), b->dir, strerror(error));
+    if (error == ENOSPC || error == EDQUOT)
+        err_fix(reterr, "`df %s` shows what is free there", b->dir);
+    return r;
+}
+
+static int
+write_all(const struct body *b, const char *bytes, size_t len, struct err *reterr)
+{
+    while (len > 0) {
+        ssize_t n = write(b->fd, bytes, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return fail(b, n < 0 ? errno : EIO, reterr);
+        bytes += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* What is in memory goes into the file first. */
+static int
+move_out(struct body *b, struct err *reterr)
+{
+    b->fd = open(b->dir, O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600);
+    if (b->fd < 0)
+        return 0;
+    int r = write_all(b, b->memory.data, b->memory.len, reterr);
+    buf_finish(&b->memory);
+    buf_init(&b->memory, 0);
+    return r;
+}
+
+int
+body_add(struct body *b, const char *bytes, size_t len, struct err *reterr)
+{
+    assert(!b->is_whole);
+    bool grows_out = b->len <= BODY_MEMORY_MAX && b->len + len > BODY_MEMORY_MAX;
+    int r = grows_out ? move_out(b, reterr) : 0;
+    b->len += len;
+    if (r < 0)
+        return r;
+    if (b->fd >= 0)
+        return write_all(b, bytes, len, reterr);
+    buf_add(&b->memory, bytes, len);
+    return buf_error(&b->memory) < 0
+               ? err_set(reterr, ERR_TOO_LARGE, "the body is larger than its ceiling")
+               : 0;
+}
+
+int
+body_end(struct body *b, struct err *reterr)
+{
+    assert(!b->is_whole);
+    b->is_whole = true;
+    if (b->fd < 0) {
+        b->bytes = b->memory.data;
+        return 0;
+    }
+    int r = write_all(b, "", 1, reterr);
+    if (r < 0)
+        return r;
+    void *map = mmap(NULL, b->len + 1, PROT_READ, MAP_SHARED, b->fd, 0);
+    if (map == MAP_FAILED)
+        return fail(b, errno, reterr);
+    b->bytes = map;
+    b->is_mapped = true;
+    return 0;
+}

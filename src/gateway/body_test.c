@@ -1,0 +1,71 @@
+#include "gateway/body.h"
+
+#include "tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+static char pattern[3 * MIB];
+
+static void
+fill(void)
+{
+    for (size_t i = 0; i < sizeof(pattern); i++)
+        pattern[i] = (char)('a' + i % 23 + i / 4096 % 3);
+}
+
+static bool
+add_in_pieces(struct body *b, size_t len, size_t piece)
+{
+    for (size_t at = 0; at < len; at += piece)
+        if (body_add(b, pattern + at, MIN(piece, len - at), NULL) < 0)
+            return false;
+    return body_end(b, NULL) == 0;
+}
+
+TEST(body_is_what_came_wherever_it_is_kept)
+{
+    static const size_t lens[] = {0, 1, BODY_MEMORY_MAX, BODY_MEMORY_MAX + 1, 2 * MIB, 3 * MIB - 1};
+    const char *const dirs[] = {tap_dir(), "/nowhere/at/all"};
+    static const size_t pieces[] = {4095, 16384, 3 * MIB};
+    fill();
+    for (size_t i = 0; i < ARRAY_SIZE(lens) * ARRAY_SIZE(dirs) * ARRAY_SIZE(pieces); i++) {
+        size_t len = lens[i % ARRAY_SIZE(lens)];
+        const char *dir = dirs[i / ARRAY_SIZE(lens) % ARRAY_SIZE(dirs)];
+        struct body b;
+        body_init(&b, dir, sizeof(pattern));
+        tap_note("%zu bytes in %s", len, dir);
+        CHECK(add_in_pieces(&b, len, pieces[i % ARRAY_SIZE(pieces)]));
+        CHECK_EQ(b.len, len);
+        CHECK(memcmp(b.bytes, pattern, len) == 0);
+        CHECK_EQ(b.bytes[len], '\0');
+        CHECK_EQ(b.is_mapped, len > BODY_MEMORY_MAX && dir == dirs[0]);
+        body_finish(&b);
+    }
+}
+
+/* A file system that takes no more, as far as a process can make one. */
+TEST(body_tells_of_a_disk_that_takes_no_more)
+{
+    struct rlimit old, few;
+    struct err err = {0};
+    struct body b;
+    int r = 0;
+    REQUIRE(getrlimit(RLIMIT_FSIZE, &old) == 0);
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+    REQUIRE(sigaction(SIGXFSZ, &ignore, &before) == 0);
+    few = (struct rlimit){2 * MIB, old.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &few) == 0);
+    fill();
+    body_init(&b, tap_dir(), 16 * MIB);
+    for (size_t at = 0; at < sizeof(pattern) && r == 0; at += MIB / 2)
+        r = body_add(&b, pattern + at, MIB / 2, &err);
+    body_finish(&b);
+    CHECK(setrlimit(RLIMIT_FSIZE, &old) == 0 && sigaction(SIGXFSZ, &before, NULL) == 0);
+    CHECK(r < 0);
+    CHECK_EQ(err.id, ERR_SPOOL);
+    CHECK(strstr(err.what, ": File too large"));
+}
