@@ -28,7 +28,14 @@ struct patch_list;
     MEMBER(PRIORITY, "priority")                           \
     MEMBER(USER, "user")                                   \
     MEMBER(SESSION, "prompt_cache_key")                    \
-    MEMBER(METADATA, "metadata")
+    MEMBER(METADATA, "metadata")                           \
+    MEMBER(SYSTEM, "system")                               \
+    MEMBER(INSTRUCTIONS, "instructions")                   \
+    MEMBER(MESSAGES, "messages")                           \
+    MEMBER(PROMPT, "prompt")                               \
+    MEMBER(INPUT, "input")                                 \
+    MEMBER(PREVIOUS, "previous_response_id")               \
+    MEMBER(TIER, "service_tier")
 
 enum ask_member {
 #define MEMBER(name, text) ASK_##name,

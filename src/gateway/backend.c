@@ -17,6 +17,8 @@
 #define SLOTS 1024
 /* On another gateway, which has a queue of its own: connections are the limit. */
 #define PEER_SLOTS 4096
+/* For what takes no slot: requests about responses that are there. */
+#define CONNECTIONS_ASIDE 256
 /* A stream may be as long as it likes: it is passed on, and never held. */
 #define ANSWER_BYTES_MAX (UINT64_C(1) << 40)
 /* A name is not asked for more often than that. */
@@ -138,7 +140,8 @@ client_config(const struct config_gateway_limits *limits, unsigned slots)
     struct http_client_config c = http_client_config_default;
     c.body_bytes_max = ANSWER_BYTES_MAX;
     c.request_bytes_max = BUF_CEILING_MAX; /* ours are limited before */
-    c.connections_max = c.idle_max = slots;
+    c.connections_max = slots + CONNECTIONS_ASIDE;
+    c.idle_max = slots;
     c.connect_us = limits->connect_timeout_us;
     c.first_byte_us = limits->first_byte_timeout_us;
     c.between_us = limits->gap_timeout_us;
@@ -338,6 +341,11 @@ visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish)
     assert(!v->backend && !v->call);
     v->backend = b;
     v->has_called = v->is_trial = false;
+    v->is_about_stored = wish->is_about_stored;
+    if (wish->is_about_stored) {
+        v->ops->go(v);
+        return;
+    }
     v->ask = (struct admit_ask){.key = wish->key,
                                 .class = wish->class,
                                 .tokens = wish->tokens,
@@ -352,7 +360,7 @@ visit_call(struct visit *v, const char *method, const char *target, const struct
     struct backend *b = v->backend;
     _cleanup_free_ char *based =
         b->peer.base_len ? mem_printf("%.*s%s", (int)b->peer.base_len, b->peer.base, target) : NULL;
-    assert(b->client && v->ask.state == ADMIT_RUNNING && !v->call);
+    assert(b->client && !v->call && (v->ask.state == ADMIT_RUNNING || v->is_about_stored));
     v->has_called = true;
     v->is_trial = breaker_begin(&b->breaker);
     v->call = http_call_new(b->client, method, based ? based : target, ops, v);
@@ -445,6 +453,8 @@ leave(struct visit *v, struct backend *b, const struct usage *usage)
 {
     uint64_t now_us = loop_now_us(b->loop);
     uint64_t tokens = usage && usage->told ? usage->in + usage->out : v->ask.tokens;
+    if (v->is_about_stored)
+        return;
     if (v->has_called)
         admit_done(b->admit, &v->ask, tokens, now_us);
     else

@@ -73,12 +73,14 @@ struct visit {
     struct http_call *call;  /* NULL: none is under way */
     struct admit_ask ask;
     bool has_called, is_trial;
+    bool is_about_stored; /* it has no place in the queue */
 };
 
 struct visit_wish {
     uint64_t key; /* whose it is */
     unsigned class;
-    uint64_t tokens; /* that it may take: an estimate */
+    uint64_t tokens;      /* that it may take: an estimate */
+    bool is_about_stored; /* it takes nothing, and waits for nobody */
 };
 void visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish);
 /* Sets out. The caller completes the call, and tells how it ends: by visit_told() from its finished(). */

@@ -1,5 +1,6 @@
 #include "gateway/relay.h"
 
+#include "base/text.h"
 #include "config/config.h"
 #include "gateway/header.h"
 #include "gateway/multipart.h"
@@ -15,6 +16,10 @@
 /* What a request takes when it does not say: some prompts are longer, most answers shorter. */
 #define ANSWER_TOKENS 512
 #define BYTES_A_TOKEN 4
+/* Prompts and talks that are remembered, at some 20 marks each. 4 MiB. */
+#define AFFINITY_PLACES (UINT64_C(1) << 18)
+/* Of a client that names its talk there. */
+#define SESSION_FIELD "X-Session-Id"
 
 /* ---- the end ---- */
 
@@ -51,11 +56,43 @@ on_finished(struct http_request *r, bool answered unused_arg)
 
 /* ---- to whom ---- */
 
+/* Parts of a prompt, in the order in which engines put them. */
+static const enum ask_member prompt_members[] = {ASK_SYSTEM, ASK_INSTRUCTIONS, ASK_MESSAGES,
+                                                 ASK_PROMPT, ASK_INPUT};
+
+static void
+add_name(struct passage *p, const struct json_place *name)
+{
+    if (name->kind == JSON_STRING)
+        affinity_add_name(p->marks, p->body.bytes + name->at, name->len);
+}
+
+/* What may have been seen before: of who asks, of what, and in which talk. */
+static void
+add_marks(struct passage *p)
+{
+    const struct json_place *places = p->ask.places;
+    add_name(p, &p->ask.user);
+    for (size_t i = 0; i < ARRAY_SIZE(prompt_members); i++) {
+        const struct json_place *part = &places[prompt_members[i]];
+        if (part->kind != JSON_ABSENT)
+            affinity_add_prompt(p->marks, p->body.bytes + part->at, part->len);
+    }
+    add_name(p, &p->ask.session);
+    if (p->session)
+        affinity_add_name(p->marks, p->session, strlen(p->session));
+}
+
 static bool
 set_target(struct passage *p, const struct target *target)
 {
     p->target = target;
     p->tried = arena_alloc(&p->arena, MAX(target->back_count, (size_t)1) * sizeof(bool));
+    p->marks = target->back_count > 1 ? arena_new(&p->arena, struct affinity_marks) : NULL;
+    if (!p->marks)
+        return p->tried;
+    affinity_begin(p->relay->affinity, p->marks, target->name);
+    add_marks(p);
     return p->tried;
 }
 
@@ -72,17 +109,53 @@ may_try(const struct passage *p, size_t i)
     return !p->tried[i] && could_ask(p, &p->target->backs[i]);
 }
 
+static bool
+is_at(const struct target_back *back, const struct stored_at *at)
+{
+    return at->is_peer ? back->peer && text_eq(back->peer->name, at->server)
+                       : back->model && text_eq(back->model->name, at->server);
+}
+
+static const struct stored_at *
+find_stored(struct passage *p, const char *id)
+{
+    size_t len = strlen(id);
+    struct stored *stored = p->relay->stored;
+    return stored && stored_is_id(id, len) ? stored_find(stored, id, len, p->key) : NULL;
+}
+
+/* What goes on from a response can be done by who has it. NULL: it does not, or nobody is known to. */
+static const struct target_back *
+find_previous(struct passage *p)
+{
+    const struct json_place *place = &p->ask.places[ASK_PREVIOUS];
+    char id[STORED_ID_MAX + 1];
+    if (place->kind != JSON_STRING || json_scan_text(p->body.bytes, place, id, sizeof(id)) < 0)
+        return NULL;
+    const struct stored_at *at = find_stored(p, id);
+    for (size_t i = 0; at && i < p->target->back_count; i++)
+        if (is_at(&p->target->backs[i], at))
+            return may_try(p, i) ? &p->target->backs[i] : NULL;
+    return NULL;
+}
+
 static const struct target_back *
 choose(struct passage *p)
 {
     const struct target *t = p->target;
+    const struct target_back *previous = find_previous(p);
     struct target_load *loads = arena_alloc(&p->arena, t->back_count * sizeof(*loads));
-    if (!loads)
-        return NULL;
+    uint32_t seen[AFFINITY_REPLICAS_MAX] = {0};
+    if (previous || !loads)
+        return previous;
+    if (p->marks)
+        affinity_find(p->relay->affinity, p->marks, seen);
     for (size_t i = 0; i < t->back_count; i++)
         if (may_try(p, i))
             loads[i] = (struct target_load){
-                true, backend_load(routing_backend_of(p->routing, &t->backs[i]))};
+                .usable = true,
+                .in_flight = backend_load(routing_backend_of(p->routing, &t->backs[i])),
+                .seen = i < ARRAY_SIZE(seen) ? seen[i] : 0};
     return target_choose(t, loads, p->relay->turn++);
 }
 
@@ -121,22 +194,33 @@ change_body(struct passage *p, const struct target_back *back, struct err *reter
     return 0;
 }
 
+/* What it may take of the engine, by what is said and by what is usual. */
+static uint64_t
+estimate_tokens(const struct passage *p)
+{
+    const struct ask *ask = &p->ask;
+    uint64_t out = ask->max_tokens ? ask->max_tokens : ANSWER_TOKENS, all;
+    if (__builtin_mul_overflow(out, ask->answers, &out) ||
+        __builtin_add_overflow(p->body.len / BYTES_A_TOKEN, out, &all))
+        return UINT32_MAX;
+    return MIN(all, (uint64_t)UINT32_MAX);
+}
+
 static void
 visit_back(struct passage *p, const struct target_back *back)
 {
-    const struct ask *ask = &p->ask;
-    uint64_t out = ask->max_tokens ? ask->max_tokens : ANSWER_TOKENS;
-    struct visit_wish wish = {.tokens = p->body.len / BYTES_A_TOKEN};
+    size_t i = (size_t)(back - p->target->backs);
+    struct visit_wish wish = {
+        .key = p->key, .tokens = estimate_tokens(p), .is_about_stored = p->stored_id != NULL};
     struct err error;
-    p->tried[back - p->target->backs] = true;
-    if (change_body(p, back, &error) < 0) {
+    p->tried[i] = true;
+    p->back = back;
+    if (!p->stored_id && change_body(p, back, &error) < 0) {
         passage_fail(p, &error);
         return;
     }
-    if (__builtin_mul_overflow(out, ask->answers, &out) ||
-        __builtin_add_overflow(wish.tokens, out, &wish.tokens))
-        wish.tokens = UINT32_MAX;
-    wish.tokens = MIN(wish.tokens, (uint64_t)UINT32_MAX);
+    if (p->marks)
+        affinity_note(p->relay->affinity, p->marks, i);
     visit_begin(&p->visit, routing_backend_of(p->routing, back), &wish);
 }
 
@@ -177,6 +261,18 @@ lacks_usage(const struct passage *p)
 }
 
 static void
+seek(struct passage *p)
+{
+    p->state = PASSAGE_SEEKS;
+    (void)err_set(&p->why, ERR_MODEL_AWAY, "%s has failed repeatedly, and is not asked for a while",
+                  p->asked->name);
+    if (set_target(p, p->asked))
+        passage_try(p);
+    else
+        passage_fail(p, &p->why);
+}
+
+static void
 on_complete(struct http_request *r)
 {
     struct passage *p = r->user;
@@ -186,14 +282,61 @@ on_complete(struct http_request *r)
         passage_fail(p, &error);
         return;
     }
-    p->state = PASSAGE_SEEKS;
     p->adds_usage = lacks_usage(p);
-    (void)err_set(&p->why, ERR_MODEL_AWAY, "%s has failed repeatedly, and is not asked for a while",
-                  p->asked->name);
-    if (set_target(p, p->asked))
-        passage_try(p);
-    else
-        passage_fail(p, &p->why);
+    seek(p);
+}
+
+/* ---- about a response that is there ---- */
+
+void
+passage_store(struct passage *p)
+{
+    struct relay *relay = p->relay;
+    const struct target_back *back = p->back;
+    struct stored_at at = {.key = p->key, .is_peer = back->peer != NULL};
+    const char *name = back->peer ? back->peer->name : back->model->name;
+    if (strlen(name) > STORED_SERVER_MAX)
+        return;
+    memcpy(at.server, name, strlen(name) + 1);
+    if (!relay->stored)
+        relay->stored = stored_new();
+    stored_put(relay->stored, p->id_reader.id, p->id_reader.len, &at);
+}
+
+/* The server that has it, as if it were a model's only one. NULL: nobody knows, or it is not there. */
+static const struct target *
+target_of_stored(struct passage *p)
+{
+    const struct config *config = p->routing->config;
+    const struct stored_at *at = find_stored(p, p->stored_id);
+    struct target *target = arena_new(&p->arena, struct target);
+    struct target_back *back = arena_new(&p->arena, struct target_back);
+    if (!at || !target || !back)
+        return NULL;
+    for (size_t i = 0; !at->is_peer && i < config->models.count; i++)
+        if (config->models.items[i].enabled && text_eq(config->models.items[i].name, at->server))
+            back->model = &config->models.items[i];
+    for (size_t i = 0; at->is_peer && i < config->gateway.peers.count; i++)
+        if (text_eq(config->gateway.peers.items[i].name, at->server))
+            back->peer = &config->gateway.peers.items[i];
+    *target = (struct target){
+        .name = arena_strdup(&p->arena, at->server), .backs = back, .back_count = 1};
+    return (back->model || back->peer) && target->name ? target : NULL;
+}
+
+static void
+on_complete_stored(struct http_request *r)
+{
+    struct passage *p = r->user;
+    struct err error;
+    p->asked = target_of_stored(p);
+    if (p->asked) {
+        seek(p);
+        return;
+    }
+    (void)err_set(&error, ERR_NOT_FOUND, "there is no response '%s' here", p->stored_id);
+    err_fix(&error, "it may have been forgotten, or was made with \"store\": false");
+    passage_fail(p, &error);
 }
 
 /* ---- the body ---- */
@@ -268,16 +411,16 @@ carry_head(struct passage *p, const struct http1_head *head)
         carry(p, type, sizeof(type) - 1, json, sizeof(json) - 1);
 }
 
-static bool
-has_field(const struct http1_head *head, const char *name)
+static const struct http1_field *
+find_field(const struct http1_head *head, const char *name)
 {
     size_t len = strlen(name);
     for (unsigned i = 0; i < head->field_count; i++) {
         const struct http1_slice *at = &head->fields[i].name;
         if (at->len == len && strncasecmp(head->bytes + at->at, name, len) == 0)
-            return true;
+            return &head->fields[i];
     }
-    return false;
+    return NULL;
 }
 
 static int
@@ -296,33 +439,57 @@ read_head(struct passage *p, const struct http1_head *head, struct err *reterr)
     if (r == 0 && p->route->body == ROUTE_BODY_FORM)
         r = open_form(p, head, reterr);
     carry_head(p, head);
-    p->is_from_peer = has_field(head, PEER_FIELD);
+    p->is_from_peer = find_field(head, PEER_FIELD) != NULL;
+    const struct http1_field *session = find_field(head, SESSION_FIELD);
+    if (session)
+        p->session = arena_strndup(&p->arena, head->bytes + session->value.at, session->value.len);
     if (r == 0 && p->arena.full)
         r = err_set(reterr, ERR_TOO_LARGE, "the headers are larger than may be passed on");
     return r;
 }
 
-void
-relay_take(struct relay *relay, struct http_request *r, const struct route *route, const char *id)
+static void
+read_path(struct passage *p, const struct http1_head *head, const struct route_found *found)
 {
-    static const struct http_request_ops ops = {
-        .body = on_body, .complete = on_complete, .writable = on_writable, .finished = on_finished};
+    const char *bytes = head->bytes;
+    p->path = found->route->path;
+    if (found->route->answers != ROUTE_BY_STORED)
+        return;
+    p->stored_id = arena_strndup(&p->arena, found->part, found->part_len);
+    p->path =
+        arena_printf(&p->arena, "%.*s%s%.*s", (int)head->path.len, bytes + head->path.at,
+                     head->query.len ? "?" : "", (int)head->query.len, bytes + head->query.at);
+}
+
+void
+relay_take(struct relay *relay, struct http_request *r, const struct route_found *found,
+           const char *id)
+{
+    static const struct http_request_ops ops = {.body = on_body,
+                                                .complete = on_complete,
+                                                .writable = on_writable,
+                                                .finished = on_finished},
+                                         stored_ops = {.body = on_body,
+                                                       .complete = on_complete_stored,
+                                                       .writable = on_writable,
+                                                       .finished = on_finished};
     const struct config_gateway_limits *limits = &relay->routing->config->gateway.limits;
     struct passage *p = mem_new(struct passage);
     struct err error;
-    r->ops = &ops;
+    r->ops = found->route->answers == ROUTE_BY_STORED ? &stored_ops : &ops;
     r->user = p;
     r->body_bytes_max = UINT64_MAX; /* ours is smaller, and said in the shape of the API */
     p->relay = relay;
     p->routing = routing_hold(relay->routing);
     p->request = r;
-    p->route = route;
+    p->route = found->route;
     p->visit.ops = &passage_visit_ops;
     p->visit.user = p;
     memcpy(p->id, id, strlen(id) + 1);
     arena_init(&p->arena, (size_t)limits->header_bytes + CHANGES_BYTES_MAX);
     body_init(&p->body, p->routing->spool, limits->body_bytes);
     relay->counts.requests++;
+    read_path(p, &r->head, found);
     if (read_head(p, &r->head, &error) < 0)
         passage_fail(p, &error);
 }
@@ -335,6 +502,7 @@ relay_new(struct loop *loop, const struct config *config, struct relay **ret_rel
 {
     struct relay *relay = mem_new(struct relay);
     relay->loop = loop;
+    relay->affinity = affinity_new(AFFINITY_PLACES);
     int r = routing_new(loop, config, NULL, &relay->routing, reterr);
     if (r < 0)
         relay_free(relay);
@@ -364,6 +532,8 @@ relay_free(struct relay *relay)
         return;
     assert(relay->counts.requests == 0 && relay->counts.bodies_bytes == 0);
     routing_drop(relay->routing);
+    affinity_free(relay->affinity);
+    stored_free(relay->stored);
     free(relay);
 }
 

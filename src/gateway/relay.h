@@ -1,6 +1,6 @@
 #pragma once
 
-/* Requests for models, each from its head to the last byte of its answer:
+/* Requests for models, and about responses that they have made, each from its head to the last byte of its answer:
  *
  *     collect the body -> read what it asks for -> name to back ends -> wait for a slot -> ask
  *     -> pass the answer on -> settle
@@ -22,7 +22,7 @@ struct config;
 struct http_request;
 struct loop;
 struct relay;
-struct route;
+struct route_found;
 struct target_back;
 struct target_table;
 
@@ -35,8 +35,9 @@ int relay_new(struct loop *loop, const struct config *config, struct relay **ret
 int relay_configure(struct relay *relay, struct config *config, struct err *reterr) must_check;
 void relay_free(struct relay *relay); /* every request has ended */
 
-/* One for a model, in service->request(). id: of it, for its answers. */
-void relay_take(struct relay *relay, struct http_request *r, const struct route *route,
+/* One for a model, or about a response that one has made, in service->request(). id: of it, for its
+ * answers. */
+void relay_take(struct relay *relay, struct http_request *r, const struct route_found *found,
                 const char *id);
 
 const struct target_table *relay_targets(const struct relay *relay);

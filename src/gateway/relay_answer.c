@@ -66,7 +66,10 @@ begin_answer(struct passage *p, const struct http1_head *head)
         name[f->name.len] = '\0';
         http_answer_field_n(p->request, name, head->bytes + f->value.at, f->value.len);
     }
-    http_answer_stream(p->request);
+    if (head->framing == HTTP1_LENGTH && !p->is_stream)
+        http_answer_length(p->request, head->content_length);
+    else
+        http_answer_stream(p->request);
 }
 
 /* An engine that says so has not begun on the request. */
@@ -90,7 +93,8 @@ on_call_head(struct http_call *call)
         return;
     }
     p->state = PASSAGE_PASSES;
-    if (p->sending->piece == p->sending->count) /* some answer before they have read all */
+    if (!p->sending ||
+        p->sending->piece == p->sending->count) /* some answer before they have read all */
         passage_drop_body(p);
     p->relay->counts.fallbacks += p->target != p->asked;
     p->is_stream = is_type(&call->head, "text/event-stream");
@@ -98,6 +102,7 @@ on_call_head(struct http_call *call)
     if (p->reads)
         usage_init(&p->usage, p->route->dialect, p->is_stream ? USAGE_EVENTS : USAGE_JSON,
                    p->adds_usage);
+    p->reads_id = p->route->id == ROUTE_RESPONSES && call->head.status == 200;
     begin_answer(p, &call->head);
 }
 
@@ -114,6 +119,8 @@ on_call_body(struct http_call *call, const char *bytes, size_t len)
 {
     struct visit *v = call->user;
     struct passage *p = v->user;
+    if (p->reads_id && stored_read(&p->id_reader, bytes, len))
+        passage_store(p);
     bool goes_on = p->reads || pass(p, bytes, len);
     for (size_t used; p->reads && len > 0; bytes += used, len -= used) {
         struct usage_piece piece;
@@ -212,10 +219,15 @@ on_go(struct visit *v)
                                              .writable = on_call_writable,
                                              .finished = on_call_finished};
     struct passage *p = v->user;
-    struct http_call *call = visit_call(v, "POST", p->route->path, &ops);
+    const char *method = p->route->method == HTTP_GET ? "GET" : "POST";
+    struct http_call *call = visit_call(v, method, p->path, &ops);
     for (const struct carried *c = p->carried; c; c = c->next)
         http_call_field(call, c->name, c->value);
     http_call_field(call, "X-Request-Id", p->id);
+    if (!p->sending) {
+        http_call_whole(call, "", 0);
+        return;
+    }
     http_call_length(call, p->sending->length);
     send_more(p);
 }

@@ -4,6 +4,7 @@
  * there to its end. */
 
 #include "base/mem.h"
+#include "gateway/affinity.h"
 #include "gateway/ask.h"
 #include "gateway/backend.h"
 #include "gateway/body.h"
@@ -12,6 +13,7 @@
 #include "gateway/reply.h"
 #include "gateway/route.h"
 #include "gateway/routing.h"
+#include "gateway/stored.h"
 #include "gateway/target.h"
 #include "gateway/usage.h"
 #include "http/server.h"
@@ -21,6 +23,8 @@ struct relay {
     struct routing *routing; /* of what comes now */
     struct relay_counts counts;
     uint64_t turn;
+    struct affinity *affinity;
+    struct stored *stored; /* NULL: there is no response yet */
 };
 
 /* A field that goes to the engine. */
@@ -50,6 +54,10 @@ struct passage {
     reply_id id;
     struct arena arena; /* of fields and changes */
     struct carried *carried;
+    const char *path;      /* that is asked, with its query */
+    const char *stored_id; /* of the response that it is about; NULL: it is about none */
+    const char *session;   /* as its head has it, or NULL */
+    uint64_t key;          /* whose it is */
 
     struct body body;
     struct multipart *form; /* NULL: the body is JSON */
@@ -57,17 +65,21 @@ struct passage {
 
     const struct target *asked, *target; /* as the client has it; that is tried */
     bool *tried;                         /* its back ends */
+    const struct target_back *back;      /* the last of these */
+    struct affinity_marks *marks;        /* NULL: there are not two of them */
     size_t fallbacks;                    /* so many were gone on to */
     unsigned losses;                     /* servers that were lost while they had it */
     struct err why;                      /* the last one could not answer */
     uint64_t retry_after_s;
 
     struct visit visit;
-    struct sending *sending;
-    bool adds_usage; /* to what the client asks for */
-    bool is_stream;  /* of events */
-    bool reads;      /* usage is begun */
+    struct sending *sending; /* NULL: there is no body */
+    bool adds_usage;         /* to what the client asks for */
+    bool is_stream;          /* of events */
+    bool reads;              /* usage is begun */
     struct usage_reader usage;
+    bool reads_id;
+    struct stored_reader id_reader; /* of a response that is made */
 };
 
 /* relay.c */
@@ -75,6 +87,7 @@ void passage_try(struct passage *p); /* the next back end that there is, or say 
 bool passage_has_other(struct passage *p);                     /* that could be tried yet */
 void passage_fail(struct passage *p, const struct err *error); /* nothing was answered so far */
 void passage_drop_body(struct passage *p);
+void passage_store(struct passage *p); /* the response has told its id */
 
 /* relay_answer.c */
 extern const struct visit_ops passage_visit_ops;

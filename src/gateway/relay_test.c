@@ -13,6 +13,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 
 /* An engine: says what the test wants, byte by byte. */
@@ -37,7 +38,7 @@ take_request(struct http_request *r)
                    &err) < 0)
         http_answer(r, 404, NULL, "", 0);
     else
-        relay_take(relay, r, found.route, id);
+        relay_take(relay, r, &found, id);
 }
 
 static bool
@@ -87,6 +88,20 @@ engine_read(struct engine *e)
         buf_add(&e->got, bytes, (size_t)n);
     e->ended |= n == 0 || errno != EAGAIN;
     return true;
+}
+
+/* The one of those that serve `both` that has heard it; NULL: none has yet. */
+static struct engine *
+engine_that_hears(const char *text)
+{
+    struct engine *const both[] = {&second, &remote};
+    for (size_t i = 0; i < ARRAY_SIZE(both); i++) {
+        if (both[i]->fd < 0 && (both[i]->fd = sock_accept(both[i]->listener, NULL)) < 0)
+            continue;
+        if (engine_read(both[i]) && strstr(both[i]->got.data, text))
+            return both[i];
+    }
+    return NULL;
 }
 
 #define HEARS(e, text) WAIT(engine_read(e) && strstr((e)->got.data, text))
@@ -202,6 +217,20 @@ post(struct client *c, const char *body)
 }
 
 #define SEES(c, text) WAIT(strstr((c)->got.data, text))
+
+/* The one answer that is there, by its length or its last chunk. */
+static bool
+is_whole(const struct client *c)
+{
+    const char *body = strstr(c->got.data, "\r\n\r\n");
+    const char *length = strstr(c->got.data, "Content-Length: ");
+    size_t have = body ? c->got.len - (size_t)(body + 4 - c->got.data) : 0;
+    if (!body || !length || length > body)
+        return body && strstr(body, "\r\n0\r\n\r\n");
+    return have >= strtoul(length + 16, NULL, 10);
+}
+
+#define ENDS(c) WAIT(is_whole(c))
 #define ONE "{\"model\":\"one\"}"
 #define STREAM_ONE "{\"model\":\"one\",\"stream\":true}"
 #define BEGIN_JSON "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n"
@@ -226,11 +255,11 @@ TEST(relay_passes_a_request_and_its_answer)
     CHECK(!strstr(first.got.data, "Bearer"));
     engine_say(&first, "HTTP/1.1 201 Created\r\nServer: uvicorn\r\nSet-Cookie: a=b\r\n"
                        "openai-processing-ms: 7\r\nContent-Length: 2\r\n\r\n{}");
-    REQUIRE(SEES(&c, "\r\n0\r\n\r\n"));
+    REQUIRE(ENDS(&c));
     CHECK(strstr(c.got.data, "HTTP/1.1 201 Created\r\n") == c.got.data);
     CHECK(strstr(c.got.data, "X-Request-Id: mine\r\n"));
     CHECK(strstr(c.got.data, "openai-processing-ms: 7\r\n"));
-    CHECK(strstr(c.got.data, "\r\n2\r\n{}\r\n"));
+    CHECK(strstr(c.got.data, "Content-Length: 2\r\n") && strstr(c.got.data, "\r\n\r\n{}"));
     CHECK(!strstr(c.got.data, "uvicorn") && !strstr(c.got.data, "Cookie"));
 }
 
@@ -252,7 +281,7 @@ TEST(relay_counts_what_an_answer_cost)
     post(&c, ONE);
     REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
     engine_answer(&first, "{\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":9}}");
-    REQUIRE(SEES(&c, "\r\n0\r\n\r\n"));
+    REQUIRE(ENDS(&c));
     const struct backend_counts *n = backend_counts(relay_backend(relay, 0));
     CHECK_EQ(n->tokens_in, 7);
     CHECK_EQ(n->tokens_out, 9);
@@ -273,7 +302,7 @@ TEST(relay_passes_each_event_when_it_comes_and_hides_what_it_asked_for)
                              "\"completion_tokens\":4}}\n\n");
     engine_say_chunk(&first, "data: [DONE]\n\n");
     engine_say(&first, "0\r\n\r\n");
-    REQUIRE(SEES(&c, "\r\n0\r\n\r\n"));
+    REQUIRE(ENDS(&c));
     CHECK(strstr(c.got.data, "data: [DONE]\n\n"));
     CHECK(!strstr(c.got.data, "usage") && !strstr(c.got.data, "error"));
     CHECK_EQ(backend_counts(relay_backend(relay, 0))->tokens_out, 4);
@@ -293,7 +322,7 @@ TEST(relay_says_in_the_stream_that_an_engine_died)
         REQUIRE(SEES(&c, "data: {}\n\n"));
         engine_say(&first, ends[i]);
         engine_hang_up(&first);
-        REQUIRE(SEES(&c, "\r\n0\r\n\r\n"));
+        REQUIRE(ENDS(&c));
         CHECK(strstr(c.got.data, "data: {\"error\":{"));
         CHECK(strstr(c.got.data, "gateway.engine-lost"));
         CHECK(!strstr(c.got.data, "[DONE]"));
@@ -344,7 +373,7 @@ TEST(relay_asks_a_fallback_before_the_first_byte)
             engine_hang_up(&first);
         REQUIRE(engine_accept(&second) && HEARS(&second, "{\"model\":\"two\"}"));
         engine_answer(&second, "{}");
-        REQUIRE(SEES(&c, "\r\n0\r\n\r\n"));
+        REQUIRE(ENDS(&c));
         CHECK(strstr(c.got.data, "X-Citadel-Fallback: two\r\n"));
         CHECK(!strstr(c.got.data, "busy"));
         CHECK_EQ(relay_counts(relay)->fallbacks, 1);
@@ -409,7 +438,7 @@ TEST(relay_goes_on_to_a_peer_that_serves_the_same)
         REQUIRE(remote.fd >= 0 || engine_accept(&remote));
         REQUIRE(HEARS(&remote, "both"));
         engine_answer(&remote, "{}");
-        REQUIRE(SEES(&c, "\r\n\r\n2\r\n{}\r\n0\r\n\r\n"));
+        REQUIRE(ENDS(&c));
         CHECK(!strstr(c.got.data, "X-Citadel-Fallback"));
         buf_clear(&c.got);
         buf_clear(&remote.got);
@@ -435,7 +464,7 @@ TEST(relay_passes_an_engines_own_refusal)
     post(&c, ONE);
     REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
     engine_say(&first, "HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\n\r\nlong");
-    REQUIRE(SEES(&c, "\r\n4\r\nlong\r\n0\r\n\r\n"));
+    REQUIRE(SEES(&c, "Content-Length: 4\r\n") && SEES(&c, "\r\n\r\nlong"));
     CHECK(strstr(c.got.data, "HTTP/1.1 400 ") == c.got.data);
 }
 
@@ -454,11 +483,11 @@ TEST(relay_lets_wait_and_refuses_when_the_queue_is_full)
     REQUIRE(SEES(&c, "rate_limit_exceeded"));
     CHECK(strstr(c.got.data, "HTTP/1.1 429 ") == c.got.data);
     engine_answer(&first, "{}");
-    REQUIRE(SEES(&a, "\r\n0\r\n\r\n"));
+    REQUIRE(ENDS(&a));
     buf_clear(&first.got);
     REQUIRE(HEARS(&first, "\"n\":1")); /* on the same connection */
     engine_answer(&first, "{}");
-    CHECK(SEES(&b, "\r\n0\r\n\r\n"));
+    CHECK(ENDS(&b));
 }
 
 TEST(relay_refuses_who_has_waited_as_long_as_it_may)
@@ -500,7 +529,7 @@ TEST(relay_cancels_what_a_client_leaves_behind_in_the_queue)
     client_close(&b);
     REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == 0));
     engine_answer(&first, "{}");
-    CHECK(SEES(&a, "\r\n0\r\n\r\n"));
+    CHECK(ENDS(&a));
 }
 
 TEST(relay_cancels_what_a_client_leaves_behind_before_the_answer_and_in_it)
@@ -562,7 +591,7 @@ TEST(relay_sends_a_large_body_in_pieces_and_whole)
     REQUIRE(WAIT(engine_read(&first) && first.got.len > sizeof(body)));
     CHECK_EQ(first.got.data[first.got.len - 1], '}');
     engine_answer(&first, "{}");
-    CHECK(SEES(&c, "\r\n0\r\n\r\n"));
+    CHECK(ENDS(&c));
 }
 
 TEST(relay_keeps_a_large_body_on_disk_and_says_when_that_is_full)
@@ -600,7 +629,7 @@ TEST(relay_passes_an_answer_that_comes_before_the_body_has_gone)
     post_n(&c, "/v1/embeddings", body, sizeof(body));
     REQUIRE(engine_accept(&first));
     engine_say(&first, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\n\r\nlong");
-    REQUIRE(SEES(&c, "\r\n4\r\nlong\r\n0\r\n\r\n"));
+    REQUIRE(SEES(&c, "Content-Length: 4\r\n") && SEES(&c, "\r\n\r\nlong"));
     CHECK(strstr(c.got.data, "HTTP/1.1 413 ") == c.got.data);
     CHECK(WAIT(relay_counts(relay)->bodies_bytes == 0));
 }
@@ -693,7 +722,7 @@ TEST(relay_asks_once_more_when_a_kept_connection_was_closed)
     post(&c, ONE);
     REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
     engine_answer(&first, "{}");
-    REQUIRE(SEES(&c, "\r\n0\r\n\r\n"));
+    REQUIRE(ENDS(&c));
     buf_clear(&c.got);
     buf_clear(&first.got);
     post(&c, ONE);
@@ -701,8 +730,119 @@ TEST(relay_asks_once_more_when_a_kept_connection_was_closed)
     engine_hang_up(&first);
     REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
     engine_answer(&first, "{}");
-    REQUIRE(SEES(&c, "\r\n0\r\n\r\n"));
+    REQUIRE(ENDS(&c));
     CHECK(strstr(c.got.data, "HTTP/1.1 200 ") == c.got.data);
+}
+
+/* ---- responses that are there ---- */
+
+TEST(relay_finds_the_server_that_has_a_response)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post_n(&c, "/v1/responses", "{\"model\":\"two\"}", 15);
+    REQUIRE(engine_accept(&second) && HEARS(&second, "two"));
+    engine_answer(&second, "{\"id\":\"resp_1\",\"output\":[]}");
+    REQUIRE(ENDS(&c));
+    static const char *const lines[][2] = {
+        {"GET /v1/responses/resp_1?starting_after=5 HTTP/1.1\r\n", ""},
+        {"POST /v1/responses/resp_1/cancel HTTP/1.1\r\n", "Content-Length: 0\r\n"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+        buf_clear(&c.got);
+        buf_clear(&second.got);
+        CHECK(client_send(&c, lines[i][0]) && client_send(&c, HOST) &&
+              client_send(&c, lines[i][1]) && client_send(&c, "\r\n"));
+        REQUIRE(HEARS(&second, "\r\n\r\n"));
+        CHECK(strstr(second.got.data, lines[i][0]) == second.got.data);
+        engine_answer(&second, "{\"id\":\"resp_1\"}");
+        REQUIRE(ENDS(&c));
+        CHECK(strstr(c.got.data, "HTTP/1.1 200 ") == c.got.data);
+    }
+    buf_clear(&c.got);
+    CHECK(client_send(&c, "GET /v1/responses/resp_2 HTTP/1.1\r\n" HOST "\r\n"));
+    REQUIRE(ENDS(&c));
+    CHECK(strstr(c.got.data, "HTTP/1.1 404 ") == c.got.data);
+    CHECK(strstr(c.got.data, "there is no response 'resp_2' here"));
+}
+
+/* It does not wait where requests do: a response is cancelled that has the only slot. */
+TEST(relay_cancels_a_response_that_has_the_only_slot)
+{
+    RELAY("");
+    _cleanup_client_ struct client a, b;
+    _cleanup_(engine_hang_up) struct engine other = {.fd = -1, .got = BUF_INIT(MIB)};
+    client_open(&a);
+    client_open(&b);
+    post_n(&a, "/v1/responses", "{\"model\":\"one\",\"stream\":true}", 29);
+    REQUIRE(engine_accept(&first) && HEARS(&first, "stream"));
+    engine_say(&first, OK_STREAM);
+    engine_say_chunk(&first,
+                     "event: response.created\ndata: {\"response\":{\"id\":\"resp_7\"}}\n\n");
+    REQUIRE(SEES(&a, "resp_7"));
+    CHECK(client_send(&b, "POST /v1/responses/resp_7/cancel HTTP/1.1\r\n" HOST
+                          "Content-Length: 0\r\n\r\n"));
+    other.listener = first.listener;
+    REQUIRE(engine_accept(&other) && HEARS(&other, "/v1/responses/resp_7/cancel"));
+    engine_answer(&other, "{\"id\":\"resp_7\"}");
+    CHECK(ENDS(&b));
+    buf_finish(&other.got);
+}
+
+TEST(relay_goes_on_with_a_response_where_it_is)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    for (int i = 0; i < 2; i++) { /* one there, then one here, as turns have it */
+        struct engine *e = NULL;
+        buf_clear(&c.got);
+        post_n(&c, "/v1/responses", "{\"model\":\"both\",\"n\":1}", 22);
+        REQUIRE(WAIT((e = engine_that_hears("both"))));
+        buf_clear(&e->got);
+        engine_answer(e, i ? "{\"id\":\"resp_b\"}" : "{\"id\":\"resp_a\"}");
+        REQUIRE(ENDS(&c));
+        for (int k = 0; k < 3; k++) {
+            static const char *const asks[] = {
+                "{\"model\":\"both\",\"previous_response_id\":\"resp_a\"}",
+                "{\"model\":\"both\",\"previous_response_id\":\"resp_b\"}"};
+            buf_clear(&c.got);
+            post_n(&c, "/v1/responses", asks[i], strlen(asks[i]));
+            REQUIRE(WAIT(engine_that_hears("previous")));
+            CHECK(engine_that_hears("previous") == e);
+            buf_clear(&e->got);
+            engine_answer(e, "{}");
+            REQUIRE(ENDS(&c));
+        }
+    }
+}
+
+/* ---- who has seen it before ---- */
+
+TEST(relay_sends_a_talk_where_its_beginning_was)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    struct engine *seen_by[2] = {NULL, NULL};
+    char text[3000], body[4000];
+    client_open(&c);
+    memset(text, 'x', sizeof(text));
+    for (unsigned i = 0; i < 12; i++) {
+        struct engine *e = NULL;
+        text[0] = (char)('a' + i % 2);
+        int len = snprintf(body, sizeof(body), "{\"model\":\"both\",\"messages\":[\"%.*s\"]}",
+                           (int)(1000 + 100 * i), text);
+        buf_clear(&c.got);
+        post_n(&c, "/v1/chat/completions", body, (size_t)len);
+        REQUIRE(WAIT((e = engine_that_hears("]}"))));
+        CHECK(!seen_by[i % 2] || seen_by[i % 2] == e);
+        seen_by[i % 2] = e;
+        buf_clear(&e->got);
+        engine_answer(e, "{}");
+        REQUIRE(ENDS(&c));
+    }
+    CHECK(seen_by[0] != seen_by[1]); /* the second began where less had been done */
 }
 
 /* ---- another configuration ---- */

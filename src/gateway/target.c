@@ -215,8 +215,8 @@ is_freer(const struct target_back *a, const struct target_load *a_load, const st
            (b_load->in_flight + UINT64_C(1)) * a_weight;
 }
 
-const struct target_back *
-target_choose(const struct target *target, const struct target_load *loads, uint64_t turn)
+static size_t
+find_freest(const struct target *target, const struct target_load *loads, uint64_t turn)
 {
     size_t best = SIZE_MAX, count = target->back_count;
     for (size_t k = 0; k < count; k++) {
@@ -225,5 +225,49 @@ target_choose(const struct target *target, const struct target_load *loads, uint
                                                              &target->backs[best], &loads[best])))
             best = i;
     }
-    return best == SIZE_MAX ? NULL : &target->backs[best];
+    return best;
+}
+
+/* What all that may be chosen have to do, with this request. */
+struct share {
+    uint64_t in_flight, weight;
+};
+
+static struct share
+sum_up(const struct target *target, const struct target_load *loads)
+{
+    struct share all = {.in_flight = 1};
+    for (size_t i = 0; i < target->back_count; i++)
+        if (loads[i].usable && target->backs[i].weight) {
+            all.in_flight += loads[i].in_flight;
+            all.weight += target->backs[i].weight;
+        }
+    return all;
+}
+
+/* in_flight <= 1 + 5/4 of its share, so that no talk that all take part in makes one of them hot. */
+static bool
+has_room(const struct share *all, const struct target_back *back, const struct target_load *load)
+{
+    uint64_t above = load->in_flight > 1 ? load->in_flight - UINT64_C(1) : 0;
+    return above * 4 * all->weight <= 5 * all->in_flight * back->weight;
+}
+
+static size_t
+find_seen(const struct target *target, const struct target_load *loads, size_t freest)
+{
+    const struct share all = sum_up(target, loads);
+    size_t best = freest;
+    for (size_t i = 0; i < target->back_count; i++)
+        if (loads[i].usable && target->backs[i].weight && loads[i].seen > loads[best].seen &&
+            has_room(&all, &target->backs[i], &loads[i]))
+            best = i;
+    return best;
+}
+
+const struct target_back *
+target_choose(const struct target *target, const struct target_load *loads, uint64_t turn)
+{
+    size_t freest = find_freest(target, loads, turn);
+    return freest == SIZE_MAX ? NULL : &target->backs[find_seen(target, loads, freest)];
 }

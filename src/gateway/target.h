@@ -44,9 +44,12 @@ const char *target_name(const struct target_table *table, size_t i);
 struct target_load {
     bool usable;
     uint32_t in_flight; /* and waiting there */
+    uint32_t seen;      /* how much of this request it has seen before (affinity.h) */
 };
 
-/* The back end that has the least to do for its weight; among equals, the next one each time that
- * `turn` grows. One of weight 0 only where no other is usable. NULL: none is. */
+/* The back end that has seen the most of the request, as long as it has not more than a quarter and one
+ * above its share of what all have to do; else the one that has the least to do for its weight, and among
+ * equals the next one each time that `turn` grows. One of weight 0 only where no other is usable.
+ * NULL: none is. */
 const struct target_back *target_choose(const struct target *target,
                                         const struct target_load *loads, uint64_t turn);

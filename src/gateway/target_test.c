@@ -169,7 +169,7 @@ TEST(what_cannot_answer_is_not_chosen)
 {
     static const struct target_back backs[] = {{.weight = 100}, {.weight = 0}, {.weight = 100}};
     static const struct target t = {.backs = backs, .back_count = ARRAY_SIZE(backs)};
-    struct target_load loads[] = {{false, 0}, {true, 9}, {true, UINT32_MAX}};
+    struct target_load loads[] = {{false, 0, 0}, {true, 9, 0}, {true, UINT32_MAX, 0}};
     CHECK(target_choose(&t, loads, 0) == &backs[2]);
     loads[2].usable = false;
     CHECK(target_choose(&t, loads, 0) == &backs[1]);
@@ -181,7 +181,42 @@ TEST(equal_ones_take_turns)
 {
     static const struct target_back backs[] = {{.weight = 1}, {.weight = 1}, {.weight = 1}};
     static const struct target t = {.backs = backs, .back_count = ARRAY_SIZE(backs)};
-    static const struct target_load loads[] = {{true, 0}, {true, 0}, {true, 0}};
+    static const struct target_load loads[] = {{true, 0, 0}, {true, 0, 0}, {true, 0, 0}};
     for (uint64_t turn = 0; turn < 9; turn++)
         CHECK(target_choose(&t, loads, turn) == &backs[turn % 3]);
+}
+
+TEST(who_has_seen_the_request_is_chosen_while_it_has_room)
+{
+    static const struct target_back backs[] = {{.weight = 100}, {.weight = 100}, {.weight = 0}};
+    static const struct target t = {.backs = backs, .back_count = ARRAY_SIZE(backs)};
+    static const struct {
+        struct target_load loads[3];
+        size_t want;
+    } rows[] = {
+        {{{true, 0, 0}, {true, 1, 5}, {true, 0, 9}}, 1},
+        {{{true, 0, 4}, {true, 0, 5}, {true, 0, 0}}, 1},
+        {{{true, 0, 0}, {true, 4, 5}, {true, 0, 0}}, 1},
+        {{{true, 0, 0}, {true, 5, 5}, {true, 0, 0}}, 0}, /* 5 > 1 + 1.25 * 6 / 2 */
+        {{{true, 0, 0}, {false, 0, 5}, {true, 0, 9}}, 0},
+        {{{false, 0, 0}, {false, 0, 5}, {true, 0, 9}}, 2},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        CHECK_EQ(target_choose(&t, rows[i].loads, 0) - backs, rows[i].want);
+}
+
+/* However all have seen the same, none gets more than its share and a quarter. */
+TEST(a_prompt_that_everybody_sends_makes_nobody_hot)
+{
+    static const struct target_back backs[] = {{.weight = 100}, {.weight = 300}, {.weight = 100}};
+    static const struct target t = {.backs = backs, .back_count = ARRAY_SIZE(backs)};
+    struct target_load loads[] = {{true, 0, 0}, {true, 0, 0}, {true, 0, 9}};
+    for (uint64_t sent = 1; sent <= 5000; sent++) {
+        struct target_load *to = &loads[target_choose(&t, loads, sent) - backs];
+        to->in_flight++;
+        uint64_t weight = to == &loads[1] ? 300 : 100;
+        CHECK((to->in_flight - 2) * UINT64_C(2000) <= 5 * sent * weight || to->in_flight < 3);
+    }
+    CHECK(loads[2].in_flight > loads[0].in_flight);
+    CHECK(loads[1].in_flight > 2 * loads[0].in_flight);
 }

@@ -101,15 +101,6 @@ answer_metrics(const struct asked *a)
     }
 }
 
-static void
-answer_stored(const struct asked *a)
-{
-    struct err err;
-    (void)err_set(&err, ERR_NOT_FOUND, "the gateway does not know which model has response '%.*s'",
-                  (int)MIN(a->found.part_len, (size_t)128), a->found.part);
-    refuse(a, a->found.route->dialect, &err, NULL);
-}
-
 /* ---- who asks what ---- */
 
 static void
@@ -156,10 +147,8 @@ on_request(struct http_request *r)
         return;
     switch (a.found.route->answers) {
     case ROUTE_BY_ENGINE:
-        relay_take(a.gateway->relay, r, a.found.route, a.id);
-        break;
     case ROUTE_BY_STORED:
-        answer_stored(&a);
+        relay_take(a.gateway->relay, r, &a.found, a.id);
         break;
     case ROUTE_BY_MODELS:
         answer_models(&a);

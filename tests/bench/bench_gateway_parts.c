@@ -2,6 +2,7 @@
  * what the machine's other work took away is not ours. */
 
 #include "gateway/admit.h"
+#include "gateway/affinity.h"
 #include "gateway/ask.h"
 #include "gateway/multipart.h"
 #include "gateway/patch.h"
@@ -91,6 +92,20 @@ ask_large(void)
     struct ask ask;
     int r = ask_read_json(&ask, large, sizeof(large), NULL);
     assert(r == 0);
+}
+
+static struct affinity *affinity;
+
+/* As a request whose replica is to be chosen: hashed, looked for, and remembered. */
+static void
+choose_replica(void)
+{
+    struct affinity_marks marks;
+    uint32_t seen[AFFINITY_REPLICAS_MAX];
+    affinity_begin(affinity, &marks, "m");
+    affinity_add_prompt(&marks, large, sizeof(large));
+    affinity_find(affinity, &marks, seen);
+    affinity_note(affinity, &marks, 3);
 }
 
 static struct multipart form;
@@ -235,6 +250,9 @@ main(void)
     measure("and its changes", ask_and_change, 20000, 0);
     fill_large();
     measure("what a chat of 400 kB asks for", ask_large, 50, sizeof(large));
+    affinity = affinity_new(UINT64_C(1) << 18);
+    measure("a replica for its prompt of 400 kB", choose_replica, 50, sizeof(large));
+    affinity_free(affinity);
     begin_form();
     measure("400 kB of a file in a form", form_large, 200, sizeof(large));
     usage_init(&stream, DIALECT_OPENAI, USAGE_EVENTS, true);
