@@ -1,6 +1,7 @@
 #include "base/hash.h"
 
 #include "base/secret.h"
+#include "base/sha256_int.h"
 #include "tap.h"
 
 #include <pthread.h>
@@ -39,6 +40,74 @@ TEST(sha256_agrees_with_fips_180)
             hash_sha256_final(&h, digest);
             hash_sha256_hex(digest, hex);
             CHECK_STR(hex, rows[i].want);
+        }
+    }
+}
+
+static uint8_t
+letter(size_t i)
+{
+    return (uint8_t)(i * 131 + (i >> 8) * 17);
+}
+
+/* Both ways of hashing blocks, for each number of lanes. */
+TEST(sha256_kernels_agree)
+{
+    sha256_kernel own = sha256_x86(), kernel = own ? own : sha256_plain;
+    enum { BLOCKS = 5 };
+    uint8_t bytes[SHA256_LANES * BLOCKS * SHA256_BLOCK];
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = letter(i);
+    for (size_t count = 1; count <= SHA256_LANES; count++) {
+        uint32_t states[2][SHA256_LANES][8];
+        struct sha256_lane lanes[2][SHA256_LANES];
+        for (size_t i = 0; i < 2 * count; i++) {
+            uint32_t *state = states[i / count][i % count];
+            for (size_t k = 0; k < 8; k++)
+                state[k] = (uint32_t)(i % count * 8 + k) * 0x9E3779B9;
+            lanes[i / count][i % count] =
+                (struct sha256_lane){state, bytes + i % count * BLOCKS * SHA256_BLOCK};
+        }
+        sha256_plain(lanes[0], count, BLOCKS);
+        kernel(lanes[1], count, BLOCKS);
+        for (size_t i = 0; i < count; i++) {
+            CHECK(memcmp(states[0][i], states[1][i], sizeof(states[0][i])) == 0);
+            CHECK(lanes[0][i].bytes == lanes[1][i].bytes);
+        }
+    }
+}
+
+/* Streams of all lengths beside each other, at odd places, come to what each comes to alone. */
+TEST(sha256_of_many_is_that_of_each)
+{
+    enum { STREAMS = 5, LENGTH = 700 };
+    uint8_t bytes[LENGTH + STREAMS];
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = letter(i);
+    for (size_t step = 1; step < 300; step += 13) {
+        struct hash_sha256 alone[STREAMS], beside[STREAMS];
+        size_t at[STREAMS] = {0};
+        for (size_t i = 0; i < STREAMS; i++) {
+            hash_sha256_init(&alone[i]);
+            hash_sha256_init(&beside[i]);
+            hash_sha256_update(&alone[i], bytes + i, LENGTH - 100 * i);
+        }
+        for (bool goes_on = true; goes_on;) {
+            struct hash_sha256_piece pieces[STREAMS];
+            goes_on = false;
+            for (size_t i = 0; i < STREAMS; i++) {
+                size_t len = MIN(step * (i + 1), LENGTH - 100 * i - at[i]);
+                pieces[i] = (struct hash_sha256_piece){&beside[i], bytes + i + at[i], len};
+                at[i] += len;
+                goes_on |= len > 0;
+            }
+            hash_sha256_update_many(pieces, STREAMS);
+        }
+        for (size_t i = 0; i < STREAMS; i++) {
+            uint8_t want[HASH_SHA256_BYTES], got[HASH_SHA256_BYTES];
+            hash_sha256_final(&alone[i], want);
+            hash_sha256_final(&beside[i], got);
+            CHECK(memcmp(want, got, sizeof(want)) == 0);
         }
     }
 }

@@ -1,100 +1,120 @@
-/* SHA-256 (FIPS 180-4), in plain C: what is hashed here is small. */
+/* SHA-256 (FIPS 180-4) of streams: what is between their pieces and the blocks that are hashed. */
 
 #include "base/hash.h"
+#include "base/sha256_int.h"
 
 #include <endian.h>
+#include <pthread.h>
 #include <string.h>
 
-#define BLOCK 64
+static sha256_kernel kernel;
 
-/* The first 32 bits of the fractions of the cube roots of the first 64 primes. */
-static const uint32_t round_constants[64] = {
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
-    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
-    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
-};
-
-static uint32_t
-rotr(uint32_t x, unsigned bits)
+static void
+choose(void)
 {
-    return x >> bits | x << (32 - bits);
+    kernel = sha256_x86();
+    if (!kernel)
+        kernel = sha256_plain;
 }
 
 static void
-expand(const uint8_t block[BLOCK], uint32_t w[64])
+compress(struct sha256_lane *lanes, size_t count, size_t blocks)
 {
-    for (size_t i = 0; i < 16; i++) {
-        memcpy(&w[i], block + 4 * i, 4);
-        w[i] = be32toh(w[i]);
-    }
-    for (size_t i = 16; i < 64; i++) {
-        uint32_t a = w[i - 15], b = w[i - 2];
-        w[i] = w[i - 16] + (rotr(a, 7) ^ rotr(a, 18) ^ a >> 3) + w[i - 7] +
-               (rotr(b, 17) ^ rotr(b, 19) ^ b >> 10);
-    }
-}
-
-static void
-compress(uint32_t state[8], const uint8_t block[BLOCK])
-{
-    uint32_t w[64], s[8];
-    expand(block, w);
-    memcpy(s, state, sizeof(s));
-    for (size_t i = 0; i < 64; i++) {
-        uint32_t e = s[4], a = s[0];
-        uint32_t choice = (e & s[5]) ^ (~e & s[6]);
-        uint32_t majority = (a & s[1]) ^ (a & s[2]) ^ (s[1] & s[2]);
-        uint32_t t =
-            s[7] + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + choice + round_constants[i] + w[i];
-        memmove(s + 1, s, 7 * sizeof(*s));
-        s[4] += t;
-        s[0] = t + (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + majority;
-    }
-    for (size_t i = 0; i < 8; i++)
-        state[i] += s[i];
+    static pthread_once_t chosen = PTHREAD_ONCE_INIT;
+    const int r = pthread_once(&chosen, choose);
+    assert(r == 0);
+    kernel(lanes, count, blocks);
 }
 
 void
 hash_sha256_init(struct hash_sha256 *h)
 {
-    /* Likewise of the square roots of the first 8 primes. */
+    /* The first 32 bits of the fractions of the square roots of the first 8 primes. */
     static const uint32_t start[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                                       0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     *h = (struct hash_sha256){0};
     memcpy(h->state, start, sizeof(start));
 }
 
+/* Into the block that has begun, which is hashed when it is full. */
+static void
+fill(struct hash_sha256 *h, const uint8_t **bytes, size_t *len, size_t most)
+{
+    size_t used = h->bytes % SHA256_BLOCK, piece = MIN(most, *len);
+    memcpy(h->block + used, *bytes, piece);
+    h->bytes += piece;
+    *bytes += piece;
+    *len -= piece;
+    if (used + piece == SHA256_BLOCK)
+        compress(&(struct sha256_lane){h->state, h->block}, 1, 1);
+}
+
+/* So many of these have whole blocks: they come first. *ret_blocks: that all of them have. */
+static size_t
+line_up(struct hash_sha256_piece *pieces, size_t count, size_t *ret_blocks)
+{
+    size_t ready = 0;
+    *ret_blocks = SIZE_MAX;
+    for (size_t i = 0; i < count; i++) {
+        size_t blocks = pieces[i].len / SHA256_BLOCK;
+        if (blocks == 0)
+            continue;
+        struct hash_sha256_piece piece = pieces[i];
+        pieces[i] = pieces[ready];
+        pieces[ready++] = piece;
+        *ret_blocks = MIN(*ret_blocks, blocks);
+        if (ready == SHA256_LANES)
+            break;
+    }
+    return ready;
+}
+
+static void
+take_blocks(struct hash_sha256_piece *pieces, size_t count, size_t blocks)
+{
+    struct sha256_lane lanes[SHA256_LANES];
+    for (size_t i = 0; i < count; i++)
+        lanes[i] = (struct sha256_lane){pieces[i].hash->state, pieces[i].bytes};
+    compress(lanes, count, blocks);
+    for (size_t i = 0; i < count; i++) {
+        pieces[i].hash->bytes += blocks * SHA256_BLOCK;
+        pieces[i].bytes = lanes[i].bytes;
+        pieces[i].len -= blocks * SHA256_BLOCK;
+    }
+}
+
+void
+hash_sha256_update_many(struct hash_sha256_piece *pieces, size_t count)
+{
+    size_t ready, blocks;
+    for (size_t i = 0; i < count; i++) {
+        struct hash_sha256_piece *p = &pieces[i];
+        size_t used = p->hash->bytes % SHA256_BLOCK;
+        if (used > 0)
+            fill(p->hash, &p->bytes, &p->len, SHA256_BLOCK - used);
+    }
+    while ((ready = line_up(pieces, count, &blocks)) > 0)
+        take_blocks(pieces, ready, blocks);
+    for (size_t i = 0; i < count; i++)
+        fill(pieces[i].hash, &pieces[i].bytes, &pieces[i].len, SHA256_BLOCK);
+}
+
 void
 hash_sha256_update(struct hash_sha256 *h, const void *bytes, size_t len)
 {
-    const uint8_t *from = bytes;
-    size_t used = h->bytes % BLOCK;
-    h->bytes += len;
-    while (len) {
-        size_t piece = MIN(len, BLOCK - used);
-        memcpy(h->block + used, from, piece);
-        from += piece;
-        len -= piece;
-        used = (used + piece) % BLOCK;
-        if (used == 0)
-            compress(h->state, h->block);
-    }
+    hash_sha256_update_many(&(struct hash_sha256_piece){h, bytes, len}, 1);
 }
 
 /* The message, a bit 1, zeros, and its length in bits as the last 8 bytes of a block. */
 void
 hash_sha256_final(struct hash_sha256 *h, uint8_t ret_digest[HASH_SHA256_BYTES])
 {
+    static const uint8_t padding[SHA256_BLOCK] = {0x80};
     uint64_t bits = htobe64(h->bytes * 8);
-    static const uint8_t padding[BLOCK] = {0x80};
-    size_t used = h->bytes % BLOCK;
-    hash_sha256_update(h, padding, (used < BLOCK - 8 ? BLOCK : 2 * BLOCK) - 8 - used);
-    hash_sha256_update(h, &bits, sizeof(bits));
+    size_t used = h->bytes % SHA256_BLOCK, size = sizeof(bits);
+    hash_sha256_update(
+        h, padding, (used < SHA256_BLOCK - size ? SHA256_BLOCK : 2 * SHA256_BLOCK) - size - used);
+    hash_sha256_update(h, &bits, size);
     for (size_t i = 0; i < 8; i++) {
         uint32_t word = htobe32(h->state[i]);
         memcpy(ret_digest + 4 * i, &word, 4);
