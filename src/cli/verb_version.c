@@ -2,6 +2,7 @@
 
 #include <uv.h>
 #include <yaml.h>
+#include <zstd.h>
 
 const struct verb_help verb_version_help = {
     .text = "Tells the version of Citadel, the compiler that built it and the libraries it runs "
@@ -18,6 +19,7 @@ verb_version(struct cli *cli)
     } libraries[] = {
         {"libuv", uv_version_string()},
         {"libyaml", yaml_get_version_string()},
+        {"libzstd", ZSTD_versionString()},
     };
     if (cli->json) {
         json_open_map(cli->json, NULL);

@@ -54,6 +54,14 @@ def completes(here, name, port):
     return "chat.completion" in here.run("curl", "-sS", "--json", asked, url, check=False).stdout
 
 
+class Never:
+    """Of what was not flushed, a disk keeps nothing."""
+
+    @staticmethod
+    def random():
+        return 1.0
+
+
 class Recorded:
     """A disk with generation 1, and all that was written while generation 2 was applied."""
 
@@ -67,9 +75,16 @@ class Recorded:
             it.run("sync")
             self.begun = len(vm.Writes(log))
             citadel(it, "apply", "-y")
+            self.ended = len(vm.Writes(log))
             assert completes(it, "two", NEW)
         self.writes = vm.Writes(log)
         assert len(self.writes) > self.begun + CUTS, "nothing was written"
+
+    def end(self):
+        """What the disk surely has when power is lost as soon as apply has ended."""
+        file = self.disk.copy("cut")
+        self.writes.cut(self.ended, file, Never)
+        return file
 
     def cut(self, number, cuts):
         """What the disk has when power is lost at a moment of the number-th part, of so many; by chance, of one
@@ -97,16 +112,26 @@ def dump(disk, where):
     return pathlib.Path(where) / "citadel"
 
 
+def is_listed_whole(generation):
+    listed = json.loads((generation / "manifest.json").read_text())["files"]
+    assert listed
+    for name, digest in listed.items():
+        assert hashlib.sha256((generation / name).read_bytes()).hexdigest() == digest, name
+
+
 @pytest.mark.parametrize("number", range(LOOKS))
 def test_on_the_disk_every_generation_is_whole(recorded, number, tmp_path):
     store = dump(recorded.cut(number, LOOKS), tmp_path)
     assert os.readlink(store / "current") in ("generations/1", "generations/2")
     assert (store / "current").exists()
     for generation in (store / "generations").glob("[0-9]*"):
-        listed = json.loads((generation / "manifest.json").read_text())["files"]
-        assert listed
-        for name, digest in listed.items():
-            assert hashlib.sha256((generation / name).read_bytes()).hexdigest() == digest, name
+        is_listed_whole(generation)
+
+
+def test_what_was_done_is_on_the_disk(recorded, tmp_path):
+    store = dump(recorded.end(), tmp_path)
+    assert os.readlink(store / "current") == "generations/2"
+    is_listed_whole(store / "generations/2")
 
 
 def is_whole(here, number):

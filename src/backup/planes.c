@@ -1,0 +1,185 @@
+/* Loops over a fixed number of lanes, which compilers turn into vectors; what is left over goes one by one. */
+
+#include "backup/planes.h"
+
+#include <endian.h>
+#include <string.h>
+
+#define LANES 32
+
+static inline uint16_t
+get16(const uint8_t *p, const uint8_t *base, size_t i)
+{
+    uint16_t v, b = 0;
+    memcpy(&v, p + 2 * i, 2);
+    if (base)
+        memcpy(&b, base + 2 * i, 2);
+    return le16toh(v ^ b);
+}
+
+static inline uint32_t
+get32(const uint8_t *p, const uint8_t *base, size_t i)
+{
+    uint32_t v, b = 0;
+    memcpy(&v, p + 4 * i, 4);
+    if (base)
+        memcpy(&b, base + 4 * i, 4);
+    return le32toh(v ^ b);
+}
+
+static inline void
+put16(uint8_t *p, const uint8_t *base, size_t i, uint16_t v)
+{
+    uint16_t b = 0;
+    if (base)
+        memcpy(&b, base + 2 * i, 2);
+    v = htole16(v) ^ b;
+    memcpy(p + 2 * i, &v, 2);
+}
+
+static inline void
+put32(uint8_t *p, const uint8_t *base, size_t i, uint32_t v)
+{
+    uint32_t b = 0;
+    if (base)
+        memcpy(&b, base + 4 * i, 4);
+    v = htole32(v) ^ b;
+    memcpy(p + 4 * i, &v, 4);
+}
+
+/* ---- one number; n: how many there are, which is how far the planes are apart ---- */
+
+static inline void
+split_f8(const uint8_t *p, const uint8_t *base, size_t n unused_arg, uint8_t *to, size_t i)
+{
+    to[i] = base ? p[i] ^ base[i] : p[i];
+}
+
+static inline void
+split_bf16(const uint8_t *p, const uint8_t *base, size_t n, uint8_t *to, size_t i)
+{
+    uint16_t v = get16(p, base, i);
+    to[i] = (uint8_t)(v >> 7);
+    to[n + i] = (uint8_t)((v >> 8 & 0x80) | (v & 0x7f));
+}
+
+static inline void
+split_f16(const uint8_t *p, const uint8_t *base, size_t n, uint8_t *to, size_t i)
+{
+    uint16_t v = get16(p, base, i);
+    to[i] = (uint8_t)(v >> 8);
+    to[n + i] = (uint8_t)v;
+}
+
+static inline void
+split_f32(const uint8_t *p, const uint8_t *base, size_t n, uint8_t *to, size_t i)
+{
+    uint32_t v = get32(p, base, i);
+    to[i] = (uint8_t)(v >> 23);
+    to[n + i] = (uint8_t)((v >> 24 & 0x80) | (v >> 16 & 0x7f));
+    to[2 * n + i] = (uint8_t)(v >> 8);
+    to[3 * n + i] = (uint8_t)v;
+}
+
+static inline void
+join_f8(const uint8_t *const from[], const uint8_t *base, uint8_t *p, size_t i)
+{
+    p[i] = base ? from[0][i] ^ base[i] : from[0][i];
+}
+
+static inline void
+join_bf16(const uint8_t *const from[], const uint8_t *base, uint8_t *p, size_t i)
+{
+    uint16_t rest = from[1][i];
+    put16(p, base, i, (uint16_t)((rest & 0x80) << 8 | from[0][i] << 7 | (rest & 0x7f)));
+}
+
+static inline void
+join_f16(const uint8_t *const from[], const uint8_t *base, uint8_t *p, size_t i)
+{
+    put16(p, base, i, (uint16_t)(from[0][i] << 8 | from[1][i]));
+}
+
+static inline void
+join_f32(const uint8_t *const from[], const uint8_t *base, uint8_t *p, size_t i)
+{
+    uint32_t high = from[1][i];
+    put32(p, base, i,
+          (high & 0x80) << 24 | (uint32_t)from[0][i] << 23 | (high & 0x7f) << 16 |
+              (uint32_t)from[2][i] << 8 | from[3][i]);
+}
+
+/* ---- all of them ---- */
+
+#define EACH(n, one)                                         \
+    do {                                                     \
+        size_t at_ = 0;                                      \
+        for (; at_ + LANES <= (n); at_ += LANES)             \
+            for (size_t lane_ = 0; lane_ < LANES; lane_++) { \
+                const size_t i = at_ + lane_;                \
+                one;                                         \
+            }                                                \
+        for (size_t i = at_; i < (n); i++)                   \
+            one;                                             \
+    } while (0)
+
+#define WITH_AND_WITHOUT(base, n, with, without) \
+    do {                                         \
+        if (base)                                \
+            EACH(n, with);                       \
+        else                                     \
+            EACH(n, without);                    \
+    } while (0)
+
+#define SPLIT(name)                                                            \
+    WITH_AND_WITHOUT(base, numbers, name(bytes, base, numbers, ret_planes, i), \
+                     name(bytes, NULL, numbers, ret_planes, i))
+#define JOIN(name)                                                    \
+    WITH_AND_WITHOUT(base, numbers, name(planes, base, ret_bytes, i), \
+                     name(planes, NULL, ret_bytes, i))
+
+void
+planes_split(enum codec_form form, const uint8_t *restrict bytes, const uint8_t *restrict base,
+             size_t numbers, uint8_t *restrict ret_planes)
+{
+    switch (form) {
+    case CODEC_PLAIN:
+    case CODEC_F8:
+        SPLIT(split_f8);
+        break;
+    case CODEC_BF16:
+        SPLIT(split_bf16);
+        break;
+    case CODEC_F16:
+        SPLIT(split_f16);
+        break;
+    case CODEC_F32:
+        SPLIT(split_f32);
+        break;
+    case CODEC_FORMS:
+        break;
+    }
+}
+
+void
+planes_join(enum codec_form form, const uint8_t *const planes[CODEC_PLANES_MAX],
+            const uint8_t *restrict base, size_t numbers, uint8_t *restrict ret_bytes)
+{
+    switch (form) {
+    case CODEC_PLAIN:
+    case CODEC_F8:
+        JOIN(join_f8);
+        break;
+    case CODEC_BF16:
+        JOIN(join_bf16);
+        break;
+    case CODEC_F16:
+        JOIN(join_f16);
+        break;
+    case CODEC_F32:
+        JOIN(join_f32);
+        break;
+    case CODEC_FORMS:
+        break;
+    }
+}
