@@ -8,6 +8,7 @@ static const struct {
     const char *line;
     enum operation_id want; /* OPERATION_COUNT: there is none */
     const char *name;
+    enum operation_owner owner;
 } rows[] = {
     {"GET /state", OPERATION_STATE, ""},
     {"GET /services", OPERATION_SERVICES, ""},
@@ -26,6 +27,10 @@ static const struct {
     {"GET /", OPERATION_COUNT, ""},
     {"OPTIONS *", OPERATION_COUNT, ""},
     {"DELETE /state", OPERATION_COUNT, ""},
+    {"POST /reload", OPERATION_RELOAD, ""},
+    {"POST /reload", OPERATION_GATEWAY_RELOAD, "", OPERATION_OF_GATEWAY},
+    {"GET /state", OPERATION_GATEWAY_STATE, "", OPERATION_OF_GATEWAY},
+    {"POST /ensure/phi3", OPERATION_COUNT, "", OPERATION_OF_GATEWAY},
 };
 
 TEST(each_path_is_one_operation_or_none)
@@ -40,13 +45,14 @@ TEST(each_path_is_one_operation_or_none)
         tap_note("%s", rows[i].line);
         http1_request_init(&head, &limits);
         REQUIRE(http1_head_read(&head, text, (size_t)len) == HTTP1_DONE);
-        int r = operation_find(&head, &id, name, &err);
+        int r = operation_find(&head, rows[i].owner, &id, name, &err);
         CHECK_EQ(r == 0, rows[i].want != OPERATION_COUNT);
         CHECK_EQ(id, rows[i].want);
         if (r == 0)
             CHECK_STR(name, rows[i].name);
         else
-            CHECK(strstr(err.what, "GET /state, GET /services") != NULL);
+            CHECK_EQ(strstr(err.what, "GET /state, GET /services") != NULL,
+                     rows[i].owner == OPERATION_OF_MONITOR);
     }
 }
 
@@ -62,6 +68,6 @@ TEST(a_name_that_is_too_long_is_none)
         int len = snprintf(text, sizeof(text), "POST /hold/%s HTTP/1.1\r\nHost: x\r\n\r\n", x);
         http1_request_init(&head, &limits);
         REQUIRE(http1_head_read(&head, text, (size_t)len) == HTTP1_DONE);
-        CHECK_EQ(operation_find(&head, &id, name, NULL) == 0, extra == 0);
+        CHECK_EQ(operation_find(&head, OPERATION_OF_MONITOR, &id, name, NULL) == 0, extra == 0);
     }
 }

@@ -94,8 +94,9 @@ reload_one(struct reloading *r, const struct service_seen *seen)
     done->name = arena_strdup(&r->arena, seen->status.name);
     if (!done->name)
         return err_set(&r->cli->err, ERR_TOO_LARGE, "there are too many services");
-    bool is_process =
-        text_eq(seen->status.kind, "model") || text_eq(seen->status.name, SERVICE_MONITOR);
+    bool is_process = text_eq(seen->status.kind, "model") ||
+                      text_eq(seen->status.name, SERVICE_MONITOR) ||
+                      text_eq(seen->status.name, SERVICE_GATEWAY);
     if (!runs(seen)) {
         done->why = "it does not run, and reads its configuration when it starts";
         return 0;

@@ -11,7 +11,7 @@ struct json_writer;
 struct config_reread {
     struct config *config;   /* as it is now */
     struct config_diff diff; /* of all, also of what is others' */
-    const char *name;        /* whose configuration it is: of a model, or "monitor" */
+    const char *name;        /* whose configuration it is: of a model, "monitor" or "gateway" */
     bool restart;            /* something that it reads only when it starts */
 };
 

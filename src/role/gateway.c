@@ -11,6 +11,14 @@
 
 /* ---- its addresses ---- */
 
+static void
+tell_how(struct gateway *g)
+{
+    if (gateway_is_local(g))
+        log_info("there are no keys: only this host is answered, whatever gateway.listen says");
+    notify_status(&g->life.notify, gateway_is_local(g) ? "answers this host" : "answers everybody");
+}
+
 /* What of this host stands for an address: only loopback while everybody else would be refused. NULL:
  * nothing does. */
 static const char *
@@ -79,8 +87,31 @@ open_server(struct gateway *g, struct err *reterr)
     const struct http_server_config config = server_config(&g->config->gateway.limits);
     const struct http_service service = gateway_service(g);
     int handed = handed_take();
+    g->is_handed = handed > 0;
     g->server = http_server_new(g->life.loop, &config, &service);
     return handed ? listen_handed(g, handed, reterr) : listen_all(g, reterr);
+}
+
+void
+gateway_limits_changed(struct gateway *g)
+{
+    const struct http_server_config config = server_config(&g->config->gateway.limits);
+    http_server_configure(g->server, &config);
+}
+
+/* What cannot be had is told; whoever asks from this host is answered in any case. */
+void
+gateway_listen_anew(struct gateway *g)
+{
+    struct err err;
+    if (!g->is_handed && !g->drains) {
+        http_server_unlisten(g->server);
+        if (listen_all(g, &err) < 0) {
+            log_err(&err);
+            (void)!listen_at(g, "127.0.0.1", NULL);
+        }
+    }
+    tell_how(g);
 }
 
 /* ---- a life ---- */
@@ -115,6 +146,8 @@ open_all(struct gateway *g, struct err *reterr)
 {
     int r = life_open(&g->life, end, reterr);
     if (r == 0)
+        r = gateway_control_open(g, reterr); /* the first: there is one gateway */
+    if (r == 0)
         r = relay_new(g->life.loop, g->config, &g->relay, reterr);
     return r < 0 ? r : open_server(g, reterr);
 }
@@ -126,27 +159,20 @@ close_all(struct gateway *g)
         return;
     life_leave(&g->life);
     loop_timer_stop(&g->deadline);
+    role_control_close(&g->control);
     http_server_free(g->server);
     relay_free(g->relay);
     life_close(&g->life);
 }
 
-static void
-tell_ready(struct gateway *g)
-{
-    if (gateway_is_local(g))
-        log_info("there are no keys: only this host is answered, whatever gateway.listen says");
-    notify_status(&g->life.notify, gateway_is_local(g) ? "answers this host" : "answers everybody");
-    notify_state(&g->life.notify, "READY=1");
-}
-
 int
 gateway_run(const struct config *config, struct err *reterr)
 {
-    struct gateway g = {.config = config, .since_s = clock_wall_us() / 1000000};
+    struct gateway g = {.config = config, .since_us = clock_wall_us()};
     int r = open_all(&g, reterr);
     if (r == 0) {
-        tell_ready(&g);
+        tell_how(&g);
+        notify_state(&g.life.notify, "READY=1");
         loop_run(g.life.loop);
     }
     close_all(&g);

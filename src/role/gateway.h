@@ -7,6 +7,8 @@
  *     GET /health, /ready                anybody who may ask at all: it lives; it takes requests
  *     GET /metrics                       gateway.metrics_allow
  *
+ * RUN/gateway/control.sock has the operations of api/operations.def that are its own.
+ *
  * It has no keys: without `gateway.anonymous` it listens on loopback only, and answers nobody else. */
 
 #include "base/err.h"

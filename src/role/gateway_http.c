@@ -58,12 +58,12 @@ answer_models(const struct asked *a)
     struct err err;
     int r = 0;
     if (a->found.route->id == ROUTE_MODELS)
-        models_write_all(&body, g->relay, g->since_s);
+        models_write_all(&body, g->relay, g->since_us / 1000000);
     else if (route_decode(&a->found, name, sizeof(name)) < 0)
         r = err_set(&err, ERR_NO_MODEL, "no model can have the name '%.*s'",
                     (int)MIN(a->found.part_len, sizeof(name)), a->found.part);
     else
-        r = models_write_one(&body, g->relay, name, g->since_s, &err);
+        r = models_write_one(&body, g->relay, name, g->since_us / 1000000, &err);
     if (r < 0)
         refuse(a, a->found.route->dialect, &err, NULL);
     else

@@ -1,4 +1,4 @@
-/* The control socket: one function for each row of api/operations.def. */
+/* The control socket: one function for each row of api/operations.def that is the monitor's. */
 
 #include "role/monitor_int.h"
 
@@ -26,8 +26,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ANSWER_MAX (4 * MIB)
-#define CONNECTIONS_MAX 64
 #define EVENTS 100 /* unless it is asked for others */
 #define EVENTS_MAX 1000
 #define FRESH_US UINT64_C(2000000) /* GPUs that were read since then need not be again */
@@ -50,7 +48,7 @@ static void
 answer(struct http_request *r, unsigned status,
        void (*print)(const struct asking *a, struct json_writer *w), const struct asking *a)
 {
-    _cleanup_buf_ struct buf body = BUF_INIT(ANSWER_MAX);
+    _cleanup_buf_ struct buf body = BUF_INIT(CONTROL_ANSWER_MAX);
     struct json_writer w;
     json_init(&w, &body, false);
     print(a, &w);
@@ -262,7 +260,7 @@ on_EVENTS(struct asking *a)
 static void
 on_RELOAD(struct asking *a)
 {
-    _cleanup_buf_ struct buf body = BUF_INIT(ANSWER_MAX);
+    _cleanup_buf_ struct buf body = BUF_INIT(CONTROL_ANSWER_MAX);
     struct json_writer w;
     struct err err = {0};
     json_init(&w, &body, false);
@@ -416,9 +414,14 @@ on_RELEASE(struct asking *a)
 /* ---- who asks what ---- */
 
 static void (*const answers[OPERATION_COUNT])(struct asking *a) = {
-#define OPERATION(name, method, path, argument, role, summary) [OPERATION_##name] = on_##name,
+#define OF_MONITOR(row) row,
+#define OF_GATEWAY(row)
+#define OPERATION(owner, name, method, path, argument, role, summary) \
+    OF_##owner([OPERATION_##name] = on_##name)
 #include "api/operations.def"
 #undef OPERATION
+#undef OF_GATEWAY
+#undef OF_MONITOR
 };
 
 /* Only root and our own account get this far, whom a machine knows without asking its network. */
@@ -456,7 +459,7 @@ on_request(struct http_request *r)
     enum operation_id id;
     char name[TEXT_NAME_MAX + 1];
     struct err err;
-    int found = operation_find(&r->head, &id, name, &err);
+    int found = operation_find(&r->head, OPERATION_OF_MONITOR, &id, name, &err);
     r->user = NULL;
     bool changes = found == 0 && operations[id].role == OPERATION_CHANGE;
     if (changes && !admits(&a))
@@ -491,36 +494,16 @@ int
 monitor_control_open(struct monitor *m, struct err *reterr)
 {
     const struct http_service service = {.request = on_any_request, .arg = m};
-    struct http_server_config config = http_server_config_default;
-    m->socket_path = mem_printf("%s/" SERVICE_MONITOR_SOCKET, m->config->paths.run);
-    const struct sock_addr addr = {.family = AF_UNIX, .path = m->socket_path};
-    _cleanup_free_ char *dir =
-        mem_strndup(addr.path, (size_t)(strrchr(addr.path, '/') - addr.path));
-    int r = file_make_dirs(dir, 0755, reterr);
-    int fd = r < 0 ? r : sock_listen(&addr, 0666, reterr);
-    if (fd == -EADDRINUSE) {
-        fd =
-            err_set(reterr, ERR_SERVICE_TWICE, "a monitor answers at '%s' already", m->socket_path);
-        err_fix(reterr, "citadel status; or end that one first");
-    }
-    if (fd < 0)
-        return fd;
-    config.connections_max = CONNECTIONS_MAX;
-    config.body_bytes_max = config.content_bytes_max = 64 * KIB;
-    config.answer_bytes_max = 2 * ANSWER_MAX;
-    m->control = http_server_new(m->loop, &config, &service);
-    return http_server_listen(m->control, fd, reterr);
+    const struct role_control_place place = {m->config->paths.run, SERVICE_MONITOR_SOCKET,
+                                             SERVICE_MONITOR};
+    return role_control_open(&m->control, m->loop, &place, &service, reterr);
 }
 
 void
 monitor_control_close(struct monitor *m)
 {
-    if (m->control) {
-        (void)unlink(m->socket_path); /* while we are still the only one */
-        http_server_free(m->control);
-    }
+    role_control_close(&m->control);
     vec_foreach (&m->ensuring, at)
         free(*at);
     vec_finish(&m->ensuring);
-    free(m->socket_path);
 }

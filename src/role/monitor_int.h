@@ -11,6 +11,7 @@
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/well.h"
 #include "plan/plan.h"
+#include "role/control.h"
 #include "role/gpus.h"
 #include "role/life.h"
 #include "role/monitor.h"
@@ -77,8 +78,7 @@ struct monitor {
     struct loop_timer health, room;
     unsigned rounds; /* of health */
 
-    char *socket_path;
-    struct http_server *control;
+    struct role_control control;
     VEC(struct ensuring *) ensuring;
 
     struct http_server *http;

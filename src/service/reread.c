@@ -11,14 +11,21 @@
 #define BODY_MAX (4 * MIB)
 #define TREE_MAX (64 * MIB)
 
+static char *
+print_address(const char *run_dir, const char *name)
+{
+    if (text_eq(name, SERVICE_MONITOR))
+        return mem_printf("unix:%s/" SERVICE_MONITOR_SOCKET, run_dir);
+    if (text_eq(name, SERVICE_GATEWAY))
+        return mem_printf("unix:%s/" SERVICE_GATEWAY_SOCKET, run_dir);
+    return mem_printf("unix:%s/models/%s/" RUN_SOCKET_NAME, run_dir, name);
+}
+
 int
 service_reread(const char *run_dir, const char *name, struct arena *arena,
                struct value **ret_answer, struct err *reterr)
 {
-    bool is_monitor = text_eq(name, SERVICE_MONITOR);
-    _cleanup_free_ char *address =
-        is_monitor ? mem_printf("unix:%s/" SERVICE_MONITOR_SOCKET, run_dir)
-                   : mem_printf("unix:%s/models/%s/" RUN_SOCKET_NAME, run_dir, name);
+    _cleanup_free_ char *address = print_address(run_dir, name);
     _cleanup_buf_ struct buf body = BUF_INIT(BODY_MAX);
     const struct http_fetch fetch = {
         .address = address, .host = "localhost", .method = "POST", .target = "/reload"};

@@ -74,6 +74,8 @@ void service_source_read(const struct value *v, struct service_source *ret_sourc
 #define SERVICE_ENGINE_MAX (PATH_MAX + 64)
 #define SERVICE_MONITOR "monitor"
 #define SERVICE_MONITOR_SOCKET "monitor/control.sock" /* below the run directory */
+#define SERVICE_GATEWAY "gateway"
+#define SERVICE_GATEWAY_SOCKET "gateway/control.sock"
 
 /* What is told of one. */
 struct service_status {

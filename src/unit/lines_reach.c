@@ -116,6 +116,7 @@ void
 lines_model_cannot_reach(struct unit_draft *d)
 {
     path_line(d, "-", "%s/monitor", root_strip(d->config->paths.run));
+    path_line(d, "-", "%s/gateway", root_strip(d->config->paths.run));
 }
 
 /* The database lies beside its journal. */
@@ -125,6 +126,7 @@ lines_gateway_writes(struct unit_draft *d)
     const char *keys = root_strip(d->config->gateway.keys_file);
     const char *slash = strrchr(keys, '/');
     path_line(d, "", "%.*s", (int)MAX(slash - keys, 1), keys);
+    path_line(d, "", "%s/gateway", root_strip(d->config->paths.run));
     if (d->config->gateway.access_log == CONFIG_ACCESS_LOG_FILE)
         path_line(d, "", "%s/services", root_strip(d->config->paths.logs));
 }
