@@ -198,7 +198,7 @@ void
 client_give_back(struct pending *p)
 {
     struct http_client *client = p->client;
-    spare_trim(&p->in);
+    spare_return(&client->room, &p->in);
     spare_trim(&p->out);
     spare_trim(&p->call.content);
     if (!spares_give(&client->spares, &p->spare))
@@ -258,6 +258,7 @@ http_client_new(struct loop *loop, const char *address, const char *host,
         return r;
     }
     client->loop = loop;
+    buf_init(&client->room, BUF_CEILING_MAX);
     client->host = mem_strdup(host ? host : client->addr.path ? "localhost" : address);
     waits_init(&client->waits, loop, client->lists, CLIENT_WAITS, on_expired);
     http_client_configure(client, config);
@@ -295,6 +296,7 @@ http_client_free(struct http_client *client)
     waits_finish(&client->waits);
     for (struct spare *spare; (spare = spares_take(&client->spares));)
         free_pending(container_of(spare, struct pending, spare));
+    buf_finish(&client->room);
     free(client->address);
     free(client->host);
     free(client);

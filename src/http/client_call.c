@@ -188,6 +188,7 @@ step(struct pending *p)
 static void
 receive(struct pending *p)
 {
+    spare_lend(&p->client->room, &p->in);
     buf_consume(&p->in, p->in_at);
     p->in_at = 0;
     void *to = buf_reserve(&p->in, LINK_READ_BYTES);
@@ -290,6 +291,16 @@ settle(struct pending *p)
     loop_fd_change(&p->link->watch, (p->paused ? 0 : LOOP_READ) | (sends ? LOOP_WRITE : 0));
 }
 
+/* Of what was read, if all was taken. */
+static void
+return_room(struct pending *p)
+{
+    if (unread(p) > 0)
+        return;
+    spare_return(&p->client->room, &p->in);
+    p->in_at = 0;
+}
+
 static void
 pending_run(struct pending *p)
 {
@@ -305,6 +316,7 @@ pending_run(struct pending *p)
     if (!p->dead && is_over(p))
         finish(p);
     p->running = false;
+    return_room(p);
     if (p->dead)
         client_give_back(p);
     else

@@ -82,6 +82,7 @@ struct http_client {
     struct waits waits;
     struct wait_list lists[CLIENT_WAITS];
     struct spares spares; /* calls */
+    struct buf room;      /* that is lent to them */
 };
 
 /* client.c */

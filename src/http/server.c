@@ -69,7 +69,7 @@ server_take_exchange(struct http_server *s)
 void
 server_give_exchange(struct http_server *s, struct exchange *x)
 {
-    spare_trim(&x->in);
+    spare_return(&s->room, &x->in);
     spare_trim(&x->out);
     spare_trim(&x->request.content);
     x->in_at = x->out_at = 0;
@@ -208,6 +208,7 @@ http_server_new(struct loop *loop, const struct http_server_config *config,
 {
     struct http_server *s = mem_new(struct http_server);
     s->loop = loop;
+    buf_init(&s->room, BUF_CEILING_MAX);
     s->service = *service;
     waits_init(&s->waits, loop, s->lists, CONN_STATES, on_expired);
     s->retry.expired = on_retry;
@@ -281,6 +282,7 @@ http_server_free(struct http_server *server)
     waits_finish(&server->waits);
     for (struct spare *spare; (spare = spares_take(&server->spares));)
         free_exchange(container_of(spare, struct exchange, spare));
+    buf_finish(&server->room);
     free(server);
 }
 

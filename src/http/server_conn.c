@@ -259,6 +259,7 @@ static void
 receive(struct conn *c)
 {
     struct exchange *x = c->exchange ? c->exchange : open_exchange(c);
+    spare_lend(&c->server->room, &x->in);
     buf_consume(&x->in, x->in_at);
     x->in_at = 0;
     void *to = buf_reserve(&x->in, CONN_READ_BYTES);
@@ -374,6 +375,17 @@ is_over(const struct conn *c, enum conn_state state)
     return state == CONN_IDLE && c->server->draining;
 }
 
+/* Of what was read, if all was taken. */
+static void
+return_room(struct conn *c)
+{
+    struct exchange *x = c->exchange;
+    if (!x || exchange_unread(x) > 0)
+        return;
+    spare_return(&c->server->room, &x->in);
+    x->in_at = 0;
+}
+
 static void
 settle(struct conn *c)
 {
@@ -403,6 +415,7 @@ conn_run(struct conn *c)
         ;
     if (!c->broken)
         flush(c);
+    return_room(c);
     settle(c);
     c->running = false;
 }

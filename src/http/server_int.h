@@ -88,6 +88,7 @@ struct http_server {
     struct loop_defer drained;
     struct listener *listeners;
     struct spares spares; /* exchanges */
+    struct buf room;      /* that is lent to them */
     struct http_date date;
     bool draining;
     bool full; /* listeners are not watched */

@@ -26,6 +26,32 @@ spares_give(struct spares *spares, struct spare *spare)
 }
 
 void
+spare_lend(struct buf *room, struct buf *to)
+{
+    if (to->room > 0 || room->room == 0)
+        return;
+    size_t ceiling_bytes = to->ceiling_bytes;
+    *to = *room;
+    to->ceiling_bytes = ceiling_bytes;
+    buf_init(room, room->ceiling_bytes);
+}
+
+void
+spare_return(struct buf *room, struct buf *from)
+{
+    if (from->room == 0)
+        return;
+    size_t ceiling_bytes = from->ceiling_bytes;
+    buf_clear(from);
+    if (room->room > 0 || from->room > ROOM_MAX) {
+        buf_finish(from);
+        return;
+    }
+    *room = *from;
+    buf_init(from, ceiling_bytes);
+}
+
+void
 spare_trim(struct buf *b)
 {
     if (b->room > ROOM_MAX)

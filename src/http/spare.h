@@ -21,3 +21,8 @@ bool spares_give(struct spares *spares, struct spare *spare) must_check;
 
 /* Empties a buffer of what is given; one that grew large gives its room back. */
 void spare_trim(struct buf *b);
+
+/* Room to read into. A loop reads from one connection at a time, and most of what is read is taken at once:
+ * so all share it, and only what has to wait for its rest keeps it. */
+void spare_lend(struct buf *room, struct buf *to);     /* unless it has some */
+void spare_return(struct buf *room, struct buf *from); /* of which all was taken */
