@@ -58,14 +58,15 @@ class Server:
     """A process that serves; leaving the context ends it. Without a port it tells it on a line. lua:
     a file that says what wrk asks for, where that is more than GET."""
 
-    def __init__(self, name, command, port=None, path="/v1/models", lua=None):
+    def __init__(self, name, command, port=None, path="/v1/models", lua=None, core=0):
         self.name, self.command, self.port, self.path, self.lua = name, command, port, path, lua
+        self.core = core
         self.tells_port = port is None
         self.rates, self.costs = [], []
 
     def __enter__(self):
         out = subprocess.PIPE if self.tells_port else subprocess.DEVNULL
-        self.process = subprocess.Popen(pinned(0, self.command), stdin=subprocess.PIPE, stdout=out,
+        self.process = subprocess.Popen(pinned(self.core, self.command), stdin=subprocess.PIPE, stdout=out,
                                         start_new_session=True)
         if self.tells_port:
             self.port = int(self.process.stdout.readline())
@@ -92,17 +93,22 @@ class Server:
         if self.process.stdout:
             self.process.stdout.close()
 
-    def cpu_seconds(self):
-        ticks = 0
+    def stats(self):
+        """Of each process of its group, what /proc/PID/stat has behind the name."""
         for pid in [d for d in os.listdir("/proc") if d.isdigit()]:
             try:
                 with open(f"/proc/{pid}/stat") as f:
                     fields = f.read().rsplit(")", 1)[1].split()
             except OSError:
                 continue
-            if int(fields[2]) == self.process.pid:  # its process group
-                ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+            if int(fields[2]) == self.process.pid:
+                yield fields
+
+    def cpu_seconds(self):
+        return sum(int(f[11]) + int(f[12]) for f in self.stats()) / os.sysconf("SC_CLK_TCK")
+
+    def resident_bytes(self):
+        return sum(int(f[21]) for f in self.stats()) * os.sysconf("SC_PAGE_SIZE")
 
     def wrk(self, seconds):
         script = ["-s", self.lua] if self.lua else []

@@ -1,0 +1,369 @@
+/* Many streams at a time, of which every byte is looked at.
+ *
+ *     storm PORT STREAMS SECONDS ABORTS MODEL=ENGINE...
+ *     CITADEL_KEY: whose they are
+ *
+ * Asks whoever serves at PORT of 127.0.0.1 for streams of these models, so many at a time: one that has ended
+ * is followed by another, until the time is over; then it waits for those that are left. So many of a hundred
+ * are left in their middle. What each should say the engine itself has told at port ENGINE, before the storm:
+ * of the same question, but for one word that only one stream has. Names and times that an engine makes anew are
+ * left out of that comparison; that a stream keeps its name is not.
+ *
+ * Prints {"MODEL":{"whole":N,...},...}, of each stream what became of it:
+ *
+ *     whole     every byte is right, to the last one
+ *     told      it broke off, was right so far, and the stream says so
+ *     refused   there was an answer with an error's status instead
+ *     left      by us
+ *     wrong     anything else; the first ones are told on standard error, and the exit status is 1 */
+
+#include "base/mem.h"
+#include "base/quantity.h"
+#include "http/client.h"
+#include "sys/clock.h"
+#include "sys/loop.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MODELS_MAX = 8,
+    EVENTS_MAX = 1000,
+    TOKENS = 30,
+    WRONGS_SHOWN = 10,
+    PAUSE_US = 100000, /* before one that was refused is followed */
+};
+#define EVENT_BYTES_MAX (64 * KIB)
+#define PATIENCE_US UINT64_C(120000000)
+
+enum fate { WHOLE, TOLD, REFUSED, LEFT, WRONG, FATES };
+static const char *const fate_names[FATES] = {"whole", "told", "refused", "left", "wrong"};
+
+struct model {
+    const char *name;
+    char *events[EVENTS_MAX]; /* of its answer, without what is made anew */
+    size_t count;
+    uint64_t fates[FATES];
+};
+
+struct storm {
+    struct loop *loop;
+    struct http_client *client;
+    struct model models[MODELS_MAX];
+    size_t model_count;
+    const char *key;
+    uint64_t until_us;
+    unsigned aborts; /* of 100 */
+    unsigned asked;  /* so far: each has a number */
+    unsigned running;
+    unsigned wrongs;
+};
+
+/* A place for one stream at a time. */
+struct stream {
+    struct storm *storm;
+    struct model *model;
+    struct http_call *call;
+    struct loop_timer pause;
+    unsigned number;
+    size_t leaves_at; /* this event, when it is left */
+    bool is_reference;
+
+    struct buf in; /* what has no end yet */
+    char id[64];
+    size_t events;
+    bool told, wrong;
+};
+
+static void begin(struct stream *s);
+
+/* ---- one event ---- */
+
+static void
+find_wrong(struct stream *s, const char *why, const char *bytes)
+{
+    if (!s->wrong && s->storm->wrongs++ < WRONGS_SHOWN)
+        (void)fprintf(stderr, "stream %u of %s, event %zu: %s: %s\n", s->number, s->model->name,
+                      s->events, why, bytes);
+    s->wrong = true;
+}
+
+/* The value behind a member's name, which is replaced; where it was, or NULL. */
+static char *
+drop_value(char *text, const char *name, const char *stops, char *ret_value, size_t room)
+{
+    char *at = strstr(text, name);
+    if (!at)
+        return NULL;
+    at += strlen(name);
+    size_t len = strcspn(at, stops);
+    if (ret_value)
+        (void)snprintf(ret_value, room, "%.*s", (int)len, at);
+    memmove(at, at + len, strlen(at + len) + 1);
+    return at;
+}
+
+/* Leaves what every stream of the model says alike. */
+static void
+strip(struct stream *s, char *text)
+{
+    char id[sizeof(s->id)] = "", word[16];
+    (void)drop_value(text, "\"id\":\"", "\"", id, sizeof(id));
+    (void)drop_value(text, "\"created\":", ",}", NULL, 0);
+    if (s->events == 0)
+        memcpy(s->id, id, sizeof(id));
+    else if (id[0] && strcmp(s->id, id) != 0)
+        find_wrong(s, "it is of another stream", id);
+    (void)snprintf(word, sizeof(word), "w%07u", s->number);
+    for (char *at = text; (at = strstr(at, word)); at++)
+        memcpy(at, "w0000000", strlen(word));
+}
+
+static void
+take_event(struct stream *s, char *text)
+{
+    struct model *m = s->model;
+    strip(s, text);
+    if (s->is_reference) {
+        assert(m->count < EVENTS_MAX);
+        m->events[m->count++] = mem_strdup(text);
+    } else if (strncmp(text, "data: {\"error\":", strlen("data: {\"error\":")) == 0 && !s->told) {
+        s->told = true;
+    } else if (s->events >= m->count) {
+        find_wrong(s, "there is more than there should be", text);
+    } else if (strcmp(text, m->events[s->events]) != 0 &&
+               !(s->told && strcmp(text, m->events[m->count - 1]) == 0)) {
+        find_wrong(s, "it is not what the engine says", text);
+    }
+    s->events++;
+}
+
+static void
+take_events(struct stream *s)
+{
+    for (char *end; (end = memmem(s->in.data, s->in.len, "\n\n", 2));) {
+        size_t len = (size_t)(end - s->in.data);
+        _cleanup_free_ char *text = mem_strndup(s->in.data, len);
+        buf_consume(&s->in, len + 2);
+        take_event(s, text);
+    }
+}
+
+/* ---- one stream ---- */
+
+/* And nothing is left to wait for. */
+static bool
+is_over(struct storm *storm)
+{
+    bool over = clock_now_us() >= storm->until_us;
+    if (over && storm->running == 0)
+        loop_stop(storm->loop);
+    return over;
+}
+
+static void
+end(struct stream *s, enum fate fate)
+{
+    struct storm *storm = s->storm;
+    s->call = NULL;
+    storm->running--;
+    if (!s->is_reference)
+        s->model->fates[fate]++;
+    if (is_over(storm))
+        return;
+    if (fate == WHOLE || fate == LEFT)
+        begin(s);
+    else
+        loop_timer_start(storm->loop, &s->pause, PAUSE_US, 0);
+}
+
+static void
+on_body(struct http_call *call, const char *bytes, size_t len)
+{
+    struct stream *s = call->user;
+    buf_add(&s->in, bytes, len);
+    if (buf_error(&s->in) < 0)
+        find_wrong(s, "an event has no end", "");
+    if (call->head.status != 200)
+        return;
+    take_events(s);
+    if (s->leaves_at && s->events >= s->leaves_at) {
+        http_call_cancel(call);
+        end(s, s->wrong ? WRONG : LEFT);
+    }
+}
+
+static void
+on_finished(struct http_call *call, const struct err *error)
+{
+    struct stream *s = call->user;
+    bool answers = call->head.status == 200;
+    if (error)
+        find_wrong(s, "it was cut", error->what);
+    else if (answers && s->in.len > 0)
+        find_wrong(s, "its last event has no end", s->in.data);
+    else if (answers && !s->told && !s->is_reference && s->events != s->model->count)
+        find_wrong(s, "it ended too early", "");
+    else if (!answers && (call->head.status < 429 || !strstr(s->in.data, "\"error\"")))
+        find_wrong(s, "it is no refusal", s->in.data);
+    end(s, s->wrong ? WRONG : !answers ? REFUSED : s->told ? TOLD : WHOLE);
+}
+
+static void
+ask(struct stream *s, struct http_client *client)
+{
+    static const struct http_call_ops ops = {.body = on_body, .finished = on_finished};
+    _cleanup_buf_ struct buf body = BUF_INIT(4 * KIB);
+    buf_printf(
+        &body,
+        "{\"model\":\"%s\",\"stream\":true,\"max_tokens\":%d,\"ignore_eos\":true,\"messages\":"
+        "[{\"role\":\"user\",\"content\":\"w%07u good morning to all of you out there\"}]}",
+        s->model->name, TOKENS, s->number);
+    s->call = http_call_new(client, "POST", "/v1/chat/completions", &ops, s);
+    http_call_field(s->call, "Content-Type", "application/json");
+    if (s->storm->key && !s->is_reference)
+        http_call_field(s->call, "Authorization", s->storm->key);
+    http_call_whole(s->call, body.data, body.len);
+}
+
+static void
+begin(struct stream *s)
+{
+    struct storm *storm = s->storm;
+    buf_clear(&s->in);
+    s->events = 0;
+    s->told = s->wrong = false;
+    s->number = ++storm->asked;
+    /* Spread evenly, and the same in every run. */
+    bool leaves = s->number * 61 % 100 < storm->aborts;
+    s->leaves_at = leaves ? 1 + s->number * 17 % (s->model->count - 1) : 0;
+    storm->running++;
+    ask(s, storm->client);
+}
+
+static void
+on_pause(struct loop_timer *timer)
+{
+    struct stream *s = container_of(timer, struct stream, pause);
+    if (!is_over(s->storm))
+        begin(s);
+}
+
+/* ---- the storm ---- */
+
+static struct http_client *
+client_of(struct loop *loop, const char *port, unsigned connections)
+{
+    struct http_client_config config = http_client_config_default;
+    _cleanup_free_ char *address = mem_printf("127.0.0.1:%s", port);
+    struct http_client *client;
+    struct err error;
+    config.connections_max = connections;
+    config.first_byte_us = config.between_us = config.total_us = PATIENCE_US;
+    if (http_client_new(loop, address, NULL, &config, &client, &error) < 0) {
+        (void)fprintf(stderr, "storm: %s\n", error.what);
+        exit(2);
+    }
+    return client;
+}
+
+static void
+stream_init(struct stream *s, struct storm *storm, struct model *model)
+{
+    *s = (struct stream){.storm = storm, .model = model, .pause.expired = on_pause};
+    buf_init(&s->in, EVENT_BYTES_MAX);
+}
+
+/* What the engine says itself, asked with the number 0. */
+static void
+read_model(struct storm *storm, struct model *m, char *word)
+{
+    struct stream s;
+    char *engine = strchr(word, '=');
+    if (!engine) {
+        (void)fprintf(stderr, "storm: '%s' is not MODEL=ENGINE\n", word);
+        exit(2);
+    }
+    *engine++ = '\0';
+    m->name = word;
+    stream_init(&s, storm, m);
+    s.is_reference = true;
+    struct http_client *client = client_of(storm->loop, engine, 1);
+    storm->running = 1;
+    ask(&s, client);
+    loop_run(storm->loop);
+    http_client_free(client);
+    buf_finish(&s.in);
+    if (s.wrong || m->count < 2)
+        exit(2);
+}
+
+static void
+rage(struct storm *storm, size_t count)
+{
+    struct stream *streams = mem_alloc(count * sizeof(*streams));
+    for (size_t i = 0; i < count; i++) {
+        stream_init(&streams[i], storm, &storm->models[i % storm->model_count]);
+        begin(&streams[i]);
+    }
+    loop_run(storm->loop);
+    for (size_t i = 0; i < count; i++) {
+        loop_timer_stop(&streams[i].pause);
+        buf_finish(&streams[i].in);
+    }
+    free(streams);
+}
+
+static void
+show(const struct storm *storm)
+{
+    for (size_t m = 0; m < storm->model_count; m++) {
+        const struct model *model = &storm->models[m];
+        (void)printf("%s\"%s\":{", m ? "," : "{", model->name);
+        for (int i = 0; i < FATES; i++)
+            (void)printf("%s\"%s\":%" PRIu64, i ? "," : "", fate_names[i], model->fates[i]);
+        (void)printf("}");
+    }
+    (void)printf("}\n");
+}
+
+static unsigned
+number(const char *text)
+{
+    uint64_t n = 0;
+    if (quantity_parse_u64(text, &n, NULL) < 0 || n > 1000000) {
+        (void)fprintf(stderr, "storm: '%s' is no such number\n", text);
+        exit(2);
+    }
+    return (unsigned)n;
+}
+
+int
+main(int argc, char **argv)
+{
+    static struct storm storm;
+    struct err error;
+    const char *key = getenv("CITADEL_KEY");
+    if (argc < 6 || argc > 5 + MODELS_MAX || loop_new(&storm.loop, &error) < 0) {
+        (void)fprintf(stderr, "usage: storm PORT STREAMS SECONDS ABORTS MODEL=ENGINE...\n");
+        return 2;
+    }
+    _cleanup_free_ char *bearer = key ? mem_printf("Bearer %s", key) : NULL;
+    storm.key = bearer;
+    unsigned streams = number(argv[2]);
+    for (int i = 5; i < argc; i++)
+        read_model(&storm, &storm.models[storm.model_count++], argv[i]);
+    storm.client = client_of(storm.loop, argv[1], streams + 16);
+    storm.aborts = number(argv[4]);
+    storm.until_us = clock_now_us() + number(argv[3]) * UINT64_C(1000000);
+    rage(&storm, streams);
+    http_client_free(storm.client);
+    loop_free(storm.loop);
+    show(&storm);
+    for (size_t i = 0; i < storm.model_count; i++)
+        for (size_t k = 0; k < storm.models[i].count; k++)
+            free(storm.models[i].events[k]);
+    return storm.wrongs > 0;
+}
