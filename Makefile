@@ -5,7 +5,7 @@ PREFIX = /usr/local
 SANITIZE = -Db_sanitize=address,undefined -Db_lundef=false
 
 .NOTPARALLEL:
-.PHONY: build test test-vm lint bench fuzz fuzz-merge run install clean help
+.PHONY: build test test-vm lint bench bench-gateway fuzz fuzz-merge run install clean help
 
 build:       ## build/citadel and build/citadel-sim
 	@tools/packages build
@@ -32,6 +32,11 @@ bench:       ## what it costs, measured on this machine
 	@tools/packages build bench
 	@tools/build build
 	@tests/bench/run
+
+bench-gateway: ## the gateway beside HAProxy and nginx
+	@tools/packages build bench
+	@tools/build build
+	@tests/bench/gateway
 
 fuzz:        ## fuzz the parsers: T=json one target, S=60 seconds each
 	@tools/packages build fuzz
