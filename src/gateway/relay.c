@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -20,6 +21,7 @@
 #define AFFINITY_PLACES (UINT64_C(1) << 18)
 /* Of a client that names its talk there. */
 #define SESSION_FIELD "X-Session-Id"
+#define MANY_REQUESTS 256 /* at a time: some MB */
 
 /* ---- the end ---- */
 
@@ -40,6 +42,18 @@ passage_fail(struct passage *p, const struct err *error)
     reply_problem(p->request, p->route->dialect, error, p->id, p->retry_after_s, NULL);
 }
 
+/* What many requests had at a time goes back to the host once few of them are left: the allocator
+ * would keep it. */
+static void
+leave(struct relay *relay)
+{
+    unsigned left = --relay->counts.requests;
+    if (relay->most < MANY_REQUESTS || left > relay->most / 8)
+        return;
+    (void)malloc_trim(0);
+    relay->most = left;
+}
+
 static void
 on_finished(struct http_request *r, bool answered unused_arg)
 {
@@ -49,8 +63,8 @@ on_finished(struct http_request *r, bool answered unused_arg)
     if (p->reads)
         usage_finish(&p->usage);
     arena_finish(&p->arena);
-    p->relay->counts.requests--;
     routing_drop(p->routing);
+    leave(p->relay);
     free(p);
 }
 
@@ -224,6 +238,16 @@ visit_back(struct passage *p, const struct target_back *back)
     visit_begin(&p->visit, routing_backend_of(p->routing, back), &wish);
 }
 
+/* Of the last one that was asked; or none was. */
+static void
+fail_away(struct passage *p)
+{
+    if (p->why.id == ERR_NONE)
+        (void)err_set(&p->why, ERR_MODEL_AWAY,
+                      "%s has failed repeatedly, and is not asked for a while", p->asked->name);
+    passage_fail(p, &p->why);
+}
+
 void
 passage_try(struct passage *p)
 {
@@ -231,7 +255,7 @@ passage_try(struct passage *p)
     while (!(back = choose(p))) {
         if (p->fallbacks == p->asked->fallback_count ||
             !set_target(p, p->asked->fallbacks[p->fallbacks++])) {
-            passage_fail(p, &p->why);
+            fail_away(p);
             return;
         }
     }
@@ -264,12 +288,10 @@ static void
 seek(struct passage *p)
 {
     p->state = PASSAGE_SEEKS;
-    (void)err_set(&p->why, ERR_MODEL_AWAY, "%s has failed repeatedly, and is not asked for a while",
-                  p->asked->name);
     if (set_target(p, p->asked))
         passage_try(p);
     else
-        passage_fail(p, &p->why);
+        fail_away(p);
 }
 
 static void

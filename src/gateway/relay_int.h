@@ -22,6 +22,7 @@ struct relay {
     struct loop *loop;
     struct routing *routing; /* of what comes now */
     struct relay_counts counts;
+    unsigned most; /* requests at a time, since memory was given back */
     uint64_t turn;
     struct affinity *affinity;
     struct stored *stored; /* NULL: there is no response yet */

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static bool
@@ -21,11 +22,18 @@ is_printable(const char *bytes, size_t len)
 static void
 make_id(reply_id id)
 {
-    static uint64_t began_us, count;
-    if (!began_us)
-        began_us = clock_wall_us();
-    (void)snprintf(id, sizeof(reply_id), "req_%013" PRIx64 "%05x%08" PRIx64, began_us,
-                   (unsigned)getpid(), ++count);
+    static const char digits[] = "0123456789abcdef";
+    static char start[] = "req_0123456789abc01234";
+    static uint64_t count;
+    if (count == 0)
+        (void)snprintf(start, sizeof(start), "req_%013" PRIx64 "%05x", clock_wall_us(),
+                       (unsigned)getpid() & 0xfffff);
+    memcpy(id, start, sizeof(start) - 1);
+    char *to = id + sizeof(start) - 1;
+    ++count;
+    for (int shift = 36; shift >= 0; shift -= 4)
+        *to++ = digits[count >> shift & 0xf];
+    *to = '\0';
 }
 
 void

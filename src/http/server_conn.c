@@ -351,7 +351,7 @@ static bool
 wants_to_read(const struct conn *c)
 {
     const struct exchange *x = c->exchange;
-    return !c->has_left && (!x || exchange_unread(x) < c->server->config.head.head_bytes);
+    return !c->has_left && (!x || exchange_unread(x) + CONN_READ_BYTES <= x->in.ceiling_bytes);
 }
 
 /* Reading stays on while the handler works: then the client's leaving is seen as its end of file,
