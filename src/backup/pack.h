@@ -55,11 +55,9 @@ struct pack_entries { /* by SHA-256 */
 
 struct pack_writer;
 
-/* Into a new file of the directory, under a name of its own until it is whole. The directory stays open. */
+/* Into a directory that stays open (object.h). */
 int pack_begin(int dir, struct pack_writer **ret_writer, struct err *reterr) must_check;
-/* Removes what was not finished; at a crash it stays, and its name begins with PACK_DRAFT. */
-void pack_writer_free(struct pack_writer *w);
-#define PACK_DRAFT ".draft-"
+void pack_writer_free(struct pack_writer *w); /* what was not finished is gone */
 
 struct pack_record {
     struct block_id id;
@@ -74,7 +72,7 @@ int pack_add(struct pack_writer *w, const struct pack_record *record, struct err
     must_check;
 bool pack_is_full(const struct pack_writer *w);
 
-/* Then the pack is on the disk under its name, whatever happens. The entries live as long as the writer. */
+/* Then the pack is on the disk under its name. The entries live as long as the writer. */
 int pack_finish(struct pack_writer *w, char ret_name[HASH_SHA256_HEX],
                 struct pack_entries *ret_entries, struct err *reterr) must_check;
 

@@ -1,5 +1,6 @@
 #include "backup/pack.h"
 
+#include "backup/object.h"
 #include "backup/pack_int.h"
 #include "base/mem.h"
 #include "crash.h"
@@ -181,7 +182,7 @@ TEST(a_pack_that_was_cut_off_keeps_its_first_records)
 static bool
 is_draft(const char *name)
 {
-    return strncmp(name, PACK_DRAFT, strlen(PACK_DRAFT)) == 0;
+    return strncmp(name, OBJECT_DRAFT, strlen(OBJECT_DRAFT)) == 0;
 }
 
 /* Whatever has a name is whole. */

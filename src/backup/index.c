@@ -1,0 +1,336 @@
+#include "backup/index.h"
+
+#include "backup/object.h"
+#include "backup/pack_int.h"
+#include "base/crc32c.h"
+#include "base/vec.h"
+#include "sys/fault.h"
+#include "sys/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAGIC "citadel index 1" /* with its zero: 16 bytes */
+#define HEAD_BYTES 32
+#define ID_BYTES sizeof(struct block_id)
+#define ENTRY_BYTES 48
+#define FRAGMENTS_MAX 4096
+#define BLOCKS_MAX (UINT32_C(1) << 28) /* of a fragment: 12 GiB of entries, 256 TiB of weights */
+
+/* ---- making one ---- */
+
+struct drafted {
+    struct block_id id;
+    uint32_t pack, at, record_bytes, block_bytes;
+};
+
+struct index_draft {
+    VEC(struct block_id) packs;
+    VEC(struct drafted) blocks;
+};
+
+struct index_draft *
+index_draft_new(void)
+{
+    return mem_new(struct index_draft);
+}
+
+void
+index_draft_free(struct index_draft *d)
+{
+    if (!d)
+        return;
+    vec_finish(&d->packs);
+    vec_finish(&d->blocks);
+    free(d);
+}
+
+void
+index_draft_add(struct index_draft *d, const struct block_id *pack,
+                const struct pack_entries *entries)
+{
+    uint32_t number = (uint32_t)d->packs.count;
+    vec_push(&d->packs, *pack);
+    for (size_t i = 0; i < entries->count; i++) {
+        const struct pack_entry *e = &entries->items[i];
+        vec_push(&d->blocks,
+                 ((struct drafted){e->id, number, e->at, e->record_bytes, e->block_bytes}));
+    }
+}
+
+size_t
+index_draft_blocks(const struct index_draft *d)
+{
+    return d->blocks.count;
+}
+
+static int
+by_id(const void *a, const void *b)
+{
+    const struct drafted *x = a, *y = b;
+    int order = memcmp(&x->id, &y->id, ID_BYTES);
+    if (order == 0)
+        order = (x->pack > y->pack) - (x->pack < y->pack);
+    return order ? order : (x->at > y->at) - (x->at < y->at);
+}
+
+/* Head, packs and entries are written twice over: once for the CRC, once for the file. */
+typedef int (*sink)(void *arg, const void *bytes, size_t len, struct err *reterr);
+
+static int
+to_crc(void *arg, const void *bytes, size_t len, struct err *reterr unused_arg)
+{
+    uint32_t *crc = arg;
+    *crc = crc32c(*crc, bytes, len);
+    return 0;
+}
+
+static int
+to_object(void *arg, const void *bytes, size_t len, struct err *reterr)
+{
+    return object_write(arg, bytes, len, reterr);
+}
+
+static int
+write_body(const struct index_draft *d, sink to, void *arg, struct err *reterr)
+{
+    int r = to(arg, d->packs.items, d->packs.count * ID_BYTES, reterr);
+    for (size_t i = 0; i < d->blocks.count && r == 0; i++) {
+        const struct drafted *b = &d->blocks.items[i];
+        uint8_t entry[ENTRY_BYTES];
+        memcpy(entry, &b->id, ID_BYTES);
+        pack_put_u32(entry + 32, b->pack);
+        pack_put_u32(entry + 36, b->at);
+        pack_put_u32(entry + 40, b->record_bytes);
+        pack_put_u32(entry + 44, b->block_bytes);
+        r = to(arg, entry, sizeof(entry), reterr);
+    }
+    return r;
+}
+
+static int
+write_all(const struct index_draft *d, struct object_writer *w, struct err *reterr)
+{
+    uint8_t head[HEAD_BYTES] = MAGIC;
+    uint32_t crc = 0;
+    int r = write_body(d, to_crc, &crc, reterr);
+    pack_put_u32(head + 16, (uint32_t)d->packs.count);
+    pack_put_u32(head + 20, (uint32_t)d->blocks.count);
+    pack_put_u32(head + 24, crc);
+    pack_put_u32(head + 28, crc32c(0, head, 28));
+    if (r == 0)
+        r = object_write(w, head, sizeof(head), reterr);
+    return r < 0 ? r : write_body(d, to_object, w, reterr);
+}
+
+int
+index_draft_write(struct index_draft *d, int dir, char ret_name[HASH_SHA256_HEX],
+                  struct err *reterr)
+{
+    struct object_writer w;
+    assert(d->blocks.count <= BLOCKS_MAX);
+    if (d->blocks.count > 0)
+        qsort(d->blocks.items, d->blocks.count, sizeof(*d->blocks.items), by_id);
+    int r = object_begin(&w, dir, reterr);
+    if (r < 0)
+        return r;
+    r = write_all(d, &w, reterr);
+    if (r == 0)
+        r = object_finish(&w, ret_name, reterr);
+    object_end(&w);
+    return r;
+}
+
+/* ---- opening ---- */
+
+struct fragment {
+    const uint8_t *bytes; /* mapped */
+    size_t len;
+    const uint8_t *packs, *entries;
+    uint32_t pack_count, count;
+};
+
+struct index {
+    VEC(struct fragment) fragments;
+    uint64_t blocks;
+};
+
+static int
+damaged(struct err *reterr, const char *name, const char *what)
+{
+    int r = err_set(reterr, ERR_INDEX_DAMAGED, "%s of the repository's index %s", name, what);
+    err_fix(reterr, "`citadel backup verify --repair` makes it anew, of the packs");
+    return r;
+}
+
+/* All that a search relies on, so that it has to look at nothing. */
+static int
+check(struct fragment *f, const char *name, struct err *reterr)
+{
+    const uint8_t *head = f->bytes;
+    if (f->len < HEAD_BYTES || memcmp(head, MAGIC, sizeof(MAGIC)) != 0)
+        return damaged(reterr, name, "is none of version 1");
+    if (pack_get_u32(head + 28) != crc32c(0, head, 28))
+        return damaged(reterr, name, "has a head that is not what was written");
+    f->pack_count = pack_get_u32(head + 16);
+    f->count = pack_get_u32(head + 20);
+    if (f->len !=
+        HEAD_BYTES + f->pack_count * (uint64_t)ID_BYTES + f->count * (uint64_t)ENTRY_BYTES)
+        return damaged(reterr, name, "is not as long as its head says");
+    if (pack_get_u32(head + 24) != crc32c(0, head + HEAD_BYTES, f->len - HEAD_BYTES))
+        return damaged(reterr, name, "is not what was written");
+    f->packs = head + HEAD_BYTES;
+    f->entries = f->packs + f->pack_count * ID_BYTES;
+    for (uint32_t i = 0; i < f->count; i++)
+        if (pack_get_u32(f->entries + i * (size_t)ENTRY_BYTES + 32) >= f->pack_count)
+            return damaged(reterr, name, "names a pack that it does not list");
+    return 0;
+}
+
+static int
+map_file(int dir, const char *name, struct fragment *ret, struct err *reterr)
+{
+    struct stat st;
+    _cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_set_errno(reterr, errno, "cannot read %s of the repository's index", name);
+    if (st.st_size < HEAD_BYTES)
+        return damaged(reterr, name, "is shorter than any");
+    ret->len = (size_t)st.st_size;
+    void *bytes = mmap(NULL, ret->len, PROT_READ, MAP_SHARED, fd, 0);
+    if (bytes == MAP_FAILED)
+        return err_set_errno(reterr, errno, "cannot map %s of the repository's index", name);
+    ret->bytes = bytes;
+    return 0;
+}
+
+static int
+open_fragment(struct index *x, int dir, const char *name, struct err *reterr)
+{
+    if (x->fragments.count == FRAGMENTS_MAX)
+        return err_set(reterr, ERR_TOO_LARGE, "the repository's index has more than %d fragments",
+                       FRAGMENTS_MAX);
+    struct fragment f = {0};
+    int r = map_file(dir, name, &f, reterr);
+    if (r < 0)
+        return r;
+    vec_push(&x->fragments, f);
+    r = check(&x->fragments.items[x->fragments.count - 1], name, reterr);
+    if (r == 0)
+        x->blocks += x->fragments.items[x->fragments.count - 1].count;
+    return r;
+}
+
+static bool
+is_name(const char *name)
+{
+    return strlen(name) == HASH_SHA256_HEX - 1 &&
+           strspn(name, "0123456789abcdef") == HASH_SHA256_HEX - 1;
+}
+
+int
+index_open(int dir, struct index **ret_index, struct err *reterr)
+{
+    _cleanup_dir_ DIR *stream = file_open_dir(dir, ".", 0);
+    struct index *x = mem_new(struct index);
+    int r = stream ? 0 : err_set_errno(reterr, errno, "cannot read the repository's index");
+    for (const struct dirent *e; r == 0 && (e = readdir(stream));)
+        if (is_name(e->d_name))
+            r = open_fragment(x, dir, e->d_name, reterr);
+    if (r < 0)
+        index_free(x);
+    else
+        *ret_index = x;
+    return r;
+}
+
+void
+index_free(struct index *x)
+{
+    if (!x)
+        return;
+    vec_foreach (&x->fragments, f)
+        (void)munmap((void *)(uintptr_t)f->bytes, f->len);
+    vec_finish(&x->fragments);
+    free(x);
+}
+
+/* ---- asking ---- */
+
+static struct index_place
+place_at(const struct fragment *f, size_t i)
+{
+    const uint8_t *entry = f->entries + i * ENTRY_BYTES;
+    struct index_place place = {.at = pack_get_u32(entry + 36),
+                                .record_bytes = pack_get_u32(entry + 40),
+                                .block_bytes = pack_get_u32(entry + 44)};
+    memcpy(&place.pack, f->packs + pack_get_u32(entry + 32) * ID_BYTES, ID_BYTES);
+    return place;
+}
+
+/* Digests are spread evenly: the first bytes tell where to look. From there on by halves, so that digests
+ * that are not cost no more than any. */
+static bool
+find_in(const struct fragment *f, const struct block_id *id, struct index_place *ret)
+{
+    size_t low = 0, high = f->count; /* it is in [low, high) if anywhere */
+    uint32_t first =
+        (uint32_t)id->bytes[0] << 24 | id->bytes[1] << 16 | id->bytes[2] << 8 | id->bytes[3];
+    size_t look = (size_t)((uint64_t)first * f->count >> 32);
+    for (size_t reach = 16; low < high; reach *= 4) {
+        int order = memcmp(id, f->entries + look * ENTRY_BYTES, ID_BYTES);
+        if (order == 0) {
+            *ret = place_at(f, look);
+            return true;
+        }
+        if (order < 0)
+            high = look;
+        else
+            low = look + 1;
+        if (low >= high)
+            break;
+        look = high - low <= 2 * reach ? low + (high - low) / 2
+               : order < 0             ? high - reach
+                                       : low + reach;
+    }
+    return false;
+}
+
+bool
+index_find(const struct index *x, const struct block_id *id, struct index_place *ret)
+{
+    vec_foreach (&x->fragments, f)
+        if (find_in(f, id, ret))
+            return true;
+    return false;
+}
+
+uint64_t
+index_blocks(const struct index *x)
+{
+    return x->blocks;
+}
+
+size_t
+index_fragments(const struct index *x)
+{
+    return x->fragments.count;
+}
+
+size_t
+index_fragment_blocks(const struct index *x, size_t i)
+{
+    return x->fragments.items[i].count;
+}
+
+struct index_place
+index_at(const struct index *x, size_t i, size_t k, struct block_id *ret_id)
+{
+    const struct fragment *f = &x->fragments.items[i];
+    memcpy(ret_id, f->entries + k * ENTRY_BYTES, ID_BYTES);
+    return place_at(f, k);
+}

@@ -1,0 +1,54 @@
+#pragma once
+
+/* Where each block of a repository is: fragments, files that are written once, each for some packs. They
+ * can be merged into fewer, and made anew of the packs' trailers at any time. Little-endian:
+ *
+ *   32 bytes   "citadel index 1", a zero; packs (4), entries (4), CRC-32C of all that follows (4),
+ *              CRC-32C of the 28 bytes before (4)
+ *   packs      32 bytes each: their names, in their order
+ *   entries    48 bytes each, by SHA-256, and of the same by pack and place:
+ *       32     SHA-256 of the block
+ *       4      its pack, by place in the list above
+ *       4      where its record begins there
+ *       4      bytes of the record
+ *       4      bytes of the block
+ *
+ * A fragment's name is the SHA-256 of its bytes. It is mapped, not read: what a search touches is what
+ * it costs, whatever the size of the repository. */
+
+#include "backup/pack.h"
+
+/* ---- making one ---- */
+
+struct index_draft;
+struct index_draft *index_draft_new(void) must_check;
+void index_draft_free(struct index_draft *d);
+/* Each pack once. */
+void index_draft_add(struct index_draft *d, const struct block_id *pack,
+                     const struct pack_entries *entries);
+size_t index_draft_blocks(const struct index_draft *d);
+/* Under its name in the directory, and on the disk. */
+int index_draft_write(struct index_draft *d, int dir, char ret_name[HASH_SHA256_HEX],
+                      struct err *reterr) must_check;
+
+/* ---- asking ---- */
+
+struct index;
+
+struct index_place {
+    struct block_id pack;
+    uint32_t at, record_bytes, block_bytes;
+};
+
+/* Of all fragments in a directory. One that is damaged is an error, with its name: what a repository has
+ * must never look as if it were less. */
+int index_open(int dir, struct index **ret_index, struct err *reterr) must_check;
+void index_free(struct index *x);
+
+bool index_find(const struct index *x, const struct block_id *id, struct index_place *ret);
+uint64_t index_blocks(const struct index *x); /* one that is there twice counts twice */
+size_t index_fragments(const struct index *x);
+
+/* The k-th entry of the i-th fragment, for those who walk all of them. */
+size_t index_fragment_blocks(const struct index *x, size_t i);
+struct index_place index_at(const struct index *x, size_t i, size_t k, struct block_id *ret_id);
