@@ -3,6 +3,7 @@
 #include "base/map.h"
 #include "base/text.h"
 #include "config/check_int.h"
+#include "fmt/json_scan.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -201,6 +202,34 @@ option_of_argument(const char *argument)
     return NULL;
 }
 
+bool
+config_may_give(const char *name)
+{
+    static const char *const ours[] = {"model", "stream", "stream_options"};
+    for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+        if (text_eq(ours[i], name))
+            return false;
+    return strlen(name) <= JSON_SCAN_NAME_MAX;
+}
+
+static void
+check_parameters(const struct loading *l, const struct config_model *m, const char *option,
+                 const struct config_pairs *pairs)
+{
+    const struct value *given = value_get(m->given, option);
+    for (size_t i = 0; i < pairs->count; i++) {
+        const struct value *v = value_get(given, pairs->items[i].name);
+        if (v && !config_may_give(pairs->items[i].name))
+            problem_add(l->problems, v->name_at, "another member of requests",
+                        "models.%s.%s has '%s', which is the gateway's own", m->name, option,
+                        pairs->items[i].name);
+    }
+    if (pairs->count > CONFIG_PARAMETERS_MAX)
+        problem_add(l->problems, check_at(l, m, option), "fewer of them",
+                    "models.%s.%s and those of defaults are %zu, of which there may be %d", m->name,
+                    option, pairs->count, CONFIG_PARAMETERS_MAX);
+}
+
 /* The place of an item of a list that the section itself gives. */
 static struct value_at
 item_at(const struct config_model *m, const char *option, size_t i)
@@ -238,7 +267,7 @@ check_arguments(const struct loading *l, const struct config_model *m, const cha
                     "%s.extra_env has CUDA_VISIBLE_DEVICES, which Citadel sets", path);
 }
 
-/* A name under which clients reach a model leads to one model. */
+/* A name that leads to one model: its own, and those of adapters. */
 static void
 claim_name(const struct loading *l, struct config_model *m, const char *name, struct value_at at)
 {
@@ -246,6 +275,15 @@ claim_name(const struct loading *l, struct config_model *m, const char *name, st
     if (other != (struct section_head *)m)
         problem_add(l->problems, at, "a name of its own",
                     "models.%s is served as '%s', and so is models.%s", m->name, name, other->name);
+}
+
+/* One that several models may be served under: clients take them for one. */
+static void
+share_name(const struct loading *l, struct config_model *m, const char *name, struct value_at at)
+{
+    const struct section_head *other = map_get(l->served, name);
+    if (!other || text_eq(other->name, name))
+        claim_name(l, m, name, at);
 }
 
 /* The own names come first: whoever takes one of them is told, not its owner. */
@@ -258,7 +296,10 @@ check_served_names(const struct loading *l)
     for (size_t i = 0; i < c->models.count; i++) {
         struct config_model *m = &c->models.items[i];
         for (size_t k = 0; k < m->served_names.count; k++)
-            claim_name(l, m, m->served_names.items[k], item_at(m, "served_names", k));
+            share_name(l, m, m->served_names.items[k], item_at(m, "served_names", k));
+    }
+    for (size_t i = 0; i < c->models.count; i++) {
+        struct config_model *m = &c->models.items[i];
         for (size_t k = 0; k < m->lora.adapters.count; k++)
             claim_name(l, m, m->lora.adapters.items[k].name, check_at(l, &m->lora, "adapters"));
     }
@@ -296,6 +337,8 @@ check_models(const struct loading *l)
         check_names(l, m);
         check_engine(l, m);
         check_limits(l, m);
+        check_parameters(l, m, "parameters", &m->parameters);
+        check_parameters(l, m, "forced_parameters", &m->forced_parameters);
         check_arguments(l, m, path);
     }
     if (c->models.count == 0 && l->whole && c->given && !(models && models->count))

@@ -56,6 +56,11 @@ const struct config_model *config_find_model(const struct config *config, const 
 /* The names of all models of `arg`, a configuration, one after the other, for text_nearest(). */
 const char *config_model_name(size_t i, const void *arg);
 
+/* Whether parameters of a model may have this name: not those members of a request that decide where it
+ * goes and how its answer is read. */
+bool config_may_give(const char *name);
+#define CONFIG_PARAMETERS_MAX 16 /* of each kind, with those of defaults */
+
 /* The built-in value of an option of `paths`, as it is written there: for what must work without any
  * configuration. */
 const char *config_path_preset(const char *name);

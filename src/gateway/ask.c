@@ -1,5 +1,6 @@
 #include "gateway/ask.h"
 
+#include "config/config.h"
 #include "fmt/json.h"
 #include "gateway/multipart.h"
 #include "gateway/patch.h"
@@ -148,10 +149,24 @@ read_user(struct ask *ask, const char *body, struct err *reterr)
     return r;
 }
 
+/* What is none of ours is the engine's to read, and the usual one for us. */
+static void
+read_tier(struct ask *ask, const char *body)
+{
+    const struct json_place *place = &ask->places[ASK_TIER];
+    char word[16];
+    if (place->kind != JSON_STRING || json_scan_text(body, place, word, sizeof(word)) < 0)
+        return;
+    if (strcmp(word, "priority") == 0)
+        ask->tier = ASK_TIER_PRIORITY;
+    else if (strcmp(word, "flex") == 0)
+        ask->tier = ASK_TIER_FLEX;
+}
+
 int
 ask_read_json(struct ask *ask, const char *body, size_t len, struct err *reterr)
 {
-    *ask = (struct ask){.answers = 1};
+    *ask = (struct ask){.answers = 1, .tier = ASK_TIER_DEFAULT};
     int r = json_scan(body, len, member_names, ASK_MEMBER_COUNT, ask->places, reterr);
     if (r == 0)
         r = read_model(ask, body, reterr);
@@ -159,6 +174,8 @@ ask_read_json(struct ask *ask, const char *body, size_t len, struct err *reterr)
         r = read_stream(ask, body, reterr);
     if (r == 0)
         r = read_numbers(ask, body, reterr);
+    if (r == 0)
+        read_tier(ask, body);
     return r == 0 ? read_user(ask, body, reterr) : r;
 }
 
@@ -186,7 +203,7 @@ read_form_bool(const struct multipart *form, enum multipart_field field, const c
 int
 ask_read_form(struct ask *ask, const struct multipart *form, struct err *reterr)
 {
-    *ask = (struct ask){.answers = 1};
+    *ask = (struct ask){.answers = 1, .tier = ASK_TIER_DEFAULT};
     static_assert(sizeof(ask->model) >= sizeof(form->fields[0].text), "a field fits");
     memcpy(ask->model, form->fields[MULTIPART_MODEL].text, sizeof(form->fields[0].text));
     int r = read_form_bool(form, MULTIPART_STREAM, "stream", &ask->stream, reterr);
@@ -283,16 +300,6 @@ change_options(const struct json_place *place, const char *body, struct arena *a
     return 0;
 }
 
-bool
-ask_may_give(const char *name)
-{
-    static const enum ask_member ours[] = {ASK_MODEL, ASK_STREAM, ASK_STREAM_OPTIONS};
-    for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
-        if (strcmp(member_names[ours[i]], name) == 0)
-            return false;
-    return strlen(name) <= JSON_SCAN_NAME_MAX;
-}
-
 static int
 change_params(const char *body, size_t len, const struct ask_change *change,
               struct patch_list *list, struct buf *members, struct err *reterr)
@@ -302,7 +309,7 @@ change_params(const char *body, size_t len, const struct ask_change *change,
     assert(change->param_count <= ASK_PARAMS_MAX);
     for (size_t i = 0; i < change->param_count; i++) {
         names[i] = change->params[i].name;
-        assert(ask_may_give(names[i]));
+        assert(config_may_give(names[i]));
     }
     int r =
         change->param_count ? json_scan(body, len, names, change->param_count, places, reterr) : 0;

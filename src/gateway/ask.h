@@ -14,7 +14,7 @@ struct multipart;
 struct patch_list;
 
 #define ASK_MODEL_MAX 255 /* of a model's name, in bytes */
-#define ASK_PARAMS_MAX 16
+#define ASK_PARAMS_MAX 32
 
 #define ASK_MEMBERS(MEMBER)                                \
     MEMBER(MODEL, "model")                                 \
@@ -44,13 +44,17 @@ enum ask_member {
         ASK_MEMBER_COUNT
 };
 
+/* How soon it wants to be served, by "service_tier". */
+enum ask_tier { ASK_TIER_PRIORITY, ASK_TIER_DEFAULT, ASK_TIER_FLEX };
+
 struct ask {
     char model[ASK_MODEL_MAX + 1]; /* "" when none is named */
     bool stream;
-    bool include_usage;              /* the client asked for usage at the end of a stream */
-    uint64_t max_tokens;             /* of each answer; 0: not said */
-    uint64_t answers;                /* that are made, chosen among or not; 1 at the least */
-    int64_t priority;                /* 0 when not said; with engines, less is sooner */
+    bool include_usage;  /* the client asked for usage at the end of a stream */
+    uint64_t max_tokens; /* of each answer; 0: not said */
+    uint64_t answers;    /* that are made, chosen among or not; 1 at the least */
+    int64_t priority;    /* 0 when not said; with engines, less is sooner */
+    enum ask_tier tier;
     struct json_place user, session; /* who asks, and in which talk: strings, or ABSENT */
     struct json_place places[ASK_MEMBER_COUNT]; /* of a JSON body */
 };
@@ -72,10 +76,6 @@ struct ask_change {
     const struct ask_param *params;
     size_t param_count;
 };
-
-/* Whether the configuration may give a member of this name: not those that decide where a request goes
- * and how its answer is read. */
-bool ask_may_give(const char *name);
 
 /* What of the body is to be replaced; texts are in the arena, -ENOMEM when that is full. A parameter
  * that the body has twice is refused. */

@@ -207,10 +207,24 @@ TEST(a_parameter_that_is_there_twice_is_refused)
     CHECK_EQ(ask_change_json(&ask, body, strlen(body), &change, &arena, &list, NULL), -EBADMSG);
 }
 
-TEST(some_members_are_not_for_the_configuration)
+TEST(a_request_says_how_soon_it_wants_to_be_served)
 {
-    CHECK(ask_may_give("temperature") && ask_may_give("max_tokens"));
-    CHECK(!ask_may_give("model") && !ask_may_give("stream") && !ask_may_give("stream_options"));
+    static const struct {
+        const char *body;
+        enum ask_tier want;
+    } rows[] = {
+        {"{}", ASK_TIER_DEFAULT},
+        {"{\"service_tier\":\"priority\"}", ASK_TIER_PRIORITY},
+        {"{\"service_tier\":\"flex\"}", ASK_TIER_FLEX},
+        {"{\"service_tier\":\"auto\"}", ASK_TIER_DEFAULT},
+        {"{\"service_tier\":null}", ASK_TIER_DEFAULT},
+        {"{\"service_tier\":\"a tier that is longer than any\"}", ASK_TIER_DEFAULT},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct ask ask;
+        REQUIRE(ask_read_json(&ask, rows[i].body, strlen(rows[i].body), NULL) == 0);
+        CHECK_EQ(ask.tier, rows[i].want);
+    }
 }
 
 TEST(no_room_is_told)

@@ -155,7 +155,10 @@ queue_limits(const struct config_model *model)
     if (!model)
         return (struct admit_limits){.slots = PEER_SLOTS};
     unsigned batch = model->max_num_seqs ? model->max_num_seqs : SLOTS;
-    return (struct admit_limits){.slots = model->max_concurrent ? model->max_concurrent : batch,
+    unsigned slots = model->max_concurrent ? model->max_concurrent : batch;
+    /* One is always left for the others. */
+    return (struct admit_limits){.slots = slots,
+                                 .reserved = {MIN(model->priority_slots, slots - 1)},
                                  .queue = model->queue_length};
 }
 

@@ -17,7 +17,7 @@ TEST(header_passes_what_is_listed_and_nothing_else)
         {"X-Api-Key", false, false},
         {"Cookie", false, false},
         {"Set-Cookie", false, false},
-        {"traceparent", true, false},
+        {"traceparent", false, false},
         {"Retry-After", false, true},
         {"Retry-After-", false, false},
         {"Accept-Encoding", false, false},

@@ -4,8 +4,10 @@
 #include "config/config.h"
 #include "gateway/header.h"
 #include "gateway/multipart.h"
+#include "gateway/params.h"
 #include "gateway/peer.h"
 #include "gateway/relay_int.h"
+#include "gateway/trace.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -186,6 +188,13 @@ passage_has_other(struct passage *p)
     return false;
 }
 
+static bool
+generates(const struct route *route)
+{
+    return route->id == ROUTE_CHAT || route->id == ROUTE_COMPLETIONS ||
+           route->id == ROUTE_RESPONSES || route->id == ROUTE_MESSAGES;
+}
+
 static int
 change_body(struct passage *p, const struct target_back *back, struct err *reterr)
 {
@@ -193,6 +202,11 @@ change_body(struct passage *p, const struct target_back *back, struct err *reter
     struct sending *s = arena_new(&p->arena, struct sending);
     if (!s)
         return err_set(reterr, ERR_TOO_LARGE, "the request has more to be changed than may be");
+    const struct params *params = generates(p->route) ? routing_params_of(p->routing, back) : NULL;
+    if (params) {
+        change.params = params->items;
+        change.param_count = params->count;
+    }
     if (strcmp(back->name, p->ask.model) != 0)
         change.model = back->name;
     int r = p->form ? ask_change_form(p->form, &p->ask, &change, &p->arena, &s->list)
@@ -225,7 +239,11 @@ visit_back(struct passage *p, const struct target_back *back)
 {
     size_t i = (size_t)(back - p->target->backs);
     struct visit_wish wish = {
-        .key = p->key, .tokens = estimate_tokens(p), .is_about_stored = p->stored_id != NULL};
+        .key = p->key,
+        .class = p->ask.tier,
+        .tokens = estimate_tokens(p),
+        .is_about_stored = p->stored_id != NULL,
+    };
     struct err error;
     p->tried[i] = true;
     p->back = back;
@@ -416,6 +434,37 @@ carry(struct passage *p, const char *name, size_t name_len, const char *value, s
     p->carried = c;
 }
 
+static const struct http1_field *
+find_field(const struct http1_head *head, const char *name)
+{
+    size_t len = strlen(name);
+    for (unsigned i = 0; i < head->field_count; i++) {
+        const struct http1_slice *at = &head->fields[i].name;
+        if (at->len == len && strncasecmp(head->bytes + at->at, name, len) == 0)
+            return &head->fields[i];
+    }
+    return NULL;
+}
+
+/* The client's trace, or one that begins here. */
+static void
+carry_trace(struct passage *p, const struct http1_head *head)
+{
+    static const char name[] = "traceparent", state_name[] = "tracestate";
+    const struct http1_field *parent = find_field(head, name);
+    const struct http1_field *state = find_field(head, state_name);
+    const char *bytes = head->bytes;
+    trace_parent own;
+    if (!parent || !trace_is_parent(bytes + parent->value.at, parent->value.len)) {
+        trace_begin(own);
+        carry(p, name, sizeof(name) - 1, own, TRACE_PARENT_LEN);
+        return;
+    }
+    carry(p, name, sizeof(name) - 1, bytes + parent->value.at, parent->value.len);
+    if (state)
+        carry(p, state_name, sizeof(state_name) - 1, bytes + state->value.at, state->value.len);
+}
+
 /* A body that was read as JSON is told to be that, whatever the client calls it. */
 static void
 carry_head(struct passage *p, const struct http1_head *head)
@@ -431,18 +480,6 @@ carry_head(struct passage *p, const struct http1_head *head)
     }
     if (is_json)
         carry(p, type, sizeof(type) - 1, json, sizeof(json) - 1);
-}
-
-static const struct http1_field *
-find_field(const struct http1_head *head, const char *name)
-{
-    size_t len = strlen(name);
-    for (unsigned i = 0; i < head->field_count; i++) {
-        const struct http1_slice *at = &head->fields[i].name;
-        if (at->len == len && strncasecmp(head->bytes + at->at, name, len) == 0)
-            return &head->fields[i];
-    }
-    return NULL;
 }
 
 static int
@@ -461,6 +498,7 @@ read_head(struct passage *p, const struct http1_head *head, struct err *reterr)
     if (r == 0 && p->route->body == ROUTE_BODY_FORM)
         r = open_form(p, head, reterr);
     carry_head(p, head);
+    carry_trace(p, head);
     p->is_from_peer = find_field(head, PEER_FIELD) != NULL;
     const struct http1_field *session = find_field(head, SESSION_FIELD);
     if (session)

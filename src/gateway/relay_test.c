@@ -734,6 +734,230 @@ TEST(relay_asks_once_more_when_a_kept_connection_was_closed)
     CHECK(strstr(c.got.data, "HTTP/1.1 200 ") == c.got.data);
 }
 
+/* ---- what the configuration gives ---- */
+
+static bool
+configure(const char *name, unsigned port, const char *more)
+{
+    _cleanup_free_ char *text = mem_printf("models: {%s: {port: %u%s}}", name, port, more);
+    struct config *next = parse(text);
+    return next && relay_configure(relay, next, NULL) == 0;
+}
+
+TEST(relay_gives_parameters_to_what_generates_text)
+{
+    RELAY("defaults: {parameters: {seed: 1}, forced_parameters: {top_k: 5}}\n");
+    static const struct {
+        const char *path, *body, *want;
+    } rows[] = {
+        {"/v1/chat/completions", "{\"model\":\"one\",\"top_k\":9}",
+         "{\"seed\":1,\"model\":\"one\",\"top_k\":5}"},
+        {"/v1/messages", "{\"model\":\"one\",\"seed\":2}",
+         "{\"top_k\":5,\"model\":\"one\",\"seed\":2}"},
+        {"/v1/embeddings", "{\"model\":\"one\",\"top_k\":9}",
+         "\r\n\r\n{\"model\":\"one\",\"top_k\":9}"},
+    };
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        buf_clear(&c.got);
+        buf_clear(&first.got);
+        post_n(&c, rows[i].path, rows[i].body, strlen(rows[i].body));
+        REQUIRE(first.fd >= 0 || engine_accept(&first));
+        CHECK(HEARS(&first, rows[i].want));
+        engine_answer(&first, "{}");
+        REQUIRE(ENDS(&c));
+    }
+}
+
+TEST(relay_lets_who_asks_for_priority_go_first)
+{
+    RELAY("");
+    _cleanup_client_ struct client a, b, c;
+    REQUIRE(configure("one", ports[0], ", max_concurrent: 1, queue_length: 2"));
+    client_open(&a);
+    client_open(&b);
+    client_open(&c);
+    post(&a, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    post(&b, "{\"model\":\"one\",\"n\":1}");
+    REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == 1));
+    post(&c, "{\"model\":\"one\",\"service_tier\":\"priority\"}");
+    REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == 2));
+    buf_clear(&first.got);
+    engine_answer(&first, "{}");
+    REQUIRE(HEARS(&first, "priority"));
+    CHECK(!strstr(first.got.data, "\"n\":1"));
+    engine_answer(&first, "{}");
+    REQUIRE(ENDS(&c) && HEARS(&first, "\"n\":1"));
+    engine_answer(&first, "{}");
+    CHECK(ENDS(&b));
+}
+
+TEST(relay_keeps_slots_for_who_asks_for_priority)
+{
+    RELAY("");
+    _cleanup_client_ struct client a, b, c;
+    REQUIRE(configure("one", ports[0], ", max_concurrent: 2, priority_slots: 1"));
+    client_open(&a);
+    client_open(&b);
+    client_open(&c);
+    post(&a, ONE);
+    post(&b, ONE);
+    const struct admit_counts *queue = backend_queue(relay_backend(relay, 0));
+    REQUIRE(WAIT(queue->waiting == 1));
+    CHECK_EQ(queue->running, 1);
+    post(&c, "{\"model\":\"one\",\"service_tier\":\"priority\"}");
+    REQUIRE(WAIT(queue->running == 2));
+    CHECK_EQ(queue->waiting, 1);
+}
+
+TEST(relay_passes_a_trace_on_and_begins_one_where_there_is_none)
+{
+    static const struct {
+        const char *fields, *want, *not_wanted;
+    } rows[] = {
+        {"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\ntracestate: "
+         "a=b\r\n",
+         "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n", "nothing"},
+        {"traceparent: 00-0-0-01\r\ntracestate: a=b\r\n", "traceparent: 00-", "tracestate"},
+        {"", "traceparent: 00-", "tracestate"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        RELAY("");
+        _cleanup_client_ struct client c;
+        client_open(&c);
+        _cleanup_free_ char *text = mem_printf("POST /v1/chat/completions HTTP/1.1\r\n" HOST
+                                               "%sContent-Length: 15\r\n\r\n" ONE,
+                                               rows[i].fields);
+        CHECK(client_send(&c, text));
+        REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+        CHECK(strstr(first.got.data, rows[i].want));
+        CHECK(!strstr(first.got.data, rows[i].not_wanted));
+        CHECK(!strstr(first.got.data, "00-0-0-01"));
+    }
+}
+
+/* Two models of this host that clients take for one. */
+TEST(relay_shares_a_name_among_models_by_their_weight)
+{
+    RELAY("");
+    struct client c[4];
+    _cleanup_free_ char *text =
+        mem_printf("models:\n  a: {port: %u, served_names: [m], weight: 300}\n"
+                   "  b: {port: %u, served_names: [m], weight: 100}\n",
+                   ports[0], ports[1]);
+    struct config *next = parse(text);
+    REQUIRE(next && relay_configure(relay, next, NULL) == 0);
+    for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+        client_open(&c[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+        post(&c[i], "{\"model\":\"m\"}");
+    REQUIRE(WAIT(relay_counts(relay)->requests == ARRAY_SIZE(c)));
+    REQUIRE(WAIT(backend_load(relay_backend(relay, 0)) + backend_load(relay_backend(relay, 1)) ==
+                 ARRAY_SIZE(c)));
+    CHECK_EQ(backend_load(relay_backend(relay, 0)), 3);
+    CHECK_EQ(backend_load(relay_backend(relay, 1)), 1);
+    for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+        client_close(&c[i]);
+}
+
+/* ---- whatever happens ---- */
+
+static uint64_t dice_state;
+
+static unsigned
+dice(unsigned sides)
+{
+    dice_state = dice_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (unsigned)(dice_state >> 33) % sides;
+}
+
+/* A request, whole or only begun, on a connection of its own: of what a client has sent behind one that
+ * is under way, only so much is taken that its end of file may never come. */
+static void
+ask_something(struct client *c, const char *large)
+{
+    static const char *const models[] = {"one", "two", "both", "far", "nobody"};
+    const char *model = models[dice(ARRAY_SIZE(models))];
+    size_t pad = dice(8) ? 0 : 3 * MIB / 2;
+    _cleanup_free_ char *body = mem_printf("{\"model\":\"%s\",\"stream\":%s%.*s}", model,
+                                           dice(2) ? "true" : "false", (int)pad, large);
+    size_t len = strlen(body);
+    _cleanup_free_ char *head =
+        mem_printf("POST /v1/%s HTTP/1.1\r\n" HOST "Content-Length: %zu\r\n\r\n",
+                   dice(2) ? "chat/completions" : "responses", len);
+    client_close(c);
+    client_open(c);
+    if (client_send(c, head))
+        (void)client_send_n(c, body, dice(4) ? len : len / 2);
+}
+
+static void
+say_something(struct engine *e)
+{
+    static const char *const words[] = {
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+        OK_STREAM "a\r\ndata: {}\n\n\r\n",
+        "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n",
+        "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy",
+        "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
+        "5\r\ndata:\r\n",
+        "this is not HTTP\r\n\r\n",
+        BEGIN_JSON "{",
+    };
+    if (e->fd < 0)
+        e->fd = sock_accept(e->listener, NULL);
+    else if (dice(4) == 0)
+        engine_hang_up(e);
+    if (e->fd >= 0) {
+        const char *word = words[dice(2) ? 0 : dice(ARRAY_SIZE(words))];
+        (void)engine_read(e);
+        (void)!send(e->fd, word, strlen(word), MSG_NOSIGNAL | MSG_DONTWAIT);
+        buf_clear(&e->got);
+    }
+}
+
+/* close_relay() looks at the counts. */
+TEST(relay_takes_nothing_for_good_whatever_happens)
+{
+    static char large[2 * MIB];
+    uint64_t answered = 0, left = 0, failed = 0;
+    memset(large, ' ', sizeof(large) - 1);
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        RELAY("  fallbacks: {one: [two], two: [far]}\n");
+        struct engine *const engines[] = {&first, &second, &remote};
+        struct client c[6];
+        tap_note("seed %d", (int)seed);
+        dice_state = seed;
+        for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+            client_open(&c[i]);
+        for (unsigned step = 0; step < 400; step++) {
+            struct client *one = &c[dice(ARRAY_SIZE(c))];
+            if (dice(6) == 0) {
+                client_close(one);
+                client_open(one);
+            } else if (dice(3) == 0) {
+                ask_something(one, large);
+            } else {
+                say_something(engines[dice(ARRAY_SIZE(engines))]);
+            }
+            run_for(500);
+        }
+        for (size_t i = 0; i < relay_backend_count(relay); i++) {
+            const struct backend_counts *n = backend_counts(relay_backend(relay, i));
+            answered += n->answered;
+            left += n->left;
+            failed += n->failed;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+            client_close(&c[i]);
+        CHECK(WAIT(relay_counts(relay)->requests == 0));
+    }
+    tap_note("%u %u %u", (unsigned)answered, (unsigned)left, (unsigned)failed);
+    CHECK(answered > 5 && left > 5 && failed > 5);
+}
+
 /* ---- responses that are there ---- */
 
 TEST(relay_finds_the_server_that_has_a_response)
@@ -846,14 +1070,6 @@ TEST(relay_sends_a_talk_where_its_beginning_was)
 }
 
 /* ---- another configuration ---- */
-
-static bool
-configure(const char *name, unsigned port, const char *more)
-{
-    _cleanup_free_ char *text = mem_printf("models: {%s: {port: %u%s}}", name, port, more);
-    struct config *next = parse(text);
-    return next && relay_configure(relay, next, NULL) == 0;
-}
 
 TEST(relay_lets_in_who_waits_when_there_may_be_more_at_a_time)
 {

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "config/config.h"
 #include "gateway/backend.h"
+#include "gateway/params.h"
 #include "gateway/target.h"
 #include "secrets/use.h"
 
@@ -93,6 +94,9 @@ routing_new(struct loop *loop, const struct config *config, const struct routing
                          .count = config->models.count + config->gateway.peers.count,
                          .spool = mem_strndup(keys, (size_t)MAX(strrchr(keys, '/') - keys, 1)),
                          .holders = 1};
+    routing->params = mem_alloc(MAX(config->models.count, (size_t)1) * sizeof(struct params));
+    for (size_t i = 0; i < config->models.count; i++)
+        params_init(&routing->params[i], &config->models.items[i]);
     routing->backends = mem_alloc(MAX(routing->count, (size_t)1) * sizeof(*routing->backends));
     int r = open_models(routing, loop, before, reterr);
     if (r == 0)
@@ -130,6 +134,9 @@ routing_drop(struct routing *routing)
         return;
     for (size_t i = 0; i < routing->count; i++)
         backend_drop(routing->backends[i]);
+    for (size_t i = 0; i < routing->config->models.count; i++)
+        params_finish(&routing->params[i]);
+    free(routing->params);
     free(routing->backends);
     free(routing->spool);
     target_table_free(routing->targets);
@@ -144,4 +151,10 @@ routing_backend_of(const struct routing *routing, const struct target_back *back
     return routing->backends[back->model ? (size_t)(back->model - config->models.items)
                                          : config->models.count +
                                                (size_t)(back->peer - config->gateway.peers.items)];
+}
+
+const struct params *
+routing_params_of(const struct routing *routing, const struct target_back *back)
+{
+    return back->model ? &routing->params[back->model - routing->config->models.items] : NULL;
 }

@@ -11,6 +11,7 @@ struct backend;
 struct config;
 struct config_model;
 struct loop;
+struct params;
 struct target_back;
 struct target_table;
 
@@ -21,6 +22,7 @@ struct routing {
     struct backend **backends; /* models, then peers, by place in the configuration; NULL: a model
                                   that is not enabled */
     size_t count;              /* of these */
+    struct params *params;     /* of models, by place */
     char *spool;               /* directory for large bodies */
     unsigned holders;
 };
@@ -35,3 +37,6 @@ struct routing *routing_hold(struct routing *routing);
 void routing_drop(struct routing *routing); /* NULL is none */
 
 struct backend *routing_backend_of(const struct routing *routing, const struct target_back *back);
+/* NULL: it is of another host, which has its own. */
+const struct params *routing_params_of(const struct routing *routing,
+                                       const struct target_back *back);

@@ -39,7 +39,7 @@ static void
 add_local(struct target_table *t, const struct config_model *m, const char *name, const char *asked)
 {
     vec_push(&entry_of(t, name)->backs,
-             ((struct target_back){.model = m, .name = asked, .weight = TARGET_LOCAL_WEIGHT}));
+             ((struct target_back){.model = m, .name = asked, .weight = m->weight}));
 }
 
 static bool

@@ -19,8 +19,6 @@ struct target_back {
     uint32_t weight;
 };
 
-#define TARGET_LOCAL_WEIGHT 100
-
 struct target {
     const char *name; /* a served one: no alias */
     const struct target_back *backs;
