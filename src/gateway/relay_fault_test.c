@@ -1,0 +1,205 @@
+/* What engines do wrong, and what may happen at all: each request gets one end, and nothing stays taken. */
+
+#include "gateway/relay.h"
+
+#include "relay_rig.h"
+
+/* ---- engines ---- */
+
+#define BEGUN OK_STREAM "a\r\ndata: {}\n\n\r\n"
+
+TEST(relay_says_in_the_stream_that_an_engine_has_stopped)
+{
+    RELAY("  limits: {gap_timeout: 1s}\n");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post(&c, STREAM_ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, "stream"));
+    engine_say(&first, BEGUN);
+    REQUIRE(ENDS(&c));
+    CHECK(strstr(c.got.data, "data: {}\n\n"));
+    CHECK(strstr(c.got.data, "gateway.engine-late"));
+    CHECK(!strstr(c.got.data, "[DONE]"));
+    CHECK(WAIT(engine_read(&first) && first.ended)); /* it is not left to work for nobody */
+}
+
+TEST(relay_passes_a_stream_that_comes_byte_by_byte)
+{
+    RELAY("");
+    static const char stream[] =
+        OK_STREAM "a\r\ndata: {}\n\n\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n";
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post(&c, STREAM_ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, "stream"));
+    for (size_t i = 0; stream[i]; i++) {
+        CHECK_EQ(send(first.fd, stream + i, 1, MSG_NOSIGNAL), 1);
+        run_for(1000);
+    }
+    REQUIRE(ENDS(&c));
+    CHECK(strstr(c.got.data, "\r\na\r\ndata: {}\n\n\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"));
+    CHECK_EQ(relay_counts(relay)->cut, 0);
+}
+
+/* Engines tell of errors with 200 when the head has gone; nothing is added to what they say. */
+TEST(relay_passes_an_error_that_comes_with_200)
+{
+    static const struct {
+        const char *ask, *answer, *body;
+    } rows[] = {
+        {ONE, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n",
+         "{\"error\":\"no\"}"},
+        {STREAM_ONE, OK_STREAM "1c\r\n", "data: {\"error\":{\"code\":5}}\n\n"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        RELAY("");
+        _cleanup_client_ struct client c;
+        client_open(&c);
+        post(&c, rows[i].ask);
+        REQUIRE(engine_accept(&first) && HEARS(&first, "one"));
+        engine_say(&first, rows[i].answer);
+        engine_say(&first, rows[i].body);
+        if (i == 1)
+            engine_say(&first, "\r\n0\r\n\r\n");
+        REQUIRE(ENDS(&c));
+        CHECK(strstr(c.got.data, rows[i].body));
+        CHECK(!strstr(c.got.data, "engine-lost"));
+        CHECK_EQ(relay_counts(relay)->cut, 0);
+    }
+}
+
+TEST(relay_asks_an_engine_again_as_soon_as_it_listens)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    struct sock_addr addr;
+    sock_addr_text text;
+    client_open(&c);
+    (void)close(take_fd(&first.listener));
+    for (unsigned i = 0; i < 2 * BREAKER_FAILURES; i++) {
+        post(&c, ONE);
+        REQUIRE(ENDS(&c));
+        CHECK(strstr(c.got.data, "HTTP/1.1 503 ") == c.got.data);
+        buf_clear(&c.got);
+    }
+    (void)snprintf(text, sizeof(text), "127.0.0.1:%u", ports[0]);
+    REQUIRE(sock_addr_parse(text, &addr, NULL) == 0);
+    first.listener = sock_listen(&addr, 0, NULL);
+    REQUIRE(first.listener >= 0);
+    post(&c, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    engine_answer(&first, "{}");
+    REQUIRE(ENDS(&c));
+    CHECK(strstr(c.got.data, "HTTP/1.1 200 ") == c.got.data);
+}
+
+TEST(relay_passes_on_what_an_engine_says_that_is_not_ready)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post(&c, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    engine_say(&first, "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\n"
+                       "Content-Length: 7\r\n\r\nloading");
+    REQUIRE(ENDS(&c));
+    CHECK(strstr(c.got.data, "HTTP/1.1 503 ") == c.got.data);
+    CHECK(strstr(c.got.data, "Retry-After: 7\r\n"));
+    CHECK(backend_is_usable(relay_backend(relay, 0)));
+}
+
+/* ---- whatever happens ---- */
+
+static uint64_t dice_state;
+
+static unsigned
+dice(unsigned sides)
+{
+    dice_state = dice_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (unsigned)(dice_state >> 33) % sides;
+}
+
+/* A request, whole or only begun, on a connection of its own: of what a client has sent behind one that
+ * is under way, only so much is taken that its end of file may never come. */
+static void
+ask_something(struct client *c, const char *large)
+{
+    static const char *const models[] = {"one", "two", "both", "far", "nobody"};
+    const char *model = models[dice(ARRAY_SIZE(models))];
+    size_t pad = dice(8) ? 0 : 3 * MIB / 2;
+    _cleanup_free_ char *body = mem_printf("{\"model\":\"%s\",\"stream\":%s%.*s}", model,
+                                           dice(2) ? "true" : "false", (int)pad, large);
+    size_t len = strlen(body);
+    _cleanup_free_ char *head =
+        mem_printf("POST /v1/%s HTTP/1.1\r\n" HOST "Content-Length: %zu\r\n\r\n",
+                   dice(2) ? "chat/completions" : "responses", len);
+    client_close(c);
+    client_open(c);
+    if (client_send(c, head))
+        (void)client_send_n(c, body, dice(4) ? len : len / 2);
+}
+
+static void
+say_something(struct engine *e)
+{
+    static const char *const words[] = {
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+        OK_STREAM "a\r\ndata: {}\n\n\r\n",
+        "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n",
+        "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy",
+        "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
+        "5\r\ndata:\r\n",
+        "this is not HTTP\r\n\r\n",
+        BEGIN_JSON "{",
+    };
+    if (e->fd < 0)
+        e->fd = sock_accept(e->listener, NULL);
+    else if (dice(4) == 0)
+        engine_hang_up(e);
+    if (e->fd >= 0) {
+        const char *word = words[dice(2) ? 0 : dice(ARRAY_SIZE(words))];
+        (void)engine_read(e);
+        (void)!send(e->fd, word, strlen(word), MSG_NOSIGNAL | MSG_DONTWAIT);
+        buf_clear(&e->got);
+    }
+}
+
+/* close_relay() looks at the counts. */
+TEST(relay_takes_nothing_for_good_whatever_happens)
+{
+    static char large[2 * MIB];
+    uint64_t answered = 0, left = 0, failed = 0;
+    memset(large, ' ', sizeof(large) - 1);
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        RELAY("  fallbacks: {one: [two], two: [far]}\n");
+        struct engine *const engines[] = {&first, &second, &remote};
+        struct client c[6];
+        tap_note("seed %d", (int)seed);
+        dice_state = seed;
+        for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+            client_open(&c[i]);
+        for (unsigned step = 0; step < 400; step++) {
+            struct client *one = &c[dice(ARRAY_SIZE(c))];
+            if (dice(6) == 0) {
+                client_close(one);
+                client_open(one);
+            } else if (dice(3) == 0) {
+                ask_something(one, large);
+            } else {
+                say_something(engines[dice(ARRAY_SIZE(engines))]);
+            }
+            run_for(500);
+        }
+        for (size_t i = 0; i < relay_backend_count(relay); i++) {
+            const struct backend_counts *n = backend_counts(relay_backend(relay, i));
+            answered += n->answered;
+            left += n->left;
+            failed += n->failed;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+            client_close(&c[i]);
+        CHECK(WAIT(relay_counts(relay)->requests == 0));
+    }
+    tap_note("%u %u %u", (unsigned)answered, (unsigned)left, (unsigned)failed);
+    CHECK(answered > 5 && left > 5 && failed > 5);
+}

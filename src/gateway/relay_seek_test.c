@@ -1,0 +1,284 @@
+/* Where the relay sends a request, and what it puts into it. */
+
+#include "gateway/relay.h"
+
+#include "relay_rig.h"
+
+/* ---- peers ---- */
+
+TEST(relay_asks_a_peer_with_our_key_and_below_its_base)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    CHECK(client_send(&c, "POST /v1/chat/completions HTTP/1.1\r\n" HOST
+                          "Authorization: Bearer mine\r\nX-Api-Key: mine\r\n"
+                          "Content-Length: 15\r\n\r\n{\"model\":\"far\"}"));
+    REQUIRE(engine_accept(&remote) && HEARS(&remote, "{\"model\":\"far\"}"));
+    CHECK(strstr(remote.got.data, "POST /llm/v1/chat/completions HTTP/1.1\r\n"));
+    CHECK(strstr(remote.got.data, "Authorization: Bearer peer-key\r\n"));
+    CHECK(strstr(remote.got.data, "X-Citadel-Peer: 1\r\n"));
+    CHECK(!strstr(remote.got.data, "mine"));
+    engine_answer(&remote, "{}");
+    CHECK(SEES(&c, "HTTP/1.1 200 "));
+}
+
+TEST(relay_goes_on_to_a_peer_that_serves_the_same)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    (void)close(take_fd(&second.listener));
+    for (int i = 0; i < 2; i++) {
+        post(&c, "{\"model\":\"both\"}");
+        REQUIRE(remote.fd >= 0 || engine_accept(&remote));
+        REQUIRE(HEARS(&remote, "both"));
+        engine_answer(&remote, "{}");
+        REQUIRE(ENDS(&c));
+        CHECK(!strstr(c.got.data, "X-Citadel-Fallback"));
+        buf_clear(&c.got);
+        buf_clear(&remote.got);
+    }
+}
+
+TEST(relay_passes_no_request_of_a_peer_on_to_a_third)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    CHECK(client_send(&c, "POST /v1/chat/completions HTTP/1.1\r\n" HOST "X-Citadel-Peer: 1\r\n"
+                          "Content-Length: 15\r\n\r\n{\"model\":\"far\"}"));
+    REQUIRE(SEES(&c, "model-away"));
+    CHECK(sock_accept(remote.listener, NULL) == -EAGAIN);
+}
+
+/* ---- what the configuration gives ---- */
+
+TEST(relay_gives_parameters_to_what_generates_text)
+{
+    RELAY("defaults: {parameters: {seed: 1}, forced_parameters: {top_k: 5}}\n");
+    static const struct {
+        const char *path, *body, *want;
+    } rows[] = {
+        {"/v1/chat/completions", "{\"model\":\"one\",\"top_k\":9}",
+         "{\"seed\":1,\"model\":\"one\",\"top_k\":5}"},
+        {"/v1/messages", "{\"model\":\"one\",\"seed\":2}",
+         "{\"top_k\":5,\"model\":\"one\",\"seed\":2}"},
+        {"/v1/embeddings", "{\"model\":\"one\",\"top_k\":9}",
+         "\r\n\r\n{\"model\":\"one\",\"top_k\":9}"},
+    };
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        buf_clear(&c.got);
+        buf_clear(&first.got);
+        post_n(&c, rows[i].path, rows[i].body, strlen(rows[i].body));
+        REQUIRE(first.fd >= 0 || engine_accept(&first));
+        CHECK(HEARS(&first, rows[i].want));
+        engine_answer(&first, "{}");
+        REQUIRE(ENDS(&c));
+    }
+}
+
+TEST(relay_lets_who_asks_for_priority_go_first)
+{
+    RELAY("");
+    _cleanup_client_ struct client a, b, c;
+    REQUIRE(configure("one", ports[0], ", max_concurrent: 1, queue_length: 2"));
+    client_open(&a);
+    client_open(&b);
+    client_open(&c);
+    post(&a, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    post(&b, "{\"model\":\"one\",\"n\":1}");
+    REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == 1));
+    post(&c, "{\"model\":\"one\",\"service_tier\":\"priority\"}");
+    REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == 2));
+    buf_clear(&first.got);
+    engine_answer(&first, "{}");
+    REQUIRE(HEARS(&first, "priority"));
+    CHECK(!strstr(first.got.data, "\"n\":1"));
+    engine_answer(&first, "{}");
+    REQUIRE(ENDS(&c) && HEARS(&first, "\"n\":1"));
+    engine_answer(&first, "{}");
+    CHECK(ENDS(&b));
+}
+
+TEST(relay_keeps_slots_for_who_asks_for_priority)
+{
+    RELAY("");
+    _cleanup_client_ struct client a, b, c;
+    REQUIRE(configure("one", ports[0], ", max_concurrent: 2, priority_slots: 1"));
+    client_open(&a);
+    client_open(&b);
+    client_open(&c);
+    post(&a, ONE);
+    post(&b, ONE);
+    const struct admit_counts *queue = backend_queue(relay_backend(relay, 0));
+    REQUIRE(WAIT(queue->waiting == 1));
+    CHECK_EQ(queue->running, 1);
+    post(&c, "{\"model\":\"one\",\"service_tier\":\"priority\"}");
+    REQUIRE(WAIT(queue->running == 2));
+    CHECK_EQ(queue->waiting, 1);
+}
+
+TEST(relay_passes_a_trace_on_and_begins_one_where_there_is_none)
+{
+    static const struct {
+        const char *fields, *want, *not_wanted;
+    } rows[] = {
+        {"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\ntracestate: "
+         "a=b\r\n",
+         "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n", "nothing"},
+        {"traceparent: 00-0-0-01\r\ntracestate: a=b\r\n", "traceparent: 00-", "tracestate"},
+        {"", "traceparent: 00-", "tracestate"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        RELAY("");
+        _cleanup_client_ struct client c;
+        client_open(&c);
+        _cleanup_free_ char *text = mem_printf("POST /v1/chat/completions HTTP/1.1\r\n" HOST
+                                               "%sContent-Length: 15\r\n\r\n" ONE,
+                                               rows[i].fields);
+        CHECK(client_send(&c, text));
+        REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+        CHECK(strstr(first.got.data, rows[i].want));
+        CHECK(!strstr(first.got.data, rows[i].not_wanted));
+        CHECK(!strstr(first.got.data, "00-0-0-01"));
+    }
+}
+
+/* Two models of this host that clients take for one. */
+TEST(relay_shares_a_name_among_models_by_their_weight)
+{
+    RELAY("");
+    struct client c[4];
+    _cleanup_free_ char *text =
+        mem_printf("models:\n  a: {port: %u, served_names: [m], weight: 300}\n"
+                   "  b: {port: %u, served_names: [m], weight: 100}\n",
+                   ports[0], ports[1]);
+    struct config *next = parse(text);
+    REQUIRE(next && relay_configure(relay, next, NULL) == 0);
+    for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+        client_open(&c[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+        post(&c[i], "{\"model\":\"m\"}");
+    REQUIRE(WAIT(relay_counts(relay)->requests == ARRAY_SIZE(c)));
+    REQUIRE(WAIT(backend_load(relay_backend(relay, 0)) + backend_load(relay_backend(relay, 1)) ==
+                 ARRAY_SIZE(c)));
+    CHECK_EQ(backend_load(relay_backend(relay, 0)), 3);
+    CHECK_EQ(backend_load(relay_backend(relay, 1)), 1);
+    for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+        client_close(&c[i]);
+}
+
+/* ---- responses that are there ---- */
+
+TEST(relay_finds_the_server_that_has_a_response)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post_n(&c, "/v1/responses", "{\"model\":\"two\"}", 15);
+    REQUIRE(engine_accept(&second) && HEARS(&second, "two"));
+    engine_answer(&second, "{\"id\":\"resp_1\",\"output\":[]}");
+    REQUIRE(ENDS(&c));
+    static const char *const lines[][2] = {
+        {"GET /v1/responses/resp_1?starting_after=5 HTTP/1.1\r\n", ""},
+        {"POST /v1/responses/resp_1/cancel HTTP/1.1\r\n", "Content-Length: 0\r\n"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+        buf_clear(&c.got);
+        buf_clear(&second.got);
+        CHECK(client_send(&c, lines[i][0]) && client_send(&c, HOST) &&
+              client_send(&c, lines[i][1]) && client_send(&c, "\r\n"));
+        REQUIRE(HEARS(&second, "\r\n\r\n"));
+        CHECK(strstr(second.got.data, lines[i][0]) == second.got.data);
+        engine_answer(&second, "{\"id\":\"resp_1\"}");
+        REQUIRE(ENDS(&c));
+        CHECK(strstr(c.got.data, "HTTP/1.1 200 ") == c.got.data);
+    }
+    buf_clear(&c.got);
+    CHECK(client_send(&c, "GET /v1/responses/resp_2 HTTP/1.1\r\n" HOST "\r\n"));
+    REQUIRE(ENDS(&c));
+    CHECK(strstr(c.got.data, "HTTP/1.1 404 ") == c.got.data);
+    CHECK(strstr(c.got.data, "there is no response 'resp_2' here"));
+}
+
+/* It does not wait where requests do: a response is cancelled that has the only slot. */
+TEST(relay_cancels_a_response_that_has_the_only_slot)
+{
+    RELAY("");
+    _cleanup_client_ struct client a, b;
+    _cleanup_(engine_hang_up) struct engine other = {.fd = -1, .got = BUF_INIT(MIB)};
+    client_open(&a);
+    client_open(&b);
+    post_n(&a, "/v1/responses", "{\"model\":\"one\",\"stream\":true}", 29);
+    REQUIRE(engine_accept(&first) && HEARS(&first, "stream"));
+    engine_say(&first, OK_STREAM);
+    engine_say_chunk(&first,
+                     "event: response.created\ndata: {\"response\":{\"id\":\"resp_7\"}}\n\n");
+    REQUIRE(SEES(&a, "resp_7"));
+    CHECK(client_send(&b, "POST /v1/responses/resp_7/cancel HTTP/1.1\r\n" HOST
+                          "Content-Length: 0\r\n\r\n"));
+    other.listener = first.listener;
+    REQUIRE(engine_accept(&other) && HEARS(&other, "/v1/responses/resp_7/cancel"));
+    engine_answer(&other, "{\"id\":\"resp_7\"}");
+    CHECK(ENDS(&b));
+    buf_finish(&other.got);
+}
+
+TEST(relay_goes_on_with_a_response_where_it_is)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    for (int i = 0; i < 2; i++) { /* one there, then one here, as turns have it */
+        struct engine *e = NULL;
+        buf_clear(&c.got);
+        post_n(&c, "/v1/responses", "{\"model\":\"both\",\"n\":1}", 22);
+        REQUIRE(WAIT((e = engine_that_hears("both"))));
+        buf_clear(&e->got);
+        engine_answer(e, i ? "{\"id\":\"resp_b\"}" : "{\"id\":\"resp_a\"}");
+        REQUIRE(ENDS(&c));
+        for (int k = 0; k < 3; k++) {
+            static const char *const asks[] = {
+                "{\"model\":\"both\",\"previous_response_id\":\"resp_a\"}",
+                "{\"model\":\"both\",\"previous_response_id\":\"resp_b\"}"};
+            buf_clear(&c.got);
+            post_n(&c, "/v1/responses", asks[i], strlen(asks[i]));
+            REQUIRE(WAIT(engine_that_hears("previous")));
+            CHECK(engine_that_hears("previous") == e);
+            buf_clear(&e->got);
+            engine_answer(e, "{}");
+            REQUIRE(ENDS(&c));
+        }
+    }
+}
+
+/* ---- who has seen it before ---- */
+
+TEST(relay_sends_a_talk_where_its_beginning_was)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    struct engine *seen_by[2] = {NULL, NULL};
+    char text[3000], body[4000];
+    client_open(&c);
+    memset(text, 'x', sizeof(text));
+    for (unsigned i = 0; i < 12; i++) {
+        struct engine *e = NULL;
+        text[0] = (char)('a' + i % 2);
+        int len = snprintf(body, sizeof(body), "{\"model\":\"both\",\"messages\":[\"%.*s\"]}",
+                           (int)(1000 + 100 * i), text);
+        buf_clear(&c.got);
+        post_n(&c, "/v1/chat/completions", body, (size_t)len);
+        REQUIRE(WAIT((e = engine_that_hears("]}"))));
+        CHECK(!seen_by[i % 2] || seen_by[i % 2] == e);
+        seen_by[i % 2] = e;
+        buf_clear(&e->got);
+        engine_answer(e, "{}");
+        REQUIRE(ENDS(&c));
+    }
+    CHECK(seen_by[0] != seen_by[1]); /* the second began where less had been done */
+}
