@@ -33,6 +33,7 @@ static const struct {
 
 #define MODEL_PORT 11400 /* of the first; the usual ones */
 #define MONITOR_PORT 8001
+#define GATEWAY_PORT 8000
 
 /* Of the place: an engine's sockets are in PLACE/citadel-demo-XXXXXX/run/models/large, and vLLM makes
  * them with a name so long that 69 bytes are left for that. */
@@ -93,16 +94,17 @@ print_config(struct demo *d, struct buf *out)
 {
     const char *dir = root_strip(d->dir);
     d->monitor_port = free_port(d->turn < 0 ? 0 : MONITOR_PORT);
+    d->gateway_port = free_port(d->turn < 0 ? 0 : GATEWAY_PORT);
     buf_printf(out,
                DEMO_HEAD
                "paths: {root: %s, models: %s/models, run: %s/run, state: %s/state, backup: "
                "%s/backup, generations: %s/generations}\n"
-               "gateway: {enabled: false}\n"
+               "gateway: {port: %u, listen: [127.0.0.1]}\n"
                "monitor: {port: %u}\n"
                "storage: {require_mounts: false}\n"
                "defaults: {engine: sim, drain_timeout: 5s, restart_delay: 1s}\n"
                "models:\n",
-               dir, dir, dir, dir, dir, dir, d->monitor_port);
+               dir, dir, dir, dir, dir, dir, d->gateway_port, d->monitor_port);
     for (size_t i = 0; i < ARRAY_SIZE(models); i++) {
         d->ports[i] = free_port(d->turn < 0 ? 0 : MODEL_PORT + (unsigned)i);
         buf_printf(out,
@@ -210,7 +212,7 @@ print_try(const struct demo *d, size_t i, struct buf *out)
     bool streams = text_eq(models[i].kind, "chat") && i > 0;
     char address[RUN_ADDRESS_MAX];
     buf_printf(out, "  curl %shttp://%s/v1/%s -H 'Content-Type: application/json' -d '",
-               streams ? "-N " : "", run_address(d->ports[i], address),
+               streams ? "-N " : "", run_address(d->gateway_port, address),
                text_eq(models[i].kind, "chat") ? "chat/completions" : "embeddings");
     buf_printf(out, "{\"model\": \"%s\", %s", models[i].name, streams ? "\"stream\": true, " : "");
     if (text_eq(models[i].kind, "chat"))
@@ -236,6 +238,8 @@ demo_tell(const struct demo *d, bool (*is_up)(const char *name, const void *arg)
             print_try(d, i, out);
             first = first ? first : models[i].name;
         }
+    buf_printf(out, "  http://%s/v1/models   # the gateway: one address for all of them\n",
+               run_address(d->gateway_port, address));
     buf_printf(out, "  http://%s/health      # the monitor watches over them\n\n",
                run_address(d->monitor_port, address));
     buf_add_str(out, "  export CITADEL_CONFIG=");

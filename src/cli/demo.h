@@ -1,7 +1,7 @@
 #pragma once
 
 /* `citadel up --demo`: an appliance that needs nothing. A directory of its own, gone at the end, with
- * a configuration of three simulated models on two simulated GPUs and the monitor. It is locked while its demonstration
+ * a configuration of three simulated models on two simulated GPUs, monitor and gateway. It is locked while its demonstration
  * lives, so that the next one can tell what was left by one that was killed. */
 
 #include "base/err.h"
@@ -12,7 +12,7 @@ struct cli;
 struct demo {
     char dir[64];
     char config_file[96];
-    unsigned ports[3], monitor_port;
+    unsigned ports[3], monitor_port, gateway_port;
     int lock;
     int turn; /* held by the first demo of the machine; -1: not ours */
 };

@@ -37,8 +37,9 @@ const struct verb_help verb_up_help = {
         "With --demo nothing is needed: three simulated models are started on two simulated GPUs, "
         "in a temporary directory ($TMPDIR, or /tmp; with --root DIR, in DIR) that goes when it "
         "ends. "
-        "What one that was killed has left goes with the next. Their addresses are told, with a "
-        "command that asks one.",
+        "What one that was killed has left goes with the next. The gateway's address is told, with "
+        "a "
+        "command that asks each of them.",
     .examples = VERB_EXAMPLES({"citadel up", "all services of the configuration"},
                               {"citadel up phi3 coder", "two of them"},
                               {"citadel up --demo", "a demonstration, on any machine"}),

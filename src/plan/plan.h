@@ -131,6 +131,7 @@ struct plan_times {
 };
 struct plan_times plan_times_of(const struct config_model *model);
 struct plan_times plan_times_of_keeper(void);
+struct plan_times plan_times_of_gateway(const struct config *config);
 
 /* All of it lives in the arena, and nothing in it points to the input; 4 MiB are enough for any. */
 int plan_make(const struct plan_input *input, struct arena *arena, struct plan *ret_plan,

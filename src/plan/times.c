@@ -37,3 +37,11 @@ plan_times_of_keeper(void)
         .watchdog_us = 30 * S_US,
     };
 }
+
+struct plan_times
+plan_times_of_gateway(const struct config *config)
+{
+    struct plan_times times = plan_times_of_keeper();
+    times.stop_us += config->gateway.drain_timeout_us;
+    return times;
+}

@@ -12,7 +12,7 @@
 #include <string.h>
 
 const char *const service_keepers[SERVICE_KEEPERS + 1] = {"storage", "gpu", SERVICE_MONITOR,
-                                                          "gateway", NULL};
+                                                          SERVICE_GATEWAY, NULL};
 
 bool
 service_is_keeper(const char *name)
@@ -110,48 +110,70 @@ of_model(const struct service_list_input *in, struct arena *arena, const struct 
     };
 }
 
-/* What every model is given, and what none is to find in its environment. */
-struct secrets {
-    struct secret_use *of_models;
-    size_t count;
-    const char **withheld;
-};
-
-static int
-read_secrets(struct arena *arena, const struct config *config, struct secrets *ret_secrets)
+/* What no service is to find in its environment. */
+static const char *const *
+list_withheld(struct arena *arena, const struct secret_use *uses, size_t count)
 {
-    size_t count, n = 0;
-    struct secret_use *uses;
-    int r = secret_uses(config, arena, &uses, &count);
-    if (r < 0)
-        return r;
     const char **withheld = arena_alloc(arena, (count + 1) * sizeof(*withheld));
-    for (size_t i = 0; withheld && i < count; i++)
+    for (size_t i = 0, n = 0; withheld && i < count; i++)
         if (uses[i].secret->kind == CONFIG_SECRET_ENV)
             withheld[n++] = uses[i].secret->where;
-    *ret_secrets = (struct secrets){uses, secret_uses_of(uses, count, SECRET_FOR_MODELS), withheld};
-    return 0;
+    return withheld;
 }
 
-/* Before the models and stopped after them, so that it sees all of their lives; none depends on it. */
-static struct service
-of_monitor(const struct service_list_input *in, struct arena *arena)
+/* What its readers are given. */
+static void
+give_secrets(struct service *service, struct arena *arena, const struct config *config,
+             unsigned readers)
 {
-    const struct plan_times times = plan_times_of_keeper();
-    _cleanup_free_ char *log_path = service_log_path(in->config, SERVICE_MONITOR);
+    struct secret_use *uses;
+    size_t count;
+    if (secret_uses(config, arena, &uses, &count) < 0)
+        return; /* the arena is full, which is told at the end */
+    service->secrets = uses;
+    service->secret_count = secret_uses_of(uses, count, readers);
+}
+
+/* Before the models, and stopped after them: none depends on it. */
+static struct service
+keeper(const struct service_list_input *in, struct arena *arena, const char *name,
+       const struct plan_times *times)
+{
+    _cleanup_free_ char *log_path = service_log_path(in->config, name);
     return (struct service){
-        .name = SERVICE_MONITOR,
+        .name = name,
         .kind = "service",
-        .address = arena_printf(arena, "%s:%u", in->config->monitor.listen.items[0],
-                                in->config->monitor.port),
-        .argv = make_argv(in, arena, "monitor", NULL, NULL, NULL),
+        .argv = make_argv(in, arena, name, NULL, NULL, NULL),
         .log_path = arena_strdup(arena, log_path),
         .wanted = true,
         .dispensable = true,
-        .stop_us = times.stop_us,
-        .watchdog_us = times.watchdog_us,
-        .budget = times.budget,
+        .stop_us = times->stop_us,
+        .watchdog_us = times->watchdog_us,
+        .budget = times->budget,
     };
+}
+
+/* The first, so that it sees all of the others' lives. */
+static struct service
+of_monitor(const struct service_list_input *in, struct arena *arena)
+{
+    const struct config_monitor *m = &in->config->monitor;
+    const struct plan_times times = plan_times_of_keeper();
+    struct service s = keeper(in, arena, SERVICE_MONITOR, &times);
+    s.address = arena_printf(arena, "%s:%u", m->listen.items[0], m->port);
+    return s;
+}
+
+/* The last answers of models go through it. */
+static struct service
+of_gateway(const struct service_list_input *in, struct arena *arena)
+{
+    const struct config_gateway *g = &in->config->gateway;
+    const struct plan_times times = plan_times_of_gateway(in->config);
+    struct service s = keeper(in, arena, SERVICE_GATEWAY, &times);
+    s.address = arena_printf(arena, "%s:%u", g->listen.items[0], g->port);
+    give_secrets(&s, arena, in->config, SECRET_FOR_GATEWAY);
+    return s;
 }
 
 static void
@@ -164,42 +186,78 @@ add_numbers(struct arena *arena, const struct config *config, struct service *se
     service->live = arena_strdup(arena, digest);
 }
 
+/* Each after those before it. */
+static void
+add(struct service_list *list, const struct config *config, const struct service *service)
+{
+    struct service *added = &list->items[list->count];
+    *added = *service;
+    add_numbers(list->arena, config, added);
+    for (size_t i = 0; i < list->count && list->items[i].dispensable; i++)
+        added->after[added->after_count++] = list->items[i].name;
+    list->count++;
+}
+
+static void
+add_keepers(struct service_list *list, const struct service_list_input *in)
+{
+    const struct config *config = in->config;
+    if (config->monitor.enabled) {
+        const struct service monitor = of_monitor(in, list->arena);
+        add(list, config, &monitor);
+    }
+    if (config->gateway.enabled) {
+        const struct service gateway = of_gateway(in, list->arena);
+        add(list, config, &gateway);
+    }
+}
+
+static void
+add_models(struct service_list *list, const struct service_list_input *in)
+{
+    const struct config *config = in->config;
+    bool some = in->names && *in->names;
+    for (size_t i = 0; i < config->models.count; i++) {
+        const struct config_model *model = &config->models.items[i];
+        bool named = is_named(model, in->names);
+        if (!named && !model->enabled)
+            continue;
+        struct service service = of_model(in, list->arena, model, named || !some);
+        give_secrets(&service, list->arena, config, SECRET_FOR_MODELS);
+        add(list, config, &service);
+    }
+}
+
+static int
+check_names(const struct service_list_input *in, struct err *reterr)
+{
+    for (const char *const *name = in->names; name && *name; name++) {
+        int r = service_check_name(in->config, *name, reterr);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 int
 service_list_make(const struct service_list_input *input, struct arena *arena,
                   struct service_list *ret_list, struct err *reterr)
 {
     const struct config *config = input->config;
-    const char *const *names = input->names;
     struct service_list list = {.arena = arena};
-    bool some = names && *names;
-    for (const char *const *name = names; name && *name; name++) {
-        int r = service_check_name(config, *name, reterr);
-        if (r < 0)
-            return r;
-    }
-    struct secrets secrets = {0};
-    if (read_secrets(arena, config, &secrets) < 0)
+    struct secret_use *uses;
+    size_t count;
+    int r = check_names(input, reterr);
+    if (r < 0)
+        return r;
+    if (secret_uses(config, arena, &uses, &count) < 0)
         return err_set(reterr, ERR_TOO_LARGE, "there are too many secrets");
-    list.withheld = secrets.withheld;
-    list.items = arena_alloc(arena, (config->models.count + 1) * sizeof(*list.items));
-    bool watched = config->monitor.enabled && count_models(config, names) > 0;
-    if (list.items && watched)
-        list.items[list.count++] = of_monitor(input, arena);
-    if (list.count)
-        add_numbers(arena, config, &list.items[0]);
-    for (size_t i = 0; list.items && i < config->models.count; i++) {
-        const struct config_model *model = &config->models.items[i];
-        bool named = is_named(model, names);
-        if (!named && !model->enabled)
-            continue;
-        struct service *service = &list.items[list.count++];
-        *service = of_model(input, arena, model, named || !some);
-        add_numbers(arena, config, service);
-        service->secrets = secrets.of_models;
-        service->secret_count = secrets.count;
-        if (watched)
-            service->after[service->after_count++] = SERVICE_MONITOR;
-    }
+    list.withheld = list_withheld(arena, uses, count);
+    list.items = arena_alloc(arena, (config->models.count + 2) * sizeof(*list.items));
+    if (list.items && count_models(config, input->names) > 0)
+        add_keepers(&list, input);
+    if (list.items)
+        add_models(&list, input);
     if (arena->full)
         return err_set(reterr, ERR_TOO_LARGE, "there are too many services");
     *ret_list = list;

@@ -1,7 +1,7 @@
 #pragma once
 
-/* The services that a configuration asks for: the monitor, where it is enabled and there is anything to
- * watch, and after it the models. */
+/* The services that a configuration asks for: monitor and gateway, where they are enabled and there is any
+ * model, and after them the models. */
 
 #include "service/service.h"
 

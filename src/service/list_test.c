@@ -1,5 +1,6 @@
 #include "service/list.h"
 
+#include "base/buf.h"
 #include "config/config.h"
 #include "config/problems.h"
 #include "plan/plan.h"
@@ -30,10 +31,10 @@ static const struct {
     const char *names[4];
     const char *want; /* what is in the list, with + if it is started */
 } lists[] = {
-    {{NULL}, "monitor+ chat+ embed+ "},
-    {{"embed"}, "monitor+ chat embed+ "},
-    {{"old"}, "monitor+ chat embed old+ "},
-    {{"old", "chat", "old"}, "monitor+ chat+ embed old+ "},
+    {{NULL}, "monitor+ gateway+ chat+ embed+ "},
+    {{"embed"}, "monitor+ gateway+ chat embed+ "},
+    {{"old"}, "monitor+ gateway+ chat embed old+ "},
+    {{"old", "chat", "old"}, "monitor+ gateway+ chat+ embed old+ "},
 };
 
 static struct config *
@@ -55,33 +56,56 @@ make(const struct config *config, struct arena *arena, const char *const *names,
     return service_list_make(&input, arena, list, reterr);
 }
 
-TEST(the_monitor_is_the_first_of_them_where_it_is_enabled)
+static const struct {
+    const char *text;
+    const char *want; /* in their order, each with those that it starts after */
+} keepers[] = {
+    {"models: {m: {path: m}}\n", "monitor() gateway(monitor) m(monitor gateway) "},
+    {"gateway: {enabled: false}\nmodels: {m: {path: m}}\n", "monitor() m(monitor) "},
+    {"monitor: {enabled: false}\nmodels: {m: {path: m}}\n", "gateway() m(gateway) "},
+    {"models: {m: {path: m, enabled: false}}\n", ""}, /* nothing to watch, nobody to answer */
+};
+
+TEST(monitor_and_gateway_are_the_first_where_they_are_enabled)
 {
-    static const char *const texts[] = {
-        "monitor: {port: 8002}\nmodels: {m: {path: m}}\n",
-        "monitor: {enabled: false}\nmodels: {m: {path: m}}\n",
-        "models: {m: {path: m, enabled: false}}\n", /* nothing to watch */
-    };
-    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
-        _cleanup_config_ struct config *config = read_text(texts[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(keepers); i++) {
+        _cleanup_config_ struct config *config = read_text(keepers[i].text);
         _cleanup_arena_ struct arena arena;
+        _cleanup_buf_ struct buf got = BUF_INIT(KIB);
         struct service_list list;
         arena_init(&arena, 64 * KIB);
         REQUIRE(make(config, &arena, NULL, &list, NULL) == 0);
-        const struct service *first = list.count ? list.items : NULL;
-        tap_note("%s", texts[i]);
-        CHECK_EQ(first && text_eq(first->name, "monitor"), i == 0);
-        for (size_t n = 1; n < list.count; n++)
-            CHECK_STR(list.items[n].after[0], "monitor");
-        if (i)
-            continue;
-        CHECK_STR(first->argv[1], "monitor");
-        CHECK_STR(first->argv[3], "/x.yaml");
-        CHECK_STR(first->address, "127.0.0.1:8002");
-        CHECK_STR(first->kind, "service");
-        CHECK_EQ(first->after_count, 0);
-        CHECK(first->dispensable);
+        for (size_t n = 0; n < list.count; n++) {
+            const struct service *s = &list.items[n];
+            buf_printf(&got, "%s(", s->name);
+            for (size_t k = 0; k < s->after_count; k++)
+                buf_printf(&got, "%s%s", k ? " " : "", s->after[k]);
+            buf_add_str(&got, ") ");
+        }
+        CHECK_STR(got.data, keepers[i].want);
     }
+}
+
+TEST(monitor_and_gateway_read_the_configuration_at_their_addresses)
+{
+    static const char text[] = "monitor: {port: 8002}\ngateway: {port: 8003, drain_timeout: 1h}\n"
+                               "models: {m: {path: m}}\n";
+    static const char *const addresses[] = {"127.0.0.1:8002", "0.0.0.0:8003"};
+    static const char *const verbs[] = {"monitor", "gateway"};
+    _cleanup_config_ struct config *config = read_text(text);
+    _cleanup_arena_ struct arena arena;
+    struct service_list list;
+    arena_init(&arena, 64 * KIB);
+    REQUIRE(make(config, &arena, NULL, &list, NULL) == 0 && list.count == 3);
+    for (size_t i = 0; i < 2; i++) {
+        const struct service *s = &list.items[i];
+        CHECK_STR(s->argv[1], verbs[i]);
+        CHECK_STR(s->argv[3], "/x.yaml");
+        CHECK_STR(s->address, addresses[i]);
+        CHECK_STR(s->kind, "service");
+        CHECK(s->dispensable && s->wanted);
+    }
+    CHECK(list.items[1].stop_us > UINT64_C(3600000000)); /* its answers may take as long */
 }
 
 TEST(those_that_are_named_are_started_and_the_others_are_there)
@@ -108,7 +132,7 @@ TEST(a_service_has_the_limits_of_its_model)
     char argv[200] = "";
     arena_init(&arena, 64 * KIB);
     REQUIRE(make(config, &arena, NULL, &list, NULL) == 0);
-    const struct service *s = &list.items[1]; /* behind the monitor */
+    const struct service *s = &list.items[2]; /* behind monitor and gateway */
     for (size_t i = 0, len = 0; s->argv[i]; i++)
         len += (size_t)snprintf(argv + len, sizeof(argv) - len, "%s ", s->argv[i]);
     CHECK_STR(argv, "/bin/c run chat -c /x.yaml --vllm-env /opt/vllm-env-1 ");

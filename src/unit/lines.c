@@ -110,7 +110,9 @@ lines_no_emergency_again(struct unit_draft *d)
 static struct plan_times
 times_of(const struct unit_draft *d)
 {
-    return d->kind == UNIT_MODEL ? plan_times_of(d->model) : plan_times_of_keeper();
+    if (d->kind == UNIT_MODEL)
+        return plan_times_of(d->model);
+    return d->kind == UNIT_GATEWAY ? plan_times_of_gateway(d->config) : plan_times_of_keeper();
 }
 
 /* In seconds, up. */
@@ -152,10 +154,7 @@ lines_watchdog(struct unit_draft *d)
 void
 lines_stop_limit(struct unit_draft *d)
 {
-    uint64_t us = times_of(d).stop_us;
-    if (d->kind == UNIT_GATEWAY)
-        us += d->config->gateway.drain_timeout_us;
-    line_us(d, us);
+    line_us(d, times_of(d).stop_us);
 }
 
 /* ---- what runs ---- */

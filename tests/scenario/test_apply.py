@@ -1,6 +1,6 @@
 """`citadel apply` under the real systemd: what is declared is shown, done as a whole, proven, and taken back.
 
-`citadel gateway`, `citadel monitor` and `citadel gpu` come later: drop-ins stand for them."""
+Drop-ins stand for `citadel monitor` and `citadel gpu`."""
 
 import json
 import subprocess
@@ -76,7 +76,6 @@ def here(request):
     if why := machine.why_not():
         pytest.skip(why)
     with machine.Machine(request.param, "apply") as booted:
-        stand_in(booted, "gateway", LASTING)
         stand_in(booted, "monitor", LASTING)
         stand_in(booted, "gpu", ONCE)
         booted.run("mkdir", "-p", "/mnt/citadel-models", "/mnt/citadel-backup")
@@ -334,7 +333,7 @@ def test_a_unit_changed_by_hand_is_told_and_replaced(here):
 
 def drift(here):
     shown = json.loads(citadel(here, "status", "--json").stdout)["drift"]
-    stand_ins = ("gateway", "monitor", "gpu")
+    stand_ins = ("monitor", "gpu")
     return [d for d in shown if not any(f"citadel-{name}.service.d" in d["what"] for name in stand_ins)]
 
 

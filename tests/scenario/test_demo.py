@@ -65,6 +65,9 @@ def demo(tmp_path_factory):
 
 def test_what_it_prints_can_be_typed(demo):
     whole, stream, vectors = demo.commands()
+    (gateway,) = {re.search(r"http://(\S+?)/", c)[1] for c in (whole, stream, vectors)}
+    listed = json.loads(demo.type(f"curl -s http://{gateway}/v1/models"))["data"]
+    assert [m["id"] for m in listed] == MODELS
     answer = json.loads(demo.type(whole))
     assert answer["choices"][0]["message"]["content"] == "Simulated answer to: hello"
     events = [line[6:] for line in demo.type(stream).splitlines() if line.startswith("data: ")]
@@ -78,7 +81,7 @@ def test_another_terminal_sees_it(demo):
     config = {"CITADEL_CONFIG": str(demo.config)}
     assert run("health", **config).returncode == 0
     seen = json.loads(run("status", "--json", **config).stdout)["services"]
-    assert [service["name"] for service in seen] == ["monitor", *MODELS]
+    assert [service["name"] for service in seen] == ["monitor", "gateway", *MODELS]
     assert {service["state"] for service in seen} == {"ready"}
     assert "Application startup complete." in run("logs", "large", **config).stdout
 
@@ -116,7 +119,7 @@ def test_nothing_of_it_stays(demo):
     assert processes_of(demo.config) == []
     assert not demo.config.parent.exists()
     ended = [line for line in demo.told.splitlines() if line.endswith(": stopped")]
-    assert len(ended) == len(MODELS) + 1
+    assert len(ended) == len(MODELS) + 2
     assert ": monitor: stopped" in ended[-1].replace(" monitor:", ": monitor:")
 
 

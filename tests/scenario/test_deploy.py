@@ -65,10 +65,12 @@ def test_phase_by_phase(here):
     assert "3 answer, 0 failed, 0 wait for memory" in done.stdout
     assert "three answers" in done.stderr
     assert completes(here, 12000) and completes(here, 12001) and not completes(here, 12002)
-    deploy(here, "phase4", "-y")
-    for unit in ("models.target", "ai.target"):
-        assert state(here, unit) == "active"
     assert state(here, "gateway.service") == "inactive"
+    deploy(here, "phase4", "-y")
+    for unit in ("models.target", "ai.target", "gateway.socket", "gateway.service"):
+        assert state(here, unit) == "active"
+    asked = '{"model": "one", "prompt": "hello"}'
+    assert "choices" in here.run("curl", "-sS", "--json", asked, "http://127.0.0.1:8000/v1/completions").stdout
     assert [p["well"] for p in phases(here).values()] == [True] * 4
     told = deploy(here, "status").stdout
     assert told.count("done") == 4 and "infrastructure" in told and "root" in told

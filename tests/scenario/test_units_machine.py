@@ -1,8 +1,7 @@
 """Our units under the real systemd: a generation is put in place as a deployment does, and the machine
 does what it says, inside the sandbox and over a reboot.
 
-`citadel gateway` and `citadel monitor` come later: drop-ins stand for them, and what has no verb yet is
-wanted all the same."""
+A drop-in stands for `citadel monitor`, and what has no verb yet is wanted all the same."""
 
 import json
 import re
@@ -69,7 +68,6 @@ def here(request):
         pytest.skip(why)
     with machine.Machine(request.param, "units") as booted:
         shutil.copy(PROBE, booted.root / "opt/probe")
-        stand_in(booted, "gateway", "/bin/sleep infinity", "Type=exec", "WatchdogSec=0")
         stand_in(booted, "monitor", "/bin/sleep infinity", "Type=exec", "WatchdogSec=0")
         booted.run("systemd-sysusers")
         booted.run("systemd-tmpfiles", "--create")
