@@ -122,7 +122,7 @@ find_trailer(const struct pack *p, struct trailer *ret, struct err *reterr)
 int
 pack_read_entries(const struct pack *p, struct pack_entries *ret, struct err *reterr)
 {
-    struct trailer t;
+    struct trailer t = {0};
     int r = find_trailer(p, &t, reterr);
     if (r < 0)
         return r;
