@@ -7,7 +7,7 @@
 #include "http/http1.h"
 
 enum operation_owner { OPERATION_OF_MONITOR, OPERATION_OF_GATEWAY };
-enum operation_role { OPERATION_READ, OPERATION_CHANGE };
+enum operation_role { OPERATION_READ, OPERATION_NEED, OPERATION_CHANGE };
 
 enum operation_id {
 #define OPERATION(owner, name, method, path, argument, role, summary) OPERATION_##name,

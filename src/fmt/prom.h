@@ -37,7 +37,7 @@ bool prom_label_is(const struct prom_sample *sample, const char *name, const cha
 bool prom_number(const char *text, size_t len, double *ret_value);
 
 /* Writing it: each family once, with all its samples behind it. */
-enum prom_type { PROM_GAUGE, PROM_COUNTER };
+enum prom_type { PROM_GAUGE, PROM_COUNTER, PROM_HISTOGRAM };
 struct prom_family {
     const char *name;
     enum prom_type type;

@@ -7,7 +7,7 @@
 void
 prom_write_family(struct buf *out, const struct prom_family *family)
 {
-    static const char *const types[] = {"gauge", "counter"};
+    static const char *const types[] = {"gauge", "counter", "histogram"};
     buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", family->name, family->help, family->name,
                types[family->type]);
 }

@@ -24,6 +24,11 @@
 /* A name is not asked for more often than that. */
 #define RESOLVE_PAUSE_US UINT64_C(10000000)
 
+/* For a model that is cold. */
+enum asked { ASKED_NOT, ASKED, ASKED_GRANTED };
+/* So long who has refused to bring it is not asked again. */
+#define REFUSED_US UINT64_C(2000000)
+
 struct backend {
     struct loop *loop;
     unsigned holders;
@@ -38,6 +43,15 @@ struct backend {
     enum backend_state state;
     bool gives_orders;
     struct backend_counts counts;
+    struct backend_times times;
+
+    struct presence presence;
+    const struct presence_asker *asker;
+    enum asked asked;
+    struct err refusal;  /* of who was asked */
+    uint64_t refused_us; /* until then he is not asked again */
+    uint64_t coming_us;  /* since then it is */
+    uint64_t start_us;   /* so long its last start took; 0: nobody knows */
 
     char *url; /* of a peer; NULL: it is none */
     struct peer_url peer;
@@ -50,15 +64,30 @@ struct backend {
 /* ---- the queue ---- */
 
 static void
+explain_refusal(const struct backend *b, const struct admit_ask *ask, struct err *ret_error)
+{
+    (void)admit_refusal(ask, b->name, ret_error);
+    if (ask->order != ADMIT_NOT_NOW)
+        return;
+    if (loop_now_us(b->loop) < b->refused_us)
+        (void)err_set(ret_error, ERR_MODEL_AWAY, "%s", b->refusal.what);
+    else if (b->presence.why[0])
+        (void)err_set(ret_error, ERR_MODEL_AWAY, "%s is %s: %s", b->name,
+                      presence_word(b->presence.state), b->presence.why);
+    err_fix(ret_error, "`citadel why %s` tells more", b->name);
+}
+
+static void
 carry_out(struct backend *b, struct admit_ask *ask)
 {
     struct visit *v = container_of(ask, struct visit, ask);
     struct err error;
     if (ask->order == ADMIT_GO) {
+        histogram_add(&b->times.queue, ask->started_us - ask->arrived_us);
         v->ops->go(v);
         return;
     }
-    (void)admit_refusal(ask, backend_name(b), &error);
+    explain_refusal(b, ask, &error);
     v->backend = NULL;
     b->counts.refused++;
     v->ops->refused(v, &error);
@@ -336,6 +365,121 @@ backend_counts(const struct backend *b)
     return &b->counts;
 }
 
+/* ---- whether it is there ---- */
+
+const char *
+presence_word(enum presence_state state)
+{
+    static const char *const words[] = {
+#define PRESENCE(name, word) [PRESENCE_##name] = (word),
+        PRESENCES(PRESENCE)
+#undef PRESENCE
+    };
+    return words[state];
+}
+
+const struct presence *
+backend_presence(const struct backend *b)
+{
+    return &b->presence;
+}
+
+static enum admit_presence
+admit_presence_of(const struct backend *b)
+{
+    static const enum admit_presence states[PRESENCE_COUNT] = {[PRESENCE_UNKNOWN] = ADMIT_THERE,
+                                                               [PRESENCE_THERE] = ADMIT_THERE,
+                                                               [PRESENCE_COMING] = ADMIT_COMING,
+                                                               [PRESENCE_COLD] = ADMIT_GONE,
+                                                               [PRESENCE_AWAY] = ADMIT_GONE};
+    return b->asked != ASKED_NOT ? ADMIT_COMING : states[b->presence.state];
+}
+
+/* As long as its last start took, which is what anybody can say. */
+static uint64_t
+ready_in(const struct backend *b, uint64_t now_us)
+{
+    uint64_t ready_us = b->coming_us + b->start_us;
+    if (b->start_us == 0 || admit_presence_of(b) != ADMIT_COMING)
+        return 0;
+    return b->coming_us == 0 ? b->start_us : MAX(ready_us, now_us + 1000000) - now_us;
+}
+
+static void
+show_presence(struct backend *b)
+{
+    uint64_t now_us = loop_now_us(b->loop);
+    admit_set_presence(b->admit, admit_presence_of(b), ready_in(b, now_us), now_us);
+    give_orders(b);
+}
+
+static void
+refuse_for_a_while(struct backend *b, const struct err *why)
+{
+    b->asked = ASKED_NOT;
+    b->refusal = *why;
+    b->refused_us = loop_now_us(b->loop) + REFUSED_US;
+}
+
+static void
+time_its_start(struct backend *b, enum presence_state state)
+{
+    uint64_t now_us = loop_now_us(b->loop);
+    if (state == PRESENCE_COMING && b->coming_us == 0)
+        b->coming_us = now_us;
+    if (state == PRESENCE_THERE && b->coming_us)
+        b->start_us = now_us - b->coming_us;
+    if (state != PRESENCE_COMING)
+        b->coming_us = 0;
+}
+
+void
+backend_set_presence(struct backend *b, const struct presence *presence,
+                     const struct presence_asker *asker)
+{
+    struct err why;
+    time_its_start(b, presence->state);
+    b->presence = *presence;
+    b->asker = asker;
+    if (presence->state != PRESENCE_COLD)
+        b->asked = ASKED_NOT;
+    if (b->asked == ASKED_GRANTED) {
+        (void)err_set(&why, ERR_MODEL_AWAY, "%s was started, and is %s: %s", b->name,
+                      presence_word(presence->state), presence->why);
+        refuse_for_a_while(b, &why);
+    }
+    show_presence(b);
+}
+
+void
+backend_was_asked(struct backend *b, const struct err *why)
+{
+    if (b->asked != ASKED)
+        return;
+    b->asked = ASKED_GRANTED;
+    if (!why)
+        return;
+    refuse_for_a_while(b, why);
+    show_presence(b);
+}
+
+static void
+ask_for_it(struct backend *b)
+{
+    if (b->presence.state != PRESENCE_COLD || b->asked != ASKED_NOT || !b->asker ||
+        loop_now_us(b->loop) < b->refused_us)
+        return;
+    b->asked = ASKED;
+    show_presence(b);
+    b->asker->ask(b->asker->arg, b->name);
+}
+
+const struct backend_times *
+backend_times(const struct backend *b)
+{
+    return &b->times;
+}
+
 /* ---- visits ---- */
 
 void
@@ -344,6 +488,7 @@ visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish)
     assert(!v->backend && !v->call);
     v->backend = b;
     v->has_called = v->is_trial = false;
+    v->passed_us = 0;
     v->is_about_stored = wish->is_about_stored;
     if (wish->is_about_stored) {
         v->ops->go(v);
@@ -353,6 +498,7 @@ visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish)
                                 .class = wish->class,
                                 .tokens = wish->tokens,
                                 .wait_us = b->queue_timeout_us};
+    ask_for_it(b);
     admit_arrive(b->admit, &v->ask, loop_now_us(b->loop));
     give_orders(b);
 }
@@ -382,6 +528,20 @@ visit_heard(struct visit *v)
     v->backend->state = BACKEND_ANSWERS;
     breaker_succeed(&v->backend->breaker);
     v->is_trial = false;
+}
+
+void
+visit_passes(struct visit *v, bool is_stream)
+{
+    struct backend *b = v->backend;
+    uint64_t now_us = loop_now_us(b->loop);
+    if (v->is_about_stored)
+        return;
+    if (v->passed_us == 0)
+        histogram_add(&b->times.first, now_us - v->ask.arrived_us);
+    else if (is_stream)
+        histogram_add(&b->times.gap, now_us - v->passed_us);
+    v->passed_us = now_us;
 }
 
 /* Whose fault it is. An answer that takes longer than a request may is nobody's. A connection that is
@@ -429,6 +589,8 @@ visit_told(struct visit *v, const struct err *error, struct err *ret_error)
     struct http_call *call = take_ptr(v->call);
     if (!error) {
         b->counts.answered++;
+        if (!v->is_about_stored)
+            histogram_add(&b->times.whole, loop_now_us(b->loop) - v->ask.arrived_us);
         return VISIT_ANSWERED;
     }
     explain(b, error, ret_error);

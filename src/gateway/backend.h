@@ -9,6 +9,8 @@
 
 #include "gateway/admit.h"
 #include "gateway/breaker.h"
+#include "gateway/histogram.h"
+#include "gateway/presence.h"
 #include "gateway/usage.h"
 #include "http/client.h"
 
@@ -28,6 +30,10 @@ struct backend_counts {
     uint64_t left;                  /* ended before, by client or gateway */
     uint64_t refused;               /* of those that waited */
     uint64_t tokens_in, tokens_out; /* that servers told of */
+};
+
+struct backend_times {
+    struct histogram queue, first, gap, whole; /* metric.def says what of */
 };
 
 /* A server as the configuration has it. */
@@ -58,6 +64,15 @@ enum backend_state backend_state(const struct backend *b);
 uint32_t backend_load(const struct backend *b); /* visits that run or wait */
 const struct admit_counts *backend_queue(const struct backend *b);
 const struct backend_counts *backend_counts(const struct backend *b);
+const struct backend_times *backend_times(const struct backend *b);
+
+/* What who watches over it says. A model that is cold is asked for when a request comes, once for all
+ * that come meanwhile, which wait in its queue. asker: outlives it; NULL: nobody can be asked. */
+void backend_set_presence(struct backend *b, const struct presence *presence,
+                          const struct presence_asker *asker);
+/* That it comes (NULL), as backend_set_presence() will tell; or why not. */
+void backend_was_asked(struct backend *b, const struct err *why);
+const struct presence *backend_presence(const struct backend *b);
 
 /* One of these is told, once, perhaps from inside visit_begin(). */
 struct visit_ops {
@@ -73,6 +88,7 @@ struct visit {
     struct http_call *call;  /* NULL: none is under way */
     struct admit_ask ask;
     bool has_called, is_trial;
+    uint64_t passed_us;   /* the last part of the answer came; 0: none has */
     bool is_about_stored; /* it has no place in the queue */
 };
 
@@ -86,8 +102,9 @@ void visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wi
 /* Sets out. The caller completes the call, and tells how it ends: by visit_told() from its finished(). */
 struct http_call *visit_call(struct visit *v, const char *method, const char *target,
                              const struct http_call_ops *ops) must_check;
-/* The head of an answer has come: the server lives. */
+/* The head of an answer has come: the server lives. And a part of its body; it may be passed on now. */
 void visit_heard(struct visit *v);
+void visit_passes(struct visit *v, bool is_stream);
 
 enum visit_outcome {
     VISIT_ANSWERED,  /* whole */

@@ -4,6 +4,8 @@
 #include "gateway/backend.h"
 #include "gateway/relay.h"
 
+#include <stddef.h>
+
 static double
 metric_running(const struct backend *b)
 {
@@ -64,7 +66,15 @@ static const struct {
 } rows[] = {
 #define METRIC(function, name, type, help) {{name, PROM_##type, help}, metric_##function},
 #include "gateway/metric.def"
-#undef METRIC
+};
+
+static const struct {
+    struct prom_family family;
+    size_t offset; /* in struct backend_times */
+} times[] = {
+#define TIMES(member, name, help) \
+    {{name, PROM_HISTOGRAM, help}, offsetof(struct backend_times, member)},
+#include "gateway/metric.def"
 };
 
 static void
@@ -73,6 +83,20 @@ write_one(struct buf *out, const char *name, enum prom_type type, const char *he
     const struct prom_family family = {name, type, help};
     prom_write_family(out, &family);
     prom_write_sample(out, &family, value, NULL);
+}
+
+/* Of those that have had a request: a model takes some twenty lines. */
+static void
+write_times(struct buf *out, const struct relay *relay, const struct prom_family *family,
+            size_t offset)
+{
+    for (size_t i = 0; i < relay_backend_count(relay); i++) {
+        const struct backend *b = relay_backend(relay, i);
+        if (b && backend_queue(b)->arrived)
+            histogram_write(out, family,
+                            (const struct histogram *)((const char *)backend_times(b) + offset),
+                            backend_is_peer(b) ? "peer" : "model", backend_name(b));
+    }
 }
 
 void
@@ -87,6 +111,10 @@ metrics_write(struct buf *out, const struct relay *relay)
                 prom_write_sample(
                     out, &rows[k].family, rows[k].value(b),
                     PROM_LABELS(backend_is_peer(b) ? "peer" : "model", backend_name(b)));
+    }
+    for (size_t k = 0; k < ARRAY_SIZE(times); k++) {
+        prom_write_family(out, &times[k].family);
+        write_times(out, relay, &times[k].family, times[k].offset);
     }
     write_one(out, "citadel_gateway_requests_in_flight", PROM_GAUGE,
               "Requests for models, from their head to their end", n->requests);

@@ -615,6 +615,12 @@ relay_backend_of(const struct relay *relay, const struct target_back *back)
     return routing_backend_of(relay->routing, back);
 }
 
+struct backend *
+relay_backend_at(struct relay *relay, size_t i)
+{
+    return relay->routing->backends[i];
+}
+
 size_t
 relay_backend_count(const struct relay *relay)
 {

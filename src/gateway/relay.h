@@ -44,7 +44,8 @@ const struct target_table *relay_targets(const struct relay *relay);
 /* Of the i-th model of the configuration, or of a peer, which come behind them; NULL: a model that is not
  * enabled. */
 const struct backend *relay_backend(const struct relay *relay, size_t i);
-size_t relay_backend_count(const struct relay *relay); /* of these */
+struct backend *relay_backend_at(struct relay *relay, size_t i); /* likewise */
+size_t relay_backend_count(const struct relay *relay);           /* of these */
 struct backend *relay_backend_of(const struct relay *relay, const struct target_back *back);
 
 struct relay_counts {

@@ -121,6 +121,7 @@ on_call_body(struct http_call *call, const char *bytes, size_t len)
     struct passage *p = v->user;
     if (p->reads_id && stored_read(&p->id_reader, bytes, len))
         passage_store(p);
+    visit_passes(v, p->is_stream);
     bool goes_on = p->reads || pass(p, bytes, len);
     for (size_t used; p->reads && len > 0; bytes += used, len -= used) {
         struct usage_piece piece;

@@ -507,3 +507,77 @@ TEST(relay_completes_what_a_server_has_begun_that_is_none_any_more)
     post(&c, ONE);
     CHECK(SEES(&c, "model_not_found"));
 }
+
+/* ---- a model that is not there ---- */
+
+static unsigned asked;
+
+static void
+count_asked(void *arg, const char *name)
+{
+    CHECK_STR(name, arg);
+    asked++;
+}
+
+static char wanted[] = "two";
+static struct presence_asker asker = {count_asked, wanted};
+
+#define TWO "{\"model\":\"two\"}"
+
+/* Two clients wait for it, and it was asked for. */
+static bool
+await_two(struct client *a, struct client *b)
+{
+    const struct presence cold = {PRESENCE_COLD, "it was never started"};
+    struct backend *two = relay_backend_at(relay, 1);
+    asked = 0;
+    client_open(a);
+    client_open(b);
+    backend_set_presence(two, &cold, &asker);
+    post(a, TWO);
+    post(b, TWO);
+    return WAIT(backend_queue(two)->waiting == 2);
+}
+
+TEST(relay_asks_once_for_a_model_that_is_cold)
+{
+    RELAY("");
+    _cleanup_client_ struct client a, b;
+    REQUIRE(await_two(&a, &b));
+    const struct presence cold = {PRESENCE_COLD, ""}, coming = {PRESENCE_COMING, ""},
+                          there = {PRESENCE_THERE, ""};
+    struct backend *two = relay_backend_at(relay, 1);
+    backend_set_presence(two, &cold, &asker); /* the answer is on its way */
+    CHECK_EQ(backend_queue(two)->waiting, 2);
+    backend_was_asked(two, NULL);
+    backend_set_presence(two, &coming, &asker);
+    CHECK_EQ(backend_queue(two)->waiting, 2);
+    CHECK_EQ(asked, 1);
+    backend_set_presence(two, &there, &asker);
+    CHECK_EQ(backend_queue(two)->running, 2);
+    REQUIRE(engine_accept(&second) && HEARS(&second, TWO));
+}
+
+TEST(relay_tells_why_a_model_does_not_come)
+{
+    static const char *const stories[] = {"big has 40 GiB of GPU 0",
+                                          "two was started, and is stopped: it crashed"};
+    for (size_t i = 0; i < ARRAY_SIZE(stories); i++) {
+        RELAY("");
+        _cleanup_client_ struct client a, b;
+        REQUIRE(await_two(&a, &b));
+        const struct presence crashed = {PRESENCE_COLD, "it crashed"};
+        struct backend *two = relay_backend_at(relay, 1);
+        struct err no_room;
+        (void)err_set(&no_room, ERR_MODEL_AWAY, "%s", stories[0]);
+        backend_was_asked(two, i == 0 ? &no_room : NULL);
+        if (i == 1)
+            backend_set_presence(two, &crashed, &asker);
+        CHECK(SEES(&a, stories[i]) && SEES(&b, stories[i]));
+        CHECK(strstr(a.got.data, "HTTP/1.1 503 ") == a.got.data);
+        buf_clear(&a.got);
+        post(&a, TWO); /* he is not asked again so soon */
+        CHECK(SEES(&a, stories[i]));
+        CHECK_EQ(asked, 1);
+    }
+}

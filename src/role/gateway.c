@@ -1,6 +1,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "config/config.h"
+#include "http/client.h"
 #include "role/gateway_int.h"
 #include "sys/clock.h"
 #include "sys/handed.h"
@@ -149,6 +150,10 @@ open_all(struct gateway *g, struct err *reterr)
         r = gateway_control_open(g, reterr); /* the first: there is one gateway */
     if (r == 0)
         r = relay_new(g->life.loop, g->config, &g->relay, reterr);
+    if (r == 0)
+        r = gateway_monitor_open(g, reterr);
+    if (r == 0)
+        r = gateway_pages_open(g, reterr);
     return r < 0 ? r : open_server(g, reterr);
 }
 
@@ -161,6 +166,8 @@ close_all(struct gateway *g)
     loop_timer_stop(&g->deadline);
     role_control_close(&g->control);
     http_server_free(g->server);
+    gateway_monitor_close(g);
+    http_client_free(g->pages);
     relay_free(g->relay);
     life_close(&g->life);
 }

@@ -5,7 +5,7 @@
  *
  *     GET /v1/models, /v1/models/NAME    what can be asked
  *     GET /health, /ready                anybody who may ask at all: it lives; it takes requests
- *     GET /metrics                       gateway.metrics_allow
+ *     GET /metrics, /metrics/...         gateway.metrics_allow; the latter are the monitor's pages
  *
  * RUN/gateway/control.sock has the operations of api/operations.def that are its own.
  *

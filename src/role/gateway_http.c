@@ -91,10 +91,7 @@ answer_metrics(const struct asked *a)
         (void)err_set(&err, ERR_NOT_PERMITTED, "your address is not one of gateway.metrics_allow");
         refuse(a, a->found.route->dialect, &err, NULL);
     } else if (a->found.route->id != ROUTE_METRICS) {
-        (void)err_set(&err, ERR_NOT_FOUND, "%s is not told here", a->found.route->path);
-        err_fix(&err, "the monitor tells of services and models, on port %u",
-                (unsigned)config->monitor.port);
-        refuse(a, a->found.route->dialect, &err, NULL);
+        gateway_page_answer(a->gateway, a->request, a->found.route, a->id);
     } else {
         metrics_write(&body, a->gateway->relay);
         answer(a, "text/plain; version=0.0.4; charset=utf-8", &body);

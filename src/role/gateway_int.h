@@ -1,13 +1,29 @@
 #pragma once
 
 /* Inside the gateway: gateway.c has its life and its addresses, gateway_http.c who asks what,
- * gateway_control.c the control socket, gateway_reload.c another configuration. */
+ * gateway_control.c the control socket, gateway_reload.c another configuration, gateway_monitor.c what it
+ * has from the monitor, gateway_pages.c the monitor's metrics. */
 
+#include "base/vec.h"
+#include "gateway/presence.h"
 #include "gateway/relay.h"
+#include "gateway/reply.h"
 #include "http/server.h"
 #include "role/control.h"
 #include "role/gateway.h"
 #include "role/life.h"
+
+struct wanted;
+
+struct gateway_monitor {
+    struct gateway *gateway;
+    struct http_client *client; /* NULL: no monitor is configured */
+    struct http_call *look;     /* under way */
+    struct loop_timer again;
+    uint64_t heard_us; /* when it was heard last; 0: it is not heard */
+    struct presence_asker asker;
+    VEC(struct wanted *) wanted;
+};
 
 struct gateway {
     const struct config *config; /* as the relay has it */
@@ -16,7 +32,9 @@ struct gateway {
     struct http_server *server;
     bool is_handed; /* its addresses are */
     struct role_control control;
-    uint64_t since_us; /* 1970 */
+    struct gateway_monitor monitor;
+    struct http_client *pages; /* of the monitor; NULL: none is configured */
+    uint64_t since_us;         /* 1970 */
     bool drains;
     struct loop_timer deadline; /* of that */
 };
@@ -27,6 +45,16 @@ void gateway_listen_anew(struct gateway *g); /* since gateway_is_local() has cha
 
 /* gateway_control.c */
 int gateway_control_open(struct gateway *g, struct err *reterr) must_check;
+
+/* gateway_monitor.c */
+int gateway_monitor_open(struct gateway *g, struct err *reterr) must_check;
+void gateway_monitor_close(struct gateway *g);
+
+/* gateway_pages.c */
+struct route;
+int gateway_pages_open(struct gateway *g, struct err *reterr) must_check;
+void gateway_page_answer(struct gateway *g, struct http_request *r, const struct route *route,
+                         const char *id);
 
 /* gateway_reload.c: what has changed is printed, whether or not it could be taken up */
 struct json_writer;

@@ -424,7 +424,7 @@ static void (*const answers[OPERATION_COUNT])(struct asking *a) = {
 #undef OF_MONITOR
 };
 
-/* Only root and our own account get this far, whom a machine knows without asking its network. */
+/* Only root, our own account and that of the gateway get this far, whom a machine knows without asking its network. */
 static void
 name_peer(struct http_request *r, char by[ACCOUNT_TEXT_MAX])
 {
@@ -444,10 +444,20 @@ find_service(struct asking *a, const char *name, struct err *reterr)
     return r;
 }
 
+static bool
+is_gateways(const struct asking *a)
+{
+    struct sock_peer peer;
+    return a->monitor->knows_gateway && sock_peer(http_request_fd(a->request), &peer) == 0 &&
+           peer.uid == a->monitor->gateway.uid;
+}
+
 /* Under systemd the engines are of our account, too: it is root who changes. */
 static bool
-admits(struct asking *a)
+admits(struct asking *a, enum operation_role role)
 {
+    if (role == OPERATION_READ || (role == OPERATION_NEED && is_gateways(a)))
+        return true;
     bool walls = service_watch_is_by_systemd(a->monitor->watch);
     return http_local_admits(a->request, walls ? HTTP_LOCAL_ROOT : HTTP_LOCAL_OWN);
 }
@@ -461,10 +471,9 @@ on_request(struct http_request *r)
     struct err err;
     int found = operation_find(&r->head, OPERATION_OF_MONITOR, &id, name, &err);
     r->user = NULL;
-    bool changes = found == 0 && operations[id].role == OPERATION_CHANGE;
-    if (changes && !admits(&a))
+    if (found == 0 && !admits(&a, operations[id].role))
         return;
-    if (changes)
+    if (found == 0 && operations[id].role != OPERATION_READ)
         name_peer(r, a.by);
     if (found == 0 && operations[id].named)
         found = find_service(&a, name, &err);
@@ -496,6 +505,8 @@ monitor_control_open(struct monitor *m, struct err *reterr)
     const struct http_service service = {.request = on_any_request, .arg = m};
     const struct role_control_place place = {m->config->paths.run, SERVICE_MONITOR_SOCKET,
                                              SERVICE_MONITOR};
+    /* Once: a machine may ask its network for names. */
+    m->knows_gateway = account_find(m->config->service.gateway_user, NULL, &m->gateway, NULL) == 0;
     return role_control_open(&m->control, m->loop, &place, &service, reterr);
 }
 

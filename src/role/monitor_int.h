@@ -17,6 +17,7 @@
 #include "role/monitor.h"
 #include "role/places.h"
 #include "service/watch.h"
+#include "sys/account.h"
 #include "sys/work.h"
 
 /* What a model may lack, as it is now. */
@@ -79,6 +80,8 @@ struct monitor {
     unsigned rounds; /* of health */
 
     struct role_control control;
+    struct account gateway; /* may ask for models */
+    bool knows_gateway;
     VEC(struct ensuring *) ensuring;
 
     struct http_server *http;

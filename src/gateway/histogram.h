@@ -1,0 +1,20 @@
+#pragma once
+
+/* How long something took, counted in the buckets that Prometheus reads: from what a proxy takes to what
+ * a long answer does. Zeroed: nothing was counted. */
+
+#include "base/buf.h"
+
+struct prom_family;
+
+#define HISTOGRAM_BUCKETS 20
+struct histogram {
+    uint64_t counts[HISTOGRAM_BUCKETS + 1]; /* the last: longer than all bounds */
+    uint64_t sum_us;
+};
+
+void histogram_add(struct histogram *h, uint64_t us);
+
+/* The samples of one, behind its family; a label with its value comes before `le`. */
+void histogram_write(struct buf *out, const struct prom_family *family, const struct histogram *h,
+                     const char *label, const char *value);

@@ -1,0 +1,37 @@
+#include "gateway/histogram.h"
+
+#include "fmt/prom.h"
+#include "tap.h"
+
+static const struct prom_family family = {"citadel_x_seconds", PROM_HISTOGRAM, "how long"};
+
+/* The value of a sample of the page; a bucket's by its bound. */
+static double
+sample(const struct buf *page, const char *name, const char *bound)
+{
+    struct prom_reader reader;
+    struct prom_sample s;
+    prom_init(&reader, page->data, page->len);
+    while (prom_next(&reader, &s, NULL) > 0)
+        if (s.name_len == strlen(name) && memcmp(s.name, name, s.name_len) == 0 &&
+            prom_label_is(&s, "model", "one") && (!bound || prom_label_is(&s, "le", bound)))
+            return s.value;
+    return -1;
+}
+
+TEST(histogram_counts_up_to_each_bound)
+{
+    static const uint64_t times_us[] = {0, 100, 101, 999, 1000, 1001, UINT64_C(2000000000)};
+    _cleanup_buf_ struct buf page = BUF_INIT(64 * KIB);
+    struct histogram h = {0};
+    for (size_t i = 0; i < ARRAY_SIZE(times_us); i++)
+        histogram_add(&h, times_us[i]);
+    histogram_write(&page, &family, &h, "model", "one");
+    CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "0.0001"), 2);
+    CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "0.001"), 5);
+    CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "0.0025"), 6);
+    CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "1000"), 6);
+    CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "+Inf"), 7);
+    CHECK_EQ(sample(&page, "citadel_x_seconds_count", NULL), 7);
+    CHECK(sample(&page, "citadel_x_seconds_sum", NULL) > 2000);
+}

@@ -1,0 +1,120 @@
+"""`citadel gateway` beside `citadel monitor`, both under `citadel up`, with simulated engines: what is said
+of a model that is not there, how one is brought that is needed, and what goes on without a monitor."""
+
+import http.client
+import json
+import pathlib
+import tempfile
+import threading
+
+import pytest
+from gateway import comes_true
+from monitor import Watched
+from up import PATIENCE_S, free_ports
+
+SIM = {"engine": "sim", "extra_args": '["--sim-token-rate", "0"]'}
+SLOW = {"engine": "sim", "extra_args": '["--sim-token-rate", "0", "--sim-load-time", "2"]'}
+
+
+class Served(Watched):
+    def __init__(self, directory, models):
+        super().__init__(directory, models)
+        (self.address,) = free_ports(1)
+        text = self.config.read_text()
+        self.config.write_text(text.replace("gateway: {enabled: false}", f"gateway: {{port: {self.address}}}"))
+
+    def served(self, method, path, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.address, timeout=PATIENCE_S)
+        connection.request(method, path, json.dumps(body) if body else None)
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        return answer.status, json.loads(text) if path != "/metrics" else text.decode()
+
+    def complete(self, model):
+        return self.served("POST", "/v1/completions", {"model": model, "prompt": "hello"})
+
+    def model(self, name):
+        return self.served("GET", f"/v1/models/{name}")[1]
+
+
+@pytest.fixture
+def site():
+    with tempfile.TemporaryDirectory(prefix="citadel-", dir="/tmp") as folder:
+        made = Served(pathlib.Path(folder), {"one": SIM, "two": SLOW})
+        yield made
+        made.end()
+
+
+@pytest.fixture
+def up(site):
+    """One runs; two is there, stopped."""
+    up = site.up("one")
+    up.wait_all("gateway: ready", "one: ready")
+    assert comes_true(lambda: (site.model("one")["state"], site.model("two")["state"]) == ("ready", "stopped"))
+    return up
+
+
+def test_a_model_that_is_needed_is_brought_and_asked_for_once(site, up):
+    answers = []
+    ask = [threading.Thread(target=lambda: answers.append(site.complete("two"))) for _ in range(5)]
+    for thread in ask:
+        thread.start()
+    up.wait_for("two: starting")
+    assert comes_true(lambda: site.model("two")["state"] == "starting")
+    for thread in ask:
+        thread.join()
+    assert [status for status, _ in answers] == [200] * 5
+    assert site.model("two")["state"] == "ready"
+    with site.history() as history:
+        history.wait("person.ensure", "two")
+        assert len(history.all("person.ensure", "two")) == 1
+
+
+def test_who_keeps_a_model_from_being_brought_is_told(site, up):
+    assert site.run("stop", "one").returncode == 0
+    assert comes_true(lambda: site.model("one")["state"] == "stopped")
+    status, told = site.complete("one")
+    assert status == 503 and "one was stopped by" in told["error"]["message"]
+    assert "citadel why one" in told["error"]["message"]
+    assert site.run("hold", "two", "--reason", "its disk is replaced").returncode == 0
+    status, told = site.complete("two")
+    assert status == 503 and "its disk is replaced" in told["error"]["message"]
+
+
+def test_without_a_monitor_running_models_are_answered(site, up):
+    site.kill_monitor()
+    assert site.complete("one")[0] == 200
+    up.wait_for("monitor: ready")
+    assert site.complete("two")[0] == 200
+
+
+def test_a_model_that_starts_is_waited_for(site, up):
+    assert site.run("start", "two", "--no-wait").returncode == 0
+    assert comes_true(lambda: site.model("two")["state"] == "starting")
+    assert site.complete("two")[0] == 200
+
+
+def page(site, port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, text
+
+
+def names(text):
+    return {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+
+
+def test_the_pages_of_the_monitor_are_relayed_and_the_gateways_own_survive_it(site, up):
+    for path in ("/metrics/services", "/metrics/models"):
+        status, relayed = page(site, site.address, path)
+        assert status == 200 and names(relayed) == names(page(site, site.port, path)[1]) != set()
+    assert page(site, site.address, "/metrics/none")[0] == 404
+    assert site.complete("one")[0] == 200
+    assert site.run("stop", "monitor").returncode == 0
+    assert page(site, site.address, "/metrics/models")[0] == 503
+    status, own = page(site, site.address, "/metrics")
+    assert status == 200 and 'citadel_gateway_request_seconds_count{model="one"} 1' in own
