@@ -21,6 +21,7 @@ struct gateway_monitor {
     struct http_call *look;     /* under way */
     struct loop_timer again;
     uint64_t heard_us; /* when it was heard last; 0: it is not heard */
+    bool was_heard;    /* ever: the two may have started as one */
     struct presence_asker asker;
     VEC(struct wanted *) wanted;
 };

@@ -21,7 +21,7 @@
 #define TREE_BYTES_MAX (64 * MIB)
 #define ANSWER_US UINT64_C(5000000)
 #define LOOK_US UINT64_C(2000000)
-#define LOOK_SOON_US UINT64_C(250000) /* while requests wait for a model */
+#define LOOK_SOON_US UINT64_C(250000) /* while requests wait for a model, or nobody was heard yet */
 #define SILENCE_US UINT64_C(10000000) /* what was said so long ago is nothing any more */
 
 /* ---- what it says of one ---- */
@@ -99,7 +99,7 @@ static void
 look_again(struct gateway_monitor *m)
 {
     const struct relay *relay = m->gateway->relay;
-    bool awaited = false;
+    bool awaited = !m->was_heard;
     for (size_t i = 0; i < relay_backend_count(relay) && !awaited; i++) {
         const struct backend *b = relay_backend(relay, i);
         awaited = b && backend_queue(b)->waiting && backend_presence(b)->state != PRESENCE_THERE;
@@ -116,6 +116,7 @@ hear(struct gateway_monitor *m, const struct buf *body)
     if (json_parse(&arena, body->data, body->len, JSON_STRICT, &answer, NULL, NULL) < 0)
         return;
     m->heard_us = loop_now_us(m->gateway->life.loop);
+    m->was_heard = true;
     tell_backends(m, value_get(answer, "services"));
 }
 

@@ -30,17 +30,17 @@ class Gateway:
         self.port = free_ports(1)[0]
         self.folder, self.config = folder, folder / "citadel.yaml"
         self.write(models, options)
-        heard = folder / "notify.sock"
+        heard = f"citadel-test-{os.getpid()}-{id(self)}"
         words, more = [CITADEL, "gateway", "-c", self.config], {}
         if handed:
             self.port = handed.getsockname()[1]
             words = ["sh", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {CITADEL} gateway -c {self.config}"]
             more = {"pass_fds": [3], "preexec_fn": lambda: os.dup2(handed.fileno(), 3)}
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.bind(str(heard))
+            notify.bind(f"\0{heard}")
             notify.settimeout(1)
             self.process = subprocess.Popen(
-                words, env=environment(NOTIFY_SOCKET=str(heard)), stderr=subprocess.PIPE, text=True, **more
+                words, env=environment(NOTIFY_SOCKET=f"@{heard}"), stderr=subprocess.PIPE, text=True, **more
             )
             comes_true(lambda: self.is_ready(notify))
 

@@ -69,16 +69,21 @@ def pid(here):
     return here.show("citadel-gateway", "MainPID")["MainPID"]
 
 
+def states(here):
+    listed = json.loads(here.run("curl", "-sS", f"{URL}/v1/models").stdout)["data"]
+    return {m["id"]: m["state"] for m in listed}
+
+
 def test_it_answers_from_within_its_sandbox(here):
     assert "choices" in complete(here, "quick")
     assert here.show("citadel-gateway", "User") == {"User": "citadel-gateway"}
-    listed = json.loads(here.run("curl", "-sS", f"{URL}/v1/models").stdout)["data"]
-    assert {m["id"]: m["state"] for m in listed}["quick"] == "ready"
+    assert states(here)["quick"] == "ready"
     why = json.loads(citadel(here, "why", "gateway", "--json").stdout)
     assert (why["state"], why["well"], why["fix"]) == ("ready", True, None)
 
 
 def test_a_model_that_is_needed_is_brought(here):
+    here.until(lambda: states(here)["lazy"] == "stopped", "the monitor has told of it")
     assert "choices" in complete(here, "lazy")
     assert here.show("citadel-lazy", "ActiveState") == {"ActiveState": "active"}
     citadel(here, "hold", "kept", "--reason", "not yet")

@@ -306,7 +306,8 @@ SERVICES = ("one.service", "two.service", *GATEWAY, "monitor.service", "gpu.serv
 def test_gracefully_stopped_it_stays_so_over_a_boot(here):
     done = citadel(here, "rollback", "graceful", "--force")
     told = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("stopped")]
-    order = [told.index(f"citadel-{unit}") for unit in SERVICES]
+    # The gateway goes with its socket.
+    order = [told.index(f"citadel-{unit}") for unit in SERVICES if unit != "gateway.service"]
     assert order[2:] == sorted(order[2:]) and max(order[:2]) < order[2]
     assert {state(here, unit) for unit in SERVICES} == {"inactive"}
     assert "It stays down until a person starts it: citadel start" in done.stdout
