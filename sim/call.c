@@ -314,7 +314,8 @@ call_end(struct call *call)
 }
 
 const char *
-call_explain(void *arg unused_arg, unsigned status, const char *reason, struct buf *body)
+call_explain(void *arg unused_arg, unsigned status, const char *reason, const char *why unused_arg,
+             struct buf *body)
 {
     if (status == 400)
         buf_add_str(body, "Invalid HTTP request received.");

@@ -38,7 +38,8 @@ struct call {
 
 void call_take(struct http_request *r); /* service->request */
 /* What an answer of the server's own (to a malformed request, say) bears. */
-const char *call_explain(void *arg, unsigned status, const char *reason, struct buf *body);
+const char *call_explain(void *arg, unsigned status, const char *reason, const char *why,
+                         struct buf *body);
 void call_say_routes(struct sim *sim);
 void call_free_spare(struct sim *sim);
 

@@ -43,6 +43,9 @@ close_link(struct link *link)
         client->counts.idle--;
     wait_end(&client->waits, &link->wait);
     loop_fd_stop(&link->watch);
+    if (link->tls)
+        tls_end(link->tls);
+    tls_free(link->tls);
     (void)close(link->fd);
     free(link);
     client->links--;
@@ -284,6 +287,15 @@ http_client_move(struct http_client *client, const char *address, struct err *re
 }
 
 void
+http_client_speak_tls(struct http_client *client, const struct tls_context *context,
+                      const char *name)
+{
+    assert(client->links == 0);
+    client->tls = context;
+    client->tls_name = mem_strdup(name);
+}
+
+void
 http_client_free(struct http_client *client)
 {
     if (!client)
@@ -299,6 +311,7 @@ http_client_free(struct http_client *client)
     buf_finish(&client->room);
     free(client->address);
     free(client->host);
+    free(client->tls_name);
     free(client);
 }
 

@@ -15,6 +15,7 @@
 #include "http/http1.h"
 
 struct loop;
+struct tls_context;
 struct http_client;
 struct http_call;
 
@@ -68,6 +69,11 @@ void http_client_configure(struct http_client *client, const struct http_client_
 int http_client_move(struct http_client *client, const char *address, struct err *reterr)
     must_check;
 void http_client_free(struct http_client *client); /* not from a callback of it; cancels calls */
+
+/* It speaks TLS, to a server whose certificate is for that name. Said before the first call; the context
+ * (http/tls.h) outlives the client. */
+void http_client_speak_tls(struct http_client *client, const struct tls_context *context,
+                           const char *name);
 
 /* Begun, then fields, then either whole; or length or stream, writes and end. Only then is it sent: errors are
  * told by ops->finished(), also of fields that cannot be written (http/write.h), as those of framing

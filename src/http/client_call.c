@@ -193,13 +193,13 @@ receive(struct pending *p)
     p->in_at = 0;
     void *to = buf_reserve(&p->in, LINK_READ_BYTES);
     assert(to); /* whoever is paused does not read; else no more than a head is left unread */
-    ssize_t n = recv(p->link->fd, to, LINK_READ_BYTES, 0);
+    ssize_t n = link_receive(p->link, to, LINK_READ_BYTES);
     if (n > 0) {
         buf_commit(&p->in, (size_t)n);
         p->call.phase = HTTP_PHASE_ANSWER;
         p->touched = true;
-    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-        lose_link(p, n == 0 ? 0 : errno);
+    } else if (n != -EAGAIN) {
+        lose_link(p, (int)n);
     }
 }
 
@@ -222,9 +222,9 @@ flush(struct pending *p)
 {
     if (!p->link || !p->link->connected || p->link->deaf || unsent(p) == 0)
         return;
-    ssize_t n = send(p->link->fd, p->out.data + p->out_at, unsent(p), MSG_NOSIGNAL);
+    ssize_t n = link_send(p->link, p->out.data + p->out_at, unsent(p));
     if (n < 0) {
-        p->link->deaf = errno != EAGAIN && errno != EINTR;
+        p->link->deaf = n != -EAGAIN;
         return;
     }
     p->out_at += (size_t)n;
@@ -284,7 +284,7 @@ settle(struct pending *p)
         wait_begin(&client->waits, list, &p->wait);
     p->touched = false;
     if (!p->link->connected) {
-        loop_fd_change(&p->link->watch, LOOP_WRITE);
+        loop_fd_change(&p->link->watch, link_events(p->link));
         return;
     }
     bool sends = unsent(p) > 0 && !p->link->deaf;
@@ -327,10 +327,10 @@ void
 pending_ready(struct pending *p, unsigned events)
 {
     if (!p->link->connected) {
-        int r = sock_connected(p->link->fd);
-        if (r < 0)
-            pending_fail(p, ERR_HTTP_CONNECT, "cannot connect to %s: %s", p->client->address,
-                         strerror(-r));
+        struct err error;
+        int r = link_open(p->link, &error);
+        if (r < 0 && r != -EAGAIN)
+            pending_fail(p, error.id, "%s", error.what);
         p->link->connected = r == 0;
     } else if (events & LOOP_READ) {
         receive(p);

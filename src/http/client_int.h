@@ -4,16 +4,17 @@
 
 #include "http/client.h"
 #include "http/spare.h"
+#include "http/tls.h"
 #include "http/wait.h"
 #include "http/write.h"
 #include "sys/sock.h"
 
-#define LINK_READ_BYTES (16 * KIB) /* at a time */
+#define LINK_READ_BYTES TLS_READ_BYTES /* at a time */
 
 /* What is waited for; the state of calls and links is the list they are on. */
 enum client_wait {
     WAIT_CALLER,  /* for the caller to write or to go on reading */
-    WAIT_CONNECT, /* for the connection */
+    WAIT_CONNECT, /* for the connection, and TLS on it */
     WAIT_FIRST,   /* for the first byte of an answer */
     WAIT_BETWEEN, /* for the next ones */
     WAIT_TOTAL,   /* every call */
@@ -28,7 +29,8 @@ struct link {
     struct pending *pending; /* NULL: idle */
     struct loop_fd watch;
     int fd;
-    unsigned moves; /* of the client, before it was opened */
+    struct tls *tls; /* NULL: none, or not yet */
+    unsigned moves;  /* of the client, before it was opened */
     bool connected;
     bool used; /* it has carried a call before */
     bool deaf; /* it cannot be written to any more */
@@ -76,6 +78,8 @@ struct http_client {
     char *address; /* the text that addr.path is in */
     struct sock_addr addr;
     char *host;
+    const struct tls_context *tls; /* NULL: none */
+    char *tls_name;
     struct http_client_counts counts;
     unsigned links;
     unsigned moves; /* to other addresses */
@@ -89,6 +93,13 @@ struct http_client {
 void client_take_link(struct pending *p, bool fresh); /* or fails the call */
 void client_drop_link(struct pending *p, bool keep);
 void client_give_back(struct pending *p);
+
+/* client_wire.c: recv() and send() of a link, through TLS if it speaks that; or -errno */
+ssize_t link_receive(struct link *link, void *to, size_t len) must_check;
+ssize_t link_send(struct link *link, const void *bytes, size_t len) must_check;
+/* Gets on with the connection: 0 when it may be used; -EAGAIN. */
+int link_open(struct link *link, struct err *reterr) must_check;
+unsigned link_events(const struct link *link); /* that this waits for */
 
 /* client_call.c */
 void pending_fail(struct pending *p, enum err_id id, const char *fmt, ...) printf_like(3, 4);

@@ -25,6 +25,7 @@ const struct http_server_config http_server_config_default = {
     .high_bytes = 256 * KIB,
     .low_bytes = 64 * KIB,
     .connections_max = 10000,
+    .handshake_us = 10 * 1000000,
     .idle_us = 75 * 1000000,
     .head_us = 10 * 1000000,
     .body_us = 30 * 1000000,
@@ -114,7 +115,7 @@ add_conn(struct http_server *s, int fd)
         return false;
     s->counts.accepted++;
     s->counts.connections++;
-    conn_enter(c, CONN_IDLE);
+    conn_enter(c, c->tls ? CONN_HANDSHAKE : CONN_IDLE);
     return true;
 }
 
@@ -167,6 +168,13 @@ http_server_listen(struct http_server *server, int fd, struct err *reterr)
 }
 
 void
+http_server_speak_tls(struct http_server *server, struct tls_context *context)
+{
+    tls_context_free(server->tls);
+    server->tls = context;
+}
+
+void
 http_server_unlisten(struct http_server *s)
 {
     while (s->listeners) {
@@ -194,6 +202,7 @@ http_server_configure(struct http_server *s, const struct http_server_config *co
 {
     assert(config->low_bytes <= config->high_bytes && config->connections_max > 0);
     s->config = *config;
+    s->lists[CONN_HANDSHAKE].limit_us = config->handshake_us;
     s->lists[CONN_IDLE].limit_us = config->idle_us;
     s->lists[CONN_HEAD].limit_us = config->head_us;
     s->lists[CONN_BODY].limit_us = config->body_us;
@@ -254,6 +263,7 @@ http_server_drain(struct http_server *server)
 {
     http_server_unlisten(server);
     server->draining = true;
+    break_list(server, CONN_HANDSHAKE, false);
     break_list(server, CONN_IDLE, false);
     if (server->counts.connections == 0)
         loop_defer(server->loop, &server->drained);
@@ -280,6 +290,7 @@ http_server_free(struct http_server *server)
     }
     loop_defer_cancel(server->loop, &server->drained);
     waits_finish(&server->waits);
+    tls_context_free(server->tls);
     for (struct spare *spare; (spare = spares_take(&server->spares));)
         free_exchange(container_of(spare, struct exchange, spare));
     buf_finish(&server->room);

@@ -17,6 +17,7 @@
 
 struct err;
 struct loop;
+struct tls_context;
 struct http_server;
 struct http_request;
 
@@ -43,7 +44,8 @@ struct http_request {
 struct http_service {
     void (*request)(struct http_request *r);
     /* Optional: the body of an answer that the server gives itself, and its media type. */
-    const char *(*explain)(void *arg, unsigned status, const char *reason, struct buf *body);
+    const char *(*explain)(void *arg, unsigned status, const char *reason, const char *why,
+                           struct buf *body);
     /* Optional: after http_server_drain(), the last connection has gone. */
     void (*drained)(void *arg);
     void *arg;
@@ -57,6 +59,7 @@ struct http_server_config {
     uint64_t high_bytes;        /* not yet sent: from here on http_answer_write() returns false */
     uint64_t low_bytes;         /* from here down it is writable again */
     unsigned connections_max;   /* then the longest idle one makes room, else new ones wait */
+    uint64_t handshake_us;      /* of TLS */
     uint64_t idle_us;           /* before a request begins */
     uint64_t head_us;           /* from a head's first byte to its last */
     uint64_t body_us;           /* in which 4 KiB of a body must come, or its end */
@@ -71,8 +74,9 @@ struct http_server_counts {
     uint64_t evicted;  /* idle ones, to make room */
     uint64_t requests; /* given to the handler */
     uint64_t answered;
-    uint64_t gone;          /* not answered: the client left or failed, or the handler cut it */
-    uint64_t refused;       /* malformed or too large */
+    uint64_t gone;    /* not answered: the client left or failed, or the handler cut it */
+    uint64_t refused; /* malformed or too large */
+    uint64_t handshakes_failed;
     uint64_t timed_out;     /* any timeout but that of idle connections */
     uint64_t content_bytes; /* collected, now */
     unsigned connections;   /* now */
@@ -87,6 +91,9 @@ void http_server_free(struct http_server *server); /* stops it; not from a callb
 
 /* Serves a listening socket, and owns it then. */
 int http_server_listen(struct http_server *server, int fd, struct err *reterr) must_check;
+/* From now on new connections speak TLS, with what is in the context (http/tls.h), which is the server's
+ * then; NULL: none. Those that are there go on as they are. */
+void http_server_speak_tls(struct http_server *server, struct tls_context *context);
 /* Closes what it listens on; connections go on. */
 void http_server_unlisten(struct http_server *server);
 /* Serves one connection, and owns it then, also on failure. */

@@ -224,7 +224,7 @@ answer_error(struct exchange *x, unsigned status, const char *reason, const char
     const char *type = "text/plain";
     x->begun = false;
     if (service->explain)
-        type = service->explain(service->arg, status, reason, &body);
+        type = service->explain(service->arg, status, reason, why, &body);
     else
         buf_printf(&body, "%u %s: %s: %s\n", status, http_status_phrase(status), reason, why);
     http_answer(&x->request, status, type, body.data, body.len);

@@ -255,6 +255,15 @@ discard(struct conn *c)
     }
 }
 
+/* Who speaks no TLS where it is spoken may speak HTTP, and then hears why that is no use. */
+static void
+refuse_plain(struct conn *c)
+{
+    c->server->counts.handshakes_failed++;
+    tls_free(take_ptr(c->tls));
+    answer_error(c->exchange, 400, "plain-http", "this port speaks TLS: ask it by https://");
+}
+
 static void
 receive(struct conn *c)
 {
@@ -264,13 +273,16 @@ receive(struct conn *c)
     x->in_at = 0;
     void *to = buf_reserve(&x->in, CONN_READ_BYTES);
     assert(to); /* wants_to_read() saw to it */
-    ssize_t n = recv(c->fd, to, CONN_READ_BYTES, 0);
+    ssize_t n = conn_receive(c, to, CONN_READ_BYTES);
     if (n > 0) {
         buf_commit(&x->in, (size_t)n);
         moved(c, CONN_BODY, (size_t)n);
     } else if (n == 0) {
         c->has_left = true;
-    } else if (errno != EAGAIN && errno != EINTR) {
+    } else if (n == -EPROTONOSUPPORT) {
+        refuse_plain(c);
+    } else if (n != -EAGAIN) {
+        c->server->counts.handshakes_failed += c->state == CONN_HANDSHAKE;
         c->broken = true;
     }
 }
@@ -282,9 +294,9 @@ flush(struct conn *c)
     size_t len = x ? exchange_unsent(x) : 0;
     if (len == 0)
         return;
-    ssize_t n = send(c->fd, x->out.data + x->out_at, len, MSG_NOSIGNAL);
+    ssize_t n = conn_send(c, x->out.data + x->out_at, len);
     if (n < 0) {
-        c->broken = errno != EAGAIN && errno != EINTR;
+        c->broken = n != -EAGAIN;
         return;
     }
     x->out_at += (size_t)n;
@@ -316,6 +328,9 @@ bury(struct conn *c)
     if (c->exchange && c->exchange->in_flight)
         finish_request(c, false);
     drop_exchange(c);
+    if (c->tls)
+        tls_end(c->tls);
+    tls_free(take_ptr(c->tls));
     loop_fd_stop(&c->watch);
     (void)close(c->fd);
     server_bury(c);
@@ -328,6 +343,8 @@ linger(struct conn *c)
 {
     drop_exchange(c);
     c->linger = true;
+    if (c->tls)
+        tls_end(c->tls);
     if (c->has_left || shutdown(c->fd, SHUT_WR) < 0)
         c->broken = true;
 }
@@ -338,6 +355,8 @@ find_state(const struct conn *c)
     const struct exchange *x = c->exchange;
     if (c->linger)
         return CONN_LINGER;
+    if (c->tls && !tls_is_open(c->tls))
+        return CONN_HANDSHAKE;
     if (!x)
         return CONN_IDLE;
     if (exchange_unsent(x) > 0)
@@ -354,13 +373,20 @@ wants_to_read(const struct conn *c)
     return !c->has_left && (!x || exchange_unread(x) + CONN_READ_BYTES <= x->in.ceiling_bytes);
 }
 
+/* A handshake is got on with by reading, also where what it waits for is to write. */
+static bool
+wants_to_shake(const struct conn *c)
+{
+    return c->state == CONN_HANDSHAKE && tls_wants_write(c->tls);
+}
+
 /* Reading stays on while the handler works: then the client's leaving is seen as its end of file,
  * and nothing is changed for each request. */
 static void
 watch(struct conn *c)
 {
     unsigned events = wants_to_read(c) ? LOOP_READ : c->has_left ? 0 : LOOP_HANGUP;
-    if (c->state == CONN_WRITE)
+    if (c->state == CONN_WRITE || wants_to_shake(c))
         events |= LOOP_WRITE;
     loop_fd_change(&c->watch, events);
 }
@@ -372,7 +398,7 @@ is_over(const struct conn *c, enum conn_state state)
         return true;
     if (c->has_left) /* a half-closed connection is there for what is to be sent only */
         return state != CONN_WRITE || !c->exchange || c->exchange->in_flight;
-    return state == CONN_IDLE && c->server->draining;
+    return (state == CONN_IDLE || state == CONN_HANDSHAKE) && c->server->draining;
 }
 
 /* Of what was read, if all was taken. */
@@ -400,7 +426,7 @@ settle(struct conn *c)
     if (state != c->state || c->touched)
         conn_enter(c, state);
     c->touched = false;
-    if (state == CONN_IDLE)
+    if (state == CONN_IDLE || state == CONN_HANDSHAKE)
         drop_exchange(c);
     watch(c);
 }
@@ -446,6 +472,7 @@ conn_expire(struct conn *c)
     case CONN_BODY:
         fail_request(c, 408, "body-timeout", "the body did not come in time");
         break;
+    case CONN_HANDSHAKE:
     case CONN_IDLE:
     case CONN_ANSWER:
     case CONN_WRITE:
@@ -463,7 +490,7 @@ on_ready(struct loop_fd *fd, unsigned events)
     struct conn *c = container_of(fd, struct conn, watch);
     if (c->linger)
         discard(c);
-    else if (events & LOOP_READ)
+    else if ((events & LOOP_READ) || wants_to_shake(c))
         receive(c);
     else if (events & LOOP_HANGUP)
         c->has_left = true;
@@ -486,10 +513,12 @@ conn_new(struct http_server *s, int fd)
     struct conn *c = mem_new(struct conn);
     c->server = s;
     c->fd = fd;
+    c->tls = s->tls ? tls_accept(s->tls, fd) : NULL;
     c->watch.ready = on_ready;
     c->defer.run = on_deferred;
     if (loop_fd_start(s->loop, &c->watch, fd, LOOP_READ) < 0) {
         (void)close(fd);
+        tls_free(c->tls);
         free(c);
         return NULL;
     }

@@ -8,20 +8,22 @@
 
 #include "http/server.h"
 #include "http/spare.h"
+#include "http/tls.h"
 #include "http/wait.h"
 #include "http/write.h"
 #include "sys/loop.h"
 
-#define CONN_READ_BYTES (16 * KIB) /* at a time */
+#define CONN_READ_BYTES TLS_READ_BYTES /* at a time */
 
 enum conn_state {
-    CONN_IDLE,   /* for a request to begin */
-    CONN_HEAD,   /* for the rest of a head */
-    CONN_BODY,   /* for more of a body */
-    CONN_ANSWER, /* for the handler */
-    CONN_WRITE,  /* for the client to read */
-    CONN_LINGER, /* for the client to leave: our last words are said */
-    CONN_DEAD,   /* for the end of the pass */
+    CONN_HANDSHAKE, /* for the rest of it, of TLS */
+    CONN_IDLE,      /* for a request to begin */
+    CONN_HEAD,      /* for the rest of a head */
+    CONN_BODY,      /* for more of a body */
+    CONN_ANSWER,    /* for the handler */
+    CONN_WRITE,     /* for the client to read */
+    CONN_LINGER,    /* for the client to leave: our last words are said */
+    CONN_DEAD,      /* for the end of the pass */
     CONN_STATES,
 };
 
@@ -60,6 +62,7 @@ struct conn {
     struct loop_fd watch;
     struct loop_defer defer;
     int fd;
+    struct tls *tls; /* NULL: none */
     enum conn_state state;
     uint64_t moved_bytes; /* since it waits, of what it waits for */
     bool running;         /* inside conn_run() */
@@ -81,6 +84,7 @@ struct http_server {
     struct loop *loop;
     struct http_server_config config;
     struct http_service service;
+    struct tls_context *tls; /* of new connections; NULL: none */
     struct http_server_counts counts;
     struct waits waits;
     struct wait_list lists[CONN_STATES];
@@ -107,6 +111,10 @@ void conn_run(struct conn *c);
 void conn_schedule(struct conn *c); /* conn_run() at the end of the pass */
 void conn_expire(struct conn *c);
 void conn_break(struct conn *c); /* and whatever it has */
+
+/* server_wire.c: recv() and send() of a connection, through TLS if it speaks that; or -errno */
+ssize_t conn_receive(struct conn *c, void *to, size_t len) must_check;
+ssize_t conn_send(struct conn *c, const void *bytes, size_t len) must_check;
 
 /* server_answer.c */
 void answer_error(struct exchange *x, unsigned status, const char *reason, const char *why);

@@ -177,7 +177,8 @@ TEST(server_refuses_and_says_why)
 }
 
 static const char *
-explain_json(void *arg unused_arg, unsigned status, const char *reason, struct buf *body)
+explain_json(void *arg unused_arg, unsigned status, const char *reason, const char *why unused_arg,
+             struct buf *body)
 {
     buf_printf(body, "{%u %s}", status, reason);
     return "application/json";

@@ -162,11 +162,11 @@ on_request(struct http_request *r)
 /* ---- what the server answers itself ---- */
 
 static const char *
-explain(void *arg unused_arg, unsigned status, const char *reason, struct buf *body)
+explain(void *arg unused_arg, unsigned status unused_arg, const char *reason, const char *why,
+        struct buf *body)
 {
     struct err err;
-    (void)err_set(&err, ERR_MALFORMED, "the request was refused with status %u: %s", status,
-                  reason);
+    (void)err_set(&err, ERR_MALFORMED, "the request is refused: %s (%s)", why, reason);
     problem_write(body, DIALECT_OPENAI, &err, NULL);
     return "application/json";
 }
