@@ -161,6 +161,16 @@ tls_context_end_s(const struct tls_context *context)
     return context->end_s;
 }
 
+const char *
+tls_context_end_day(const struct tls_context *context, tls_day day)
+{
+    const time_t end = context->end_s;
+    struct tm tm;
+    if (!gmtime_r(&end, &tm) || strftime(day, sizeof(tls_day), "%Y-%m-%d", &tm) == 0)
+        day[0] = '\0';
+    return day;
+}
+
 /* RFC 7301, 3.2: who offers protocols, but none of ours, is told so. */
 static int
 choose_protocol(SSL *ssl unused_arg, const unsigned char **ret_name, unsigned char *ret_len,

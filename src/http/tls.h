@@ -29,6 +29,8 @@ int tls_client(const struct tls_files *files, struct tls_context **ret_context, 
 void tls_context_free(struct tls_context *context);
 /* When its own certificate ends, in seconds since 1970; 0: it has none. */
 int64_t tls_context_end_s(const struct tls_context *context);
+typedef char tls_day[16];
+const char *tls_context_end_day(const struct tls_context *context, tls_day day); /* 2026-11-30 */
 
 /* A connection. The descriptor stays the caller's and outlives it. */
 struct tls;

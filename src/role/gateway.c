@@ -87,9 +87,14 @@ open_server(struct gateway *g, struct err *reterr)
 {
     const struct http_server_config config = server_config(&g->config->gateway.limits);
     const struct http_service service = gateway_service(g);
+    struct tls_context *context;
     int handed = handed_take();
+    int r = gateway_read_tls(g->config, &context, reterr);
+    if (r < 0)
+        return r;
     g->is_handed = handed > 0;
     g->server = http_server_new(g->life.loop, &config, &service);
+    http_server_speak_tls(g->server, context);
     return handed ? listen_handed(g, handed, reterr) : listen_all(g, reterr);
 }
 

@@ -61,6 +61,12 @@ void gateway_page_answer(struct gateway *g, struct http_request *r, const struct
 struct json_writer;
 int gateway_reload(struct gateway *g, struct json_writer *w, struct err *reterr) must_check;
 
+/* gateway_tls.c: what the server is to speak TLS with (http_server_speak_tls()), as the files are now; NULL:
+ * the configuration names none. */
+struct tls_context;
+int gateway_read_tls(const struct config *config, struct tls_context **ret_context,
+                     struct err *reterr) must_check;
+
 /* gateway_http.c */
 struct http_service gateway_service(struct gateway *g);
 /* Only those on this host, as long as there are no keys. */

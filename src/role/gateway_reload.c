@@ -4,16 +4,36 @@
 #include "role/gateway_int.h"
 
 #include "config/reread.h"
+#include "http/tls.h"
 #include "service/service.h"
 #include "sys/log.h"
+
+/* A certificate that was renewed stands under its old name: its file is read whether or not an option has
+ * changed. */
+static int
+read_files_anew(struct gateway *g, struct err *reterr)
+{
+    struct tls_context *context;
+    int r = gateway_read_tls(g->config, &context, reterr);
+    if (r == 0)
+        http_server_speak_tls(g->server, context);
+    return r;
+}
 
 static int
 take(struct gateway *g, struct config_reread *reread, struct err *reterr)
 {
     bool was_local = gateway_is_local(g);
-    int r = relay_configure(g->relay, reread->config, reterr);
+    struct tls_context *context;
+    int r = gateway_read_tls(reread->config, &context, reterr);
     if (r < 0)
         return r;
+    r = relay_configure(g->relay, reread->config, reterr);
+    if (r < 0) {
+        tls_context_free(context);
+        return r;
+    }
+    http_server_speak_tls(g->server, context);
     g->config = take_ptr(reread->config);
     config_set_log_level(g->config);
     gateway_limits_changed(g);
@@ -32,8 +52,10 @@ gateway_reload(struct gateway *g, struct json_writer *w, struct err *reterr)
     if (r < 0)
         return r;
     config_reread_print(&reread, w);
-    if (reread.restart || reread.diff.count == 0)
+    if (reread.restart)
         return 0;
+    if (reread.diff.count == 0)
+        return read_files_anew(g, reterr);
     notify_reloading(&g->life.notify);
     r = take(g, &reread, reterr);
     notify_state(&g->life.notify, g->drains ? "STOPPING=1" : "READY=1");
