@@ -322,14 +322,23 @@ conn_enter(struct conn *c, enum conn_state state)
     wait_begin(&c->server->waits, &c->server->lists[state], &c->wait);
 }
 
+/* Not within an answer: where that ends with the connection, it would look complete. */
+static void
+say_end(struct conn *c)
+{
+    const struct exchange *x = c->exchange;
+    bool is_cut = x && (x->in_flight || exchange_unsent(x) > 0);
+    if (c->tls && !is_cut && !c->linger)
+        tls_end(c->tls);
+}
+
 static void
 bury(struct conn *c)
 {
+    say_end(c);
     if (c->exchange && c->exchange->in_flight)
         finish_request(c, false);
     drop_exchange(c);
-    if (c->tls)
-        tls_end(c->tls);
     tls_free(take_ptr(c->tls));
     loop_fd_stop(&c->watch);
     (void)close(c->fd);
@@ -342,9 +351,8 @@ static void
 linger(struct conn *c)
 {
     drop_exchange(c);
+    say_end(c);
     c->linger = true;
-    if (c->tls)
-        tls_end(c->tls);
     if (c->has_left || shutdown(c->fd, SHUT_WR) < 0)
         c->broken = true;
 }

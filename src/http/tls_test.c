@@ -435,6 +435,47 @@ TEST(tls_is_not_what_is_changed_on_its_way)
 
 /* ---- an answer that ends with its connection ---- */
 
+static int
+read_end(struct middle *m)
+{
+    char bytes[4096];
+    ssize_t n;
+    run_for(0);
+    pass_back(m);
+    while ((n = tls_read(m->tls, bytes, sizeof(bytes))) > 0)
+        ;
+    return (int)n;
+}
+
+TEST(tls_ends_with_a_word_unless_an_answer_is_cut)
+{
+    static const char ask[] = "GET /late HTTP/1.0\r\n\r\n";
+    TLS_RIG("a", NULL);
+    struct tls_context *trust = context_of(tls_client, NULL, "a.ca");
+    for (size_t i = 0; i < 2; i++) {
+        struct middle m;
+        int end = -EAGAIN;
+        REQUIRE(middle_open(&m, trust));
+        REQUIRE(shake_to(&m, SIZE_MAX, SIZE_MAX));
+        CHECK_EQ(tls_write(m.tls, ask, strlen(ask)), strlen(ask));
+        CHECK(WAIT((pass_on(&m, SIZE_MAX), rig->late_count > i)));
+        http_answer_begin(rig->late[i], 200);
+        http_answer_stream(rig->late[i]);
+        (void)http_answer_write(rig->late[i], "part", 4);
+        if (i == 0)
+            http_answer_end(rig->late[i]);
+        else
+            http_answer_cut(rig->late[i]);
+        run_for(1000);
+        pass_back(&m);
+        (void)shutdown(m.outer, SHUT_WR); /* as the server's end of file would come */
+        CHECK(WAIT(end != -EAGAIN || (end = read_end(&m)) != -EAGAIN));
+        CHECK_EQ(end, i == 0 ? 0 : -ECONNRESET);
+        middle_close(&m);
+    }
+    tls_context_free(trust);
+}
+
 /* Without the words that TLS ends with, anybody on the way could have ended it. */
 static struct told
 ask_until_end(struct http_client *client, const struct tls_context *context, int listener,
