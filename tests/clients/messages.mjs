@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import Client from "@anthropic-ai/sdk";
-import { all, check, fault, key, refusal, url } from "./check.mjs";
+import { abandon, all, check, direct, fault, key, refusal, url } from "./check.mjs";
 
 const client = new Client({ baseURL: url, apiKey: null, authToken: key, maxRetries: 0 });
 const model = "phi3";
@@ -68,11 +68,34 @@ check("errors", async () => {
   const ask = (wish) => refusal(client.messages.create({ ...plain, ...wish }));
   const unknown = await ask({ model: "gpt" });
   assert(unknown instanceof Client.NotFoundError);
-  assert.equal(unknown.error.error.message, "The model `gpt` does not exist.");
+  if (direct) assert.equal(unknown.error.error.message, "The model `gpt` does not exist.");
+  else assert.equal(unknown.error.error.type, "not_found_error");
   assert((await ask({ messages: [] })) instanceof Client.BadRequestError);
   assert((await ask({ max_tokens: 0 })) instanceof Client.BadRequestError);
   await fault("error-500*1");
   assert((await ask({})) instanceof Client.InternalServerError);
+  if (!direct) return;
   const stranger = new Client({ baseURL: url, apiKey: null, authToken: "another", maxRetries: 0 });
   assert((await refusal(stranger.messages.create(plain))) instanceof Client.AuthenticationError);
+});
+
+check("an image in a message", async () => {
+  const source = { type: "base64", media_type: "image/png", data: "A".repeat(200000) };
+  const content = [{ type: "image", source }, ...messages[0].content];
+  const answer = await client.messages.create({ ...plain, messages: [{ role: "user", content }] });
+  assert.equal(answer.content[0].text, said);
+});
+
+check("a message is given up", async () => {
+  const begin = (options) => client.messages.create(plain, options);
+  assert((await abandon(begin)) instanceof Client.APIUserAbortError);
+  const wish = { ...plain, stream: true };
+  const events = await abandon(async (options) => all(await client.messages.create(wish, options)));
+  assert(events.length < 8);
+});
+
+check("a stream that breaks off", async () => {
+  await fault("cut-stream*1");
+  const error = await refusal(client.messages.stream(plain).finalMessage());
+  assert(error instanceof Client.AnthropicError);
 });

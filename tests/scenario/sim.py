@@ -49,6 +49,10 @@ class Sim:
         code = self.stop() if self.process.poll() is None else self.wait()
         assert code == 0, "".join(self.log[-60:])
 
+    @property
+    def port(self):
+        return int(self.where.rpartition(":")[2])
+
     def connect(self):
         host, port = self.where.rsplit(":", 1)
         return http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)

@@ -1,4 +1,5 @@
-"""Clients of others against citadel-sim: tests/clients has what each of them does.
+"""Clients of others against citadel-sim, and against the gateway before it: tests/clients has what each of
+them does.
 
 Their packages are those that package-lock.json pins. They are fetched once, and stay beside the
 programs; where no registry can be reached, there is nothing to test with."""
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 
 import pytest
+from gateway import Gateway
 from program import BIN, TOP
 from sim import PATIENCE_S, Sim
 
@@ -64,24 +66,45 @@ def clients():
     return where
 
 
+def simulator(*more):
+    flags = ["--served-model-name", "phi3", "--max-model-len", "500", "--sim-control"]
+    tools = ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+    return Sim("--port", "0", *flags, *tools, *more)
+
+
 @pytest.fixture(scope="module")
 def sim():
-    flags = ["--served-model-name", "phi3", "--max-model-len", "500", "--api-key", "secret"]
-    tools = ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
-    with Sim("--port", "0", *flags, *tools, "--sim-control") as running:
+    with simulator("--api-key", "secret") as running:
         yield running
 
 
-@pytest.mark.parametrize("source, name", CHECKS)
-def test_a_client_is_content(clients, sim, source, name):
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory):
+    """A gateway, and the engine behind it."""
+    with simulator() as engine, Gateway(tmp_path_factory.mktemp("gateway"), {"phi3": engine.port}) as g:
+        yield g, engine
+
+
+def is_content(clients, source, name, *urls):
     done = subprocess.run(
-        ["node", source, f"http://{sim.where}", name],
+        ["node", source, urls[0], name, *urls[1:]],
         cwd=clients,
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("source, name", CHECKS)
+def test_a_client_is_content(clients, sim, source, name):
+    is_content(clients, source, name, f"http://{sim.where}")
+
+
+@pytest.mark.parametrize("source, name", CHECKS)
+def test_a_client_of_the_gateway_is_content(clients, behind, source, name):
+    gateway, engine = behind
+    is_content(clients, source, name, f"http://127.0.0.1:{gateway.port}", f"http://{engine.where}")
 
 
 def test_every_check_is_found():

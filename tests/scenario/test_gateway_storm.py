@@ -1,0 +1,110 @@
+"""Hundreds of streams at a time through the gateway, some of which their clients leave, while one of two
+engines dies again and again and the configuration changes. What became of each stream tests/storm.c tells,
+which looks at every byte.
+
+CITADEL_STORM=STREAMS,SECONDS chooses another size; `make storm` is that of a large host."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+
+import pytest
+from gateway import Gateway, comes_true
+from program import BIN
+from sim import PATIENCE_S, Sim
+from up import free_ports
+
+STREAMS, SECONDS = map(int, os.environ.get("CITADEL_STORM", "300,6").split(","))
+ABORTS = 5  # of a hundred
+EVENTS = 6000  # a second, of all streams together: two cores can do more
+NOW = ("requests_running", "requests_waiting", "requests_in_flight", "bodies_bytes")
+MEMORY_BYTES = 8 << 20  # that a gateway keeps of any storm: tables of a fixed size, buffers to be used again
+
+
+def engine(name, port):
+    rate = str(EVENTS / STREAMS)
+    return Sim(name, "--port", str(port), "--max-num-seqs", str(STREAMS), "--sim-token-rate", rate,
+               "--disable-uvicorn-access-log")
+
+
+def resident_bytes(pid):
+    lines = dict(line.split(":") for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(lines["RssAnon"].split()[0]) * 1024
+
+
+def open_files(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def begin(gateway, seconds, ports):
+    words = [BIN / "tests/storm", str(gateway.port), str(STREAMS), str(seconds), str(ABORTS)]
+    words += [f"{name}={port}" for name, port in ports.items()]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+
+def result(storm):
+    """Of each model, how many streams ended how; none of them wrong."""
+    told = storm.communicate(timeout=SECONDS + 2 * PATIENCE_S)[0]
+    print(told)
+    assert storm.returncode == 0, told
+    return json.loads(told)
+
+
+class Struck:
+    """An engine that dies while it streams, and is followed by another one."""
+
+    def __init__(self, port):
+        self.port = port
+        self.sim = engine("struck", port)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sim.stop()
+
+    def strike(self, gateway):
+        died = gateway.metric("citadel_gateway_failures_total", "struck")
+        self.sim.stop(signal.SIGKILL)
+        comes_true(lambda: gateway.metric("citadel_gateway_failures_total", "struck") > died)
+        self.sim = engine("struck", self.port)
+
+
+@pytest.mark.xdist_group("storm")
+def test_a_storm_leaves_nothing_behind(tmp_path):
+    ports = dict(zip(("calm", "struck"), free_ports(2)))
+    models = {name: f"port: {port}, max_concurrent: {STREAMS}" for name, port in ports.items()}
+    with contextlib.ExitStack() as stack:
+        calm = stack.enter_context(engine("calm", ports["calm"]))
+        struck = stack.enter_context(Struck(ports["struck"]))
+        g = stack.enter_context(Gateway(tmp_path, models))
+        pid = g.process.pid
+        g.metric("citadel_gateway_bodies_bytes")
+        memory, files = resident_bytes(pid), open_files(pid)
+        storm = begin(g, SECONDS, ports)
+        comes_true(lambda: g.metric("citadel_gateway_requests_running", "struck") == STREAMS / 2)
+        strikes = 0
+        while storm.poll() is None:
+            struck.strike(g)
+            strikes += 1
+            g.write(models, f", drain_timeout: {strikes}m")
+            assert g.reload().returncode == 0
+            had = g.metric("citadel_gateway_answers_total", "struck")
+            comes_true(
+                lambda: storm.poll() is not None
+                or g.metric("citadel_gateway_answers_total", "struck") > had + STREAMS / 4
+            )
+        fates = result(storm)
+        assert fates["calm"]["whole"] > STREAMS / 2 and fates["calm"]["left"] > 0
+        assert fates["calm"]["told"] == fates["calm"]["refused"] == 0
+        assert fates["struck"]["told"] > 0
+        for name in NOW:
+            for model in ports:
+                assert g.comes_to(f"citadel_gateway_{name}", 0, model)
+        for sim in (calm, struck.sim):
+            assert comes_true(lambda: sim.metric("vllm:num_requests_running") == 0)
+        assert comes_true(lambda: open_files(pid) == files)
+        assert resident_bytes(pid) < memory + MEMORY_BYTES
