@@ -549,6 +549,7 @@ relay_take(struct relay *relay, struct http_request *r, const struct route_found
     arena_init(&p->arena, (size_t)limits->header_bytes + CHANGES_BYTES_MAX);
     body_init(&p->body, p->routing->spool, limits->body_bytes);
     relay->counts.requests++;
+    relay->most = MAX(relay->most, relay->counts.requests);
     read_path(p, &r->head, found);
     if (read_head(p, &r->head, &error) < 0)
         passage_fail(p, &error);
