@@ -1,4 +1,4 @@
-"""Hundreds of streams at a time through the gateway, some of which their clients leave, while one of two
+"""A thousand streams at a time through the gateway, some of which their clients leave, while one of two
 engines dies again and again and the configuration changes. What became of each stream tests/storm.c tells,
 which looks at every byte.
 
@@ -17,7 +17,7 @@ from program import BIN
 from sim import PATIENCE_S, Sim
 from up import free_ports
 
-STREAMS, SECONDS = map(int, os.environ.get("CITADEL_STORM", "300,6").split(","))
+STREAMS, SECONDS = map(int, os.environ.get("CITADEL_STORM", "1000,6").split(","))
 ABORTS = 5  # of a hundred
 EVENTS = 6000  # a second, of all streams together: two cores can do more
 NOW = ("requests_running", "requests_waiting", "requests_in_flight", "bodies_bytes")
