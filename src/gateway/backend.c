@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "gateway/peer.h"
+#include "http/tls.h"
 #include "sys/loop.h"
 #include "sys/resolve.h"
 
@@ -55,6 +56,8 @@ struct backend {
 
     char *url; /* of a peer; NULL: it is none */
     struct peer_url peer;
+    char *authorities;       /* file of whom it is trusted by; NULL: those of the system */
+    struct tls_context *tls; /* NULL: it is asked without */
     char *authorization;
     struct resolve *resolve;
     uint64_t resolved_us;
@@ -124,7 +127,10 @@ on_tick(struct loop_timer *timer)
 static int
 open_client(struct backend *b, const char *address, const char *host, struct err *reterr)
 {
-    return http_client_new(b->loop, address, host, &b->config, &b->client, reterr);
+    int r = http_client_new(b->loop, address, host, &b->config, &b->client, reterr);
+    if (r == 0 && b->tls)
+        http_client_speak_tls(b->client, b->tls, b->peer.host);
+    return r;
 }
 
 static void
@@ -226,12 +232,10 @@ read_url(struct backend *b, const struct config_peer *peer, struct err *reterr)
 {
     _cleanup_free_ char *option = mem_printf("gateway.peers.%s.url", peer->name);
     b->url = mem_strdup(peer->url);
+    b->authorities = peer->ca ? mem_strdup(peer->ca) : NULL;
     int r = peer_read_url(option, b->url, &b->peer, reterr);
-    if (r < 0 || !b->peer.is_tls)
-        return r;
-    r = err_set(reterr, ERR_VALUE, "%s is '%s', and peers are asked without TLS only", option,
-                b->url);
-    err_fix(reterr, "reach it by http://, through a network or tunnel of your own");
+    if (r == 0 && b->peer.is_tls)
+        r = tls_client(&(struct tls_files){.authorities = peer->ca}, &b->tls, reterr);
     return r;
 }
 
@@ -298,8 +302,10 @@ backend_drop(struct backend *b)
     loop_timer_stop(&b->again);
     loop_timer_stop(&b->tick);
     http_client_free(b->client);
+    tls_context_free(b->tls);
     admit_free(b->admit);
     forget(b->authorization);
+    free(b->authorities);
     free(b->url);
     free(b->name);
     free(b);
@@ -319,7 +325,7 @@ backend_is_of(const struct backend *b, const struct backend_place *place)
     if (place->model)
         return !b->url && b->port == place->model->port && text_eq(b->name, place->model->name);
     return text_eq(b->url, place->peer->url) && text_eq(b->name, place->peer->name) &&
-           has_key(b, place->key);
+           text_eq(b->authorities, place->peer->ca) && has_key(b, place->key);
 }
 
 const char *

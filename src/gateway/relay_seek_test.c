@@ -52,6 +52,38 @@ TEST(relay_passes_no_request_of_a_peer_on_to_a_third)
     CHECK(sock_accept(remote.listener, NULL) == -EAGAIN);
 }
 
+/* The peer here speaks no TLS: nothing is sent to it as if it did. */
+TEST(relay_sends_nothing_to_a_peer_that_is_not_trusted)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    _cleanup_free_ char *text = mem_printf(
+        "models: {one: {}}\ngateway: {peers: {p: {url: 'https://127.0.0.1:%u', models: [far]}}}",
+        ports[2]);
+    struct config *next = parse(text);
+    REQUIRE(next && relay_configure(relay, next, NULL) == 0);
+    post(&c, "{\"model\":\"far\"}");
+    REQUIRE(engine_accept(&remote) && WAIT(engine_read(&remote) && remote.got.len > 5));
+    CHECK(!strstr(remote.got.data, "far"));
+    engine_say(&remote, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    REQUIRE(SEES(&c, "model-away"));
+    CHECK(strstr(c.got.data, "HTTP/1.1 503 ") == c.got.data);
+}
+
+TEST(relay_says_which_file_of_authorities_is_none)
+{
+    RELAY("");
+    struct err err = {0};
+    struct config *next =
+        parse("models: {one: {}}\ngateway: {peers: {p: {url: 'https://127.0.0.1', "
+              "models: [far], ca: /nowhere/ca}}}");
+    REQUIRE(next);
+    CHECK(relay_configure(relay, next, &err) < 0);
+    CHECK(strstr(err.what, "/nowhere/ca"));
+    config_free(next);
+}
+
 /* ---- what the configuration gives ---- */
 
 TEST(relay_gives_parameters_to_what_generates_text)
