@@ -390,6 +390,12 @@ backend_presence(const struct backend *b)
     return &b->presence;
 }
 
+bool
+backend_is_asked_for(const struct backend *b)
+{
+    return b->asked == ASKED;
+}
+
 static enum admit_presence
 admit_presence_of(const struct backend *b)
 {

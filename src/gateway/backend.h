@@ -73,6 +73,7 @@ void backend_set_presence(struct backend *b, const struct presence *presence,
 /* That it comes (NULL), as backend_set_presence() will tell; or why not. */
 void backend_was_asked(struct backend *b, const struct err *why);
 const struct presence *backend_presence(const struct backend *b);
+bool backend_is_asked_for(const struct backend *b); /* and there is no answer yet */
 
 /* One of these is told, once, perhaps from inside visit_begin(). */
 struct visit_ops {

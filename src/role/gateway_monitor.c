@@ -24,6 +24,15 @@
 #define LOOK_SOON_US UINT64_C(250000) /* while requests wait for a model, or nobody was heard yet */
 #define SILENCE_US UINT64_C(10000000) /* what was said so long ago is nothing any more */
 
+/* One that was asked for. */
+struct wanted {
+    struct gateway_monitor *monitor;
+    char name[TEXT_NAME_MAX + 1];
+    bool is_due; /* to be asked for once more, when the monitor is heard again */
+};
+
+static void ask_again(struct gateway_monitor *m);
+
 /* ---- what it says of one ---- */
 
 static const enum presence_state presences[SERVICE_STATE_COUNT] = {
@@ -78,7 +87,7 @@ find(const struct value *list, const char *name)
     return NULL;
 }
 
-/* list: NULL: nobody says anything. */
+/* list: NULL: nobody says anything. A monitor that has just started does not know all of them yet. */
 static void
 tell_backends(struct gateway_monitor *m, const struct value *list)
 {
@@ -88,10 +97,11 @@ tell_backends(struct gateway_monitor *m, const struct value *list)
         const struct value *v = b && !backend_is_peer(b) ? find(list, backend_name(b)) : NULL;
         struct service_status status;
         struct presence presence = {0};
+        if (!b || backend_is_peer(b) || (list && !v))
+            continue;
         if (v && !read_presence(v, &status, &presence))
             presence = (struct presence){0};
-        if (b && !backend_is_peer(b))
-            backend_set_presence(b, &presence, list ? &m->asker : NULL);
+        backend_set_presence(b, &presence, list ? &m->asker : NULL);
     }
 }
 
@@ -118,6 +128,7 @@ hear(struct gateway_monitor *m, const struct buf *body)
     m->heard_us = loop_now_us(m->gateway->life.loop);
     m->was_heard = true;
     tell_backends(m, value_get(answer, "services"));
+    ask_again(m);
 }
 
 static void
@@ -164,12 +175,6 @@ on_again(struct loop_timer *timer)
 
 /* ---- asking for a model ---- */
 
-/* One that was asked for. */
-struct wanted {
-    struct gateway_monitor *monitor;
-    char name[TEXT_NAME_MAX + 1];
-};
-
 static struct backend *
 find_backend(struct relay *relay, const char *name)
 {
@@ -197,30 +202,59 @@ on_asked(struct http_call *call, const struct err *error)
     struct wanted *wanted = call->user;
     struct gateway_monitor *m = wanted->monitor;
     struct backend *b = find_backend(m->gateway->relay, wanted->name);
-    struct err why;
-    bool granted = !error && call->head.status < 300;
-    if (error)
-        (void)err_set(&why, ERR_MODEL_AWAY, "%s is not there, and the monitor does not answer",
-                      wanted->name);
-    else if (!granted)
+    struct err why = {0};
+    if (!error && call->head.status >= 300)
         (void)!http_local_read_error("the monitor", call->head.status, call->content.data,
                                      call->content.len, &why);
-    if (b)
-        backend_was_asked(b, granted ? NULL : &why);
-    forget(m, wanted);
+    /* One that has just ended, or does not know its services yet. */
+    wanted->is_due = error || why.id == ERR_SERVICE_NONE;
+    if (!wanted->is_due) {
+        if (b)
+            backend_was_asked(b, why.id == ERR_NONE ? NULL : &why);
+        forget(m, wanted);
+    }
     look(m);
+}
+
+static void
+send_wish(struct gateway_monitor *m, struct wanted *wanted)
+{
+    static const struct http_call_ops ops = {.finished = on_asked};
+    wanted->is_due = false;
+    (void)call(m, OPERATION_ENSURE, wanted->name, &ops, wanted);
+}
+
+/* Those for which nobody waits any more are forgotten. */
+static void
+ask_again(struct gateway_monitor *m)
+{
+    for (size_t i = m->wanted.count; i-- > 0;) {
+        struct wanted *wanted = m->wanted.items[i];
+        struct backend *b = find_backend(m->gateway->relay, wanted->name);
+        if (!wanted->is_due)
+            continue;
+        if (b && backend_is_asked_for(b) && backend_queue(b)->waiting) {
+            send_wish(m, wanted);
+            continue;
+        }
+        struct err why;
+        (void)err_set(&why, ERR_MODEL_AWAY, "%s is not there, and the monitor does not know it",
+                      wanted->name);
+        if (b)
+            backend_was_asked(b, &why);
+        forget(m, wanted);
+    }
 }
 
 static void
 ask(void *arg, const char *name)
 {
-    static const struct http_call_ops ops = {.finished = on_asked};
     struct gateway_monitor *m = arg;
     struct wanted *wanted = mem_new(struct wanted);
     wanted->monitor = m;
     (void)snprintf(wanted->name, sizeof(wanted->name), "%s", name);
     vec_push(&m->wanted, wanted);
-    (void)call(m, OPERATION_ENSURE, name, &ops, wanted);
+    send_wish(m, wanted);
 }
 
 /* ---- a life ---- */
