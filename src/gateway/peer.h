@@ -1,6 +1,6 @@
 #pragma once
 
-/* Where another gateway is, as its URL says: http://HOST[:PORT][/BASE]. A BASE that ends with /v1, as
+/* Where another gateway is, as its URL says: http[s]://HOST[:PORT][/BASE]. A BASE that ends with /v1, as
  * clients are given it, means the same without that: our paths bring it. */
 
 #include "base/err.h"

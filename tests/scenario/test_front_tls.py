@@ -153,3 +153,35 @@ def test_a_certificate_that_has_ended_or_will_soon(tmp_path, tmp_path_factory):
         with front.started([CITADEL, "gateway", "-c", config], tmp_path, port, environment()):
             pass
         assert ("has ended on" in (tmp_path / "log").read_text()) == (days < 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "ca", "status"),
+    [("localhost", "a.ca", 200), ("127.0.0.1", "a.ca", 200), ("localhost", "b.ca", 503)],
+)
+def test_another_gateway_is_asked_by_tls(tmp_path, files, host, ca, status):
+    """Whose certificate is for its name, and signed by whom the configuration says."""
+    far, near = tmp_path / "far", tmp_path / "near"
+    far.mkdir()
+    near.mkdir()
+    with front.Recorder() as engine:
+        config, port = configure(far, files)
+        far_config = json.loads(config.read_text())
+        far_config["models"]["m"] = {"port": engine.port}
+        config.write_text(json.dumps(far_config))
+        (own,) = free_ports(1)
+        peer = {"url": f"https://{host}:{port}", "models": ["m"], "ca": str(files / ca)}
+        near_config = {
+            "paths": {"run": str(near / "run")},
+            "models": {"other": {"port": free_ports(1)[0]}},
+            "gateway": {"port": own, "peers": {"far": peer}},
+        }
+        (near / "citadel.yaml").write_text(json.dumps(near_config))
+        with (
+            front.started([CITADEL, "gateway", "-c", config], far, port, environment()),
+            front.started([CITADEL, "gateway", "-c", near / "citadel.yaml"], near, own, environment()),
+        ):
+            ask = ("-H", "Content-Type: application/json", "-d", '{"model":"m"}')
+            code, body, told, _ = curl(files, f"http://127.0.0.1:{own}/v1/completions", *ask)
+            assert (code, told) == (0, f"{status} 1.1"), body
+            assert engine.reached == [b'POST /v1/completions {"model":"m"}'] * (status == 200)
