@@ -1,0 +1,410 @@
+#include "gateway/allowance.h"
+
+#include "base/quantity.h"
+
+#include <inttypes.h>
+#include <time.h>
+
+#define SECOND_US UINT64_C(1000000)
+#define MINUTE_US (ALLOWANCE_SECONDS * SECOND_US)
+#define DAY_S 86400
+/* Of a limit in a slice: a crash forfeits at most one and a half per cent. */
+#define SLICES 64
+
+const struct allowance_limit_row allowance_limit_rows[ALLOWANCE_LIMITS] = {
+#define LIMIT(name, option, member, help) {option, member, help},
+#include "gateway/limit.def"
+#undef LIMIT
+};
+
+static const enum allowance_limit period_limits[ALLOWANCE_PERIODS] = {
+    [ALLOWANCE_DAY] = ALLOWANCE_TOKENS_DAY,
+    [ALLOWANCE_MONTH] = ALLOWANCE_TOKENS_MONTH,
+};
+
+static uint64_t
+add(uint64_t a, uint64_t b)
+{
+    uint64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? ALLOWANCE_MAX : MIN(sum, (uint64_t)ALLOWANCE_MAX);
+}
+
+/* ---- days and months ---- */
+
+static uint64_t
+month_of(uint64_t wall_us)
+{
+    time_t s = (time_t)(wall_us / SECOND_US);
+    struct tm tm;
+    return gmtime_r(&s, &tm) ? (uint64_t)tm.tm_year * 12 + (uint64_t)tm.tm_mon : 0;
+}
+
+static uint64_t
+month_end_us(uint64_t month)
+{
+    struct tm tm = {.tm_year = (int)(month / 12), .tm_mon = (int)(month % 12) + 1, .tm_mday = 1};
+    return (uint64_t)timegm(&tm) * SECOND_US;
+}
+
+static uint64_t
+period_ends_in(const struct allowance *a, enum allowance_period p, uint64_t wall_us)
+{
+    uint64_t end_us =
+        p == ALLOWANCE_DAY ? (a->numbers[p] + 1) * DAY_S * SECOND_US : month_end_us(a->numbers[p]);
+    return end_us > wall_us ? end_us - wall_us : 1;
+}
+
+/* Another day has no claims settled in it; what is reserved goes along. */
+static void
+turn(struct allowance *a, const struct allowance_time *t)
+{
+    const uint64_t numbers[ALLOWANCE_PERIODS] = {
+        [ALLOWANCE_DAY] = t->wall_us / SECOND_US / DAY_S,
+        [ALLOWANCE_MONTH] = month_of(t->wall_us),
+    };
+    for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++) {
+        if (numbers[p] <= a->numbers[p])
+            continue;
+        a->numbers[p] = numbers[p];
+        a->used[p] = 0;
+    }
+}
+
+static uint64_t
+period_limit(const struct allowance *a, unsigned p)
+{
+    return a->limits.of[period_limits[p]];
+}
+
+static uint64_t
+period_debited(const struct allowance *a, unsigned p)
+{
+    bool is_now = a->durable.periods[p].number == a->numbers[p];
+    return is_now ? a->durable.periods[p].tokens : 0;
+}
+
+static uint64_t
+period_slice(const struct allowance *a, unsigned p)
+{
+    return period_limit(a, p) / SLICES + 1;
+}
+
+/* ---- minutes ---- */
+
+static struct allowance_second *
+second_at(struct allowance *a, uint64_t second)
+{
+    struct allowance_second *s = &a->seconds[second % ARRAY_SIZE(a->seconds)];
+    if (s->second != second)
+        *s = (struct allowance_second){.second = second};
+    return s;
+}
+
+static bool
+counts(const struct allowance_second *s, uint64_t now_us)
+{
+    return s->second + ALLOWANCE_SECONDS >= now_us / SECOND_US;
+}
+
+static uint64_t
+amount(const struct allowance_second *s, enum allowance_limit limit)
+{
+    return limit == ALLOWANCE_REQUESTS_MINUTE ? s->requests : s->tokens;
+}
+
+static uint64_t
+minute_used(const struct allowance *a, enum allowance_limit limit, uint64_t now_us)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(a->seconds); i++)
+        if (counts(&a->seconds[i], now_us))
+            sum = add(sum, amount(&a->seconds[i], limit));
+    return sum;
+}
+
+/* When no more than `most` of what counts now will count. */
+static uint64_t
+minute_frees_in(const struct allowance *a, enum allowance_limit limit, uint64_t most,
+                uint64_t now_us)
+{
+    uint64_t left = minute_used(a, limit, now_us), now_s = now_us / SECOND_US;
+    uint64_t first = now_s > ALLOWANCE_SECONDS ? now_s - ALLOWANCE_SECONDS : 0;
+    for (uint64_t second = first; second <= now_s && left > most; second++) {
+        const struct allowance_second *s = &a->seconds[second % ARRAY_SIZE(a->seconds)];
+        if (s->second == second)
+            left -= MIN(left, amount(s, limit));
+        first = second;
+    }
+    return (first + ALLOWANCE_SECONDS + 1) * SECOND_US - now_us;
+}
+
+static bool
+has_minutes(const struct allowance *a)
+{
+    return a->limits.of[ALLOWANCE_REQUESTS_MINUTE] || a->limits.of[ALLOWANCE_TOKENS_MINUTE];
+}
+
+/* ---- a life ---- */
+
+void
+allowance_open(struct allowance *a, const struct allowance_limits *limits,
+               const struct allowance_saved *saved, const struct allowance_time *t)
+{
+    *a = (struct allowance){.limits = *limits, .durable = *saved};
+    for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++) {
+        a->numbers[p] = saved->periods[p].number;
+        a->used[p] = saved->periods[p].tokens;
+    }
+    turn(a, t);
+    if (saved->minute_us) {
+        uint64_t last_us = MIN(saved->minute_us, t->now_us);
+        struct allowance_second *s = second_at(a, last_us / SECOND_US);
+        s->requests = saved->minute_requests;
+        s->tokens = saved->minute_tokens;
+    }
+}
+
+struct allowance_saved
+allowance_close(struct allowance *a, const struct allowance_time *t)
+{
+    struct allowance_saved saved = {
+        .minute_us = t->now_us,
+        .minute_requests = minute_used(a, ALLOWANCE_REQUESTS_MINUTE, t->now_us),
+        .minute_tokens = minute_used(a, ALLOWANCE_TOKENS_MINUTE, t->now_us),
+    };
+    turn(a, t);
+    for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++) {
+        saved.periods[p].number = a->numbers[p];
+        saved.periods[p].tokens = add(a->used[p], a->reserved);
+    }
+    return saved;
+}
+
+/* ---- claims ---- */
+
+static bool
+is_debited(const struct allowance *a, uint64_t tokens, const struct allowance_time *t)
+{
+    if (has_minutes(a) && t->now_us >= a->lease_us)
+        return false;
+    for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++)
+        if (period_limit(a, p) && add(add(a->used[p], a->reserved), tokens) > period_debited(a, p))
+            return false;
+    return true;
+}
+
+static bool
+exceeds_minute(const struct allowance *a, enum allowance_limit limit, uint64_t wanted,
+               const struct allowance_time *t, struct allowance_refusal *refusal)
+{
+    uint64_t most = a->limits.of[limit], used = most ? minute_used(a, limit, t->now_us) : 0;
+    if (!most || add(used, wanted) <= most)
+        return false;
+    *refusal = (struct allowance_refusal){.limit = limit, .used = used};
+    if (wanted <= most)
+        refusal->wait_us = minute_frees_in(a, limit, most - wanted, t->now_us);
+    return true;
+}
+
+/* What only claims are in the way of may be granted as soon as one is settled. */
+static bool
+exceeds_period(const struct allowance *a, unsigned p, uint64_t wanted,
+               const struct allowance_time *t, struct allowance_refusal *refusal)
+{
+    uint64_t most = period_limit(a, p), used = add(a->used[p], a->reserved);
+    if (!most || add(used, wanted) <= most)
+        return false;
+    *refusal = (struct allowance_refusal){.limit = period_limits[p], .used = used};
+    if (wanted <= most)
+        refusal->wait_us =
+            add(a->used[p], wanted) <= most ? SECOND_US : period_ends_in(a, p, t->wall_us);
+    return true;
+}
+
+static bool
+exceeds(const struct allowance *a, uint64_t tokens, const struct allowance_time *t,
+        struct allowance_refusal *refusal)
+{
+    uint64_t most = a->limits.of[ALLOWANCE_CONCURRENT];
+    if (most && a->running >= most) {
+        *refusal = (struct allowance_refusal){ALLOWANCE_CONCURRENT, a->running, SECOND_US};
+        return true;
+    }
+    for (unsigned p = ALLOWANCE_PERIODS; p-- > 0;) /* the longest wait is the one to be told */
+        if (exceeds_period(a, p, tokens, t, refusal))
+            return true;
+    return exceeds_minute(a, ALLOWANCE_TOKENS_MINUTE, tokens, t, refusal) ||
+           exceeds_minute(a, ALLOWANCE_REQUESTS_MINUTE, 1, t, refusal);
+}
+
+enum allowance_verdict
+allowance_claim(struct allowance *a, struct allowance_claim *claim, uint64_t tokens,
+                const struct allowance_time *t, struct allowance_refusal *ret_refusal)
+{
+    turn(a, t);
+    if (exceeds(a, tokens, t, ret_refusal))
+        return ALLOWANCE_REFUSED;
+    a->active_us = t->now_us;
+    if (!is_debited(a, tokens, t)) {
+        a->lacking = MAX(a->lacking, tokens);
+        return ALLOWANCE_WAIT;
+    }
+    *claim = (struct allowance_claim){.tokens = tokens, .second = t->now_us / SECOND_US};
+    struct allowance_second *s = second_at(a, claim->second);
+    s->requests = add(s->requests, 1);
+    s->tokens = add(s->tokens, tokens);
+    a->reserved = add(a->reserved, tokens);
+    a->running++;
+    return ALLOWANCE_GRANTED;
+}
+
+/* It is over: the second in which it was made has so much less; if that counts any more. */
+static void
+release(struct allowance *a, const struct allowance_claim *claim, uint64_t requests,
+        uint64_t tokens)
+{
+    struct allowance_second *s = &a->seconds[claim->second % ARRAY_SIZE(a->seconds)];
+    assert(a->running > 0 && a->reserved >= claim->tokens);
+    a->running--;
+    a->reserved -= claim->tokens;
+    if (s->second != claim->second)
+        return;
+    s->requests -= MIN(s->requests, requests);
+    s->tokens -= MIN(s->tokens, tokens);
+}
+
+void
+allowance_settle(struct allowance *a, const struct allowance_claim *claim, uint64_t tokens,
+                 const struct allowance_time *t)
+{
+    turn(a, t);
+    release(a, claim, 0, claim->tokens - MIN(tokens, claim->tokens));
+    for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++)
+        a->used[p] = add(a->used[p], tokens);
+    if (tokens > claim->tokens) {
+        struct allowance_second *s = second_at(a, t->now_us / SECOND_US);
+        s->tokens = add(s->tokens, tokens - claim->tokens);
+    }
+}
+
+void
+allowance_cancel(struct allowance *a, const struct allowance_claim *claim,
+                 const struct allowance_time *t)
+{
+    turn(a, t);
+    release(a, claim, 1, claim->tokens);
+}
+
+/* ---- what is to be written ---- */
+
+/* So much as is used and wanted, and a slice ahead, but not beyond the limit; once half of that is gone. */
+static bool
+order_period(struct allowance *a, unsigned p, struct allowance_saved *order)
+{
+    uint64_t taken = add(a->used[p], a->reserved), limit = period_limit(a, p);
+    uint64_t wanted = add(taken, a->lacking), slice = period_slice(a, p);
+    uint64_t ahead = MAX(MIN(add(wanted, slice), limit), taken);
+    uint64_t debited = period_debited(a, p);
+    bool is_new = a->durable.periods[p].number != a->numbers[p];
+    if (!limit || (debited >= wanted && debited - wanted >= slice / 2) ||
+        (ahead <= debited && !is_new))
+        return false;
+    order->periods[p].number = a->numbers[p];
+    order->periods[p].tokens = MAX(ahead, debited);
+    return true;
+}
+
+static bool
+lacks_minute(const struct allowance *a, const struct allowance_time *t)
+{
+    bool is_active = a->active_us + MINUTE_US / 2 > t->now_us;
+    return has_minutes(a) && is_active && a->lease_us <= t->now_us + MINUTE_US / 2;
+}
+
+static void
+order_minute(struct allowance *a, const struct allowance_time *t, struct allowance_saved *order)
+{
+    a->ordered_lease_us = order->minute_us = t->now_us + MINUTE_US;
+    order->minute_requests = order->minute_tokens = ALLOWANCE_MAX;
+}
+
+bool
+allowance_order(struct allowance *a, const struct allowance_time *t,
+                struct allowance_saved *ret_order)
+{
+    struct allowance_saved order = a->durable;
+    bool is_wanted = lacks_minute(a, t);
+    if (a->is_ordered)
+        return false;
+    turn(a, t);
+    for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++)
+        is_wanted |= order_period(a, p, &order);
+    a->lacking = 0;
+    if (!is_wanted)
+        return false;
+    a->ordered_lease_us = a->lease_us;
+    if (has_minutes(a))
+        order_minute(a, t, &order);
+    a->is_ordered = true;
+    a->ordered = *ret_order = order;
+    return true;
+}
+
+void
+allowance_debited(struct allowance *a)
+{
+    assert(a->is_ordered);
+    a->is_ordered = false;
+    a->durable = a->ordered;
+    a->lease_us = a->ordered_lease_us;
+}
+
+void
+allowance_not_debited(struct allowance *a)
+{
+    assert(a->is_ordered);
+    a->is_ordered = false;
+}
+
+/* ---- what is told ---- */
+
+static struct allowance_level
+minute_level(const struct allowance *a, enum allowance_limit limit, uint64_t now_us)
+{
+    uint64_t used = minute_used(a, limit, now_us), most = a->limits.of[limit];
+    return (struct allowance_level){most, most - MIN(used, most),
+                                    used ? minute_frees_in(a, limit, 0, now_us) : 0};
+}
+
+struct allowance_level
+allowance_level(struct allowance *a, enum allowance_limit limit, const struct allowance_time *t)
+{
+    uint64_t most = a->limits.of[limit];
+    turn(a, t);
+    if (limit == ALLOWANCE_CONCURRENT)
+        return (struct allowance_level){most, most - MIN(a->running, most), 0};
+    if (limit == ALLOWANCE_REQUESTS_MINUTE || limit == ALLOWANCE_TOKENS_MINUTE)
+        return minute_level(a, limit, t->now_us);
+    enum allowance_period p = limit == ALLOWANCE_TOKENS_DAY ? ALLOWANCE_DAY : ALLOWANCE_MONTH;
+    uint64_t used = add(a->used[p], a->reserved);
+    return (struct allowance_level){most, most - MIN(used, most), period_ends_in(a, p, t->wall_us)};
+}
+
+int
+allowance_refuse(const struct allowance *a, const struct allowance_refusal *refusal,
+                 uint64_t tokens, struct err *reterr)
+{
+    const char *help = allowance_limit_rows[refusal->limit].help;
+    uint64_t most = a->limits.of[refusal->limit];
+    bool is_tokens =
+        refusal->limit != ALLOWANCE_REQUESTS_MINUTE && refusal->limit != ALLOWANCE_CONCURRENT;
+    int r = is_tokens
+                ? err_set(reterr, ERR_KEY_LIMIT,
+                          "the key may use %" PRIu64 " %s; %" PRIu64
+                          " are used, and the request may take %" PRIu64,
+                          most, help, MIN(refusal->used, most), tokens)
+                : err_set(reterr, ERR_KEY_LIMIT, "the key may make %" PRIu64 " %s", most, help);
+    if (is_tokens)
+        err_fix(reterr, "a smaller max_tokens claims less");
+    return r;
+}

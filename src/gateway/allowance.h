@@ -1,0 +1,128 @@
+#pragma once
+
+/* What one key may still use: a state machine that knows no clock, no disk and no request.
+ *
+ * Claim      Before a request goes anywhere, it claims what it may take; from then on that is reserved.
+ *            It is settled by what it took, or cancelled when nothing was asked for it. What it took
+ *            beyond its claim counts, too: so a limit is exceeded by no more than that of the requests
+ *            that ran when it was reached.
+ * Minutes    are any 60 seconds, looked at in steps of one: never is more granted in them than the
+ *            limit. A claim counts from when it was made, what exceeds it from when it is settled.
+ * Days and months  are those of UTC. What runs over midnight belongs to the day in which it ends. A
+ *            clock that is set back makes no new day; one that is set forward and back stays with the
+ *            later one until it comes.
+ * Crashes    Nothing is spent that was not debited durably before: tokens of a day or a month by the
+ *            slice, a minute as a whole. The machine orders what is to be written, and is told when
+ *            it was. So a crash forfeits a slice, or the rest of a minute, and nothing is spent twice.
+ *            After a proper end (allowance_close()) nothing is forfeited. */
+
+#include "base/err.h"
+
+enum allowance_limit {
+#define LIMIT(name, option, member, help) ALLOWANCE_##name,
+#include "gateway/limit.def"
+#undef LIMIT
+    ALLOWANCE_LIMITS
+};
+
+struct allowance_limits {
+    uint64_t of[ALLOWANCE_LIMITS]; /* 0: none */
+};
+
+struct allowance_limit_row {
+    const char *option, *member, *help;
+};
+extern const struct allowance_limit_row allowance_limit_rows[ALLOWANCE_LIMITS];
+
+#define ALLOWANCE_MAX INT64_MAX /* of a limit, and of what counts as used */
+
+struct allowance_time {
+    uint64_t now_us;  /* never set back */
+    uint64_t wall_us; /* since 1970, as the host believes */
+};
+
+enum allowance_period { ALLOWANCE_DAY, ALLOWANCE_MONTH, ALLOWANCE_PERIODS };
+
+/* What is durable. Zeroed: nothing was used so far. */
+struct allowance_saved {
+    struct {
+        uint64_t number; /* of the day since 1970, or of the month */
+        uint64_t tokens; /* debited in it */
+    } periods[ALLOWANCE_PERIODS];
+    uint64_t minute_us; /* by the clock of now_us: until then there may be requests */
+    uint64_t minute_requests, minute_tokens; /* that count as used then, or when that is known */
+};
+
+#define ALLOWANCE_SECONDS 60
+
+struct allowance {
+    struct allowance_limits limits;
+
+    /* the rest is the machine's own */
+    struct allowance_saved durable, ordered;
+    bool is_ordered;
+    uint64_t lease_us,
+        ordered_lease_us; /* until then a minute is debited: written, and on its way */
+    uint64_t numbers[ALLOWANCE_PERIODS];
+    uint64_t used[ALLOWANCE_PERIODS]; /* settled */
+    uint64_t reserved;                /* tokens */
+    uint32_t running;
+    uint64_t lacking;   /* tokens that a claim wants which was told to wait */
+    uint64_t active_us; /* the last claim */
+    struct allowance_second {
+        uint64_t second, requests, tokens;
+    } seconds[ALLOWANCE_SECONDS + 1]; /* the place of each is its remainder */
+};
+
+/* saved: as it was written last; by a process that ended without allowance_close() or not. Where now_us
+ * has begun anew since then, minute_us is to be UINT64_MAX unless it is 0. */
+void allowance_open(struct allowance *a, const struct allowance_limits *limits,
+                    const struct allowance_saved *saved, const struct allowance_time *t);
+/* What is to be written at the end. */
+struct allowance_saved allowance_close(struct allowance *a, const struct allowance_time *t);
+
+/* Within the caller's request. */
+struct allowance_claim {
+    uint64_t tokens;
+    uint64_t second; /* when it was made */
+};
+
+enum allowance_verdict {
+    ALLOWANCE_GRANTED,
+    ALLOWANCE_WAIT,    /* to be claimed again when what is ordered has been written */
+    ALLOWANCE_REFUSED, /* a limit is reached */
+};
+
+struct allowance_refusal {
+    enum allowance_limit limit;
+    uint64_t used; /* of it, reserved included */
+    uint64_t
+        wait_us; /* after which it may be granted; 0: never, it is more than the limit itself */
+};
+
+enum allowance_verdict allowance_claim(struct allowance *a, struct allowance_claim *claim,
+                                       uint64_t tokens, const struct allowance_time *t,
+                                       struct allowance_refusal *ret_refusal) must_check;
+void allowance_settle(struct allowance *a, const struct allowance_claim *claim, uint64_t tokens,
+                      const struct allowance_time *t);
+void allowance_cancel(struct allowance *a, const struct allowance_claim *claim,
+                      const struct allowance_time *t);
+
+/* After each of these: whether something is to be written. Until one of the next two is told, nothing
+ * else is ordered. */
+bool allowance_order(struct allowance *a, const struct allowance_time *t,
+                     struct allowance_saved *ret_order);
+void allowance_debited(struct allowance *a);
+void allowance_not_debited(struct allowance *a);
+
+/* How a limit stands now. */
+struct allowance_level {
+    uint64_t limit, left;
+    uint64_t reset_us; /* until all of it is there again */
+};
+struct allowance_level allowance_level(struct allowance *a, enum allowance_limit limit,
+                                       const struct allowance_time *t);
+
+/* What a refusal says. */
+int allowance_refuse(const struct allowance *a, const struct allowance_refusal *refusal,
+                     uint64_t tokens, struct err *reterr);

@@ -1,0 +1,346 @@
+#include "gateway/allowance.h"
+
+#include "tap.h"
+
+#define SECOND UINT64_C(1000000)
+#define DAY (86400 * SECOND)
+#define NOON (20000 * DAY + DAY / 2)
+
+static struct allowance_time now;
+
+static void
+begin(struct allowance *a, const struct allowance_limits *limits)
+{
+    const struct allowance_saved none = {0};
+    now = (struct allowance_time){1000 * SECOND, NOON};
+    allowance_open(a, limits, &none, &now);
+}
+
+static void
+pass(uint64_t us)
+{
+    now.now_us += us;
+    now.wall_us += us;
+}
+
+/* As if whatever is ordered were on the disk at once. */
+static enum allowance_verdict
+claim(struct allowance *a, struct allowance_claim *c, uint64_t tokens,
+      struct allowance_refusal *refusal)
+{
+    struct allowance_saved order;
+    enum allowance_verdict v = allowance_claim(a, c, tokens, &now, refusal);
+    if (allowance_order(a, &now, &order))
+        allowance_debited(a);
+    return v == ALLOWANCE_WAIT ? allowance_claim(a, c, tokens, &now, refusal) : v;
+}
+
+TEST(requests_of_a_minute_are_exact_at_its_edge)
+{
+    struct allowance_limits limits = {.of[ALLOWANCE_REQUESTS_MINUTE] = 3};
+    struct allowance_refusal why;
+    struct allowance_claim c[4];
+    struct allowance a;
+    begin(&a, &limits);
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_EQ(claim(&a, &c[i], 1, &why), ALLOWANCE_GRANTED);
+        allowance_settle(&a, &c[i], 1, &now);
+        pass(10 * SECOND);
+    }
+    REQUIRE(claim(&a, &c[3], 1, &why) == ALLOWANCE_REFUSED);
+    CHECK_EQ(why.limit, ALLOWANCE_REQUESTS_MINUTE);
+    CHECK_EQ(why.wait_us, 31 * SECOND); /* 60 s behind the first, and the rest of its second */
+    pass(why.wait_us - 1);
+    CHECK_EQ(claim(&a, &c[3], 1, &why), ALLOWANCE_REFUSED);
+    pass(1);
+    CHECK_EQ(claim(&a, &c[3], 1, &why), ALLOWANCE_GRANTED);
+    CHECK_EQ(claim(&a, &c[3], 1, &why), ALLOWANCE_REFUSED);
+}
+
+TEST(tokens_are_reserved_and_then_put_right)
+{
+    struct allowance_limits limits = {.of[ALLOWANCE_TOKENS_DAY] = 100};
+    struct allowance_claim first, second;
+    struct allowance_refusal why;
+    struct allowance a;
+    begin(&a, &limits);
+    CHECK_EQ(claim(&a, &first, 60, &why), ALLOWANCE_GRANTED);
+    REQUIRE(claim(&a, &second, 60, &why) == ALLOWANCE_REFUSED);
+    CHECK_EQ(why.wait_us, SECOND); /* when the first is over, there may be room */
+    allowance_settle(&a, &first, 40, &now);
+    CHECK_EQ(claim(&a, &second, 60, &why), ALLOWANCE_GRANTED);
+    allowance_settle(&a, &second, 70, &now);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 0);
+    REQUIRE(claim(&a, &first, 1, &why) == ALLOWANCE_REFUSED);
+    CHECK_EQ(why.wait_us, DAY / 2);
+    pass(DAY / 2);
+    CHECK_EQ(claim(&a, &first, 100, &why), ALLOWANCE_GRANTED);
+    allowance_cancel(&a, &first, &now);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 100);
+    REQUIRE(claim(&a, &first, 101, &why) == ALLOWANCE_REFUSED);
+    CHECK_EQ(why.wait_us, 0);
+}
+
+TEST(so_many_run_at_a_time)
+{
+    struct allowance_limits limits = {.of[ALLOWANCE_CONCURRENT] = 2};
+    struct allowance_claim c[3];
+    struct allowance_refusal why;
+    struct allowance a;
+    begin(&a, &limits);
+    CHECK_EQ(claim(&a, &c[0], 9, &why), ALLOWANCE_GRANTED);
+    CHECK_EQ(claim(&a, &c[1], 9, &why), ALLOWANCE_GRANTED);
+    CHECK_EQ(claim(&a, &c[2], 9, &why), ALLOWANCE_REFUSED);
+    CHECK_EQ(why.limit, ALLOWANCE_CONCURRENT);
+    allowance_cancel(&a, &c[0], &now);
+    CHECK_EQ(claim(&a, &c[2], 9, &why), ALLOWANCE_GRANTED);
+}
+
+TEST(nothing_is_granted_before_it_was_debited)
+{
+    struct allowance_limits limits = {.of[ALLOWANCE_TOKENS_MONTH] = 6400};
+    struct allowance_saved order, none;
+    struct allowance_refusal why;
+    struct allowance_claim c;
+    struct allowance a;
+    begin(&a, &limits);
+    CHECK_EQ(allowance_claim(&a, &c, 50, &now, &why), ALLOWANCE_WAIT);
+    REQUIRE(allowance_order(&a, &now, &order));
+    CHECK_EQ(order.periods[ALLOWANCE_MONTH].tokens, 50 + 101);
+    CHECK(!allowance_order(&a, &now, &none));
+    CHECK_EQ(allowance_claim(&a, &c, 50, &now, &why), ALLOWANCE_WAIT);
+    allowance_not_debited(&a);
+    CHECK_EQ(allowance_claim(&a, &c, 50, &now, &why), ALLOWANCE_WAIT);
+    REQUIRE(allowance_order(&a, &now, &order));
+    allowance_debited(&a);
+    CHECK_EQ(allowance_claim(&a, &c, 50, &now, &why), ALLOWANCE_GRANTED);
+}
+
+/* A proper end forfeits nothing, a crash a slice and the minute. */
+TEST(an_end_keeps_what_is_left_and_a_crash_does_not)
+{
+    struct allowance_limits limits = {
+        .of = {[ALLOWANCE_REQUESTS_MINUTE] = 10, [ALLOWANCE_TOKENS_DAY] = 6400}};
+    struct allowance_saved saved;
+    struct allowance_refusal why;
+    struct allowance_claim c;
+    struct allowance a;
+    begin(&a, &limits);
+    CHECK_EQ(claim(&a, &c, 50, &why), ALLOWANCE_GRANTED);
+    allowance_settle(&a, &c, 50, &now);
+    saved = allowance_close(&a, &now);
+    allowance_open(&a, &limits, &saved, &now);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 6350);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_REQUESTS_MINUTE, &now).left, 9);
+    CHECK_EQ(claim(&a, &c, 50, &why), ALLOWANCE_GRANTED);
+    saved = a.durable;
+    pass(SECOND);
+    allowance_open(&a, &limits, &saved, &now);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 6400 - 100 - 101);
+    CHECK_EQ(claim(&a, &c, 50, &why), ALLOWANCE_REFUSED);
+    CHECK_EQ(why.limit, ALLOWANCE_REQUESTS_MINUTE);
+    pass(why.wait_us);
+    CHECK_EQ(claim(&a, &c, 50, &why), ALLOWANCE_GRANTED);
+}
+
+/* ---- whatever happens in whatever order ---- */
+
+#define RUNNING 12
+#define DAYS 128
+#define GRANTS 4096
+
+/* The truth, which survives crashes: what was granted, and what of it was taken. */
+static struct truth {
+    struct granted {
+        uint64_t at_us, tokens;
+    } grants[GRANTS];
+    size_t count;
+    struct {
+        uint64_t number, used;
+    } days[DAYS];
+} truth;
+
+static struct run {
+    bool is_on;
+    struct allowance_claim claim;
+    size_t grant;
+} runs[RUNNING];
+
+static uint64_t lot;
+static bool has_cancelled;
+
+static uint64_t
+draw(uint64_t below)
+{
+    lot ^= lot << 13;
+    lot ^= lot >> 7;
+    lot ^= lot << 17;
+    return lot % below;
+}
+
+static uint64_t *
+used_in(uint64_t number)
+{
+    for (size_t i = 0; i < DAYS; i++) {
+        if (truth.days[i].number == number || !truth.days[i].number) {
+            truth.days[i].number = number;
+            return &truth.days[i].used;
+        }
+    }
+    assert(!"more days than are looked at");
+    return NULL;
+}
+
+static void
+check_minute(const struct allowance_limits *limits)
+{
+    uint64_t requests = 0, tokens = 0;
+    for (size_t i = truth.count; i-- > 0 && truth.grants[i].at_us + 60 * SECOND > now.now_us;) {
+        requests++;
+        tokens += truth.grants[i].tokens;
+    }
+    CHECK(requests <= limits->of[ALLOWANCE_REQUESTS_MINUTE]);
+    CHECK(tokens <= limits->of[ALLOWANCE_TOKENS_MINUTE]);
+}
+
+static uint64_t
+running(uint64_t *ret_tokens)
+{
+    uint64_t count = 0;
+    *ret_tokens = 0;
+    for (size_t i = 0; i < RUNNING; i++) {
+        count += runs[i].is_on;
+        *ret_tokens += runs[i].is_on ? runs[i].claim.tokens : 0;
+    }
+    return count;
+}
+
+static void
+arrive(struct allowance *a, size_t i)
+{
+    struct allowance_refusal why;
+    uint64_t reserved, count;
+    if (allowance_claim(a, &runs[i].claim, 1 + draw(40), &now, &why) != ALLOWANCE_GRANTED ||
+        truth.count == GRANTS)
+        return;
+    runs[i].is_on = true;
+    runs[i].grant = truth.count++;
+    truth.grants[runs[i].grant] = (struct granted){now.now_us, runs[i].claim.tokens};
+    check_minute(&a->limits);
+    count = running(&reserved);
+    CHECK(count <= a->limits.of[ALLOWANCE_CONCURRENT]);
+    uint64_t day = a->limits.of[ALLOWANCE_TOKENS_DAY];
+    CHECK(!day || *used_in(a->numbers[ALLOWANCE_DAY]) + reserved <= day);
+}
+
+/* What it took beyond its claim is what "in flight" excuses, and not part of the bound. */
+static void
+leave(struct allowance *a, size_t i)
+{
+    uint64_t claimed = runs[i].claim.tokens, took = draw(60), within = MIN(took, claimed);
+    bool is_cancelled = draw(4) == 0;
+    if (is_cancelled) {
+        allowance_cancel(a, &runs[i].claim, &now);
+        truth.grants[runs[i].grant].at_us = 0;
+        has_cancelled = true;
+    } else {
+        allowance_settle(a, &runs[i].claim, took, &now);
+        truth.grants[runs[i].grant].tokens = within;
+        *used_in(a->numbers[ALLOWANCE_DAY]) += within;
+    }
+    runs[i].is_on = false;
+}
+
+static void
+crash(struct allowance *a)
+{
+    const struct allowance_limits limits = a->limits;
+    bool is_late = a->is_ordered && draw(2); /* written, but nobody heard of it */
+    const struct allowance_saved saved = is_late ? a->ordered : a->durable;
+    for (size_t i = 0; i < RUNNING; i++) {
+        if (runs[i].is_on)
+            *used_in(a->numbers[ALLOWANCE_DAY]) += runs[i].claim.tokens;
+        runs[i].is_on = false;
+    }
+    pass(draw(3) * SECOND);
+    allowance_open(a, &limits, &saved, &now);
+}
+
+static void
+end(struct allowance *a)
+{
+    const struct allowance_limits limits = a->limits;
+    for (size_t i = 0; i < RUNNING; i++)
+        if (runs[i].is_on)
+            leave(a, i);
+    if (a->is_ordered)
+        allowance_debited(a);
+    const struct allowance_saved saved = allowance_close(a, &now);
+    pass(draw(3) * SECOND);
+    allowance_open(a, &limits, &saved, &now);
+}
+
+static void
+step(struct allowance *a)
+{
+    struct allowance_saved order;
+    size_t i = draw(RUNNING);
+    uint64_t what = draw(1000);
+    if (what < 600)
+        runs[i].is_on ? leave(a, i) : arrive(a, i);
+    else if (what < 800)
+        (void)allowance_order(a, &now, &order);
+    else if (what < 900 && a->is_ordered)
+        draw(5) ? allowance_debited(a) : allowance_not_debited(a);
+    else if (what < 980)
+        pass(draw(2 * SECOND));
+    else if (what < 985)
+        pass(draw(70 * SECOND));
+    else if (what < 995)
+        now.wall_us += draw(4) * DAY - DAY;
+    else if (what < 998)
+        crash(a);
+    else
+        end(a);
+}
+
+/* check_minute() goes back to the first grant that is too old: a cancelled one has to be passed over. */
+static void
+drop_cancelled(void)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < truth.count; i++) {
+        bool is_cancelled = truth.grants[i].at_us == 0;
+        for (size_t k = 0; k < RUNNING; k++)
+            if (runs[k].is_on && runs[k].grant == i)
+                runs[k].grant = kept;
+        if (!is_cancelled)
+            truth.grants[kept++] = truth.grants[i];
+    }
+    truth.count = kept;
+    has_cancelled = false;
+}
+
+TEST(no_order_of_events_spends_more_than_a_limit)
+{
+    struct allowance_limits limits = {.of = {[ALLOWANCE_REQUESTS_MINUTE] = 20,
+                                             [ALLOWANCE_TOKENS_MINUTE] = 500,
+                                             [ALLOWANCE_CONCURRENT] = 5}};
+    size_t granted = 0;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct allowance a;
+        tap_note("seed %llu", (unsigned long long)seed);
+        limits.of[ALLOWANCE_TOKENS_DAY] = seed % 2 ? 1500 : 0; /* debits renew the minute, too */
+        lot = seed * UINT64_C(0x9E3779B97F4A7C15);
+        memset(&truth, 0, sizeof(truth));
+        memset(runs, 0, sizeof(runs));
+        begin(&a, &limits);
+        for (unsigned i = 0; i < 10000; i++) {
+            step(&a);
+            if (has_cancelled)
+                drop_cancelled();
+        }
+        granted += truth.count;
+    }
+    CHECK(granted > 40 * 300); /* it is a bound that was reached, not one that nothing came near */
+}
