@@ -74,8 +74,8 @@ struct allowance {
     } seconds[ALLOWANCE_SECONDS + 1]; /* the place of each is its remainder */
 };
 
-/* saved: as it was written last; by a process that ended without allowance_close() or not. Where now_us
- * has begun anew since then, minute_us is to be UINT64_MAX unless it is 0. */
+/* saved: as it was written last; by a process that ended without allowance_close() or not. Where the clock
+ * of now_us has begun anew since then, a minute_us that is not 0 is to be now_us. */
 void allowance_open(struct allowance *a, const struct allowance_limits *limits,
                     const struct allowance_saved *saved, const struct allowance_time *t);
 /* What is to be written at the end. */

@@ -32,7 +32,7 @@ PACKAGES = {
 }
 PACKAGES_OF_ALL = [
     *("systemd", "systemd-sysv", "libpam-systemd", "dbus", "polkitd", "udev"),
-    *("libyaml-0-2", "curl", "jq", "logrotate", "procps", "python3-minimal"),
+    *("libyaml-0-2", "libsqlite3-0", "curl", "jq", "logrotate", "procps", "python3-minimal"),
 ]
 
 
