@@ -1,0 +1,476 @@
+#include "gateway/keyring.h"
+
+#include "base/map.h"
+#include "base/vec.h"
+#include "fmt/json.h"
+#include "sys/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct holder {
+    struct keyring *ring;
+    struct key key;
+    char hex[HASH_SHA256_HEX]; /* of its hash: by which it is found */
+    struct allowance allowance;
+    struct claim *first, **last; /* that wait for a debit */
+    struct store_put debit;
+};
+
+struct keyring {
+    struct store *store;
+    bool had_keys;
+    VEC(struct holder *) holders;
+    struct map by_hash, by_name;
+
+    /* the change that is under way */
+    struct keyring_wish *wish;
+    struct key next;
+    key_token token;
+    struct store_put put;
+};
+
+static struct allowance_time
+now(void)
+{
+    return (struct allowance_time){clock_now_us(), clock_wall_us()};
+}
+
+/* ---- claims ---- */
+
+static void
+take_off(struct claim *c)
+{
+    struct holder *h = c->holder;
+    *(c->previous ? &c->previous->next : &h->first) = c->next;
+    if (c->next)
+        c->next->previous = c->previous;
+    else
+        h->last = c->previous ? &c->previous->next : &h->first;
+    c->next = c->previous = NULL;
+    c->state = CLAIM_NONE;
+}
+
+static void
+put_on(struct claim *c)
+{
+    struct holder *h = c->holder;
+    c->state = CLAIM_WAITS;
+    c->next = NULL;
+    c->previous = h->first ? container_of(h->last, struct claim, next) : NULL;
+    *h->last = c;
+    h->last = &c->next;
+}
+
+static void
+write_order(struct holder *h)
+{
+    const struct allowance_time t = now();
+    if (allowance_order(&h->allowance, &t, &h->debit.saved))
+        store_put(h->ring->store, &h->debit);
+}
+
+static void
+refuse(struct claim *c, const struct allowance_refusal *why)
+{
+    struct err error;
+    (void)allowance_refuse(&c->holder->allowance, why, c->tokens, &error);
+    c->ops->refused(c, &error, (why->wait_us + 999999) / 1000000);
+}
+
+/* False: it waits as it did. */
+static bool
+try_claim(struct claim *c)
+{
+    const struct allowance_time t = now();
+    struct allowance_refusal why;
+    enum allowance_verdict verdict =
+        allowance_claim(&c->holder->allowance, &c->own, c->tokens, &t, &why);
+    if (verdict == ALLOWANCE_WAIT)
+        return false;
+    if (c->state == CLAIM_WAITS)
+        take_off(c);
+    if (verdict == ALLOWANCE_GRANTED) {
+        c->state = CLAIM_HELD;
+        c->ops->granted(c);
+    } else {
+        refuse(c, &why);
+    }
+    return true;
+}
+
+void
+claim_begin(struct claim *c, struct holder *holder, uint64_t tokens)
+{
+    assert(c->state == CLAIM_NONE);
+    c->holder = holder;
+    c->tokens = tokens;
+    if (!holder) {
+        c->ops->granted(c);
+        return;
+    }
+    if (!try_claim(c))
+        put_on(c);
+    write_order(holder);
+}
+
+void
+claim_settle(struct claim *c, uint64_t tokens)
+{
+    const struct allowance_time t = now();
+    if (c->state == CLAIM_HELD) {
+        c->state = CLAIM_NONE;
+        allowance_settle(&c->holder->allowance, &c->own, tokens, &t);
+        write_order(c->holder);
+    }
+    claim_end(c);
+}
+
+void
+claim_end(struct claim *c)
+{
+    const struct allowance_time t = now();
+    if (c->state == CLAIM_WAITS)
+        take_off(c);
+    if (c->state == CLAIM_HELD)
+        allowance_cancel(&c->holder->allowance, &c->own, &t);
+    c->state = CLAIM_NONE;
+}
+
+/* A limit is as good as reached when it cannot be written down that it is not. */
+static void
+refuse_waiting(struct holder *h)
+{
+    struct err told;
+    (void)err_set(&told, ERR_KEYS_UNWRITTEN, "what the key uses cannot be written down now");
+    err_fix(&told, "the gateway's log tells why");
+    while (h->first) {
+        struct claim *c = h->first;
+        take_off(c);
+        c->ops->refused(c, &told, 1);
+    }
+}
+
+static void
+on_debited(struct store_put *put, const struct err *error)
+{
+    struct holder *h = container_of(put, struct holder, debit);
+    if (error) {
+        allowance_not_debited(&h->allowance);
+        refuse_waiting(h);
+        return;
+    }
+    allowance_debited(&h->allowance);
+    while (h->first && try_claim(h->first))
+        ;
+    write_order(h);
+}
+
+/* ---- a life ---- */
+
+static struct holder *
+add_holder(struct keyring *ring, const struct key *key, const struct allowance_saved *saved)
+{
+    const struct allowance_time t = now();
+    struct holder *h = mem_new(struct holder);
+    h->ring = ring;
+    h->key = *key;
+    h->last = &h->first;
+    h->debit.done = on_debited;
+    h->debit.id = key->id;
+    hash_sha256_hex(key->hash, h->hex);
+    allowance_open(&h->allowance, &key->limits, saved, &t);
+    vec_push(&ring->holders, h);
+    (void)map_add(&ring->by_name, h->key.name, h);
+    (void)map_add(&ring->by_hash, h->hex, h);
+    return h;
+}
+
+static int
+on_load(const struct key *key, const struct allowance_saved *saved, void *arg)
+{
+    struct key copy = key_copy(key);
+    (void)add_holder(arg, &copy, saved);
+    return 0;
+}
+
+static void free_ring(struct keyring *ring);
+static void on_put(struct store_put *put, const struct err *error);
+
+int
+keyring_open(struct loop *loop, const char *path, struct keyring **ret_ring, struct err *reterr)
+{
+    struct store *store;
+    int r = store_open(loop, path, &store, reterr);
+    if (r < 0)
+        return r;
+    struct keyring *ring = mem_new(struct keyring);
+    ring->store = store;
+    ring->put.done = on_put;
+    ring->had_keys = database_had_keys(store_database(store));
+    r = database_load(store_database(store), on_load, ring, reterr);
+    if (r == 0) {
+        *ret_ring = ring;
+        return 0;
+    }
+    store_close(store);
+    free_ring(ring);
+    return r;
+}
+
+static void
+on_closed(struct store_put *put unused_arg, const struct err *error unused_arg)
+{
+}
+
+static void
+close_holder(struct holder *h)
+{
+    const struct allowance_time t = now();
+    assert(!h->first && h->allowance.running == 0);
+    if (h->allowance.is_ordered ||
+        !h->allowance.active_us) /* it could not be written; or is as it was */
+        return;
+    h->debit.saved = allowance_close(&h->allowance, &t);
+    h->debit.done = on_closed;
+    store_put(h->ring->store, &h->debit);
+}
+
+static void
+free_ring(struct keyring *ring)
+{
+    map_finish(&ring->by_hash);
+    map_finish(&ring->by_name);
+    vec_foreach (&ring->holders, at) {
+        key_finish(&(*at)->key);
+        free(*at);
+    }
+    vec_finish(&ring->holders);
+    free(ring);
+}
+
+bool
+keyring_close(struct keyring *ring)
+{
+    if (!ring)
+        return true;
+    if (!store_flush(ring->store))
+        return false;
+    vec_foreach (&ring->holders, at)
+        close_holder(*at);
+    bool flushed = store_flush(ring->store);
+    assert(flushed);
+    store_close(ring->store);
+    free_ring(ring);
+    return true;
+}
+
+bool
+keyring_is_needed(const struct keyring *ring)
+{
+    return ring->had_keys;
+}
+
+const char *
+keyring_set_aside(const struct keyring *ring)
+{
+    return database_set_aside(store_database(ring->store));
+}
+
+struct store *
+keyring_store(struct keyring *ring)
+{
+    return ring->store;
+}
+
+/* ---- who it is ---- */
+
+int
+keyring_find(const struct keyring *ring, const char *token, size_t len, struct holder **ret_holder,
+             struct err *reterr)
+{
+    uint8_t hash[HASH_SHA256_BYTES];
+    char hex[HASH_SHA256_HEX];
+    if (!key_is_token(token, len))
+        return err_set(
+            reterr, ERR_NO_KEY,
+            key_looks_like_token(token, len)
+                ? "the key is not whole, or was typed wrong"
+                : "the key is none of this gateway's, which begin with " KEY_TOKEN_START);
+    key_hash(token, len, hash);
+    hash_sha256_hex(hash, hex);
+    struct holder *h = map_get(&ring->by_hash, hex);
+    if (!h || !key_hash_equals(h->key.hash, hash))
+        return err_set(reterr, ERR_NO_KEY, "the key is not known here, or was replaced");
+    enum key_state state = key_state(&h->key, clock_wall_us());
+    if (state != KEY_ACTIVE)
+        return err_set(reterr, ERR_NO_KEY, "the key '%s' %s", h->key.name,
+                       state == KEY_EXPIRED ? "has expired" : "was revoked");
+    *ret_holder = h;
+    return 0;
+}
+
+const struct key *
+holder_key(const struct holder *h)
+{
+    return &h->key;
+}
+
+bool
+holder_level(struct holder *h, enum allowance_limit limit, struct allowance_level *ret_level)
+{
+    const struct allowance_time t = now();
+    if (h->key.limits.of[limit])
+        *ret_level = allowance_level(&h->allowance, limit, &t);
+    return h->key.limits.of[limit];
+}
+
+/* ---- changes ---- */
+
+static int
+begin_new(struct keyring *ring, const struct keyring_wish *wish, struct err *reterr)
+{
+    struct holder *there = map_get(&ring->by_name, wish->name);
+    size_t count = ring->holders.count;
+    if (!text_is_name(wish->name))
+        return err_set(reterr, ERR_VALUE,
+                       "'%s' is no name: lower-case letters, digits, '-', '_' and '.', %d at most",
+                       wish->name, TEXT_NAME_MAX);
+    if (there) {
+        int r = err_set(reterr, ERR_KEY_THERE, "there is a key '%s', which is %s", wish->name,
+                        key_state_word(key_state(&there->key, clock_wall_us())));
+        err_fix(reterr, "another name; or citadel keys rotate %s", wish->name);
+        return r;
+    }
+    if (count >= KEYRING_KEYS_MAX)
+        return err_set(reterr, ERR_TOO_LARGE, "there are %d keys, and may be no more",
+                       KEYRING_KEYS_MAX);
+    ring->next = (struct key){.id = count ? ring->holders.items[count - 1]->key.id + 1 : 1,
+                              .created_us = clock_wall_us()};
+    memcpy(ring->next.name, wish->name, strlen(wish->name) + 1);
+    return 0;
+}
+
+static const char *
+name_at(size_t i, const void *arg)
+{
+    const struct keyring *ring = arg;
+    return i < ring->holders.count ? ring->holders.items[i]->key.name : NULL;
+}
+
+static int
+begin_known(struct keyring *ring, const struct keyring_wish *wish, struct err *reterr)
+{
+    struct holder *h = map_get(&ring->by_name, wish->name);
+    if (!h) {
+        int r = err_set(reterr, ERR_KEY_NONE, "there is no key '%s'", wish->name);
+        err_fix_nearest(reterr, wish->name, name_at, ring, "citadel keys list");
+        return r;
+    }
+    ring->next = key_copy(&h->key);
+    if (wish->deed == KEYRING_REVOKE && !h->key.revoked_us)
+        ring->next.revoked_us = clock_wall_us();
+    if (wish->deed == KEYRING_ROTATE) /* whoever asks for a new token wants one that is good */
+        ring->next.revoked_us = 0;
+    return 0;
+}
+
+static int
+begin_wish(struct keyring *ring, const struct keyring_wish *wish, struct err *reterr)
+{
+    bool draws = wish->deed == KEYRING_CREATE || wish->deed == KEYRING_ROTATE;
+    int r = wish->deed == KEYRING_CREATE ? begin_new(ring, wish, reterr)
+                                         : begin_known(ring, wish, reterr);
+    if (r == 0 && wish->members)
+        r = key_change(&ring->next, wish->members, reterr);
+    if (r == 0 && draws && (r = key_draw_token(&ring->next, ring->token)) < 0)
+        r = err_set_errno(reterr, -r, "random bytes");
+    return r;
+}
+
+int
+keyring_do(struct keyring *ring, struct keyring_wish *wish, struct err *reterr)
+{
+    if (ring->wish) {
+        int r = err_set(reterr, ERR_KEYS_BUSY, "another key is changed just now");
+        err_fix(reterr, "the same once more");
+        return r;
+    }
+    ring->token[0] = '\0';
+    int r = begin_wish(ring, wish, reterr);
+    if (r < 0) {
+        key_finish(&ring->next);
+        return r;
+    }
+    ring->wish = wish;
+    ring->put.id = ring->next.id;
+    ring->put.key = &ring->next;
+    store_put(ring->store, &ring->put);
+    return 0;
+}
+
+static void
+find_anew(struct keyring *ring)
+{
+    map_finish(&ring->by_hash);
+    vec_foreach (&ring->holders, at) {
+        hash_sha256_hex((*at)->key.hash, (*at)->hex);
+        (void)map_add(&ring->by_hash, (*at)->hex, *at);
+    }
+}
+
+/* What is durable now holds. */
+static struct holder *
+take_up(struct keyring *ring)
+{
+    const struct allowance_saved none = {0};
+    struct holder *h = map_get(&ring->by_name, ring->next.name);
+    ring->had_keys = true;
+    if (!h)
+        return add_holder(ring, &ring->next, &none);
+    key_finish(&h->key);
+    h->key = ring->next;
+    h->allowance.limits = ring->next.limits;
+    find_anew(ring);
+    return h;
+}
+
+static void
+on_put(struct store_put *put, const struct err *error)
+{
+    struct keyring *ring = container_of(put, struct keyring, put);
+    struct keyring_wish *wish = take_ptr(ring->wish);
+    struct holder *h = NULL;
+    if (error)
+        key_finish(&ring->next);
+    else
+        h = take_up(ring);
+    ring->next.models = NULL;
+    wish->done(wish, h, ring->token[0] && !error ? ring->token : NULL, error);
+    explicit_bzero(ring->token, sizeof(ring->token));
+}
+
+/* ---- what is told ---- */
+
+void
+holder_print(struct holder *h, struct json_writer *w)
+{
+    struct allowance_level level;
+    json_open_map(w, NULL);
+    key_print(&h->key, clock_wall_us(), w);
+    json_open_map(w, "left");
+    for (unsigned i = 0; i < ALLOWANCE_LIMITS; i++)
+        if (holder_level(h, (enum allowance_limit)i, &level))
+            json_u64(w, allowance_limit_rows[i].member, level.left);
+    json_close_map(w);
+    json_close_map(w);
+}
+
+void
+keyring_print(struct keyring *ring, struct json_writer *w)
+{
+    json_open_list(w, NULL);
+    vec_foreach (&ring->holders, at)
+        holder_print(*at, w);
+    json_close_list(w);
+}

@@ -1,0 +1,81 @@
+#pragma once
+
+/* All keys, as the gateway goes by them: in memory, with what each may still use, before the database
+ * that makes both last. A change takes effect when it is durable, for whatever comes from then on; who
+ * runs already, runs on. Keys are never removed: a holder is there as long as the keyring. */
+
+#include "gateway/store.h"
+
+struct holder; /* a key, and its allowance */
+struct json_writer;
+struct keyring;
+struct value;
+
+#define KEYRING_KEYS_MAX 10000
+
+int keyring_open(struct loop *loop, const char *path, struct keyring **ret_ring, struct err *reterr)
+    must_check;
+/* No claim is left, and the loop does not run. What each key has used is written; nothing of it is
+ * forfeited. False: the disk hangs (store_flush()); the process can only end. */
+bool keyring_close(struct keyring *ring);
+
+/* Once a key was made, nobody is let in without one, even if all of them were lost. */
+bool keyring_is_needed(const struct keyring *ring);
+const char *keyring_set_aside(const struct keyring *ring); /* database_set_aside() */
+struct store *keyring_store(struct keyring *ring);
+
+/* Of a token that a client shows. NO_KEY: no key that is good has it. */
+int keyring_find(const struct keyring *ring, const char *token, size_t len,
+                 struct holder **ret_holder, struct err *reterr) must_check;
+
+const struct key *holder_key(const struct holder *holder);
+/* False: it has no such limit. */
+bool holder_level(struct holder *holder, enum allowance_limit limit,
+                  struct allowance_level *ret_level);
+
+/* ---- claims ---- */
+
+struct claim;
+
+/* One of these is told, once, perhaps from inside claim_begin(). */
+struct claim_ops {
+    void (*granted)(struct claim *claim);
+    /* retry_after_s: 0: nobody can say, or never. */
+    void (*refused)(struct claim *claim, const struct err *error, uint64_t retry_after_s);
+};
+
+enum claim_state { CLAIM_NONE, CLAIM_WAITS, CLAIM_HELD };
+
+/* Within the caller's request, zeroed. */
+struct claim {
+    const struct claim_ops *ops;
+    struct holder *holder; /* NULL: the request has no key, and may take what it likes */
+    uint64_t tokens;
+    enum claim_state state;
+    struct allowance_claim own;
+    struct claim *next, *previous; /* that wait */
+};
+void claim_begin(struct claim *claim, struct holder *holder, uint64_t tokens);
+/* What it took; then, and when it is ended instead, nothing of it is left. */
+void claim_settle(struct claim *claim, uint64_t tokens);
+void claim_end(struct claim *claim);
+
+/* ---- changes ---- */
+
+enum keyring_deed { KEYRING_CREATE, KEYRING_CHANGE, KEYRING_ROTATE, KEYRING_REVOKE };
+
+/* Within the caller's struct; one at a time (KEYS_BUSY). */
+struct keyring_wish {
+    enum keyring_deed deed;
+    const char *name;
+    const struct value *members; /* as key_change() takes them; NULL: none */
+    /* token: of a key that has got one; it is wiped behind this call. */
+    void (*done)(struct keyring_wish *wish, const struct holder *holder, const char *token,
+                 const struct err *error);
+};
+/* On success done() is told, later. */
+int keyring_do(struct keyring *ring, struct keyring_wish *wish, struct err *reterr) must_check;
+
+/* A list of all keys, with what is left of their limits; or one. */
+void keyring_print(struct keyring *ring, struct json_writer *w);
+void holder_print(struct holder *holder, struct json_writer *w);

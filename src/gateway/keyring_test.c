@@ -1,0 +1,297 @@
+#include "gateway/keyring.h"
+
+#include "base/mem.h"
+#include "fmt/json.h"
+#include "loop_rig.h"
+#include "tap.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+
+static struct loop_rig rig;
+static struct keyring *ring;
+static char path[512];
+
+static bool
+open_ring(void)
+{
+    struct err err;
+    (void)snprintf(path, sizeof(path), "%s/keys.db", tap_dir());
+    if (!loop_rig_open(&rig) || keyring_open(rig.loop, path, &ring, &err) < 0)
+        return false;
+    return true;
+}
+
+static void
+close_ring(void)
+{
+    CHECK(keyring_close(ring));
+    loop_rig_close(&rig);
+}
+
+/* ---- wishes ---- */
+
+struct asked {
+    struct keyring_wish wish;
+    bool is_done;
+    const struct holder *holder;
+    key_token token;
+    struct err err;
+};
+
+static void
+on_done(struct keyring_wish *wish, const struct holder *holder, const char *token,
+        const struct err *error)
+{
+    struct asked *a = container_of(wish, struct asked, wish);
+    a->is_done = true;
+    a->holder = holder;
+    if (token)
+        (void)snprintf(a->token, sizeof(a->token), "%s", token);
+    if (error)
+        a->err = *error;
+}
+
+/* members: JSON. Whether it came to a key. */
+static bool
+ask(struct asked *a, enum keyring_deed deed, const char *name, const char *members)
+{
+    _cleanup_arena_ struct arena arena;
+    struct value *v = NULL;
+    arena_init(&arena, MIB);
+    *a = (struct asked){.wish = {.deed = deed, .name = name, .done = on_done}};
+    if (members)
+        CHECK_EQ(json_parse(&arena, members, strlen(members), JSON_STRICT, &v, NULL, NULL), 0);
+    a->wish.members = v;
+    if (keyring_do(ring, &a->wish, &a->err) < 0)
+        return false;
+    return LOOP_WAIT(&rig, a->is_done) && a->holder;
+}
+
+static struct holder *
+find(const char *token)
+{
+    struct holder *holder = NULL;
+    struct err err;
+    int r = keyring_find(ring, token, strlen(token), &holder, &err);
+    CHECK(r == 0 || err.id == ERR_NO_KEY);
+    return holder;
+}
+
+TEST(a_key_is_good_until_it_is_replaced_or_revoked)
+{
+    struct asked first, second, third;
+    REQUIRE(open_ring());
+    CHECK(!keyring_is_needed(ring));
+    REQUIRE(ask(&first, KEYRING_CREATE, "alice", NULL));
+    CHECK(keyring_is_needed(ring));
+    CHECK(find(first.token) != NULL);
+    CHECK(!ask(&second, KEYRING_CREATE, "alice", NULL));
+    CHECK_EQ(second.err.id, ERR_KEY_THERE);
+    REQUIRE(ask(&second, KEYRING_ROTATE, "alice", NULL));
+    CHECK(!find(first.token));
+    CHECK(find(second.token) != NULL);
+    REQUIRE(ask(&third, KEYRING_REVOKE, "alice", NULL));
+    CHECK(!third.token[0]);
+    CHECK(!find(second.token));
+    close_ring();
+    REQUIRE(open_ring());
+    CHECK(keyring_is_needed(ring));
+    CHECK(!find(second.token));
+    REQUIRE(ask(&third, KEYRING_ROTATE, "alice", NULL));
+    CHECK(find(third.token) != NULL);
+    close_ring();
+}
+
+TEST(a_key_that_is_not_there_is_told_with_the_nearest)
+{
+    struct asked a;
+    REQUIRE(open_ring());
+    REQUIRE(ask(&a, KEYRING_CREATE, "alice", NULL));
+    CHECK(!ask(&a, KEYRING_REVOKE, "alise", NULL));
+    CHECK_EQ(a.err.id, ERR_KEY_NONE);
+    CHECK(strstr(a.err.fix, "alice") != NULL);
+    CHECK(!ask(&a, KEYRING_CREATE, "Alice B.", NULL));
+    CHECK_EQ(a.err.id, ERR_VALUE);
+    CHECK(!ask(&a, KEYRING_CREATE, "bob", "{\"concurrent\": 0}"));
+    CHECK_EQ(a.err.id, ERR_VALUE);
+    close_ring();
+}
+
+TEST(one_change_at_a_time)
+{
+    struct asked first = {.wish = {.name = "alice", .done = on_done}}, second;
+    REQUIRE(open_ring());
+    REQUIRE(keyring_do(ring, &first.wish, NULL) == 0);
+    CHECK(!ask(&second, KEYRING_CREATE, "bob", NULL));
+    CHECK_EQ(second.err.id, ERR_KEYS_BUSY);
+    CHECK(LOOP_WAIT(&rig, first.is_done));
+    CHECK(ask(&second, KEYRING_CREATE, "bob", NULL));
+    close_ring();
+}
+
+/* ---- claims ---- */
+
+struct request {
+    struct claim claim;
+    bool is_granted, is_refused;
+    uint64_t retry_after_s;
+    struct err err;
+};
+
+static void
+on_granted(struct claim *claim)
+{
+    container_of(claim, struct request, claim)->is_granted = true;
+}
+
+static void
+on_refused(struct claim *claim, const struct err *error, uint64_t retry_after_s)
+{
+    struct request *r = container_of(claim, struct request, claim);
+    r->is_refused = true;
+    r->err = *error;
+    r->retry_after_s = retry_after_s;
+}
+
+static const struct claim_ops ops = {.granted = on_granted, .refused = on_refused};
+
+static void
+claim(struct request *r, struct holder *holder, uint64_t tokens)
+{
+    *r = (struct request){.claim.ops = &ops};
+    claim_begin(&r->claim, holder, tokens);
+}
+
+static bool
+is_granted(struct request *r)
+{
+    return LOOP_WAIT(&rig, r->is_granted || r->is_refused) && r->is_granted;
+}
+
+static uint64_t
+left(struct holder *holder, enum allowance_limit limit)
+{
+    struct allowance_level level = {0};
+    CHECK(holder_level(holder, limit, &level));
+    return level.left;
+}
+
+TEST(what_a_key_has_used_lasts)
+{
+    struct request first, second, third;
+    struct asked a;
+    REQUIRE(open_ring());
+    REQUIRE(
+        ask(&a, KEYRING_CREATE, "alice", "{\"tokens_per_day\": 1000, \"requests_per_minute\": 3}"));
+    struct holder *alice = find(a.token);
+    claim(&first, alice, 600);
+    claim(&second, alice, 600);
+    CHECK(!first.is_granted); /* before it is durable */
+    CHECK(is_granted(&first));
+    CHECK(!is_granted(&second));
+    CHECK_EQ(second.err.id, ERR_KEY_LIMIT);
+    CHECK_EQ(second.retry_after_s, 1);
+    claim_settle(&first.claim, 400);
+    claim(&third, alice, 600);
+    CHECK(is_granted(&third));
+    claim_end(&third.claim);
+    CHECK_EQ(left(alice, ALLOWANCE_TOKENS_DAY), 600);
+    close_ring();
+    REQUIRE(open_ring());
+    alice = find(a.token);
+    CHECK_EQ(left(alice, ALLOWANCE_TOKENS_DAY), 600);
+    CHECK_EQ(left(alice, ALLOWANCE_REQUESTS_MINUTE), 2);
+    close_ring();
+}
+
+TEST(who_leaves_while_it_waits_takes_nothing)
+{
+    struct request all[4];
+    struct asked a;
+    REQUIRE(open_ring());
+    REQUIRE(ask(&a, KEYRING_CREATE, "alice", "{\"tokens_per_month\": 1000}"));
+    struct holder *alice = find(a.token);
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+        claim(&all[i], alice, 100);
+    claim_end(&all[0].claim);
+    claim_end(&all[2].claim);
+    claim_end(&all[3].claim);
+    CHECK(is_granted(&all[1]));
+    CHECK(!all[0].is_granted && !all[2].is_granted && !all[3].is_granted);
+    CHECK_EQ(left(alice, ALLOWANCE_TOKENS_MONTH), 900);
+    claim_settle(&all[1].claim, 100);
+    close_ring();
+}
+
+TEST(a_new_limit_holds_at_once)
+{
+    struct request first, second;
+    struct asked a, b;
+    REQUIRE(open_ring());
+    REQUIRE(ask(&a, KEYRING_CREATE, "alice", NULL));
+    struct holder *alice = find(a.token);
+    claim(&first, alice, 1);
+    CHECK(first.is_granted);
+    REQUIRE(ask(&b, KEYRING_CHANGE, "alice", "{\"concurrent\": 1}"));
+    claim(&second, alice, 1);
+    CHECK(second.is_refused);
+    CHECK_EQ(second.retry_after_s, 1);
+    claim_settle(&first.claim, 1);
+    close_ring();
+}
+
+/* ---- a disk that fails ---- */
+
+static void
+limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    (void)getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = bytes;
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+TEST(nothing_is_granted_that_cannot_be_written_down)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+    struct ledger_row row = {.time_us = 1, .key = 1};
+    struct request first, second;
+    struct asked a, b;
+    (void)sigaction(SIGXFSZ, &ignore, &before);
+    REQUIRE(open_ring());
+    REQUIRE(ask(&a, KEYRING_CREATE, "alice", "{\"tokens_per_day\": 1000}"));
+    struct store *store = keyring_store(ring);
+    limit_files(0);
+    CHECK(store_add_row(store, &row));
+    claim(&first, find(a.token), 100);
+    CHECK(!is_granted(&first));
+    CHECK_EQ(first.err.id, ERR_KEYS_UNWRITTEN);
+    CHECK(!ask(&b, KEYRING_REVOKE, "alice", NULL));
+    CHECK_EQ(b.err.id, ERR_KEYS_UNWRITTEN);
+    CHECK(store_trouble(store) != NULL);
+    limit_files(RLIM_INFINITY);
+    claim(&second, find(a.token), 100);
+    CHECK(is_granted(&second));
+    claim_settle(&second.claim, 100);
+    CHECK(!store_trouble(store));
+    CHECK_EQ(store_counts(store)->rows, 1); /* it was kept meanwhile */
+    CHECK_EQ(store_counts(store)->lost_rows, 0);
+    close_ring();
+    (void)sigaction(SIGXFSZ, &before, NULL);
+}
+
+TEST(rows_are_written_without_being_asked_for_and_have_a_ceiling)
+{
+    struct ledger_row row = {.time_us = 1};
+    REQUIRE(open_ring());
+    struct store *store = keyring_store(ring);
+    for (unsigned i = 0; i < STORE_ROWS_MAX; i++)
+        CHECK(store_add_row(store, &row));
+    CHECK(!store_add_row(store, &row));
+    CHECK_EQ(store_counts(store)->lost_rows, 1);
+    CHECK(LOOP_WAIT(&rig, store_counts(store)->rows == STORE_ROWS_MAX));
+    CHECK_EQ(store_counts(store)->waiting_rows, 0);
+    close_ring();
+}

@@ -1,0 +1,263 @@
+#include "gateway/store.h"
+
+#include "base/vec.h"
+#include "sys/clock.h"
+#include "sys/work.h"
+
+#define RETRY_US UINT64_C(1000000)
+#define PRUNE_US UINT64_C(60000000) /* between two looks for old rows, when the last found all */
+#define DRAIN_US UINT64_C(30000000)
+
+struct batch {
+    struct store_put *first, **last;
+    VEC(struct ledger_row) rows;
+};
+
+struct store {
+    struct loop *loop;
+    struct database *db;
+    struct batch next;
+    struct loop_timer delay;
+    uint64_t keep_us;
+    struct store_counts counts;
+    struct err trouble;
+
+    /* the work's, while it runs */
+    struct work work;
+    bool is_running;
+    struct batch batch;
+    uint64_t prune_before_us; /* 0: not now */
+    struct err error;
+
+    uint64_t prune_at_us;
+    bool prune_again;
+    bool is_flushing; /* no work is started */
+};
+
+static void
+batch_init(struct batch *b)
+{
+    *b = (struct batch){0};
+    b->last = &b->first;
+}
+
+/* ---- on the thread ---- */
+
+static int
+put_all(struct store *s)
+{
+    int r = 0;
+    for (struct store_put *p = s->batch.first; r == 0 && p; p = p->next)
+        r = p->key ? database_put_key(s->db, p->key, &s->error)
+                   : database_put_allowance(s->db, p->id, &p->saved, &s->error);
+    vec_foreach (&s->batch.rows, row)
+        r = r == 0 ? database_add_row(s->db, row, &s->error) : r;
+    return r;
+}
+
+static void
+carry_out(struct store *s)
+{
+    int r = database_begin(s->db, &s->error);
+    if (r == 0)
+        r = put_all(s);
+    if (r == 0 && s->prune_before_us)
+        s->prune_again = database_prune(s->db, s->prune_before_us);
+    if (r == 0)
+        r = database_commit(s->db, &s->error);
+    if (r < 0)
+        database_give_up(s->db);
+}
+
+static void
+on_run(struct work *work)
+{
+    carry_out(container_of(work, struct store, work));
+}
+
+/* ---- on the loop ---- */
+
+static void
+keep_rows(struct store *s)
+{
+    vec_foreach (&s->next.rows, row)
+        if (s->batch.rows.count < STORE_ROWS_MAX)
+            vec_push(&s->batch.rows, *row);
+        else
+            s->counts.lost_rows++;
+    vec_finish(&s->next.rows);
+    s->next.rows.items = take_ptr(s->batch.rows.items);
+    s->next.rows.count = s->batch.rows.count;
+    s->next.rows.room = s->batch.rows.room;
+    s->batch.rows.count = s->batch.rows.room = 0;
+}
+
+static void
+conclude(struct store *s)
+{
+    const struct err *error = s->error.id == ERR_NONE ? NULL : &s->error;
+    struct store_put *put = take_ptr(s->batch.first);
+    s->is_running = false;
+    s->trouble = s->error;
+    s->counts.batches++;
+    s->counts.failed_batches += error != NULL;
+    if (error)
+        keep_rows(s);
+    else
+        s->counts.rows += s->batch.rows.count;
+    vec_finish(&s->batch.rows);
+    for (struct store_put *next; put; put = next) {
+        next = put->next;
+        put->done(put, error);
+    }
+    s->counts.waiting_rows = s->next.rows.count;
+}
+
+static bool
+has_more(const struct store *s)
+{
+    return s->next.first || s->next.rows.count > 0;
+}
+
+static void
+take_batch(struct store *s)
+{
+    uint64_t now_us = clock_now_us(), wall_us = clock_wall_us();
+    bool is_due = s->keep_us && (s->prune_again || now_us >= s->prune_at_us);
+    loop_timer_stop(&s->delay);
+    s->batch = s->next;
+    batch_init(&s->next);
+    s->error = (struct err){0};
+    s->prune_before_us = is_due && wall_us > s->keep_us ? wall_us - s->keep_us : 0;
+    if (is_due)
+        s->prune_at_us = now_us + PRUNE_US;
+    s->is_running = true;
+}
+
+static void start(struct store *s);
+
+static void
+on_done(struct work *work, bool cancelled unused_arg)
+{
+    struct store *s = container_of(work, struct store, work);
+    conclude(s);
+    if (s->next.first)
+        start(s);
+    else if (has_more(s) && !s->is_running)
+        loop_timer_start(s->loop, &s->delay, s->trouble.id == ERR_NONE ? STORE_DELAY_US : RETRY_US,
+                         0);
+}
+
+static void
+start(struct store *s)
+{
+    if (s->is_running || s->is_flushing)
+        return;
+    take_batch(s);
+    work_start(s->loop, &s->work);
+}
+
+static void
+on_delay(struct loop_timer *timer)
+{
+    start(container_of(timer, struct store, delay));
+}
+
+void
+store_put(struct store *s, struct store_put *put)
+{
+    put->next = NULL;
+    *s->next.last = put;
+    s->next.last = &put->next;
+    start(s);
+}
+
+bool
+store_add_row(struct store *s, const struct ledger_row *row)
+{
+    if (s->next.rows.count == STORE_ROWS_MAX) {
+        s->counts.lost_rows++;
+        return false;
+    }
+    vec_push(&s->next.rows, *row);
+    s->counts.waiting_rows = s->next.rows.count;
+    if (!s->is_running && !loop_timer_is_set(&s->delay))
+        loop_timer_start(s->loop, &s->delay, STORE_DELAY_US, 0);
+    return true;
+}
+
+void
+store_set_keep(struct store *s, uint64_t us)
+{
+    s->keep_us = us;
+    s->prune_at_us = 0;
+}
+
+const struct store_counts *
+store_counts(const struct store *s)
+{
+    return &s->counts;
+}
+
+const struct err *
+store_trouble(const struct store *s)
+{
+    return s->trouble.id == ERR_NONE ? NULL : &s->trouble;
+}
+
+/* ---- a life ---- */
+
+int
+store_open(struct loop *loop, const char *path, struct store **ret_store, struct err *reterr)
+{
+    struct database *db;
+    int r = database_open(path, &db, reterr);
+    if (r < 0)
+        return r;
+    struct store *s = mem_new(struct store);
+    s->loop = loop;
+    s->db = db;
+    s->delay.expired = on_delay;
+    s->work.run = on_run;
+    s->work.done = on_done;
+    batch_init(&s->next);
+    batch_init(&s->batch);
+    *ret_store = s;
+    return 0;
+}
+
+struct database *
+store_database(struct store *s)
+{
+    return s->db;
+}
+
+/* What a put that is told of leads to is written, too. */
+bool
+store_flush(struct store *s)
+{
+    s->is_flushing = true;
+    loop_timer_stop(&s->delay);
+    if (s->is_running && !loop_drain(s->loop, DRAIN_US))
+        return false;
+    bool failed = false;
+    while (!failed && has_more(s)) {
+        take_batch(s);
+        carry_out(s);
+        failed = s->error.id != ERR_NONE;
+        conclude(s);
+    }
+    loop_timer_stop(&s->delay);
+    s->is_flushing = false;
+    return true;
+}
+
+void
+store_close(struct store *s)
+{
+    assert(!s->is_running && !s->next.first);
+    loop_timer_stop(&s->delay);
+    vec_finish(&s->next.rows);
+    database_close(s->db);
+    free(s);
+}

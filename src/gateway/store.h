@@ -1,0 +1,48 @@
+#pragma once
+
+/* The database off the loop: what is to be written is collected, and carried out by a work, one
+ * transaction at a time. Puts set one out at once and are told when they are durable; rows of the ledger
+ * go with them, or after STORE_DELAY_US. While the disk fails, puts fail, and rows are kept and tried
+ * again, up to STORE_ROWS_MAX. */
+
+#include "gateway/database.h"
+
+#include "sys/loop.h"
+
+#define STORE_DELAY_US UINT64_C(200000)
+#define STORE_ROWS_MAX 8192
+
+struct store;
+
+int store_open(struct loop *loop, const char *path, struct store **ret_store, struct err *reterr)
+    must_check;
+/* Writes what waits, or fails to, while the loop does not run; puts are told so. False: the disk hangs, and
+ * with it a thread that has hold of the store and of what was put: neither these nor the loop can go. */
+bool store_flush(struct store *store) must_check;
+void store_close(struct store *store); /* flushed; rows that could not be written are lost */
+
+/* Until the first put or row. */
+struct database *store_database(struct store *store);
+
+/* Within the caller's struct, and there until done(). */
+struct store_put {
+    void (*done)(struct store_put *put, const struct err *error); /* NULL: it is durable */
+    uint64_t id;                                                  /* of the key */
+    const struct key *key;                                        /* NULL: its allowance is put */
+    struct allowance_saved saved;
+    struct store_put *next;
+};
+void store_put(struct store *store, struct store_put *put);
+
+/* False: there is no room, and it is lost. */
+bool store_add_row(struct store *store, const struct ledger_row *row);
+void store_set_keep(struct store *store, uint64_t us); /* rows that are older are removed */
+
+struct store_counts {
+    uint64_t rows, lost_rows;
+    uint64_t batches, failed_batches;
+    size_t waiting_rows; /* now */
+};
+const struct store_counts *store_counts(const struct store *store);
+const struct err *
+store_trouble(const struct store *store); /* of the last batch; NULL: all is well */
