@@ -31,14 +31,15 @@ static inline void
 take_request(struct http_request *r)
 {
     struct route_found found;
-    reply_id id;
+    static const struct config_list no_origins;
+    struct reply reply;
     struct err err;
-    reply_read_id(r, id);
+    reply_read(r, &no_origins, &reply);
     if (route_find(r->head.method, r->head.bytes + r->head.path.at, r->head.path.len, &found,
                    &err) < 0)
         http_answer(r, 404, NULL, "", 0);
     else
-        relay_take(relay, r, &found, id);
+        relay_take(relay, r, &found, &reply);
 }
 
 static inline bool

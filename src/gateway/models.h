@@ -6,11 +6,14 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+struct key;
 struct relay;
 
 #define MODELS_BYTES_MAX (4 * MIB)
 
-void models_write_all(struct buf *out, const struct relay *relay, uint64_t created_s);
+/* key: only what it may ask for; NULL: all. */
+void models_write_all(struct buf *out, const struct relay *relay, const struct key *key,
+                      uint64_t created_s);
 /* NO_MODEL, with the nearest there is. */
-int models_write_one(struct buf *out, const struct relay *relay, const char *name,
-                     uint64_t created_s, struct err *reterr) must_check;
+int models_write_one(struct buf *out, const struct relay *relay, const struct key *key,
+                     const char *name, uint64_t created_s, struct err *reterr) must_check;

@@ -6,6 +6,7 @@
 #include "gateway/multipart.h"
 #include "gateway/params.h"
 #include "gateway/peer.h"
+#include "gateway/problem.h"
 #include "gateway/relay_int.h"
 #include "gateway/trace.h"
 
@@ -16,9 +17,6 @@
 #include <strings.h>
 
 #define CHANGES_BYTES_MAX (64 * KIB) /* of a request, beside its head */
-/* What a request takes when it does not say: some prompts are longer, most answers shorter. */
-#define ANSWER_TOKENS 512
-#define BYTES_A_TOKEN 4
 /* Prompts and talks that are remembered, at some 20 marks each. 4 MiB. */
 #define AFFINITY_PLACES (UINT64_C(1) << 18)
 /* Of a client that names its talk there. */
@@ -40,8 +38,10 @@ passage_fail(struct passage *p, const struct err *error)
 {
     assert(p->state < PASSAGE_PASSES);
     p->state = PASSAGE_OVER;
+    p->row.status = problem_status(error);
+    p->row.end = p->row.backend[0] ? LEDGER_ENGINE : LEDGER_REFUSED;
     passage_drop_body(p);
-    reply_problem(p->request, p->route->dialect, error, p->id, p->retry_after_s, NULL);
+    reply_problem(p->request, p->route->dialect, error, &p->reply, p->retry_after_s, NULL);
 }
 
 /* What many requests had at a time goes back to the host once few of them are left: the allocator
@@ -57,9 +57,10 @@ leave(struct relay *relay)
 }
 
 static void
-on_finished(struct http_request *r, bool answered unused_arg)
+on_finished(struct http_request *r, bool answered)
 {
     struct passage *p = r->user;
+    passage_account_end(p, answered);
     visit_end(&p->visit, p->reads ? &p->usage.usage : NULL);
     passage_drop_body(p);
     if (p->reads)
@@ -223,17 +224,6 @@ change_body(struct passage *p, const struct target_back *back, struct err *reter
 }
 
 /* What it may take of the engine, by what is said and by what is usual. */
-static uint64_t
-estimate_tokens(const struct passage *p)
-{
-    const struct ask *ask = &p->ask;
-    uint64_t out = ask->max_tokens ? ask->max_tokens : ANSWER_TOKENS, all;
-    if (__builtin_mul_overflow(out, ask->answers, &out) ||
-        __builtin_add_overflow(p->body.len / BYTES_A_TOKEN, out, &all))
-        return UINT32_MAX;
-    return MIN(all, (uint64_t)UINT32_MAX);
-}
-
 static void
 visit_back(struct passage *p, const struct target_back *back)
 {
@@ -241,7 +231,7 @@ visit_back(struct passage *p, const struct target_back *back)
     struct visit_wish wish = {
         .key = p->key,
         .class = p->ask.tier,
-        .tokens = estimate_tokens(p),
+        .tokens = passage_tokens(p),
         .is_about_stored = p->stored_id != NULL,
     };
     struct err error;
@@ -302,8 +292,8 @@ lacks_usage(const struct passage *p)
     return knows && p->ask.stream && !p->ask.include_usage;
 }
 
-static void
-seek(struct passage *p)
+void
+passage_seek(struct passage *p)
 {
     p->state = PASSAGE_SEEKS;
     if (set_target(p, p->asked))
@@ -323,7 +313,7 @@ on_complete(struct http_request *r)
         return;
     }
     p->adds_usage = lacks_usage(p);
-    seek(p);
+    passage_claim(p);
 }
 
 /* ---- about a response that is there ---- */
@@ -371,7 +361,7 @@ on_complete_stored(struct http_request *r)
     struct err error;
     p->asked = target_of_stored(p);
     if (p->asked) {
-        seek(p);
+        passage_claim(p);
         return;
     }
     (void)err_set(&error, ERR_NOT_FOUND, "there is no response '%s' here", p->stored_id);
@@ -523,7 +513,7 @@ read_path(struct passage *p, const struct http1_head *head, const struct route_f
 
 void
 relay_take(struct relay *relay, struct http_request *r, const struct route_found *found,
-           const char *id)
+           const struct reply *reply)
 {
     static const struct http_request_ops ops = {.body = on_body,
                                                 .complete = on_complete,
@@ -545,12 +535,13 @@ relay_take(struct relay *relay, struct http_request *r, const struct route_found
     p->route = found->route;
     p->visit.ops = &passage_visit_ops;
     p->visit.user = p;
-    memcpy(p->id, id, strlen(id) + 1);
+    p->reply = *reply;
     arena_init(&p->arena, (size_t)limits->header_bytes + CHANGES_BYTES_MAX);
     body_init(&p->body, p->routing->spool, limits->body_bytes);
     relay->counts.requests++;
     relay->most = MAX(relay->most, relay->counts.requests);
     read_path(p, &r->head, found);
+    passage_account_begin(p);
     if (read_head(p, &r->head, &error) < 0)
         passage_fail(p, &error);
 }
@@ -596,6 +587,15 @@ relay_free(struct relay *relay)
     affinity_free(relay->affinity);
     stored_free(relay->stored);
     free(relay);
+}
+
+void
+relay_tell_of_ends(struct relay *relay,
+                   void (*over)(const struct ledger_row *row, const struct reply *reply, void *arg),
+                   void *arg)
+{
+    relay->over = over;
+    relay->over_arg = arg;
 }
 
 const struct target_table *

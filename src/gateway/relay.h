@@ -2,7 +2,8 @@
 
 /* Requests for models, and about responses that they have made, each from its head to the last byte of its answer:
  *
- *     collect the body -> read what it asks for -> name to back ends -> wait for a slot -> ask
+ *     collect the body -> read what it asks for -> name to back ends -> claim what it may take
+ *     -> wait for a slot -> ask
  *     -> pass the answer on -> settle
  *
  * Until an answer has begun, another back end, and then what the configuration names as fallbacks, may
@@ -20,8 +21,10 @@
 struct backend;
 struct config;
 struct http_request;
+struct ledger_row;
 struct loop;
 struct relay;
+struct reply;
 struct route_found;
 struct target_back;
 struct target_table;
@@ -35,10 +38,16 @@ int relay_new(struct loop *loop, const struct config *config, struct relay **ret
 int relay_configure(struct relay *relay, struct config *config, struct err *reterr) must_check;
 void relay_free(struct relay *relay); /* every request has ended */
 
-/* One for a model, or about a response that one has made, in service->request(). id: of it, for its
- * answers. */
+/* One for a model, or about a response that one has made, in service->request(). reply: of it, which
+ * has its caller. */
 void relay_take(struct relay *relay, struct http_request *r, const struct route_found *found,
-                const char *id);
+                const struct reply *reply);
+
+/* What each request came to is told, at its end; reply: as it was taken. */
+void relay_tell_of_ends(struct relay *relay,
+                        void (*over)(const struct ledger_row *row, const struct reply *reply,
+                                     void *arg),
+                        void *arg);
 
 const struct target_table *relay_targets(const struct relay *relay);
 /* Of the i-th model of the configuration, or of a peer, which come behind them; NULL: a model that is not

@@ -53,7 +53,8 @@ is_type(const struct http1_head *head, const char *type)
 static void
 begin_answer(struct passage *p, const struct http1_head *head)
 {
-    reply_begin(p->request, head->status, p->id);
+    p->row.status = head->status;
+    reply_begin(p->request, head->status, &p->reply);
     if (p->target != p->asked)
         http_answer_field(p->request, "X-Citadel-Fallback", p->target->name);
     for (unsigned i = 0; i < head->field_count; i++) {
@@ -93,6 +94,7 @@ on_call_head(struct http_call *call)
         return;
     }
     p->state = PASSAGE_PASSES;
+    p->is_begun = true;
     if (!p->sending ||
         p->sending->piece == p->sending->count) /* some answer before they have read all */
         passage_drop_body(p);
@@ -123,6 +125,8 @@ on_call_body(struct http_call *call, const char *bytes, size_t len)
         passage_store(p);
     visit_passes(v, p->is_stream);
     bool goes_on = p->reads || pass(p, bytes, len);
+    if (!p->row.first_us)
+        p->row.first_us = loop_now_us(p->relay->loop) - p->since_us;
     for (size_t used; p->reads && len > 0; bytes += used, len -= used) {
         struct usage_piece piece;
         usage_read(&p->usage, bytes, len, &used, &piece);
@@ -160,7 +164,8 @@ end_stream(struct passage *p, const struct err *error)
         (void)err_set(&lost, ERR_ENGINE_LOST, "%s ended before its answer was complete",
                       p->target->name);
         p->relay->counts.cut++;
-        problem_write_event(&event, p->route->dialect, error ? error : &lost, p->id,
+        p->row.end = LEDGER_ENGINE;
+        problem_write_event(&event, p->route->dialect, error ? error : &lost, p->reply.id,
                             p->usage.events);
         (void)pass(p, event.data, event.len);
     }
@@ -171,6 +176,8 @@ static void
 end_answer(struct passage *p, const struct err *error)
 {
     p->state = PASSAGE_OVER;
+    if (error)
+        p->row.end = LEDGER_ENGINE;
     if (p->is_stream) {
         end_stream(p, error);
     } else if (error) {
@@ -222,9 +229,10 @@ on_go(struct visit *v)
     struct passage *p = v->user;
     const char *method = p->route->method == HTTP_GET ? "GET" : "POST";
     struct http_call *call = visit_call(v, method, p->path, &ops);
+    passage_goes(p);
     for (const struct carried *c = p->carried; c; c = c->next)
         http_call_field(call, c->name, c->value);
-    http_call_field(call, "X-Request-Id", p->id);
+    http_call_field(call, "X-Request-Id", p->reply.id);
     if (!p->sending) {
         http_call_whole(call, "", 0);
         return;

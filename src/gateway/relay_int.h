@@ -8,6 +8,8 @@
 #include "gateway/ask.h"
 #include "gateway/backend.h"
 #include "gateway/body.h"
+#include "gateway/keyring.h"
+#include "gateway/ledger.h"
 #include "gateway/patch.h"
 #include "gateway/relay.h"
 #include "gateway/reply.h"
@@ -26,6 +28,8 @@ struct relay {
     uint64_t turn;
     struct affinity *affinity;
     struct stored *stored; /* NULL: there is no response yet */
+    void (*over)(const struct ledger_row *row, const struct reply *reply, void *arg);
+    void *over_arg;
 };
 
 /* A field that goes to the engine. */
@@ -52,7 +56,7 @@ struct passage {
     const struct route *route;
     enum passage_state state;
     bool is_from_peer;
-    reply_id id;
+    struct reply reply;
     struct arena arena; /* of fields and changes */
     struct carried *carried;
     const char *path;      /* that is asked, with its query */
@@ -73,9 +77,15 @@ struct passage {
     struct err why;                      /* the last one could not answer */
     uint64_t retry_after_s;
 
+    struct claim claim;
+    uint64_t prompt_tokens; /* an estimate */
+    struct ledger_row row;  /* as far as it is known */
+    uint64_t since_us;      /* by the loop's clock: its head came */
+
     struct visit visit;
     struct sending *sending; /* NULL: there is no body */
     bool adds_usage;         /* to what the client asks for */
+    bool is_begun;           /* the engine's answer */
     bool is_stream;          /* of events */
     bool reads;              /* usage is begun */
     struct usage_reader usage;
@@ -84,11 +94,19 @@ struct passage {
 };
 
 /* relay.c */
-void passage_try(struct passage *p); /* the next back end that there is, or say why none could */
+void passage_seek(struct passage *p); /* what it may take is claimed */
+void passage_try(struct passage *p);  /* the next back end that there is, or say why none could */
 bool passage_has_other(struct passage *p);                     /* that could be tried yet */
 void passage_fail(struct passage *p, const struct err *error); /* nothing was answered so far */
 void passage_drop_body(struct passage *p);
 void passage_store(struct passage *p); /* the response has told its id */
+
+/* relay_account.c: what a request may take, and what it has taken */
+void passage_account_begin(struct passage *p);
+uint64_t passage_tokens(const struct passage *p); /* that it may take */
+void passage_claim(struct passage *p);            /* then passage_seek(), or it fails */
+void passage_goes(struct passage *p);             /* a back end is asked */
+void passage_account_end(struct passage *p, bool answered);
 
 /* relay_answer.c */
 extern const struct visit_ops passage_visit_ops;

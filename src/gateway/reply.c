@@ -1,5 +1,7 @@
 #include "gateway/reply.h"
 
+#include "config/config.h"
+#include "gateway/keyring.h"
 #include "gateway/problem.h"
 #include "http/server.h"
 #include "sys/clock.h"
@@ -7,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 static bool
@@ -20,7 +23,7 @@ is_printable(const char *bytes, size_t len)
 
 /* Different among all processes of this host: when this one began to count, and how far it is. */
 static void
-make_id(reply_id id)
+make_id(struct reply *reply)
 {
     static const char digits[] = "0123456789abcdef";
     static char start[] = "req_0123456789abc01234";
@@ -28,6 +31,7 @@ make_id(reply_id id)
     if (count == 0)
         (void)snprintf(start, sizeof(start), "req_%013" PRIx64 "%05x", clock_wall_us(),
                        (unsigned)getpid() & 0xfffff);
+    char *id = reply->id;
     memcpy(id, start, sizeof(start) - 1);
     char *to = id + sizeof(start) - 1;
     ++count;
@@ -36,37 +40,162 @@ make_id(reply_id id)
     *to = '\0';
 }
 
+/* "" where nobody asks for it, or its scripts may not. */
+static void
+read_origin(const struct http_request *r, const struct config_list *origins, struct reply *reply)
+{
+    const struct http1_field *field = http1_find(&r->head, HTTP_FIELD_ORIGIN);
+    if (!field || field->value.len > REPLY_ORIGIN_MAX)
+        return;
+    for (size_t i = 0; i < origins->count; i++) {
+        const char *origin = origins->items[i];
+        if (strcmp(origin, "*") == 0 || http1_is(&r->head, field->value, origin)) {
+            (void)snprintf(reply->origin, sizeof(reply->origin), "%s", origin);
+            return;
+        }
+    }
+}
+
 void
-reply_read_id(const struct http_request *r, reply_id id)
+reply_read(const struct http_request *r, const struct config_list *origins, struct reply *ret_reply)
 {
     const struct http1_field *field = http1_find(&r->head, HTTP_FIELD_X_REQUEST_ID);
     const char *value = field ? r->head.bytes + field->value.at : NULL;
+    ret_reply->caller = NULL;
+    ret_reply->origin[0] = '\0';
     if (!field || field->value.len > REPLY_ID_MAX || !is_printable(value, field->value.len))
-        make_id(id);
+        make_id(ret_reply);
     else
-        (void)snprintf(id, sizeof(reply_id), "%.*s", (int)field->value.len, value);
+        (void)snprintf(ret_reply->id, sizeof(ret_reply->id), "%.*s", (int)field->value.len, value);
+    if (origins->count)
+        read_origin(r, origins, ret_reply);
 }
 
+/* ---- who may read it ---- */
+
+static void
+write_origin(struct http_request *r, const struct reply *reply)
+{
+    http_answer_field(r, "Access-Control-Allow-Origin", reply->origin);
+    if (strcmp(reply->origin, "*") != 0)
+        http_answer_field(r, "Vary", "Origin");
+}
+
+static const struct http1_field *
+find_field(const struct http1_head *head, const char *name)
+{
+    size_t len = strlen(name);
+    for (unsigned i = 0; i < head->field_count; i++)
+        if (head->fields[i].name.len == len &&
+            strncasecmp(head->bytes + head->fields[i].name.at, name, len) == 0)
+            return &head->fields[i];
+    return NULL;
+}
+
+bool
+reply_preflight(struct http_request *r, const struct reply *reply, const char *allow)
+{
+    const struct http1_field *fields = find_field(&r->head, "access-control-request-headers");
+    if (r->head.method != HTTP_OPTIONS || !reply->origin[0] ||
+        !find_field(&r->head, "access-control-request-method"))
+        return false;
+    reply_begin(r, 204, reply);
+    http_answer_field(r, "Access-Control-Allow-Methods", allow);
+    /* Whatever fields it likes: none of them says who asks but the key. */
+    if (fields)
+        http_answer_field_n(r, "Access-Control-Allow-Headers", r->head.bytes + fields->value.at,
+                            fields->value.len);
+    http_answer_field(r, "Access-Control-Max-Age", "7200");
+    http_answer_whole(r, "", 0);
+    return true;
+}
+
+/* ---- how the caller's limits stand ---- */
+
+/* As clients of OpenAI's read it: "6m0s", "17ms". */
+static void
+print_duration(uint64_t us, char *to, size_t room)
+{
+    uint64_t ms = (us + 999) / 1000, s = ms / 1000;
+    if (ms < 1000)
+        (void)snprintf(to, room, "%" PRIu64 "ms", ms);
+    else if (s < 60)
+        (void)snprintf(to, room, "%" PRIu64 "s", s);
+    else if (s < 3600)
+        (void)snprintf(to, room, "%" PRIu64 "m%" PRIu64 "s", s / 60, s % 60);
+    else
+        (void)snprintf(to, room, "%" PRIu64 "h%" PRIu64 "m%" PRIu64 "s", s / 3600, s / 60 % 60,
+                       s % 60);
+}
+
+static void
+write_level(struct http_request *r, const char *what, const struct allowance_level *level)
+{
+    char name[40], value[40];
+    (void)snprintf(name, sizeof(name), "x-ratelimit-limit-%s", what);
+    (void)snprintf(value, sizeof(value), "%" PRIu64, level->limit);
+    http_answer_field(r, name, value);
+    (void)snprintf(name, sizeof(name), "x-ratelimit-remaining-%s", what);
+    (void)snprintf(value, sizeof(value), "%" PRIu64, level->left);
+    http_answer_field(r, name, value);
+    (void)snprintf(name, sizeof(name), "x-ratelimit-reset-%s", what);
+    print_duration(level->reset_us, value, sizeof(value));
+    http_answer_field(r, name, value);
+}
+
+/* There is one field for tokens: it tells of the shortest time that is limited. */
+static void
+write_levels(struct http_request *r, struct holder *caller)
+{
+    static const enum allowance_limit tokens[] = {ALLOWANCE_TOKENS_MINUTE, ALLOWANCE_TOKENS_DAY,
+                                                  ALLOWANCE_TOKENS_MONTH};
+    struct allowance_level level;
+    if (holder_level(caller, ALLOWANCE_REQUESTS_MINUTE, &level))
+        write_level(r, "requests", &level);
+    for (size_t i = 0; i < ARRAY_SIZE(tokens); i++) {
+        if (holder_level(caller, tokens[i], &level)) {
+            write_level(r, "tokens", &level);
+            return;
+        }
+    }
+}
+
+/* ---- answers ---- */
+
+/* Of what a script may not read unasked. */
+static const char shown[] = "X-Request-Id, Retry-After, X-Citadel-Fallback,"
+                            " x-ratelimit-limit-requests, x-ratelimit-remaining-requests,"
+                            " x-ratelimit-reset-requests, x-ratelimit-limit-tokens,"
+                            " x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";
+
 void
-reply_begin(struct http_request *r, unsigned status, const char *id)
+reply_begin(struct http_request *r, unsigned status, const struct reply *reply)
 {
     http_answer_begin(r, status);
-    http_answer_field(r, "X-Request-Id", id);
+    http_answer_field(r, "X-Request-Id", reply->id);
+    if (reply->origin[0]) {
+        write_origin(r, reply);
+        http_answer_field(r, "Access-Control-Expose-Headers", shown);
+    }
+    if (reply->caller)
+        write_levels(r, reply->caller);
 }
 
 void
-reply_problem(struct http_request *r, enum dialect dialect, const struct err *err, const char *id,
-              uint64_t retry_after_s, const char *allow)
+reply_problem(struct http_request *r, enum dialect dialect, const struct err *err,
+              const struct reply *reply, uint64_t retry_after_s, const char *allow)
 {
     _cleanup_buf_ struct buf body = BUF_INIT(PROBLEM_MAX);
     char seconds[24];
-    problem_write(&body, dialect, err, id);
-    reply_begin(r, problem_status(err), id);
+    problem_write(&body, dialect, err, reply->id);
+    reply_begin(r, problem_status(err), reply);
     http_answer_field(r, "Content-Type", "application/json");
     if (retry_after_s) {
         (void)snprintf(seconds, sizeof(seconds), "%" PRIu64, retry_after_s);
         http_answer_field(r, "Retry-After", seconds);
     }
+    if (problem_status(err) == 401)
+        http_answer_field(r, "WWW-Authenticate", "Bearer");
     if (allow)
         http_answer_field(r, "Allow", allow);
     http_answer_whole(r, body.data, body.len);

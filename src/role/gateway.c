@@ -8,6 +8,7 @@
 #include "sys/log.h"
 #include "sys/sock.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- its addresses ---- */
@@ -154,12 +155,17 @@ open_all(struct gateway *g, struct err *reterr)
     if (r == 0)
         r = gateway_control_open(g, reterr); /* the first: there is one gateway */
     if (r == 0)
+        r = gateway_keys_open(g, reterr);
+    if (r == 0)
         r = relay_new(g->life.loop, g->config, &g->relay, reterr);
     if (r == 0)
         r = gateway_monitor_open(g, reterr);
     if (r == 0)
         r = gateway_pages_open(g, reterr);
-    return r < 0 ? r : open_server(g, reterr);
+    if (r < 0)
+        return r;
+    gateway_keys_watch(g);
+    return open_server(g, reterr);
 }
 
 static void
@@ -174,6 +180,11 @@ close_all(struct gateway *g)
     gateway_monitor_close(g);
     http_client_free(g->pages);
     relay_free(g->relay);
+    if (!gateway_keys_close(g)) { /* nor can the loop, then */
+        log_error("the disk of '%s' does not answer; what the last requests used is not written",
+                  g->config->gateway.keys_file);
+        exit(EXIT_CODE_FAILED);
+    }
     life_close(&g->life);
 }
 

@@ -18,19 +18,13 @@ struct asked {
     struct gateway *gateway;
     struct http_request *request;
     struct route_found found;
-    reply_id id;
+    struct reply reply;
 };
-
-bool
-gateway_is_local(const struct gateway *g)
-{
-    return !g->config->gateway.anonymous;
-}
 
 static void
 refuse(const struct asked *a, enum dialect dialect, const struct err *err, const char *allow)
 {
-    reply_problem(a->request, dialect, err, a->id, 0, allow);
+    reply_problem(a->request, dialect, err, &a->reply, 0, allow);
 }
 
 static void
@@ -42,7 +36,7 @@ answer(const struct asked *a, const char *type, const struct buf *body)
         refuse(a, a->found.route->dialect, &err, NULL);
         return;
     }
-    reply_begin(a->request, 200, a->id);
+    reply_begin(a->request, 200, &a->reply);
     http_answer_field(a->request, "Content-Type", type);
     http_answer_whole(a->request, body->data, body->len);
 }
@@ -54,16 +48,17 @@ answer_models(const struct asked *a)
 {
     _cleanup_buf_ struct buf body = BUF_INIT(MODELS_BYTES_MAX);
     const struct gateway *g = a->gateway;
+    const struct key *key = a->reply.caller ? holder_key(a->reply.caller) : NULL;
     char name[256];
     struct err err;
     int r = 0;
     if (a->found.route->id == ROUTE_MODELS)
-        models_write_all(&body, g->relay, g->since_us / 1000000);
+        models_write_all(&body, g->relay, key, g->since_us / 1000000);
     else if (route_decode(&a->found, name, sizeof(name)) < 0)
         r = err_set(&err, ERR_NO_MODEL, "no model can have the name '%.*s'",
                     (int)MIN(a->found.part_len, sizeof(name)), a->found.part);
     else
-        r = models_write_one(&body, g->relay, name, g->since_us / 1000000, &err);
+        r = models_write_one(&body, g->relay, key, name, g->since_us / 1000000, &err);
     if (r < 0)
         refuse(a, a->found.route->dialect, &err, NULL);
     else
@@ -76,7 +71,7 @@ answer_health(const struct asked *a)
 {
     bool ready = a->found.route->id == ROUTE_HEALTH || !a->gateway->drains;
     const char *text = ready ? "{\"status\":\"ok\"}\n" : "{\"status\":\"draining\"}\n";
-    reply_begin(a->request, ready ? 200 : 503, a->id);
+    reply_begin(a->request, ready ? 200 : 503, &a->reply);
     http_answer_field(a->request, "Content-Type", "application/json");
     http_answer_whole(a->request, text, strlen(text));
 }
@@ -119,6 +114,19 @@ may_ask(const struct asked *a, enum dialect dialect)
     return false;
 }
 
+/* Health is told to anybody, and metrics by address. */
+static bool
+identify(struct asked *a)
+{
+    enum route_answers answers = a->found.route->answers;
+    struct err err;
+    if (answers == ROUTE_BY_HEALTH || answers == ROUTE_BY_METRICS ||
+        gateway_identify(a->gateway, a->request, &a->reply, &err) == 0)
+        return true;
+    refuse(a, a->found.route->dialect, &err, NULL);
+    return false;
+}
+
 static bool
 find(struct asked *a, const char *path, size_t len)
 {
@@ -131,6 +139,13 @@ find(struct asked *a, const char *path, size_t len)
     return false;
 }
 
+static bool
+is_preflight(const struct asked *a, const char *path, size_t len)
+{
+    char allow[ROUTE_ALLOW_MAX];
+    return reply_preflight(a->request, &a->reply, route_allow(path, len, allow));
+}
+
 static void
 on_request(struct http_request *r)
 {
@@ -139,13 +154,14 @@ on_request(struct http_request *r)
     size_t len = r->head.path.len;
     struct asked a = {.gateway = r->arg, .request = r};
     r->ops = &ops;
-    reply_read_id(r, a.id);
-    if (!may_ask(&a, route_dialect(path, len)) || !find(&a, path, len))
+    reply_read(r, &a.gateway->config->gateway.cors_origins, &a.reply);
+    if (!may_ask(&a, route_dialect(path, len)) || is_preflight(&a, path, len) ||
+        !find(&a, path, len) || !identify(&a))
         return;
     switch (a.found.route->answers) {
     case ROUTE_BY_ENGINE:
     case ROUTE_BY_STORED:
-        relay_take(a.gateway->relay, r, &a.found, a.id);
+        relay_take(a.gateway->relay, r, &a.found, &a.reply);
         break;
     case ROUTE_BY_MODELS:
         answer_models(&a);

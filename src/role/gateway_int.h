@@ -2,13 +2,17 @@
 
 /* Inside the gateway: gateway.c has its life and its addresses, gateway_http.c who asks what,
  * gateway_control.c the control socket, gateway_reload.c another configuration, gateway_monitor.c what it
- * has from the monitor, gateway_pages.c the monitor's metrics. */
+ * has from the monitor, gateway_pages.c the monitor's metrics,
+ * gateway_keys.c who it is that asks. */
 
 #include "base/vec.h"
+#include "gateway/keyring.h"
+#include "gateway/ledger.h"
 #include "gateway/presence.h"
 #include "gateway/relay.h"
 #include "gateway/reply.h"
 #include "http/server.h"
+#include "role/access_log.h"
 #include "role/control.h"
 #include "role/gateway.h"
 #include "role/life.h"
@@ -29,6 +33,9 @@ struct gateway_monitor {
 struct gateway {
     const struct config *config; /* as the relay has it */
     struct life life;
+    struct keyring *keys;
+    bool is_store_sick; /* its disk fails, and that was told */
+    struct access_log access_log;
     struct relay *relay;
     struct http_server *server;
     bool is_handed; /* its addresses are */
@@ -69,5 +76,14 @@ int gateway_read_tls(const struct config *config, struct tls_context **ret_conte
 
 /* gateway_http.c */
 struct http_service gateway_service(struct gateway *g);
-/* Only those on this host, as long as there are no keys. */
+
+/* gateway_keys.c */
+int gateway_keys_open(struct gateway *g, struct err *reterr) must_check;
+void gateway_keys_watch(struct gateway *g); /* the relay; as the configuration is now */
+bool gateway_keys_close(struct gateway *g); /* keyring_close() */
+/* Only those on this host are answered, as long as no key was made. */
 bool gateway_is_local(const struct gateway *g);
+/* Puts the key that the request shows into reply->caller. NO_KEY: it is not good, or there is none and
+ * one is needed. */
+int gateway_identify(const struct gateway *g, const struct http_request *r, struct reply *reply,
+                     struct err *reterr) must_check;
