@@ -34,14 +34,24 @@ print_target(const struct monitor_wish *wish, struct buf *out)
     }
 }
 
-static int
-explain_silence(const struct config *config, const char *address, struct err *reterr)
+static const char *
+owner_word(enum operation_owner owner)
 {
-    int r = err_set(reterr, ERR_SERVICE_DOWN, "no monitor answers at %s", address);
-    if (config->monitor.enabled)
-        err_fix(reterr, "citadel start monitor; or citadel up, where there is no systemd");
+    return owner == OPERATION_OF_GATEWAY ? SERVICE_GATEWAY : SERVICE_MONITOR;
+}
+
+static int
+explain_silence(const struct config *config, enum operation_owner owner, const char *address,
+                struct err *reterr)
+{
+    const char *role = owner_word(owner);
+    bool is_enabled =
+        owner == OPERATION_OF_GATEWAY ? config->gateway.enabled : config->monitor.enabled;
+    int r = err_set(reterr, ERR_SERVICE_DOWN, "no %s answers at %s", role, address);
+    if (is_enabled)
+        err_fix(reterr, "citadel start %s; or citadel up, where there is no systemd", role);
     else
-        err_fix(reterr, "monitor: {enabled: true} in %s, then citadel apply", config->name);
+        err_fix(reterr, "%s: {enabled: true} in %s, then citadel apply", role, config->name);
     return r;
 }
 
@@ -49,7 +59,10 @@ int
 cli_ask_monitor(const struct config *config, const struct monitor_wish *wish, struct arena *arena,
                 struct value **ret_answer, struct err *reterr)
 {
-    _cleanup_free_ char *address = mem_printf("unix:%s/" SERVICE_MONITOR_SOCKET, config->paths.run);
+    enum operation_owner owner = operations[wish->id].owner;
+    const char *socket =
+        owner == OPERATION_OF_GATEWAY ? SERVICE_GATEWAY_SOCKET : SERVICE_MONITOR_SOCKET;
+    _cleanup_free_ char *address = mem_printf("unix:%s/%s", config->paths.run, socket);
     _cleanup_buf_ struct buf body = BUF_INIT(BODY_MAX), target = BUF_INIT(TARGET_MAX);
     struct err err = {0};
     unsigned status;
@@ -65,19 +78,22 @@ cli_ask_monitor(const struct config *config, const struct monitor_wish *wish, st
         .host = "localhost",
         .method = http_method_name(operations[wish->id].method),
         .target = target.data,
+        .type = wish->body ? "application/json" : NULL,
+        .body = wish->body ? wish->body->data : NULL,
+        .len = wish->body ? wish->body->len : 0,
         .timeout_us = wish->timeout_us,
     };
     r = http_fetch(&fetch, &status, &body, &err);
     if (r < 0 && err.id == ERR_HTTP_CONNECT)
-        return explain_silence(config, address + strlen("unix:"), reterr);
+        return explain_silence(config, owner, address + strlen("unix:"), reterr);
     if (r < 0) {
-        err_prefix(&err, "the monitor at %s", address + strlen("unix:"));
+        err_prefix(&err, "the %s at %s", owner_word(owner), address + strlen("unix:"));
         if (reterr)
             *reterr = err;
         return r;
     }
     if (status >= 300)
-        return http_local_read_error("the monitor", status, body.data, body.len, reterr);
+        return http_local_read_error(owner_word(owner), status, body.data, body.len, reterr);
     return json_parse(arena, body.data, body.len, JSON_STRICT, ret_answer, NULL, reterr);
 }
 

@@ -9,7 +9,8 @@ const struct verb_help verb_gateway_help = {
         "and of Messages, name the model that they want; requests wait here when it has as many as "
         "it can take, and go to what gateway.fallbacks names when it cannot answer. Nothing but "
         "these interfaces can be reached through it.\n\n"
-        "There are no keys yet: only this host is answered, unless gateway.anonymous is true.\n\n"
+        "Until a key is made (`citadel keys create`), only this host is answered, unless "
+        "gateway.anonymous is true.\n\n"
         "`citadel reload gateway` has it read its configuration anew; answers that are under way "
         "go on. When it is to end, they are completed, for gateway.drain_timeout at most.",
     .examples = VERB_EXAMPLES({"citadel gateway", "answer, in the foreground"}),

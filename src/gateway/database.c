@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "fmt/json.h"
 #include "sys/clock.h"
 #include "sys/fault.h"
 #include "sys/files.h"
@@ -539,16 +540,32 @@ database_prune(struct database *db, uint64_t before_us)
 
 static const char *const by_words[SPENT_BYS] = {"key", "model", "day"};
 
-bool
-spent_by_parse(const char *word, enum spent_by *ret_by)
+int
+spent_by_parse(const char *word, enum spent_by *ret_by, struct err *reterr)
 {
     for (unsigned i = 0; i < SPENT_BYS; i++) {
         if (text_eq(word, by_words[i])) {
             *ret_by = (enum spent_by)i;
-            return true;
+            return 0;
         }
     }
-    return false;
+    return err_set(reterr, ERR_USAGE, "usage is told by key, model or day, and not by '%.40s'",
+                   word);
+}
+
+void
+spent_print(const struct spent_sum *sum, struct json_writer *w)
+{
+    json_open_map(w, NULL);
+    json_str(w, "name", sum->name);
+    json_u64(w, "requests", sum->requests);
+    json_u64(w, "refused", sum->refused);
+    json_u64(w, "tokens_in", sum->tokens_in);
+    json_u64(w, "tokens_out", sum->tokens_out);
+    json_u64(w, "tokens_cached", sum->tokens_cached);
+    json_u64(w, "queue_us", sum->queue_us);
+    json_u64(w, "duration_us", sum->duration_us);
+    json_close_map(w);
 }
 
 static int

@@ -42,7 +42,7 @@ bool database_prune(struct database *db, uint64_t before_us);
 /* ---- what was used ---- */
 
 enum spent_by { SPENT_BY_KEY, SPENT_BY_MODEL, SPENT_BY_DAY, SPENT_BYS };
-bool spent_by_parse(const char *word, enum spent_by *ret_by) must_check;
+int spent_by_parse(const char *word, enum spent_by *ret_by, struct err *reterr) must_check;
 
 struct spent_sum {
     const char *name; /* of the key, the model, or the day as 2026-11-21, in UTC; "": none */
@@ -50,6 +50,7 @@ struct spent_sum {
     uint64_t tokens_in, tokens_out, tokens_cached;
     uint64_t queue_us, duration_us; /* of all together */
 };
+void spent_print(const struct spent_sum *sum, struct json_writer *w);
 #define SPENT_SUMS_MAX 100000
 
 /* Of the rows since then, the largest first; of days, the latest. It may go on beside the process that

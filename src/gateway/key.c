@@ -13,6 +13,16 @@
 #define CHECK_DIGITS 8
 #define BODY_LEN (KEY_TOKEN_LEN - CHECK_DIGITS)
 
+int
+key_check_name(const char *name, struct err *reterr)
+{
+    if (text_is_name(name))
+        return 0;
+    return err_set(reterr, ERR_VALUE,
+                   "'%.80s' is no name: lower-case letters, digits, '-', '_' and '.', %d at most",
+                   name, TEXT_NAME_MAX);
+}
+
 void
 key_finish(struct key *key)
 {

@@ -35,6 +35,7 @@ struct key {
     uint64_t revoked_us; /* 0: it is not */
 };
 
+int key_check_name(const char *name, struct err *reterr) must_check;
 void key_finish(struct key *key);
 struct key key_copy(const struct key *key);
 

@@ -332,12 +332,11 @@ begin_new(struct keyring *ring, const struct keyring_wish *wish, struct err *ret
 {
     struct holder *there = map_get(&ring->by_name, wish->name);
     size_t count = ring->holders.count;
-    if (!text_is_name(wish->name))
-        return err_set(reterr, ERR_VALUE,
-                       "'%s' is no name: lower-case letters, digits, '-', '_' and '.', %d at most",
-                       wish->name, TEXT_NAME_MAX);
+    int r = key_check_name(wish->name, reterr);
+    if (r < 0)
+        return r;
     if (there) {
-        int r = err_set(reterr, ERR_KEY_THERE, "there is a key '%s', which is %s", wish->name,
+        r = err_set(reterr, ERR_KEY_THERE, "there is a key '%s', which is %s", wish->name,
                         key_state_word(key_state(&there->key, clock_wall_us())));
         err_fix(reterr, "another name; or citadel keys rotate %s", wish->name);
         return r;
@@ -452,11 +451,11 @@ on_put(struct store_put *put, const struct err *error)
 
 /* ---- what is told ---- */
 
-void
-holder_print(struct holder *h, struct json_writer *w)
+static void
+print_holder(struct holder *h, const char *name, struct json_writer *w)
 {
     struct allowance_level level;
-    json_open_map(w, NULL);
+    json_open_map(w, name);
     key_print(&h->key, clock_wall_us(), w);
     json_open_map(w, "left");
     for (unsigned i = 0; i < ALLOWANCE_LIMITS; i++)
@@ -471,6 +470,22 @@ keyring_print(struct keyring *ring, struct json_writer *w)
 {
     json_open_list(w, NULL);
     vec_foreach (&ring->holders, at)
-        holder_print(*at, w);
+        print_holder(*at, NULL, w);
     json_close_list(w);
+}
+
+void
+keyring_print_deed(struct holder *holder, const char *token, struct json_writer *w)
+{
+    json_open_map(w, NULL);
+    print_holder(holder, "key", w);
+    json_str(w, "token", token);
+    json_close_map(w);
+}
+
+const char *
+keyring_deed_word(enum keyring_deed deed)
+{
+    static const char *const words[] = {"created", "changed", "given another token", "revoked"};
+    return words[deed];
 }

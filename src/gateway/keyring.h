@@ -70,12 +70,15 @@ struct keyring_wish {
     const char *name;
     const struct value *members; /* as key_change() takes them; NULL: none */
     /* token: of a key that has got one; it is wiped behind this call. */
-    void (*done)(struct keyring_wish *wish, const struct holder *holder, const char *token,
+    void (*done)(struct keyring_wish *wish, struct holder *holder, const char *token,
                  const struct err *error);
 };
 /* On success done() is told, later. */
 int keyring_do(struct keyring *ring, struct keyring_wish *wish, struct err *reterr) must_check;
 
-/* A list of all keys, with what is left of their limits; or one. */
+const char *keyring_deed_word(enum keyring_deed deed); /* "created" */
+/* What one has come to: {"key", "token"}; token NULL: null. */
+void keyring_print_deed(struct holder *holder, const char *token, struct json_writer *w);
+
+/* A list of all keys, with what is left of their limits. */
 void keyring_print(struct keyring *ring, struct json_writer *w);
-void holder_print(struct holder *holder, struct json_writer *w);

@@ -35,13 +35,13 @@ close_ring(void)
 struct asked {
     struct keyring_wish wish;
     bool is_done;
-    const struct holder *holder;
+    struct holder *holder;
     key_token token;
     struct err err;
 };
 
 static void
-on_done(struct keyring_wish *wish, const struct holder *holder, const char *token,
+on_done(struct keyring_wish *wish, struct holder *holder, const char *token,
         const struct err *error)
 {
     struct asked *a = container_of(wish, struct asked, wish);

@@ -9,7 +9,8 @@
  *
  * RUN/gateway/control.sock has the operations of api/operations.def that are its own.
  *
- * It has no keys: without `gateway.anonymous` it listens on loopback only, and answers nobody else. */
+ * Until a key is made, and without `gateway.anonymous`, it listens on loopback only, and answers nobody else;
+ * from then on it needs one of everybody. */
 
 #include "base/err.h"
 

@@ -14,6 +14,7 @@
 struct asking {
     struct gateway *gateway;
     struct http_request *request;
+    const char *name; /* behind the path; "": none */
 };
 
 static void
@@ -78,6 +79,44 @@ on_GATEWAY_RELOAD(struct asking *a)
         answer(a, &body);
 }
 
+/* ---- keys ---- */
+
+static void
+on_KEYS(struct asking *a)
+{
+    gateway_answer_keys(a->gateway, a->request);
+}
+
+static void
+on_KEY_CREATE(struct asking *a)
+{
+    gateway_answer_deed(a->gateway, a->request, KEYRING_CREATE, a->name);
+}
+
+static void
+on_KEY_CHANGE(struct asking *a)
+{
+    gateway_answer_deed(a->gateway, a->request, KEYRING_CHANGE, a->name);
+}
+
+static void
+on_KEY_ROTATE(struct asking *a)
+{
+    gateway_answer_deed(a->gateway, a->request, KEYRING_ROTATE, a->name);
+}
+
+static void
+on_KEY_REVOKE(struct asking *a)
+{
+    gateway_answer_deed(a->gateway, a->request, KEYRING_REVOKE, a->name);
+}
+
+static void
+on_USAGE(struct asking *a)
+{
+    gateway_answer_usage(a->gateway, a->request, a->name);
+}
+
 /* ---- who asks what ---- */
 
 static void (*const answers[OPERATION_COUNT])(struct asking *a) = {
@@ -100,8 +139,8 @@ static void
 on_request(struct http_request *r)
 {
     static const struct http_request_ops ops = {.finished = on_finished};
-    struct asking a = {r->arg, r};
     char name[TEXT_NAME_MAX + 1];
+    struct asking a = {r->arg, r, name};
     enum operation_id id;
     struct err err;
     r->ops = &ops;

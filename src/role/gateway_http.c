@@ -86,7 +86,7 @@ answer_metrics(const struct asked *a)
         (void)err_set(&err, ERR_NOT_PERMITTED, "your address is not one of gateway.metrics_allow");
         refuse(a, a->found.route->dialect, &err, NULL);
     } else if (a->found.route->id != ROUTE_METRICS) {
-        gateway_page_answer(a->gateway, a->request, a->found.route, a->id);
+        gateway_page_answer(a->gateway, a->request, a->found.route, &a->reply);
     } else {
         metrics_write(&body, a->gateway->relay);
         answer(a, "text/plain; version=0.0.4; charset=utf-8", &body);

@@ -3,7 +3,7 @@
 /* Inside the gateway: gateway.c has its life and its addresses, gateway_http.c who asks what,
  * gateway_control.c the control socket, gateway_reload.c another configuration, gateway_monitor.c what it
  * has from the monitor, gateway_pages.c the monitor's metrics,
- * gateway_keys.c who it is that asks. */
+ * gateway_keys.c who it is that asks, gateway_control_keys.c what is asked about that. */
 
 #include "base/vec.h"
 #include "gateway/keyring.h"
@@ -62,7 +62,7 @@ void gateway_monitor_close(struct gateway *g);
 struct route;
 int gateway_pages_open(struct gateway *g, struct err *reterr) must_check;
 void gateway_page_answer(struct gateway *g, struct http_request *r, const struct route *route,
-                         const char *id);
+                         const struct reply *reply);
 
 /* gateway_reload.c: what has changed is printed, whether or not it could be taken up */
 struct json_writer;
@@ -76,6 +76,12 @@ int gateway_read_tls(const struct config *config, struct tls_context **ret_conte
 
 /* gateway_http.c */
 struct http_service gateway_service(struct gateway *g);
+
+/* gateway_control_keys.c: requests at the control socket that are about keys and usage */
+void gateway_answer_keys(struct gateway *g, struct http_request *r);
+void gateway_answer_deed(struct gateway *g, struct http_request *r, enum keyring_deed deed,
+                         const char *name);
+void gateway_answer_usage(struct gateway *g, struct http_request *r, const char *by);
 
 /* gateway_keys.c */
 int gateway_keys_open(struct gateway *g, struct err *reterr) must_check;

@@ -21,7 +21,7 @@ struct page {
     struct http_request *request;
     struct http_call *call; /* NULL: it has come, or will not */
     const struct route *route;
-    reply_id id;
+    struct reply reply;
 };
 
 static void
@@ -31,7 +31,7 @@ refuse(struct page *p, const struct err *error)
     (void)err_set(&told, ERR_SERVICE_DOWN, "the monitor does not tell %s: %s", p->route->path,
                   error->what);
     err_fix(&told, "GET /metrics has what the gateway knows itself");
-    reply_problem(p->request, p->route->dialect, &told, p->id, 0, NULL);
+    reply_problem(p->request, p->route->dialect, &told, &p->reply, 0, NULL);
 }
 
 static void
@@ -44,7 +44,7 @@ on_fetched(struct http_call *call, const struct err *error)
         return;
     }
     bool is_page = call->head.status == 200;
-    reply_begin(p->request, call->head.status, p->id);
+    reply_begin(p->request, call->head.status, &p->reply);
     http_answer_field(p->request, "Content-Type",
                       is_page ? "text/plain; version=0.0.4; charset=utf-8" : "application/json");
     http_answer_whole(p->request, call->content.data, call->content.len);
@@ -62,14 +62,14 @@ on_finished(struct http_request *r, bool answered unused_arg)
 
 void
 gateway_page_answer(struct gateway *g, struct http_request *r, const struct route *route,
-                    const char *id)
+                    const struct reply *reply)
 {
     static const struct http_request_ops ops = {.finished = on_finished};
     static const struct http_call_ops call_ops = {.finished = on_fetched};
     struct page *p = mem_new(struct page);
     struct err err;
     *p = (struct page){.gateway = g, .request = r, .route = route};
-    memcpy(p->id, id, strlen(id) + 1);
+    p->reply = *reply;
     r->ops = &ops;
     r->user = p;
     if (!g->pages) {

@@ -1,0 +1,287 @@
+#include "cli/keys.h"
+
+#include "base/mem.h"
+#include "base/quantity.h"
+#include "cli/load_config.h"
+#include "sys/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- without a gateway ---- */
+
+/* Root becomes the owner of the database's directory meanwhile, so that all files in it stay his. */
+static void
+become_owner(const char *keys_file)
+{
+    _cleanup_free_ char *dir =
+        mem_strndup(keys_file, (size_t)(strrchr(keys_file, '/') - keys_file));
+    struct stat st;
+    if (geteuid() != 0 || stat(dir, &st) < 0 || st.st_uid == 0)
+        return;
+    (void)!setegid(st.st_gid);
+    (void)!seteuid(st.st_uid);
+}
+
+static void
+become_self(void)
+{
+    (void)!seteuid(getuid());
+    (void)!setegid(getgid());
+}
+
+struct offline {
+    struct keyring_wish wish;
+    struct loop *loop;
+    struct buf *out;
+    struct err *err;
+    bool is_done, failed;
+};
+
+static void
+on_done(struct keyring_wish *wish, struct holder *holder, const char *token,
+        const struct err *error)
+{
+    struct offline *o = container_of(wish, struct offline, wish);
+    struct json_writer w;
+    o->is_done = true;
+    o->failed = error != NULL;
+    json_init(&w, o->out, false);
+    if (error)
+        *o->err = *error;
+    else
+        keyring_print_deed(holder, token, &w);
+    loop_stop(o->loop);
+}
+
+/* wish NULL: the list is wanted. */
+static int
+ask_ring(struct loop *loop, struct keyring *ring, struct offline *o, struct err *reterr)
+{
+    struct json_writer w;
+    if (!o->wish.name) {
+        json_init(&w, o->out, false);
+        keyring_print(ring, &w);
+        return 0;
+    }
+    o->loop = loop;
+    o->err = reterr;
+    o->wish.done = on_done;
+    int r = keyring_do(ring, &o->wish, reterr);
+    if (r == 0)
+        loop_run(loop);
+    return r == 0 && o->failed ? -EIO : r;
+}
+
+static int
+ask_offline(const struct config *config, struct offline *o, struct err *reterr)
+{
+    struct keyring *ring = NULL;
+    struct loop *loop;
+    int r = loop_new(&loop, reterr);
+    if (r < 0)
+        return r;
+    become_owner(config->gateway.keys_file);
+    r = keyring_open(loop, config->gateway.keys_file, &ring, reterr);
+    if (r == 0)
+        r = ask_ring(loop, ring, o, reterr);
+    bool closed = keyring_close(ring);
+    become_self();
+    if (closed)
+        loop_free(loop);
+    return r;
+}
+
+static void
+on_sum(const struct spent_sum *sum, void *arg)
+{
+    spent_print(sum, arg);
+}
+
+static int
+sum_offline(const struct config *config, enum spent_by by, uint64_t since_us, struct buf *out,
+            struct err *reterr)
+{
+    struct json_writer w;
+    json_init(&w, out, false);
+    become_owner(config->gateway.keys_file);
+    json_open_list(&w, NULL);
+    int r = spent_read(config->gateway.keys_file, by, since_us, on_sum, &w, reterr);
+    json_close_list(&w);
+    become_self();
+    return r;
+}
+
+/* ---- either way ---- */
+
+static int
+parse(const struct buf *out, struct arena *arena, struct value **ret_answer, struct err *reterr)
+{
+    if (buf_error(out) < 0)
+        return err_set(reterr, ERR_TOO_LARGE, "the answer is larger than its ceiling");
+    return json_parse(arena, out->data, out->len, JSON_STRICT, ret_answer, NULL, reterr);
+}
+
+#define OUT_MAX (64 * MIB)
+
+int
+cli_do_with_key(struct cli *cli, enum keyring_deed deed, const char *name,
+                const struct buf *members, struct arena *arena, struct value **ret_answer)
+{
+    static const enum operation_id ids[] = {
+        [KEYRING_CREATE] = OPERATION_KEY_CREATE,
+        [KEYRING_CHANGE] = OPERATION_KEY_CHANGE,
+        [KEYRING_ROTATE] = OPERATION_KEY_ROTATE,
+        [KEYRING_REVOKE] = OPERATION_KEY_REVOKE,
+    };
+    _cleanup_config_ struct config *config = NULL;
+    _cleanup_buf_ struct buf out = BUF_INIT(OUT_MAX);
+    struct offline o = {.wish = {.deed = deed, .name = name}, .out = &out};
+    struct value *given = NULL;
+    struct monitor_wish wish = {.id = ids[deed], .service = name, .body = members};
+    int r = key_check_name(name, &cli->err);
+    if (r == 0)
+        r = cli_load_deployed(cli, &config);
+    if (r == 0)
+        r = cli_ask_monitor(config, &wish, arena, ret_answer, &cli->err);
+    if (r == 0 || cli->err.id != ERR_SERVICE_DOWN)
+        return r;
+    r = members
+            ? json_parse(arena, members->data, members->len, JSON_STRICT, &given, NULL, &cli->err)
+            : 0;
+    o.wish.members = given;
+    if (r == 0)
+        r = ask_offline(config, &o, &cli->err);
+    return r < 0 ? r : parse(&out, arena, ret_answer, &cli->err);
+}
+
+int
+cli_list_keys(struct cli *cli, struct arena *arena, struct value **ret_answer)
+{
+    _cleanup_config_ struct config *config = NULL;
+    _cleanup_buf_ struct buf out = BUF_INIT(OUT_MAX);
+    struct offline o = {.out = &out};
+    struct monitor_wish wish = {.id = OPERATION_KEYS};
+    int r = cli_load_deployed(cli, &config);
+    if (r == 0)
+        r = cli_ask_monitor(config, &wish, arena, ret_answer, &cli->err);
+    if (r == 0 || cli->err.id != ERR_SERVICE_DOWN)
+        return r;
+    r = ask_offline(config, &o, &cli->err);
+    return r < 0 ? r : parse(&out, arena, ret_answer, &cli->err);
+}
+
+int
+cli_read_usage(struct cli *cli, const char *by_word, uint64_t since_us, struct arena *arena,
+               struct value **ret_answer)
+{
+    _cleanup_config_ struct config *config = NULL;
+    _cleanup_buf_ struct buf out = BUF_INIT(OUT_MAX);
+    _cleanup_free_ char *since = mem_printf("%" PRIu64, since_us);
+    struct monitor_wish wish = {
+        .id = OPERATION_USAGE, .service = by_word, .query = "since_us", .value = since};
+    enum spent_by by;
+    int r = spent_by_parse(by_word, &by, &cli->err);
+    if (r == 0)
+        r = cli_load_deployed(cli, &config);
+    if (r == 0)
+        r = cli_ask_monitor(config, &wish, arena, ret_answer, &cli->err);
+    if (r == 0 || cli->err.id != ERR_SERVICE_DOWN)
+        return r;
+    r = sum_offline(config, by, since_us, &out, &cli->err);
+    return r < 0 ? r : parse(&out, arena, ret_answer, &cli->err);
+}
+
+/* ---- options ---- */
+
+/* "a,b"; "all": whatever there is. */
+static void
+add_models(struct json_writer *w, const char *list)
+{
+    if (text_eq(list, "all")) {
+        json_null(w, "models");
+        return;
+    }
+    json_open_list(w, "models");
+    for (const char *end; *list; list = *end ? end + 1 : end) {
+        end = strchrnul(list, ',');
+        json_strn(w, NULL, list, (size_t)(end - list));
+    }
+    json_close_list(w);
+}
+
+static int
+add_expiry(struct json_writer *w, const char *text, struct err *reterr)
+{
+    uint64_t us = 0;
+    if (text_eq(text, "never")) {
+        json_null(w, "expires_us");
+        return 0;
+    }
+    int r = quantity_parse_us(text, &us, reterr);
+    if (r < 0)
+        err_prefix(reterr, "--expires-in");
+    else
+        json_u64(w, "expires_us", clock_wall_us() + us);
+    return r;
+}
+
+static int
+add_limit(struct json_writer *w, const struct allowance_limit_row *row, const char *text,
+          struct err *reterr)
+{
+    uint64_t n = 0;
+    int r = text_eq(text, "none") ? 0 : quantity_parse_u64(text, &n, reterr);
+    if (r < 0)
+        err_prefix(reterr, "--%s", row->option);
+    else if (text_eq(text, "none"))
+        json_null(w, row->member);
+    else
+        json_u64(w, row->member, n);
+    return r;
+}
+
+int
+cli_read_members(struct cli *cli, struct buf *out)
+{
+    const char *models = cli_option(cli, "models"), *expiry = cli_option(cli, "expires-in");
+    struct json_writer w;
+    int r = 0;
+    json_init(&w, out, false);
+    json_open_map(&w, NULL);
+    if (models)
+        add_models(&w, models);
+    if (expiry)
+        r = add_expiry(&w, expiry, &cli->err);
+    for (unsigned i = 0; r == 0 && i < ALLOWANCE_LIMITS; i++) {
+        const char *text = cli_option(cli, allowance_limit_rows[i].option);
+        if (text)
+            r = add_limit(&w, &allowance_limit_rows[i], text, &cli->err);
+    }
+    json_close_map(&w);
+    return r;
+}
+
+void
+cli_print_key(struct cli *cli, const struct value *answer)
+{
+    const struct value *key = value_get(answer, "key");
+    const char *token = value_str(value_get(answer, "token"));
+    char name[TEXT_NAME_MAX + 1], state[16];
+    if (cli->json) {
+        json_value(cli->json, NULL, answer);
+        return;
+    }
+    value_copy_str(value_get(key, "name"), name, sizeof(name));
+    value_copy_str(value_get(key, "state"), state, sizeof(state));
+    if (token) {
+        cli_print(cli, "%s\n", token);
+        cli_note(cli, "this is the key of '%s'; it is shown this once, and kept nowhere", name);
+    } else {
+        cli_print(cli, "%s is %s\n", name, state);
+    }
+}

@@ -1,0 +1,29 @@
+#include "cli/keys.h"
+
+#include "cli/cli.h"
+
+const struct verb_help verb_keys_limits_help = {
+    .text =
+        "Changes which models a key may ask for, what it may use and until when; what no option "
+        "names stays as it is, and `none`, `all` and `never` take a limit away. It holds at "
+        "once, for requests that come from then on.",
+    .examples = VERB_EXAMPLES(
+        {"citadel keys limits alice --requests-per-minute 60 --concurrent 4", "set two of them"},
+        {"citadel keys limits alice --tokens-per-day none --models all", "take two away"}),
+};
+
+int
+verb_keys_limits(struct cli *cli)
+{
+    _cleanup_buf_ struct buf members = BUF_INIT(64 * KIB);
+    _cleanup_arena_ struct arena arena;
+    struct value *answer = NULL;
+    arena_init(&arena, MONITOR_ANSWER_BYTES);
+    int r = cli_read_members(cli, &members);
+    if (r == 0)
+        r = cli_do_with_key(cli, KEYRING_CHANGE, cli->args[0], &members, &arena, &answer);
+    if (r < 0)
+        return r;
+    cli_print_key(cli, answer);
+    return EXIT_CODE_OK;
+}

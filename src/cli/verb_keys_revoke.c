@@ -1,0 +1,22 @@
+#include "cli/keys.h"
+
+#include "cli/cli.h"
+
+const struct verb_help verb_keys_revoke_help = {
+    .text = "Makes a key good no more, at once; answers that are under way are completed. Its name "
+            "and its usage stay, and `citadel keys rotate` makes it good again with another token.",
+    .examples = VERB_EXAMPLES({"citadel keys revoke alice", "she has left"}),
+};
+
+int
+verb_keys_revoke(struct cli *cli)
+{
+    _cleanup_arena_ struct arena arena;
+    struct value *answer = NULL;
+    arena_init(&arena, MONITOR_ANSWER_BYTES);
+    int r = cli_do_with_key(cli, KEYRING_REVOKE, cli->args[0], NULL, &arena, &answer);
+    if (r < 0)
+        return r;
+    cli_print_key(cli, answer);
+    return EXIT_CODE_OK;
+}

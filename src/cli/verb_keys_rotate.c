@@ -1,0 +1,23 @@
+#include "cli/keys.h"
+
+#include "cli/cli.h"
+
+const struct verb_help verb_keys_rotate_help = {
+    .text =
+        "Gives a key another token, and prints it; the old one is good no more, at once. Limits, "
+        "models and what was used stay. One that was revoked is good again with it.",
+    .examples = VERB_EXAMPLES({"citadel keys rotate alice", "when it may have been seen"}),
+};
+
+int
+verb_keys_rotate(struct cli *cli)
+{
+    _cleanup_arena_ struct arena arena;
+    struct value *answer = NULL;
+    arena_init(&arena, MONITOR_ANSWER_BYTES);
+    int r = cli_do_with_key(cli, KEYRING_ROTATE, cli->args[0], NULL, &arena, &answer);
+    if (r < 0)
+        return r;
+    cli_print_key(cli, answer);
+    return EXIT_CODE_OK;
+}

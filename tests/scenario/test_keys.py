@@ -1,0 +1,298 @@
+"""Keys of the gateway: who is let in, what a key may use, and that no crash gives any of it twice."""
+
+import contextlib
+import json
+import random
+import signal
+import threading
+
+import pytest
+from gateway import Gateway, comes_true
+from program import run, run_json
+from sim import PATIENCE_S, Sim
+from up import free_ports
+
+ASK = {"model": "one", "messages": [{"role": "user", "content": "good morning to all of you"}], "max_tokens": 8}
+STREAM = {**ASK, "stream": True}
+CHAT = "/v1/chat/completions"
+SLOW = ("--sim-token-rate", "10")
+
+
+@pytest.fixture
+def sim():
+    with Sim("one", "--port", "0") as s:
+        yield s
+
+
+@pytest.fixture
+def slow():
+    with Sim("one", "--port", "0", *SLOW) as s:
+        yield s
+
+
+def port_of(sim):
+    return int(sim.where.rpartition(":")[2])
+
+
+def gateway_of(folder, sim, options=""):
+    return Gateway(folder, {"one": port_of(sim)}, options)
+
+
+def create(g, name, *options):
+    done = run("keys", "create", name, *options, "-c", g.config)
+    assert done.returncode == 0, done.stderr
+    assert "shown this once" in done.stderr
+    return done.stdout.strip()
+
+
+def listed(g):
+    code, keys = run_json("keys", "list", "-c", g.config)
+    assert code == 0
+    return {key["name"]: key for key in keys}
+
+
+def left(g, name, limit):
+    return listed(g)[name]["left"][limit]
+
+
+def bearer(token):
+    return {"Authorization": f"Bearer {token}"}
+
+
+def kill(g):
+    g.process.kill()
+    g.process.communicate(timeout=PATIENCE_S)
+
+
+def test_with_the_first_key_nobody_gets_in_without_one(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        assert g.ask("POST", CHAT, ASK).status == 200
+        token = create(g, "alice")
+        refused = g.ask("POST", CHAT, ASK)
+        assert refused.status == 401 and refused.getheader("WWW-Authenticate") == "Bearer"
+        assert json.loads(refused.body)["error"]["code"] == "invalid_api_key"
+        messages = json.loads(g.ask("POST", "/v1/messages", ASK).body)
+        assert messages["error"]["type"] == "authentication_error"
+        assert g.ask("POST", CHAT, ASK, **bearer(token)).status == 200
+        assert g.ask("POST", "/v1/messages", ASK, **{"x-api-key": token}).status == 200
+        wrong = token[:-1] + ("0" if token[-1] != "0" else "1")
+        for other in (wrong, "sk-none", ""):
+            assert g.ask("POST", CHAT, ASK, **bearer(other)).status == 401
+        assert g.ask("GET", "/v1/models").status == 401
+        assert g.ask("GET", "/health").status == 200
+        assert token not in run("keys", "list", "--json", "-c", g.config).stdout
+    assert token not in g.log
+    assert token.encode() not in b"".join(f.read_bytes() for f in (tmp_path / "state/gateway").iterdir())
+
+
+def test_anonymous_lets_in_who_shows_none_but_no_wrong_one(tmp_path, sim):
+    with gateway_of(tmp_path, sim, ", anonymous: true") as g:
+        token = create(g, "alice")
+        assert g.ask("POST", CHAT, ASK).status == 200
+        assert g.ask("POST", CHAT, ASK, **bearer("sk-none")).status == 200
+        assert run("keys", "revoke", "alice", "-c", g.config).returncode == 0
+        assert g.ask("POST", CHAT, ASK, **bearer(token)).status == 401
+
+
+def test_a_key_sees_its_models_only(tmp_path, sim):
+    with Gateway(tmp_path, {"one": port_of(sim), "two": free_ports(1)[0]}, ", aliases: {gpt: one}") as g:
+        fields = bearer(create(g, "alice", "--models", "one"))
+        names = [m["id"] for m in json.loads(g.ask("GET", "/v1/models", **fields).body)["data"]]
+        assert sorted(names) == ["gpt", "one"]
+        assert g.ask("GET", "/v1/models/two", **fields).status == 404
+        assert g.ask("POST", CHAT, {**ASK, "model": "gpt"}, **fields).status == 200
+        refused = g.ask("POST", CHAT, {**ASK, "model": "two"}, **fields)
+        assert refused.status == 404
+        assert json.loads(refused.body)["error"]["code"] == "model_not_found"
+        run("keys", "limits", "alice", "--models", "all", "-c", g.config)
+        assert g.ask("GET", "/v1/models/two", **fields).status == 200
+
+
+def test_requests_of_a_minute_are_exact(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        fields = bearer(create(g, "alice", "--requests-per-minute", "3"))
+        for remaining in ("2", "1", "0"):
+            answer = g.ask("POST", CHAT, ASK, **fields)
+            assert answer.status == 200
+            assert answer.getheader("x-ratelimit-limit-requests") == "3"
+            assert answer.getheader("x-ratelimit-remaining-requests") == remaining
+        refused = g.ask("POST", CHAT, ASK, **fields)
+        assert refused.status == 429
+        assert json.loads(refused.body)["error"]["code"] == "rate_limit_exceeded"
+        assert 0 < int(refused.getheader("Retry-After")) <= 61
+
+
+def test_so_many_at_a_time(tmp_path, slow):
+    with gateway_of(tmp_path, slow) as g:
+        fields = bearer(create(g, "alice", "--concurrent", "1"))
+        connection, answer = g.begin("POST", CHAT, {**STREAM, "max_tokens": 1000}, **fields)
+        assert answer.status == 200
+        refused = g.ask("POST", CHAT, ASK, **fields)
+        assert refused.status == 429 and refused.getheader("Retry-After") == "1"
+        answer.close()
+        connection.close()
+        comes_true(lambda: g.ask("POST", CHAT, {**ASK, "max_tokens": 1}, **fields).status == 200)
+
+
+def test_a_key_that_is_revoked_in_the_middle_ends_no_answer(tmp_path, slow):
+    with gateway_of(tmp_path, slow) as g:
+        fields = bearer(create(g, "alice"))
+        connection, answer = g.begin("POST", CHAT, {**STREAM, "max_tokens": 20}, **fields)
+        with contextlib.closing(connection):
+            assert run("keys", "revoke", "alice", "-c", g.config).returncode == 0
+            assert g.ask("POST", CHAT, ASK, **fields).status == 401
+            assert answer.read().rstrip().endswith(b"data: [DONE]")
+        renewed = run("keys", "rotate", "alice", "-c", g.config).stdout.strip()
+        assert g.ask("POST", CHAT, {**ASK, "max_tokens": 1}, **bearer(renewed)).status == 200
+        assert g.ask("POST", CHAT, ASK, **fields).status == 401
+
+
+@pytest.mark.parametrize("body", [ASK, STREAM], ids=["whole", "stream"])
+def test_what_was_used_is_what_the_engine_tells(tmp_path, sim, body):
+    usage = json.loads(sim.answer("POST", CHAT, ASK).body)["usage"]
+    took = usage["prompt_tokens"] + usage["completion_tokens"]
+    with gateway_of(tmp_path, sim) as g:
+        fields = bearer(create(g, "alice", "--tokens-per-day", "100000"))
+        for _ in range(3):
+            assert g.ask("POST", CHAT, body, **fields).status == 200
+        comes_true(lambda: left(g, "alice", "tokens_per_day") == 100000 - 3 * took)
+        comes_true(lambda: run_json("usage", "--by", "model", "-c", g.config)[1] != [])
+        code, (row,) = run_json("usage", "--by", "model", "-c", g.config)
+        assert code == 0
+        assert (row["name"], row["requests"], row["refused"]) == ("one", 3, 0)
+        assert row["tokens_in"] == 3 * usage["prompt_tokens"]
+        assert row["tokens_out"] == 3 * usage["completion_tokens"]
+        table = run("usage", "--by", "key", "--csv", "-c", g.config).stdout.splitlines()
+        assert table[0].startswith("key,requests,") and table[1].startswith("alice,3,0,")
+
+
+def test_a_stream_that_is_broken_off_has_used_what_went_through(tmp_path, slow):
+    with gateway_of(tmp_path, slow) as g:
+        fields = bearer(create(g, "alice", "--tokens-per-day", "100000"))
+        connection, answer = g.begin("POST", CHAT, {**STREAM, "max_tokens": 5000}, **fields)
+        seen = 0
+        while seen < 5:
+            seen += answer.readline().startswith(b"data: ")
+        assert left(g, "alice", "tokens_per_day") < 100000 - 5000
+        answer.close()
+        connection.close()
+        comes_true(lambda: 100000 - 1000 < left(g, "alice", "tokens_per_day") <= 100000 - 5)
+        comes_true(lambda: run_json("usage", "-c", g.config)[1] != [])
+        (row,) = run_json("usage", "-c", g.config)[1]
+        assert 5 <= row["tokens_out"] < 1000
+
+
+def test_a_restart_keeps_budgets(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        fields = bearer(create(g, "alice", "--tokens-per-day", "100000", "--requests-per-minute", "2"))
+        assert g.ask("POST", CHAT, ASK, **fields).status == 200
+        comes_true(lambda: left(g, "alice", "tokens_per_day") > 100000 - 500)
+        before = listed(g)["alice"]["left"]
+    assert listed(g)["alice"]["left"] == before  # by root, while no gateway runs
+    bob = run("keys", "create", "bob", "-c", g.config).stdout.strip()
+    with gateway_of(tmp_path, sim) as g:
+        assert listed(g)["alice"]["left"] == before
+        assert g.ask("POST", CHAT, ASK, **fields).status == 200
+        assert g.ask("POST", CHAT, ASK, **fields).status == 429
+        assert g.ask("POST", CHAT, ASK, **bearer(bob)).status == 200
+
+
+LIMIT, ASKERS, KILLS = 6000, 4, 4
+
+
+def test_no_kill_gives_tokens_twice(tmp_path, sim):
+    """The engine is witness. What ran when it was killed may have taken more than its claim."""
+    lot, over = random.Random(20), threading.Event()
+    with gateway_of(tmp_path, sim) as g:
+        fields = bearer(create(g, "alice", "--tokens-per-day", str(LIMIT)))
+
+    def witness():
+        return sum(sim.metric(f"vllm:{what}_tokens_total") for what in ("prompt", "generation"))
+
+    def ask_on():
+        while not over.is_set():
+            with contextlib.suppress(OSError, Exception):
+                over.wait(0.01)
+                if box[0].ask("POST", CHAT, STREAM, **fields).status == 429:
+                    over.wait(0.05)
+
+    before = witness()
+    box = [gateway_of(tmp_path, sim)]
+    askers = [threading.Thread(target=ask_on) for _ in range(ASKERS)]
+    for asker in askers:
+        asker.start()
+    try:
+        for _ in range(KILLS):
+            goal = witness() + lot.randrange(100, 600)
+            comes_true(lambda: witness() >= goal or left(box[0], "alice", "tokens_per_day") < 100)
+            kill(box[0])
+            box[0] = gateway_of(tmp_path, sim)
+        comes_true(lambda: left(box[0], "alice", "tokens_per_day") < 100)
+    finally:
+        over.set()
+        for asker in askers:
+            asker.join()
+    box[0].process.send_signal(signal.SIGTERM)
+    box[0].process.communicate(timeout=PATIENCE_S)
+    spent = witness() - before
+    assert spent <= LIMIT + (KILLS + 1) * ASKERS * 40
+    assert spent > LIMIT / 3  # a crash forfeits a slice, and not all
+
+
+def test_a_damaged_database_lets_nobody_in(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        fields = bearer(create(g, "alice"))
+    database = tmp_path / "state/gateway/keys.db"
+    database.write_bytes(b"\xa5" * 8192)
+    with gateway_of(tmp_path, sim) as g:
+        assert g.ask("POST", CHAT, ASK, **fields).status == 401
+        assert g.ask("POST", CHAT, ASK).status == 401
+        again = create(g, "alice")
+        assert g.ask("POST", CHAT, ASK, **bearer(again)).status == 200
+    assert "was damaged, and is now" in g.log
+    assert len(list(database.parent.glob("keys.db.damaged-*"))) >= 1
+
+
+def test_the_access_log_tells_of_each_request_and_of_no_prompt(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        fields = bearer(create(g, "alice"))
+        g.ask("POST", CHAT, ASK, **fields, **{"X-Request-Id": "mine"})
+        g.ask("POST", CHAT, {**ASK, "model": "other"}, **fields)
+    first, second = (json.loads(line) for line in g.log.splitlines() if line.startswith("{"))
+    assert (first["id"], first["key"], first["model"], first["status"]) == ("mine", "alice", "one", 200)
+    assert first["end"] == "whole" and first["tokens_out"] > 0
+    assert (second["status"], second["end"], second["model"]) == (404, "refused", None)
+    assert "morning" not in g.log
+
+
+def test_scripts_of_a_page_may_call_where_the_configuration_says_so(tmp_path, sim):
+    page, other = {"Origin": "https://chat.example"}, {"Origin": "https://else.example"}
+    wish = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,x-mine"}
+    with gateway_of(tmp_path, sim, ", cors_origins: ['https://chat.example']") as g:
+        fields = bearer(create(g, "alice"))
+        answer = g.ask("OPTIONS", CHAT, **page, **wish)
+        assert answer.status == 204
+        assert answer.getheader("Access-Control-Allow-Origin") == "https://chat.example"
+        assert answer.getheader("Access-Control-Allow-Methods") == "POST"
+        assert answer.getheader("Access-Control-Allow-Headers") == "authorization,x-mine"
+        assert answer.getheader("Vary") == "Origin"
+        for headers in (fields, {}):  # errors, too, else a script cannot tell why
+            answer = g.ask("POST", CHAT, ASK, **page, **headers)
+            assert answer.getheader("Access-Control-Allow-Origin") == "https://chat.example"
+        assert g.ask("OPTIONS", CHAT, **other, **wish).status == 405
+        assert g.ask("POST", CHAT, ASK, **other, **fields).getheader("Access-Control-Allow-Origin") is None
+
+
+def test_a_wish_that_cannot_be_is_told(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        create(g, "alice")
+        for words, what in (
+            (("keys", "create", "alice"), "there is a key 'alice'"),
+            (("keys", "create", "Alice B"), "no name"),
+            (("keys", "revoke", "alise"), "there is no key 'alise'"),
+            (("keys", "limits", "alice", "--concurrent", "0"), "not a number from 1"),
+            (("keys", "limits", "alice", "--tokens-per-day", "many"), "--tokens-per-day"),
+            (("usage", "--csv", "--json"), "one at a time"),
+        ):
+            done = run(*words, "-c", g.config)
+            assert done.returncode != 0 and what in done.stderr, (words, done.stderr)
