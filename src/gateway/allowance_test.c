@@ -187,7 +187,7 @@ used_in(uint64_t number)
             return &truth.days[i].used;
         }
     }
-    assert(!"more days than are looked at");
+    assert(false); /* more days than are looked at */
     return NULL;
 }
 

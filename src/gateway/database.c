@@ -60,6 +60,10 @@ static const char schema[] =
 
 enum statement { PUT_KEY, PUT_ALLOWANCE, ADD_ROW, PRUNE, STATEMENTS };
 
+#define PRUNE_SQL                       \
+    "DELETE FROM ledger WHERE rowid IN" \
+    " (SELECT rowid FROM ledger WHERE time_us < ? LIMIT ?)"
+
 static const char *const statements[STATEMENTS] = {
     [PUT_KEY] = "INSERT OR REPLACE INTO keys VALUES(?, ?, ?, ?, ?, "
 #define LIMIT(name, option, member, help) "?, "
@@ -68,8 +72,7 @@ static const char *const statements[STATEMENTS] = {
                 "?, ?, ?)",
     [PUT_ALLOWANCE] = "INSERT OR REPLACE INTO debits VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
     [ADD_ROW] = "INSERT INTO ledger VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    [PRUNE] = "DELETE FROM ledger WHERE rowid IN"
-              " (SELECT rowid FROM ledger WHERE time_us < ? LIMIT ?)",
+    [PRUNE] = PRUNE_SQL,
 };
 
 struct database {
