@@ -127,10 +127,12 @@ parse(const struct buf *out, struct arena *arena, struct value **ret_answer, str
 }
 
 #define OUT_MAX (64 * MIB)
+#define MEMBERS_MAX (64 * KIB)
 
-int
-cli_do_with_key(struct cli *cli, enum keyring_deed deed, const char *name,
-                const struct buf *members, struct arena *arena, struct value **ret_answer)
+/* members: JSON of key_change(); NULL: none. */
+static int
+ask_of_key(struct cli *cli, enum keyring_deed deed, const char *name, const struct buf *members,
+           struct arena *arena, struct value **ret_answer)
 {
     static const enum operation_id ids[] = {
         [KEYRING_CREATE] = OPERATION_KEY_CREATE,
@@ -196,7 +198,7 @@ cli_read_usage(struct cli *cli, const char *by_word, uint64_t since_us, struct a
     return r < 0 ? r : parse(&out, arena, ret_answer, &cli->err);
 }
 
-/* ---- options ---- */
+/* ---- one key ---- */
 
 /* "a,b"; "all": whatever there is. */
 static void
@@ -245,8 +247,9 @@ add_limit(struct json_writer *w, const struct allowance_limit_row *row, const ch
     return r;
 }
 
-int
-cli_read_members(struct cli *cli, struct buf *out)
+/* What the options come to, as members of key_change(). */
+static int
+read_members(struct cli *cli, struct buf *out)
 {
     const char *models = cli_option(cli, "models"), *expiry = cli_option(cli, "expires-in");
     struct json_writer w;
@@ -266,8 +269,8 @@ cli_read_members(struct cli *cli, struct buf *out)
     return r;
 }
 
-void
-cli_print_key(struct cli *cli, const struct value *answer)
+static void
+print_key(struct cli *cli, const struct value *answer)
 {
     const struct value *key = value_get(answer, "key");
     const char *token = value_str(value_get(answer, "token"));
@@ -284,4 +287,21 @@ cli_print_key(struct cli *cli, const struct value *answer)
     } else {
         cli_print(cli, "%s is %s\n", name, state);
     }
+}
+
+int
+cli_do_with_key(struct cli *cli, enum keyring_deed deed)
+{
+    bool has_options = deed == KEYRING_CREATE || deed == KEYRING_CHANGE;
+    _cleanup_buf_ struct buf members = BUF_INIT(MEMBERS_MAX);
+    _cleanup_arena_ struct arena arena;
+    struct value *answer = NULL;
+    arena_init(&arena, MONITOR_ANSWER_BYTES);
+    int r = has_options ? read_members(cli, &members) : 0;
+    if (r == 0)
+        r = ask_of_key(cli, deed, cli->args[0], has_options ? &members : NULL, &arena, &answer);
+    if (r < 0)
+        return r;
+    print_key(cli, answer);
+    return EXIT_CODE_OK;
 }

@@ -15,15 +15,5 @@ const struct verb_help verb_keys_limits_help = {
 int
 verb_keys_limits(struct cli *cli)
 {
-    _cleanup_buf_ struct buf members = BUF_INIT(64 * KIB);
-    _cleanup_arena_ struct arena arena;
-    struct value *answer = NULL;
-    arena_init(&arena, MONITOR_ANSWER_BYTES);
-    int r = cli_read_members(cli, &members);
-    if (r == 0)
-        r = cli_do_with_key(cli, KEYRING_CHANGE, cli->args[0], &members, &arena, &answer);
-    if (r < 0)
-        return r;
-    cli_print_key(cli, answer);
-    return EXIT_CODE_OK;
+    return cli_do_with_key(cli, KEYRING_CHANGE);
 }

@@ -12,12 +12,5 @@ const struct verb_help verb_keys_rotate_help = {
 int
 verb_keys_rotate(struct cli *cli)
 {
-    _cleanup_arena_ struct arena arena;
-    struct value *answer = NULL;
-    arena_init(&arena, MONITOR_ANSWER_BYTES);
-    int r = cli_do_with_key(cli, KEYRING_ROTATE, cli->args[0], NULL, &arena, &answer);
-    if (r < 0)
-        return r;
-    cli_print_key(cli, answer);
-    return EXIT_CODE_OK;
+    return cli_do_with_key(cli, KEYRING_ROTATE);
 }
