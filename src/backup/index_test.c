@@ -12,7 +12,7 @@
 static struct block_id
 id_of(uint64_t n)
 {
-    struct block_id id;
+    struct block_id id = {{0}};
     struct hash_sha256 hash;
     hash_sha256_init(&hash);
     hash_sha256_update(&hash, &n, sizeof(n));

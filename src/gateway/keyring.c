@@ -337,7 +337,7 @@ begin_new(struct keyring *ring, const struct keyring_wish *wish, struct err *ret
         return r;
     if (there) {
         r = err_set(reterr, ERR_KEY_THERE, "there is a key '%s', which is %s", wish->name,
-                        key_state_word(key_state(&there->key, clock_wall_us())));
+                    key_state_word(key_state(&there->key, clock_wall_us())));
         err_fix(reterr, "another name; or citadel keys rotate %s", wish->name);
         return r;
     }

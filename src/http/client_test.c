@@ -35,7 +35,7 @@ TEST(client_goes_to_another_address)
 {
     RIG();
     TOLD t = TOLD_INIT, u = TOLD_INIT;
-    _cleanup_end_ struct server_end e = END_INIT, f = END_INIT, moved = END_INIT;
+    _cleanup_end_ struct server_end e = END_INIT, moved = END_INIT;
     struct sock_addr addr;
     sock_addr_text text;
     REQUIRE(warm(&e));

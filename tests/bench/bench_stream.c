@@ -206,7 +206,9 @@ on_engine(struct rig *rig, struct link *link)
 static void
 on_listener(struct rig *rig)
 {
-    int fd = accept4(rig->listener, NULL, NULL, SOCK_CLOEXEC), one = 1;
+    struct sockaddr_storage from;
+    socklen_t len = sizeof(from);
+    int fd = accept4(rig->listener, (struct sockaddr *)&from, &len, SOCK_CLOEXEC), one = 1;
     for (size_t i = 0; i < LINKS && fd >= 0; i++) {
         if (rig->links[i].fd >= 0)
             continue;
