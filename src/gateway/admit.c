@@ -404,13 +404,12 @@ admit_done(struct admit *a, struct admit_ask *ask, uint64_t tokens, uint64_t now
 void
 admit_leave(struct admit *a, struct admit_ask *ask, uint64_t now_us)
 {
-    bool never_went = ask->is_ordered;
     unlink_order(a, ask);
     if (ask->state == ADMIT_OUTSIDE)
         return;
     a->counts.left++;
     if (ask->state == ADMIT_RUNNING) {
-        end_run(a, ask, never_went ? 0 : ask->tokens, now_us);
+        end_run(a, ask, 0, now_us);
         return;
     }
     struct admit_lane *lane = ask->lane;
@@ -466,37 +465,6 @@ admit_set_limits(struct admit *a, const struct admit_limits *limits, uint64_t no
 }
 
 /* ---- questions ---- */
-
-/* Where the lane will stand when it is the turn of this request. */
-static uint64_t
-turn_of(const struct admit_ask *ask)
-{
-    uint64_t turn = ask->lane->taken;
-    for (const struct admit_ask *before = ask->lane->first; before != ask; before = before->next)
-        turn += cost_of(before->tokens);
-    return turn;
-}
-
-uint32_t
-admit_position(const struct admit *a, const struct admit_ask *ask)
-{
-    const struct heap *lanes = &a->classes[ask->class].by_taken;
-    uint64_t mine = turn_of(ask);
-    uint32_t before = 0;
-    assert(ask->state == ADMIT_WAITING);
-    for (unsigned c = 0; c < ask->class; c++)
-        before += a->classes[c].waiting;
-    for (size_t i = 0; i < lanes->count; i++) {
-        const struct admit_lane *lane = container_of(lanes->items[i], struct admit_lane, by_taken);
-        uint64_t turn = lane->taken;
-        for (const struct admit_ask *other = lane->first; other && turn <= mine && other != ask;
-             other = other->next) {
-            before += lane == ask->lane || turn < mine;
-            turn += cost_of(other->tokens);
-        }
-    }
-    return before;
-}
 
 const struct admit_counts *
 admit_counts(const struct admit *a)

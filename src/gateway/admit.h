@@ -95,8 +95,8 @@ void admit_set_limits(struct admit *a, const struct admit_limits *limits, uint64
 void admit_arrive(struct admit *a, struct admit_ask *ask, uint64_t now_us);
 /* It ran and is over; tokens: that it took, or its estimate where nobody knows. */
 void admit_done(struct admit *a, struct admit_ask *ask, uint64_t tokens, uint64_t now_us);
-/* The client has gone, whatever it was at; nothing happens to who is outside. An order that was not
- * taken is none any more. */
+/* It goes without having used a slot; nothing happens to who is outside. An order that was not taken is
+ * none any more. */
 void admit_leave(struct admit *a, struct admit_ask *ask, uint64_t now_us);
 void admit_tick(struct admit *a, uint64_t now_us);
 /* When admit_tick() has something to do; UINT64_MAX: not as it is. */
@@ -104,10 +104,6 @@ uint64_t admit_next_us(const struct admit *a);
 
 /* After each event: the orders it gave, in their order; NULL: there is none any more. */
 struct admit_ask *admit_take_order(struct admit *a);
-
-/* How many start before one that waits, as long as nobody else comes or leaves, and those that run take
- * what was estimated. O(n). */
-uint32_t admit_position(const struct admit *a, const struct admit_ask *ask);
 
 const struct admit_counts *admit_counts(const struct admit *a);
 

@@ -463,7 +463,6 @@ check_rest(const struct driver *d)
         next = MIN(next, ask->arrived_us + ask->wait_us);
         CHECK(d->presence == ADMIT_COMING ||
               (d->presence == ADMIT_THERE && used_for(d, ask->class) >= d->limits.slots));
-        CHECK(admit_position(d->a, ask) < c->waiting);
     }
     CHECK_EQ(c->waiting, waiting);
     CHECK_EQ(c->running, running);
@@ -499,40 +498,6 @@ TEST(any_order_of_events_keeps_the_promises)
         admit_free(d->a);
         free(d);
     }
-}
-
-#define KEYS 5
-#define WAITING 18
-
-/* As long as nobody comes, who waits starts where he was told. No two turns are alike here: each key has
- * taken another power of two before, and each request takes one. */
-TEST(a_position_is_the_order_in_which_they_start)
-{
-    struct admit_limits limits = {.slots = 2 * KEYS, .queue = 99};
-    struct admit *a = admit_new(&limits);
-    struct admit_ask before[2 * KEYS], asks[WAITING], blocker;
-    uint32_t told[WAITING];
-    for (unsigned i = 0; i < 2 * KEYS; i++)
-        arrive(a, &before[i], i % KEYS, 1 + i / KEYS, UINT64_C(1) << (WAITING + i), 0);
-    (void)take_orders(a);
-    for (unsigned i = 0; i < 2 * KEYS; i++)
-        admit_done(a, &before[i], before[i].tokens, 0);
-    limits.slots = 1;
-    admit_set_limits(a, &limits, 0);
-    arrive(a, &blocker, 99, 0, 1, 0);
-    for (unsigned i = 0; i < WAITING; i++)
-        arrive(a, &asks[i], i % KEYS, 1 + i % 2, UINT64_C(1) << i, 0);
-    for (unsigned i = 0; i < WAITING; i++)
-        told[i] = admit_position(a, &asks[i]);
-    CHECK(admit_take_order(a) == &blocker);
-    admit_done(a, &blocker, 1, 1);
-    for (unsigned n = 0; n < WAITING; n++) {
-        struct admit_ask *ask = admit_take_order(a);
-        REQUIRE(ask != NULL);
-        CHECK_EQ(told[ask - asks], n);
-        admit_done(a, ask, ask->tokens, 2);
-    }
-    admit_free(a);
 }
 
 /* Keys that come once and never again take no room for ever. */
