@@ -81,19 +81,52 @@ explain_refusal(const struct backend *b, const struct admit_ask *ask, struct err
 }
 
 static void
+refuse(struct visit *v, const struct err *error)
+{
+    struct backend *b = take_ptr(v->backend);
+    b->counts.refused++;
+    v->ops->refused(v, error);
+}
+
+/* It has failed while this one waited, or is tried by another just now. */
+static void
+turn_back(struct visit *v)
+{
+    struct backend *b = v->backend;
+    uint64_t now_us = loop_now_us(b->loop);
+    uint64_t pause_us = breaker_opens_us(&b->breaker, now_us) - now_us;
+    struct err error;
+    (void)err_set(&error, ERR_MODEL_AWAY, "%s has failed repeatedly, and is not asked for a while",
+                  b->name);
+    admit_leave(b->admit, &v->ask, now_us);
+    v->ask.retry_after_s = MAX((pause_us + 999999) / 1000000, UINT64_C(1));
+    refuse(v, &error);
+}
+
+static void
+set_out(struct visit *v)
+{
+    struct backend *b = v->backend;
+    if (!breaker_begin(&b->breaker, loop_now_us(b->loop), &v->trial)) {
+        turn_back(v);
+        return;
+    }
+    if (!v->is_about_stored)
+        histogram_add(&b->times.queue, v->ask.started_us - v->ask.arrived_us);
+    v->ops->go(v);
+}
+
+static void
 carry_out(struct backend *b, struct admit_ask *ask)
 {
     struct visit *v = container_of(ask, struct visit, ask);
     struct err error;
     if (ask->order == ADMIT_GO) {
-        histogram_add(&b->times.queue, ask->started_us - ask->arrived_us);
-        v->ops->go(v);
+        set_out(v);
         return;
     }
     explain_refusal(b, ask, &error);
-    v->backend = NULL;
-    b->counts.refused++;
-    v->ops->refused(v, &error);
+    refuse(v, &error);
 }
 
 /* What an order leads to may lead to further ones: those come out of the same loop. */
@@ -499,17 +532,17 @@ visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish)
 {
     assert(!v->backend && !v->call);
     v->backend = b;
-    v->has_called = v->is_trial = false;
-    v->passed_us = 0;
+    v->has_called = false;
+    v->trial = v->passed_us = 0;
     v->is_about_stored = wish->is_about_stored;
-    if (wish->is_about_stored) {
-        v->ops->go(v);
-        return;
-    }
     v->ask = (struct admit_ask){.key = wish->key,
                                 .class = wish->class,
                                 .tokens = wish->tokens,
                                 .wait_us = b->queue_timeout_us};
+    if (wish->is_about_stored) {
+        set_out(v);
+        return;
+    }
     ask_for_it(b);
     admit_arrive(b->admit, &v->ask, loop_now_us(b->loop));
     give_orders(b);
@@ -523,7 +556,6 @@ visit_call(struct visit *v, const char *method, const char *target, const struct
         b->peer.base_len ? mem_printf("%.*s%s", (int)b->peer.base_len, b->peer.base, target) : NULL;
     assert(b->client && !v->call && (v->ask.state == ADMIT_RUNNING || v->is_about_stored));
     v->has_called = true;
-    v->is_trial = breaker_begin(&b->breaker);
     v->call = http_call_new(b->client, method, based ? based : target, ops, v);
     /* Servers close what is idle. What such a one may have begun on has told nobody anything. */
     http_call_repeatable(v->call);
@@ -539,7 +571,7 @@ visit_heard(struct visit *v)
 {
     v->backend->state = BACKEND_ANSWERS;
     breaker_succeed(&v->backend->breaker);
-    v->is_trial = false;
+    v->trial = 0;
 }
 
 void
@@ -607,9 +639,9 @@ visit_told(struct visit *v, const struct err *error, struct err *ret_error)
     }
     explain(b, error, ret_error);
     if (is_servers_fault(call, error->id))
-        breaker_fail(&b->breaker, v->is_trial, loop_now_us(b->loop));
+        breaker_fail(&b->breaker, v->trial, loop_now_us(b->loop));
     else
-        breaker_pass(&b->breaker, v->is_trial);
+        breaker_pass(&b->breaker, v->trial);
     if (error->id == ERR_HTTP_CONNECT)
         resolve_anew(b);
     b->state = BACKEND_FAILS;
@@ -621,7 +653,7 @@ static void
 cancel_call(struct visit *v)
 {
     http_call_cancel(take_ptr(v->call));
-    breaker_pass(&v->backend->breaker, v->is_trial);
+    breaker_pass(&v->backend->breaker, v->trial);
 }
 
 /* A slot that was not used, and one that was. */

@@ -75,7 +75,7 @@ void backend_was_asked(struct backend *b, const struct err *why);
 const struct presence *backend_presence(const struct backend *b);
 bool backend_is_asked_for(const struct backend *b); /* and there is no answer yet */
 
-/* One of these is told, once, perhaps from inside visit_begin(). */
+/* One of these is told, once, perhaps from inside visit_begin(). Who has a slot sets out at once. */
 struct visit_ops {
     void (*go)(struct visit *v);                               /* it has its slot */
     void (*refused)(struct visit *v, const struct err *error); /* and has ended */
@@ -88,7 +88,8 @@ struct visit {
     struct backend *backend; /* NULL: it is at none */
     struct http_call *call;  /* NULL: none is under way */
     struct admit_ask ask;
-    bool has_called, is_trial;
+    bool has_called;
+    uint64_t trial;       /* of the breaker's; 0: it is none */
     uint64_t passed_us;   /* the last part of the answer came; 0: none has */
     bool is_about_stored; /* it has no place in the queue */
 };

@@ -9,7 +9,7 @@ is_open(const struct breaker *b)
 bool
 breaker_admits(const struct breaker *b, uint64_t now_us)
 {
-    return !is_open(b) || (!b->is_tried && now_us >= b->open_until_us);
+    return !is_open(b) || (!b->trial && now_us >= b->open_until_us);
 }
 
 uint64_t
@@ -18,28 +18,37 @@ breaker_opens_us(const struct breaker *b, uint64_t now_us)
     return is_open(b) ? MAX(b->open_until_us, now_us) : now_us;
 }
 
-bool
-breaker_begin(struct breaker *b)
+static bool
+is_trial(const struct breaker *b, uint64_t trial)
 {
-    b->is_tried = is_open(b);
-    return b->is_tried;
+    return trial && trial == b->trial;
+}
+
+bool
+breaker_begin(struct breaker *b, uint64_t now_us, uint64_t *ret_trial)
+{
+    if (!breaker_admits(b, now_us))
+        return false;
+    b->trial = is_open(b) ? ++b->trials : 0;
+    *ret_trial = b->trial;
+    return true;
 }
 
 void
 breaker_succeed(struct breaker *b)
 {
-    *b = (struct breaker){0};
+    *b = (struct breaker){.trials = b->trials};
 }
 
 /* Those that were on their way when it opened fail, too: they are no trials, and prolong nothing. */
 void
-breaker_fail(struct breaker *b, bool is_trial, uint64_t now_us)
+breaker_fail(struct breaker *b, uint64_t trial, uint64_t now_us)
 {
     bool was_open = is_open(b);
-    if (was_open && !is_trial)
+    if (was_open && !is_trial(b, trial))
         return;
     b->failures++;
-    b->is_tried = false;
+    b->trial = 0;
     if (!is_open(b))
         return;
     b->pause_us = was_open ? MIN(2 * b->pause_us, BREAKER_PAUSE_MAX_US) : BREAKER_PAUSE_US;
@@ -47,8 +56,8 @@ breaker_fail(struct breaker *b, bool is_trial, uint64_t now_us)
 }
 
 void
-breaker_pass(struct breaker *b, bool is_trial)
+breaker_pass(struct breaker *b, uint64_t trial)
 {
-    if (is_trial)
-        b->is_tried = false;
+    if (is_trial(b, trial))
+        b->trial = 0;
 }

@@ -14,15 +14,17 @@
 struct breaker {
     unsigned failures; /* in a row */
     uint64_t open_until_us, pause_us;
-    bool is_tried; /* a request is on its way that finds out */
+    uint64_t trials; /* so far: the last one's number */
+    uint64_t trial;  /* the request that is on its way to find out; 0: none */
 };
 
 bool breaker_admits(const struct breaker *b, uint64_t now_us);
-/* When it will admit one again; now_us where it does. */
+/* Before that it admits none; now_us where it may. */
 uint64_t breaker_opens_us(const struct breaker *b, uint64_t now_us);
 
-/* A request that was admitted sets out: whether it is the one that finds out. And how it ended. */
-bool breaker_begin(struct breaker *b) must_check;
+/* A request sets out, if it is admitted. ret_trial: its number when it is the one that finds out, else 0.
+ * And how it ended: a trial of an earlier time than this is a request like any other. */
+bool breaker_begin(struct breaker *b, uint64_t now_us, uint64_t *ret_trial) must_check;
 void breaker_succeed(struct breaker *b);
-void breaker_fail(struct breaker *b, bool is_trial, uint64_t now_us);
-void breaker_pass(struct breaker *b, bool is_trial); /* it says nothing about the server */
+void breaker_fail(struct breaker *b, uint64_t trial, uint64_t now_us);
+void breaker_pass(struct breaker *b, uint64_t trial); /* it says nothing about the server */

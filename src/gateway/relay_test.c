@@ -382,6 +382,34 @@ TEST(relay_asks_no_more_of_an_engine_that_keeps_failing)
     CHECK(backend_is_usable(relay_backend(relay, 0)));
 }
 
+TEST(relay_asks_no_more_of_an_engine_that_failed_while_others_waited)
+{
+    RELAY("");
+    _cleanup_client_ struct client c, a, b;
+    struct client *const waiting[] = {&a, &b};
+    client_open(&c);
+    client_open(&a);
+    client_open(&b);
+    REQUIRE(configure("one", ports[0], ", max_concurrent: 1, queue_length: 2"));
+    for (unsigned i = 0; i < BREAKER_FAILURES; i++) {
+        post(&c, ONE);
+        REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+        for (unsigned k = 0; i == BREAKER_FAILURES - 1 && k < ARRAY_SIZE(waiting); k++) {
+            post(waiting[k], ONE);
+            REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == k + 1));
+        }
+        engine_hang_up(&first);
+        REQUIRE(SEES(&c, "gateway.engine-lost"));
+        buf_clear(&c.got);
+    }
+    for (unsigned k = 0; k < ARRAY_SIZE(waiting); k++) {
+        REQUIRE(SEES(waiting[k], "has failed repeatedly"));
+        CHECK(strstr(waiting[k]->got.data, "\r\nRetry-After: 1\r\n") != NULL);
+    }
+    CHECK(sock_accept(first.listener, NULL) == -EAGAIN);
+    CHECK_EQ(backend_queue(relay_backend(relay, 0))->waiting, 0);
+}
+
 TEST(relay_holds_an_engine_back_for_a_slow_client)
 {
     RELAY("");
