@@ -258,8 +258,8 @@ keyring_close(struct keyring *ring)
         return false;
     vec_foreach (&ring->holders, at)
         close_holder(*at);
-    bool flushed = store_flush(ring->store);
-    assert(flushed);
+    if (!store_flush(ring->store))
+        return false;
     store_close(ring->store);
     free_ring(ring);
     return true;
