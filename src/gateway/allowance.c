@@ -3,6 +3,7 @@
 #include "base/quantity.h"
 
 #include <inttypes.h>
+#include <string.h>
 #include <time.h>
 
 #define SECOND_US UINT64_C(1000000)
@@ -54,6 +55,17 @@ period_ends_in(const struct allowance *a, enum allowance_period p, uint64_t wall
     return end_us > wall_us ? end_us - wall_us : 1;
 }
 
+/* Whether days that have begun were none: the clock is behind them for longer than it takes to be set. */
+static bool
+were_errors(struct allowance *a, uint64_t today, const struct allowance_time *t)
+{
+    if (a->numbers[ALLOWANCE_DAY] <= today + ALLOWANCE_AHEAD_DAYS)
+        a->behind_us = 0;
+    else if (!a->behind_us)
+        a->behind_us = t->now_us;
+    return a->behind_us && t->now_us - a->behind_us >= ALLOWANCE_BELIEVED_US;
+}
+
 /* Another day has no claims settled in it; what is reserved goes along. */
 static void
 turn(struct allowance *a, const struct allowance_time *t)
@@ -62,6 +74,8 @@ turn(struct allowance *a, const struct allowance_time *t)
         [ALLOWANCE_DAY] = t->wall_us / SECOND_US / DAY_S,
         [ALLOWANCE_MONTH] = month_of(t->wall_us),
     };
+    if (were_errors(a, numbers[ALLOWANCE_DAY], t))
+        memcpy(a->numbers, numbers, sizeof(numbers));
     for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++) {
         if (numbers[p] <= a->numbers[p])
             continue;
@@ -193,48 +207,89 @@ is_debited(const struct allowance *a, uint64_t tokens, const struct allowance_ti
     return true;
 }
 
-static bool
-exceeds_minute(const struct allowance *a, enum allowance_limit limit, uint64_t wanted,
-               const struct allowance_time *t, struct allowance_refusal *refusal)
+static uint64_t
+used_now(const struct allowance *a, enum allowance_limit limit, const struct allowance_time *t)
 {
-    uint64_t most = a->limits.of[limit], used = most ? minute_used(a, limit, t->now_us) : 0;
+    switch (limit) {
+    case ALLOWANCE_CONCURRENT:
+        return a->running;
+    case ALLOWANCE_TOKENS_DAY:
+        return add(a->used[ALLOWANCE_DAY], a->reserved);
+    case ALLOWANCE_TOKENS_MONTH:
+        return add(a->used[ALLOWANCE_MONTH], a->reserved);
+    case ALLOWANCE_REQUESTS_MINUTE:
+    case ALLOWANCE_TOKENS_MINUTE:
+    case ALLOWANCE_LIMITS:
+        break;
+    }
+    return minute_used(a, limit, t->now_us);
+}
+
+/* What only claims are in the way of may be granted as soon as one is settled. */
+static uint64_t
+period_frees_in(const struct allowance *a, enum allowance_period p, uint64_t most,
+                const struct allowance_time *t)
+{
+    return a->used[p] <= most ? SECOND_US : period_ends_in(a, p, t->wall_us);
+}
+
+/* Until no more than `most` of a limit is used. */
+static uint64_t
+frees_in(const struct allowance *a, enum allowance_limit limit, uint64_t most,
+         const struct allowance_time *t)
+{
+    switch (limit) {
+    case ALLOWANCE_CONCURRENT:
+        return SECOND_US;
+    case ALLOWANCE_TOKENS_DAY:
+        return period_frees_in(a, ALLOWANCE_DAY, most, t);
+    case ALLOWANCE_TOKENS_MONTH:
+        return period_frees_in(a, ALLOWANCE_MONTH, most, t);
+    case ALLOWANCE_REQUESTS_MINUTE:
+    case ALLOWANCE_TOKENS_MINUTE:
+    case ALLOWANCE_LIMITS:
+        break;
+    }
+    return minute_frees_in(a, limit, most, t->now_us);
+}
+
+static bool
+exceeds(const struct allowance *a, enum allowance_limit limit, uint64_t tokens,
+        const struct allowance_time *t, struct allowance_refusal *refusal)
+{
+    bool is_requests = limit == ALLOWANCE_REQUESTS_MINUTE || limit == ALLOWANCE_CONCURRENT;
+    uint64_t most = a->limits.of[limit], wanted = is_requests ? 1 : tokens;
+    uint64_t used = most ? used_now(a, limit, t) : 0;
     if (!most || add(used, wanted) <= most)
         return false;
     *refusal = (struct allowance_refusal){.limit = limit, .used = used};
     if (wanted <= most)
-        refusal->wait_us = minute_frees_in(a, limit, most - wanted, t->now_us);
+        refusal->wait_us = frees_in(a, limit, most - wanted, t);
     return true;
 }
 
-/* What only claims are in the way of may be granted as soon as one is settled. */
+/* 0 is never. */
 static bool
-exceeds_period(const struct allowance *a, unsigned p, uint64_t wanted,
-               const struct allowance_time *t, struct allowance_refusal *refusal)
+is_longer(uint64_t wait_us, uint64_t than_us)
 {
-    uint64_t most = period_limit(a, p), used = add(a->used[p], a->reserved);
-    if (!most || add(used, wanted) <= most)
-        return false;
-    *refusal = (struct allowance_refusal){.limit = period_limits[p], .used = used};
-    if (wanted <= most)
-        refusal->wait_us =
-            add(a->used[p], wanted) <= most ? SECOND_US : period_ends_in(a, p, t->wall_us);
-    return true;
+    return than_us && (wait_us == 0 || wait_us > than_us);
 }
 
+/* Of all limits that are in the way the one that is so for longest is told. */
 static bool
-exceeds(const struct allowance *a, uint64_t tokens, const struct allowance_time *t,
-        struct allowance_refusal *refusal)
+exceeds_any(const struct allowance *a, uint64_t tokens, const struct allowance_time *t,
+            struct allowance_refusal *refusal)
 {
-    uint64_t most = a->limits.of[ALLOWANCE_CONCURRENT];
-    if (most && a->running >= most) {
-        *refusal = (struct allowance_refusal){ALLOWANCE_CONCURRENT, a->running, SECOND_US};
-        return true;
+    struct allowance_refusal other;
+    bool any = false;
+    for (unsigned i = 0; i < ALLOWANCE_LIMITS; i++) {
+        if (!exceeds(a, (enum allowance_limit)i, tokens, t, &other))
+            continue;
+        if (!any || is_longer(other.wait_us, refusal->wait_us))
+            *refusal = other;
+        any = true;
     }
-    for (unsigned p = ALLOWANCE_PERIODS; p-- > 0;) /* the longest wait is the one to be told */
-        if (exceeds_period(a, p, tokens, t, refusal))
-            return true;
-    return exceeds_minute(a, ALLOWANCE_TOKENS_MINUTE, tokens, t, refusal) ||
-           exceeds_minute(a, ALLOWANCE_REQUESTS_MINUTE, 1, t, refusal);
+    return any;
 }
 
 enum allowance_verdict
@@ -242,7 +297,7 @@ allowance_claim(struct allowance *a, struct allowance_claim *claim, uint64_t tok
                 const struct allowance_time *t, struct allowance_refusal *ret_refusal)
 {
     turn(a, t);
-    if (exceeds(a, tokens, t, ret_refusal))
+    if (exceeds_any(a, tokens, t, ret_refusal))
         return ALLOWANCE_REFUSED;
     a->active_us = t->now_us;
     if (!is_debited(a, tokens, t)) {
@@ -386,7 +441,7 @@ allowance_level(struct allowance *a, enum allowance_limit limit, const struct al
     if (limit == ALLOWANCE_REQUESTS_MINUTE || limit == ALLOWANCE_TOKENS_MINUTE)
         return minute_level(a, limit, t->now_us);
     enum allowance_period p = limit == ALLOWANCE_TOKENS_DAY ? ALLOWANCE_DAY : ALLOWANCE_MONTH;
-    uint64_t used = add(a->used[p], a->reserved);
+    uint64_t used = used_now(a, limit, t);
     return (struct allowance_level){most, most - MIN(used, most), period_ends_in(a, p, t->wall_us)};
 }
 

@@ -9,12 +9,14 @@
  * Minutes    are any 60 seconds, looked at in steps of one: never is more granted in them than the
  *            limit. A claim counts from when it was made, what exceeds it from when it is settled.
  * Days and months  are those of UTC. What runs over midnight belongs to the day in which it ends. A
- *            clock that is set back makes no new day; one that is set forward and back stays with the
- *            later one until it comes.
+ *            clock that is set back makes no new day: the later one stays until it comes. Where it is days
+ *            ahead, the clock was wrong then, or is now: after an hour the one of now is believed, and
+ *            what was used counts as used today.
  * Crashes    Nothing is spent that was not debited durably before: tokens of a day or a month by the
  *            slice, a minute as a whole. The machine orders what is to be written, and is told when
  *            it was. So a crash forfeits a slice, or the rest of a minute, and nothing is spent twice.
- *            After a proper end (allowance_close()) nothing is forfeited. */
+ *            After a proper end (allowance_close()) nothing is forfeited. What requests took beyond their
+ *            claims, or claimed before midnight, is debited after: a crash may come before that. */
 
 #include "base/err.h"
 
@@ -33,6 +35,9 @@ struct allowance_limit_row {
     const char *option, *member, *help;
 };
 extern const struct allowance_limit_row allowance_limit_rows[ALLOWANCE_LIMITS];
+
+#define ALLOWANCE_AHEAD_DAYS 2 /* a day that is more than that ahead of the clock is an error */
+#define ALLOWANCE_BELIEVED_US UINT64_C(3600000000) /* after that, one of the past */
 
 #define ALLOWANCE_MAX INT64_MAX /* of a limit, and of what counts as used */
 
@@ -65,6 +70,7 @@ struct allowance {
         ordered_lease_us; /* until then a minute is debited: written, and on its way */
     uint64_t numbers[ALLOWANCE_PERIODS];
     uint64_t used[ALLOWANCE_PERIODS]; /* settled */
+    uint64_t behind_us;               /* since when the clock is days behind; 0: it is not */
     uint64_t reserved;                /* tokens */
     uint32_t running;
     uint64_t lacking;   /* tokens that a claim wants which was told to wait */

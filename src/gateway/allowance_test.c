@@ -143,21 +143,105 @@ TEST(an_end_keeps_what_is_left_and_a_crash_does_not)
     CHECK_EQ(claim(&a, &c, 50, &why), ALLOWANCE_GRANTED);
 }
 
+TEST(the_longest_wait_is_told)
+{
+    struct allowance_limits limits = {.of = {[ALLOWANCE_CONCURRENT] = 1,
+                                             [ALLOWANCE_REQUESTS_MINUTE] = 2,
+                                             [ALLOWANCE_TOKENS_MINUTE] = 1000,
+                                             [ALLOWANCE_TOKENS_DAY] = 200,
+                                             [ALLOWANCE_TOKENS_MONTH] = 250}};
+    struct allowance_claim first, second;
+    struct allowance_refusal why;
+    struct allowance a;
+    begin(&a, &limits);
+    CHECK_EQ(claim(&a, &first, 10, &why), ALLOWANCE_GRANTED);
+    CHECK_EQ(claim(&a, &second, 10, &why), ALLOWANCE_REFUSED);
+    CHECK_EQ(why.limit, ALLOWANCE_CONCURRENT);
+    allowance_settle(&a, &first, 200, &now); /* the day is spent, the month is not */
+    CHECK_EQ(claim(&a, &second, 100, &why), ALLOWANCE_REFUSED);
+    CHECK_EQ(why.limit, ALLOWANCE_TOKENS_MONTH); /* has room for 50 */
+    CHECK_EQ(claim(&a, &second, 50, &why), ALLOWANCE_REFUSED);
+    CHECK_EQ(why.limit, ALLOWANCE_TOKENS_DAY);
+    CHECK_EQ(why.wait_us, DAY / 2);
+    CHECK_EQ(claim(&a, &second, 1001, &why), ALLOWANCE_REFUSED);
+    CHECK_EQ(why.wait_us, 0); /* no wait is long enough */
+}
+
+/* A claim in the way of the month may be gone in a second; the day is over at midnight. */
+TEST(a_wait_for_others_hides_no_longer_one)
+{
+    struct allowance_limits limits = {.of = {[ALLOWANCE_CONCURRENT] = 1,
+                                             [ALLOWANCE_TOKENS_DAY] = 100,
+                                             [ALLOWANCE_TOKENS_MONTH] = 150}};
+    struct allowance_claim first, second;
+    struct allowance_refusal why;
+    struct allowance a;
+    begin(&a, &limits);
+    CHECK_EQ(claim(&a, &first, 10, &why), ALLOWANCE_GRANTED);
+    allowance_settle(&a, &first, 60, &now);
+    CHECK_EQ(claim(&a, &first, 40, &why), ALLOWANCE_GRANTED);
+    CHECK_EQ(claim(&a, &second, 60, &why), ALLOWANCE_REFUSED); /* and one runs */
+    CHECK_EQ(why.limit, ALLOWANCE_TOKENS_DAY);
+    CHECK_EQ(why.wait_us, DAY / 2);
+}
+
+TEST(a_clock_that_was_far_ahead_locks_nothing_for_good)
+{
+    struct allowance_limits limits = {.of[ALLOWANCE_TOKENS_DAY] = 100};
+    struct allowance_refusal why;
+    struct allowance_claim c;
+    struct allowance a;
+    begin(&a, &limits);
+    now.wall_us += 2000 * DAY;
+    CHECK_EQ(claim(&a, &c, 100, &why), ALLOWANCE_GRANTED);
+    allowance_settle(&a, &c, 100, &now);
+    now.wall_us -= 2000 * DAY;
+    CHECK_EQ(claim(&a, &c, 1, &why), ALLOWANCE_REFUSED);
+    pass(ALLOWANCE_BELIEVED_US);
+    CHECK_EQ(claim(&a, &c, 1, &why), ALLOWANCE_REFUSED); /* today it was used, as far as is known */
+    CHECK(why.wait_us < DAY);
+    pass(why.wait_us);
+    CHECK_EQ(claim(&a, &c, 100, &why), ALLOWANCE_GRANTED);
+}
+
+/* A host without a battery begins in 1970, until somebody tells it the time. */
+TEST(a_clock_that_is_far_behind_for_a_while_makes_no_new_day)
+{
+    struct allowance_limits limits = {.of[ALLOWANCE_TOKENS_DAY] = 100};
+    struct allowance_refusal why;
+    struct allowance_claim c;
+    struct allowance a;
+    begin(&a, &limits);
+    CHECK_EQ(claim(&a, &c, 100, &why), ALLOWANCE_GRANTED);
+    allowance_settle(&a, &c, 100, &now);
+    const struct allowance_saved saved = allowance_close(&a, &now);
+    now.wall_us -= NOON;
+    allowance_open(&a, &limits, &saved, &now);
+    pass(ALLOWANCE_BELIEVED_US - SECOND);
+    CHECK_EQ(claim(&a, &c, 1, &why), ALLOWANCE_REFUSED);
+    now.wall_us += NOON;
+    CHECK_EQ(claim(&a, &c, 1, &why), ALLOWANCE_REFUSED);
+    CHECK(why.wait_us > SECOND && why.wait_us < DAY / 2);
+}
+
 /* ---- whatever happens in whatever order ---- */
 
 #define RUNNING 12
+#define CLAIM_MOST 40
 #define DAYS 128
-#define GRANTS 4096
+#define GRANTS 8192
 
-/* The truth, which survives crashes: what was granted, and what of it was taken. */
+/* The truth, which survives crashes: what was granted, and what was taken, all of it. */
 static struct truth {
     struct granted {
         uint64_t at_us, tokens;
+        bool is_excess; /* that a request took beyond its claim, when that was known */
     } grants[GRANTS];
-    size_t count;
+    size_t count, requests;
+    uint64_t excess; /* since the last beginning */
     struct {
         uint64_t number, used;
-    } days[DAYS];
+    } periods[ALLOWANCE_PERIODS][DAYS];
 } truth;
 
 static struct run {
@@ -179,12 +263,12 @@ draw(uint64_t below)
 }
 
 static uint64_t *
-used_in(uint64_t number)
+used_in(enum allowance_period p, uint64_t number)
 {
     for (size_t i = 0; i < DAYS; i++) {
-        if (truth.days[i].number == number || !truth.days[i].number) {
-            truth.days[i].number = number;
-            return &truth.days[i].used;
+        if (truth.periods[p][i].number == number || !truth.periods[p][i].number) {
+            truth.periods[p][i].number = number;
+            return &truth.periods[p][i].used;
         }
     }
     assert(false); /* more days than are looked at */
@@ -192,11 +276,18 @@ used_in(uint64_t number)
 }
 
 static void
+use(const struct allowance *a, uint64_t tokens)
+{
+    *used_in(ALLOWANCE_DAY, a->numbers[ALLOWANCE_DAY]) += tokens;
+    *used_in(ALLOWANCE_MONTH, a->numbers[ALLOWANCE_MONTH]) += tokens;
+}
+
+static void
 check_minute(const struct allowance_limits *limits)
 {
     uint64_t requests = 0, tokens = 0;
     for (size_t i = truth.count; i-- > 0 && truth.grants[i].at_us + 60 * SECOND > now.now_us;) {
-        requests++;
+        requests += !truth.grants[i].is_excess;
         tokens += truth.grants[i].tokens;
     }
     CHECK(requests <= limits->of[ALLOWANCE_REQUESTS_MINUTE]);
@@ -216,28 +307,37 @@ running(uint64_t *ret_tokens)
 }
 
 static void
+check_period(const struct allowance *a, enum allowance_period p, enum allowance_limit limit,
+             uint64_t reserved)
+{
+    uint64_t most = a->limits.of[limit];
+    CHECK(!most || *used_in(p, a->numbers[p]) + reserved <= most);
+}
+
+static void
 arrive(struct allowance *a, size_t i)
 {
     struct allowance_refusal why;
     uint64_t reserved, count;
-    if (allowance_claim(a, &runs[i].claim, 1 + draw(40), &now, &why) != ALLOWANCE_GRANTED ||
-        truth.count == GRANTS)
+    if (allowance_claim(a, &runs[i].claim, 1 + draw(CLAIM_MOST), &now, &why) != ALLOWANCE_GRANTED ||
+        truth.count + RUNNING >= GRANTS)
         return;
     runs[i].is_on = true;
     runs[i].grant = truth.count++;
-    truth.grants[runs[i].grant] = (struct granted){now.now_us, runs[i].claim.tokens};
+    truth.requests++;
+    truth.grants[runs[i].grant] = (struct granted){now.now_us, runs[i].claim.tokens, false};
     check_minute(&a->limits);
     count = running(&reserved);
     CHECK(count <= a->limits.of[ALLOWANCE_CONCURRENT]);
-    uint64_t day = a->limits.of[ALLOWANCE_TOKENS_DAY];
-    CHECK(!day || *used_in(a->numbers[ALLOWANCE_DAY]) + reserved <= day);
+    check_period(a, ALLOWANCE_DAY, ALLOWANCE_TOKENS_DAY, reserved);
+    check_period(a, ALLOWANCE_MONTH, ALLOWANCE_TOKENS_MONTH, reserved);
 }
 
-/* What it took beyond its claim is what "in flight" excuses, and not part of the bound. */
+/* What it takes beyond its claim may be beyond the limit; then nothing else is granted. */
 static void
 leave(struct allowance *a, size_t i)
 {
-    uint64_t claimed = runs[i].claim.tokens, took = draw(60), within = MIN(took, claimed);
+    uint64_t claimed = runs[i].claim.tokens, took = draw(60);
     bool is_cancelled = draw(4) == 0;
     if (is_cancelled) {
         allowance_cancel(a, &runs[i].claim, &now);
@@ -245,10 +345,23 @@ leave(struct allowance *a, size_t i)
         has_cancelled = true;
     } else {
         allowance_settle(a, &runs[i].claim, took, &now);
-        truth.grants[runs[i].grant].tokens = within;
-        *used_in(a->numbers[ALLOWANCE_DAY]) += within;
+        truth.grants[runs[i].grant].tokens = MIN(took, claimed);
+        truth.excess += took - MIN(took, claimed);
+        if (took > claimed)
+            truth.grants[truth.count++] = (struct granted){now.now_us, took - claimed, true};
+        use(a, took);
     }
     runs[i].is_on = false;
+}
+
+/* What was taken beyond claims, or over midnight, and not debited yet, is what a crash forgets. */
+static void
+forget(const struct allowance *a, const struct allowance_saved *saved, enum allowance_period p)
+{
+    bool is_now = saved->periods[p].number == a->numbers[p];
+    uint64_t known = is_now ? saved->periods[p].tokens : 0, *used = used_in(p, a->numbers[p]);
+    CHECK(*used <= known + truth.excess + RUNNING * CLAIM_MOST);
+    *used = MIN(*used, known);
 }
 
 static void
@@ -259,9 +372,13 @@ crash(struct allowance *a)
     const struct allowance_saved saved = is_late ? a->ordered : a->durable;
     for (size_t i = 0; i < RUNNING; i++) {
         if (runs[i].is_on)
-            *used_in(a->numbers[ALLOWANCE_DAY]) += runs[i].claim.tokens;
+            use(a, runs[i].claim.tokens);
         runs[i].is_on = false;
     }
+    for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++)
+        if (limits.of[p == ALLOWANCE_DAY ? ALLOWANCE_TOKENS_DAY : ALLOWANCE_TOKENS_MONTH])
+            forget(a, &saved, (enum allowance_period)p);
+    truth.excess = 0;
     pass(draw(3) * SECOND);
     allowance_open(a, &limits, &saved, &now);
 }
@@ -331,6 +448,7 @@ TEST(no_order_of_events_spends_more_than_a_limit)
         struct allowance a;
         tap_note("seed %llu", (unsigned long long)seed);
         limits.of[ALLOWANCE_TOKENS_DAY] = seed % 2 ? 1500 : 0; /* debits renew the minute, too */
+        limits.of[ALLOWANCE_TOKENS_MONTH] = seed % 3 ? 0 : 15000;
         lot = seed * UINT64_C(0x9E3779B97F4A7C15);
         memset(&truth, 0, sizeof(truth));
         memset(runs, 0, sizeof(runs));
@@ -340,7 +458,7 @@ TEST(no_order_of_events_spends_more_than_a_limit)
             if (has_cancelled)
                 drop_cancelled();
         }
-        granted += truth.count;
+        granted += truth.requests;
     }
     CHECK(granted > 40 * 300); /* it is a bound that was reached, not one that nothing came near */
 }
