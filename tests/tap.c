@@ -127,6 +127,32 @@ tap_heap_bytes(void)
                                                    : info.uordblks + info.hblkhd;
 }
 
+int __sanitizer_install_malloc_and_free_hooks(void (*asked)(const volatile void *, size_t),
+                                              void (*given_back)(const volatile void *))
+    __attribute__((weak));
+
+static size_t heap_asked;
+
+static void
+on_asked(const volatile void *room unused_arg, size_t len unused_arg)
+{
+    __atomic_fetch_add(&heap_asked, 1, __ATOMIC_RELAXED);
+}
+
+static void
+on_given_back(const volatile void *room unused_arg)
+{
+}
+
+size_t
+tap_heap_asked(void)
+{
+    static bool counts;
+    if (!counts && __sanitizer_install_malloc_and_free_hooks)
+        counts = __sanitizer_install_malloc_and_free_hooks(on_asked, on_given_back) > 0;
+    return __atomic_load_n(&heap_asked, __ATOMIC_RELAXED);
+}
+
 const char *
 tap_source(const char *path)
 {

@@ -37,6 +37,8 @@ bool tap_check_str(const char *file, int line, const char *what, const char *got
 const char *tap_dir(void);
 /* What the heap has given out now, under AddressSanitizer too. */
 size_t tap_heap_bytes(void);
+/* How often the heap was asked for room, from the first call on; 0 without AddressSanitizer. */
+size_t tap_heap_asked(void);
 /* A path below the top of the source tree, as in "tests/data/NAME"; until the next call. */
 const char *tap_source(const char *path);
 

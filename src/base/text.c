@@ -66,6 +66,17 @@ text_is_utf8(const char *text, size_t len)
     return true;
 }
 
+char *
+text_put_char(char *to, uint32_t c)
+{
+    static const unsigned char lead[] = {0, 0xC0, 0xE0, 0xF0};
+    unsigned more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+    *to++ = (char)(lead[more] | c >> (6 * more));
+    while (more-- > 0)
+        *to++ = (char)(0x80 | (c >> (6 * more) & 0x3F));
+    return to;
+}
+
 uint32_t
 text_next_char(const char **text, const char *end)
 {

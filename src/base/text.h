@@ -13,6 +13,8 @@ size_t text_utf8_step(const char *text, size_t left);
 /* The character at *text, which it steps over; what is not UTF-8 is TEXT_NO_CHAR, a byte at a time. */
 #define TEXT_NO_CHAR 0xFFFD
 uint32_t text_next_char(const char **text, const char *end);
+/* Writes a character, 4 bytes at most. Returns the place behind it. */
+char *text_put_char(char *to, uint32_t c);
 
 /* A name of a service or a model: a lower-case letter or digit, then those, '-', '_' or '.', 63 at
  * most. It is safe in file names, unit names, labels and URLs. */

@@ -154,21 +154,6 @@ read_hex4(struct reader *r, uint32_t *ret_code)
     return 0;
 }
 
-static char *
-write_utf8(char *to, uint32_t code)
-{
-    if (code < 0x80) {
-        *to++ = (char)code;
-        return to;
-    }
-    int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-    static const unsigned char lead[] = {0, 0xC0, 0xE0, 0xF0};
-    *to++ = (char)(lead[more] | code >> (6 * more));
-    while (more-- > 0)
-        *to++ = (char)(0x80 | (code >> (6 * more) & 0x3F));
-    return to;
-}
-
 /* \uXXXX, the reader standing behind the u; a pair of them for a character above U+FFFF. */
 static int
 read_unicode(struct reader *r, char **to)
@@ -188,7 +173,7 @@ read_unicode(struct reader *r, char **to)
     }
     if (code >= 0xD800 && code <= 0xDFFF)
         return fail(r, ERR_SYNTAX, start, "a string has half a surrogate pair, \\u%04x", code);
-    *to = write_utf8(*to, code);
+    *to = text_put_char(*to, code);
     return 0;
 }
 

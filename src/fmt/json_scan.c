@@ -1,6 +1,6 @@
 #include "fmt/json_scan.h"
 
-#include "fmt/json.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -9,8 +9,6 @@
 #ifdef __SSE2__
 #    include <emmintrin.h>
 #endif
-
-#define TEXT_MAX (64 * KIB) /* of a string that is decoded, as written */
 
 struct scan {
     const char *text, *at, *end;
@@ -277,9 +275,68 @@ skip_value(struct scan *s)
     return 0;
 }
 
+/* ---- strings ---- */
+
+/* Of four digits that were looked at. */
+static uint32_t
+read_hex4(const char *at)
+{
+    uint32_t code = 0;
+    for (int i = 0; i < 4; i++)
+        code = code << 4 | (uint32_t)(at[i] <= '9' ? at[i] - '0' : (at[i] | 0x20) - 'a' + 10);
+    return code;
+}
+
+/* What stands behind a backslash; *at moves. Half a surrogate pair comes as it is. */
+static uint32_t
+read_escape(const char **at, const char *end)
+{
+    static const char letters[] = "\"\\/bfnrt", meaning[] = "\"\\/\b\f\n\r\t";
+    const char *p = *at;
+    *at = p + 1;
+    if (*p != 'u')
+        return (unsigned char)meaning[strchr(letters, *p) - letters];
+    uint32_t code = read_hex4(p + 1), low = 0;
+    *at = p + 5;
+    if (code >= 0xD800 && code <= 0xDBFF && end - *at >= 6 && memcmp(*at, "\\u", 2) == 0)
+        low = read_hex4(*at + 2);
+    if (low < 0xDC00 || low > 0xDFFF)
+        return code;
+    *at += 6;
+    return 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+}
+
+int
+json_scan_text(const char *text, const struct json_place *place, char *to, size_t size)
+{
+    assert(place->kind == JSON_STRING);
+    const char *at = text + place->at + 1, *end = at + place->len - 2;
+    size_t used = 0;
+    while (at < end) {
+        char wide[4];
+        const char *run = at;
+        at = skip_plain(at, end);
+        size_t len = (size_t)(at - run);
+        if (len == 0) {
+            at++;
+            uint32_t c = read_escape(&at, end);
+            if (c == 0)
+                return -EBADMSG;
+            len = (size_t)(text_put_char(wide, c) - wide);
+            run = wide;
+        }
+        if (len >= size - used)
+            return -EMSGSIZE;
+        memcpy(to + used, run, len);
+        used += len;
+    }
+    to[used] = '\0';
+    return text_is_utf8(to, used) ? 0 : -EBADMSG; /* which half a surrogate pair is not */
+}
+
 /* ---- the members that are asked for ---- */
 
-/* Which of those names it is; or count. */
+/* Which of those names it is; or count. One that is too long to be asked for is decoded no further. */
 static size_t
 find_name(const char *text, const struct json_place *place, const char *const *names, size_t count)
 {
@@ -343,24 +400,4 @@ json_scan(const char *text, size_t len, const char *const *names, size_t count,
     s.at++;
     skip_space(&s);
     return s.at == s.end ? 0 : refuse(&s, "nothing more");
-}
-
-int
-json_scan_text(const char *text, const struct json_place *place, char *to, size_t size)
-{
-    _cleanup_arena_ struct arena arena;
-    struct value *v;
-    assert(place->kind == JSON_STRING);
-    arena_init(&arena, 2 * TEXT_MAX);
-    int r = place->len > TEXT_MAX
-                ? -EMSGSIZE
-                : json_parse(&arena, text + place->at, place->len, JSON_STRICT, &v, NULL, NULL);
-    if (r < 0)
-        return r;
-    if (strlen(v->text) != v->len)
-        return -EBADMSG;
-    if (v->len >= size)
-        return -EMSGSIZE;
-    memcpy(to, v->text, v->len + 1);
-    return 0;
 }

@@ -42,6 +42,7 @@ TEST(members_are_found_where_they_stand)
          "{\"a\":\"}\"}",
          {JSON_MAP, JSON_ABSENT, JSON_NUMBER}},
         {"{\"models\":1,\"mode\":2,\"\":3}", NULL, {JSON_ABSENT}},
+        {"{\"model\\u0073\":1,\"mode\\u0000\":2,\"mod\\ud800\":3,\"\\n\":4}", NULL, {JSON_ABSENT}},
         {"{\"x\":\"\\\\\",\"model\":\"\\\"model\\\":\"}", "\"\\\"model\\\":\"", {JSON_STRING}},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -96,6 +97,40 @@ TEST(what_is_no_json_is_refused_with_its_place)
         struct err err = {0};
         CHECK_EQ(scan(rows[i].text, places, &err), -EBADMSG);
         CHECK_STR(err.what, rows[i].what);
+    }
+}
+
+/* Whoever sends a body chooses the names in it. */
+TEST(nothing_is_allocated_for_a_name_whatever_it_is)
+{
+    static const char member[] = "\"\\u006dode\\n\":1,";
+    _cleanup_buf_ struct buf text = BUF_INIT(64 * KIB);
+    buf_add_char(&text, '{');
+    for (unsigned i = 0; i < 1000; i++)
+        buf_add_str(&text, member);
+    buf_add_str(&text, "\"\\u006dodel\":\"\\u0061\"}");
+    struct json_place places[3];
+    char room[16];
+    size_t before = tap_heap_asked();
+    REQUIRE(json_scan(text.data, text.len, names, ARRAY_SIZE(names), places, NULL) == 0);
+    REQUIRE(json_scan_text(text.data, &places[0], room, sizeof(room)) == 0);
+    CHECK_EQ(tap_heap_asked(), before);
+    CHECK_STR(room, "a");
+}
+
+/* A name as long as may be asked for is found, spelt plainly or not; one that is longer is another. */
+TEST(a_name_is_found_up_to_its_ceiling)
+{
+    char name[JSON_SCAN_NAME_MAX + 1] = "", text[16 * JSON_SCAN_NAME_MAX];
+    memset(name, 'a', JSON_SCAN_NAME_MAX);
+    const char *const longest[] = {name};
+    for (unsigned escaped = 0; escaped < 2; escaped++) {
+        struct json_place place;
+        const char *letter = escaped ? "\\u0061" : "a";
+        (void)snprintf(text, sizeof(text), "{\"%s%s\":1,\"%s%s\":22}", letter, name + 1, letter,
+                       name);
+        REQUIRE(json_scan(text, strlen(text), longest, 1, &place, NULL) == 0);
+        CHECK_EQ(place.len, 1);
     }
 }
 
