@@ -436,7 +436,7 @@ find_field(const struct http1_head *head, const char *name)
     return NULL;
 }
 
-/* The client's trace, or one that begins here. */
+/* The client's trace, if it has one. */
 static void
 carry_trace(struct passage *p, const struct http1_head *head)
 {
@@ -444,12 +444,8 @@ carry_trace(struct passage *p, const struct http1_head *head)
     const struct http1_field *parent = find_field(head, name);
     const struct http1_field *state = find_field(head, state_name);
     const char *bytes = head->bytes;
-    trace_parent own;
-    if (!parent || !trace_is_parent(bytes + parent->value.at, parent->value.len)) {
-        trace_begin(own);
-        carry(p, name, sizeof(name) - 1, own, TRACE_PARENT_LEN);
+    if (!parent || !trace_is_parent(bytes + parent->value.at, parent->value.len))
         return;
-    }
     carry(p, name, sizeof(name) - 1, bytes + parent->value.at, parent->value.len);
     if (state)
         carry(p, state_name, sizeof(state_name) - 1, bytes + state->value.at, state->value.len);

@@ -154,7 +154,8 @@ TEST(relay_keeps_slots_for_who_asks_for_priority)
     CHECK_EQ(queue->waiting, 1);
 }
 
-TEST(relay_passes_a_trace_on_and_begins_one_where_there_is_none)
+/* One that began here would tell an engine that nobody samples it, and so to record nothing. */
+TEST(relay_passes_a_trace_on_and_begins_none)
 {
     static const struct {
         const char *fields, *want, *not_wanted;
@@ -162,8 +163,8 @@ TEST(relay_passes_a_trace_on_and_begins_one_where_there_is_none)
         {"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\ntracestate: "
          "a=b\r\n",
          "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n", "nothing"},
-        {"traceparent: 00-0-0-01\r\ntracestate: a=b\r\n", "traceparent: 00-", "tracestate"},
-        {"", "traceparent: 00-", "tracestate"},
+        {"traceparent: 00-0-0-01\r\ntracestate: a=b\r\n", "POST", "trace"},
+        {"", "POST", "trace"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         RELAY("");
@@ -176,7 +177,6 @@ TEST(relay_passes_a_trace_on_and_begins_one_where_there_is_none)
         REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
         CHECK(strstr(first.got.data, rows[i].want));
         CHECK(!strstr(first.got.data, rows[i].not_wanted));
-        CHECK(!strstr(first.got.data, "00-0-0-01"));
     }
 }
 

@@ -1,9 +1,5 @@
 #include "gateway/trace.h"
 
-#include "base/hash.h"
-
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { TRACE_AT = 3, TRACE_LEN = 32, PARENT_AT = 36, PARENT_LEN = 16, FLAGS_AT = 53 };
@@ -43,22 +39,4 @@ trace_is_parent(const char *text, size_t len)
            text[PARENT_AT - 1] == '-' && is_hex(text + PARENT_AT, PARENT_LEN) &&
            !is_zero(text + PARENT_AT, PARENT_LEN) && text[FLAGS_AT - 1] == '-' &&
            is_hex(text + FLAGS_AT, 2);
-}
-
-/* Hashes of a count under this process' own key: nobody can tell the next one, and the kernel need not
- * be asked for each. */
-static uint64_t
-draw(void)
-{
-    static uint64_t count;
-    count++;
-    uint64_t n = hash_key(&count, sizeof(count));
-    return n ? n : 1;
-}
-
-void
-trace_begin(trace_parent ret_parent)
-{
-    (void)snprintf(ret_parent, sizeof(trace_parent),
-                   "00-%016" PRIx64 "%016" PRIx64 "-%016" PRIx64 "-00", draw(), draw(), draw());
 }

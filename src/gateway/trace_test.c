@@ -35,12 +35,3 @@ TEST(a_parent_is_what_the_standard_has)
         CHECK_EQ(trace_is_parent(rows[i].text, strlen(rows[i].text)), rows[i].want);
     }
 }
-
-TEST(a_trace_that_begins_here_is_a_new_one)
-{
-    trace_parent a, b;
-    trace_begin(a);
-    trace_begin(b);
-    CHECK(trace_is_parent(a, strlen(a)) && trace_is_parent(b, strlen(b)));
-    CHECK(strcmp(a, b) != 0);
-}
