@@ -17,7 +17,6 @@ enum {
 static const char *const field_names[] = {
     [MULTIPART_MODEL] = "model",
     [MULTIPART_STREAM] = "stream",
-    [MULTIPART_RESPONSE_FORMAT] = "response_format",
     [MULTIPART_STREAM_INCLUDE_USAGE] = "stream_include_usage",
 };
 
@@ -191,6 +190,22 @@ read_disposition(struct head *head, const char *value, const char *end)
     return got < 0 ? "the disposition of a part is malformed" : NULL;
 }
 
+/* Clients that write a part as mail has it say so where nothing is encoded. */
+static bool
+is_plain(const char *value, const char *end)
+{
+    static const char *const words[] = {"7bit", "8bit", "binary"};
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+        struct words w = {value, end};
+        skip_blanks(&w);
+        bool is_this = is_word(&w, words[i]);
+        skip_blanks(&w);
+        if (is_this && w.at == end)
+            return true;
+    }
+    return false;
+}
+
 static const char *
 read_line(struct head *head, const char *line, const char *end)
 {
@@ -199,28 +214,31 @@ read_line(struct head *head, const char *line, const char *end)
     if (!take_token(&w, name, sizeof(name)) || !take(&w, ':'))
         return "a line in the head of a part has no name";
     if (strcasecmp(name, "content-transfer-encoding") == 0)
-        head->is_encoded = true;
+        head->is_encoded = head->is_encoded || !is_plain(w.at, end);
     return strcasecmp(name, "content-disposition") == 0 ? read_disposition(head, w.at, end) : NULL;
 }
 
-/* Which field it is, once the empty line behind its head was read; NULL, or why it cannot be. */
-static const char *
-begin_value(struct multipart *m, const struct head *head)
+/* Which field it is, once the empty line behind its head was read. */
+static int
+begin_value(struct multipart *m, const struct head *head, size_t at, struct err *reterr)
 {
+    const char *why = NULL;
     if (!head->has_name)
-        return "a part has no name";
+        return refuse(m, at, "a part has no name", reterr);
     unsigned i = 0;
     while (i < MULTIPART_FIELD_COUNT && strcmp(field_names[i], head->name) != 0)
         i++;
     m->field = (enum multipart_field)i;
     if (m->field == MULTIPART_OTHER)
-        return NULL;
+        return 0;
     if (head->is_file || head->is_encoded)
-        return "a field is a file, or encoded, that is neither";
-    if (m->fields[i].there)
-        return "a field is there twice";
+        why = "is a file, or has a transfer encoding";
+    else if (m->fields[i].there)
+        why = "is there twice";
     m->fields[i].there = true;
-    return NULL;
+    return why ? err_set(reterr, ERR_SYNTAX, "at byte %zu of the form: the field '%s' %s",
+                         m->bytes + at, field_names[i], why)
+               : 0;
 }
 
 static int
@@ -234,10 +252,9 @@ read_head(struct multipart *m, size_t at, struct err *reterr)
         why = read_line(&head, line, stop);
         line = stop + 2;
     }
-    if (!why)
-        why = begin_value(m, &head);
-    if (why)
-        return refuse(m, at, why, reterr);
+    int r = why ? refuse(m, at, why, reterr) : begin_value(m, &head, at, reterr);
+    if (r < 0)
+        return r;
     m->state = VALUE;
     m->matched = m->lead = 2; /* a boundary here would have no value before it */
     if (m->field != MULTIPART_OTHER)

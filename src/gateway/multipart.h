@@ -4,8 +4,8 @@
  * where in the body that stands. Files are passed over at the speed of memchr; nothing of them is kept.
  *
  * One way to read a form, or none, since an engine reads it again: lines end with CR LF; a line that
- * begins like a boundary is one; a field that is asked for is there once, is no file, and has no
- * transfer encoding; names have no escapes but \" and \\. The verdict does not depend on how the bytes
+ * begins like a boundary is one; a field that is asked for is there once, is no file, and is not
+ * encoded for its transfer; names have no escapes but \" and \\. The verdict does not depend on how the bytes
  * arrive. */
 
 #include "base/err.h"
@@ -18,7 +18,6 @@
 enum multipart_field {
     MULTIPART_MODEL,
     MULTIPART_STREAM,
-    MULTIPART_RESPONSE_FORMAT,
     MULTIPART_STREAM_INCLUDE_USAGE,
     MULTIPART_FIELD_COUNT,
     MULTIPART_OTHER = MULTIPART_FIELD_COUNT
