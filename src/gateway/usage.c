@@ -13,7 +13,8 @@ usage_init(struct usage_reader *r, enum dialect dialect, enum usage_form form, b
         .dialect = dialect,
         .form = form,
         .drop_usage = drop_usage && dialect == DIALECT_OPENAI,
-        .held = BUF_INIT(form == USAGE_EVENTS ? USAGE_EVENT_MAX : USAGE_VALUE_MAX),
+        .held = BUF_INIT(USAGE_EVENT_MAX),
+        .value = BUF_INIT(USAGE_VALUE_MAX),
     };
 }
 
@@ -21,6 +22,7 @@ void
 usage_finish(struct usage_reader *r)
 {
     buf_finish(&r->held);
+    buf_finish(&r->value);
 }
 
 /* ---- what "usage" says ---- */
@@ -41,7 +43,7 @@ read_count(const struct value *map, const char *name, const char *other, uint64_
 }
 
 /* In Messages, tokens that come from the cache are not among those that are told to go in. */
-static void
+static bool
 take_input(struct usage *usage, enum dialect dialect, const struct value *map)
 {
     const struct value *details = value_get(map, "prompt_tokens_details");
@@ -53,14 +55,15 @@ take_input(struct usage *usage, enum dialect dialect, const struct value *map)
     if (has_cached)
         usage->cached = cached;
     if (!read_count(map, "prompt_tokens", "input_tokens", &in))
-        return;
+        return false;
     (void)value_u64(value_get(map, "cache_creation_input_tokens"), &written);
     usage->in = dialect == DIALECT_MESSAGES ? add(in, add(cached, written)) : in;
+    return true;
 }
 
-/* What is told later counts; what is not told again stays. */
+/* What is told later counts; what is not told again stays. Of "meta" only what is billed is usage. */
 static void
-take_usage(struct usage_reader *r, const char *text, size_t len)
+take_usage(struct usage_reader *r, const char *text, size_t len, bool is_meta)
 {
     _cleanup_arena_ struct arena arena;
     struct value *root;
@@ -68,14 +71,12 @@ take_usage(struct usage_reader *r, const char *text, size_t len)
     if (json_parse(&arena, text, len, JSON_STRICT, &root, NULL, NULL) < 0 ||
         root->type != VALUE_MAP)
         return;
-    const struct value *billed = value_get(root, "billed_units"), *map = billed ? billed : root;
+    const struct value *billed = value_get(root, "billed_units"),
+                       *map = billed || is_meta ? billed : root;
     struct usage *usage = &r->usage;
-    double seconds;
-    usage->told = true;
-    take_input(usage, r->dialect, map);
-    (void)read_count(map, "completion_tokens", "output_tokens", &usage->out);
-    if (value_real(value_get(map, "seconds"), &seconds) && seconds >= 0 && seconds < 1e9)
-        usage->seconds = (uint64_t)seconds;
+    bool has_in = take_input(usage, r->dialect, map);
+    bool has_out = read_count(map, "completion_tokens", "output_tokens", &usage->out);
+    usage->told = usage->told || has_in || has_out;
 }
 
 /* ---- events ---- */
@@ -86,11 +87,11 @@ static const char *const members[] = {"type", "choices", "usage", "message", "re
 #define TYPE_MAX 40
 
 /* Ends of streams of named events. A failure that is told as the API has it is one, too. */
-static const struct {
+static const struct usage_end_type {
     enum dialect dialect;
     const char *type;
     bool ends, fails;
-} event_types[] = {
+} end_types[] = {
     {DIALECT_RESPONSES, "response.completed", true, false},
     {DIALECT_RESPONSES, "response.incomplete", true, false},
     {DIALECT_RESPONSES, "response.cancelled", true, false},
@@ -104,18 +105,31 @@ static const struct {
     {DIALECT_MESSAGES, "error", false, true},
 };
 
+/* The type that those bytes are; NULL: it ends nothing. */
+static const struct usage_end_type *
+find_end_type(enum dialect dialect, const char *type, size_t len)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(end_types); i++) {
+        const struct usage_end_type *t = &end_types[i];
+        if (t->dialect == dialect && strlen(t->type) == len && memcmp(t->type, type, len) == 0)
+            return t;
+    }
+    return NULL;
+}
+
+static void
+take_end(struct usage_reader *r, const struct usage_end_type *type)
+{
+    r->complete = r->complete || (type && type->ends);
+    r->failed = r->failed || (type && type->fails);
+}
+
 static void
 take_type(struct usage_reader *r, const char *data, const struct json_place *place)
 {
     char type[TYPE_MAX];
-    if (place->kind != JSON_STRING || json_scan_text(data, place, type, sizeof(type)) < 0)
-        return;
-    for (size_t i = 0; i < ARRAY_SIZE(event_types); i++) {
-        if (event_types[i].dialect != r->dialect || strcmp(event_types[i].type, type) != 0)
-            continue;
-        r->complete = r->complete || event_types[i].ends;
-        r->failed = r->failed || event_types[i].fails;
-    }
+    if (place->kind == JSON_STRING && json_scan_text(data, place, type, sizeof(type)) == 0)
+        take_end(r, find_end_type(r->dialect, type, strlen(type)));
 }
 
 static bool
@@ -133,7 +147,7 @@ take_inner(struct usage_reader *r, const char *data, const struct json_place *ou
     if (outer->kind == JSON_MAP &&
         json_scan(data + outer->at, outer->len, names, 1, &usage, NULL) == 0 &&
         usage.kind == JSON_MAP)
-        take_usage(r, data + outer->at + usage.at, usage.len);
+        take_usage(r, data + outer->at + usage.at, usage.len, false);
 }
 
 /* Whether it is passed on. */
@@ -153,7 +167,7 @@ take_data(struct usage_reader *r, const char *data, size_t len)
         take_inner(r, data, &places[r->dialect == DIALECT_MESSAGES ? MESSAGE : RESPONSE]);
     if (usage->kind != JSON_MAP)
         return true;
-    take_usage(r, data + usage->at, usage->len);
+    take_usage(r, data + usage->at, usage->len, false);
     return !(r->drop_usage && is_empty_list(data, &places[CHOICES]));
 }
 
@@ -199,6 +213,202 @@ take_event(struct usage_reader *r, const char *event, size_t len)
     return pass;
 }
 
+/* ---- JSON ---- */
+
+enum { OUTSIDE = 1, INSIDE = 2 };
+
+/* Where something happens, outside and inside of texts. */
+static const uint8_t stops[256] = {
+    ['"'] = OUTSIDE | INSIDE, ['\\'] = INSIDE, ['{'] = OUTSIDE, ['}'] = OUTSIDE,
+    ['['] = OUTSIDE,          [']'] = OUTSIDE, [','] = OUTSIDE, [':'] = OUTSIDE,
+};
+
+/* What the value of a member is for. */
+enum { FOR_NOTHING, FOR_USAGE, FOR_META, FOR_TYPE, FOR_ERROR, FOR_INNER };
+
+static bool
+is_named(const struct usage_json *j, const char *name)
+{
+    return j->name_len == strlen(name) && memcmp(j->name, name, j->name_len) == 0;
+}
+
+static uint8_t
+what_for(const struct usage_reader *r)
+{
+    const struct usage_json *j = &r->json;
+    if (is_named(j, "usage"))
+        return FOR_USAGE;
+    if (r->form == USAGE_JSON)
+        return is_named(j, "meta") ? FOR_META : FOR_NOTHING;
+    if (j->inner)
+        return FOR_NOTHING;
+    if (is_named(j, "type"))
+        return FOR_TYPE;
+    if (r->dialect == DIALECT_OPENAI)
+        return is_named(j, "error") ? FOR_ERROR : FOR_NOTHING;
+    return is_named(j, r->dialect == DIALECT_MESSAGES ? "message" : "response") ? FOR_INNER
+                                                                                : FOR_NOTHING;
+}
+
+/* A byte of a text; an escape makes a name longer than what is looked for. */
+static void
+take_text(struct usage_reader *r, char c)
+{
+    struct usage_json *j = &r->json;
+    if (j->escaped) {
+        j->escaped = false;
+    } else if (c == '\\') {
+        j->escaped = true;
+    } else if (c == '"') {
+        j->in_text = false;
+        if (j->in_name)
+            j->wanted = what_for(r);
+        j->in_name = false;
+        return;
+    }
+    if (j->in_name && j->name_len < sizeof(j->name))
+        j->name[j->name_len++] = c;
+}
+
+/* How deep the members stand that are looked at. */
+static unsigned
+level(const struct usage_json *j)
+{
+    return j->inner ? 2 : 1;
+}
+
+static void
+take_mark(struct usage_json *j, char c)
+{
+    bool opens = c == '{' || c == '[', closes = c == '}' || c == ']';
+    j->in_text = c == '"';
+    if (j->in_text) {
+        j->in_name = j->depth == level(j) && j->at_name;
+        j->name_len = 0;
+    }
+    j->depth += opens;
+    j->depth -= closes && j->depth > 0;
+    if (opens && j->depth == 2 && j->wanted == FOR_INNER) {
+        j->inner = c == '{';
+        j->wanted = FOR_NOTHING;
+    }
+    j->inner = j->inner && j->depth > 1;
+    j->at_name = (c == '{' || c == ',') && j->depth == level(j);
+    j->over = j->whole = closes && j->depth == 0;
+}
+
+/* A value that was kept is whole. A type with escapes is none of those that end a stream. */
+static void
+take_value(struct usage_reader *r)
+{
+    struct usage_json *j = &r->json;
+    const char *text = json_past_space(r->value.data), *quote;
+    bool fits = buf_error(&r->value) == 0;
+    if (j->wanted == FOR_ERROR)
+        j->failed = !fits || *text != 'n';
+    else if (!fits)
+        return;
+    else if (j->wanted != FOR_TYPE)
+        take_usage(r, r->value.data, r->value.len, j->wanted == FOR_META);
+    else if (*text == '"' && (quote = strchr(text + 1, '"')))
+        j->type = find_end_type(r->dialect, text + 1, (size_t)(quote - text - 1));
+}
+
+/* Keeps the value of a member that is wanted: what stands between its colon and the next comma or
+ * bracket of the same depth. */
+static void
+keep(struct usage_reader *r, const char *from, const char *to, bool ends)
+{
+    buf_add(&r->value, from, (size_t)(to - from));
+    if (!ends)
+        return;
+    take_value(r);
+    buf_clear(&r->value);
+    r->json.keeps = false;
+    r->json.wanted = FOR_NOTHING;
+}
+
+/* The next byte at which something happens; of names and behind a backslash, each. */
+static const char *
+find_stop(const struct usage_json *j, const char *at, const char *end)
+{
+    uint8_t place = j->in_text ? INSIDE : OUTSIDE;
+    if (j->escaped || j->in_name)
+        return at;
+    if (j->depth == 0)
+        while (at < end && (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n'))
+            at++;
+    else
+        while (at < end && !(stops[(unsigned char)*at] & place))
+            at++;
+    return at;
+}
+
+/* What is no object (text, audio) is not looked at further. */
+static void
+read_json(struct usage_reader *r, const char *bytes, size_t len)
+{
+    struct usage_json *j = &r->json;
+    const char *end = bytes + len, *kept = bytes;
+    for (const char *at = find_stop(j, bytes, end); at < end && !j->over;
+         at = find_stop(j, at + 1, end)) {
+        if (j->in_text) {
+            take_text(r, *at);
+            continue;
+        }
+        if (j->depth == 0 && *at != '{') {
+            j->over = true;
+            return;
+        }
+        if (j->keeps && j->depth == level(j) && (*at == ',' || *at == '}'))
+            keep(r, kept, at, true);
+        take_mark(j, *at);
+        if (j->wanted && j->wanted != FOR_INNER && !j->keeps && j->depth == level(j) &&
+            *at == ':') {
+            j->keeps = true;
+            kept = at + 1;
+        }
+    }
+    if (j->keeps)
+        keep(r, kept, end, false);
+}
+
+/* ---- an event that is too large ---- */
+
+/* More of its bytes, from its lines with data. */
+static void
+read_large(struct usage_reader *r, const char *bytes, size_t len)
+{
+    static const char name[] = "data:";
+    const uint8_t name_len = sizeof(name) - 1, other = sizeof(name);
+    for (size_t at = 0, end; at < len; at = end + 1) {
+        end = sse_line_end(bytes, at, len);
+        for (; at < end && r->matched < name_len; at++)
+            r->matched = bytes[at] == name[r->matched] ? (uint8_t)(r->matched + 1) : other;
+        if (r->matched == name_len)
+            read_json(r, bytes + at, end - at);
+        if (end < len)
+            r->matched = 0;
+    }
+}
+
+/* An event that is no whole object has ended nothing. */
+static void
+end_large(struct usage_reader *r)
+{
+    if (r->json.whole) {
+        take_end(r, r->json.type);
+        r->failed = r->failed || r->json.failed;
+    }
+    r->json = (struct usage_json){0};
+    buf_finish(&r->value);
+    r->matched = 0;
+    r->passing = false;
+    r->events++;
+}
+
+/* ---- pieces ---- */
+
 /* Behind the empty line that ends the event, which may have begun before these bytes; 0: it does not
  * end here. */
 static size_t
@@ -236,7 +446,7 @@ give(size_t used, const char *bytes, size_t len, size_t *ret_used, struct usage_
 }
 
 /* Bytes of an event of which the beginning is held, or which is the last and not whole. False: there
- * is no room; what is held passes unread, and then the rest. */
+ * is no room; what is held passes, and then the rest. */
 static bool
 hold(struct usage_reader *r, const char *bytes, size_t len)
 {
@@ -245,6 +455,7 @@ hold(struct usage_reader *r, const char *bytes, size_t len)
         return true;
     buf_truncate(&r->held, r->held.len);
     r->passing = true;
+    read_large(r, r->held.data, r->held.len);
     return false;
 }
 
@@ -283,128 +494,20 @@ read_events(struct usage_reader *r, const char *bytes, size_t len, size_t *ret_u
         return;
     }
     while (at < len && (end = find_event_end(r, bytes + at, len - at)) > 0) {
-        bool unread = r->passing;
-        r->passing = false;
         r->dropped = false;
-        r->events += unread;
-        if (!unread && !take_event(r, bytes + at, end)) {
+        if (r->passing) {
+            read_large(r, bytes + at, end);
+            end_large(r);
+        } else if (!take_event(r, bytes + at, end)) {
             give(at + end, bytes, at, ret_used, ret_piece);
             return;
         }
         at += end;
     }
     bool all = r->passing || (at < len && !hold(r, bytes + at, len - at));
+    if (all)
+        read_large(r, bytes + at, len - at);
     give(len, bytes, all ? len : at, ret_used, ret_piece);
-}
-
-/* ---- JSON ---- */
-
-enum { OUTSIDE = 1, INSIDE = 2 };
-
-/* Where something happens, outside and inside of texts. */
-static const uint8_t stops[256] = {
-    ['"'] = OUTSIDE | INSIDE, ['\\'] = INSIDE, ['{'] = OUTSIDE, ['}'] = OUTSIDE,
-    ['['] = OUTSIDE,          [']'] = OUTSIDE, [','] = OUTSIDE, [':'] = OUTSIDE,
-};
-
-static bool
-is_wanted(const struct usage_json *j)
-{
-    return (j->name_len == 5 && memcmp(j->name, "usage", 5) == 0) ||
-           (j->name_len == 4 && memcmp(j->name, "meta", 4) == 0);
-}
-
-/* A byte of a text; an escape makes a name longer than what is looked for. */
-static void
-take_text(struct usage_json *j, char c)
-{
-    if (j->escaped) {
-        j->escaped = false;
-    } else if (c == '\\') {
-        j->escaped = true;
-    } else if (c == '"') {
-        j->in_text = false;
-        j->wanted = j->in_name && is_wanted(j);
-        j->in_name = false;
-        return;
-    }
-    if (j->in_name && j->name_len < sizeof(j->name))
-        j->name[j->name_len++] = c;
-}
-
-static void
-take_mark(struct usage_reader *r, char c)
-{
-    struct usage_json *j = &r->json;
-    bool opens = c == '{' || c == '[', closes = c == '}' || c == ']';
-    j->in_text = c == '"';
-    if (j->in_text) {
-        j->in_name = j->depth == 1 && j->at_name;
-        j->name_len = 0;
-    }
-    j->at_name = j->depth == 0 ? c == '{' : j->depth == 1 && c == ',';
-    j->depth += opens;
-    j->depth -= closes && j->depth > 0;
-    j->over = closes && j->depth == 0;
-    r->complete = j->over;
-}
-
-/* Keeps the value of a member that is wanted: what stands between its colon and the next comma or
- * bracket of the same depth. */
-static void
-keep(struct usage_reader *r, const char *from, const char *to, bool ends)
-{
-    buf_add(&r->held, from, (size_t)(to - from));
-    if (!ends)
-        return;
-    if (buf_error(&r->held) == 0)
-        take_usage(r, r->held.data, r->held.len);
-    buf_clear(&r->held);
-    r->json.keeps = r->json.wanted = false;
-}
-
-/* The next byte at which something happens; of names and behind a backslash, each. */
-static const char *
-find_stop(const struct usage_json *j, const char *at, const char *end)
-{
-    uint8_t place = j->in_text ? INSIDE : OUTSIDE;
-    if (j->escaped || j->in_name)
-        return at;
-    if (j->depth == 0)
-        while (at < end && (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n'))
-            at++;
-    else
-        while (at < end && !(stops[(unsigned char)*at] & place))
-            at++;
-    return at;
-}
-
-/* What is no object (text, audio) is not looked at further. */
-static void
-read_json(struct usage_reader *r, const char *bytes, size_t len)
-{
-    struct usage_json *j = &r->json;
-    const char *end = bytes + len, *kept = bytes;
-    for (const char *at = find_stop(j, bytes, end); at < end && !j->over;
-         at = find_stop(j, at + 1, end)) {
-        if (j->in_text) {
-            take_text(j, *at);
-            continue;
-        }
-        if (j->depth == 0 && *at != '{') {
-            j->over = true;
-            return;
-        }
-        if (j->keeps && j->depth == 1 && (*at == ',' || *at == '}'))
-            keep(r, kept, at, true);
-        take_mark(r, *at);
-        if (j->wanted && !j->keeps && j->depth == 1 && *at == ':') {
-            j->keeps = true;
-            kept = at + 1;
-        }
-    }
-    if (j->keeps)
-        keep(r, kept, end, false);
 }
 
 #define HELD_KEEP (16 * KIB)
@@ -428,10 +531,12 @@ usage_read(struct usage_reader *r, const char *bytes, size_t len, size_t *ret_us
         forget_held(r);
     if (len == 0)
         return;
-    if (r->form == USAGE_JSON)
-        read_json(r, bytes, len);
-    else
+    if (r->form == USAGE_EVENTS) {
         read_events(r, bytes, len, ret_used, ret_piece);
+        return;
+    }
+    read_json(r, bytes, len);
+    r->complete = r->json.whole;
 }
 
 void
@@ -439,6 +544,8 @@ usage_end(struct usage_reader *r, struct usage_piece *ret_piece)
 {
     size_t used;
     give(0, r->held.data, 0, &used, ret_piece);
+    if (r->passing)
+        end_large(r);
     if (r->form == USAGE_JSON || r->gave_held || r->held.len == 0 || r->complete)
         return;
     struct usage_reader trial = *r;

@@ -5,22 +5,22 @@
  *
  * Of a stream only whole events are passed on, each at once when its last byte came. So an event can
  * still be held back that the client did not ask for, and what is said after an engine's death is not
- * glued to half an event. One that is larger than USAGE_EVENT_MAX passes unread.
- * JSON passes untouched, whatever its size; only its member "usage" is kept. */
+ * glued to half an event. One that is larger than USAGE_EVENT_MAX passes as it comes; what it says of
+ * usage, failure and the end is read on its way. JSON passes so, whatever its size. */
 
 #include "base/buf.h"
 #include "gateway/dialect.h"
 
 #define USAGE_EVENT_MAX (1 * MIB)
-#define USAGE_VALUE_MAX (16 * KIB) /* of the member "usage" */
+#define USAGE_VALUE_MAX (16 * KIB) /* of the member "usage", of what passes as it comes */
 
 struct usage {
-    bool told;
+    bool told;                /* how many went in, or came out */
     uint64_t in, out, cached; /* tokens; cached are among those that went in */
-    uint64_t seconds;         /* of audio, where that is what is told */
 };
 
 enum usage_form { USAGE_JSON, USAGE_EVENTS };
+struct usage_end_type;
 
 struct usage_reader {
     struct usage usage;
@@ -32,8 +32,9 @@ struct usage_reader {
     enum dialect dialect;
     enum usage_form form;
     bool drop_usage;
-    struct buf held; /* the beginning of an event, or of the member's value */
+    struct buf held; /* the beginning of an event */
     bool passing;    /* an event that is too large */
+    uint8_t matched; /* of "data:", by the line of it that is being read */
     bool gave_held;  /* with the last piece */
     bool has_cr;     /* the last byte was a CR: an LF would belong to it */
     bool dropped;    /* the last event was not passed on */
@@ -42,11 +43,16 @@ struct usage_reader {
         unsigned depth;
         bool in_text, escaped;
         bool at_name, in_name; /* a text that begins now, or has begun, is a member's name */
-        bool wanted, keeps;    /* the value that comes, or has begun, is kept */
-        bool over;
+        bool inner;            /* names are those of a member, in which usage is looked for */
+        uint8_t wanted;        /* what the value that comes, or has begun, is for; 0: nothing */
+        bool keeps;            /* it has begun, and is kept */
+        bool over, whole;      /* nothing more is read; it was an object, which has ended */
+        bool failed;
+        const struct usage_end_type *type;
         size_t name_len;
-        char name[8]; /* longer than any that is wanted */
+        char name[12]; /* longer than any that is wanted */
     } json;
+    struct buf value; /* that is kept */
 };
 
 /* drop_usage: the chunk that has usage and no choices is not passed on, since we asked for it. */

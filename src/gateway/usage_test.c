@@ -25,40 +25,36 @@ struct want {
     const char *file;
     enum dialect dialect;
     bool complete, failed;
-    uint64_t in, out, cached, seconds;
+    uint64_t in, out, cached;
 };
 
 /* The answers of engines: usage, and end, however they arrive. */
 static const struct want answers[] = {
-    {"chat-0.11-era-recorded.json", DIALECT_OPENAI, true, false, 12, 9, 0, 0},
-    {"chat-0.26.0-logprobs-reconstructed.json", DIALECT_OPENAI, true, false, 11, 1, 0, 0},
-    {"chat-cached-tokens-and-metrics-fixture.json", DIALECT_OPENAI, true, false, 42, 128, 20, 0},
-    {"chat-tool-calls-0.12-era-reconstructed.json", DIALECT_OPENAI, true, false, 377, 378, 0, 0},
-    {"completions-2025-10-recorded.json", DIALECT_OPENAI, true, false, 4, 7, 0, 0},
-    {"embeddings-0.8-era-recorded.json", DIALECT_OPENAI, true, false, 8, 0, 0, 0},
-    {"rerank-0.26.0-recorded.json", DIALECT_OPENAI, true, false, 226, 0, 0, 0},
-    {"score-2025-10-recorded.json", DIALECT_OPENAI, true, false, 47, 0, 0, 0},
-    {"messages-nonstream-reconstructed.json", DIALECT_MESSAGES, true, false, 28, 8, 0, 0},
-    {"responses-nonstream-reconstructed.json", DIALECT_RESPONSES, true, false, 28, 8, 0, 0},
-    {"audio-transcriptions-usage-reconstructed.json", DIALECT_OPENAI, true, false, 0, 0, 0, 19},
-    {"chat-stream-0.6-era-include-usage-reconstructed.sse", DIALECT_OPENAI, true, false, 42, 8, 0,
-     0},
+    {"chat-0.11-era-recorded.json", DIALECT_OPENAI, true, false, 12, 9, 0},
+    {"chat-0.26.0-logprobs-reconstructed.json", DIALECT_OPENAI, true, false, 11, 1, 0},
+    {"chat-cached-tokens-and-metrics-fixture.json", DIALECT_OPENAI, true, false, 42, 128, 20},
+    {"chat-tool-calls-0.12-era-reconstructed.json", DIALECT_OPENAI, true, false, 377, 378, 0},
+    {"completions-2025-10-recorded.json", DIALECT_OPENAI, true, false, 4, 7, 0},
+    {"embeddings-0.8-era-recorded.json", DIALECT_OPENAI, true, false, 8, 0, 0},
+    {"rerank-0.26.0-recorded.json", DIALECT_OPENAI, true, false, 226, 0, 0},
+    {"score-2025-10-recorded.json", DIALECT_OPENAI, true, false, 47, 0, 0},
+    {"messages-nonstream-reconstructed.json", DIALECT_MESSAGES, true, false, 28, 8, 0},
+    {"responses-nonstream-reconstructed.json", DIALECT_RESPONSES, true, false, 28, 8, 0},
+    {"audio-transcriptions-usage-reconstructed.json", DIALECT_OPENAI, true, false, 0, 0, 0},
+    {"chat-stream-0.6-era-include-usage-reconstructed.sse", DIALECT_OPENAI, true, false, 42, 8, 0},
     {"chat-stream-0.23.0-continuous-usage-reconstructed.sse", DIALECT_OPENAI, true, false, 26, 14,
-     0, 0},
-    {"chat-stream-0.28.0-include-usage-end-recorded.sse", DIALECT_OPENAI, true, false, 34, 22, 0,
      0},
-    {"chat-stream-final-metrics-object-fixture.sse", DIALECT_OPENAI, true, false, 14, 152, 0, 0},
-    {"chat-stream-engine-dies-reconstructed.sse", DIALECT_OPENAI, true, true, 0, 0, 0, 0},
-    {"chat-stream-cut-in-mid-event-reconstructed.sse", DIALECT_OPENAI, false, false, 0, 0, 0, 0},
-    {"completions-stream-2025-05-two-chunks-recorded.sse", DIALECT_OPENAI, false, false, 0, 0, 0,
-     0},
-    {"audio-transcriptions-stream-usage-reconstructed.sse", DIALECT_OPENAI, true, false, 4, 5, 0,
-     0},
-    {"messages-stream-text-reconstructed.sse", DIALECT_MESSAGES, true, false, 28, 8, 0, 0},
+    {"chat-stream-0.28.0-include-usage-end-recorded.sse", DIALECT_OPENAI, true, false, 34, 22, 0},
+    {"chat-stream-final-metrics-object-fixture.sse", DIALECT_OPENAI, true, false, 14, 152, 0},
+    {"chat-stream-engine-dies-reconstructed.sse", DIALECT_OPENAI, true, true, 0, 0, 0},
+    {"chat-stream-cut-in-mid-event-reconstructed.sse", DIALECT_OPENAI, false, false, 0, 0, 0},
+    {"completions-stream-2025-05-two-chunks-recorded.sse", DIALECT_OPENAI, false, false, 0, 0, 0},
+    {"audio-transcriptions-stream-usage-reconstructed.sse", DIALECT_OPENAI, true, false, 4, 5, 0},
+    {"messages-stream-text-reconstructed.sse", DIALECT_MESSAGES, true, false, 28, 8, 0},
     {"messages-stream-thinking-tool-use-reconstructed.sse", DIALECT_MESSAGES, true, false, 28, 31,
-     0, 0},
-    {"responses-stream-text-reconstructed.sse", DIALECT_RESPONSES, true, false, 28, 8, 0, 0},
-    {"responses-stream-function-call-reconstructed.sse", DIALECT_RESPONSES, true, false, 151, 14, 0,
+     0},
+    {"responses-stream-text-reconstructed.sse", DIALECT_RESPONSES, true, false, 28, 8, 0},
+    {"responses-stream-function-call-reconstructed.sse", DIALECT_RESPONSES, true, false, 151, 14,
      0},
 };
 
@@ -82,8 +78,7 @@ check_answer(const struct want *w, size_t step)
     CHECK_EQ(r.usage.in, w->in);
     CHECK_EQ(r.usage.out, w->out);
     CHECK_EQ(r.usage.cached, w->cached);
-    CHECK_EQ(r.usage.seconds, w->seconds);
-    CHECK_EQ(r.usage.told, w->in || w->seconds);
+    CHECK_EQ(r.usage.told, w->in > 0);
     /* Byte for byte, up to the last whole event. */
     CHECK(out.len <= text.len && memcmp(out.data, text.data, out.len) == 0);
     CHECK(!w->complete || out.len == text.len);
@@ -182,23 +177,30 @@ TEST(usage_is_found_in_json_that_has_more_of_the_name)
         const char *text;
         bool complete;
         uint64_t in;
+        bool told;
     } rows[] = {
-        {"{\"usage\":{\"prompt_tokens\":3}}", true, 3},
+        {"{\"usage\":{\"prompt_tokens\":3}}", true, 3, true},
         {" \n{ \"a\" : [ { \"usage\":{\"prompt_tokens\":9} } ] , \"usage\" : {\"prompt_tokens\":3 "
          "} } ",
-         true, 3},
+         true, 3, true},
         {"{\"x\":\"usage\",\"y\":\"\\\"usage\\\":{\",\"usage\":{\"prompt_tokens\":3},\"z\":[[]]}",
-         true, 3},
-        {"{\"y\":\"\\\\\\\"{\",\"usage\":{\"prompt_tokens\":3}}", true, 3},
-        {"{\"a\\\"{\":\"\\\"\",\"usage\":{\"prompt_tokens\":3}}", true, 3},
+         true, 3, true},
+        {"{\"y\":\"\\\\\\\"{\",\"usage\":{\"prompt_tokens\":3}}", true, 3, true},
+        {"{\"a\\\"{\":\"\\\"\",\"usage\":{\"prompt_tokens\":3}}", true, 3, true},
         {"{\"usage2\":{\"prompt_tokens\":3}}", true, 0},
         {"{\"usag\\u0065\":{\"prompt_tokens\":3}}", true, 0},
         {"{\"usage\":{\"prompt_tokens\":3}", false, 0},
-        {"{\"meta\":{\"billed_units\":{\"input_tokens\":3}}}", true, 3},
+        {"{\"meta\":{\"billed_units\":{\"input_tokens\":3}}}", true, 3, true},
         {"[{\"usage\":{\"prompt_tokens\":3}}]", false, 0},
         {"\"usage\":{\"prompt_tokens\":3}", false, 0},
         {"1\n00:00:01 --> 00:00:02\n{\"usage\":{\"prompt_tokens\":3}}", false, 0},
         {"{\"usage\":{\"prompt_tokens\":\"3\"}}", true, 0},
+        {"{\"usage\":{\"prompt_tokens\":0}}", true, 0, true},
+        {"{\"usage\":{\"completion_tokens\":0}}", true, 0, true},
+        {"{\"usage\":{\"type\":\"duration\",\"seconds\":19}}", true, 0},
+        {"{\"usage\":{}}", true, 0},
+        {"{\"meta\":{}}", true, 0},
+        {"{\"meta\":{\"input_tokens\":3}}", true, 0},
         {"{\"usage\":null}", true, 0},
         {"", false, 0},
     };
@@ -212,12 +214,13 @@ TEST(usage_is_found_in_json_that_has_more_of_the_name)
             CHECK_STR(out.data, rows[i].text);
             CHECK_EQ(r.complete, rows[i].complete);
             CHECK_EQ(r.usage.in, rows[i].in);
+            CHECK_EQ(r.usage.told, rows[i].told);
             usage_finish(&r);
         }
 }
 
-/* What is too large passes unread, at once; what follows is read again. */
-TEST(an_event_above_its_ceiling_passes_unread)
+/* What is too large passes at once, before it is known what it is; what follows is read again. */
+TEST(an_event_above_its_ceiling_passes_at_once)
 {
     static const char begin[] = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5},\"x\":\"",
                       end[] = "\"}\n\n", last[] = "data: " LAST "\n\ndata: [DONE]\n\n";
@@ -241,6 +244,75 @@ TEST(an_event_above_its_ceiling_passes_unread)
             CHECK(r.complete && r.usage.in == 3 && r.held.len <= USAGE_EVENT_MAX);
             usage_finish(&r);
         }
+}
+
+/* An event of 2 MiB: `begin` in front of a long text, `end` behind it. */
+static void
+check_large(enum dialect dialect, const char *begin, const char *end, const char *want)
+{
+    for (size_t step = 999; step < MIB; step *= 40) {
+        _cleanup_buf_ struct buf text = BUF_INIT(4 * MIB), out = BUF_INIT(4 * MIB);
+        struct usage_reader r;
+        struct usage_piece last;
+        char found[64];
+        tap_note("%s...%s by %zu", begin, end, step);
+        usage_init(&r, dialect, USAGE_EVENTS, true);
+        buf_add_str(&text, begin);
+        while (text.len < 2 * MIB)
+            buf_add_str(&text, "data: \\\"usage\\\":{}");
+        buf_add_str(&text, end);
+        pass(&r, text.data, text.len, step, &out);
+        usage_end(&r, &last);
+        (void)snprintf(found, sizeof(found), "%d/%d%s%s%s", (int)r.usage.in, (int)r.usage.out,
+                       r.usage.told ? " told" : "", r.complete ? " complete" : "",
+                       r.failed ? " failed" : "");
+        CHECK_STR(found, want);
+        CHECK(out.len == text.len && memcmp(out.data, text.data, out.len) == 0);
+        usage_finish(&r);
+    }
+}
+
+#define TOLD "{\"input_tokens\":4,\"output_tokens\":2}"
+
+TEST(the_end_of_a_stream_is_seen_however_large_its_event_is)
+{
+    static const struct {
+        enum dialect dialect;
+        const char *begin, *end, *want;
+    } rows[] = {
+        {DIALECT_RESPONSES,
+         "event: x\r\ndata: {\"type\":\"response.completed\",\"response\":{\"type\":1,\"a\":\"",
+         "\",\"usage\":" TOLD "}}\r\n\r\n", "4/2 told complete"},
+        {DIALECT_RESPONSES, "data:{\"response\":{\"usage\":" TOLD ",\"a\":[{\"usage\":{}},\"",
+         "\"]},\"type\" : \"response.incomplete\" }\n\n", "4/2 told complete"},
+        {DIALECT_RESPONSES, "data: {\"type\":\"response.cancelled\",\"a\":\"", "\"}\n\n",
+         "0/0 complete"},
+        {DIALECT_RESPONSES, "data: {\"type\":\"response.failed\",\"a\":\"", "\"}\n\n",
+         "0/0 complete failed"},
+        {DIALECT_RESPONSES, "data: {\"type\":\"error\",\"a\":\"", "\"}\n\n", "0/0 failed"},
+        {DIALECT_OPENAI, "data: {\"type\":\"transcript.text.done\",\"a\":\"",
+         "\",\ndata: \"usage\":" TOLD "}\n\n", "4/2 told complete"},
+        {DIALECT_OPENAI, "data: {\"type\":\"speech.audio.done\",\"a\":\"", "\"}\n\n",
+         "0/0 complete"},
+        {DIALECT_OPENAI,
+         "data: {\"usage\":" TOLD ",\"type\":\"image_generation.completed\",\"a\":\"", "\"}\n\n",
+         "4/2 told complete"},
+        {DIALECT_OPENAI, "data: {\"type\":\"image_edit.completed\",\"a\":\"",
+         "\",\"usage\":" TOLD "}\n", "4/2 told complete"},
+        {DIALECT_OPENAI, "data: {\"error\":{\"message\":\"", "\"}}\n\n", "0/0 failed"},
+        {DIALECT_OPENAI, "data: {\"error\":null,\"a\":\"", "\"}\n\n", "0/0"},
+        {DIALECT_MESSAGES, "data: {\"type\":\"message_stop\",\"a\":\"", "\"}\n\n", "0/0 complete"},
+        {DIALECT_MESSAGES, "data: {\"type\":\"message_start\",\"message\":{\"a\":\"",
+         "\",\"type\":\"message_stop\",\"usage\":" TOLD "}}\n\n", "4/2 told"},
+        /* None of these is the end. */
+        {DIALECT_MESSAGES, "data: {\"type\":\"message_stop\",\"a\":\"", "\"\n\n", "0/0"},
+        {DIALECT_MESSAGES, "x: {\"type\":\"message_stop\",\"a\":\"", "\"}\n\n", "0/0"},
+        {DIALECT_OPENAI, "data: {\"a\":{\"type\":\"speech.audio.done\",\"b\":\"", "\"}}\n\n",
+         "0/0"},
+        {DIALECT_OPENAI, "data: [\"", "\"]\n\n", "0/0"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        check_large(rows[i].dialect, rows[i].begin, rows[i].end, rows[i].want);
 }
 
 /* Also where the piece that is too much begins with the end of a line: it is not the end of the event. */
