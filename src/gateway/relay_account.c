@@ -88,7 +88,9 @@ passage_goes(struct passage *p)
 
 /* ---- after ---- */
 
-/* As the engine has told it; else by what went through: an event has a token, or little more. */
+/* As the engine has told it. Else, of a stream, by what went through: an event has a token, or little
+ * more; and what it was thought to take where nobody can say: of JSON that its client did not wait for,
+ * and of sounds and pictures, which engines tell in seconds or not at all. */
 static void
 count_tokens(struct passage *p)
 {
@@ -100,10 +102,14 @@ count_tokens(struct passage *p)
     row->tokens_in = row->is_estimate ? p->prompt_tokens : told->in;
     row->tokens_out = told ? told->out : 0;
     row->tokens_cached = told ? told->cached : 0;
-    if (p->is_stream && !p->usage.complete && p->usage.events > row->tokens_out) {
+    bool is_form = p->route->body == ROUTE_BODY_FORM;
+    bool is_part = p->is_stream && (row->is_estimate || !p->usage.complete);
+    if (is_part && p->usage.events > row->tokens_out) {
         row->tokens_out = p->usage.events;
         row->is_estimate = true;
     }
+    if (!p->is_stream && row->is_estimate && (is_form || row->end == LEDGER_CLIENT))
+        row->tokens_out = passage_tokens(p) - row->tokens_in;
 }
 
 /* Who leaves while an engine works on his answer, of which nothing is known yet, has taken what he might

@@ -1,5 +1,6 @@
 /* What engines do wrong, and what may happen at all: each request gets one end, and nothing stays taken. */
 
+#include "gateway/ledger.h"
 #include "gateway/relay.h"
 
 #include "relay_rig.h"
@@ -202,4 +203,61 @@ TEST(relay_takes_nothing_for_good_whatever_happens)
     }
     tap_note("%u %u %u", (unsigned)answered, (unsigned)left, (unsigned)failed);
     CHECK(answered > 5 && left > 5 && failed > 5);
+}
+
+/* ---- what an answer took that does not say it ---- */
+
+static struct ledger_row told;
+static unsigned tellings;
+
+static void
+on_over(const struct ledger_row *row, const struct reply *reply unused_arg, void *arg unused_arg)
+{
+    told = *row;
+    tellings++;
+}
+
+#define FORM "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\none\r\n--x--\r\n"
+#define SHORT "{\"model\":\"one\",\"max_tokens\":100}"
+
+TEST(relay_estimates_what_an_answer_took_that_does_not_say)
+{
+    static const struct {
+        const char *path, *type, *body, *heard, *answer;
+        bool leaves;
+        uint64_t out;
+    } rows[] = {
+        {"chat/completions", "application/json", STREAM_ONE, "stream",
+         OK_STREAM "a\r\ndata: {}\n\n\r\na\r\ndata: {}\n\n\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n",
+         false, 3},
+        {"chat/completions", "application/json", SHORT, SHORT, BEGIN_JSON "{\"a\"", true, 100},
+        {"chat/completions", "application/json", SHORT, SHORT,
+         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", false,
+         0},
+        {"audio/transcriptions", "multipart/form-data; boundary=x", FORM, FORM,
+         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 42\r\n\r\n"
+         "{\"usage\":{\"type\":\"duration\",\"seconds\":19}}",
+         false, 512},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        RELAY("");
+        _cleanup_client_ struct client c;
+        tap_note("%s %s", rows[i].path, rows[i].answer);
+        tellings = 0;
+        relay_tell_of_ends(relay, on_over, NULL);
+        client_open(&c);
+        _cleanup_free_ char *text =
+            mem_printf("POST /v1/%s HTTP/1.1\r\n" HOST "Content-Type: %s\r\n"
+                       "Content-Length: %zu\r\n\r\n%s",
+                       rows[i].path, rows[i].type, strlen(rows[i].body), rows[i].body);
+        CHECK(client_send(&c, text));
+        REQUIRE(engine_accept(&first) && HEARS(&first, rows[i].heard));
+        engine_say(&first, rows[i].answer);
+        REQUIRE(SEES(&c, "200 OK"));
+        if (rows[i].leaves)
+            client_close(&c);
+        REQUIRE(WAIT(tellings == 1));
+        CHECK_EQ(told.tokens_out, rows[i].out);
+        CHECK(told.is_estimate);
+    }
 }
