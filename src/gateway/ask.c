@@ -52,7 +52,7 @@ read_bool(const char *body, const char *name, const struct json_place *place, bo
 /* A number that is none of ours (negative, a fraction) is the engine's to refuse, and says nothing. */
 static int
 read_number(const char *body, enum ask_member member, const struct json_place *place,
-            uint64_t *ret_most, int64_t *ret_signed, struct err *reterr)
+            uint64_t *ret_most, struct err *reterr)
 {
     char text[NUMBER_MAX + 1];
     uint64_t n;
@@ -63,10 +63,8 @@ read_number(const char *body, enum ask_member member, const struct json_place *p
     memcpy(text, body + place->at, place->len);
     text[place->len] = '\0';
     const struct value v = {.type = VALUE_NUMBER, .text = text, .len = place->len};
-    if (ret_most && value_u64(&v, &n))
+    if (value_u64(&v, &n))
         *ret_most = MAX(*ret_most, n);
-    if (ret_signed)
-        (void)value_i64(&v, ret_signed);
     return 0;
 }
 
@@ -123,12 +121,10 @@ read_numbers(struct ask *ask, const char *body, struct err *reterr)
     const struct json_place *places = ask->places;
     int r = 0;
     for (size_t i = 0; i < ARRAY_SIZE(limits) && r == 0; i++)
-        r = read_number(body, limits[i], &places[limits[i]], &ask->max_tokens, NULL, reterr);
+        r = read_number(body, limits[i], &places[limits[i]], &ask->max_tokens, reterr);
     for (size_t i = 0; i < ARRAY_SIZE(answers) && r == 0; i++)
-        r = read_number(body, answers[i], &places[answers[i]], &ask->answers, NULL, reterr);
-    return r < 0 ? r
-                 : read_number(body, ASK_PRIORITY, &places[ASK_PRIORITY], NULL, &ask->priority,
-                               reterr);
+        r = read_number(body, answers[i], &places[answers[i]], &ask->answers, reterr);
+    return r;
 }
 
 /* Messages has the user in metadata. */

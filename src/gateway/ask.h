@@ -25,7 +25,6 @@ struct patch_list;
     MEMBER(MAX_OUTPUT_TOKENS, "max_output_tokens")         \
     MEMBER(N, "n")                                         \
     MEMBER(BEST_OF, "best_of")                             \
-    MEMBER(PRIORITY, "priority")                           \
     MEMBER(USER, "user")                                   \
     MEMBER(SESSION, "prompt_cache_key")                    \
     MEMBER(METADATA, "metadata")                           \
@@ -53,7 +52,6 @@ struct ask {
     bool include_usage;  /* the client asked for usage at the end of a stream */
     uint64_t max_tokens; /* of each answer; 0: not said */
     uint64_t answers;    /* that are made, chosen among or not; 1 at the least */
-    int64_t priority;    /* 0 when not said; with engines, less is sooner */
     enum ask_tier tier;
     struct json_place user, session; /* who asks, and in which talk: strings, or ABSENT */
     struct json_place places[ASK_MEMBER_COUNT]; /* of a JSON body */

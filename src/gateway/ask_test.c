@@ -22,22 +22,20 @@ TEST(what_a_body_asks_for_is_found)
         const char *body, *model;
         bool stream, include_usage;
         uint64_t max_tokens, answers;
-        int64_t priority;
     } rows[] = {
-        {"{}", "", false, false, 0, 1, 0},
-        {"{\"model\":\"phi3\",\"stream\":true}", "phi3", true, false, 0, 1, 0},
+        {"{}", "", false, false, 0, 1},
+        {"{\"model\":\"phi3\",\"stream\":true}", "phi3", true, false, 0, 1},
         {"{\"model\":null,\"stream\":null,\"stream_options\":null,\"max_tokens\":null}", "", false,
-         false, 0, 1, 0},
-        {"{\"m\\u006fdel\":\"ph\\u0069\"}", "phi", false, false, 0, 1, 0},
-        {"{\"stream_options\":{\"include_usage\":true},\"stream\":true}", "", true, true, 0, 1, 0},
-        {"{\"stream_options\":{\"include_usage\":false},\"stream\":true}", "", true, false, 0, 1,
-         0},
-        {"{\"max_tokens\":5,\"max_completion_tokens\":7,\"n\":3,\"best_of\":2,\"priority\":-4}", "",
-         false, false, 7, 3, -4},
-        {"{\"max_output_tokens\":1e3,\"n\":0}", "", false, false, 1000, 1, 0},
-        {"{\"max_tokens\":-1,\"n\":1.5}", "", false, false, 0, 1, 0},
+         false, 0, 1},
+        {"{\"m\\u006fdel\":\"ph\\u0069\"}", "phi", false, false, 0, 1},
+        {"{\"stream_options\":{\"include_usage\":true},\"stream\":true}", "", true, true, 0, 1},
+        {"{\"stream_options\":{\"include_usage\":false},\"stream\":true}", "", true, false, 0, 1},
+        {"{\"max_tokens\":5,\"max_completion_tokens\":7,\"n\":3,\"best_of\":2}", "", false, false,
+         7, 3},
+        {"{\"max_output_tokens\":1e3,\"n\":0}", "", false, false, 1000, 1},
+        {"{\"max_tokens\":-1,\"n\":1.5}", "", false, false, 0, 1},
         {"{\"messages\":[{\"model\":\"x\",\"stream\":true}],\"model\":\"y\"}", "y", false, false, 0,
-         1, 0},
+         1},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct ask ask;
@@ -48,7 +46,6 @@ TEST(what_a_body_asks_for_is_found)
         CHECK_EQ(ask.include_usage, rows[i].include_usage);
         CHECK_EQ(ask.max_tokens, rows[i].max_tokens);
         CHECK_EQ(ask.answers, rows[i].answers);
-        CHECK_EQ(ask.priority, rows[i].priority);
     }
 }
 
