@@ -8,6 +8,11 @@ TEST(header_passes_what_is_listed_and_nothing_else)
         const char *name;
         bool to_engine, to_client;
     } rows[] = {
+        {"Accept", true, false},
+        {"Cache-Control", false, true},
+        {"Content-Disposition", false, true},
+        {"Content-Encoding", false, true},
+        {"User-Agent", true, false},
         {"Content-Type", true, true},
         {"OpenAI-Beta", true, true},
         {"anthropic-version", true, true},
