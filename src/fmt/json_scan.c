@@ -374,30 +374,40 @@ read_member(struct scan *s, const char *const *names, size_t count, struct json_
     return 0;
 }
 
+static int
+read_object(struct scan *s, const char *const *names, size_t count, struct json_place *places)
+{
+    skip_space(s);
+    if (!is_at(s, '{'))
+        return refuse(s, "an object");
+    int r = open_level(s, true);
+    bool more = r == 0 && !is_at(s, '}');
+    while (r == 0 && more) {
+        r = read_member(s, names, count, places);
+        skip_space(s);
+        more = is_at(s, ',');
+        s->at += r == 0 && more;
+        skip_space(s);
+    }
+    if (r == 0 && !is_at(s, '}'))
+        r = refuse(s, "',' or '}'");
+    if (r < 0)
+        return r;
+    s->at++;
+    skip_space(s);
+    return s->at == s->end ? 0 : refuse(s, "nothing more");
+}
+
 int
 json_scan(const char *text, size_t len, const char *const *names, size_t count,
           struct json_place *ret_places, struct err *reterr)
 {
     struct scan s = {.text = text, .at = text, .end = text + len, .reterr = reterr};
+    struct json_place places[JSON_SCAN_NAMES_MAX];
     assert(count <= JSON_SCAN_NAMES_MAX);
-    memset(ret_places, 0, count * sizeof(*ret_places));
-    skip_space(&s);
-    if (!is_at(&s, '{'))
-        return refuse(&s, "an object");
-    int r = open_level(&s, true);
-    bool more = r == 0 && !is_at(&s, '}');
-    while (r == 0 && more) {
-        r = read_member(&s, names, count, ret_places);
-        skip_space(&s);
-        more = is_at(&s, ',');
-        s.at += r == 0 && more;
-        skip_space(&s);
-    }
-    if (r == 0 && !is_at(&s, '}'))
-        r = refuse(&s, "',' or '}'");
-    if (r < 0)
-        return r;
-    s.at++;
-    skip_space(&s);
-    return s.at == s.end ? 0 : refuse(&s, "nothing more");
+    memset(places, 0, count * sizeof(*places));
+    int r = read_object(&s, names, count, places);
+    if (r == 0)
+        memcpy(ret_places, places, count * sizeof(*places));
+    return r;
 }

@@ -93,10 +93,11 @@ TEST(what_is_no_json_is_refused_with_its_place)
         {"{'a':1}", "at byte 1 of the JSON: expected a name in quotes, found '''"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        struct json_place places[3];
+        struct json_place places[3] = {{.at = 77}};
         struct err err = {0};
         CHECK_EQ(scan(rows[i].text, places, &err), -EBADMSG);
         CHECK_STR(err.what, rows[i].what);
+        CHECK_EQ(places[0].at, 77);
     }
 }
 

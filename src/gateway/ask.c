@@ -88,11 +88,14 @@ scan_inside(const char *body, const struct json_place *outer, const char *outer_
             struct err *reterr)
 {
     int r = json_scan(body + outer->at, outer->len, names, count, ret_places, reterr);
-    for (size_t i = 0; i < count; i++)
-        ret_places[i].at += outer->at;
-    if (r < 0)
+    if (r < 0) {
         err_prefix(reterr, "in \"%s\"", outer_name);
-    return r;
+        return r;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (ret_places[i].kind != JSON_ABSENT)
+            ret_places[i].at += outer->at;
+    return 0;
 }
 
 static int

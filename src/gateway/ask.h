@@ -51,7 +51,7 @@ struct ask {
     bool stream;
     bool include_usage;  /* the client asked for usage at the end of a stream */
     uint64_t max_tokens; /* of each answer; 0: not said */
-    uint64_t answers;    /* that are made, chosen among or not; 1 at the least */
+    uint64_t answers;    /* to each prompt, chosen among or not; 1 at the least */
     enum ask_tier tier;
     struct json_place user, session; /* who asks, and in which talk: strings, or ABSENT */
     struct json_place places[ASK_MEMBER_COUNT]; /* of a JSON body */
