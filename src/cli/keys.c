@@ -129,6 +129,18 @@ parse(const struct buf *out, struct arena *arena, struct value **ret_answer, str
 #define OUT_MAX (64 * MIB)
 #define MEMBERS_MAX (64 * KIB)
 
+/* 1: none runs. */
+static int
+ask_gateway(struct cli *cli, const struct monitor_wish *wish, struct config **ret_config,
+            struct arena *arena, struct value **ret_answer)
+{
+    int r = cli_load_deployed(cli, ret_config);
+    if (r < 0)
+        return r;
+    r = cli_ask_monitor(*ret_config, wish, arena, ret_answer, &cli->err);
+    return r < 0 && cli->err.id == ERR_SERVICE_DOWN ? 1 : r;
+}
+
 /* members: JSON of key_change(); NULL: none. */
 static int
 ask_of_key(struct cli *cli, enum keyring_deed deed, const char *name, const struct buf *members,
@@ -147,10 +159,8 @@ ask_of_key(struct cli *cli, enum keyring_deed deed, const char *name, const stru
     struct monitor_wish wish = {.id = ids[deed], .service = name, .body = members};
     int r = key_check_name(name, &cli->err);
     if (r == 0)
-        r = cli_load_deployed(cli, &config);
-    if (r == 0)
-        r = cli_ask_monitor(config, &wish, arena, ret_answer, &cli->err);
-    if (r == 0 || cli->err.id != ERR_SERVICE_DOWN)
+        r = ask_gateway(cli, &wish, &config, arena, ret_answer);
+    if (r <= 0)
         return r;
     r = members
             ? json_parse(arena, members->data, members->len, JSON_STRICT, &given, NULL, &cli->err)
@@ -168,10 +178,8 @@ cli_list_keys(struct cli *cli, struct arena *arena, struct value **ret_answer)
     _cleanup_buf_ struct buf out = BUF_INIT(OUT_MAX);
     struct offline o = {.out = &out};
     struct monitor_wish wish = {.id = OPERATION_KEYS};
-    int r = cli_load_deployed(cli, &config);
-    if (r == 0)
-        r = cli_ask_monitor(config, &wish, arena, ret_answer, &cli->err);
-    if (r == 0 || cli->err.id != ERR_SERVICE_DOWN)
+    int r = ask_gateway(cli, &wish, &config, arena, ret_answer);
+    if (r <= 0)
         return r;
     r = ask_offline(config, &o, &cli->err);
     return r < 0 ? r : parse(&out, arena, ret_answer, &cli->err);
@@ -189,10 +197,8 @@ cli_read_usage(struct cli *cli, const char *by_word, uint64_t since_us, struct a
     enum spent_by by;
     int r = spent_by_parse(by_word, &by, &cli->err);
     if (r == 0)
-        r = cli_load_deployed(cli, &config);
-    if (r == 0)
-        r = cli_ask_monitor(config, &wish, arena, ret_answer, &cli->err);
-    if (r == 0 || cli->err.id != ERR_SERVICE_DOWN)
+        r = ask_gateway(cli, &wish, &config, arena, ret_answer);
+    if (r <= 0)
         return r;
     r = sum_offline(config, by, since_us, &out, &cli->err);
     return r < 0 ? r : parse(&out, arena, ret_answer, &cli->err);
