@@ -49,7 +49,7 @@ def configure(folder, files, certificate="a.pem", key="a.key", client_ca=None):
     if client_ca:
         tls["client_ca"] = str(files / client_ca)
     config = {
-        "paths": {"run": str(folder / "run")},
+        "paths": {"run": str(folder / "run"), "state": str(folder / "state")},
         "models": {"m": {"engine": "sim", "port": model}},
         "gateway": {"port": gateway, "tls": tls},
         "monitor": {"port": monitor},
@@ -172,7 +172,7 @@ def test_another_gateway_is_asked_by_tls(tmp_path, files, host, ca, status):
         (own,) = free_ports(1)
         peer = {"url": f"https://{host}:{port}", "models": ["m"], "ca": str(files / ca)}
         near_config = {
-            "paths": {"run": str(near / "run")},
+            "paths": {"run": str(near / "run"), "state": str(near / "state")},
             "models": {"other": {"port": free_ports(1)[0]}},
             "gateway": {"port": own, "peers": {"far": peer}},
         }

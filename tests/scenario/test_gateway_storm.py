@@ -106,5 +106,6 @@ def test_a_storm_leaves_nothing_behind(tmp_path):
                 assert g.comes_to(f"citadel_gateway_{name}", 0, model)
         for sim in (calm, struck.sim):
             assert comes_true(lambda: sim.metric("vllm:num_requests_running") == 0)
-        assert comes_true(lambda: open_files(pid) == files)
+        # The connection that asked for metrics may have been among those of before.
+        assert comes_true(lambda: open_files(pid) <= files)
         assert resident_bytes(pid) < memory + MEMORY_BYTES
