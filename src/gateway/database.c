@@ -6,7 +6,8 @@
  *   meta    boot: the one to which minute_us of debits belongs
  *
  * Beside it PATH.lock: locked while a process has the database, and not empty once a key was made. So a
- * file that was lost, emptied or set aside is not taken for one that never had a key. */
+ * file that was lost, emptied or set aside is not taken for one that never had a key. Where the lock is
+ * lost, the rows of keys tell; and where those are lost with it, it is as if there had been some. */
 
 #include "gateway/database.h"
 
@@ -80,6 +81,7 @@ struct database {
     char *set_aside;
     int lock_fd;
     bool had_keys;
+    bool is_doubted; /* that it had: there was no lock beside it */
     sqlite3 *sql;
     sqlite3_stmt *statements[STATEMENTS];
 };
@@ -165,11 +167,14 @@ carry_out(struct binding *b, struct err *reterr)
 /* ---- the file ---- */
 
 static int
-lock(struct database *db, struct err *reterr)
+open_lock(struct database *db, const char *path, struct err *reterr)
 {
-    _cleanup_free_ char *path = mem_printf("%s.lock", db->path);
     struct stat st;
-    db->lock_fd = file_open(path, O_RDWR | O_CREAT, 0600);
+    db->lock_fd = file_open(path, O_RDWR, 0);
+    if (db->lock_fd == -ENOENT) {
+        db->is_doubted = stat(db->path, &st) == 0 && st.st_size > 0;
+        db->lock_fd = file_open(path, O_RDWR | O_CREAT, 0600);
+    }
     if (db->lock_fd < 0)
         return err_set_errno(reterr, -db->lock_fd, "'%s'", path);
     if (file_lock(db->lock_fd, LOCK_US) < 0) {
@@ -177,7 +182,9 @@ lock(struct database *db, struct err *reterr)
         err_fix(reterr, "gateway.keys_file is the path; each gateway needs its own");
         return r;
     }
-    db->had_keys = fstat(db->lock_fd, &st) == 0 && st.st_size > 0;
+    if (fstat(db->lock_fd, &st) < 0)
+        return err_set_errno(reterr, errno, "'%s'", path);
+    db->had_keys = st.st_size > 0;
     return 0;
 }
 
@@ -193,6 +200,15 @@ remember_keys(struct database *db, struct err *reterr)
         return err_set_errno(reterr, -r, "'%s.lock'", db->path);
     db->had_keys = true;
     return 0;
+}
+
+/* What is doubted counts as true until the file was read: so a stop before that changes nothing. */
+static int
+lock(struct database *db, struct err *reterr)
+{
+    _cleanup_free_ char *path = mem_printf("%s.lock", db->path);
+    int r = open_lock(db, path, reterr);
+    return r == 0 && db->is_doubted ? remember_keys(db, reterr) : r;
 }
 
 static void
@@ -331,6 +347,24 @@ take_boot(struct database *db, struct err *reterr)
     return run(db, sql, reterr);
 }
 
+/* Rows of keys are never removed: a whole file that has none never had one. */
+static int
+settle_doubt(struct database *db, struct err *reterr)
+{
+    _cleanup_buf_ struct buf found = BUF_INIT(KIB);
+    int r = ask(db, "SELECT 1 FROM keys LIMIT 1", &found, reterr);
+    if (r < 0)
+        return r;
+    if (found.len > 0)
+        return remember_keys(db, reterr);
+    if (!db->is_doubted || db->set_aside)
+        return 0;
+    if (ftruncate(db->lock_fd, 0) < 0 || lseek(db->lock_fd, 0, SEEK_SET) < 0)
+        return err_set_errno(reterr, errno, "'%s.lock'", db->path);
+    db->had_keys = false;
+    return 0;
+}
+
 int
 database_open(const char *path, struct database **ret_db, struct err *reterr)
 {
@@ -346,6 +380,8 @@ database_open(const char *path, struct database **ret_db, struct err *reterr)
         r = open_file(db, &err);
     if (r < 0 && err.id == ERR_KEYS_DAMAGED)
         r = set_aside(db, &err);
+    if (r == 0)
+        r = settle_doubt(db, &err);
     if (r == 0)
         r = take_boot(db, &err);
     if (r == 0) {

@@ -127,24 +127,37 @@ spoil(size_t at, size_t len)
 static const struct damage {
     const char *what;
     size_t at, len;
-    bool is_empty, is_gone;
+    bool is_empty, is_gone, lacks_lock;
+    size_t kept; /* keys */
 } damages[] = {
     {.what = "its head", .len = 100},
     {.what = "its tables", .at = 4096, .len = 4096},
     {.what = "all of a page but its head", .at = 2 * 4096 + 8, .len = 4000},
     {.what = "everything", .is_empty = true},
     {.what = "the file", .is_gone = true},
+    {.what = "the lock", .lacks_lock = true, .kept = 1},
+    {.what = "its head and the lock", .len = 100, .lacks_lock = true},
 };
 
 static void
 do_damage(const struct damage *d)
 {
+    _cleanup_free_ char *lock = mem_printf("%s.lock", path);
+    if (d->lacks_lock)
+        CHECK_EQ(unlink(lock), 0);
     if (d->is_gone)
         CHECK_EQ(unlink(path), 0);
     else if (d->is_empty)
         CHECK_EQ(truncate(path, 0), 0);
-    else
+    else if (d->len > 0)
         spoil(d->at, d->len);
+}
+
+static void
+clear_folder(void)
+{
+    _cleanup_free_ char *folder = mem_printf("%s/gateway", tap_dir());
+    REQUIRE(file_remove_tree(folder, NULL) == 0);
 }
 
 /* Whatever is lost: nobody gets in because of that. */
@@ -156,21 +169,37 @@ TEST(keys_that_were_lost_are_still_needed)
         struct database *db;
         struct found found;
         tap_note("%s", damages[i].what);
-        REQUIRE(file_remove_tree(path, NULL) == 0);
+        clear_folder();
         REQUIRE(open_it(&db, &found));
+        CHECK(!database_had_keys(db));
         CHECK_EQ(put(db, &key, NULL), 0);
         database_close(db);
         do_damage(&damages[i]);
         key_finish(&found.key);
         REQUIRE(open_it(&db, &found));
-        CHECK_EQ(found.keys, 0);
+        CHECK_EQ(found.keys, damages[i].kept);
         CHECK(database_had_keys(db));
-        bool is_kept = !damages[i].is_gone && !damages[i].is_empty;
+        bool is_kept = damages[i].len > 0;
         CHECK_EQ(database_set_aside(db) != NULL, is_kept);
         CHECK(!is_kept || access(database_set_aside(db), F_OK) == 0);
         CHECK_EQ(put(db, &key, NULL), 0);
         database_close(db);
         key_finish(&found.key);
+    }
+}
+
+/* One that never had a key does not come to need one. */
+TEST(a_lost_lock_alone_makes_no_key_needed)
+{
+    (void)make_path();
+    _cleanup_free_ char *lock = mem_printf("%s.lock", path);
+    struct database *db;
+    struct found found;
+    for (int i = 0; i < 3; i++) {
+        REQUIRE(open_it(&db, &found));
+        CHECK(!database_had_keys(db));
+        database_close(db);
+        CHECK(i == 1 || unlink(lock) == 0);
     }
 }
 
