@@ -622,7 +622,7 @@ static enum visit_outcome
 outcome_of(const struct http_call *call, enum err_id id)
 {
     if (call->phase == HTTP_PHASE_CONNECT)
-        return VISIT_NOT_BEGUN;
+        return call->sent_anew ? VISIT_LOST : VISIT_NOT_BEGUN;
     return id == ERR_HTTP_TIMEOUT ? VISIT_LATE : VISIT_LOST;
 }
 

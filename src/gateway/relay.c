@@ -141,14 +141,22 @@ find_stored(struct passage *p, const char *id)
     return stored && stored_is_id(id, len) ? stored_find(stored, id, len, p->key) : NULL;
 }
 
+/* Of the response that the request goes on from; "": of none that can be known. */
+static void
+read_previous(const struct passage *p, char id[STORED_ID_MAX + 1])
+{
+    const struct json_place *place = &p->ask.places[ASK_PREVIOUS];
+    if (place->kind != JSON_STRING ||
+        json_scan_text(p->body.bytes, place, id, STORED_ID_MAX + 1) < 0)
+        id[0] = '\0';
+}
+
 /* What goes on from a response can be done by who has it. NULL: it does not, or nobody is known to. */
 static const struct target_back *
 find_previous(struct passage *p)
 {
-    const struct json_place *place = &p->ask.places[ASK_PREVIOUS];
     char id[STORED_ID_MAX + 1];
-    if (place->kind != JSON_STRING || json_scan_text(p->body.bytes, place, id, sizeof(id)) < 0)
-        return NULL;
+    read_previous(p, id);
     const struct stored_at *at = find_stored(p, id);
     for (size_t i = 0; at && i < p->target->back_count; i++)
         if (is_at(&p->target->backs[i], at))
@@ -302,12 +310,34 @@ passage_seek(struct passage *p)
         fail_away(p);
 }
 
+static int
+refuse_unknown(const char *id, struct err *reterr)
+{
+    int r = err_set(reterr, ERR_NOT_FOUND, "there is no response '%s' here", id);
+    err_fix(reterr, "it may have been forgotten, or was made with \"store\": false");
+    return r;
+}
+
+/* Who has a key goes on from his own only. Without one, from what nobody is known to have. */
+static int
+check_previous(struct passage *p, struct err *reterr)
+{
+    const struct stored *stored = p->relay->stored;
+    char id[STORED_ID_MAX + 1];
+    if (p->ask.places[ASK_PREVIOUS].kind != JSON_STRING)
+        return 0;
+    read_previous(p, id);
+    bool is_his = p->key ? find_stored(p, id) != NULL
+                         : !stored || !stored_is_anothers(stored, id, strlen(id), 0);
+    return is_his ? 0 : refuse_unknown(id, reterr);
+}
+
 static void
 on_complete(struct http_request *r)
 {
     struct passage *p = r->user;
     struct err error;
-    if (read_ask(p, &error) < 0 ||
+    if (read_ask(p, &error) < 0 || check_previous(p, &error) < 0 ||
         target_find(p->routing->targets, p->ask.model, &p->asked, &error) < 0) {
         passage_fail(p, &error);
         return;
@@ -364,8 +394,7 @@ on_complete_stored(struct http_request *r)
         passage_claim(p);
         return;
     }
-    (void)err_set(&error, ERR_NOT_FOUND, "there is no response '%s' here", p->stored_id);
-    err_fix(&error, "it may have been forgotten, or was made with \"store\": false");
+    (void)refuse_unknown(p->stored_id, &error);
     passage_fail(p, &error);
 }
 
@@ -571,6 +600,12 @@ relay_configure(struct relay *relay, struct config *config, struct err *reterr)
     routing_enter(next);
     routing_drop(before);
     return 0;
+}
+
+struct config *
+relay_take_config(struct relay *relay)
+{
+    return relay ? take_ptr(relay->routing->owned) : NULL;
 }
 
 void

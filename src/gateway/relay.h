@@ -36,7 +36,9 @@ int relay_new(struct loop *loop, const struct config *config, struct relay **ret
  * keeps its queue and its connections. On success the configuration is the relay's: it is there until
  * the next one, at least. */
 int relay_configure(struct relay *relay, struct config *config, struct err *reterr) must_check;
-void relay_free(struct relay *relay); /* every request has ended */
+/* Every request has ended. The last configuration goes with it, unless it is taken before. */
+struct config *relay_take_config(struct relay *relay) must_check;
+void relay_free(struct relay *relay);
 
 /* One for a model, or about a response that one has made, in service->request(). reply: of it, which
  * has its caller. */

@@ -73,11 +73,16 @@ begin_answer(struct passage *p, const struct http1_head *head)
         http_answer_stream(p->request);
 }
 
-/* An engine that says so has not begun on the request. */
+/* Who says 503 has not begun on the request; 502: it ended somebody behind him, and behind another
+ * gateway as many as may be. With 504, somebody may still be at it. */
 static bool
-is_not_now(unsigned status)
+goes_on_to_another(struct passage *p, const struct http_call *call)
 {
-    return status == 502 || status == 503 || status == 504;
+    unsigned status = call->head.status;
+    p->losses += call->sent_anew;
+    if (status == 502)
+        p->losses += backend_is_peer(p->visit.backend) ? LOSSES_MAX + 1 : 1;
+    return (status == 502 || status == 503) && p->losses <= LOSSES_MAX && passage_has_other(p);
 }
 
 static void
@@ -86,7 +91,7 @@ on_call_head(struct http_call *call)
     struct visit *v = call->user;
     struct passage *p = v->user;
     visit_heard(v);
-    if (is_not_now(call->head.status) && passage_has_other(p)) {
+    if (goes_on_to_another(p, call)) {
         (void)err_set(&p->why, ERR_MODEL_AWAY, "%s cannot answer now", p->target->name);
         p->retry_after_s = 0;
         visit_end(v, NULL);
@@ -188,11 +193,14 @@ end_answer(struct passage *p, const struct err *error)
     }
 }
 
-/* Whether the request may be asked for once more. */
+/* Whether the request may be asked for once more. Of a call that was sent anew, either time may have
+ * been the end of who had it. */
 static bool
-may_ask_again(struct passage *p, enum visit_outcome outcome)
+may_ask_again(struct passage *p, enum visit_outcome outcome, const struct http_call *call)
 {
-    return outcome == VISIT_NOT_BEGUN || (outcome == VISIT_LOST && p->losses++ < LOSSES_MAX);
+    if (outcome == VISIT_LOST)
+        p->losses += call->sent_anew && call->phase != HTTP_PHASE_CONNECT ? 2 : 1;
+    return outcome == VISIT_NOT_BEGUN || (outcome == VISIT_LOST && p->losses <= LOSSES_MAX);
 }
 
 static void
@@ -211,7 +219,7 @@ on_call_finished(struct http_call *call, const struct err *error)
     p->why = told;
     p->retry_after_s = 0;
     visit_end(v, NULL);
-    if (may_ask_again(p, outcome))
+    if (may_ask_again(p, outcome, call))
         passage_try(p);
     else
         passage_fail(p, &p->why);
@@ -232,7 +240,7 @@ on_go(struct visit *v)
     passage_goes(p);
     for (const struct carried *c = p->carried; c; c = c->next)
         http_call_field(call, c->name, c->value);
-    http_call_field(call, "X-Request-Id", p->reply.id);
+    http_call_field(call, "X-Request-Id", p->reply.own_id);
     if (!p->sending) {
         http_call_whole(call, "", 0);
         return;

@@ -3,6 +3,7 @@
 
 #include "gateway/relay.h"
 
+#include "base/text.h"
 #include "relay_rig.h"
 
 #include <signal.h>
@@ -19,7 +20,8 @@ TEST(relay_passes_a_request_and_its_answer)
             "Content-Type: text/plain\r\nContent-Length: 16\r\n\r\n{\"model\": \"one\"}"));
     REQUIRE(engine_accept(&first) && HEARS(&first, "{\"model\": \"one\"}"));
     CHECK(strstr(first.got.data, "POST /v1/chat/completions HTTP/1.1\r\n") == first.got.data);
-    CHECK(strstr(first.got.data, "X-Request-Id: mine\r\n"));
+    CHECK(strstr(first.got.data, "X-Request-Id: req_"));
+    CHECK(!strstr(first.got.data, "mine"));
     CHECK(strstr(first.got.data, "User-Agent: me\r\n"));
     CHECK(strstr(first.got.data, "Content-Type: application/json\r\n"));
     CHECK(!strstr(first.got.data, "Bearer"));
@@ -164,6 +166,89 @@ TEST(relay_lets_a_request_end_no_more_than_two_engines)
     REQUIRE(SEES(&c, "gateway.engine-lost"));
     CHECK(strstr(c.got.data, "HTTP/1.1 502 ") == c.got.data);
     CHECK(sock_accept(remote.listener, NULL) == -EAGAIN);
+}
+
+/* Those that know each other already: a connection that was kept may be lost without a fault. */
+TEST(relay_counts_engines_that_end_on_a_kept_connection)
+{
+    static const char *const names[] = {"one", "two", "far"};
+    struct engine *const engines[] = {&first, &second, &remote};
+    RELAY("  fallbacks: {one: [two, far]}\n");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    for (size_t i = 0; i < ARRAY_SIZE(engines); i++) {
+        char body[64];
+        (void)snprintf(body, sizeof(body), "{\"model\":\"%s\"}", names[i]);
+        post(&c, body);
+        REQUIRE(engine_accept(engines[i]) && HEARS(engines[i], body));
+        engine_answer(engines[i], "{}");
+        REQUIRE(ENDS(&c));
+        buf_clear(&c.got);
+        buf_clear(&engines[i]->got);
+    }
+    post(&c, ONE);
+    for (size_t i = 0; i < 2; i++) {
+        REQUIRE(HEARS(engines[i], names[i]));
+        (void)close(take_fd(&engines[i]->listener));
+        engine_hang_up(engines[i]);
+    }
+    REQUIRE(ENDS(&c));
+    CHECK(strstr(c.got.data, "HTTP/1.1 50") == c.got.data);
+    CHECK(engine_read(&remote) && remote.got.len == 0);
+}
+
+/* It has got the request twice, and each time it was its end. */
+TEST(relay_counts_an_engine_that_ends_twice)
+{
+    RELAY("  fallbacks: {one: [two]}\n");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    post(&c, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    engine_answer(&first, "{}");
+    REQUIRE(ENDS(&c));
+    buf_clear(&c.got);
+    buf_clear(&first.got);
+    post(&c, ONE);
+    for (int i = 0; i < 2; i++) {
+        REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+        engine_hang_up(&first);
+    }
+    REQUIRE(ENDS(&c));
+    CHECK(strstr(c.got.data, "HTTP/1.1 502 ") == c.got.data);
+    CHECK(sock_accept(second.listener, NULL) == -EAGAIN);
+}
+
+/* What an answer says about whether anybody has worked on the request, or works on it yet. */
+TEST(relay_goes_on_to_another_by_what_a_server_says)
+{
+    static const struct {
+        const char *model, *status;
+        bool goes_on;
+    } rows[] = {
+        {"one", "503 Busy", true}, {"one", "502 Lost", true},  {"one", "504 Late", false},
+        {"far", "503 Busy", true}, {"far", "502 Lost", false}, {"far", "504 Late", false},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        RELAY("  fallbacks: {one: [two], far: [two]}\n");
+        struct engine *e = text_eq(rows[i].model, "one") ? &first : &remote;
+        _cleanup_client_ struct client c;
+        char text[128];
+        tap_note("%s: %s", rows[i].model, rows[i].status);
+        client_open(&c);
+        (void)snprintf(text, sizeof(text), "{\"model\":\"%s\"}", rows[i].model);
+        post(&c, text);
+        REQUIRE(engine_accept(e) && HEARS(e, text));
+        (void)snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n",
+                       rows[i].status);
+        engine_say(e, text);
+        if (rows[i].goes_on) {
+            REQUIRE(engine_accept(&second) && HEARS(&second, "two"));
+            engine_answer(&second, "{}");
+        }
+        REQUIRE(ENDS(&c));
+        CHECK_EQ(strncmp(c.got.data + 9, rows[i].goes_on ? "200" : rows[i].status, 3), 0);
+    }
 }
 
 TEST(relay_asks_nobody_else_while_an_engine_may_be_at_it)

@@ -1,16 +1,15 @@
 #include "gateway/reply.h"
 
+#include "base/hash.h"
 #include "config/config.h"
 #include "gateway/keyring.h"
 #include "gateway/problem.h"
 #include "http/server.h"
-#include "sys/clock.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 static bool
 is_printable(const char *bytes, size_t len)
@@ -21,23 +20,21 @@ is_printable(const char *bytes, size_t len)
     return len > 0;
 }
 
-/* Different among all processes of this host: when this one began to count, and how far it is. */
+/* Hashes of a count under this process' own key: who knows one knows no other. */
 static void
 make_id(struct reply *reply)
 {
-    static const char digits[] = "0123456789abcdef";
-    static char start[] = "req_0123456789abc01234";
-    static uint64_t count;
-    if (count == 0)
-        (void)snprintf(start, sizeof(start), "req_%013" PRIx64 "%05x", clock_wall_us(),
-                       (unsigned)getpid() & 0xfffff);
-    char *id = reply->id;
-    memcpy(id, start, sizeof(start) - 1);
-    char *to = id + sizeof(start) - 1;
-    ++count;
-    for (int shift = 36; shift >= 0; shift -= 4)
-        *to++ = digits[count >> shift & 0xf];
-    *to = '\0';
+    static struct {
+        char what[8];
+        uint64_t count;
+    } at = {"request", 0};
+    uint64_t halves[2];
+    for (size_t i = 0; i < ARRAY_SIZE(halves); i++) {
+        at.count++;
+        halves[i] = hash_key(&at, sizeof(at));
+    }
+    (void)snprintf(reply->own_id, sizeof(reply->own_id), "req_%016" PRIx64 "%016" PRIx64, halves[0],
+                   halves[1]);
 }
 
 /* "" where nobody asks for it, or its scripts may not. */
@@ -63,8 +60,9 @@ reply_read(const struct http_request *r, const struct config_list *origins, stru
     const char *value = field ? r->head.bytes + field->value.at : NULL;
     ret_reply->caller = NULL;
     ret_reply->origin[0] = '\0';
+    make_id(ret_reply);
     if (!field || field->value.len > REPLY_ID_MAX || !is_printable(value, field->value.len))
-        make_id(ret_reply);
+        memcpy(ret_reply->id, ret_reply->own_id, sizeof(ret_reply->own_id));
     else
         (void)snprintf(ret_reply->id, sizeof(ret_reply->id), "%.*s", (int)field->value.len, value);
     if (origins->count)

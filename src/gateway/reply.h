@@ -11,10 +11,14 @@ struct holder;
 struct http_request;
 
 #define REPLY_ID_MAX 128
+#define REPLY_OWN_ID_MAX 36
 #define REPLY_ORIGIN_MAX 255
 
 struct reply {
-    char id[REPLY_ID_MAX + 1];         /* the client's own where it is short and printable */
+    char id[REPLY_ID_MAX + 1]; /* the client's own where it is short and printable */
+    /* Towards engines, which take two requests of one id for the same: so no client may choose it, or
+     * foresee another's. */
+    char own_id[REPLY_OWN_ID_MAX + 1];
     char origin[REPLY_ORIGIN_MAX + 1]; /* "": a browser shows it to no script; "*": to any */
     struct holder *caller;             /* NULL: it has shown no key */
 };

@@ -63,7 +63,10 @@ stored_put(struct stored *s, const char *id, size_t len, const struct stored_at 
 {
     const struct place next = {.id = hash_id(id, len), .at = *at};
     struct place *line = s->lines[next.id % LINES];
-    use(line, MIN(place_in(line, next.id), (size_t)LINE_PLACES - 1), &next);
+    size_t i = place_in(line, next.id);
+    if (i < LINE_PLACES && line[i].at.key != at->key)
+        return;
+    use(line, MIN(i, (size_t)LINE_PLACES - 1), &next);
 }
 
 const struct stored_at *
@@ -76,6 +79,15 @@ stored_find(struct stored *s, const char *id, size_t len, uint64_t key)
         return NULL;
     use(line, i, &line[i]);
     return &line[0].at;
+}
+
+bool
+stored_is_anothers(const struct stored *s, const char *id, size_t len, uint64_t key)
+{
+    uint64_t hash = hash_id(id, len);
+    const struct place *line = s->lines[hash % LINES];
+    size_t i = place_in(line, hash);
+    return i < LINE_PLACES && line[i].at.key != key;
 }
 
 /* ---- ids ---- */

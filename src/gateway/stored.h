@@ -23,9 +23,12 @@ struct stored_at {
 struct stored *stored_new(void) must_check;
 void stored_free(struct stored *s);
 
+/* What is another key's stays that. */
 void stored_put(struct stored *s, const char *id, size_t len, const struct stored_at *at);
 /* NULL: it is not known, or not that key's. */
 const struct stored_at *stored_find(struct stored *s, const char *id, size_t len, uint64_t key);
+
+bool stored_is_anothers(const struct stored *s, const char *id, size_t len, uint64_t key);
 
 /* Whether it can be one: letters, digits, '-' and '_'. */
 bool stored_is_id(const char *id, size_t len);

@@ -16,9 +16,23 @@ TEST(a_response_is_found_again_by_who_asked_for_it)
     CHECK_STR(at->server, "one");
     CHECK(!stored_find(s, "resp_1", 6, 8));
     CHECK(!stored_find(s, "resp_", 5, 7));
+    stored_free(s);
+}
+
+/* Some engines let clients say what an id is to be. */
+TEST(a_response_does_not_change_hands)
+{
+    struct stored *s = stored_new();
+    stored_put(s, "resp_1", 6, &(struct stored_at){.key = 7, .server = "one"});
     stored_put(s, "resp_1", 6, &(struct stored_at){.key = 9, .server = "three"});
-    CHECK(!stored_find(s, "resp_1", 6, 7));
-    CHECK(stored_find(s, "resp_1", 6, 9));
+    CHECK(!stored_find(s, "resp_1", 6, 9));
+    const struct stored_at *at = stored_find(s, "resp_1", 6, 7);
+    REQUIRE(at);
+    CHECK_STR(at->server, "one");
+    stored_put(s, "resp_1", 6, &(struct stored_at){.key = 7, .server = "two"});
+    at = stored_find(s, "resp_1", 6, 7);
+    REQUIRE(at);
+    CHECK_STR(at->server, "two");
     stored_free(s);
 }
 

@@ -40,6 +40,7 @@ struct http_call {
     struct http1_head head; /* its slices are valid in ops->head() only; the numbers stay */
     void *user;             /* the caller's */
     enum http_phase phase;
+    bool sent_anew; /* somebody may have had it before, on a connection that was lost */
     struct buf content;
 };
 

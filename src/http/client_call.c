@@ -66,6 +66,7 @@ lose_link(struct pending *p, int error)
     const char *address = p->client->address;
     if (may_send_anew(p)) {
         client_drop_link(p, false);
+        p->call.sent_anew |= p->out_at > 0;
         p->out_at = 0;
         p->call.phase = HTTP_PHASE_CONNECT;
         p->client->counts.sent_anew++;
@@ -376,6 +377,7 @@ pending_init(struct pending *p, const char *method, const char *target)
     p->method = http_method_of(method, strlen(method));
     p->defer.run = on_deferred;
     p->call.phase = HTTP_PHASE_CONNECT;
+    p->call.sent_anew = false;
     p->in_at = p->out_at = 0;
     p->interims = 0;
     p->head_open = p->kept = true;

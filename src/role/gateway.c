@@ -179,12 +179,14 @@ close_all(struct gateway *g)
     http_server_free(g->server);
     gateway_monitor_close(g);
     http_client_free(g->pages);
+    struct config *last = relay_take_config(g->relay); /* g->config, which the keys go by yet */
     relay_free(g->relay);
     if (!gateway_keys_close(g)) { /* nor can the loop, then */
         log_error("the disk of '%s' does not answer; what the last requests used is not written",
                   g->config->gateway.keys_file);
         exit(EXIT_CODE_FAILED);
     }
+    config_free(last);
     life_close(&g->life);
 }
 

@@ -1,14 +1,17 @@
 """Keys of the gateway: who is let in, what a key may use, and that no crash gives any of it twice."""
 
 import contextlib
+import http.client
 import json
 import random
 import signal
+import sqlite3
 import threading
 
 import pytest
 from gateway import Gateway, comes_true
 from program import run, run_json
+from shim import Unix
 from sim import PATIENCE_S, Sim
 from up import free_ports
 
@@ -251,6 +254,51 @@ def test_a_damaged_database_lets_nobody_in(tmp_path, sim):
         assert g.ask("POST", CHAT, ASK, **bearer(again)).status == 200
     assert "was damaged, and is now" in g.log
     assert len(list(database.parent.glob("keys.db.damaged-*"))) >= 1
+
+
+def test_keys_are_needed_where_the_file_beside_them_is_lost(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        fields = bearer(create(g, "alice"))
+    (tmp_path / "state/gateway/keys.db.lock").unlink()
+    with gateway_of(tmp_path, sim) as g:
+        assert g.ask("POST", CHAT, ASK).status == 401
+        assert g.ask("POST", CHAT, ASK, **fields).status == 200
+
+
+def test_a_response_of_another_key_is_none(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        alice, bob = (bearer(create(g, name)) for name in ("alice", "bob"))
+        made = g.ask("POST", "/v1/responses", {"model": "one", "input": "good morning"}, **alice)
+        id = json.loads(made.body)["id"]
+        more = {"model": "one", "input": "and now?", "previous_response_id": id}
+        assert g.ask("POST", "/v1/responses", more, **alice).status == 200
+        for answer in (
+            g.ask("POST", "/v1/responses", more, **bob),
+            g.ask("GET", f"/v1/responses/{id}", **bob),
+            g.ask("POST", "/v1/responses", {**more, "previous_response_id": "resp_none"}, **bob),
+        ):
+            assert answer.status == 404
+            assert json.loads(answer.body)["error"]["message"].startswith("there is no response")
+
+
+def test_a_key_that_is_being_written_when_a_gateway_ends_that_was_reloaded(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        g.write({"one": port_of(sim)}, ", limits: {connections: 100}")
+        assert g.reload().returncode == 0
+        other = sqlite3.connect(tmp_path / "state/gateway/keys.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        socket = tmp_path / "run/gateway/control.sock"
+        with contextlib.closing(Unix(socket)) as first:
+            first.request("POST", "/key-create/alice")
+            assert g.control("POST", "/key-create/bob")[1]["id"] == "key.database-busy"
+            g.process.terminate()
+            with pytest.raises(http.client.RemoteDisconnected):
+                first.getresponse()
+        other.execute("ROLLBACK")
+        other.close()
+        g.process.wait(PATIENCE_S)
+    with gateway_of(tmp_path, sim) as g:
+        assert list(listed(g)) == ["alice"]
 
 
 def test_the_access_log_tells_of_each_request_and_of_no_prompt(tmp_path, sim):
