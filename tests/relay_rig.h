@@ -7,6 +7,7 @@
 #include "config/config.h"
 #include "config/problems.h"
 #include "gateway/backend.h"
+#include "gateway/keyring.h"
 #include "gateway/relay.h"
 #include "gateway/reply.h"
 #include "gateway/route.h"
@@ -26,6 +27,8 @@ struct engine {
 static struct engine first, second, remote;
 static struct relay *relay;
 static struct config *config;
+static struct keyring *ring;  /* NULL: there are no keys */
+static struct holder *caller; /* who asks; NULL: nobody who has shown a key */
 
 static inline void
 take_request(struct http_request *r)
@@ -35,6 +38,7 @@ take_request(struct http_request *r)
     struct reply reply;
     struct err err;
     reply_read(r, &no_origins, &reply);
+    reply.caller = caller;
     if (route_find(r->head.method, r->head.bytes + r->head.path.at, r->head.path.len, &found,
                    &err) < 0)
         http_answer(r, 404, NULL, "", 0);
@@ -179,10 +183,13 @@ close_relay(bool *began)
         CHECK_EQ(relay_counts(relay)->bodies_bytes, 0);
         http_server_free(rig->server);
         relay_free(relay);
+        CHECK(keyring_close(ring));
         loop_rig_close(&rig->turn);
     }
     config_free(config);
     config = NULL;
+    ring = NULL;
+    caller = NULL;
     engine_close(&first);
     engine_close(&second);
     engine_close(&remote);

@@ -658,20 +658,19 @@ cancel_call(struct visit *v)
 
 /* A slot that was not used, and one that was. */
 static void
-leave(struct visit *v, struct backend *b, const struct usage *usage)
+leave(struct visit *v, struct backend *b, uint64_t took)
 {
     uint64_t now_us = loop_now_us(b->loop);
-    uint64_t tokens = usage && usage->told ? usage->in + usage->out : v->ask.tokens;
     if (v->is_about_stored)
         return;
     if (v->has_called)
-        admit_done(b->admit, &v->ask, tokens, now_us);
+        admit_done(b->admit, &v->ask, took, now_us);
     else
         admit_leave(b->admit, &v->ask, now_us);
 }
 
 void
-visit_end(struct visit *v, const struct usage *usage)
+visit_end(struct visit *v, const struct usage *usage, uint64_t took)
 {
     struct backend *b = v->backend;
     if (!b)
@@ -685,6 +684,6 @@ visit_end(struct visit *v, const struct usage *usage)
         b->counts.tokens_out += usage->out;
     }
     v->backend = NULL;
-    leave(v, b, usage);
+    leave(v, b, took);
     give_orders(b);
 }

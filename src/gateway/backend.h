@@ -116,5 +116,5 @@ enum visit_outcome {
 };
 /* As ops->finished() has it. What that means for the client is put into ret_error, without addresses. */
 enum visit_outcome visit_told(struct visit *v, const struct err *error, struct err *ret_error);
-/* usage: what it took; NULL, or not told: nobody knows. */
-void visit_end(struct visit *v, const struct usage *usage);
+/* usage: as its server has told it, or NULL. took: the tokens that count as taken of it. */
+void visit_end(struct visit *v, const struct usage *usage, uint64_t took);

@@ -61,7 +61,7 @@ on_finished(struct http_request *r, bool answered)
 {
     struct passage *p = r->user;
     passage_account_end(p, answered);
-    visit_end(&p->visit, p->reads ? &p->usage.usage : NULL);
+    visit_end(&p->visit, p->reads ? &p->usage.usage : NULL, passage_took(p));
     passage_drop_body(p);
     if (p->reads)
         usage_finish(&p->usage);
@@ -231,6 +231,15 @@ change_body(struct passage *p, const struct target_back *back, struct err *reter
     return 0;
 }
 
+/* Before others goes nobody who is one among many: no key has that right, and who needs none may be
+ * anybody. Without keys there is only this host. */
+static unsigned
+class_of(const struct passage *p)
+{
+    bool is_one_of_many = p->reply.caller || p->routing->config->gateway.anonymous;
+    return is_one_of_many ? MAX(p->ask.tier, ASK_TIER_DEFAULT) : p->ask.tier;
+}
+
 /* What it may take of the engine, by what is said and by what is usual. */
 static void
 visit_back(struct passage *p, const struct target_back *back)
@@ -238,7 +247,7 @@ visit_back(struct passage *p, const struct target_back *back)
     size_t i = (size_t)(back - p->target->backs);
     struct visit_wish wish = {
         .key = p->key,
-        .class = p->ask.tier,
+        .class = class_of(p),
         .tokens = passage_tokens(p),
         .is_about_stored = p->stored_id != NULL,
     };

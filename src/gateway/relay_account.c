@@ -1,7 +1,7 @@
 /* What a request may take, what it has taken, and what is told of it. */
 
+#include "config/config.h"
 #include "gateway/relay_int.h"
-
 #include "sys/clock.h"
 
 #include <stdio.h>
@@ -11,6 +11,10 @@
 #define BYTES_A_TOKEN 4
 /* A body that is longer has mostly pictures in it, whose bytes say nothing about tokens. */
 #define PROMPT_TOKENS_MAX UINT64_C(32768)
+/* Of a model whose context the configuration does not have: few have a longer one. */
+#define CONTEXT_TOKENS (UINT64_C(1) << 20)
+/* More at a time are asked for by nobody who wants them all. */
+#define ANSWERS_MAX UINT64_C(128)
 
 void
 passage_account_begin(struct passage *p)
@@ -26,14 +30,26 @@ passage_account_begin(struct passage *p)
 
 /* ---- before ---- */
 
+/* The longest of those that may answer. */
+static uint64_t
+context_of(const struct target *target)
+{
+    uint64_t longest = 0;
+    for (size_t i = 0; i < target->back_count; i++) {
+        const struct config_model *model = target->backs[i].model;
+        uint64_t context = model ? model->max_model_len : 0;
+        longest = MAX(longest, context ? context : CONTEXT_TOKENS);
+    }
+    return longest;
+}
+
+/* Whatever a client asks for, an answer is no longer than a model can make it. */
 uint64_t
 passage_tokens(const struct passage *p)
 {
-    uint64_t sum, out = p->ask.max_tokens ? p->ask.max_tokens : ANSWER_TOKENS;
-    if (__builtin_mul_overflow(out, p->ask.answers, &out) ||
-        __builtin_add_overflow(p->prompt_tokens, out, &sum))
-        return UINT32_MAX;
-    return MIN(sum, (uint64_t)UINT32_MAX);
+    uint64_t wanted = p->ask.max_tokens ? p->ask.max_tokens : ANSWER_TOKENS;
+    uint64_t out = p->asked ? MIN(wanted, context_of(p->asked)) : 0;
+    return p->prompt_tokens + out * MIN(p->ask.answers, ANSWERS_MAX);
 }
 
 static void
@@ -73,7 +89,8 @@ passage_claim(struct passage *p)
         return;
     }
     if (!p->form) /* which has sound or pictures in it */
-        p->prompt_tokens = MIN(p->body.len / BYTES_A_TOKEN, PROMPT_TOKENS_MAX);
+        p->prompt_tokens =
+            MIN(p->body.len / BYTES_A_TOKEN, MIN(context_of(p->asked), PROMPT_TOKENS_MAX));
     p->claim.ops = &ops;
     claim_begin(&p->claim, p->reply.caller, passage_tokens(p));
 }
@@ -112,26 +129,35 @@ count_tokens(struct passage *p)
         row->tokens_out = passage_tokens(p) - row->tokens_in;
 }
 
-/* Who leaves while an engine works on his answer, of which nothing is known yet, has taken what he might
- * have. What an engine refuses costs nothing, nor what none has answered. */
-static void
-settle(struct passage *p)
+/* Who leaves while an engine works on his answer, of which nothing is known yet. */
+static bool
+has_left_work(const struct passage *p)
+{
+    return !p->is_begun && p->row.end == LEDGER_CLIENT && p->visit.backend && p->visit.has_called;
+}
+
+/* He has taken what he might have. What an engine refuses costs nothing, nor what none has answered. */
+uint64_t
+passage_took(struct passage *p)
 {
     struct ledger_row *row = &p->row;
-    bool has_left = row->end == LEDGER_CLIENT;
     if (p->is_begun && row->status < 400) {
         count_tokens(p);
-        claim_settle(&p->claim, row->tokens_in + row->tokens_out);
-    } else if (p->is_begun) {
-        claim_settle(&p->claim, 0);
-    } else if (has_left && p->visit.backend && p->visit.has_called) {
+    } else if (has_left_work(p)) {
         row->is_estimate = true;
         row->tokens_in = p->prompt_tokens;
         row->tokens_out = passage_tokens(p) - row->tokens_in;
-        claim_settle(&p->claim, passage_tokens(p));
-    } else {
-        claim_end(&p->claim);
     }
+    return row->tokens_in + row->tokens_out;
+}
+
+static void
+settle(struct passage *p)
+{
+    if (p->is_begun || has_left_work(p))
+        claim_settle(&p->claim, passage_took(p));
+    else
+        claim_end(&p->claim);
 }
 
 void

@@ -94,7 +94,7 @@ on_call_head(struct http_call *call)
     if (goes_on_to_another(p, call)) {
         (void)err_set(&p->why, ERR_MODEL_AWAY, "%s cannot answer now", p->target->name);
         p->retry_after_s = 0;
-        visit_end(v, NULL);
+        visit_end(v, NULL, 0);
         passage_try(p);
         return;
     }
@@ -212,13 +212,13 @@ on_call_finished(struct http_call *call, const struct err *error)
     enum visit_outcome outcome = visit_told(v, error, &told);
     if (p->state == PASSAGE_PASSES) {
         end_answer(p, error ? &told : NULL);
-        visit_end(v, p->reads ? &p->usage.usage : NULL);
+        visit_end(v, p->reads ? &p->usage.usage : NULL, passage_took(p));
         return;
     }
     assert(error); /* no answer is whole that has not begun */
     p->why = told;
     p->retry_after_s = 0;
-    visit_end(v, NULL);
+    visit_end(v, NULL, 0);
     if (may_ask_again(p, outcome, call))
         passage_try(p);
     else

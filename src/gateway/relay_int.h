@@ -104,6 +104,7 @@ void passage_store(struct passage *p); /* the response has told its id */
 /* relay_account.c: what a request may take, and what it has taken */
 void passage_account_begin(struct passage *p);
 uint64_t passage_tokens(const struct passage *p); /* that it may take */
+uint64_t passage_took(struct passage *p);         /* and has, as far as anybody knows */
 void passage_claim(struct passage *p);            /* then passage_seek(), or it fails */
 void passage_goes(struct passage *p);             /* a back end is asked */
 void passage_account_end(struct passage *p, bool answered);

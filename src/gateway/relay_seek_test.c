@@ -2,6 +2,7 @@
 
 #include "gateway/relay.h"
 
+#include "fmt/json.h"
 #include "relay_rig.h"
 
 /* ---- peers ---- */
@@ -152,6 +153,113 @@ TEST(relay_keeps_slots_for_who_asks_for_priority)
     post(&c, "{\"model\":\"one\",\"service_tier\":\"priority\"}");
     REQUIRE(WAIT(queue->running == 2));
     CHECK_EQ(queue->waiting, 1);
+}
+
+/* ---- who shows a key ---- */
+
+struct made {
+    struct keyring_wish wish;
+    struct holder *holder;
+};
+
+static void
+on_made(struct keyring_wish *wish, struct holder *holder, const char *token unused_arg,
+        const struct err *error unused_arg)
+{
+    container_of(wish, struct made, wish)->holder = holder;
+}
+
+/* members: JSON, or NULL. NULL: it could not be made. */
+static struct holder *
+make_key(const char *name, const char *members)
+{
+    _cleanup_arena_ struct arena arena;
+    struct value *v = NULL;
+    struct made made = {.wish = {.deed = KEYRING_CREATE, .name = name, .done = on_made}};
+    arena_init(&arena, MIB);
+    if (members)
+        CHECK_EQ(json_parse(&arena, members, strlen(members), JSON_STRICT, &v, NULL, NULL), 0);
+    made.wish.members = v;
+    if (keyring_do(ring, &made.wish, NULL) < 0)
+        return NULL;
+    return WAIT(made.holder) ? made.holder : NULL;
+}
+
+static bool
+open_keys(void)
+{
+    _cleanup_free_ char *path = mem_printf("%s/keys.db", tap_dir());
+    return keyring_open(rig->turn.loop, path, &ring, NULL) == 0;
+}
+
+TEST(relay_lets_no_key_go_before_the_others)
+{
+    RELAY("");
+    _cleanup_client_ struct client a, b, c;
+    REQUIRE(open_keys() && (caller = make_key("alice", NULL)));
+    REQUIRE(configure("one", ports[0], ", max_concurrent: 1, queue_length: 2"));
+    client_open(&a);
+    client_open(&b);
+    client_open(&c);
+    post(&a, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    post(&b, "{\"model\":\"one\",\"n\":1}");
+    REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == 1));
+    post(&c, "{\"model\":\"one\",\"service_tier\":\"priority\"}");
+    REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == 2));
+    buf_clear(&first.got);
+    engine_answer(&first, "{}");
+    REQUIRE(HEARS(&first, "\"n\":1"));
+    CHECK(!strstr(first.got.data, "priority"));
+    engine_answer(&first, "{}");
+    REQUIRE(ENDS(&b) && HEARS(&first, "priority"));
+    engine_answer(&first, "{}");
+    CHECK(ENDS(&c));
+}
+
+TEST(relay_claims_no_more_than_a_model_can_give)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    REQUIRE(open_keys() && (caller = make_key("alice", "{\"tokens_per_day\":5000}")));
+    REQUIRE(configure("one", ports[0], ", max_model_len: 4096"));
+    client_open(&c);
+    post(&c, "{\"model\":\"one\",\"max_tokens\":4294967295}");
+    REQUIRE(engine_accept(&first) && HEARS(&first, "4294967295"));
+    engine_answer(&first, "{}");
+    CHECK(ENDS(&c));
+}
+
+/* It does not put who asked for it behind everybody else. */
+TEST(relay_takes_nothing_for_what_an_engine_refuses)
+{
+    RELAY("");
+    _cleanup_client_ struct client a, b, c;
+    REQUIRE(open_keys());
+    struct holder *alice = make_key("alice", NULL), *bob = make_key("bob", NULL);
+    REQUIRE(alice && bob && configure("one", ports[0], ", max_concurrent: 1, queue_length: 2"));
+    client_open(&a);
+    client_open(&b);
+    client_open(&c);
+    caller = alice;
+    post(&a, "{\"model\":\"one\",\"max_tokens\":100000}");
+    REQUIRE(engine_accept(&first) && HEARS(&first, "100000"));
+    engine_say(&first, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    REQUIRE(SEES(&a, "HTTP/1.1 400 ") && WAIT(relay_counts(relay)->requests == 0));
+    caller = bob;
+    post(&b, ONE);
+    REQUIRE(HEARS(&first, ONE));
+    post(&c, "{\"model\":\"one\",\"n\":1}");
+    REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == 1));
+    caller = alice;
+    post(&a, "{\"model\":\"one\",\"n\":2}");
+    REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == 2));
+    engine_answer(&first, "{}");
+    REQUIRE(HEARS(&first, "\"n\":2"));
+    engine_answer(&first, "{}");
+    REQUIRE(HEARS(&first, "\"n\":1"));
+    engine_answer(&first, "{}");
+    CHECK(ENDS(&c));
 }
 
 /* One that began here would tell an engine that nobody samples it, and so to record nothing. */
