@@ -11,11 +11,12 @@
  * its place among the idle ones, or has been given as much.
  *
  * `taken` counts what the key was given, on a scale that all lanes of a class share: `floor` is where
- * the last one stood that started, so none that waits is below it by more than it came with. */
+ * the last one stood that started, without what is only estimated: who claims much lifts nobody. */
 struct admit_lane {
     uint64_t key;
     unsigned class;
     uint64_t taken;
+    uint64_t estimated; /* of that: for those that run */
     uint32_t waiting, running;
     struct admit_ask *first, *last;
     struct heap_item by_taken;    /* while any waits */
@@ -299,8 +300,9 @@ static void
 start(struct admit *a, struct admit_lane *lane, struct admit_ask *ask, uint64_t now_us)
 {
     struct class *class = &a->classes[ask->class];
-    class->floor = MAX(class->floor, lane->taken);
+    class->floor = MAX(class->floor, lane->taken - lane->estimated);
     lane->taken += cost_of(ask->tokens);
+    lane->estimated += cost_of(ask->tokens);
     lane->running++;
     class->running++;
     a->counts.running++;
@@ -381,8 +383,8 @@ end_run(struct admit *a, struct admit_ask *ask, uint64_t tokens, uint64_t now_us
     lane->running--;
     a->classes[lane->class].running--;
     a->counts.running--;
-    lane->taken = lane->taken > estimate ? lane->taken - estimate : 0;
-    lane->taken += cost_of(tokens);
+    lane->taken += cost_of(tokens) - estimate;
+    lane->estimated -= estimate;
     if (lane->waiting)
         lane->taken = MAX(lane->taken, a->classes[lane->class].floor);
     rank_lane(a, lane);

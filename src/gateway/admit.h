@@ -8,8 +8,8 @@
  *            and never in a slot that is reserved for a higher one.
  * Keys       Within a class the key that was given the least starts next, counted in tokens: estimated
  *            when a request starts, put right when it is done. A key that comes back after a pause
- *            begins where the others are: what it did not use is not saved up, what it took beyond them
- *            is remembered. Within a key: first come, first served.
+ *            begins where the others are, less what runs for them: what it did not use is not saved up,
+ *            what it took beyond them is remembered. Within a key: first come, first served.
  * Queue      So long, and no wait is longer than its request allows. When it is full, the last of
  *            whoever has the most waiting in the lowest class makes room, so that no key fills it.
  *
@@ -93,7 +93,7 @@ void admit_set_presence(struct admit *a, enum admit_presence presence, uint64_t 
 void admit_set_limits(struct admit *a, const struct admit_limits *limits, uint64_t now_us);
 
 void admit_arrive(struct admit *a, struct admit_ask *ask, uint64_t now_us);
-/* It ran and is over; tokens: that it took, or its estimate where nobody knows. */
+/* It ran and is over; tokens: that it took, as far as anybody knows. */
 void admit_done(struct admit *a, struct admit_ask *ask, uint64_t tokens, uint64_t now_us);
 /* It goes without having used a slot; nothing happens to who is outside. An order that was not taken is
  * none any more. */
