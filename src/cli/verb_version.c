@@ -1,6 +1,5 @@
 #include "cli/cli.h"
 
-#include <sqlite3.h>
 #include <uv.h>
 #include <yaml.h>
 #include <zstd.h>
@@ -19,7 +18,6 @@ verb_version(struct cli *cli)
         const char *name, *version;
     } libraries[] = {
         {"libuv", uv_version_string()},
-        {"sqlite", sqlite3_libversion()},
         {"libyaml", yaml_get_version_string()},
         {"libzstd", ZSTD_versionString()},
     };

@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "fmt/json.h"
+#include "gateway/sqlite.h"
 #include "sys/clock.h"
 #include "sys/fault.h"
 #include "sys/files.h"
@@ -21,7 +22,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,7 +91,7 @@ struct database {
 static bool
 is_damage(sqlite3 *sql)
 {
-    int code = sqlite3_errcode(sql) & 0xff;
+    int code = sqlite.errcode(sql) & 0xff;
     return code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
 }
 
@@ -99,8 +99,8 @@ static int
 explain(sqlite3 *sql, const char *path, struct err *reterr)
 {
     if (is_damage(sql))
-        return err_set(reterr, ERR_KEYS_DAMAGED, "'%s' is damaged: %s", path, sqlite3_errmsg(sql));
-    int r = err_set(reterr, ERR_KEYS_UNWRITTEN, "'%s': %s", path, sqlite3_errmsg(sql));
+        return err_set(reterr, ERR_KEYS_DAMAGED, "'%s' is damaged: %s", path, sqlite.errmsg(sql));
+    int r = err_set(reterr, ERR_KEYS_UNWRITTEN, "'%s': %s", path, sqlite.errmsg(sql));
     err_fix(reterr, "the directory and its disk are to be writable for the gateway's account");
     return r;
 }
@@ -108,7 +108,7 @@ explain(sqlite3 *sql, const char *path, struct err *reterr)
 static int
 run(struct database *db, const char *sql, struct err *reterr)
 {
-    int r = sqlite3_exec(db->sql, sql, NULL, NULL, NULL);
+    int r = sqlite.exec(db->sql, sql, NULL, NULL, NULL);
     return r == SQLITE_OK ? 0 : explain(db->sql, db->path, reterr);
 }
 
@@ -117,15 +117,15 @@ static int
 ask(struct database *db, const char *sql, struct buf *out, struct err *reterr)
 {
     sqlite3_stmt *s = NULL;
-    int r = sqlite3_prepare_v2(db->sql, sql, -1, &s, NULL);
+    int r = sqlite.prepare_v2(db->sql, sql, -1, &s, NULL);
     buf_clear(out);
-    if (r == SQLITE_OK && (r = sqlite3_step(s)) == SQLITE_ROW) {
-        const unsigned char *text = sqlite3_column_text(s, 0);
+    if (r == SQLITE_OK && (r = sqlite.step(s)) == SQLITE_ROW) {
+        const unsigned char *text = sqlite.column_text(s, 0);
         buf_add_str(out, text ? (const char *)text : "");
     }
     bool failed = r != SQLITE_ROW && r != SQLITE_DONE;
     r = failed ? explain(db->sql, db->path, reterr) : 0;
-    (void)sqlite3_finalize(s);
+    (void)sqlite.finalize(s);
     return r;
 }
 
@@ -145,22 +145,22 @@ bind(struct database *db, enum statement which)
 static void
 bind_u64(struct binding *b, uint64_t n)
 {
-    (void)sqlite3_bind_int64(b->statement, ++b->at, (int64_t)MIN(n, (uint64_t)INT64_MAX));
+    (void)sqlite.bind_int64(b->statement, ++b->at, (int64_t)MIN(n, (uint64_t)INT64_MAX));
 }
 
 static void
 bind_text(struct binding *b, const char *text) /* NULL: NULL */
 {
-    (void)sqlite3_bind_text(b->statement, ++b->at, text, -1, SQLITE_STATIC);
+    (void)sqlite.bind_text(b->statement, ++b->at, text, -1, SQLITE_STATIC);
 }
 
 static int
 carry_out(struct binding *b, struct err *reterr)
 {
-    int r = sqlite3_step(b->statement);
+    int r = sqlite.step(b->statement);
     r = r == SQLITE_DONE ? 0 : explain(b->db->sql, b->db->path, reterr);
-    (void)sqlite3_reset(b->statement);
-    (void)sqlite3_clear_bindings(b->statement);
+    (void)sqlite.reset(b->statement);
+    (void)sqlite.clear_bindings(b->statement);
     return r;
 }
 
@@ -215,8 +215,8 @@ static void
 close_file(struct database *db)
 {
     for (size_t i = 0; i < STATEMENTS; i++)
-        (void)sqlite3_finalize(take_ptr(db->statements[i]));
-    (void)sqlite3_close(take_ptr(db->sql));
+        (void)sqlite.finalize(take_ptr(db->statements[i]));
+    (void)sqlite.close(take_ptr(db->sql));
 }
 
 static int
@@ -275,8 +275,8 @@ static int
 prepare(struct database *db, struct err *reterr)
 {
     for (size_t i = 0; i < STATEMENTS; i++)
-        if (sqlite3_prepare_v3(db->sql, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
-                               &db->statements[i], NULL) != SQLITE_OK)
+        if (sqlite.prepare_v3(db->sql, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
+                              &db->statements[i], NULL) != SQLITE_OK)
             return explain(db->sql, db->path, reterr);
     return 0;
 }
@@ -289,9 +289,9 @@ open_file(struct database *db, struct err *reterr)
     if (fd < 0)
         return err_set_errno(reterr, -fd, "'%s'", db->path);
     (void)close(fd);
-    if (sqlite3_open_v2(db->path, &db->sql, flags, NULL) != SQLITE_OK)
+    if (sqlite.open_v2(db->path, &db->sql, flags, NULL) != SQLITE_OK)
         return explain(db->sql, db->path, reterr);
-    (void)sqlite3_busy_timeout(db->sql, BUSY_MS);
+    (void)sqlite.busy_timeout(db->sql, BUSY_MS);
     int r = run(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", reterr);
     if (r == 0)
         r = check_version(db, reterr);
@@ -368,12 +368,15 @@ settle_doubt(struct database *db, struct err *reterr)
 int
 database_open(const char *path, struct database **ret_db, struct err *reterr)
 {
+    int r = sqlite_load(reterr);
+    if (r < 0)
+        return r;
     struct database *db = mem_new(struct database);
     _cleanup_free_ char *dir = mem_strndup(path, (size_t)(strrchr(path, '/') - path));
     struct err err = {0};
     db->path = mem_strdup(path);
     db->lock_fd = -1;
-    int r = file_make_dirs(dir, 0700, &err);
+    r = file_make_dirs(dir, 0700, &err);
     if (r == 0)
         r = lock(db, &err);
     if (r == 0)
@@ -423,14 +426,14 @@ database_had_keys(const struct database *db)
 static uint64_t
 column_u64(sqlite3_stmt *s, int *at)
 {
-    int64_t n = sqlite3_column_int64(s, (*at)++);
+    int64_t n = sqlite.column_int64(s, (*at)++);
     return n < 0 ? 0 : (uint64_t)n;
 }
 
 static void
 column_text(sqlite3_stmt *s, int *at, char *to, size_t room)
 {
-    const unsigned char *text = sqlite3_column_text(s, (*at)++);
+    const unsigned char *text = sqlite.column_text(s, (*at)++);
     (void)snprintf(to, room, "%s", text ? (const char *)text : "");
 }
 
@@ -440,11 +443,11 @@ read_key(sqlite3_stmt *s, struct key *key, struct allowance_saved *saved)
     int at = 0;
     *key = (struct key){.id = column_u64(s, &at)};
     column_text(s, &at, key->name, sizeof(key->name));
-    if (sqlite3_column_bytes(s, at) == HASH_SHA256_BYTES)
-        memcpy(key->hash, sqlite3_column_blob(s, at), HASH_SHA256_BYTES);
+    if (sqlite.column_bytes(s, at) == HASH_SHA256_BYTES)
+        memcpy(key->hash, sqlite.column_blob(s, at), HASH_SHA256_BYTES);
     at++;
     column_text(s, &at, key->hint, sizeof(key->hint));
-    const unsigned char *models = sqlite3_column_text(s, at++);
+    const unsigned char *models = sqlite.column_text(s, at++);
     key->models = models ? mem_strdup((const char *)models) : NULL;
     assert(at == KEY_COLUMNS_BEFORE);
     for (unsigned i = 0; i < ALLOWANCE_LIMITS; i++)
@@ -470,9 +473,9 @@ database_load(struct database *db,
     static const char sql[] = "SELECT * FROM keys LEFT JOIN debits ON debits.key = keys.id"
                               " ORDER BY keys.id";
     sqlite3_stmt *s = NULL;
-    int r = sqlite3_prepare_v2(db->sql, sql, -1, &s, NULL), e = 0;
+    int r = sqlite.prepare_v2(db->sql, sql, -1, &s, NULL), e = 0;
     while (r == SQLITE_OK || r == SQLITE_ROW) {
-        r = sqlite3_step(s);
+        r = sqlite.step(s);
         if (r != SQLITE_ROW)
             break;
         struct allowance_saved saved;
@@ -485,7 +488,7 @@ database_load(struct database *db,
     }
     if (e == 0 && r != SQLITE_DONE)
         e = explain(db->sql, db->path, reterr);
-    (void)sqlite3_finalize(s);
+    (void)sqlite.finalize(s);
     return e;
 }
 
@@ -498,7 +501,7 @@ database_put_key(struct database *db, const struct key *key, struct err *reterr)
         return r;
     bind_u64(&b, key->id);
     bind_text(&b, key->name);
-    (void)sqlite3_bind_blob(b.statement, ++b.at, key->hash, sizeof(key->hash), SQLITE_STATIC);
+    (void)sqlite.bind_blob(b.statement, ++b.at, key->hash, sizeof(key->hash), SQLITE_STATIC);
     bind_text(&b, key->hint);
     bind_text(&b, key->models);
     for (unsigned i = 0; i < ALLOWANCE_LIMITS; i++)
@@ -542,8 +545,8 @@ database_commit(struct database *db, struct err *reterr)
 void
 database_give_up(struct database *db)
 {
-    if (!sqlite3_get_autocommit(db->sql))
-        (void)sqlite3_exec(db->sql, "ROLLBACK", NULL, NULL, NULL);
+    if (!sqlite.get_autocommit(db->sql))
+        (void)sqlite.exec(db->sql, "ROLLBACK", NULL, NULL, NULL);
 }
 
 int
@@ -572,7 +575,7 @@ database_prune(struct database *db, uint64_t before_us)
     struct binding b = bind(db, PRUNE);
     bind_u64(&b, before_us);
     bind_u64(&b, PRUNE_ROWS);
-    return carry_out(&b, NULL) == 0 && sqlite3_changes(db->sql) == PRUNE_ROWS;
+    return carry_out(&b, NULL) == 0 && sqlite.changes(db->sql) == PRUNE_ROWS;
 }
 
 /* ---- what was used ---- */
@@ -628,10 +631,10 @@ static int
 read_sums(sqlite3_stmt *s, void (*each)(const struct spent_sum *sum, void *arg), void *arg)
 {
     int r;
-    while ((r = sqlite3_step(s)) == SQLITE_ROW) {
+    while ((r = sqlite.step(s)) == SQLITE_ROW) {
         int at = 1;
         const struct spent_sum sum = {
-            .name = (const char *)sqlite3_column_text(s, 0),
+            .name = (const char *)sqlite.column_text(s, 0),
             .requests = column_u64(s, &at),
             .refused = column_u64(s, &at),
             .tokens_in = column_u64(s, &at),
@@ -652,18 +655,21 @@ spent_read(const char *path, enum spent_by by, uint64_t since_us,
     sqlite3_stmt *s = NULL;
     sqlite3 *sql = NULL;
     char query[512];
+    int r = sqlite_load(reterr);
+    if (r < 0)
+        return r;
     (void)print_query(by, query, sizeof(query));
-    int r = sqlite3_open_v2(path, &sql, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+    r = sqlite.open_v2(path, &sql, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
     if (r == SQLITE_OK)
-        (void)sqlite3_busy_timeout(sql, BUSY_MS);
+        (void)sqlite.busy_timeout(sql, BUSY_MS);
     if (r == SQLITE_OK)
-        r = sqlite3_prepare_v2(sql, query, -1, &s, NULL);
+        r = sqlite.prepare_v2(sql, query, -1, &s, NULL);
     if (r == SQLITE_OK)
-        r = sqlite3_bind_int64(s, 1, (int64_t)MIN(since_us, (uint64_t)INT64_MAX));
+        r = sqlite.bind_int64(s, 1, (int64_t)MIN(since_us, (uint64_t)INT64_MAX));
     if (r == SQLITE_OK)
         r = read_sums(s, each, arg);
     r = r == SQLITE_DONE ? 0 : explain(sql, path, reterr);
-    (void)sqlite3_finalize(s);
-    (void)sqlite3_close(sql);
+    (void)sqlite.finalize(s);
+    (void)sqlite.close(sql);
     return r;
 }
