@@ -13,6 +13,8 @@
 #define ACCEPT_BATCH 64
 #define RETRY_US 100000
 
+#define FRESH_US UINT64_C(1000000) /* for a first request, once others are asked to go */
+
 const struct http_server_config http_server_config_default = {
     .head = {.target_bytes = 8192, /* RFC 9112, 3 asks for 8000 */
              .head_bytes = 32 * KIB,
@@ -258,13 +260,27 @@ break_list(struct http_server *s, enum conn_state state, bool also_running)
     }
 }
 
+/* Who has just connected is about to ask, and can be told by nothing but an answer to go elsewhere. */
+static void
+break_stale(struct http_server *s)
+{
+    struct wait_list *idle = &s->lists[CONN_IDLE];
+    for (struct wait *w = idle->first, *next; w; w = next) {
+        struct conn *c = container_of(w, struct conn, wait);
+        next = w->next;
+        if (!c->is_fresh && !c->running)
+            conn_break(c);
+    }
+    idle->limit_us = idle->limit_us ? MIN(idle->limit_us, FRESH_US) : FRESH_US;
+    waits_limits_changed(&s->waits);
+}
+
 void
 http_server_drain(struct http_server *server)
 {
     http_server_unlisten(server);
     server->draining = true;
-    break_list(server, CONN_HANDSHAKE, false);
-    break_list(server, CONN_IDLE, false);
+    break_stale(server);
     if (server->counts.connections == 0)
         loop_defer(server->loop, &server->drained);
 }

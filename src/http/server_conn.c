@@ -59,6 +59,7 @@ begin_request(struct conn *c)
     r->arg = s->service.arg;
     r->body_bytes_max = s->config.body_bytes_max;
     s->counts.requests++;
+    c->is_fresh = false;
     s->counts.in_flight++;
     s->service.request(r);
     assert(r->ops || x->ended || c->broken);
@@ -406,7 +407,7 @@ is_over(const struct conn *c, enum conn_state state)
         return true;
     if (c->has_left) /* a half-closed connection is there for what is to be sent only */
         return state != CONN_WRITE || !c->exchange || c->exchange->in_flight;
-    return (state == CONN_IDLE || state == CONN_HANDSHAKE) && c->server->draining;
+    return (state == CONN_IDLE || state == CONN_HANDSHAKE) && c->server->draining && !c->is_fresh;
 }
 
 /* Of what was read, if all was taken. */
@@ -521,6 +522,7 @@ conn_new(struct http_server *s, int fd)
     struct conn *c = mem_new(struct conn);
     c->server = s;
     c->fd = fd;
+    c->is_fresh = true;
     c->tls = s->tls ? tls_accept(s->tls, fd) : NULL;
     c->watch.ready = on_ready;
     c->defer.run = on_deferred;

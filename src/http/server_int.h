@@ -65,6 +65,7 @@ struct conn {
     struct tls *tls; /* NULL: none */
     enum conn_state state;
     uint64_t moved_bytes; /* since it waits, of what it waits for */
+    bool is_fresh;        /* it has asked for nothing yet */
     bool running;         /* inside conn_run() */
     bool touched;         /* got on with what it waits for: the time starts again */
     bool ends;            /* nothing more is read as requests; closes when all is sent */

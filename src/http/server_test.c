@@ -364,6 +364,24 @@ TEST(server_drains)
     CHECK_EQ(counts()->connections, 0);
 }
 
+/* Who has connected before is answered, and told that it is over; who does not ask is not waited for. */
+TEST(server_that_drains_answers_who_has_just_connected)
+{
+    RIG();
+    _cleanup_client_ struct client c, silent;
+    client_open(&c);
+    client_open(&silent);
+    REQUIRE(WAIT(http_server_counts(rig->server)->connections == 2));
+    http_server_drain(rig->server);
+    CHECK(client_send(&c, GET("/late")));
+    REQUIRE(WAIT(rig->late_count == 1));
+    http_answer(rig->late[0], 200, NULL, "", 0);
+    EXPECT(&c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    EXPECT_END(&c);
+    EXPECT_END(&silent);
+    CHECK(WAIT(rig->drained == 1));
+}
+
 TEST(server_drains_at_once_when_nobody_is_there)
 {
     RIG();
