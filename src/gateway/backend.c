@@ -8,6 +8,7 @@
 #include "http/tls.h"
 #include "sys/loop.h"
 #include "sys/resolve.h"
+#include "sys/sock.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -170,14 +171,14 @@ static void
 on_resolved(void *arg, const char *ip, const char *why unused_arg)
 {
     struct backend *b = arg;
-    peer_address address;
+    sock_addr_text address;
     b->resolve = NULL;
     b->resolved_us = loop_now_us(b->loop);
     int r = -ENOENT;
     if (ip && b->client)
-        r = http_client_move(b->client, peer_address_print(ip, b->peer.port, address), NULL);
+        r = http_client_move(b->client, sock_ip_print(ip, b->peer.port, address), NULL);
     else if (ip)
-        r = open_client(b, peer_address_print(ip, b->peer.port, address), b->peer.authority, NULL);
+        r = open_client(b, sock_ip_print(ip, b->peer.port, address), b->peer.authority, NULL);
     if (r < 0 && !b->client) {
         b->state = BACKEND_FAILS;
         loop_timer_start(b->loop, &b->again, RESOLVE_PAUSE_US, 0);
@@ -255,9 +256,9 @@ backend_configure(struct backend *b, const struct config_model *model,
 static int
 open_model(struct backend *b, const struct config_model *model, struct err *reterr)
 {
-    peer_address address;
+    sock_addr_text address;
     b->port = model->port;
-    return open_client(b, peer_address_print("127.0.0.1", model->port, address), NULL, reterr);
+    return open_client(b, sock_ip_print("127.0.0.1", model->port, address), NULL, reterr);
 }
 
 static int
@@ -276,15 +277,15 @@ read_url(struct backend *b, const struct config_peer *peer, struct err *reterr)
 static int
 open_peer(struct backend *b, const struct backend_place *place, struct err *reterr)
 {
-    peer_address address;
+    sock_addr_text address;
     int r = read_url(b, place->peer, reterr);
     if (r < 0)
         return r;
     if (secret_is_set(place->key))
         b->authorization = mem_printf("Bearer %s", secret_reveal(place->key));
     if (b->peer.is_ip)
-        return open_client(b, peer_address_print(b->peer.host, b->peer.port, address),
-                           b->peer.authority, reterr);
+        return open_client(b, sock_ip_print(b->peer.host, b->peer.port, address), b->peer.authority,
+                           reterr);
     b->again.expired = resolve_again;
     b->resolve = resolve_begin(b->loop, b->peer.host, on_resolved, b);
     return 0;

@@ -89,11 +89,3 @@ peer_read_url(const char *option, const char *url, struct peer_url *ret_url, str
     *ret_url = u;
     return 0;
 }
-
-const char *
-peer_address_print(const char *ip, unsigned port, peer_address text)
-{
-    bool lacks_brackets = strchr(ip, ':') && ip[0] != '[';
-    (void)snprintf(text, sizeof(peer_address), lacks_brackets ? "[%s]:%u" : "%s:%u", ip, port);
-    return text;
-}

@@ -23,8 +23,3 @@ int peer_read_url(const char *option, const char *url, struct peer_url *ret_url,
 
 /* Of a request that comes from another gateway, which does not go on to a third: so none goes round. */
 #define PEER_FIELD "X-Citadel-Peer"
-
-/* "ip:port", for sys/sock.h. */
-#define PEER_ADDRESS_MAX 64
-typedef char peer_address[PEER_ADDRESS_MAX];
-const char *peer_address_print(const char *ip, unsigned port, peer_address text);

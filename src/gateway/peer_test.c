@@ -49,11 +49,3 @@ TEST(peer_url_says_where_a_peer_is)
         CHECK_STR(got, rows[i].want);
     }
 }
-
-TEST(peer_address_is_what_a_socket_takes)
-{
-    peer_address text;
-    CHECK_STR(peer_address_print("10.0.0.2", 80, text), "10.0.0.2:80");
-    CHECK_STR(peer_address_print("2001:db8::1", 80, text), "[2001:db8::1]:80");
-    CHECK_STR(peer_address_print("[2001:db8::1]", 80, text), "[2001:db8::1]:80");
-}

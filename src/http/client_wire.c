@@ -2,27 +2,17 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
-
-static ssize_t
-result(ssize_t n)
-{
-    if (n >= 0)
-        return n;
-    return errno == EINTR ? -EAGAIN : -errno;
-}
 
 ssize_t
 link_receive(struct link *link, void *to, size_t len)
 {
-    return link->tls ? tls_read(link->tls, to, len) : result(recv(link->fd, to, len, 0));
+    return link->tls ? tls_read(link->tls, to, len) : sock_receive(link->fd, to, len);
 }
 
 ssize_t
 link_send(struct link *link, const void *bytes, size_t len)
 {
-    return link->tls ? tls_write(link->tls, bytes, len)
-                     : result(send(link->fd, bytes, len, MSG_NOSIGNAL));
+    return link->tls ? tls_write(link->tls, bytes, len) : sock_send(link->fd, bytes, len);
 }
 
 static int

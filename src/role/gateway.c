@@ -3,10 +3,10 @@
 #include "config/config.h"
 #include "http/client.h"
 #include "role/gateway_int.h"
+#include "role/listen.h"
 #include "sys/clock.h"
 #include "sys/handed.h"
 #include "sys/log.h"
-#include "sys/sock.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,23 +26,16 @@ tell_how(struct gateway *g)
 static const char *
 narrow(const struct gateway *g, const char *address)
 {
-    if (!gateway_is_local(g) || text_starts(address, "127.") || text_eq(address, "::1"))
+    if (!gateway_is_local(g))
         return address;
-    if (text_eq(address, "0.0.0.0"))
-        return "127.0.0.1";
-    return text_eq(address, "::") ? "::1" : NULL;
+    const char *here = role_reach(address);
+    return text_starts(here, "127.") || text_eq(here, "::1") ? here : NULL;
 }
 
 static int
-listen_at(struct gateway *g, const char *address, struct err *reterr)
+listen_at(struct gateway *g, const char *ip, struct err *reterr)
 {
-    _cleanup_free_ char *text = mem_printf(strchr(address, ':') ? "[%s]:%u" : "%s:%u", address,
-                                           (unsigned)g->config->gateway.port);
-    struct sock_addr addr;
-    int fd = sock_addr_parse(text, &addr, reterr);
-    if (fd == 0)
-        fd = sock_listen(&addr, 0, reterr);
-    return fd < 0 ? fd : http_server_listen(g->server, fd, reterr);
+    return role_listen(g->server, ip, g->config->gateway.port, reterr);
 }
 
 static int

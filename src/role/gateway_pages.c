@@ -7,6 +7,8 @@
 #include "config/config.h"
 #include "gateway/route.h"
 #include "http/client.h"
+#include "role/listen.h"
+#include "sys/sock.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -81,25 +83,15 @@ gateway_page_answer(struct gateway *g, struct http_request *r, const struct rout
     http_call_whole(p->call, NULL, 0);
 }
 
-/* Where it listens; one that listens everywhere does so here, too. */
-static char *
-address_of(const struct config_monitor *monitor)
-{
-    const char *first = monitor->listen.items[0];
-    if (text_eq(first, "0.0.0.0"))
-        first = "127.0.0.1";
-    else if (text_eq(first, "::"))
-        first = "::1";
-    return mem_printf(strchr(first, ':') ? "[%s]:%u" : "%s:%u", first, (unsigned)monitor->port);
-}
-
 int
 gateway_pages_open(struct gateway *g, struct err *reterr)
 {
+    const struct config_monitor *monitor = &g->config->monitor;
     struct http_client_config config = http_client_config_default;
-    if (!g->config->monitor.enabled)
+    sock_addr_text address;
+    if (!monitor->enabled)
         return 0;
-    _cleanup_free_ char *address = address_of(&g->config->monitor);
+    (void)sock_ip_print(role_reach(monitor->listen.items[0]), monitor->port, address);
     config.body_bytes_max = PAGE_BYTES_MAX;
     config.connections_max = PAGES_AT_A_TIME;
     config.total_us = PAGE_US;

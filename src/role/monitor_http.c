@@ -8,8 +8,8 @@
 #include "fmt/json.h"
 #include "http/local.h"
 #include "role/allow.h"
+#include "role/listen.h"
 #include "role/metrics.h"
-#include "sys/sock.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -161,25 +161,13 @@ on_request(struct http_request *r)
 
 /* ---- its addresses ---- */
 
-static int
-listen_at(struct monitor *m, const char *address, struct err *reterr)
-{
-    _cleanup_free_ char *text = mem_printf(strchr(address, ':') ? "[%s]:%u" : "%s:%u", address,
-                                           (unsigned)m->config->monitor.port);
-    struct sock_addr addr;
-    int fd = sock_addr_parse(text, &addr, reterr);
-    if (fd == 0)
-        fd = sock_listen(&addr, 0, reterr);
-    return fd < 0 ? fd : http_server_listen(m->http, fd, reterr);
-}
-
 static void
 listen_all(struct monitor *m)
 {
     const struct config_list *addresses = &m->config->monitor.listen;
     struct err err;
     for (; m->listening < addresses->count; m->listening++)
-        if (listen_at(m, addresses->items[m->listening], &err) < 0)
+        if (role_listen(m->http, addresses->items[m->listening], m->config->monitor.port, &err) < 0)
             break;
     bool all = m->listening == addresses->count;
     if (!all && !m->is_deaf)

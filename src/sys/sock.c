@@ -128,8 +128,14 @@ sock_addr_print(const struct sock_addr *addr, sock_addr_text text)
     }
     const char *r = inet_ntop(addr->family, addr->ip, ip, sizeof(ip));
     assert(r);
-    (void)snprintf(text, SOCK_ADDR_TEXT_MAX, addr->family == AF_INET6 ? "[%s]:%u" : "%s:%u", ip,
-                   addr->port);
+    return sock_ip_print(ip, addr->port, text);
+}
+
+const char *
+sock_ip_print(const char *ip, unsigned port, sock_addr_text text)
+{
+    bool lacks_brackets = strchr(ip, ':') && ip[0] != '[';
+    (void)snprintf(text, SOCK_ADDR_TEXT_MAX, lacks_brackets ? "[%s]:%u" : "%s:%u", ip, port);
     return text;
 }
 
@@ -459,4 +465,24 @@ sock_peer(int fd, struct sock_peer *ret_peer)
         return -errno;
     *ret_peer = (struct sock_peer){.pid = cred.pid, .uid = cred.uid, .gid = cred.gid};
     return 0;
+}
+
+static ssize_t
+transferred(ssize_t n)
+{
+    if (n >= 0)
+        return n;
+    return errno == EINTR ? -EAGAIN : -errno;
+}
+
+ssize_t
+sock_receive(int fd, void *to, size_t len)
+{
+    return transferred(recv(fd, to, len, 0));
+}
+
+ssize_t
+sock_send(int fd, const void *bytes, size_t len)
+{
+    return transferred(send(fd, bytes, len, MSG_NOSIGNAL));
 }

@@ -24,6 +24,8 @@ int sock_addr_parse(const char *text, struct sock_addr *ret_addr, struct err *re
 #define SOCK_ADDR_TEXT_MAX 128
 typedef char sock_addr_text[SOCK_ADDR_TEXT_MAX];
 const char *sock_addr_print(const struct sock_addr *addr, sock_addr_text text);
+/* Likewise, of an address as people write it: 10.0.0.2, 2001:db8::1 or [2001:db8::1]. */
+const char *sock_ip_print(const char *ip, unsigned port, sock_addr_text text);
 
 /* A listening descriptor, or -errno. -EADDRINUSE: somebody answers there; a Unix socket's file
  * that nobody answers at is replaced.
@@ -51,6 +53,10 @@ int sock_accept(int fd, struct sock_addr *ret_peer) must_check;
 int sock_connect(const struct sock_addr *addr, struct err *reterr) must_check;
 int sock_connected(int fd) must_check;
 int sock_connect_path(const char *path, int type) must_check; /* or -errno */
+
+/* recv() and send() of a descriptor that does not block: bytes, or -errno; -EAGAIN: not now. */
+ssize_t sock_receive(int fd, void *to, size_t len) must_check;
+ssize_t sock_send(int fd, const void *bytes, size_t len) must_check;
 
 /* Who is at the other end of a Unix socket; as of its connect(), as the kernel knows. */
 struct sock_peer {

@@ -314,3 +314,20 @@ TEST(an_address_is_tried_without_listening)
     (void)close(fd);
     CHECK_EQ(sock_try(&addr), 0);
 }
+
+TEST(sock_ip_with_a_port_is_what_a_socket_takes)
+{
+    static const struct {
+        const char *ip, *want;
+    } rows[] = {
+        {"10.0.0.2", "10.0.0.2:80"},
+        {"2001:db8::1", "[2001:db8::1]:80"},
+        {"[2001:db8::1]", "[2001:db8::1]:80"},
+    };
+    sock_addr_text text;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct sock_addr addr;
+        CHECK_STR(sock_ip_print(rows[i].ip, 80, text), rows[i].want);
+        CHECK(sock_addr_parse(text, &addr, NULL) == 0 && addr.port == 80);
+    }
+}
