@@ -199,13 +199,23 @@ on_drained(struct loop_defer *defer)
         s->service.drained(s->service.arg);
 }
 
+/* While draining only those are idle who have just connected. */
+static uint64_t
+idle_limit(const struct http_server *s)
+{
+    uint64_t limit = s->config.idle_us;
+    if (!s->draining)
+        return limit;
+    return limit ? MIN(limit, FRESH_US) : FRESH_US;
+}
+
 void
 http_server_configure(struct http_server *s, const struct http_server_config *config)
 {
     assert(config->low_bytes <= config->high_bytes && config->connections_max > 0);
     s->config = *config;
     s->lists[CONN_HANDSHAKE].limit_us = config->handshake_us;
-    s->lists[CONN_IDLE].limit_us = config->idle_us;
+    s->lists[CONN_IDLE].limit_us = idle_limit(s);
     s->lists[CONN_HEAD].limit_us = config->head_us;
     s->lists[CONN_BODY].limit_us = config->body_us;
     s->lists[CONN_WRITE].limit_us = config->write_us;
@@ -271,7 +281,7 @@ break_stale(struct http_server *s)
         if (!c->is_fresh && !c->running)
             conn_break(c);
     }
-    idle->limit_us = idle->limit_us ? MIN(idle->limit_us, FRESH_US) : FRESH_US;
+    idle->limit_us = idle_limit(s);
     waits_limits_changed(&s->waits);
 }
 

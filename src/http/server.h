@@ -99,8 +99,9 @@ void http_server_unlisten(struct http_server *server);
 /* Serves one connection, and owns it then, also on failure. */
 int http_server_adopt(struct http_server *server, int fd) must_check;
 
-void http_server_drain(struct http_server *server); /* no new ones; those in flight are finished */
-void http_server_stop(struct http_server *server);  /* cuts every connection */
+/* No new connections; requests in flight are finished, and so is one of each that has just connected. */
+void http_server_drain(struct http_server *server);
+void http_server_stop(struct http_server *server); /* cuts every connection */
 const struct http_server_counts *http_server_counts(const struct http_server *server);
 
 /* Back-pressure on the body of a request. */

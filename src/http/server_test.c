@@ -373,6 +373,7 @@ TEST(server_that_drains_answers_who_has_just_connected)
     client_open(&silent);
     REQUIRE(WAIT(http_server_counts(rig->server)->connections == 2));
     http_server_drain(rig->server);
+    http_server_configure(rig->server, &rig->config); /* a reload meanwhile changes nothing */
     CHECK(client_send(&c, GET("/late")));
     REQUIRE(WAIT(rig->late_count == 1));
     http_answer(rig->late[0], 200, NULL, "", 0);

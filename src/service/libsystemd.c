@@ -1,33 +1,25 @@
 #include "service/libsystemd.h"
 
-#include <dlfcn.h>
-#include <string.h>
+#include "sys/library.h"
 
 #define LIBRARY "libsystemd.so.0"
-
-static const struct {
-    const char *symbol;
-    size_t at; /* in struct libsystemd */
-} calls[] = {
-#define CALL(name) {"sd_" #name, offsetof(struct libsystemd, name)},
-#include "service/libsystemd.def"
-#undef CALL
-};
 
 int
 libsystemd_load(const struct libsystemd **ret_sd, struct err *reterr)
 {
+    static const struct library_call calls[] = {
+#define CALL(name) {"sd_" #name, offsetof(struct libsystemd, name)},
+#include "service/libsystemd.def"
+#undef CALL
+    };
     static struct libsystemd sd;
     static bool loaded;
-    void *file = loaded ? NULL : dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    if (!loaded && !file)
-        return err_set(reterr, ERR_SYSTEMD_ABSENT, "systemd cannot be asked: %s", dlerror());
-    for (size_t i = 0; !loaded && i < ARRAY_SIZE(calls); i++) {
-        void *call = dlsym(file, calls[i].symbol);
-        if (!call)
-            return err_set(reterr, ERR_SYSTEMD_ABSENT, LIBRARY " is too old: it has no %s",
-                           calls[i].symbol);
-        memcpy((char *)&sd + calls[i].at, &call, sizeof(call));
+    int r = 0;
+    if (!loaded)
+        r = library_load(LIBRARY, calls, ARRAY_SIZE(calls), &sd, ERR_SYSTEMD_ABSENT, reterr);
+    if (r < 0) {
+        err_prefix(reterr, "systemd cannot be asked");
+        return r;
     }
     loaded = true;
     *ret_sd = &sd;
