@@ -14,6 +14,9 @@ from shim import Unix
 from sim import PATIENCE_S
 from up import free_ports
 
+# An engine that is slow enough for something to happen in the middle of its answer.
+SLOW = ("--sim-token-rate", "10")
+
 
 def configuration(folder, models, options):
     """Below a folder; options: of the gateway."""

@@ -8,31 +8,13 @@ import signal
 import socket
 
 import pytest
-from gateway import Gateway, comes_true, configuration
+from gateway import SLOW, Gateway, comes_true, configuration
 from program import error_json, run
 from sim import PATIENCE_S, Sim, events
 from up import free_ports
 
 ASK = {"model": "one", "messages": [{"role": "user", "content": "good morning to all of you"}]}
 STREAM = {**ASK, "stream": True}
-# Slow enough for something to happen in the middle of it.
-SLOW = ("--sim-token-rate", "10")
-
-
-@pytest.fixture
-def sim():
-    with Sim("one", "--port", "0") as s:
-        yield s
-
-
-@pytest.fixture
-def slow():
-    with Sim("one", "--port", "0", *SLOW) as s:
-        yield s
-
-
-def port_of(sim):
-    return int(sim.where.rpartition(":")[2])
 
 
 def without_ids(text):
@@ -53,7 +35,7 @@ PATHS = {
 
 @pytest.mark.parametrize("path", PATHS)
 def test_answers_are_those_of_the_engine(tmp_path, sim, path):
-    with Gateway(tmp_path, {"one": port_of(sim)}) as g:
+    with Gateway(tmp_path, {"one": sim.port}) as g:
         direct, through = sim.answer("POST", path, PATHS[path]), g.ask("POST", path, PATHS[path])
         assert through.status == direct.status == 200
         assert without_ids(through.body) == without_ids(direct.body)
@@ -64,7 +46,7 @@ def test_answers_are_those_of_the_engine(tmp_path, sim, path):
 def test_a_stream_is_that_of_the_engine(tmp_path, sim, wanted):
     """Usage is counted, and shown to those who asked for it."""
     body = {**STREAM, "stream_options": {"include_usage": True}} if wanted else STREAM
-    with Gateway(tmp_path, {"one": port_of(sim)}) as g:
+    with Gateway(tmp_path, {"one": sim.port}) as g:
         direct = events(sim.answer("POST", "/v1/chat/completions", body).body.decode())
         through = events(g.ask("POST", "/v1/chat/completions", body).body.decode())
         assert through.pop() == direct.pop() == "[DONE]"
@@ -74,7 +56,7 @@ def test_a_stream_is_that_of_the_engine(tmp_path, sim, wanted):
 
 def test_models_are_listed_with_what_requests_have_found_out(tmp_path, sim):
     aliases = ", aliases: {gpt: one}"
-    with Gateway(tmp_path, {"one": port_of(sim), "gone": free_ports(1)[0]}, aliases) as g:
+    with Gateway(tmp_path, {"one": sim.port, "gone": free_ports(1)[0]}, aliases) as g:
         for name in ("gpt", "gone"):
             g.ask("POST", "/v1/completions", {"model": name, "prompt": "x"})
         listed = json.loads(g.ask("GET", "/v1/models").body)["data"]
@@ -84,7 +66,7 @@ def test_models_are_listed_with_what_requests_have_found_out(tmp_path, sim):
 
 
 def test_what_is_not_on_the_list_of_paths_is_not_reached(tmp_path, sim):
-    with Gateway(tmp_path, {"one": port_of(sim)}) as g:
+    with Gateway(tmp_path, {"one": sim.port}) as g:
         for path in ("/sleep", "/v1/../sleep", "/v1/chat/completions/", "/invocations", "//v1/models"):
             answer = g.ask("POST", path, {})
             assert answer.status == 404, path
@@ -94,7 +76,7 @@ def test_what_is_not_on_the_list_of_paths_is_not_reached(tmp_path, sim):
 
 
 def test_a_client_that_leaves_takes_its_request_along(tmp_path, slow):
-    with Gateway(tmp_path, {"one": port_of(slow)}) as g:
+    with Gateway(tmp_path, {"one": slow.port}) as g:
         for body in (STREAM, {**ASK, "max_tokens": 1000}):
             with contextlib.closing(g.connect()) as connection:
                 connection.request("POST", "/v1/chat/completions", json.dumps(body))
@@ -107,7 +89,7 @@ def test_a_client_that_leaves_takes_its_request_along(tmp_path, slow):
 
 def test_an_engine_that_dies_in_a_stream_is_told_in_it(tmp_path):
     slow = Sim("one", "--port", "0", *SLOW)
-    with Gateway(tmp_path, {"one": port_of(slow)}) as g:
+    with Gateway(tmp_path, {"one": slow.port}) as g:
         connection, answer = g.begin("POST", "/v1/chat/completions", STREAM)
         with contextlib.closing(connection):
             first = answer.readline()
@@ -121,7 +103,7 @@ def test_an_engine_that_dies_in_a_stream_is_told_in_it(tmp_path):
 
 def test_a_fallback_answers_and_that_is_told(tmp_path, sim):
     fallback = ", fallbacks: {gone: [one]}"
-    with Gateway(tmp_path, {"one": port_of(sim), "gone": free_ports(1)[0]}, fallback) as g:
+    with Gateway(tmp_path, {"one": sim.port, "gone": free_ports(1)[0]}, fallback) as g:
         answer = g.ask("POST", "/v1/chat/completions", {**ASK, "model": "gone"})
         assert answer.status == 200
         assert answer.getheader("X-Citadel-Fallback") == "one"
@@ -129,7 +111,7 @@ def test_a_fallback_answers_and_that_is_told(tmp_path, sim):
 
 
 def test_what_is_under_way_is_completed_before_it_ends(tmp_path, slow):
-    with Gateway(tmp_path, {"one": port_of(slow)}) as g:
+    with Gateway(tmp_path, {"one": slow.port}) as g:
         connection, answer = g.begin("POST", "/v1/chat/completions", STREAM)
         with contextlib.closing(connection):
             first = answer.readline()
@@ -141,7 +123,7 @@ def test_what_is_under_way_is_completed_before_it_ends(tmp_path, slow):
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path, slow):
-    with Gateway(tmp_path, {"one": port_of(slow)}) as g:
+    with Gateway(tmp_path, {"one": slow.port}) as g:
         connection, answer = g.begin("POST", "/v1/chat/completions", STREAM)
         with contextlib.closing(connection):
             answer.readline()
@@ -161,7 +143,7 @@ def test_a_socket_that_it_was_handed_stays_open_behind_it(tmp_path, sim):
         for turn in ("first", "second"):
             folder = tmp_path / turn
             folder.mkdir()
-            with Gateway(folder, {"one": port_of(sim)}, handed=port) as g:
+            with Gateway(folder, {"one": sim.port}, handed=port) as g:
                 assert g.ask("POST", "/v1/chat/completions", ASK).status == 200
             socket.create_connection(port.getsockname()).close()  # nobody is refused meanwhile
 
@@ -178,14 +160,14 @@ def own_address():
 
 def test_without_keys_only_this_host_is_answered(tmp_path, sim):
     away = own_address()
-    with Gateway(tmp_path, {"one": port_of(sim)}) as g:
+    with Gateway(tmp_path, {"one": sim.port}) as g:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((away, g.port))
     assert "there are no keys: only this host is answered" in g.log
     with socket.create_server((away, 0)) as port:
         folder = tmp_path / "handed"
         folder.mkdir()
-        with Gateway(folder, {"one": port_of(sim)}, handed=port) as g:
+        with Gateway(folder, {"one": sim.port}, handed=port) as g:
             connection = http.client.HTTPConnection(away, g.port, timeout=PATIENCE_S)
             with contextlib.closing(connection):
                 connection.request("GET", "/v1/models")
@@ -195,7 +177,7 @@ def test_without_keys_only_this_host_is_answered(tmp_path, sim):
 
 
 def test_what_is_no_http_is_refused_in_the_shape_of_the_api(tmp_path, sim):
-    with Gateway(tmp_path, {"one": port_of(sim)}) as g:
+    with Gateway(tmp_path, {"one": sim.port}) as g:
         with socket.create_connection(("127.0.0.1", g.port), timeout=PATIENCE_S) as s:
             s.sendall(b"GET /v1/models HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
             said = b"".join(iter(lambda: s.recv(4096), b""))
@@ -219,17 +201,17 @@ def test_a_port_that_is_taken_is_told(tmp_path):
 
 def test_another_configuration_cuts_no_stream(tmp_path, slow):
     """Names come and go, and so do models: what is under way is completed as it began."""
-    port = port_of(slow)
+    port = slow.port
     with Gateway(tmp_path, {"one": port, "other": free_ports(1)[0]}) as g, Sim("two", "--port", "0") as two:
         connection, answer = g.begin("POST", "/v1/chat/completions", STREAM)
         with contextlib.closing(connection):
             first = answer.readline()
-            g.write({"one": f"port: {port}, queue_length: 7", "two": port_of(two)}, ", aliases: {gpt: two}")
+            g.write({"one": f"port: {port}, queue_length: 7", "two": two.port}, ", aliases: {gpt: two}")
             assert g.reload().returncode == 0
             assert g.ask("POST", "/v1/chat/completions", {**ASK, "model": "gpt"}).status == 200
             assert g.ask("POST", "/v1/chat/completions", {**ASK, "model": "other"}).status == 404
             assert g.metric("citadel_gateway_requests_running") == 1
-            g.write({"two": port_of(two)})
+            g.write({"two": two.port})
             assert g.reload().returncode == 0
             assert g.ask("POST", "/v1/chat/completions", ASK).status == 404
             assert events((first + answer.read()).decode())[-1] == "[DONE]"
@@ -237,7 +219,7 @@ def test_another_configuration_cuts_no_stream(tmp_path, slow):
 
 
 def test_a_wrong_configuration_changes_nothing(tmp_path, sim):
-    with Gateway(tmp_path, {"one": port_of(sim)}) as g:
+    with Gateway(tmp_path, {"one": sim.port}) as g:
         g.config.write_text("models: {one: {port: 99999999}}\n")
         status, told = g.control("POST", "/reload")
         assert status == 400 and "what was read before holds" in told["what"]
@@ -245,9 +227,9 @@ def test_a_wrong_configuration_changes_nothing(tmp_path, sim):
 
 
 def test_what_it_reads_only_when_it_starts_is_told_and_nothing_taken_up(tmp_path, sim):
-    with Gateway(tmp_path, {"one": port_of(sim)}) as g:
+    with Gateway(tmp_path, {"one": sim.port}) as g:
         was, g.port = g.port, free_ports(1)[0]
-        g.write({"one": port_of(sim)}, ", aliases: {gpt: one}")
+        g.write({"one": sim.port}, ", aliases: {gpt: one}")
         g.port = was
         done = g.reload()
         assert done.returncode != 0 and "gateway.port only when it starts" in done.stderr
@@ -255,7 +237,7 @@ def test_what_it_reads_only_when_it_starts_is_told_and_nothing_taken_up(tmp_path
 
 
 def test_it_listens_to_the_network_once_that_is_said(tmp_path, sim):
-    away, models = own_address(), {"one": port_of(sim)}
+    away, models = own_address(), {"one": sim.port}
     with Gateway(tmp_path, models) as g:
         for options, answers in ((", anonymous: true", True), ("", False)):
             g.write(models, options)
@@ -269,7 +251,7 @@ def test_it_listens_to_the_network_once_that_is_said(tmp_path, sim):
 
 
 def test_its_control_socket_tells_how_it_is(tmp_path, sim):
-    with Gateway(tmp_path, {"one": port_of(sim)}) as g:
+    with Gateway(tmp_path, {"one": sim.port}) as g:
         status, told = g.control("GET", "/state")
         assert (status, told["pid"], told["local"], told["drains"]) == (200, g.process.pid, True, False)
         assert told["models"] == [{"name": "one", "usable": True, "running": 0, "waiting": 0}]
@@ -278,7 +260,7 @@ def test_its_control_socket_tells_how_it_is(tmp_path, sim):
 
 
 def test_there_is_one_of_it(tmp_path, sim):
-    with Gateway(tmp_path, {"one": port_of(sim)}) as g:
+    with Gateway(tmp_path, {"one": sim.port}) as g:
         done = run("gateway", "-c", g.config)
         assert done.returncode != 0 and "a gateway answers at" in done.stderr
         assert g.ask("GET", "/health").status == 200

@@ -4,22 +4,10 @@ response by its id."""
 import contextlib
 import json
 
-import pytest
 from gateway import Gateway
-from sim import Sim
 from up import free_ports
 
 ASK = {"messages": [{"role": "user", "content": "good morning to all of you"}]}
-
-
-@pytest.fixture
-def sim():
-    with Sim("one", "--port", "0") as s:
-        yield s
-
-
-def port_of(sim):
-    return int(sim.where.rpartition(":")[2])
 
 
 def peer(gateway, *models):
@@ -41,7 +29,7 @@ def folders(tmp_path):
 
 
 def test_a_peer_answers_for_its_models(tmp_path, sim):
-    with folders(tmp_path) as (here, there), Gateway(there, {"one": port_of(sim)}) as far:
+    with folders(tmp_path) as (here, there), Gateway(there, {"one": sim.port}) as far:
         with Gateway(here, {"own": free_ports(1)[0]}, peer(far, "one")) as near:
             status, answer = chat(near, "one")
             assert status == 200
@@ -66,7 +54,7 @@ def test_a_large_body_is_that_of_the_client(tmp_path, sim):
     prompt = "good morning " * 200_000
     body = {"model": "one", "prompt": prompt, "add_special_tokens": False}
     (tmp_path / "state/gateway").mkdir(parents=True)
-    with Gateway(tmp_path, {"one": port_of(sim)}) as g:
+    with Gateway(tmp_path, {"one": sim.port}) as g:
         assert len(json.dumps(body)) > 2 << 20
         direct, through = sim.answer("POST", "/tokenize", body), g.ask("POST", "/tokenize", body)
         assert (through.status, through.body) == (direct.status, direct.body)
@@ -74,7 +62,7 @@ def test_a_large_body_is_that_of_the_client(tmp_path, sim):
 
 
 def test_a_response_is_told_by_who_has_made_it(tmp_path, sim):
-    with Gateway(tmp_path, {"one": port_of(sim), "gone": free_ports(1)[0]}) as g:
+    with Gateway(tmp_path, {"one": sim.port, "gone": free_ports(1)[0]}) as g:
         made = g.ask("POST", "/v1/responses", {"model": "one", "input": "good morning"})
         id = json.loads(made.body)["id"]
         path = f"/v1/responses/{id}"

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 from gateway import Gateway, comes_true
-from sim import PATIENCE_S, Sim
+from sim import PATIENCE_S
 
 ASK = {"model": "one", "messages": [{"role": "user", "content": "good morning"}]}
 CONNECTIONS = 200
@@ -26,12 +26,6 @@ MODES = {
 def need(tool):
     if not shutil.which(tool):
         pytest.skip(f"{tool} is not installed")
-
-
-@pytest.fixture
-def sim():
-    with Sim("one", "--port", "0") as s:
-        yield s
 
 
 def attack(gateway, words):

@@ -12,33 +12,16 @@ import pytest
 from gateway import Gateway, comes_true
 from program import run, run_json
 from shim import Unix
-from sim import PATIENCE_S, Sim
+from sim import PATIENCE_S
 from up import free_ports
 
 ASK = {"model": "one", "messages": [{"role": "user", "content": "good morning to all of you"}], "max_tokens": 8}
 STREAM = {**ASK, "stream": True}
 CHAT = "/v1/chat/completions"
-SLOW = ("--sim-token-rate", "10")
-
-
-@pytest.fixture
-def sim():
-    with Sim("one", "--port", "0") as s:
-        yield s
-
-
-@pytest.fixture
-def slow():
-    with Sim("one", "--port", "0", *SLOW) as s:
-        yield s
-
-
-def port_of(sim):
-    return int(sim.where.rpartition(":")[2])
 
 
 def gateway_of(folder, sim, options=""):
-    return Gateway(folder, {"one": port_of(sim)}, options)
+    return Gateway(folder, {"one": sim.port}, options)
 
 
 def create(g, name, *options):
@@ -98,7 +81,7 @@ def test_anonymous_lets_in_who_shows_none_but_no_wrong_one(tmp_path, sim):
 
 
 def test_a_key_sees_its_models_only(tmp_path, sim):
-    with Gateway(tmp_path, {"one": port_of(sim), "two": free_ports(1)[0]}, ", aliases: {gpt: one}") as g:
+    with Gateway(tmp_path, {"one": sim.port, "two": free_ports(1)[0]}, ", aliases: {gpt: one}") as g:
         fields = bearer(create(g, "alice", "--models", "one"))
         names = [m["id"] for m in json.loads(g.ask("GET", "/v1/models", **fields).body)["data"]]
         assert sorted(names) == ["gpt", "one"]
@@ -283,7 +266,7 @@ def test_a_response_of_another_key_is_none(tmp_path, sim):
 
 def test_a_key_that_is_being_written_when_a_gateway_ends_that_was_reloaded(tmp_path, sim):
     with gateway_of(tmp_path, sim) as g:
-        g.write({"one": port_of(sim)}, ", limits: {connections: 100}")
+        g.write({"one": sim.port}, ", limits: {connections: 100}")
         assert g.reload().returncode == 0
         other = sqlite3.connect(tmp_path / "state/gateway/keys.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
