@@ -5,9 +5,9 @@
 #include <stdio.h>
 
 static const uint64_t bounds_us[HISTOGRAM_BUCKETS] = {
-    100,     250,      500,      1000,      2500,      5000,      10000,
-    25000,   50000,    100000,   250000,    500000,    1000000,   2500000,
-    5000000, 10000000, 30000000, 100000000, 300000000, 1000000000};
+    10,      25,      50,       100,      250,       500,       1000,      2500,
+    5000,    10000,   25000,    50000,    100000,    250000,    500000,    1000000,
+    2500000, 5000000, 10000000, 30000000, 100000000, 300000000, 1000000000};
 
 void
 histogram_add(struct histogram *h, uint64_t us)
@@ -41,8 +41,9 @@ histogram_write(struct buf *out, const struct prom_family *family, const struct 
             (void)snprintf(bound, sizeof(bound), "%g", (double)bounds_us[i] / 1e6);
         count += h->counts[i];
         write_one(out, family->name, "_bucket", (double)count,
-                  PROM_LABELS(label, value, "le", bound));
+                  label ? PROM_LABELS(label, value, "le", bound) : PROM_LABELS("le", bound));
     }
-    write_one(out, family->name, "_sum", (double)h->sum_us / 1e6, PROM_LABELS(label, value));
-    write_one(out, family->name, "_count", (double)count, PROM_LABELS(label, value));
+    const char *const *labels = label ? PROM_LABELS(label, value) : NULL;
+    write_one(out, family->name, "_sum", (double)h->sum_us / 1e6, labels);
+    write_one(out, family->name, "_count", (double)count, labels);
 }

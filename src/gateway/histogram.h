@@ -7,7 +7,7 @@
 
 struct prom_family;
 
-#define HISTOGRAM_BUCKETS 20
+#define HISTOGRAM_BUCKETS 23
 struct histogram {
     uint64_t counts[HISTOGRAM_BUCKETS + 1]; /* the last: longer than all bounds */
     uint64_t sum_us;
@@ -15,6 +15,6 @@ struct histogram {
 
 void histogram_add(struct histogram *h, uint64_t us);
 
-/* The samples of one, behind its family; a label with its value comes before `le`. */
+/* The samples of one, behind its family; label: before `le`, with its value; NULL: none. */
 void histogram_write(struct buf *out, const struct prom_family *family, const struct histogram *h,
                      const char *label, const char *value);

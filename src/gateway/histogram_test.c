@@ -27,6 +27,7 @@ TEST(histogram_counts_up_to_each_bound)
     for (size_t i = 0; i < ARRAY_SIZE(times_us); i++)
         histogram_add(&h, times_us[i]);
     histogram_write(&page, &family, &h, "model", "one");
+    CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "1e-05"), 1);
     CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "0.0001"), 2);
     CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "0.001"), 5);
     CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "0.0025"), 6);
@@ -34,4 +35,15 @@ TEST(histogram_counts_up_to_each_bound)
     CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "+Inf"), 7);
     CHECK_EQ(sample(&page, "citadel_x_seconds_count", NULL), 7);
     CHECK(sample(&page, "citadel_x_seconds_sum", NULL) > 2000);
+}
+
+TEST(histogram_may_be_of_nothing_in_particular)
+{
+    _cleanup_buf_ struct buf page = BUF_INIT(64 * KIB);
+    struct histogram h = {0};
+    histogram_add(&h, 20);
+    histogram_write(&page, &family, &h, NULL, NULL);
+    CHECK(strstr(page.data, "\ncitadel_x_seconds_bucket{le=\"2.5e-05\"} 1\n"));
+    CHECK(strstr(page.data, "\ncitadel_x_seconds_count 1\n"));
+    CHECK(!strstr(page.data, "model"));
 }

@@ -3,6 +3,8 @@
 #include "fmt/prom.h"
 #include "gateway/backend.h"
 #include "gateway/relay.h"
+#include "gateway/tally.h"
+#include "sys/clock.h"
 
 #include <stddef.h>
 
@@ -77,6 +79,31 @@ static const struct {
 #include "gateway/metric.def"
 };
 
+static const struct {
+    struct prom_family family;
+    size_t offset; /* in struct relay_counts */
+} times_of_all[] = {
+#define TIMES_OF_ALL(member, name, help) \
+    {{name, PROM_HISTOGRAM, help}, offsetof(struct relay_counts, member)},
+#include "gateway/metric.def"
+};
+
+static double
+tally_value(const struct tally *t, size_t column)
+{
+    const double values[] = {
+#define OF_KEY(member, name, type, help) (double)t->member,
+#include "gateway/metric.def"
+    };
+    assert(column < ARRAY_SIZE(values));
+    return values[column];
+}
+
+static const struct prom_family of_keys[] = {
+#define OF_KEY(member, name, type, help) {name, PROM_##type, help},
+#include "gateway/metric.def"
+};
+
 static void
 write_one(struct buf *out, const char *name, enum prom_type type, const char *help, double value)
 {
@@ -99,10 +126,9 @@ write_times(struct buf *out, const struct relay *relay, const struct prom_family
     }
 }
 
-void
-metrics_write(struct buf *out, const struct relay *relay)
+static void
+write_models(struct buf *out, const struct relay *relay)
 {
-    const struct relay_counts *n = relay_counts(relay);
     for (size_t k = 0; k < ARRAY_SIZE(rows); k++) {
         const struct backend *b;
         prom_write_family(out, &rows[k].family);
@@ -116,6 +142,17 @@ metrics_write(struct buf *out, const struct relay *relay)
         prom_write_family(out, &times[k].family);
         write_times(out, relay, &times[k].family, times[k].offset);
     }
+}
+
+static void
+write_all_together(struct buf *out, const struct relay_counts *n)
+{
+    for (size_t k = 0; k < ARRAY_SIZE(times_of_all); k++) {
+        prom_write_family(out, &times_of_all[k].family);
+        histogram_write(out, &times_of_all[k].family,
+                        (const struct histogram *)((const char *)n + times_of_all[k].offset), NULL,
+                        NULL);
+    }
     write_one(out, "citadel_gateway_requests_in_flight", PROM_GAUGE,
               "Requests for models, from their head to their end", n->requests);
     write_one(out, "citadel_gateway_bodies_bytes", PROM_GAUGE, "Requests' bodies that are kept",
@@ -124,4 +161,41 @@ metrics_write(struct buf *out, const struct relay *relay)
               "Answers by another model than was asked for", (double)n->fallbacks);
     write_one(out, "citadel_gateway_cut_answers_total", PROM_COUNTER,
               "Answers that an engine did not complete", (double)n->cut);
+}
+
+/* A name is told as long as its key is good. */
+static void
+write_keys(struct buf *out, struct tallies *tallies)
+{
+    tallies_sweep(tallies, clock_wall_us());
+    for (size_t k = 0; k < ARRAY_SIZE(of_keys); k++) {
+        const struct tally *tally;
+        const char *name;
+        prom_write_family(out, &of_keys[k]);
+        for (size_t i = 0; i < TALLIES_COUNT; i++)
+            if ((tally = tallies_at(tallies, i, &name)))
+                prom_write_sample(out, &of_keys[k], tally_value(tally, k),
+                                  PROM_LABELS("key", name));
+    }
+}
+
+static void
+write_lost(struct buf *out, const struct metrics_lost *lost, size_t count)
+{
+    static const struct prom_family family = {"citadel_gateway_lost_total", PROM_COUNTER,
+                                              "What was told of requests and could not be kept: "
+                                              "its disk or its reader was too slow, or failed"};
+    prom_write_family(out, &family);
+    for (size_t i = 0; i < count; i++)
+        prom_write_sample(out, &family, (double)lost[i].count, PROM_LABELS("what", lost[i].what));
+}
+
+void
+metrics_write(struct buf *out, struct relay *relay, const struct metrics_lost *lost,
+              size_t lost_count)
+{
+    write_models(out, relay);
+    write_all_together(out, relay_counts(relay));
+    write_keys(out, relay_tallies(relay));
+    write_lost(out, lost, lost_count);
 }

@@ -6,4 +6,11 @@
 
 struct relay;
 
-void metrics_write(struct buf *out, const struct relay *relay);
+/* What could not be kept, since nobody waits for it. */
+struct metrics_lost {
+    const char *what; /* a word */
+    uint64_t count;
+};
+
+void metrics_write(struct buf *out, struct relay *relay, const struct metrics_lost *lost,
+                   size_t lost_count);

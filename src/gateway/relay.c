@@ -346,6 +346,7 @@ on_complete(struct http_request *r)
 {
     struct passage *p = r->user;
     struct err error;
+    passage_works(p);
     if (read_ask(p, &error) < 0 || check_previous(p, &error) < 0 ||
         target_find(p->routing->targets, p->ask.model, &p->asked, &error) < 0) {
         passage_fail(p, &error);
@@ -353,6 +354,7 @@ on_complete(struct http_request *r)
     }
     p->adds_usage = lacks_usage(p);
     passage_claim(p);
+    passage_waits(p);
 }
 
 /* ---- about a response that is there ---- */
@@ -398,9 +400,11 @@ on_complete_stored(struct http_request *r)
 {
     struct passage *p = r->user;
     struct err error;
+    passage_works(p);
     p->asked = target_of_stored(p);
     if (p->asked) {
         passage_claim(p);
+        passage_waits(p);
         return;
     }
     (void)refuse_unknown(p->stored_id, &error);
@@ -672,4 +676,10 @@ const struct relay_counts *
 relay_counts(const struct relay *relay)
 {
     return &relay->counts;
+}
+
+struct tallies *
+relay_tallies(struct relay *relay)
+{
+    return &relay->tallies;
 }

@@ -16,6 +16,8 @@
  * owner of place, load and call. An engine that ends within a stream leaves an error event there, and
  * within any other answer a connection that is cut: never what looks complete. */
 
+#include "gateway/histogram.h"
+
 #include "base/err.h"
 
 struct backend;
@@ -26,6 +28,7 @@ struct loop;
 struct relay;
 struct reply;
 struct route_found;
+struct tallies;
 struct target_back;
 struct target_table;
 
@@ -64,5 +67,7 @@ struct relay_counts {
     uint64_t bodies_bytes; /* that are kept, now */
     uint64_t fallbacks;    /* answers by another model than was asked for */
     uint64_t cut;          /* answers that an engine did not complete */
+    struct histogram own;  /* our own part in each request that was answered: metric.def */
 };
 const struct relay_counts *relay_counts(const struct relay *relay);
+struct tallies *relay_tallies(struct relay *relay); /* of keys */

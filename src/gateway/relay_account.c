@@ -25,7 +25,23 @@ passage_account_begin(struct passage *p)
     if (!caller)
         return;
     p->key = p->row.key = holder_key(caller)->id;
+    p->tally = tally_begin(&p->relay->tallies, holder_key(caller));
     (void)snprintf(p->row.key_name, sizeof(p->row.key_name), "%s", holder_key(caller)->name);
+}
+
+void
+passage_works(struct passage *p)
+{
+    if (!p->works_us)
+        p->works_us = loop_now_us(p->relay->loop);
+}
+
+void
+passage_waits(struct passage *p)
+{
+    if (p->works_us)
+        p->own_us += clock_now_us() - p->works_us;
+    p->works_us = 0;
 }
 
 /* ---- before ---- */
@@ -55,7 +71,10 @@ passage_tokens(const struct passage *p)
 static void
 on_granted(struct claim *claim)
 {
-    passage_seek(container_of(claim, struct passage, claim));
+    struct passage *p = container_of(claim, struct passage, claim);
+    passage_works(p);
+    passage_seek(p);
+    passage_waits(p);
 }
 
 static void
@@ -167,6 +186,10 @@ passage_account_end(struct passage *p, bool answered)
         p->row.end = LEDGER_CLIENT;
     p->row.duration_us = loop_now_us(p->relay->loop) - p->since_us;
     settle(p);
+    if (p->is_begun)
+        histogram_add(&p->relay->counts.own, p->own_us);
+    if (p->tally)
+        tally_end(p->tally, &p->row);
     if (p->relay->over)
         p->relay->over(&p->row, &p->reply, p->relay->over_arg);
 }

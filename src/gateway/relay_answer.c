@@ -86,10 +86,9 @@ goes_on_to_another(struct passage *p, const struct http_call *call)
 }
 
 static void
-on_call_head(struct http_call *call)
+take_head(struct passage *p, struct http_call *call)
 {
-    struct visit *v = call->user;
-    struct passage *p = v->user;
+    struct visit *v = &p->visit;
     visit_heard(v);
     if (goes_on_to_another(p, call)) {
         (void)err_set(&p->why, ERR_MODEL_AWAY, "%s cannot answer now", p->target->name);
@@ -113,6 +112,15 @@ on_call_head(struct http_call *call)
     begin_answer(p, &call->head);
 }
 
+static void
+on_call_head(struct http_call *call)
+{
+    struct visit *v = call->user;
+    passage_works(v->user);
+    take_head(v->user, call);
+    passage_waits(v->user);
+}
+
 /* ---- the bytes ---- */
 
 static bool
@@ -126,6 +134,8 @@ on_call_body(struct http_call *call, const char *bytes, size_t len)
 {
     struct visit *v = call->user;
     struct passage *p = v->user;
+    if (!p->row.first_us)
+        passage_works(p);
     if (p->reads_id && stored_read(&p->id_reader, bytes, len))
         passage_store(p);
     visit_passes(v, p->is_stream);
@@ -137,6 +147,7 @@ on_call_body(struct http_call *call, const char *bytes, size_t len)
         usage_read(&p->usage, bytes, len, &used, &piece);
         goes_on &= pass(p, piece.bytes, piece.len);
     }
+    passage_waits(p);
     if (!goes_on)
         http_call_pause(call);
 }
@@ -219,10 +230,12 @@ on_call_finished(struct http_call *call, const struct err *error)
     p->why = told;
     p->retry_after_s = 0;
     visit_end(v, NULL, 0);
+    passage_works(p);
     if (may_ask_again(p, outcome, call))
         passage_try(p);
     else
         passage_fail(p, &p->why);
+    passage_waits(p);
 }
 
 /* ---- the visit ---- */
@@ -235,6 +248,7 @@ on_go(struct visit *v)
                                              .writable = on_call_writable,
                                              .finished = on_call_finished};
     struct passage *p = v->user;
+    passage_works(p);
     const char *method = p->route->method == HTTP_GET ? "GET" : "POST";
     struct http_call *call = visit_call(v, method, p->path, &ops);
     passage_goes(p);
@@ -243,10 +257,11 @@ on_go(struct visit *v)
     http_call_field(call, "X-Request-Id", p->reply.own_id);
     if (!p->sending) {
         http_call_whole(call, "", 0);
-        return;
+    } else {
+        http_call_length(call, p->sending->length);
+        send_more(p);
     }
-    http_call_length(call, p->sending->length);
-    send_more(p);
+    passage_waits(p);
 }
 
 static void
@@ -255,7 +270,9 @@ on_refused(struct visit *v, const struct err *error)
     struct passage *p = v->user;
     p->why = *error;
     p->retry_after_s = v->ask.retry_after_s;
+    passage_works(p);
     passage_try(p);
+    passage_waits(p);
 }
 
 const struct visit_ops passage_visit_ops = {.go = on_go, .refused = on_refused};

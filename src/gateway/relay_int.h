@@ -16,6 +16,7 @@
 #include "gateway/route.h"
 #include "gateway/routing.h"
 #include "gateway/stored.h"
+#include "gateway/tally.h"
 #include "gateway/target.h"
 #include "gateway/usage.h"
 #include "http/server.h"
@@ -24,6 +25,7 @@ struct relay {
     struct loop *loop;
     struct routing *routing; /* of what comes now */
     struct relay_counts counts;
+    struct tallies tallies;
     unsigned most; /* requests at a time, since memory was given back */
     uint64_t turn;
     struct affinity *affinity;
@@ -81,6 +83,9 @@ struct passage {
     uint64_t prompt_tokens; /* an estimate */
     struct ledger_row row;  /* as far as it is known */
     uint64_t since_us;      /* by the loop's clock: its head came */
+    struct tally *tally;    /* NULL: it has no key */
+    uint64_t works_us;      /* since then we are at it; 0: it waits for somebody else */
+    uint64_t own_us;        /* that we were */
 
     struct visit visit;
     struct sending *sending; /* NULL: there is no body */
@@ -103,6 +108,9 @@ void passage_store(struct passage *p); /* the response has told its id */
 
 /* relay_account.c: what a request may take, and what it has taken */
 void passage_account_begin(struct passage *p);
+/* Whenever something has come that lets it go on, until its answer has begun; and when it waits again. */
+void passage_works(struct passage *p);
+void passage_waits(struct passage *p);
 uint64_t passage_tokens(const struct passage *p); /* that it may take */
 uint64_t passage_took(struct passage *p);         /* and has, as far as anybody knows */
 void passage_claim(struct passage *p);            /* then passage_seek(), or it fails */

@@ -5,22 +5,30 @@
 #include "config/config.h"
 #include "fmt/json.h"
 #include "gateway/ledger.h"
+#include "sys/clock.h"
 #include "sys/files.h"
+#include "sys/log.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 /* What a pipe takes at once, or not at all (pipe(7)). */
 #define LINE_MAX_BYTES 4096
+/* Between two times that losses are said. */
+#define TELL_US UINT64_C(60000000)
 
 void
 access_log_open(struct access_log *log, const struct config *config)
 {
-    *log = (struct access_log){.fd = -1, .lost = log->lost};
+    *log = (struct access_log){
+        .fd = -1, .lost = log->lost, .told = log->told, .told_us = log->told_us};
     if (config->gateway.access_log == CONFIG_ACCESS_LOG_JOURNAL)
         log->fd = dup(STDERR_FILENO);
     if (config->gateway.access_log == CONFIG_ACCESS_LOG_FILE)
@@ -41,6 +49,7 @@ open_file(struct access_log *log)
     struct stat st;
     int fd = file_open(log->path, O_WRONLY | O_APPEND | O_CREAT, 0640);
     log->fd = fd < 0 ? -1 : fd;
+    log->error = fd < 0 ? -fd : 0;
     log->bytes = fd >= 0 && fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
@@ -61,18 +70,43 @@ has_room(int fd)
     return poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLOUT);
 }
 
-static void
+/* What was written in part only is taken back: a line is there as a whole. */
+static bool
+write_whole(struct access_log *log, const struct buf *line)
+{
+    ssize_t n = write(log->fd, line->data, line->len);
+    log->error = n < 0 ? errno : 0;
+    if (n == (ssize_t)line->len) {
+        log->bytes += line->len;
+        return true;
+    }
+    if (n >= 0)
+        log->error = log->path && ftruncate(log->fd, (off_t)log->bytes) < 0 ? errno : ENOSPC;
+    return false;
+}
+
+static bool
 write_line(struct access_log *log, const struct buf *line)
 {
     if (log->path && log->fd < 0)
         open_file(log);
     if (log->path && log->fd >= 0 && log->bytes + line->len > ACCESS_LOG_BYTES)
         rotate(log);
-    if (log->fd < 0 || !has_room(log->fd) ||
-        write(log->fd, line->data, line->len) != (ssize_t)line->len)
-        log->lost++;
-    else
-        log->bytes += line->len;
+    return log->fd >= 0 && has_room(log->fd) && write_whole(log, line);
+}
+
+/* Nobody waits for who reads that, either. */
+static void
+tell_losses(struct access_log *log)
+{
+    uint64_t now_us = clock_now_us(), count = log->lost - log->told;
+    if ((log->told_us && now_us - log->told_us < TELL_US) || !has_room(STDERR_FILENO))
+        return;
+    log_warning("the access log lacks %" PRIu64 " request%s: %s%s%s", count, count == 1 ? "" : "s",
+                log->path ? log->path : "", log->path ? ": " : "",
+                log->error ? strerror(log->error) : "who reads it is too slow");
+    log->told = log->lost;
+    log->told_us = now_us;
 }
 
 void
@@ -87,8 +121,8 @@ access_log_add(struct access_log *log, const struct ledger_row *row, const char 
     ledger_print(row, id, &w);
     json_close_map(&w);
     buf_add_char(&line, '\n');
-    if (buf_error(&line) < 0)
+    if (buf_error(&line) < 0 || !write_line(log, &line))
         log->lost++;
-    else
-        write_line(log, &line);
+    if (log->lost > log->told)
+        tell_losses(log);
 }

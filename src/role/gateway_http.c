@@ -77,6 +77,16 @@ answer_health(const struct asked *a)
 }
 
 static void
+write_metrics(struct gateway *g, struct buf *body)
+{
+    const struct metrics_lost lost[] = {
+        {"ledger", store_counts(keyring_store(g->keys))->lost_rows},
+        {"access-log", g->access_log.lost},
+    };
+    metrics_write(body, g->relay, lost, ARRAY_SIZE(lost));
+}
+
+static void
 answer_metrics(const struct asked *a)
 {
     _cleanup_buf_ struct buf body = BUF_INIT(METRICS_BYTES_MAX);
@@ -88,7 +98,7 @@ answer_metrics(const struct asked *a)
     } else if (a->found.route->id != ROUTE_METRICS) {
         gateway_page_answer(a->gateway, a->request, a->found.route, &a->reply);
     } else {
-        metrics_write(&body, a->gateway->relay);
+        write_metrics(a->gateway, &body);
         answer(a, "text/plain; version=0.0.4; charset=utf-8", &body);
     }
 }

@@ -35,6 +35,8 @@ struct gateway {
     struct life life;
     struct keyring *keys;
     bool is_store_sick; /* its disk fails, and that was told */
+    bool is_losing;     /* rows of the ledger, and that was told */
+    uint64_t told_rows; /* how many were lost, as that was told */
     struct access_log access_log;
     struct relay *relay;
     struct http_server *server;

@@ -6,6 +6,7 @@
 #include "role/gateway_int.h"
 #include "sys/log.h"
 
+#include <inttypes.h>
 #include <strings.h>
 
 /* ---- the key of a request ---- */
@@ -74,6 +75,22 @@ look_after_store(struct gateway *g)
     g->is_store_sick = trouble != NULL;
 }
 
+/* Likewise that rows are lost, and how many were once there is room again. */
+static void
+look_after_ledger(struct gateway *g)
+{
+    const struct store_counts *n = store_counts(keyring_store(g->keys));
+    uint64_t lost = n->lost_rows - g->told_rows;
+    if (lost && !g->is_losing)
+        log_error("more requests wait to be written into the ledger than may; it will lack some");
+    g->is_losing = lost && (g->is_store_sick || n->waiting_rows > STORE_ROWS_MAX / 2);
+    if (!lost || g->is_losing)
+        return;
+    log_info("the ledger is written again; it lacks %" PRIu64 " request%s", lost,
+             lost == 1 ? "" : "s");
+    g->told_rows = n->lost_rows;
+}
+
 static void
 on_over(const struct ledger_row *row, const struct reply *reply, void *arg)
 {
@@ -81,6 +98,7 @@ on_over(const struct ledger_row *row, const struct reply *reply, void *arg)
     (void)!store_add_row(keyring_store(g->keys), row); /* one that is lost is counted there */
     access_log_add(&g->access_log, row, reply->id);
     look_after_store(g);
+    look_after_ledger(g);
 }
 
 int

@@ -20,7 +20,7 @@ SLOW = ("--sim-token-rate", "10")
 
 def configuration(folder, models, options):
     """Below a folder; options: of the gateway."""
-    paths = f"paths: {{run: {folder}/run, state: {folder}/state}}\n"
+    paths = f"paths: {{run: {folder}/run, state: {folder}/state, logs: {folder}/logs}}\n"
     said = {name: f"port: {what}" if isinstance(what, int) else what for name, what in models.items()}
     listed = "".join(f"  {name}: {{{what}}}\n" for name, what in said.items())
     return f"{paths}models:\n{listed}gateway: {{{options}}}\n"
