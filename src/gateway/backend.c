@@ -1,11 +1,13 @@
 #include "gateway/backend.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/secret.h"
 #include "base/text.h"
 #include "config/config.h"
 #include "gateway/peer.h"
 #include "http/tls.h"
+#include "sys/files.h"
 #include "sys/loop.h"
 #include "sys/resolve.h"
 #include "sys/sock.h"
@@ -24,6 +26,7 @@
 /* A stream may be as long as it likes: it is passed on, and never held. */
 #define ANSWER_BYTES_MAX (UINT64_C(1) << 40)
 /* A name is not asked for more often than that. */
+#define AUTHORITIES_BYTES_MAX (16 * MIB) /* of their file */
 #define RESOLVE_PAUSE_US UINT64_C(10000000)
 
 /* For a model that is cold. */
@@ -57,8 +60,9 @@ struct backend {
 
     char *url; /* of a peer; NULL: it is none */
     struct peer_url peer;
-    char *authorities;       /* file of whom it is trusted by; NULL: those of the system */
-    struct tls_context *tls; /* NULL: it is asked without */
+    char *authorities; /* file of whom it is trusted by; NULL: those of the system */
+    char authorities_hash[HASH_SHA256_HEX]; /* of what that file had in it */
+    struct tls_context *tls;                /* NULL: it is asked without */
     char *authorization;
     struct resolve *resolve;
     uint64_t resolved_us;
@@ -261,12 +265,23 @@ open_model(struct backend *b, const struct config_model *model, struct err *rete
     return open_client(b, sock_ip_print("127.0.0.1", model->port, address), NULL, reterr);
 }
 
+/* "": those of the system, and what cannot be read. */
+static void
+hash_authorities(const char *path, char hash[HASH_SHA256_HEX])
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(AUTHORITIES_BYTES_MAX);
+    hash[0] = '\0';
+    if (path && file_read(path, &text, NULL) == 0)
+        hash_sha256_text(text.data, text.len, hash);
+}
+
 static int
 read_url(struct backend *b, const struct config_peer *peer, struct err *reterr)
 {
     _cleanup_free_ char *option = mem_printf("gateway.peers.%s.url", peer->name);
     b->url = mem_strdup(peer->url);
     b->authorities = peer->ca ? mem_strdup(peer->ca) : NULL;
+    hash_authorities(peer->ca, b->authorities_hash);
     int r = peer_read_url(option, b->url, &b->peer, reterr);
     if (r == 0 && b->peer.is_tls)
         r = tls_client(&(struct tls_files){.authorities = peer->ca}, &b->tls, reterr);
@@ -353,13 +368,22 @@ has_key(const struct backend *b, const struct secret *key)
     return text_eq(b->authorization + strlen("Bearer "), secret_reveal(key));
 }
 
+/* As that file is now. */
+static bool
+has_authorities(const struct backend *b, const char *path)
+{
+    char hash[HASH_SHA256_HEX];
+    hash_authorities(path, hash);
+    return text_eq(b->authorities, path) && text_eq(b->authorities_hash, hash);
+}
+
 bool
 backend_is_of(const struct backend *b, const struct backend_place *place)
 {
     if (place->model)
         return !b->url && b->port == place->model->port && text_eq(b->name, place->model->name);
     return text_eq(b->url, place->peer->url) && text_eq(b->name, place->peer->name) &&
-           text_eq(b->authorities, place->peer->ca) && has_key(b, place->key);
+           has_authorities(b, place->peer->ca) && has_key(b, place->key);
 }
 
 const char *

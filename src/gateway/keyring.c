@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SECOND_US UINT64_C(1000000)
+
 struct holder {
     struct keyring *ring;
     struct key key;
@@ -15,9 +17,12 @@ struct holder {
     struct allowance allowance;
     struct claim *first, **last; /* that wait for a debit */
     struct store_put debit;
+    struct loop_timer patience; /* with the debit */
+    bool is_late;               /* it has lasted for longer */
 };
 
 struct keyring {
+    struct loop *loop;
     struct store *store;
     bool had_keys;
     VEC(struct holder *) holders;
@@ -66,8 +71,10 @@ static void
 write_order(struct holder *h)
 {
     const struct allowance_time t = now();
-    if (allowance_order(&h->allowance, &t, &h->debit.saved))
-        store_put(h->ring->store, &h->debit);
+    if (!allowance_order(&h->allowance, &t, &h->debit.saved))
+        return;
+    store_put(h->ring->store, &h->debit);
+    loop_timer_start(h->ring->loop, &h->patience, KEYRING_DEBIT_US, 0);
 }
 
 static void
@@ -75,7 +82,7 @@ refuse(struct claim *c, const struct allowance_refusal *why)
 {
     struct err error;
     (void)allowance_refuse(&c->holder->allowance, why, c->tokens, &error);
-    c->ops->refused(c, &error, (why->wait_us + 999999) / 1000000);
+    c->ops->refused(c, &error, (why->wait_us + SECOND_US - 1) / SECOND_US);
 }
 
 /* False: it waits as it did. */
@@ -99,6 +106,34 @@ try_claim(struct claim *c)
     return true;
 }
 
+/* A limit is as good as reached when it cannot be written down that it is not. */
+static void
+refuse_waiting(struct holder *h)
+{
+    struct err told;
+    if (h->is_late)
+        (void)err_set(&told, ERR_KEYS_UNWRITTEN,
+                      "what the key uses is not written down after %u s: the disk hangs",
+                      (unsigned)(KEYRING_DEBIT_US / SECOND_US));
+    else
+        (void)err_set(&told, ERR_KEYS_UNWRITTEN, "what the key uses cannot be written down now");
+    err_fix(&told, "the gateway's log tells why");
+    while (h->first) {
+        struct claim *c = h->first;
+        take_off(c);
+        c->ops->refused(c, &told, 1);
+    }
+}
+
+/* Who comes until that debit has ended waits for it no more. */
+static void
+on_late(struct loop_timer *timer)
+{
+    struct holder *h = container_of(timer, struct holder, patience);
+    h->is_late = true;
+    refuse_waiting(h);
+}
+
 void
 claim_begin(struct claim *c, struct holder *holder, uint64_t tokens)
 {
@@ -111,6 +146,8 @@ claim_begin(struct claim *c, struct holder *holder, uint64_t tokens)
     }
     if (!try_claim(c))
         put_on(c);
+    if (holder->is_late)
+        refuse_waiting(holder);
     write_order(holder);
 }
 
@@ -137,24 +174,12 @@ claim_end(struct claim *c)
     c->state = CLAIM_NONE;
 }
 
-/* A limit is as good as reached when it cannot be written down that it is not. */
-static void
-refuse_waiting(struct holder *h)
-{
-    struct err told;
-    (void)err_set(&told, ERR_KEYS_UNWRITTEN, "what the key uses cannot be written down now");
-    err_fix(&told, "the gateway's log tells why");
-    while (h->first) {
-        struct claim *c = h->first;
-        take_off(c);
-        c->ops->refused(c, &told, 1);
-    }
-}
-
 static void
 on_debited(struct store_put *put, const struct err *error)
 {
     struct holder *h = container_of(put, struct holder, debit);
+    loop_timer_stop(&h->patience);
+    h->is_late = false;
     if (error) {
         allowance_not_debited(&h->allowance);
         refuse_waiting(h);
@@ -177,6 +202,7 @@ add_holder(struct keyring *ring, const struct key *key, const struct allowance_s
     h->key = *key;
     h->last = &h->first;
     h->debit.done = on_debited;
+    h->patience.expired = on_late;
     h->debit.id = key->id;
     hash_sha256_hex(key->hash, h->hex);
     allowance_open(&h->allowance, &key->limits, saved, &t);
@@ -205,6 +231,7 @@ keyring_open(struct loop *loop, const char *path, struct keyring **ret_ring, str
     if (r < 0)
         return r;
     struct keyring *ring = mem_new(struct keyring);
+    ring->loop = loop;
     ring->store = store;
     ring->put.done = on_put;
     ring->had_keys = database_had_keys(store_database(store));

@@ -12,6 +12,8 @@ struct keyring;
 struct value;
 
 #define KEYRING_KEYS_MAX 10000
+/* So long a claim waits for a debit: a disk that takes longer hangs, or is not worth waiting for. */
+#define KEYRING_DEBIT_US UINT64_C(3000000)
 
 int keyring_open(struct loop *loop, const char *path, struct keyring **ret_ring, struct err *reterr)
     must_check;

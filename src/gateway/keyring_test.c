@@ -2,9 +2,12 @@
 
 #include "base/mem.h"
 #include "fmt/json.h"
+#include "gateway/sqlite.h"
 #include "loop_rig.h"
+#include "sys/work.h"
 #include "tap.h"
 
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -280,6 +283,70 @@ TEST(nothing_is_granted_that_cannot_be_written_down)
     CHECK_EQ(store_counts(store)->lost_rows, 0);
     close_ring();
     (void)sigaction(SIGXFSZ, &before, NULL);
+}
+
+/* Somebody who does not let go of the file, as a disk that hangs. */
+TEST(a_claim_waits_for_no_disk_that_hangs)
+{
+    struct request first, second, third;
+    sqlite3 *other = NULL;
+    struct asked a;
+    REQUIRE(open_ring());
+    REQUIRE(ask(&a, KEYRING_CREATE, "alice", "{\"tokens_per_day\": 1000}"));
+    const uint64_t batches = store_counts(keyring_store(ring))->batches;
+    REQUIRE(sqlite.open_v2(path, &other, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK);
+    REQUIRE(sqlite.exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK);
+    claim(&first, find(a.token), 100);
+    CHECK(!is_granted(&first));
+    CHECK_EQ(first.err.id, ERR_KEYS_UNWRITTEN);
+    CHECK(strstr(first.err.what, "after 3 s"));
+    CHECK_EQ(first.retry_after_s, 1);
+    claim(&second, find(a.token), 100);
+    CHECK(second.is_refused); /* at once: nobody waits a second time for the same debit */
+    CHECK(sqlite.exec(other, "ROLLBACK", NULL, NULL, NULL) == SQLITE_OK);
+    (void)sqlite.close(other);
+    REQUIRE(LOOP_WAIT(&rig, store_counts(keyring_store(ring))->batches > batches));
+    claim(&third, find(a.token), 100);
+    CHECK(is_granted(&third));
+    claim_settle(&third.claim, 100);
+    CHECK_EQ(left(find(a.token), ALLOWANCE_TOKENS_DAY), 900);
+    close_ring();
+}
+
+/* ---- and a resolver that does ---- */
+
+static sem_t gate;
+
+static void
+hang(struct work *work unused_arg)
+{
+    while (sem_wait(&gate) < 0)
+        ;
+}
+
+static void
+on_hung(struct work *work unused_arg, bool cancelled unused_arg)
+{
+}
+
+TEST(a_debit_waits_for_no_work_that_hangs)
+{
+    struct work works[8];
+    struct request first;
+    struct asked a;
+    REQUIRE(open_ring() && sem_init(&gate, 0, 0) == 0);
+    REQUIRE(ask(&a, KEYRING_CREATE, "alice", "{\"tokens_per_day\": 1000}"));
+    for (size_t i = 0; i < ARRAY_SIZE(works); i++) {
+        works[i] = (struct work){.run = hang, .done = on_hung};
+        work_start(rig.loop, &works[i]);
+    }
+    claim(&first, find(a.token), 100);
+    CHECK(is_granted(&first));
+    claim_settle(&first.claim, 100);
+    for (size_t i = 0; i < ARRAY_SIZE(works); i++)
+        (void)sem_post(&gate);
+    close_ring();
+    (void)sem_destroy(&gate);
 }
 
 TEST(rows_are_written_without_being_asked_for_and_have_a_ceiling)

@@ -24,6 +24,51 @@ TEST(relay_asks_a_peer_with_our_key_and_below_its_base)
     CHECK(SEES(&c, "HTTP/1.1 200 "));
 }
 
+/* As the peer has it from now on: its file has another value, and the configuration is as it was. */
+TEST(relay_reads_the_key_of_a_peer_anew)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    _cleanup_free_ char *key = mem_printf("%s/key", tap_dir());
+    _cleanup_free_ char *text =
+        mem_printf("models: {one: {}}\ngateway:\n  keys_file: %s/keys.db\n"
+                   "  peers: {there: {url: 'http://127.0.0.1:%u/llm/v1', models: [far, both],"
+                   " key: {file: %s}}}",
+                   tap_dir(), ports[2], key);
+    struct config *next;
+    REQUIRE((next = parse(text)) && relay_configure(relay, next, NULL) == 0);
+    const struct backend *before = relay_backend(relay, 1);
+    REQUIRE((next = parse(text)) && relay_configure(relay, next, NULL) == 0);
+    CHECK(relay_backend(relay, 1) == before);
+    REQUIRE(file_write(key, "renewed\n", 8, 0600, NULL) == 0);
+    REQUIRE((next = parse(text)) && relay_configure(relay, next, NULL) == 0);
+    client_open(&c);
+    post(&c, "{\"model\":\"far\"}");
+    REQUIRE(engine_accept(&remote) && HEARS(&remote, "{\"model\":\"far\"}"));
+    CHECK(strstr(remote.got.data, "Authorization: Bearer renewed\r\n"));
+    engine_answer(&remote, "{}");
+    CHECK(SEES(&c, "HTTP/1.1 200 "));
+}
+
+TEST(relay_reads_the_authorities_of_a_peer_anew)
+{
+    RELAY("");
+    _cleanup_free_ char *ca = mem_printf("%s/ca", tap_dir());
+    _cleanup_free_ char *text =
+        mem_printf("models: {one: {}}\ngateway:\n  keys_file: %s/keys.db\n"
+                   "  peers: {there: {url: 'http://127.0.0.1:%u', models: [far], ca: %s}}",
+                   tap_dir(), ports[2], ca);
+    struct config *next;
+    REQUIRE(file_write(ca, "old", 3, 0600, NULL) == 0);
+    REQUIRE((next = parse(text)) && relay_configure(relay, next, NULL) == 0);
+    const struct backend *before = relay_backend(relay, 1);
+    REQUIRE((next = parse(text)) && relay_configure(relay, next, NULL) == 0);
+    CHECK(relay_backend(relay, 1) == before);
+    REQUIRE(file_write(ca, "new", 3, 0600, NULL) == 0);
+    REQUIRE((next = parse(text)) && relay_configure(relay, next, NULL) == 0);
+    CHECK(relay_backend(relay, 1) != before);
+}
+
 TEST(relay_goes_on_to_a_peer_that_serves_the_same)
 {
     RELAY("");

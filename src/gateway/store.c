@@ -154,7 +154,7 @@ start(struct store *s)
     if (s->is_running || s->is_flushing)
         return;
     take_batch(s);
-    work_start(s->loop, &s->work);
+    work_start_alone(s->loop, &s->work);
 }
 
 static void

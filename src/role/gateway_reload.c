@@ -1,5 +1,8 @@
 /* A changed configuration, while answers are under way: none of them is cut. What the gateway reads only
- * when it starts (its addresses, the paths) makes it refuse the whole: who asked starts it anew. */
+ * when it starts (its addresses, the paths) makes it refuse the whole: who asked starts it anew.
+ *
+ * What was renewed stands under its old name: files that the configuration names (certificates, the
+ * keys of peers, whom those are trusted by) are read whether or not an option has changed. */
 
 #include "role/gateway_int.h"
 
@@ -8,16 +11,14 @@
 #include "service/service.h"
 #include "sys/log.h"
 
-/* A certificate that was renewed stands under its old name: its file is read whether or not an option has
- * changed. */
-static int
-read_files_anew(struct gateway *g, struct err *reterr)
+static void
+tell_what_changed(const struct config_diff *diff)
 {
-    struct tls_context *context;
-    int r = gateway_read_tls(g->config, &context, reterr);
-    if (r == 0)
-        http_server_speak_tls(g->server, context);
-    return r;
+    if (diff->count == 0)
+        log_info("no option changed; keys and certificates were read anew");
+    else
+        log_info("%zu option%s changed, the first: %s", diff->count, diff->count == 1 ? "" : "s",
+                 diff->items[0].path);
 }
 
 static int
@@ -40,8 +41,7 @@ take(struct gateway *g, struct config_reread *reread, struct err *reterr)
     gateway_keys_watch(g);
     if (was_local != gateway_is_local(g))
         gateway_listen_anew(g);
-    log_info("%zu option%s changed, the first: %s", reread->diff.count,
-             reread->diff.count == 1 ? "" : "s", reread->diff.items[0].path);
+    tell_what_changed(&reread->diff);
     return 0;
 }
 
@@ -55,8 +55,6 @@ gateway_reload(struct gateway *g, struct json_writer *w, struct err *reterr)
     config_reread_print(&reread, w);
     if (reread.restart)
         return 0;
-    if (reread.diff.count == 0)
-        return read_files_anew(g, reterr);
     notify_reloading(&g->life.notify);
     r = take(g, &reread, reterr);
     notify_state(&g->life.notify, g->drains ? "STOPPING=1" : "READY=1");

@@ -6,7 +6,10 @@
 #include <stdlib.h>
 
 struct work_state {
-    uv_work_t request;
+    uv_work_t request; /* of the pool; or */
+    bool is_alone;
+    uv_thread_t thread;
+    uv_async_t ended; /* which keeps the loop alive */
     struct work *work;
 };
 
@@ -18,28 +21,89 @@ on_thread(uv_work_t *request)
 }
 
 static void
-on_done(uv_work_t *request, int status)
+tell(struct work_state *state, bool cancelled)
 {
-    struct work_state *state = request->data;
     struct work *work = state->work;
     work->state = NULL;
     free(state);
-    work->done(work, status == UV_ECANCELED);
+    work->done(work, cancelled);
+}
+
+static void
+on_done(uv_work_t *request, int status)
+{
+    tell(request->data, status == UV_ECANCELED);
+}
+
+static struct work_state *
+new_state(struct work *work)
+{
+    assert(!work->state);
+    work->state = mem_new(struct work_state);
+    work->state->work = work;
+    return work->state;
+}
+
+static void
+queue(struct loop *loop, struct work_state *state)
+{
+    state->request.data = state;
+    int r = uv_queue_work(&loop->uv, &state->request, on_thread, on_done);
+    assert(r == 0);
 }
 
 void
 work_start(struct loop *loop, struct work *work)
 {
-    assert(!work->state);
-    work->state = mem_new(struct work_state);
-    work->state->work = work;
-    work->state->request.data = work->state;
-    int r = uv_queue_work(&loop->uv, &work->state->request, on_thread, on_done);
-    assert(r == 0);
+    queue(loop, new_state(work));
 }
 
 bool
 work_cancel(struct work *work)
 {
-    return work->state && uv_cancel((uv_req_t *)&work->state->request) == 0;
+    return work->state && !work->state->is_alone &&
+           uv_cancel((uv_req_t *)&work->state->request) == 0;
+}
+
+/* ---- alone ---- */
+
+static void
+on_own_thread(void *arg)
+{
+    struct work_state *state = arg;
+    state->work->run(state->work);
+    (void)uv_async_send(&state->ended);
+}
+
+static void
+on_closed(uv_handle_t *ended)
+{
+    tell(ended->data, false);
+}
+
+static void
+on_closed_unused(uv_handle_t *ended)
+{
+    struct work_state *state = ended->data;
+    queue(container_of(ended->loop, struct loop, uv), state);
+}
+
+static void
+on_ended(uv_async_t *ended)
+{
+    struct work_state *state = ended->data;
+    (void)uv_thread_join(&state->thread);
+    uv_close((uv_handle_t *)ended, on_closed);
+}
+
+void
+work_start_alone(struct loop *loop, struct work *work)
+{
+    struct work_state *state = new_state(work);
+    int r = uv_async_init(&loop->uv, &state->ended, on_ended);
+    assert(r == 0);
+    state->ended.data = state;
+    state->is_alone = uv_thread_create(&state->thread, on_own_thread, state) == 0;
+    if (!state->is_alone)
+        uv_close((uv_handle_t *)&state->ended, on_closed_unused);
 }

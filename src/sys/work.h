@@ -7,10 +7,13 @@
 #include "sys/loop.h"
 
 struct work {
-    void (*run)(struct work *work);                  /* on a thread of the pool */
+    void (*run)(struct work *work);                  /* on another thread */
     void (*done)(struct work *work, bool cancelled); /* back on the loop */
     struct work_state *state;
 };
 
 void work_start(struct loop *loop, struct work *work); /* one that is not under way */
+/* On a thread made for it, so that it waits for nothing else that hangs; one that cannot be made
+ * leaves it to the pool. It is not cancelled. */
+void work_start_alone(struct loop *loop, struct work *work);
 bool work_cancel(struct work *work); /* true when it had not begun; done() still comes */

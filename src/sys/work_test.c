@@ -98,6 +98,36 @@ TEST(who_must_end_does_not_wait_for_work_that_hangs)
     (void)sem_destroy(&gate);
 }
 
+TEST(work_alone_waits_for_none_that_hangs)
+{
+    struct loop *loop;
+    struct job jobs[JOBS] = {0};
+    sem_t gate;
+    REQUIRE(loop_new(&loop, NULL) == 0 && sem_init(&gate, 0, 0) == 0);
+    for (int i = 0; i < JOBS; i++) {
+        jobs[i] = (struct job){.work = {.run = on_run, .done = on_done}, .gate = &gate};
+        work_start(loop, &jobs[i].work);
+    }
+    struct job alone = {.work = {.run = on_run, .done = on_done}};
+    for (int i = 0; i < 2; i++) {
+        alone.ran = alone.done = false;
+        work_start_alone(loop, &alone.work);
+        CHECK(!work_cancel(&alone.work));
+        for (int k = 0; k < 500 && !alone.done; k++)
+            (void)!loop_drain(loop, 20000);
+        CHECK(alone.ran && alone.done && !alone.cancelled);
+    }
+    for (int i = 0; i < JOBS; i++) {
+        CHECK(!jobs[i].done);
+        (void)sem_post(&gate);
+    }
+    work_start_alone(loop, &alone.work);
+    alone.done = false;
+    loop_free(loop);
+    CHECK(alone.done);
+    (void)sem_destroy(&gate);
+}
+
 TEST(the_end_of_the_loop_waits_for_work)
 {
     struct loop *loop;

@@ -5,6 +5,7 @@ import contextlib
 import json
 
 from gateway import Gateway
+from program import run
 from up import free_ports
 
 ASK = {"messages": [{"role": "user", "content": "good morning to all of you"}]}
@@ -59,6 +60,21 @@ def test_a_large_body_is_that_of_the_client(tmp_path, sim):
         direct, through = sim.answer("POST", "/tokenize", body), g.ask("POST", "/tokenize", body)
         assert (through.status, through.body) == (direct.status, direct.body)
         assert g.comes_to("citadel_gateway_bodies_bytes", 0)
+
+
+def test_a_key_that_was_renewed_is_read_at_a_reload(tmp_path, sim):
+    """The configuration is as it was; the file that it names is not."""
+    with folders(tmp_path) as (here, there), Gateway(there, {"one": sim.port}) as far:
+        made = run("keys", "create", "near", "-c", far.config)
+        secret = tmp_path / "key"
+        secret.write_text("sk-old\n")
+        secret.chmod(0o600)
+        options = peer(far, "one").replace("models:", f"key: {{file: {secret}}}, models:")
+        with Gateway(here, {"own": free_ports(1)[0]}, options) as near:
+            assert chat(near, "one")[0] == 401
+            secret.write_text(made.stdout)
+            assert near.reload().returncode == 0
+            assert chat(near, "one")[0] == 200
 
 
 def test_a_response_is_told_by_who_has_made_it(tmp_path, sim):
