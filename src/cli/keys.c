@@ -258,12 +258,15 @@ static int
 read_members(struct cli *cli, struct buf *out)
 {
     const char *models = cli_option(cli, "models"), *expiry = cli_option(cli, "expires-in");
+    const char *priority = cli_option(cli, "priority");
     struct json_writer w;
     int r = 0;
     json_init(&w, out, false);
     json_open_map(&w, NULL);
     if (models)
         add_models(&w, models);
+    if (priority)
+        json_bool(&w, "priority", text_eq(priority, "yes"));
     if (expiry)
         r = add_expiry(&w, expiry, &cli->err);
     for (unsigned i = 0; r == 0 && i < ALLOWANCE_LIMITS; i++) {

@@ -14,6 +14,8 @@ const struct verb_help verb_keys_create_help = {
         "the length of its prompt, and put right when it is over: so a limit is exceeded by no "
         "more than what the requests take that ran when it was reached. A crash of the gateway "
         "forfeits some of a limit, and never gives any of it twice.\n\n"
+        "With --priority yes its requests go before others' when they say \"service_tier\": "
+        "\"priority\", and may have the slots that `priority_slots` keeps.\n\n"
         "It takes root, or the account of the gateway; where no gateway runs, its database is "
         "changed.",
     .examples = VERB_EXAMPLES({"citadel keys create alice", "for all models, without limits"},

@@ -20,6 +20,7 @@ static const struct table_column columns[] = {
     {.title = "STATE"},
     {.title = "MODELS", .min_width = 8, .expendable = 1},
     {.title = "LIMITS", .min_width = 12},
+    {.title = "PRIORITY", .expendable = 4},
     {.title = "EXPIRES", .expendable = 2},
 };
 
@@ -70,12 +71,14 @@ print(struct cli *cli, const struct value *keys)
     table_init(&table, columns, ARRAY_SIZE(columns));
     for (const struct value *key = keys->first; key; key = key->next) {
         const char *state = value_str(value_get(key, "state"));
-        bool is_good = text_eq(state, key_state_word(KEY_ACTIVE));
+        bool has_priority = false, is_good = text_eq(state, key_state_word(KEY_ACTIVE));
         table_add(&table, TONE_PLAIN, value_str(value_get(key, "name")));
         table_addf(&table, TONE_DIM, "%s...", value_str(value_get(key, "hint")));
         table_add(&table, is_good ? TONE_GOOD : TONE_BAD, state);
         add_models(&table, value_get(key, "models"));
         add_limits(&table, key);
+        (void)value_bool(value_get(key, "priority"), &has_priority);
+        table_add(&table, TONE_PLAIN, has_priority ? "yes" : "no");
         add_expiry(&table, key);
     }
     if (keys->first)

@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/quantity.h"
 #include "fmt/json.h"
 #include "gateway/sqlite.h"
 #include "sys/clock.h"
@@ -28,7 +29,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define VERSION 1
 #define APPLICATION 0x43544b31 /* "CTK1" */
 #define LOCK_US UINT64_C(2000000)
 #define BUSY_MS 5000
@@ -38,7 +38,9 @@
 
 static const char witness[] = "keys were made\n";
 
-static const char schema[] =
+/* How a file comes to its form of today, one after the other; its user_version has how many it has had.
+ * None that was released is ever changed. */
+static const char *const forms[] = {
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
     "CREATE TABLE keys(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
     " hash BLOB NOT NULL UNIQUE, hint TEXT NOT NULL, models TEXT,"
@@ -55,7 +57,10 @@ static const char schema[] =
     " tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, tokens_cached INTEGER NOT NULL,"
     " is_estimate INTEGER NOT NULL, queue_us INTEGER NOT NULL, first_us INTEGER NOT NULL,"
     " duration_us INTEGER NOT NULL);"
-    "CREATE INDEX ledger_time ON ledger(time_us);";
+    "CREATE INDEX ledger_time ON ledger(time_us);",
+    "ALTER TABLE keys ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;",
+};
+#define VERSION ARRAY_SIZE(forms)
 
 #define KEY_COLUMNS_BEFORE 5 /* id, name, hash, hint, models */
 
@@ -70,7 +75,7 @@ static const char *const statements[STATEMENTS] = {
 #define LIMIT(name, option, member, help) "?, "
 #include "gateway/limit.def"
 #undef LIMIT
-                "?, ?, ?)",
+                "?, ?, ?, ?)",
     [PUT_ALLOWANCE] = "INSERT OR REPLACE INTO debits VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
     [ADD_ROW] = "INSERT INTO ledger VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [PRUNE] = PRUNE_SQL,
@@ -220,14 +225,14 @@ close_file(struct database *db)
 }
 
 static int
-make_tables(struct database *db, struct err *reterr)
+bring_forward(struct database *db, size_t form, struct err *reterr)
 {
     char version[96];
     int r = run(db, "BEGIN IMMEDIATE", reterr);
-    (void)snprintf(version, sizeof(version), "PRAGMA application_id = %d; PRAGMA user_version = %d",
-                   APPLICATION, VERSION);
-    if (r == 0)
-        r = run(db, schema, reterr);
+    (void)snprintf(version, sizeof(version),
+                   "PRAGMA application_id = %d; PRAGMA user_version = %zu", APPLICATION, VERSION);
+    for (; r == 0 && form < VERSION; form++)
+        r = run(db, forms[form], reterr);
     if (r == 0)
         r = run(db, version, reterr);
     return r == 0 ? run(db, "COMMIT", reterr) : r;
@@ -237,14 +242,13 @@ static int
 check_version(struct database *db, struct err *reterr)
 {
     _cleanup_buf_ struct buf version = BUF_INIT(KIB);
-    char ours[16];
+    uint64_t form;
     int r = ask(db, "PRAGMA user_version", &version, reterr);
-    (void)snprintf(ours, sizeof(ours), "%d", VERSION);
-    if (r < 0 || text_eq(version.data, ours))
+    if (r < 0)
         return r;
-    if (text_eq(version.data, "0"))
-        return make_tables(db, reterr);
-    r = err_set(reterr, ERR_KEYS_UNWRITTEN, "'%s' has the form %s, and this release knows %d",
+    if (quantity_parse_u64(version.data, &form, NULL) == 0 && form <= VERSION)
+        return form < VERSION ? bring_forward(db, form, reterr) : 0;
+    r = err_set(reterr, ERR_KEYS_UNWRITTEN, "'%s' has the form %s, and this release knows %zu",
                 db->path, version.data, VERSION);
     err_fix(reterr, "the release that has made it, or a newer one");
     return r;
@@ -455,6 +459,7 @@ read_key(sqlite3_stmt *s, struct key *key, struct allowance_saved *saved)
     key->created_us = column_u64(s, &at);
     key->expires_us = column_u64(s, &at);
     key->revoked_us = column_u64(s, &at);
+    key->has_priority = column_u64(s, &at);
     at++; /* debits.key */
     for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++) {
         saved->periods[p].number = column_u64(s, &at);
@@ -509,6 +514,7 @@ database_put_key(struct database *db, const struct key *key, struct err *reterr)
     bind_u64(&b, key->created_us);
     bind_u64(&b, key->expires_us);
     bind_u64(&b, key->revoked_us);
+    bind_u64(&b, key->has_priority);
     return carry_out(&b, reterr);
 }
 

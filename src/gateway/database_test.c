@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "crash.h"
+#include "gateway/sqlite.h"
 #include "sys/files.h"
 
 #include <fcntl.h>
@@ -79,6 +80,7 @@ TEST(what_is_put_is_there_again)
     saved.periods[ALLOWANCE_MONTH].tokens = 99;
     key.limits.of[ALLOWANCE_TOKENS_DAY] = 1000;
     key.models = mem_strdup("phi3\n");
+    key.has_priority = true;
     (void)make_path();
     REQUIRE(open_it(&db, &found));
     CHECK(!database_had_keys(db));
@@ -94,6 +96,7 @@ TEST(what_is_put_is_there_again)
     CHECK(key_hash_equals(found.key.hash, key.hash));
     CHECK_EQ(found.key.limits.of[ALLOWANCE_TOKENS_DAY], 1000);
     CHECK_EQ(found.key.created_us, 5);
+    CHECK(found.key.has_priority);
     CHECK(memcmp(&found.saved, &saved, sizeof(saved)) == 0);
     database_close(db);
     key_finish(&found.key);
@@ -110,6 +113,59 @@ TEST(one_process_at_a_time_has_it)
     CHECK(database_open(path, &other, &err) < 0);
     CHECK_EQ(err.id, ERR_KEYS_BUSY);
     database_close(db);
+}
+
+/* ---- other releases ---- */
+
+static void
+tell_sqlite(const char *sql)
+{
+    sqlite3 *db = NULL;
+    CHECK_EQ(sqlite.open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+    CHECK_EQ(sqlite.exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    CHECK_EQ(sqlite.close(db), SQLITE_OK);
+}
+
+TEST(a_file_of_an_earlier_release_is_brought_forward)
+{
+    struct key key = make_key(1, "alice");
+    struct allowance_saved saved = {.minute_us = 1};
+    struct database *db;
+    struct found found;
+    key.limits.of[ALLOWANCE_TOKENS_DAY] = 1000;
+    (void)make_path();
+    REQUIRE(open_it(&db, &found));
+    CHECK_EQ(put(db, &key, &saved), 0);
+    database_close(db);
+    tell_sqlite("ALTER TABLE keys DROP COLUMN priority; PRAGMA user_version = 1");
+    REQUIRE(open_it(&db, &found));
+    CHECK_EQ(found.keys, 1);
+    CHECK_EQ(found.key.limits.of[ALLOWANCE_TOKENS_DAY], 1000);
+    CHECK_EQ(found.key.created_us, 5);
+    CHECK_EQ(found.saved.minute_us, 1);
+    CHECK(!found.key.has_priority);
+    key.has_priority = true;
+    CHECK_EQ(put(db, &key, NULL), 0);
+    database_close(db);
+    REQUIRE(open_it(&db, &found));
+    CHECK(found.key.has_priority);
+    CHECK(!database_set_aside(db));
+    database_close(db);
+}
+
+TEST(a_file_of_a_later_release_is_left_as_it_is)
+{
+    struct database *db;
+    struct found found;
+    struct err err;
+    (void)make_path();
+    REQUIRE(open_it(&db, &found));
+    database_close(db);
+    tell_sqlite("PRAGMA user_version = 99");
+    CHECK(database_open(path, &db, &err) < 0);
+    CHECK_EQ(err.id, ERR_KEYS_UNWRITTEN);
+    CHECK(strstr(err.what, "has the form 99"));
+    tell_sqlite("SELECT 1 FROM keys");
 }
 
 /* ---- damage ---- */

@@ -170,6 +170,13 @@ read_number(const struct value *v, const char *name, uint64_t *ret_n, struct err
 }
 
 static int
+read_priority(const struct value *v, bool *ret, struct err *reterr)
+{
+    return value_bool(v, ret) ? 0
+                              : err_set(reterr, ERR_VALUE, "priority is neither true nor false");
+}
+
+static int
 change_member(struct key *key, const struct value *v, struct err *reterr)
 {
     if (text_eq(v->name, "models")) {
@@ -183,6 +190,8 @@ change_member(struct key *key, const struct value *v, struct err *reterr)
     }
     if (text_eq(v->name, "expires_us"))
         return read_number(v, v->name, &key->expires_us, reterr);
+    if (text_eq(v->name, "priority"))
+        return read_priority(v, &key->has_priority, reterr);
     for (unsigned i = 0; i < ALLOWANCE_LIMITS; i++)
         if (text_eq(v->name, allowance_limit_rows[i].member))
             return read_number(v, v->name, &key->limits.of[i], reterr);
@@ -235,6 +244,7 @@ key_print(const struct key *key, uint64_t wall_us, struct json_writer *w)
     json_str(w, "hint", key->hint);
     json_str(w, "state", key_state_word(key_state(key, wall_us)));
     print_models(key, w);
+    json_bool(w, "priority", key->has_priority);
     print_number(w, "created_us", key->created_us);
     print_number(w, "expires_us", key->expires_us);
     print_number(w, "revoked_us", key->revoked_us);

@@ -30,6 +30,7 @@ struct key {
     char hint[KEY_HINT_LEN + 1]; /* how its token begins */
     char *models;                /* names, each with '\n' behind it; NULL: all models */
     struct allowance_limits limits;
+    bool has_priority;   /* may go before others, when it asks to */
     uint64_t created_us; /* since 1970, as the next two */
     uint64_t expires_us; /* 0: never */
     uint64_t revoked_us; /* 0: it is not */
@@ -60,7 +61,7 @@ bool key_allows(const struct key *key, const char *model);
 
 /* ---- what is changed of one ---- */
 
-/* {"models": [...] or null, "expires_us": N or null, and the members of limit.def: N or null}: what is
+/* {"models": [...] or null, "expires_us": N or null, "priority": true or false, and the members of limit.def: N or null}: what is
  * there is set, null takes away. */
 int key_change(struct key *key, const struct value *change, struct err *reterr) must_check;
 

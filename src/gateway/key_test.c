@@ -85,6 +85,11 @@ TEST(a_change_sets_what_it_names_and_takes_away_what_is_null)
     CHECK(!key.models);
     CHECK_EQ(key.limits.of[ALLOWANCE_CONCURRENT], 0);
     CHECK_EQ(key.expires_us, 0);
+    key_finish(&key);
+    REQUIRE(change("{\"priority\": true}", &key) == 0);
+    CHECK(key.has_priority);
+    REQUIRE(key_allows(&key, "old"));
+    key_finish(&key);
     REQUIRE(change("{\"models\": []}", &key) == 0);
     CHECK(!key_allows(&key, "old"));
     key_finish(&key);
@@ -102,6 +107,8 @@ TEST(a_change_that_is_none_changes_nothing)
         "{\"models\": [\"new\\nold\"]}",
         "{\"models\": [\"\"]}",
         "{\"expires_us\": false}",
+        "{\"priority\": 1}",
+        "{\"priority\": null}",
     };
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
         struct key key;

@@ -314,6 +314,26 @@ def test_scripts_of_a_page_may_call_where_the_configuration_says_so(tmp_path, si
         assert g.ask("POST", CHAT, ASK, **other, **fields).getheader("Access-Control-Allow-Origin") is None
 
 
+def test_a_key_with_priority_has_the_slots_that_are_kept_for_it(tmp_path):
+    with Sim("one", "--port", "0", "--sim-token-rate", "1") as sim, contextlib.ExitStack() as stack:
+        options = f"port: {port_of(sim)}, max_concurrent: 2, priority_slots: 1"
+        g = stack.enter_context(Gateway(tmp_path, {"one": options}))
+        plain, first = bearer(create(g, "plain")), bearer(create(g, "first", "--priority", "yes"))
+        assert [listed(g)[name]["priority"] for name in ("plain", "first")] == [False, True]
+        wish = json.dumps({**STREAM, "service_tier": "priority"})
+        for token, counts in ((plain, (1, 0)), (plain, (1, 1)), (first, (2, 1))):
+            connection = stack.enter_context(contextlib.closing(g.connect()))
+            connection.request("POST", CHAT, wish, token)
+            assert g.comes_to("citadel_gateway_requests_running", counts[0])
+            assert g.comes_to("citadel_gateway_requests_waiting", counts[1])
+        table = run("keys", "list", "-c", g.config).stdout.splitlines()
+        assert "PRIORITY" in table[0] and " yes " in table[2] and " yes " not in table[1]
+        assert run("keys", "limits", "first", "--priority", "no", "-c", g.config).returncode == 0
+        assert not listed(g)["first"]["priority"]
+        wrong = run("keys", "limits", "first", "--priority", "high", "-c", g.config)
+        assert wrong.returncode == 64 and "high" in wrong.stderr
+
+
 def test_a_wish_that_cannot_be_is_told(tmp_path, sim):
     with gateway_of(tmp_path, sim) as g:
         create(g, "alice")
