@@ -81,6 +81,16 @@ stored_find(struct stored *s, const char *id, size_t len, uint64_t key)
     return &line[0].at;
 }
 
+void
+stored_forget(struct stored *s, const char *id, size_t len, uint64_t key)
+{
+    uint64_t hash = hash_id(id, len);
+    struct place *line = s->lines[hash % LINES];
+    size_t i = place_in(line, hash);
+    if (i < LINE_PLACES && line[i].at.key == key)
+        line[i] = (struct place){0};
+}
+
 bool
 stored_is_anothers(const struct stored *s, const char *id, size_t len, uint64_t key)
 {

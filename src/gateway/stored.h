@@ -28,6 +28,9 @@ void stored_put(struct stored *s, const char *id, size_t len, const struct store
 /* NULL: it is not known, or not that key's. */
 const struct stored_at *stored_find(struct stored *s, const char *id, size_t len, uint64_t key);
 
+/* It is there no more; where it is not that key's, nothing happens. */
+void stored_forget(struct stored *s, const char *id, size_t len, uint64_t key);
+
 bool stored_is_anothers(const struct stored *s, const char *id, size_t len, uint64_t key);
 
 /* Whether it can be one: letters, digits, '-' and '_'. */

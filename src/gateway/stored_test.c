@@ -36,6 +36,22 @@ TEST(a_response_does_not_change_hands)
     stored_free(s);
 }
 
+TEST(a_response_that_was_deleted_is_forgotten)
+{
+    struct stored *s = stored_new();
+    stored_put(s, "resp_1", 6, &(struct stored_at){.key = 7, .server = "one"});
+    stored_put(s, "resp_2", 6, &(struct stored_at){.key = 7, .server = "one"});
+    stored_forget(s, "resp_1", 6, 8);
+    CHECK(stored_find(s, "resp_1", 6, 7));
+    stored_forget(s, "resp_1", 6, 7);
+    stored_forget(s, "resp_3", 6, 7);
+    CHECK(!stored_find(s, "resp_1", 6, 7));
+    CHECK(stored_find(s, "resp_2", 6, 7));
+    stored_put(s, "resp_1", 6, &(struct stored_at){.key = 8, .server = "two"});
+    CHECK(stored_find(s, "resp_1", 6, 8));
+    stored_free(s);
+}
+
 /* It holds as many as it may, and those that are asked for stay. */
 TEST(responses_are_forgotten_that_nobody_asks_for)
 {
