@@ -119,6 +119,11 @@ const struct engine *engine_find(const char *name);
 int engine_build(const struct engine *engine, const struct engine_wish *wish, struct arena *arena,
                  struct engine_command *ret_command, struct err *reterr) must_check;
 
+/* So many requests vLLM works on at a time, where max_num_seqs does not say: by its release, and by the
+ * first of its GPUs. 0: nobody knows. */
+unsigned engine_vllm_batch(const struct engine_version *version, const char *gpu_name,
+                           uint64_t gpu_bytes);
+
 /* -EPERM, with why and what to install: that release of vLLM is started only where a person insists. */
 int engine_vllm_check(const struct engine_version *version, struct err *reterr) must_check;
 

@@ -475,6 +475,28 @@ TEST(the_other_engines_have_their_commands)
     forget();
 }
 
+TEST(the_batch_of_vllm_follows_from_release_and_gpu)
+{
+    static const struct {
+        const char *version, *gpu;
+        uint64_t bytes;
+        unsigned batch;
+    } rows[] = {
+        {"0.19.0", "NVIDIA H100 80GB HBM3", 79 * GIB + GIB / 4, 1024},
+        {"0.19.0", "NVIDIA H200", 139 * GIB, 1024},
+        {"0.11.0", "NVIDIA A100-SXM4-80GB", 79 * GIB + GIB / 4, 256},
+        {"0.19.0", "NVIDIA L40S", 44 * GIB, 256},
+        {"0.19.0", "", 0, 0}, /* it runs without a GPU, or nobody knows on which */
+        {"0.10.2", "NVIDIA H200", 139 * GIB, 0},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct engine_version version;
+        tap_note("%s on %s", rows[i].version, rows[i].gpu);
+        REQUIRE(engine_version_parse(rows[i].version, &version, NULL) == 0);
+        CHECK_EQ(engine_vllm_batch(&version, rows[i].gpu, rows[i].bytes), rows[i].batch);
+    }
+}
+
 TEST(a_command_line_has_a_ceiling)
 {
     static const char *extra[1000];

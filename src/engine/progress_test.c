@@ -443,6 +443,7 @@ TEST(llama_server_is_understood)
          "llama_context: n_ctx         = 4096\n"
          "llama_kv_cache:      CUDA0 KV buffer size =   512.00 MiB\n"
          "common_init_from_params: warming up the model with an empty run - please wait ...\n"
+         "srv    load_model: initializing slots, n_slots = 4\n"
          "main: model loaded\n"
          "main: server is listening on http://127.0.0.1:8080 - starting the main loop\n"
          "srv  update_slots: all slots are idle\n"
@@ -475,7 +476,8 @@ TEST(llama_server_is_understood)
         CHECK_STR(f.progress.why.what, rows[i].why);
         if (i == 0)
             CHECK(f.progress.figures.weights_gib == 4403.5 / 1024 &&
-                  f.progress.figures.kv_gib == 0.5 && f.progress.figures.kv_tokens == 4096);
+                  f.progress.figures.kv_gib == 0.5 && f.progress.figures.kv_tokens == 4096 &&
+                  f.progress.figures.seqs == 4);
         buf_finish(&f.phases);
     }
 }

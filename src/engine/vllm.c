@@ -494,3 +494,19 @@ build_sim(struct engine_builder *b)
     build_serve(b, "citadel-sim");
     b->wish = given;
 }
+
+/* ---- what it does unasked ---- */
+
+/* Before it there were two engines in one release, of which the older had a number of its own. */
+#define ONE_ENGINE "0.11.0"
+#define LARGE_BYTES (70 * GIB)
+
+unsigned
+engine_vllm_batch(const struct engine_version *version, const char *gpu_name, uint64_t gpu_bytes)
+{
+    if (is_before(version, ONE_ENGINE) || gpu_bytes == 0)
+        return 0;
+    /* One that it has measured to be slower with more. */
+    bool is_a100 = strcasestr(gpu_name, "a100");
+    return gpu_bytes >= LARGE_BYTES && !is_a100 ? 1024 : 256;
+}

@@ -23,7 +23,8 @@ const char *presence_word(enum presence_state state);
 
 struct presence {
     enum presence_state state;
-    char why[512]; /* it is not there; "": nobody says */
+    char why[512];  /* it is not there; "": nobody says */
+    unsigned slots; /* requests that its engine works on at a time; 0: nobody says */
 };
 
 /* Who can be asked to bring a model; tells the end by backend_was_asked(), never from inside. */

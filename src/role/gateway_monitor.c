@@ -22,6 +22,7 @@
 #define ANSWER_US UINT64_C(5000000)
 #define LOOK_US UINT64_C(2000000)
 #define LOOK_SOON_US UINT64_C(250000) /* while requests wait for a model, or nobody was heard yet */
+#define SLOTS_MAX 65536               /* as max_num_seqs may be */
 #define SILENCE_US UINT64_C(10000000) /* what was said so long ago is nothing any more */
 
 /* One that was asked for. */
@@ -73,6 +74,7 @@ read_presence(const struct value *v, struct service_status *status, struct prese
                       : status->state == SERVICE_READY ? phase
                                                        : service_state_word(status->state);
     (void)snprintf(ret->why, sizeof(ret->why), "%s", ret->state == PRESENCE_THERE ? "" : why);
+    ret->slots = MIN(value_u32(value_get(v, "slots")), SLOTS_MAX);
     return true;
 }
 

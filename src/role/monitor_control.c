@@ -139,6 +139,8 @@ print_service(const struct watched *service, struct json_writer *w)
     lifecycle_print_health(&known, w);
     if (service->has_run)
         json_str(w, "phase", run_phase_word(service->run.phase));
+    if (service->has_run && service->run.slots)
+        json_u64(w, "slots", service->run.slots);
     if (service->model) {
         json_str(w, "breaker",
                  breakers[lifecycle_breaker(&service->record, &service->times.budget)]);

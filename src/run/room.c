@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #define SHORT_MAX_US UINT64_C(30000000) /* a driver takes seconds to free a process's memory */
 #define SHORT_RETRY_US UINT64_C(1000000)
@@ -172,6 +173,14 @@ own_bytes(struct shim *s, const struct gpu *gpu)
     return s->session ? MAX(bytes, GPU_MEMORY_SLACK_BYTES) : 0;
 }
 
+/* By which an engine sizes its batch. */
+static void
+note_first(struct room *room, const struct gpu *gpu)
+{
+    memcpy(room->gpu_name, gpu->name, sizeof(room->gpu_name));
+    room->gpu_bytes = gpu->memory_total_bytes.n;
+}
+
 static int
 check_memory(struct shim *s, const struct gpu_inventory *inventory, struct err *reterr)
 {
@@ -189,6 +198,8 @@ check_memory(struct shim *s, const struct gpu_inventory *inventory, struct err *
             return r;
         if (!s->session)
             s->room.used_before[i] = gpu->memory_used_bytes.n;
+        if (i == 0)
+            note_first(&s->room, gpu);
     }
     return 0;
 }

@@ -19,6 +19,7 @@
 #include "engine/progress.h"
 #include "engine/version.h"
 #include "gpu/lease.h"
+#include "gpu/nvml_abi.h"
 #include "http/client.h"
 #include "http/server.h"
 #include "run/look.h"
@@ -51,6 +52,8 @@ struct room {
     struct gpu_lease lease;
     bool has_lease;
     unsigned gpus[SHIM_GPUS_MAX];
+    char gpu_name[NVML_NAME_BYTES]; /* of the first */
+    uint64_t gpu_bytes;
     uint64_t used_before[SHIM_GPUS_MAX]; /* bytes of each, before the engine started */
 };
 

@@ -60,6 +60,7 @@ run_state_print(const struct run_state *s, struct buf *out)
     print_engine(&w, s);
     json_u64(&w, "sleep_level", s->sleep_level);
     json_u64(&w, "failures", s->failures);
+    json_u64(&w, "slots", s->slots);
     json_real(&w, "running", s->running);
     json_real(&w, "waiting", s->waiting);
     json_real(&w, "kv_usage", s->kv_usage);
@@ -136,6 +137,7 @@ run_state_parse(const char *text, size_t len, struct run_state *ret_state, struc
     read_engine(value_get(root, "engine"), &s);
     s.sleep_level = value_u32(value_get(root, "sleep_level"));
     s.failures = value_u32(value_get(root, "failures"));
+    s.slots = value_u32(value_get(root, "slots"));
     s.running = take_real(value_get(root, "running"));
     s.waiting = take_real(value_get(root, "waiting"));
     s.kv_usage = take_real(value_get(root, "kv_usage"));

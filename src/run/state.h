@@ -49,6 +49,7 @@ struct run_state {
     unsigned pid;      /* of the engine; 0: none */
     unsigned sleep_level;
     uint32_t failures;
+    unsigned slots;          /* requests that the engine works on at a time; 0: nobody knows */
     double running, waiting; /* requests */
     double kv_usage;
     size_t gpu_count;

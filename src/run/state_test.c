@@ -13,6 +13,7 @@ fill(struct run_state *s)
                             .pid = 4711,
                             .sleep_level = 2,
                             .failures = UINT32_MAX,
+                            .slots = 256,
                             .running = 3,
                             .waiting = 0.1,
                             .kv_usage = 1.0 / 3,
@@ -54,6 +55,7 @@ check_survives(const struct run_state *s)
     CHECK_EQ(back.pid, s->pid);
     CHECK_EQ(back.sleep_level, s->sleep_level);
     CHECK_EQ(back.failures, s->failures);
+    CHECK_EQ(back.slots, s->slots);
     CHECK(back.running == s->running && back.waiting == s->waiting);
     CHECK(back.kv_usage == s->kv_usage);
     CHECK_EQ(back.gpu_count, s->gpu_count);

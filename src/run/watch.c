@@ -16,6 +16,7 @@
 #define PAGE_BYTES_MAX (8 * MIB)
 /* A trial of an engine that starts or wakes: asked again, and for how often it may fail. */
 #define TRIALS_BROKEN_MAX 3
+#define SIM_BATCH 256
 #define LATE_US UINT64_C(5000000)
 
 /* ---- on the way to the first answer ---- */
@@ -135,6 +136,26 @@ watch_poll(struct shim *s)
 
 /* ---- /metrics ---- */
 
+/* Of each of its engines: as the configuration says, or llama-server; of vLLM it follows from what it runs
+ * on, and a simulator is as vLLM on a small GPU. */
+static unsigned
+batch_of(const struct shim *s)
+{
+    const struct config_model *m = s->model;
+    double told = s->progress.figures.seqs;
+    unsigned batch = 0;
+    if (m->max_num_seqs)
+        return m->max_num_seqs;
+    if (s->kind->dialect == ENGINE_SAYS_LLAMA)
+        return told >= 1 && told <= UINT16_MAX ? (unsigned)told : 0;
+    if (m->engine == CONFIG_ENGINE_VLLM && s->has_version)
+        batch = engine_vllm_batch(&s->version, s->room.gpu_name, s->room.gpu_bytes);
+    else if (m->engine == CONFIG_ENGINE_SIM)
+        batch = SIM_BATCH;
+    uint64_t tokens = m->max_num_batched_tokens; /* each takes one of these, at least */
+    return tokens && tokens < batch ? (unsigned)tokens : batch;
+}
+
 static void
 on_metrics(struct http_call *call, const struct err *error)
 {
@@ -154,6 +175,7 @@ on_metrics(struct http_call *call, const struct err *error)
     s->state.running = load.running;
     s->state.waiting = load.waiting;
     s->state.kv_usage = load.kv_usage;
+    s->state.slots = batch_of(s) * MAX(load.engines, 1U);
     leave_tick(s, shim_now(s));
     sleep_tick(s, shim_now(s));
 }
