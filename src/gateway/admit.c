@@ -18,6 +18,7 @@ struct admit_lane {
     uint64_t taken;
     uint64_t estimated; /* of that: for those that run */
     uint32_t waiting, running;
+    uint64_t turns; /* that were given to who waits */
     struct admit_ask *first, *last;
     struct heap_item by_taken;    /* while any waits */
     struct heap_item by_waiting;  /* likewise: the longest first */
@@ -247,6 +248,7 @@ enqueue(struct admit *a, struct admit_lane *lane, struct admit_ask *ask, uint64_
     ask->state = ADMIT_WAITING;
     ask->lane = lane;
     ask->next = NULL;
+    ask->turn = lane->turns++;
     ask->previous = lane->last;
     *(lane->last ? &lane->last->next : &lane->first) = ask;
     lane->last = ask;
@@ -472,6 +474,19 @@ const struct admit_counts *
 admit_counts(const struct admit *a)
 {
     return &a->counts;
+}
+
+/* Who has left meanwhile has kept his turn. */
+uint32_t
+admit_before(const struct admit *a, const struct admit_ask *ask)
+{
+    const struct admit_lane *lane = ask->lane;
+    assert(ask->state == ADMIT_WAITING);
+    uint64_t own = MIN(ask->turn - lane->first->turn, lane->waiting - UINT64_C(1));
+    uint32_t before = a->classes[lane->class].waiting - lane->waiting + (uint32_t)own;
+    for (unsigned c = 0; c < lane->class; c++)
+        before += a->classes[c].waiting;
+    return before;
 }
 
 int

@@ -58,6 +58,7 @@ struct admit_ask {
     /* the rest is the machine's own */
     struct admit_ask *next, *previous; /* of its key */
     struct admit_ask *next_order, *previous_order;
+    uint64_t turn; /* of those that came to its lane */
     struct admit_lane *lane;
     bool is_ordered; /* an order waits to be taken */
     struct heap_item deadline;
@@ -106,6 +107,9 @@ uint64_t admit_next_us(const struct admit *a);
 struct admit_ask *admit_take_order(struct admit *a);
 
 const struct admit_counts *admit_counts(const struct admit *a);
+/* So many of those that wait with it may start before it, at the most; of those that come yet, who was
+ * given less, or is of a higher class, may, too. */
+uint32_t admit_before(const struct admit *a, const struct admit_ask *ask);
 
 /* What an order that is a refusal says, and its Retry-After as a fix. */
 int admit_refusal(const struct admit_ask *ask, const char *model, struct err *reterr);

@@ -551,3 +551,22 @@ TEST(strangers_are_forgotten)
     leave_all(a, asks, 2);
     admit_free(a);
 }
+
+TEST(who_waits_knows_how_many_go_before_at_the_most)
+{
+    struct admit *a = admit_new(&(struct admit_limits){.slots = 1, .queue = 9});
+    struct admit_ask asks[7];
+    static const struct {
+        uint64_t key;
+        unsigned class;
+        uint32_t before; /* once all have come */
+    } rows[] = {{1, 1, 0}, {1, 1, 2}, {1, 1, 3}, {2, 1, 4}, {1, 1, 4}, {3, 0, 0}, {3, 2, 5}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        arrive(a, &asks[i], rows[i].key, rows[i].class, 10, 0);
+    for (size_t i = 1; i < ARRAY_SIZE(rows); i++)
+        CHECK_EQ(admit_before(a, &asks[i]), rows[i].before);
+    admit_leave(a, &asks[2], 0);
+    CHECK_EQ(admit_before(a, &asks[4]), 3);
+    leave_all(a, asks, ARRAY_SIZE(asks));
+    admit_free(a);
+}

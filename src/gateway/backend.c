@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/quantity.h"
 #include "base/secret.h"
 #include "base/text.h"
 #include "config/config.h"
@@ -13,11 +14,12 @@
 #include "sys/sock.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Where the configuration leaves both batch and concurrency to us: the largest batch that vLLM makes by
- * itself. An engine that makes a smaller one queues the rest. */
+/* Where neither the configuration nor the engine says: the largest batch that vLLM makes by itself. An
+ * engine that makes a smaller one queues the rest. */
 #define SLOTS 1024
 /* On another gateway, which has a queue of its own: connections are the limit. */
 #define PEER_SLOTS 4096
@@ -43,6 +45,8 @@ struct backend {
     struct http_client_config config;
     struct http_client *client; /* NULL: its address is not known yet */
     struct admit *admit;
+    unsigned wanted_slots, kept_slots, queue_length; /* of a model; wanted: 0: as its engine says */
+    unsigned told_slots;                             /* that it has; 0: it has not said */
     struct loop_timer tick;
     struct breaker breaker;
     enum backend_state state;
@@ -207,14 +211,19 @@ resolve_anew(struct backend *b)
 
 /* ---- its limits ---- */
 
+static void
+allow_connections(struct http_client_config *c, unsigned slots)
+{
+    c->connections_max = slots + CONNECTIONS_ASIDE;
+    c->idle_max = slots;
+}
+
 static struct http_client_config
-client_config(const struct config_gateway_limits *limits, unsigned slots)
+client_config(const struct config_gateway_limits *limits)
 {
     struct http_client_config c = http_client_config_default;
     c.body_bytes_max = ANSWER_BYTES_MAX;
     c.request_bytes_max = BUF_CEILING_MAX; /* ours are limited before */
-    c.connections_max = slots + CONNECTIONS_ASIDE;
-    c.idle_max = slots;
     c.connect_us = limits->connect_timeout_us;
     c.first_byte_us = limits->first_byte_timeout_us;
     c.between_us = limits->gap_timeout_us;
@@ -223,36 +232,47 @@ client_config(const struct config_gateway_limits *limits, unsigned slots)
 }
 
 static struct admit_limits
-queue_limits(const struct config_model *model)
+queue_limits(const struct backend *b)
 {
-    if (!model)
-        return (struct admit_limits){.slots = PEER_SLOTS};
-    unsigned batch = model->max_num_seqs ? model->max_num_seqs : SLOTS;
-    unsigned slots = model->max_concurrent ? model->max_concurrent : batch;
+    unsigned told = b->told_slots ? b->told_slots : SLOTS;
+    unsigned slots = b->wanted_slots ? b->wanted_slots : told;
     /* One is always left for the others. */
-    return (struct admit_limits){.slots = slots,
-                                 .reserved = {MIN(model->priority_slots, slots - 1)},
-                                 .queue = model->queue_length};
+    return (struct admit_limits){
+        .slots = slots, .reserved = {MIN(b->kept_slots, slots - 1)}, .queue = b->queue_length};
 }
 
 static void
-take_limits(struct backend *b, const struct config_model *model, const struct admit_limits *queue,
+take_limits(struct backend *b, const struct config_model *model,
             const struct config_gateway_limits *limits)
 {
-    b->queue_timeout_us = model ? model->queue_timeout_us : 0;
-    b->config = client_config(limits, queue->slots);
+    b->wanted_slots = PEER_SLOTS;
+    if (model) {
+        b->wanted_slots = model->max_concurrent ? model->max_concurrent : model->max_num_seqs;
+        b->kept_slots = model->priority_slots;
+        b->queue_length = model->queue_length;
+        b->queue_timeout_us = model->queue_timeout_us;
+    }
+    b->config = client_config(limits);
+    allow_connections(&b->config, queue_limits(b).slots);
+}
+
+static void
+show_limits(struct backend *b)
+{
+    const struct admit_limits queue = queue_limits(b);
+    allow_connections(&b->config, queue.slots);
+    if (b->client)
+        http_client_configure(b->client, &b->config);
+    admit_set_limits(b->admit, &queue, loop_now_us(b->loop));
+    give_orders(b);
 }
 
 void
 backend_configure(struct backend *b, const struct config_model *model,
                   const struct config_gateway_limits *limits)
 {
-    const struct admit_limits queue = queue_limits(model);
-    take_limits(b, model, &queue, limits);
-    if (b->client)
-        http_client_configure(b->client, &b->config);
-    admit_set_limits(b->admit, &queue, loop_now_us(b->loop));
-    give_orders(b);
+    take_limits(b, model, limits);
+    show_limits(b);
 }
 
 /* ---- a life ---- */
@@ -311,14 +331,14 @@ backend_new(struct loop *loop, const struct backend_place *place,
             const struct config_gateway_limits *limits, struct backend **ret_backend,
             struct err *reterr)
 {
-    const struct admit_limits queue = queue_limits(place->model);
     struct backend *b = mem_new(struct backend);
     b->loop = loop;
     b->holders = 1;
     b->name = mem_strdup(place->model ? place->model->name : place->peer->name);
     b->tick.expired = on_tick;
+    take_limits(b, place->model, limits);
+    const struct admit_limits queue = queue_limits(b);
     b->admit = admit_new(&queue);
-    take_limits(b, place->model, &queue, limits);
     int r = place->model ? open_model(b, place->model, reterr) : open_peer(b, place, reterr);
     if (r < 0)
         backend_drop(b);
@@ -423,6 +443,12 @@ backend_queue(const struct backend *b)
     return admit_counts(b->admit);
 }
 
+unsigned
+backend_slots(const struct backend *b)
+{
+    return queue_limits(b).slots;
+}
+
 const struct backend_counts *
 backend_counts(const struct backend *b)
 {
@@ -509,6 +535,10 @@ backend_set_presence(struct backend *b, const struct presence *presence,
 {
     struct err why;
     time_its_start(b, presence->state);
+    if (presence->slots && presence->slots != b->told_slots) {
+        b->told_slots = presence->slots;
+        show_limits(b);
+    }
     b->presence = *presence;
     b->asker = asker;
     if (presence->state != PRESENCE_COLD)
@@ -571,6 +601,34 @@ visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish)
     ask_for_it(b);
     admit_arrive(b->admit, &v->ask, loop_now_us(b->loop));
     give_orders(b);
+}
+
+static int
+tell_presence(const struct backend *b, char *text, size_t room)
+{
+    const char *why = b->asked != ASKED_NOT ? "it was asked for" : b->presence.why;
+    uint64_t ready_us = ready_in(b, loop_now_us(b->loop));
+    quantity_text within;
+    return snprintf(text, room, "%s is %s%s%s%s%s", b->name, presence_word(b->presence.state),
+                    why[0] ? ": " : "", why, ready_us ? "; it should be there in " : "",
+                    ready_us ? quantity_print_us(ready_us / 1000000 * 1000000, within) : "");
+}
+
+bool
+visit_waits(const struct visit *v, char *text, size_t room)
+{
+    const struct backend *b = v->backend;
+    if (!b || v->is_about_stored || v->ask.state != ADMIT_WAITING)
+        return false;
+    const struct admit_counts *n = admit_counts(b->admit);
+    int wanted =
+        admit_presence_of(b) != ADMIT_THERE
+            ? tell_presence(b, text, room)
+            : snprintf(text, room,
+                       "%s is busy with %u requests; at most %u of the %u that wait go before",
+                       b->name, n->running, admit_before(b->admit, &v->ask), n->waiting);
+    text_make_safe(text, room, wanted);
+    return true;
 }
 
 struct http_call *

@@ -63,6 +63,7 @@ bool backend_is_usable(const struct backend *b);
 enum backend_state backend_state(const struct backend *b);
 uint32_t backend_load(const struct backend *b); /* visits that run or wait */
 const struct admit_counts *backend_queue(const struct backend *b);
+unsigned backend_slots(const struct backend *b); /* requests that it is given at a time */
 const struct backend_counts *backend_counts(const struct backend *b);
 const struct backend_times *backend_times(const struct backend *b);
 
@@ -101,6 +102,8 @@ struct visit_wish {
     bool is_about_stored; /* it takes nothing, and waits for nobody */
 };
 void visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish);
+/* Whether it waits yet; for what, is put into text, in one line. */
+bool visit_waits(const struct visit *v, char *text, size_t room) must_check;
 /* Sets out. The caller completes the call, and tells how it ends: by visit_told() from its finished(). */
 struct http_call *visit_call(struct visit *v, const char *method, const char *target,
                              const struct http_call_ops *ops) must_check;

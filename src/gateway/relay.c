@@ -41,7 +41,11 @@ passage_fail(struct passage *p, const struct err *error)
     p->row.status = problem_status(error);
     p->row.end = p->row.backend[0] ? LEDGER_ENGINE : LEDGER_REFUSED;
     passage_drop_body(p);
-    reply_problem(p->request, p->route->dialect, error, &p->reply, p->retry_after_s, NULL);
+    passage_progress_stop(p);
+    if (p->is_told)
+        passage_told_fail(p, error);
+    else
+        reply_problem(p->request, p->route->dialect, error, &p->reply, p->retry_after_s, NULL);
 }
 
 /* What many requests had at a time goes back to the host once few of them are left: the allocator
@@ -60,11 +64,13 @@ static void
 on_finished(struct http_request *r, bool answered)
 {
     struct passage *p = r->user;
+    passage_progress_stop(p);
     passage_account_end(p, answered);
     visit_end(&p->visit, p->reads ? &p->usage.usage : NULL, passage_took(p));
     passage_drop_body(p);
     if (p->reads)
         usage_finish(&p->usage);
+    buf_finish(&p->refusal);
     arena_finish(&p->arena);
     routing_drop(p->routing);
     leave(p->relay);
@@ -197,8 +203,8 @@ passage_has_other(struct passage *p)
     return false;
 }
 
-static bool
-generates(const struct route *route)
+bool
+route_generates(const struct route *route)
 {
     return route->id == ROUTE_CHAT || route->id == ROUTE_COMPLETIONS ||
            route->id == ROUTE_RESPONSES || route->id == ROUTE_MESSAGES;
@@ -211,7 +217,8 @@ change_body(struct passage *p, const struct target_back *back, struct err *reter
     struct sending *s = arena_new(&p->arena, struct sending);
     if (!s)
         return err_set(reterr, ERR_TOO_LARGE, "the request has more to be changed than may be");
-    const struct params *params = generates(p->route) ? routing_params_of(p->routing, back) : NULL;
+    const struct params *params =
+        route_generates(p->route) ? routing_params_of(p->routing, back) : NULL;
     if (params) {
         change.params = params->items;
         change.param_count = params->count;
@@ -231,13 +238,15 @@ change_body(struct passage *p, const struct target_back *back, struct err *reter
     return 0;
 }
 
-/* Before others goes nobody who is one among many: no key has that right, and who needs none may be
- * anybody. Without keys there is only this host. */
+/* Before others goes who asks to, and whose key has that right. Who needs no key may be anybody; unless
+ * there are none, and so only this host. */
 static unsigned
 class_of(const struct passage *p)
 {
-    bool is_one_of_many = p->reply.caller || p->routing->config->gateway.anonymous;
-    return is_one_of_many ? MAX(p->ask.tier, ASK_TIER_DEFAULT) : p->ask.tier;
+    const struct holder *caller = p->reply.caller;
+    bool may_go_first =
+        caller ? holder_key(caller)->has_priority : !p->routing->config->gateway.anonymous;
+    return may_go_first ? p->ask.tier : MAX(p->ask.tier, ASK_TIER_DEFAULT);
 }
 
 /* What it may take of the engine, by what is said and by what is usual. */
@@ -313,6 +322,7 @@ void
 passage_seek(struct passage *p)
 {
     p->state = PASSAGE_SEEKS;
+    passage_progress_begin(p);
     if (set_target(p, p->asked))
         passage_try(p);
     else
@@ -372,6 +382,12 @@ passage_store(struct passage *p)
     if (!relay->stored)
         relay->stored = stored_new();
     stored_put(relay->stored, p->id_reader.id, p->id_reader.len, &at);
+}
+
+void
+passage_forget(struct passage *p)
+{
+    stored_forget(p->relay->stored, p->stored_id, strlen(p->stored_id), p->key);
 }
 
 /* The server that has it, as if it were a model's only one. NULL: nobody knows, or it is not there. */

@@ -98,18 +98,24 @@ take_head(struct passage *p, struct http_call *call)
         return;
     }
     p->state = PASSAGE_PASSES;
+    passage_progress_stop(p);
     p->is_begun = true;
     if (!p->sending ||
         p->sending->piece == p->sending->count) /* some answer before they have read all */
         passage_drop_body(p);
     p->relay->counts.fallbacks += p->target != p->asked;
     p->is_stream = is_type(&call->head, "text/event-stream");
-    p->reads = p->is_stream || is_type(&call->head, "application/json");
+    if (p->is_told)
+        passage_told_head(p, &call->head);
+    p->reads = p->is_stream || (!p->is_told && is_type(&call->head, "application/json"));
     if (p->reads)
         usage_init(&p->usage, p->route->dialect, p->is_stream ? USAGE_EVENTS : USAGE_JSON,
                    p->adds_usage);
     p->reads_id = p->route->id == ROUTE_RESPONSES && call->head.status == 200;
-    begin_answer(p, &call->head);
+    if (p->route->id == ROUTE_RESPONSE_DELETE && call->head.status / 100 == 2)
+        passage_forget(p);
+    if (!p->is_told)
+        begin_answer(p, &call->head);
 }
 
 static void
@@ -139,6 +145,10 @@ on_call_body(struct http_call *call, const char *bytes, size_t len)
     if (p->reads_id && stored_read(&p->id_reader, bytes, len))
         passage_store(p);
     visit_passes(v, p->is_stream);
+    if (p->is_refused) {
+        buf_add(&p->refusal, bytes, len);
+        return;
+    }
     bool goes_on = p->reads || pass(p, bytes, len);
     if (!p->row.first_us)
         p->row.first_us = loop_now_us(p->relay->loop) - p->since_us;
@@ -194,7 +204,9 @@ end_answer(struct passage *p, const struct err *error)
     p->state = PASSAGE_OVER;
     if (error)
         p->row.end = LEDGER_ENGINE;
-    if (p->is_stream) {
+    if (p->is_refused) {
+        passage_told_end(p, error);
+    } else if (p->is_stream) {
         end_stream(p, error);
     } else if (error) {
         p->relay->counts.cut++;
@@ -249,8 +261,7 @@ on_go(struct visit *v)
                                              .finished = on_call_finished};
     struct passage *p = v->user;
     passage_works(p);
-    const char *method = p->route->method == HTTP_GET ? "GET" : "POST";
-    struct http_call *call = visit_call(v, method, p->path, &ops);
+    struct http_call *call = visit_call(v, http_method_name(p->route->method), p->path, &ops);
     passage_goes(p);
     for (const struct carried *c = p->carried; c; c = c->next)
         http_call_field(call, c->name, c->value);

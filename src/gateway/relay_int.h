@@ -1,7 +1,7 @@
 #pragma once
 
-/* What the two halves of a request share: relay.c has it until an engine is asked, relay_answer.c from
- * there to its end. */
+/* What the parts of a request share: relay.c has it until an engine is asked, relay_answer.c from there to
+ * its end, relay_progress.c while it waits. */
 
 #include "base/mem.h"
 #include "gateway/affinity.h"
@@ -87,6 +87,11 @@ struct passage {
     uint64_t works_us;      /* since then we are at it; 0: it waits for somebody else */
     uint64_t own_us;        /* that we were */
 
+    struct loop_timer progress; /* to be told of */
+    bool is_told;               /* so the head of a stream was sent */
+    bool is_refused;            /* by an engine, after that; it said */
+    struct buf refusal;
+
     struct visit visit;
     struct sending *sending; /* NULL: there is no body */
     bool adds_usage;         /* to what the client asks for */
@@ -99,12 +104,14 @@ struct passage {
 };
 
 /* relay.c */
-void passage_seek(struct passage *p); /* what it may take is claimed */
-void passage_try(struct passage *p);  /* the next back end that there is, or say why none could */
+bool route_generates(const struct route *route); /* text */
+void passage_seek(struct passage *p);            /* what it may take is claimed */
+void passage_try(struct passage *p); /* the next back end that there is, or say why none could */
 bool passage_has_other(struct passage *p);                     /* that could be tried yet */
 void passage_fail(struct passage *p, const struct err *error); /* nothing was answered so far */
 void passage_drop_body(struct passage *p);
-void passage_store(struct passage *p); /* the response has told its id */
+void passage_store(struct passage *p);  /* the response has told its id */
+void passage_forget(struct passage *p); /* it was deleted */
 
 /* relay_account.c: what a request may take, and what it has taken */
 void passage_account_begin(struct passage *p);
@@ -120,3 +127,11 @@ void passage_account_end(struct passage *p, bool answered);
 /* relay_answer.c */
 extern const struct visit_ops passage_visit_ops;
 void passage_go_on(struct passage *p); /* the client has caught up */
+
+/* relay_progress.c: who waits for a stream is told why */
+void passage_progress_begin(struct passage *p);
+void passage_progress_stop(struct passage *p);
+/* To who was told: that nobody answers; and an answer, whose end is told here if it is no stream. */
+void passage_told_fail(struct passage *p, const struct err *error);
+void passage_told_head(struct passage *p, const struct http1_head *head);
+void passage_told_end(struct passage *p, const struct err *error);

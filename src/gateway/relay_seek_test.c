@@ -200,6 +200,29 @@ TEST(relay_keeps_slots_for_who_asks_for_priority)
     CHECK_EQ(queue->waiting, 1);
 }
 
+/* What the configuration leaves open, its engine decides; and the rest is as it was. */
+TEST(relay_asks_as_much_at_a_time_as_an_engine_says)
+{
+    static const struct presence plain = {.state = PRESENCE_THERE},
+                                 small = {.state = PRESENCE_THERE, .slots = 2};
+    RELAY("");
+    struct client c[3];
+    struct backend *one = relay_backend_at(relay, 0), *two = relay_backend_at(relay, 1);
+    CHECK_EQ(backend_slots(two), 1024);
+    backend_set_presence(one, &small, NULL);
+    backend_set_presence(two, &small, NULL);
+    CHECK_EQ(backend_slots(one), 1);
+    backend_set_presence(two, &plain, NULL); /* nobody says anything else */
+    CHECK_EQ(backend_slots(two), 2);
+    for (size_t i = 0; i < ARRAY_SIZE(c); i++) {
+        client_open(&c[i]);
+        post(&c[i], "{\"model\":\"two\"}");
+    }
+    CHECK(WAIT(backend_queue(two)->running == 2 && backend_queue(two)->waiting == 1));
+    for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+        client_close(&c[i]);
+}
+
 /* ---- who shows a key ---- */
 
 struct made {
@@ -237,11 +260,15 @@ open_keys(void)
     return keyring_open(rig->turn.loop, path, &ring, NULL) == 0;
 }
 
-TEST(relay_lets_no_key_go_before_the_others)
+/* b comes before c, who asks for priority. */
+static void
+ask_with_key(const char *name, const char *members, bool c_goes_first)
 {
+    static const char plain[] = "\"n\":1", wish[] = "priority";
+    const char *early = c_goes_first ? wish : plain, *late = c_goes_first ? plain : wish;
     RELAY("");
     _cleanup_client_ struct client a, b, c;
-    REQUIRE(open_keys() && (caller = make_key("alice", NULL)));
+    REQUIRE(open_keys() && (caller = make_key(name, members)));
     REQUIRE(configure("one", ports[0], ", max_concurrent: 1, queue_length: 2"));
     client_open(&a);
     client_open(&b);
@@ -254,12 +281,19 @@ TEST(relay_lets_no_key_go_before_the_others)
     REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == 2));
     buf_clear(&first.got);
     engine_answer(&first, "{}");
-    REQUIRE(HEARS(&first, "\"n\":1"));
-    CHECK(!strstr(first.got.data, "priority"));
+    REQUIRE(HEARS(&first, early));
+    CHECK(!strstr(first.got.data, late));
     engine_answer(&first, "{}");
-    REQUIRE(ENDS(&b) && HEARS(&first, "priority"));
+    REQUIRE(HEARS(&first, late));
     engine_answer(&first, "{}");
-    CHECK(ENDS(&c));
+    CHECK(ENDS(&b) && ENDS(&c));
+}
+
+TEST(relay_lets_a_key_go_before_the_others_that_has_the_right)
+{
+    ask_with_key("plain", NULL, false);
+    ask_with_key("told", "{\"priority\": false}", false);
+    ask_with_key("first", "{\"priority\": true}", true);
 }
 
 TEST(relay_claims_no_more_than_a_model_can_give)
@@ -388,6 +422,60 @@ TEST(relay_finds_the_server_that_has_a_response)
     REQUIRE(ENDS(&c));
     CHECK(strstr(c.got.data, "HTTP/1.1 404 ") == c.got.data);
     CHECK(strstr(c.got.data, "there is no response 'resp_2' here"));
+}
+
+/* One that its engine keeps is still to be found. */
+TEST(relay_deletes_a_response)
+{
+    static const char *const statuses[] = {"405 No", "200 OK"};
+    static const char wish[] = "DELETE /v1/responses/resp_1 HTTP/1.1\r\n";
+    RELAY("");
+    _cleanup_client_ struct client c;
+    char text[128];
+    client_open(&c);
+    post_n(&c, "/v1/responses", "{\"model\":\"two\"}", 15);
+    REQUIRE(engine_accept(&second) && HEARS(&second, "two"));
+    engine_answer(&second, "{\"id\":\"resp_1\",\"output\":[]}");
+    REQUIRE(ENDS(&c));
+    for (size_t i = 0; i < ARRAY_SIZE(statuses); i++) {
+        buf_clear(&c.got);
+        buf_clear(&second.got);
+        CHECK(client_send(&c, wish) && client_send(&c, HOST "\r\n"));
+        REQUIRE(HEARS(&second, "\r\n\r\n"));
+        CHECK(strstr(second.got.data, wish) == second.got.data);
+        (void)snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Length: 2\r\n\r\n{}",
+                       statuses[i]);
+        engine_say(&second, text);
+        REQUIRE(ENDS(&c));
+        CHECK(strncmp(c.got.data + 9, statuses[i], 3) == 0);
+    }
+    buf_clear(&c.got);
+    CHECK(client_send(&c, wish) && client_send(&c, HOST "\r\n"));
+    REQUIRE(ENDS(&c));
+    CHECK(strstr(c.got.data, "there is no response 'resp_1' here"));
+}
+
+TEST(relay_deletes_no_response_of_another_key)
+{
+    static const char wish[] = "DELETE /v1/responses/resp_1 HTTP/1.1\r\n" HOST "\r\n";
+    RELAY("");
+    _cleanup_client_ struct client c;
+    struct holder *alice, *bob;
+    REQUIRE(open_keys() && (alice = make_key("alice", NULL)) && (bob = make_key("bob", NULL)));
+    client_open(&c);
+    caller = alice;
+    post_n(&c, "/v1/responses", "{\"model\":\"two\"}", 15);
+    REQUIRE(engine_accept(&second) && HEARS(&second, "two"));
+    engine_answer(&second, "{\"id\":\"resp_1\",\"output\":[]}");
+    REQUIRE(ENDS(&c));
+    buf_clear(&c.got);
+    buf_clear(&second.got);
+    caller = bob;
+    CHECK(client_send(&c, wish));
+    REQUIRE(SEES(&c, "there is no response 'resp_1' here"));
+    caller = alice;
+    CHECK(client_send(&c, wish));
+    CHECK(HEARS(&second, "DELETE /v1/responses/resp_1 "));
 }
 
 /* It does not wait where requests do: a response is cancelled that has the only slot. */

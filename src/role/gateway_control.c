@@ -35,6 +35,7 @@ print_model(const struct backend *b, struct json_writer *w)
     json_open_map(w, NULL);
     json_str(w, "name", backend_name(b));
     json_bool(w, "usable", backend_is_usable(b));
+    json_u64(w, "slots", backend_slots(b));
     json_u64(w, "running", n->running);
     json_u64(w, "waiting", n->waiting);
     json_close_map(w);

@@ -58,3 +58,39 @@ export async function abandon(begin) {
     await fetch(`${engine}/sim/fault`, { method: "DELETE" });
   }
 }
+
+// What run(free) comes to while the engine is at a request that it does not answer; free() takes it back.
+export async function occupied(begin, run) {
+  const giveUp = new AbortController();
+  const free = () => {
+    giveUp.abort();
+    return fetch(`${engine}/sim/fault`, { method: "DELETE" });
+  };
+  await fault("hang");
+  const first = begin({ signal: giveUp.signal }).catch(() => {});
+  try {
+    await requests(1);
+    return await run(free);
+  } finally {
+    await free();
+    await first;
+  }
+}
+
+// fetch() for a client, and what came through it.
+export function watched() {
+  const got = { text: "" };
+  const keep = async (bytes) => {
+    for await (const part of bytes.pipeThrough(new TextDecoderStream())) got.text += part;
+  };
+  got.fetch = async (...wish) => {
+    const answer = await fetch(...wish);
+    const [kept, given] = answer.body.tee();
+    void keep(kept);
+    return new Response(given, answer);
+  };
+  got.has = async (what) => {
+    while (!what.test(got.text)) await new Promise((done) => setTimeout(done, 10));
+  };
+  return got;
+}

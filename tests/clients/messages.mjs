@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import Client from "@anthropic-ai/sdk";
-import { abandon, all, check, direct, fault, key, refusal, url } from "./check.mjs";
+import { abandon, all, check, direct, fault, key, occupied, refusal, url, watched } from "./check.mjs";
 
 const client = new Client({ baseURL: url, apiKey: null, authToken: key, maxRetries: 0 });
 const model = "phi3";
@@ -98,4 +98,21 @@ check("a stream that breaks off", async () => {
   await fault("cut-stream*1");
   const error = await refusal(client.messages.stream(plain).finalMessage());
   assert(error instanceof Client.AnthropicError);
+});
+
+check("a stream before which comments go", async () => {
+  if (direct) return;
+  const got = watched();
+  const told = new Client({ baseURL: url, apiKey: null, authToken: key, maxRetries: 0, fetch: got.fetch });
+  const begin = (options) => client.messages.create(plain, options);
+  const text = await occupied(begin, async (free) => {
+    const asked = told.messages.stream(plain).finalText();
+    await got.has(/^: phi3 is busy with 1 requests/m);
+    await free();
+    return asked;
+  });
+  assert.equal(text, said);
+  const error = await occupied(begin, () => refusal(told.messages.stream(plain).finalText()));
+  assert(error instanceof Client.APIError);
+  assert.match(error.message, /phi3 had no free place within 1s/);
 });

@@ -3,7 +3,7 @@
 import { File } from "node:buffer"; // which Node 18 does not offer everywhere yet
 import assert from "node:assert/strict";
 import OpenAI, { toFile } from "openai";
-import { abandon, all, check, direct, fault, key, refusal, url } from "./check.mjs";
+import { abandon, all, check, direct, fault, key, occupied, refusal, url, watched } from "./check.mjs";
 
 globalThis.File ??= File;
 
@@ -129,6 +129,7 @@ check("responses are not kept", async () => {
     assert(error instanceof OpenAI.NotFoundError);
     assert.match(error.message, direct ? new RegExp(`Response with id '${id}' not found`) : new RegExp(id));
   }
+  assert.equal((await refusal(client.responses.delete(id))).status, 405); // which vLLM does not have
 });
 
 check("embeddings", async () => {
@@ -223,4 +224,30 @@ check("a chat stream is given up", async () => {
   const wish = { model, messages, stream: true };
   const chunks = await abandon(async (options) => all(await client.chat.completions.create(wish, options)));
   assert(chunks.length < 8);
+});
+
+check("a stream before which comments go", async () => {
+  if (direct) return;
+  const got = watched();
+  const told = new OpenAI({ baseURL: `${url}/v1`, apiKey: key, maxRetries: 0, fetch: got.fetch });
+  const begin = (options) => client.chat.completions.create({ model, messages }, options);
+  const chat = async () => all(await told.chat.completions.create({ model, messages, stream: true }));
+  const response = async () => all(await told.responses.create({ model, input: messages, stream: true }));
+  for (const ask of [chat, response]) {
+    got.text = "";
+    const events = await occupied(begin, async (free) => {
+      const asked = ask();
+      await got.has(/^: phi3 is busy with 1 requests/m);
+      await free();
+      return asked;
+    });
+    assert(events.length > 5);
+  }
+  const late = /phi3 had no free place within 1s/;
+  const error = await occupied(begin, () => refusal(chat()));
+  assert(error instanceof OpenAI.APIError);
+  assert.match(error.message, late);
+  const [event] = await occupied(begin, response);
+  assert.equal(event.type, "error");
+  assert.match(event.message, late);
 });

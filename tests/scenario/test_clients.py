@@ -81,8 +81,10 @@ def sim():
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory):
     """A gateway, and the engine behind it."""
-    with simulator() as engine, Gateway(tmp_path_factory.mktemp("gateway"), {"phi3": engine.port}) as g:
-        yield g, engine
+    with simulator() as engine:
+        models = {"phi3": f"port: {engine.port}, max_concurrent: 1, queue_timeout: 1s"}
+        with Gateway(tmp_path_factory.mktemp("gateway"), models, ", progress_after: 100ms") as g:
+            yield g, engine
 
 
 def is_content(clients, source, name, *urls):

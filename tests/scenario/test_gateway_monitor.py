@@ -10,6 +10,7 @@ import threading
 import pytest
 from gateway import comes_true
 from monitor import Watched
+from shim import Unix
 from up import PATIENCE_S, free_ports
 
 SIM = {"engine": "sim", "extra_args": '["--sim-token-rate", "0"]'}
@@ -93,6 +94,19 @@ def test_a_model_that_starts_is_waited_for(site, up):
     assert site.run("start", "two", "--no-wait").returncode == 0
     assert comes_true(lambda: site.model("two")["state"] == "starting")
     assert site.complete("two")[0] == 200
+
+
+def test_a_model_gets_as_many_requests_as_its_engine_takes(site, up):
+    """A simulator says 256, as it was not told otherwise; of one that was not started nobody knows."""
+
+    def slots():
+        connection = Unix(site.run_dir / "gateway/control.sock")
+        connection.request("GET", "/state")
+        told = json.loads(connection.getresponse().read())
+        connection.close()
+        return {model["name"]: model["slots"] for model in told["models"]}
+
+    assert comes_true(lambda: slots() == {"one": 256, "two": 1024})
 
 
 def page(site, port, path):
