@@ -85,7 +85,11 @@ buf_add_str(struct buf *b, const char *text)
 void
 buf_add_char(struct buf *b, char c)
 {
-    buf_add(b, &c, 1);
+    char *to = buf_reserve(b, 1);
+    if (!to)
+        return;
+    *to = c;
+    buf_commit(b, 1);
 }
 
 void

@@ -56,9 +56,8 @@ json_past_space(const char *at)
     return at;
 }
 
-/* To the next quote, backslash or control byte, or the end. */
-static const char *
-skip_plain(const char *at, const char *end)
+const char *
+json_past_plain(const char *at, const char *end)
 {
 #ifdef __SSE2__
     const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
@@ -98,7 +97,7 @@ skip_string(struct scan *s)
 {
     s->at++;
     for (;;) {
-        s->at = skip_plain(s->at, s->end);
+        s->at = json_past_plain(s->at, s->end);
         if (is_at(s, '"'))
             break;
         if (!is_at(s, '\\'))
@@ -315,7 +314,7 @@ json_scan_text(const char *text, const struct json_place *place, char *to, size_
     while (at < end) {
         char wide[4];
         const char *run = at;
-        at = skip_plain(at, end);
+        at = json_past_plain(at, end);
         size_t len = (size_t)(at - run);
         if (len == 0) {
             at++;

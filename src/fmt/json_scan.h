@@ -40,5 +40,9 @@ int json_scan(const char *text, size_t len, const char *const *names, size_t cou
 int json_scan_text(const char *text, const struct json_place *place, char *to, size_t size)
     must_check;
 
+/* The next byte that means something within a string: a quote, a backslash, or a control character, which
+ * may not stand there; or the end. */
+const char *json_past_plain(const char *at, const char *end);
+
 /* The next byte that is no white space, in or before a value that was found: its end is one. */
 const char *json_past_space(const char *at);

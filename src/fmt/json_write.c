@@ -36,14 +36,38 @@ add_escaped(struct buf *out, unsigned char c)
         buf_printf(out, "\\u%04x", c);
 }
 
+static bool
+is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x7F && c != '"' && c != '\\';
+}
+
+/* What nearly all are. */
+static bool
+add_plain_string(struct buf *out, const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (!is_plain((unsigned char)text[i]))
+            return false;
+    char *to = buf_reserve(out, len + 2);
+    if (!to)
+        return true;
+    to[0] = to[len + 1] = '"';
+    memcpy(to + 1, text, len);
+    buf_commit(out, len + 2);
+    return true;
+}
+
 static void
 add_string(struct buf *out, const char *text, size_t len)
 {
     const unsigned char *p = (const unsigned char *)text, *end = p + len;
+    if (add_plain_string(out, text, len))
+        return;
     buf_add_char(out, '"');
     while (p < end) {
         const unsigned char *plain = p;
-        while (p < end && *p >= 0x20 && *p < 0x7F && *p != '"' && *p != '\\')
+        while (p < end && is_plain(*p))
             p++;
         buf_add(out, plain, (size_t)(p - plain));
         if (p == end)

@@ -94,8 +94,7 @@ bool
 reply_preflight(struct http_request *r, const struct reply *reply, const char *allow)
 {
     const struct http1_field *fields = find_field(&r->head, "access-control-request-headers");
-    if (r->head.method != HTTP_OPTIONS || !reply->origin[0] ||
-        !find_field(&r->head, "access-control-request-method"))
+    if (!reply->origin[0] || !find_field(&r->head, "access-control-request-method"))
         return false;
     reply_begin(r, 204, reply);
     http_answer_field(r, "Access-Control-Allow-Methods", allow);

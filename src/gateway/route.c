@@ -50,13 +50,13 @@ is_id(const char *part, size_t len)
 static bool
 matches(const struct route *route, const char *path, size_t len, struct route_found *found)
 {
-    const char *brace = strchr(route->path, '{');
-    size_t before = brace ? (size_t)(brace - route->path) : strlen(route->path);
-    if (len < before || memcmp(path, route->path, before) != 0)
-        return false;
+    size_t before = 0;
+    while (before < len && path[before] == route->path[before] && path[before] != '{')
+        before++;
+    const char *brace = route->path + before;
     *found = (struct route_found){.route = route};
-    if (!brace)
-        return len == before;
+    if (*brace != '{')
+        return *brace == '\0' && len == before;
     const char *after = strchr(brace, '}') + 1;
     size_t rest = strlen(after);
     if (len <= before + rest || memcmp(path + len - rest, after, rest) != 0)

@@ -1,6 +1,5 @@
 #include "gateway/usage.h"
 
-#include "fmt/json.h"
 #include "fmt/json_scan.h"
 #include "http/sse.h"
 
@@ -27,56 +26,110 @@ usage_finish(struct usage_reader *r)
 
 /* ---- what "usage" says ---- */
 
-#define TREE_MAX (1 * MIB)
-
 static uint64_t
 add(uint64_t a, uint64_t b)
 {
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
-/* The first of two names under which a number may stand. */
+/* Members of "usage", and of the details within it. Of two for the same the first one counts. */
+enum {
+    IN,
+    IN_TOO,
+    OUT,
+    OUT_TOO,
+    DETAILS,
+    DETAILS_TOO,
+    CACHE_READ,
+    CACHE_WRITTEN,
+    BILLED,
+    COUNT_MEMBERS
+};
+static const char *const count_members[] = {
+    [IN] = "prompt_tokens",
+    [IN_TOO] = "input_tokens",
+    [OUT] = "completion_tokens",
+    [OUT_TOO] = "output_tokens",
+    [DETAILS] = "prompt_tokens_details",
+    [DETAILS_TOO] = "input_tokens_details",
+    [CACHE_READ] = "cache_read_input_tokens",
+    [CACHE_WRITTEN] = "cache_creation_input_tokens",
+    [BILLED] = "billed_units",
+};
+
+/* As a number without a sign, a fraction or a power. */
 static bool
-read_count(const struct value *map, const char *name, const char *other, uint64_t *ret)
+read_count(const char *text, const struct json_place *place, uint64_t *ret)
 {
-    return value_u64(value_get(map, name), ret) || value_u64(value_get(map, other), ret);
+    uint64_t n = 0;
+    if (place->kind != JSON_NUMBER)
+        return false;
+    for (const char *at = text + place->at, *end = at + place->len; at < end; at++) {
+        unsigned digit = (unsigned)(*at - '0');
+        if (digit > 9 || n > (UINT64_MAX - digit) / 10)
+            return false;
+        n = n * 10 + digit;
+    }
+    *ret = n;
+    return true;
+}
+
+static bool
+read_cached(const char *text, const struct json_place *places, uint64_t *ret)
+{
+    static const char *const names[] = {"cached_tokens"};
+    const struct json_place *details = &places[DETAILS];
+    struct json_place place;
+    if (details->kind != JSON_MAP)
+        details = &places[DETAILS_TOO];
+    const char *inner = text + details->at;
+    return (details->kind == JSON_MAP &&
+            json_scan(inner, details->len, names, 1, &place, NULL) == 0 &&
+            read_count(inner, &place, ret)) ||
+           read_count(text, &places[CACHE_READ], ret);
 }
 
 /* In Messages, tokens that come from the cache are not among those that are told to go in. */
 static bool
-take_input(struct usage *usage, enum dialect dialect, const struct value *map)
+take_input(struct usage *usage, enum dialect dialect, const char *text,
+           const struct json_place *places)
 {
-    const struct value *details = value_get(map, "prompt_tokens_details");
     uint64_t in = 0, cached = 0, written = 0;
-    if (!details)
-        details = value_get(map, "input_tokens_details");
-    bool has_cached = value_u64(value_get(details, "cached_tokens"), &cached) ||
-                      value_u64(value_get(map, "cache_read_input_tokens"), &cached);
-    if (has_cached)
+    if (read_cached(text, places, &cached))
         usage->cached = cached;
-    if (!read_count(map, "prompt_tokens", "input_tokens", &in))
+    if (!read_count(text, &places[IN], &in) && !read_count(text, &places[IN_TOO], &in))
         return false;
-    (void)value_u64(value_get(map, "cache_creation_input_tokens"), &written);
+    (void)read_count(text, &places[CACHE_WRITTEN], &written);
     usage->in = dialect == DIALECT_MESSAGES ? add(in, add(cached, written)) : in;
     return true;
+}
+
+static void
+take_counts(struct usage_reader *r, const char *text, const struct json_place *places)
+{
+    struct usage *usage = &r->usage;
+    bool has_in = take_input(usage, r->dialect, text, places);
+    bool has_out = read_count(text, &places[OUT], &usage->out) ||
+                   read_count(text, &places[OUT_TOO], &usage->out);
+    usage->told = usage->told || has_in || has_out;
 }
 
 /* What is told later counts; what is not told again stays. Of "meta" only what is billed is usage. */
 static void
 take_usage(struct usage_reader *r, const char *text, size_t len, bool is_meta)
 {
-    _cleanup_arena_ struct arena arena;
-    struct value *root;
-    arena_init(&arena, TREE_MAX);
-    if (json_parse(&arena, text, len, JSON_STRICT, &root, NULL, NULL) < 0 ||
-        root->type != VALUE_MAP)
+    struct json_place places[COUNT_MEMBERS];
+    if (json_scan(text, len, count_members, COUNT_MEMBERS, places, NULL) < 0)
         return;
-    const struct value *billed = value_get(root, "billed_units"),
-                       *map = billed || is_meta ? billed : root;
-    struct usage *usage = &r->usage;
-    bool has_in = take_input(usage, r->dialect, map);
-    bool has_out = read_count(map, "completion_tokens", "output_tokens", &usage->out);
-    usage->told = usage->told || has_in || has_out;
+    const struct json_place *billed = &places[BILLED];
+    if (billed->kind == JSON_MAP) {
+        struct json_place inner[COUNT_MEMBERS];
+        if (json_scan(text + billed->at, billed->len, count_members, COUNT_MEMBERS, inner, NULL) ==
+            0)
+            take_counts(r, text + billed->at, inner);
+    } else if (!is_meta) {
+        take_counts(r, text, places);
+    }
 }
 
 /* ---- events ---- */
@@ -215,12 +268,10 @@ take_event(struct usage_reader *r, const char *event, size_t len)
 
 /* ---- JSON ---- */
 
-enum { OUTSIDE = 1, INSIDE = 2 };
-
-/* Where something happens, outside and inside of texts. */
-static const uint8_t stops[256] = {
-    ['"'] = OUTSIDE | INSIDE, ['\\'] = INSIDE, ['{'] = OUTSIDE, ['}'] = OUTSIDE,
-    ['['] = OUTSIDE,          [']'] = OUTSIDE, [','] = OUTSIDE, [':'] = OUTSIDE,
+/* Where something happens outside of texts. */
+static const bool is_mark[256] = {
+    ['"'] = true, ['{'] = true, ['}'] = true, ['['] = true,
+    [']'] = true, [','] = true, [':'] = true,
 };
 
 /* What the value of a member is for. */
@@ -250,7 +301,7 @@ what_for(const struct usage_reader *r)
                                                                                 : FOR_NOTHING;
 }
 
-/* A byte of a text; an escape makes a name longer than what is looked for. */
+/* A byte within a text that means something there. */
 static void
 take_text(struct usage_reader *r, char c)
 {
@@ -259,15 +310,22 @@ take_text(struct usage_reader *r, char c)
         j->escaped = false;
     } else if (c == '\\') {
         j->escaped = true;
+        j->name_len = sizeof(j->name);
     } else if (c == '"') {
         j->in_text = false;
         if (j->in_name)
             j->wanted = what_for(r);
         j->in_name = false;
-        return;
     }
-    if (j->in_name && j->name_len < sizeof(j->name))
-        j->name[j->name_len++] = c;
+}
+
+/* More of a name; one that is longer than all that are looked for is none of them. */
+static void
+take_name(struct usage_json *j, const char *from, const char *to)
+{
+    size_t len = MIN((size_t)(to - from), sizeof(j->name) - j->name_len);
+    memcpy(j->name + j->name_len, from, len);
+    j->name_len += len;
 }
 
 /* How deep the members stand that are looked at. */
@@ -328,18 +386,23 @@ keep(struct usage_reader *r, const char *from, const char *to, bool ends)
     r->json.wanted = FOR_NOTHING;
 }
 
-/* The next byte at which something happens; of names and behind a backslash, each. */
+/* The next byte at which something happens. An escape makes a name longer than any that is looked for. */
 static const char *
-find_stop(const struct usage_json *j, const char *at, const char *end)
+find_stop(struct usage_json *j, const char *at, const char *end)
 {
-    uint8_t place = j->in_text ? INSIDE : OUTSIDE;
-    if (j->escaped || j->in_name)
+    if (j->escaped)
         return at;
+    if (j->in_text) {
+        const char *stop = json_past_plain(at, end);
+        if (j->in_name)
+            take_name(j, at, stop);
+        return stop;
+    }
     if (j->depth == 0)
         while (at < end && (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n'))
             at++;
     else
-        while (at < end && !(stops[(unsigned char)*at] & place))
+        while (at < end && !is_mark[(unsigned char)*at])
             at++;
     return at;
 }

@@ -153,7 +153,8 @@ static bool
 is_preflight(const struct asked *a, const char *path, size_t len)
 {
     char allow[ROUTE_ALLOW_MAX];
-    return reply_preflight(a->request, &a->reply, route_allow(path, len, allow));
+    return a->request->head.method == HTTP_OPTIONS &&
+           reply_preflight(a->request, &a->reply, route_allow(path, len, allow));
 }
 
 static void
