@@ -197,14 +197,19 @@ allowance_close(struct allowance *a, const struct allowance_time *t)
 /* ---- claims ---- */
 
 static bool
-is_debited(const struct allowance *a, uint64_t tokens, const struct allowance_time *t)
+are_tokens_debited(const struct allowance *a, uint64_t tokens)
 {
-    if (has_minutes(a) && t->now_us >= a->lease_us)
-        return false;
     for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++)
         if (period_limit(a, p) && add(add(a->used[p], a->reserved), tokens) > period_debited(a, p))
             return false;
     return true;
+}
+
+static bool
+is_debited(const struct allowance *a, uint64_t tokens, const struct allowance_time *t)
+{
+    bool is_leased = !has_minutes(a) || t->now_us < a->lease_us;
+    return is_leased && are_tokens_debited(a, tokens);
 }
 
 static uint64_t
@@ -304,7 +309,8 @@ allowance_claim(struct allowance *a, struct allowance_claim *claim, uint64_t tok
         a->lacking = MAX(a->lacking, tokens);
         return ALLOWANCE_WAIT;
     }
-    *claim = (struct allowance_claim){.tokens = tokens, .second = t->now_us / SECOND_US};
+    *claim = (struct allowance_claim){
+        .tokens = tokens, .second = t->now_us / SECOND_US, .day = a->numbers[ALLOWANCE_DAY]};
     struct allowance_second *s = second_at(a, claim->second);
     s->requests = add(s->requests, 1);
     s->tokens = add(s->tokens, tokens);
@@ -313,15 +319,52 @@ allowance_claim(struct allowance *a, struct allowance_claim *claim, uint64_t tok
     return ALLOWANCE_GRANTED;
 }
 
+static void
+count_now(struct allowance *a, uint64_t tokens, const struct allowance_time *t)
+{
+    struct allowance_second *s = second_at(a, t->now_us / SECOND_US);
+    s->tokens = add(s->tokens, tokens);
+}
+
+/* That it has, and has reserved. */
+static uint64_t
+claimed(const struct allowance_claim *claim)
+{
+    return add(claim->tokens, claim->grown);
+}
+
+bool
+allowance_is_paid(const struct allowance *a)
+{
+    return are_tokens_debited(a, 0);
+}
+
+bool
+allowance_grow(struct allowance *a, struct allowance_claim *claim, uint64_t tokens,
+               const struct allowance_time *t)
+{
+    uint64_t had = claimed(claim);
+    turn(a, t);
+    if (tokens <= had && claim->day == a->numbers[ALLOWANCE_DAY])
+        return true;
+    claim->day = a->numbers[ALLOWANCE_DAY];
+    if (tokens > had) {
+        claim->grown = MIN(tokens, (uint64_t)ALLOWANCE_MAX) - claim->tokens;
+        a->reserved = add(a->reserved, claimed(claim) - had);
+        count_now(a, claimed(claim) - had, t);
+    }
+    return allowance_is_paid(a);
+}
+
 /* It is over: the second in which it was made has so much less; if that counts any more. */
 static void
 release(struct allowance *a, const struct allowance_claim *claim, uint64_t requests,
         uint64_t tokens)
 {
     struct allowance_second *s = &a->seconds[claim->second % ARRAY_SIZE(a->seconds)];
-    assert(a->running > 0 && a->reserved >= claim->tokens);
+    assert(a->running > 0 && a->reserved >= claimed(claim));
     a->running--;
-    a->reserved -= claim->tokens;
+    a->reserved -= claimed(claim);
     if (s->second != claim->second)
         return;
     s->requests -= MIN(s->requests, requests);
@@ -336,10 +379,8 @@ allowance_settle(struct allowance *a, const struct allowance_claim *claim, uint6
     release(a, claim, 0, claim->tokens - MIN(tokens, claim->tokens));
     for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++)
         a->used[p] = add(a->used[p], tokens);
-    if (tokens > claim->tokens) {
-        struct allowance_second *s = second_at(a, t->now_us / SECOND_US);
-        s->tokens = add(s->tokens, tokens - claim->tokens);
-    }
+    if (tokens > claimed(claim))
+        count_now(a, tokens - claimed(claim), t);
 }
 
 void
@@ -348,6 +389,30 @@ allowance_cancel(struct allowance *a, const struct allowance_claim *claim,
 {
     turn(a, t);
     release(a, claim, 1, claim->tokens);
+}
+
+/* ---- estimates ---- */
+
+struct allowance_estimate
+allowance_estimated(const struct allowance *a, uint64_t tokens)
+{
+    struct allowance_estimate estimate = {.tokens = tokens};
+    memcpy(estimate.numbers, a->numbers, sizeof(estimate.numbers));
+    return estimate;
+}
+
+void
+allowance_correct(struct allowance *a, const struct allowance_estimate *estimate, uint64_t tokens,
+                  const struct allowance_time *t)
+{
+    uint64_t more = tokens - MIN(tokens, estimate->tokens);
+    uint64_t less = estimate->tokens - MIN(tokens, estimate->tokens);
+    turn(a, t);
+    for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++) {
+        bool is_same = estimate->numbers[p] == a->numbers[p];
+        a->used[p] = add(a->used[p] - (is_same ? MIN(a->used[p], less) : 0), more);
+    }
+    count_now(a, more, t);
 }
 
 /* ---- what is to be written ---- */

@@ -15,8 +15,12 @@
  * Crashes    Nothing is spent that was not debited durably before: tokens of a day or a month by the
  *            slice, a minute as a whole. The machine orders what is to be written, and is told when
  *            it was. So a crash forfeits a slice, or the rest of a minute, and nothing is spent twice.
- *            After a proper end (allowance_close()) nothing is forfeited. What requests took beyond their
- *            claims, or claimed before midnight, is debited after: a crash may come before that. */
+ *            After a proper end (allowance_close()) nothing is forfeited. A request that takes more than its
+ *            claim makes that grow meanwhile, and is over when all it took is debited: so what a crash
+ *            forgets is of requests that run, and no more than they took within a debit. Of a minute,
+ *            what is beyond claims is forgotten with it.
+ * Estimates  What somebody has to come again for, to hear what it took, is settled by an estimate, and put right
+ *            when that is known: in the day and the month in which it was settled, or, if it is more, now. */
 
 #include "base/err.h"
 
@@ -90,7 +94,9 @@ struct allowance_saved allowance_close(struct allowance *a, const struct allowan
 /* Within the caller's request. */
 struct allowance_claim {
     uint64_t tokens;
+    uint64_t grown;  /* beyond these */
     uint64_t second; /* when it was made */
+    uint64_t day;    /* in which all that is debited */
 };
 
 enum allowance_verdict {
@@ -109,10 +115,24 @@ struct allowance_refusal {
 enum allowance_verdict allowance_claim(struct allowance *a, struct allowance_claim *claim,
                                        uint64_t tokens, const struct allowance_time *t,
                                        struct allowance_refusal *ret_refusal) must_check;
+/* It has taken so much so far; what of that is beyond its claim is reserved, whatever the limits. False:
+ * it is not debited, and the next order is of it. */
+bool allowance_grow(struct allowance *a, struct allowance_claim *claim, uint64_t tokens,
+                    const struct allowance_time *t);
+bool allowance_is_paid(const struct allowance *a); /* whatever was taken of it is debited */
 void allowance_settle(struct allowance *a, const struct allowance_claim *claim, uint64_t tokens,
                       const struct allowance_time *t);
 void allowance_cancel(struct allowance *a, const struct allowance_claim *claim,
                       const struct allowance_time *t);
+
+/* So much of what was settled just now is an estimate. */
+struct allowance_estimate {
+    uint64_t tokens;
+    uint64_t numbers[ALLOWANCE_PERIODS];
+};
+struct allowance_estimate allowance_estimated(const struct allowance *a, uint64_t tokens);
+void allowance_correct(struct allowance *a, const struct allowance_estimate *estimate,
+                       uint64_t tokens, const struct allowance_time *t);
 
 /* After each of these: whether something is to be written. Until one of the next two is told, nothing
  * else is ordered. */

@@ -224,6 +224,52 @@ TEST(a_clock_that_is_far_behind_for_a_while_makes_no_new_day)
     CHECK(why.wait_us > SECOND && why.wait_us < DAY / 2);
 }
 
+TEST(what_is_taken_beyond_a_claim_is_reserved_meanwhile)
+{
+    struct allowance_limits limits = {.of = {[ALLOWANCE_TOKENS_DAY] = 1000}};
+    struct allowance_saved order;
+    struct allowance_claim first, second;
+    struct allowance_refusal why;
+    struct allowance a;
+    begin(&a, &limits);
+    CHECK_EQ(claim(&a, &first, 50, &why), ALLOWANCE_GRANTED);
+    CHECK(allowance_grow(&a, &first, 50, &now));
+    CHECK(!allowance_grow(&a, &first, 700, &now)); /* a slice is not as much */
+    REQUIRE(allowance_order(&a, &now, &order));
+    CHECK(order.periods[ALLOWANCE_DAY].tokens >= 700);
+    CHECK(!allowance_is_paid(&a));
+    allowance_debited(&a);
+    CHECK(allowance_is_paid(&a));
+    CHECK_EQ(claim(&a, &second, 400, &why), ALLOWANCE_REFUSED);
+    allowance_settle(&a, &first, 600, &now);
+    CHECK_EQ(claim(&a, &second, 400, &why), ALLOWANCE_GRANTED);
+    allowance_settle(&a, &second, 0, &now);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 400);
+}
+
+/* It is over before midnight, and told of afterwards. */
+TEST(an_estimate_is_put_right_where_it_was_made)
+{
+    struct allowance_limits limits = {
+        .of = {[ALLOWANCE_TOKENS_DAY] = 1000, [ALLOWANCE_TOKENS_MONTH] = 5000}};
+    struct allowance_estimate first, second, third;
+    struct allowance a;
+    begin(&a, &limits);
+    a.used[ALLOWANCE_DAY] = a.used[ALLOWANCE_MONTH] = 900; /* of three */
+    first = second = third = allowance_estimated(&a, 300);
+    allowance_correct(&a, &first, 100, &now);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 300);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_MONTH, &now).left, 4300);
+    pass(DAY);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 1000);
+    allowance_correct(&a, &second, 100, &now);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 1000);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_MONTH, &now).left, 4500);
+    allowance_correct(&a, &third, 350, &now);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 950);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_MONTH, &now).left, 4450);
+}
+
 /* ---- whatever happens in whatever order ---- */
 
 #define RUNNING 12
@@ -238,15 +284,17 @@ static struct truth {
         bool is_excess; /* that a request took beyond its claim, when that was known */
     } grants[GRANTS];
     size_t count, requests;
-    uint64_t excess; /* since the last beginning */
     struct {
         uint64_t number, used;
     } periods[ALLOWANCE_PERIODS][DAYS];
 } truth;
 
 static struct run {
-    bool is_on;
+    bool is_on, owes;
+    bool is_ending; /* it has its whole answer, which is not debited yet */
     struct allowance_claim claim;
+    uint64_t took, paid; /* so far; of which so much is debited */
+    uint64_t numbers[ALLOWANCE_PERIODS];
     size_t grant;
 } runs[RUNNING];
 
@@ -301,7 +349,7 @@ running(uint64_t *ret_tokens)
     *ret_tokens = 0;
     for (size_t i = 0; i < RUNNING; i++) {
         count += runs[i].is_on;
-        *ret_tokens += runs[i].is_on ? runs[i].claim.tokens : 0;
+        *ret_tokens += runs[i].is_on ? runs[i].claim.tokens + runs[i].claim.grown : 0;
     }
     return count;
 }
@@ -322,8 +370,9 @@ arrive(struct allowance *a, size_t i)
     if (allowance_claim(a, &runs[i].claim, 1 + draw(CLAIM_MOST), &now, &why) != ALLOWANCE_GRANTED ||
         truth.count + RUNNING >= GRANTS)
         return;
-    runs[i].is_on = true;
-    runs[i].grant = truth.count++;
+    runs[i] = (struct run){.is_on = true, .claim = runs[i].claim, .grant = truth.count++};
+    runs[i].paid = runs[i].claim.tokens;
+    memcpy(runs[i].numbers, a->numbers, sizeof(a->numbers));
     truth.requests++;
     truth.grants[runs[i].grant] = (struct granted){now.now_us, runs[i].claim.tokens, false};
     check_minute(&a->limits);
@@ -333,35 +382,76 @@ arrive(struct allowance *a, size_t i)
     check_period(a, ALLOWANCE_MONTH, ALLOWANCE_TOKENS_MONTH, reserved);
 }
 
-/* What it takes beyond its claim may be beyond the limit; then nothing else is granted. */
+/* More than it claimed was taken by it, when that is known. */
 static void
-leave(struct allowance *a, size_t i)
+exceed(struct run *r, uint64_t took)
 {
-    uint64_t claimed = runs[i].claim.tokens, took = draw(60);
-    bool is_cancelled = draw(4) == 0;
-    if (is_cancelled) {
-        allowance_cancel(a, &runs[i].claim, &now);
-        truth.grants[runs[i].grant].at_us = 0;
-        has_cancelled = true;
-    } else {
-        allowance_settle(a, &runs[i].claim, took, &now);
-        truth.grants[runs[i].grant].tokens = MIN(took, claimed);
-        truth.excess += took - MIN(took, claimed);
-        if (took > claimed)
-            truth.grants[truth.count++] = (struct granted){now.now_us, took - claimed, true};
-        use(a, took);
-    }
-    runs[i].is_on = false;
+    uint64_t had = r->claim.tokens + r->claim.grown;
+    if (took > had)
+        truth.grants[truth.count++] = (struct granted){now.now_us, took - had, true};
 }
 
-/* What was taken beyond claims, or over midnight, and not debited yet, is what a crash forgets. */
+/* Whether all that it took is debited; else it waits, and runs meanwhile. */
+static bool
+pays(struct allowance *a, struct run *r, uint64_t took)
+{
+    exceed(r, took);
+    r->took = took;
+    bool is_debited = allowance_grow(a, &r->claim, took, &now);
+    r->owes = (r->owes || !is_debited) && !allowance_is_paid(a);
+    if (r->owes)
+        return false;
+    r->paid = r->claim.tokens + r->claim.grown;
+    memcpy(r->numbers, a->numbers, sizeof(a->numbers));
+    return true;
+}
+
 static void
-forget(const struct allowance *a, const struct allowance_saved *saved, enum allowance_period p)
+cancel(struct allowance *a, struct run *r)
+{
+    allowance_cancel(a, &r->claim, &now);
+    truth.grants[r->grant].at_us = 0;
+    has_cancelled = true;
+    r->is_on = false;
+}
+
+static void
+settle(struct allowance *a, struct run *r)
+{
+    allowance_settle(a, &r->claim, r->took, &now);
+    truth.grants[r->grant].tokens = MIN(r->took, r->claim.tokens);
+    use(a, r->took);
+    r->is_on = false;
+}
+
+/* What it takes beyond its claim may be beyond the limit; then nothing else is granted. */
+static void
+leave(struct allowance *a, struct run *r)
+{
+    uint64_t took = r->is_ending ? r->took : MAX(r->took, draw(60));
+    if (!r->is_ending && r->took == 0 && draw(4) == 0) {
+        cancel(a, r);
+        return;
+    }
+    r->is_ending = true;
+    if (truth.count + RUNNING < GRANTS && pays(a, r, took))
+        settle(a, r);
+}
+
+/* It tells more and more, and waits where that is not debited. */
+static void
+go_on(struct allowance *a, struct run *r)
+{
+    if (!r->is_ending && truth.count + RUNNING < GRANTS)
+        (void)pays(a, r, MAX(r->took, draw(120)));
+}
+
+/* A crash forgets nothing but of requests that run, what was not debited yet. */
+static void
+check_known(const struct allowance *a, const struct allowance_saved *saved, enum allowance_period p)
 {
     bool is_now = saved->periods[p].number == a->numbers[p];
-    uint64_t known = is_now ? saved->periods[p].tokens : 0, *used = used_in(p, a->numbers[p]);
-    CHECK(*used <= known + truth.excess + RUNNING * CLAIM_MOST);
-    *used = MIN(*used, known);
+    CHECK(*used_in(p, a->numbers[p]) <= (is_now ? saved->periods[p].tokens : 0));
 }
 
 static void
@@ -371,14 +461,14 @@ crash(struct allowance *a)
     bool is_late = a->is_ordered && draw(2); /* written, but nobody heard of it */
     const struct allowance_saved saved = is_late ? a->ordered : a->durable;
     for (size_t i = 0; i < RUNNING; i++) {
-        if (runs[i].is_on)
-            use(a, runs[i].claim.tokens);
+        for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++)
+            if (runs[i].is_on && runs[i].numbers[p] == a->numbers[p])
+                *used_in((enum allowance_period)p, a->numbers[p]) += runs[i].paid;
         runs[i].is_on = false;
     }
     for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++)
         if (limits.of[p == ALLOWANCE_DAY ? ALLOWANCE_TOKENS_DAY : ALLOWANCE_TOKENS_MONTH])
-            forget(a, &saved, (enum allowance_period)p);
-    truth.excess = 0;
+            check_known(a, &saved, (enum allowance_period)p);
     pass(draw(3) * SECOND);
     allowance_open(a, &limits, &saved, &now);
 }
@@ -388,8 +478,10 @@ end(struct allowance *a)
 {
     const struct allowance_limits limits = a->limits;
     for (size_t i = 0; i < RUNNING; i++)
-        if (runs[i].is_on)
-            leave(a, i);
+        if (runs[i].is_on && runs[i].is_ending)
+            settle(a, &runs[i]);
+        else if (runs[i].is_on)
+            cancel(a, &runs[i]);
     if (a->is_ordered)
         allowance_debited(a);
     const struct allowance_saved saved = allowance_close(a, &now);
@@ -403,8 +495,10 @@ step(struct allowance *a)
     struct allowance_saved order;
     size_t i = draw(RUNNING);
     uint64_t what = draw(1000);
-    if (what < 600)
-        runs[i].is_on ? leave(a, i) : arrive(a, i);
+    if (what < 400)
+        runs[i].is_on ? leave(a, &runs[i]) : arrive(a, i);
+    else if (what < 600 && runs[i].is_on)
+        go_on(a, &runs[i]);
     else if (what < 800)
         (void)allowance_order(a, &now, &order);
     else if (what < 900 && a->is_ordered)

@@ -175,6 +175,9 @@ ask_read_json(struct ask *ask, const char *body, size_t len, struct err *reterr)
         r = read_numbers(ask, body, reterr);
     if (r == 0)
         read_tier(ask, body);
+    /* Whatever is not a plain no, some engine may take for a yes. */
+    ask->background =
+        is_said(&ask->places[ASK_BACKGROUND]) && ask->places[ASK_BACKGROUND].kind != JSON_FALSE;
     return r == 0 ? read_user(ask, body, reterr) : r;
 }
 

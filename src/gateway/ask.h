@@ -34,7 +34,8 @@ struct patch_list;
     MEMBER(PROMPT, "prompt")                               \
     MEMBER(INPUT, "input")                                 \
     MEMBER(PREVIOUS, "previous_response_id")               \
-    MEMBER(TIER, "service_tier")
+    MEMBER(TIER, "service_tier")                           \
+    MEMBER(BACKGROUND, "background")
 
 enum ask_member {
 #define MEMBER(name, text) ASK_##name,
@@ -50,6 +51,7 @@ struct ask {
     char model[ASK_MODEL_MAX + 1]; /* "" when none is named */
     bool stream;
     bool include_usage;  /* the client asked for usage at the end of a stream */
+    bool background;     /* of Responses: the answer may be told before there is one */
     uint64_t max_tokens; /* of each answer; 0: not said */
     uint64_t answers;    /* to each prompt, chosen among or not; 1 at the least */
     enum ask_tier tier;

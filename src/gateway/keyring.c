@@ -10,13 +10,18 @@
 
 #define SECOND_US UINT64_C(1000000)
 
+struct claim_list {
+    struct claim *first, **last;
+};
+
 struct holder {
     struct keyring *ring;
     struct key key;
     char hex[HASH_SHA256_HEX]; /* of its hash: by which it is found */
     struct allowance allowance;
-    struct claim *first, **last; /* that wait for a debit */
+    struct claim_list waiting, owing; /* before a debit, and for what they took */
     struct store_put debit;
+    uint64_t debits;            /* so many were begun */
     struct loop_timer patience; /* with the debit */
     bool is_late;               /* it has lasted for longer */
 };
@@ -44,27 +49,33 @@ now(void)
 /* ---- claims ---- */
 
 static void
-take_off(struct claim *c)
+list_init(struct claim_list *list)
 {
-    struct holder *h = c->holder;
-    *(c->previous ? &c->previous->next : &h->first) = c->next;
-    if (c->next)
-        c->next->previous = c->previous;
-    else
-        h->last = c->previous ? &c->previous->next : &h->first;
-    c->next = c->previous = NULL;
-    c->state = CLAIM_NONE;
+    *list = (struct claim_list){.last = &list->first};
 }
 
 static void
-put_on(struct claim *c)
+take_off(struct claim *c)
 {
-    struct holder *h = c->holder;
-    c->state = CLAIM_WAITS;
+    struct claim_list *list = c->state == CLAIM_WAITS ? &c->holder->waiting : &c->holder->owing;
+    *(c->previous ? &c->previous->next : &list->first) = c->next;
+    if (c->next)
+        c->next->previous = c->previous;
+    else
+        list->last = c->previous ? &c->previous->next : &list->first;
+    c->next = c->previous = NULL;
+    c->state = c->state == CLAIM_WAITS ? CLAIM_NONE : CLAIM_HELD;
+}
+
+static void
+put_on(struct claim *c, enum claim_state state)
+{
+    struct claim_list *list = state == CLAIM_WAITS ? &c->holder->waiting : &c->holder->owing;
+    c->state = state;
     c->next = NULL;
-    c->previous = h->first ? container_of(h->last, struct claim, next) : NULL;
-    *h->last = c;
-    h->last = &c->next;
+    c->previous = list->first ? container_of(list->last, struct claim, next) : NULL;
+    *list->last = c;
+    list->last = &c->next;
 }
 
 static void
@@ -73,6 +84,7 @@ write_order(struct holder *h)
     const struct allowance_time t = now();
     if (!allowance_order(&h->allowance, &t, &h->debit.saved))
         return;
+    h->debits++;
     store_put(h->ring->store, &h->debit);
     loop_timer_start(h->ring->loop, &h->patience, KEYRING_DEBIT_US, 0);
 }
@@ -118,10 +130,23 @@ refuse_waiting(struct holder *h)
     else
         (void)err_set(&told, ERR_KEYS_UNWRITTEN, "what the key uses cannot be written down now");
     err_fix(&told, "the gateway's log tells why");
-    while (h->first) {
-        struct claim *c = h->first;
+    while (h->waiting.first) {
+        struct claim *c = h->waiting.first;
         take_off(c);
         c->ops->refused(c, &told, 1);
+    }
+}
+
+/* Those that a debit up to that one pays for, of those that are there: they may owe again. */
+static void
+let_go(struct holder *h, uint64_t debit)
+{
+    struct claim *last = h->owing.first ? container_of(h->owing.last, struct claim, next) : NULL;
+    for (bool more = last; more && h->owing.first->debit <= debit;) {
+        struct claim *c = h->owing.first;
+        more = c != last;
+        take_off(c);
+        c->ops->paid(c);
     }
 }
 
@@ -132,6 +157,8 @@ on_late(struct loop_timer *timer)
     struct holder *h = container_of(timer, struct holder, patience);
     h->is_late = true;
     refuse_waiting(h);
+    let_go(h,
+           UINT64_MAX); /* what has begun goes on, whatever becomes of the disk: no other begins */
 }
 
 void
@@ -145,16 +172,35 @@ claim_begin(struct claim *c, struct holder *holder, uint64_t tokens)
         return;
     }
     if (!try_claim(c))
-        put_on(c);
+        put_on(c, CLAIM_WAITS);
     if (holder->is_late)
         refuse_waiting(holder);
     write_order(holder);
+}
+
+bool
+claim_grow(struct claim *c, uint64_t tokens)
+{
+    const struct allowance_time t = now();
+    if (c->state != CLAIM_HELD)
+        return c->state != CLAIM_OWES;
+    struct holder *h = c->holder;
+    uint64_t before = h->debits;
+    bool is_paid = allowance_grow(&h->allowance, &c->own, tokens, &t);
+    write_order(h);
+    if (is_paid || h->is_late || !h->allowance.is_ordered)
+        return true;
+    c->debit = before + 1; /* one that is under way is of what was before */
+    put_on(c, CLAIM_OWES);
+    return false;
 }
 
 void
 claim_settle(struct claim *c, uint64_t tokens)
 {
     const struct allowance_time t = now();
+    if (c->state == CLAIM_OWES)
+        take_off(c);
     if (c->state == CLAIM_HELD) {
         c->state = CLAIM_NONE;
         allowance_settle(&c->holder->allowance, &c->own, tokens, &t);
@@ -167,7 +213,7 @@ void
 claim_end(struct claim *c)
 {
     const struct allowance_time t = now();
-    if (c->state == CLAIM_WAITS)
+    if (c->state == CLAIM_WAITS || c->state == CLAIM_OWES)
         take_off(c);
     if (c->state == CLAIM_HELD)
         allowance_cancel(&c->holder->allowance, &c->own, &t);
@@ -183,10 +229,12 @@ on_debited(struct store_put *put, const struct err *error)
     if (error) {
         allowance_not_debited(&h->allowance);
         refuse_waiting(h);
+        let_go(h, UINT64_MAX);
         return;
     }
     allowance_debited(&h->allowance);
-    while (h->first && try_claim(h->first))
+    let_go(h, allowance_is_paid(&h->allowance) ? UINT64_MAX : h->debits);
+    while (h->waiting.first && try_claim(h->waiting.first))
         ;
     write_order(h);
 }
@@ -200,7 +248,8 @@ add_holder(struct keyring *ring, const struct key *key, const struct allowance_s
     struct holder *h = mem_new(struct holder);
     h->ring = ring;
     h->key = *key;
-    h->last = &h->first;
+    list_init(&h->waiting);
+    list_init(&h->owing);
     h->debit.done = on_debited;
     h->patience.expired = on_late;
     h->debit.id = key->id;
@@ -254,7 +303,7 @@ static void
 close_holder(struct holder *h)
 {
     const struct allowance_time t = now();
-    assert(!h->first && h->allowance.running == 0);
+    assert(!h->waiting.first && !h->owing.first && h->allowance.running == 0);
     if (h->allowance.is_ordered ||
         !h->allowance.active_us) /* it could not be written; or is as it was */
         return;
@@ -350,6 +399,20 @@ holder_level(struct holder *h, enum allowance_limit limit, struct allowance_leve
     if (h->key.limits.of[limit])
         *ret_level = allowance_level(&h->allowance, limit, &t);
     return h->key.limits.of[limit];
+}
+
+struct allowance_estimate
+holder_estimated(const struct holder *h, uint64_t tokens)
+{
+    return allowance_estimated(&h->allowance, tokens);
+}
+
+void
+holder_correct(struct holder *h, const struct allowance_estimate *estimate, uint64_t tokens)
+{
+    const struct allowance_time t = now();
+    allowance_correct(&h->allowance, estimate, tokens, &t);
+    write_order(h);
 }
 
 /* ---- changes ---- */

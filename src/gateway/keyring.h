@@ -39,14 +39,16 @@ bool holder_level(struct holder *holder, enum allowance_limit limit,
 
 struct claim;
 
-/* One of these is told, once, perhaps from inside claim_begin(). */
+/* One of the first two is told, once, perhaps from inside claim_begin(). */
 struct claim_ops {
     void (*granted)(struct claim *claim);
     /* retry_after_s: 0: nobody can say, or never. */
     void (*refused)(struct claim *claim, const struct err *error, uint64_t retry_after_s);
+    /* After claim_grow(): what it has taken is debited, or cannot be. */
+    void (*paid)(struct claim *claim);
 };
 
-enum claim_state { CLAIM_NONE, CLAIM_WAITS, CLAIM_HELD };
+enum claim_state { CLAIM_NONE, CLAIM_WAITS, CLAIM_HELD, CLAIM_OWES };
 
 /* Within the caller's request, zeroed. */
 struct claim {
@@ -55,12 +57,21 @@ struct claim {
     uint64_t tokens;
     enum claim_state state;
     struct allowance_claim own;
-    struct claim *next, *previous; /* that wait */
+    struct claim *next, *previous; /* that wait, or owe */
+    uint64_t debit;                /* that pays for it */
 };
 void claim_begin(struct claim *claim, struct holder *holder, uint64_t tokens);
+/* It has taken so much so far, which may be more than it claimed. False: nothing more is to be passed on
+ * before ops->paid(). */
+bool claim_grow(struct claim *claim, uint64_t tokens) must_check;
 /* What it took; then, and when it is ended instead, nothing of it is left. */
 void claim_settle(struct claim *claim, uint64_t tokens);
 void claim_end(struct claim *claim);
+
+/* So much of what was settled just now is an estimate; and what it was. */
+struct allowance_estimate holder_estimated(const struct holder *holder, uint64_t tokens);
+void holder_correct(struct holder *holder, const struct allowance_estimate *estimate,
+                    uint64_t tokens);
 
 /* ---- changes ---- */
 

@@ -138,7 +138,7 @@ TEST(one_change_at_a_time)
 
 struct request {
     struct claim claim;
-    bool is_granted, is_refused;
+    bool is_granted, is_refused, is_paid;
     uint64_t retry_after_s;
     struct err err;
 };
@@ -158,7 +158,13 @@ on_refused(struct claim *claim, const struct err *error, uint64_t retry_after_s)
     r->retry_after_s = retry_after_s;
 }
 
-static const struct claim_ops ops = {.granted = on_granted, .refused = on_refused};
+static void
+on_paid(struct claim *claim)
+{
+    container_of(claim, struct request, claim)->is_paid = true;
+}
+
+static const struct claim_ops ops = {.granted = on_granted, .refused = on_refused, .paid = on_paid};
 
 static void
 claim(struct request *r, struct holder *holder, uint64_t tokens)
@@ -206,6 +212,30 @@ TEST(what_a_key_has_used_lasts)
     alice = find(a.token);
     CHECK_EQ(left(alice, ALLOWANCE_TOKENS_DAY), 600);
     CHECK_EQ(left(alice, ALLOWANCE_REQUESTS_MINUTE), 2);
+    close_ring();
+}
+
+/* Before it has passed on: so a crash would not forget it. */
+TEST(what_is_taken_beyond_a_claim_waits_for_its_debit)
+{
+    struct request first, second;
+    struct asked a;
+    REQUIRE(open_ring());
+    REQUIRE(ask(&a, KEYRING_CREATE, "alice", "{\"tokens_per_day\": 10000}"));
+    struct holder *alice = find(a.token);
+    claim(&first, alice, 100);
+    claim(&second, alice, 100);
+    REQUIRE(is_granted(&first) && is_granted(&second));
+    CHECK(claim_grow(&first.claim, 100));
+    CHECK(!claim_grow(&first.claim, 5000));
+    CHECK(!claim_grow(&second.claim, 2000));
+    CHECK(!first.is_paid);
+    claim_settle(&second.claim, 2000); /* it has left */
+    CHECK(LOOP_WAIT(&rig, first.is_paid));
+    CHECK(!second.is_paid);
+    CHECK(claim_grow(&first.claim, 5000));
+    claim_settle(&first.claim, 5000);
+    CHECK_EQ(left(alice, ALLOWANCE_TOKENS_DAY), 3000);
     close_ring();
 }
 
@@ -260,13 +290,18 @@ TEST(nothing_is_granted_that_cannot_be_written_down)
 {
     struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
     struct ledger_row row = {.time_us = 1, .key = 1};
-    struct request first, second;
+    struct request first, second, third;
     struct asked a, b;
     (void)sigaction(SIGXFSZ, &ignore, &before);
     REQUIRE(open_ring());
     REQUIRE(ask(&a, KEYRING_CREATE, "alice", "{\"tokens_per_day\": 1000}"));
     struct store *store = keyring_store(ring);
+    claim(&third, find(a.token), 1);
+    REQUIRE(is_granted(&third));
     limit_files(0);
+    CHECK(!claim_grow(&third.claim, 500)); /* it runs, and runs on */
+    CHECK(LOOP_WAIT(&rig, third.is_paid));
+    claim_settle(&third.claim, 500);
     CHECK(store_add_row(store, &row));
     claim(&first, find(a.token), 100);
     CHECK(!is_granted(&first));

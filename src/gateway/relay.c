@@ -382,6 +382,7 @@ passage_store(struct passage *p)
     if (!relay->stored)
         relay->stored = stored_new();
     stored_put(relay->stored, p->id_reader.id, p->id_reader.len, &at);
+    p->has_id = true;
 }
 
 void

@@ -5,6 +5,7 @@
 #include "sys/clock.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* What a request takes when it does not say: some prompts are longer, most answers shorter. */
 #define ANSWER_TOKENS 512
@@ -95,10 +96,19 @@ may_ask_for(const struct passage *p)
            key_allows(holder_key(caller), p->ask.model);
 }
 
+static void
+on_paid(struct claim *claim)
+{
+    struct passage *p = container_of(claim, struct passage, claim);
+    p->owes = false;
+    passage_go_on(p);
+}
+
 void
 passage_claim(struct passage *p)
 {
-    static const struct claim_ops ops = {.granted = on_granted, .refused = on_refused};
+    static const struct claim_ops ops = {
+        .granted = on_granted, .refused = on_refused, .paid = on_paid};
     struct err error;
     (void)snprintf(p->row.model, sizeof(p->row.model), "%s", p->asked->name);
     if (!may_ask_for(p)) {
@@ -124,6 +134,29 @@ passage_goes(struct passage *p)
 
 /* ---- after ---- */
 
+/* What is worked on when its client has got his answer, or has left. */
+static bool
+is_in_background(const struct passage *p)
+{
+    return p->route->id == ROUTE_RESPONSES && (p->ask.background || (p->reads && p->usage.pending));
+}
+
+/* Of a response, which says so itself. */
+static bool
+is_made(const struct passage *p)
+{
+    return p->reads && p->usage.usage.told &&
+           (p->is_stream ? p->usage.complete : !p->usage.pending);
+}
+
+static void
+take_all(struct passage *p)
+{
+    p->row.is_estimate = true;
+    p->row.tokens_in = p->prompt_tokens;
+    p->row.tokens_out = passage_tokens(p) - p->prompt_tokens;
+}
+
 /* As the engine has told it. Else, of a stream, by what went through: an event has a token, or little
  * more; and what it was thought to take where nobody can say: of JSON that its client did not wait for,
  * and of sounds and pictures, which engines tell in seconds or not at all. */
@@ -132,8 +165,12 @@ count_tokens(struct passage *p)
 {
     const struct usage *told = p->reads ? &p->usage.usage : NULL;
     struct ledger_row *row = &p->row;
-    if (p->stored_id) /* it was counted when it was made */
+    if (p->stored_id) /* it was counted when it was asked for */
         return;
+    if (is_in_background(p) && !is_made(p)) {
+        take_all(p);
+        return;
+    }
     row->is_estimate = !told || !told->told;
     row->tokens_in = row->is_estimate ? p->prompt_tokens : told->in;
     row->tokens_out = told ? told->out : 0;
@@ -163,20 +200,55 @@ passage_took(struct passage *p)
     if (p->is_begun && row->status < 400) {
         count_tokens(p);
     } else if (has_left_work(p)) {
-        row->is_estimate = true;
-        row->tokens_in = p->prompt_tokens;
-        row->tokens_out = passage_tokens(p) - row->tokens_in;
+        take_all(p);
     }
     return row->tokens_in + row->tokens_out;
+}
+
+/* Of a stream, a little ahead: each event has a token, or little more. */
+#define AHEAD_TOKENS 64
+
+bool
+passage_pays(struct passage *p)
+{
+    uint64_t took = passage_took(p);
+    if (p->state != PASSAGE_OVER && took > p->claim.own.tokens + p->claim.own.grown)
+        took += AHEAD_TOKENS;
+    p->owes = !claim_grow(&p->claim, took);
+    return !p->owes;
+}
+
+/* Who asks for it later hears what it took; until then it took what was reserved. */
+static void
+remember_estimate(const struct passage *p, uint64_t took)
+{
+    const struct allowance_estimate estimate = holder_estimated(p->reply.caller, took);
+    if (p->has_id && is_in_background(p) && !is_made(p))
+        stored_set_estimate(p->relay->stored, p->id_reader.id, p->id_reader.len, p->key, &estimate);
+}
+
+static void
+correct_estimate(const struct passage *p)
+{
+    const struct usage *told = &p->usage.usage;
+    if (!p->relay->stored || p->row.status != 200 || !is_made(p))
+        return;
+    const struct allowance_estimate estimate =
+        stored_take_estimate(p->relay->stored, p->stored_id, strlen(p->stored_id), p->key);
+    if (estimate.tokens)
+        holder_correct(p->reply.caller, &estimate, told->in + told->out);
 }
 
 static void
 settle(struct passage *p)
 {
+    uint64_t took = passage_took(p);
     if (p->is_begun || has_left_work(p))
-        claim_settle(&p->claim, passage_took(p));
+        claim_settle(&p->claim, took);
     else
         claim_end(&p->claim);
+    if (p->reply.caller && p->is_begun)
+        p->stored_id ? correct_estimate(p) : remember_estimate(p, took);
 }
 
 void

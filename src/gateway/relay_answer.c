@@ -158,15 +158,29 @@ on_call_body(struct http_call *call, const char *bytes, size_t len)
         goes_on &= pass(p, piece.bytes, piece.len);
     }
     passage_waits(p);
+    goes_on &= !p->is_stream || passage_pays(p);
     if (!goes_on)
         http_call_pause(call);
+}
+
+/* It is over for its client when it is paid for. */
+static void
+end_paid(struct passage *p)
+{
+    p->ends = !passage_pays(p);
+    if (!p->ends)
+        http_answer_end(p->request);
 }
 
 void
 passage_go_on(struct passage *p)
 {
+    if (p->owes)
+        return;
     if (p->visit.call)
         http_call_resume(p->visit.call);
+    else if (p->ends)
+        http_answer_end(p->request);
 }
 
 /* ---- the end ---- */
@@ -195,7 +209,7 @@ end_stream(struct passage *p, const struct err *error)
                             p->usage.events);
         (void)pass(p, event.data, event.len);
     }
-    http_answer_end(p->request);
+    end_paid(p);
 }
 
 static void
@@ -212,7 +226,7 @@ end_answer(struct passage *p, const struct err *error)
         p->relay->counts.cut++;
         http_answer_cut(p->request);
     } else {
-        http_answer_end(p->request);
+        end_paid(p);
     }
 }
 

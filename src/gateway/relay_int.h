@@ -101,6 +101,9 @@ struct passage {
     struct usage_reader usage;
     bool reads_id;
     struct stored_reader id_reader; /* of a response that is made */
+    bool has_id;                    /* it is told, and stored */
+    bool owes;                      /* for what was passed on: nothing more is, until it is paid */
+    bool ends;                      /* then */
 };
 
 /* relay.c */
@@ -122,11 +125,13 @@ uint64_t passage_tokens(const struct passage *p); /* that it may take */
 uint64_t passage_took(struct passage *p);         /* and has, as far as anybody knows */
 void passage_claim(struct passage *p);            /* then passage_seek(), or it fails */
 void passage_goes(struct passage *p);             /* a back end is asked */
+bool
+passage_pays(struct passage *p); /* for what it took so far; false: it will, and then goes on */
 void passage_account_end(struct passage *p, bool answered);
 
 /* relay_answer.c */
 extern const struct visit_ops passage_visit_ops;
-void passage_go_on(struct passage *p); /* the client has caught up */
+void passage_go_on(struct passage *p); /* the client has caught up, or it has paid */
 
 /* relay_progress.c: who waits for a stream is told why */
 void passage_progress_begin(struct passage *p);

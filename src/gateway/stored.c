@@ -81,14 +81,40 @@ stored_find(struct stored *s, const char *id, size_t len, uint64_t key)
     return &line[0].at;
 }
 
-void
-stored_forget(struct stored *s, const char *id, size_t len, uint64_t key)
+static struct place *
+place_of(struct stored *s, const char *id, size_t len, uint64_t key)
 {
     uint64_t hash = hash_id(id, len);
     struct place *line = s->lines[hash % LINES];
     size_t i = place_in(line, hash);
-    if (i < LINE_PLACES && line[i].at.key == key)
-        line[i] = (struct place){0};
+    return i < LINE_PLACES && line[i].at.key == key ? &line[i] : NULL;
+}
+
+void
+stored_forget(struct stored *s, const char *id, size_t len, uint64_t key)
+{
+    struct place *place = place_of(s, id, len, key);
+    if (place)
+        *place = (struct place){0};
+}
+
+void
+stored_set_estimate(struct stored *s, const char *id, size_t len, uint64_t key,
+                    const struct allowance_estimate *estimate)
+{
+    struct place *place = place_of(s, id, len, key);
+    if (place)
+        place->at.estimate = *estimate;
+}
+
+struct allowance_estimate
+stored_take_estimate(struct stored *s, const char *id, size_t len, uint64_t key)
+{
+    struct place *place = place_of(s, id, len, key);
+    struct allowance_estimate none = {0}, taken = place ? place->at.estimate : none;
+    if (place)
+        place->at.estimate = none;
+    return taken;
 }
 
 bool

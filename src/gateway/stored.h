@@ -6,7 +6,7 @@
  *
  * An entry is found by a keyed hash of its id: of 64 bits, so that no two are ever taken for one. */
 
-#include "base/util.h"
+#include "gateway/allowance.h"
 
 #define STORED_MAX 16384
 #define STORED_ID_MAX 128
@@ -18,6 +18,8 @@ struct stored_at {
     uint64_t key; /* whose it is: nobody else's */
     bool is_peer;
     char server[STORED_SERVER_MAX + 1];
+    /* What its key was settled by, until somebody hears what it took: of none, 0 tokens. */
+    struct allowance_estimate estimate;
 };
 
 struct stored *stored_new(void) must_check;
@@ -30,6 +32,11 @@ const struct stored_at *stored_find(struct stored *s, const char *id, size_t len
 
 /* It is there no more; where it is not that key's, nothing happens. */
 void stored_forget(struct stored *s, const char *id, size_t len, uint64_t key);
+void stored_set_estimate(struct stored *s, const char *id, size_t len, uint64_t key,
+                         const struct allowance_estimate *estimate);
+/* Once: from then on there is none. */
+struct allowance_estimate stored_take_estimate(struct stored *s, const char *id, size_t len,
+                                               uint64_t key);
 
 bool stored_is_anothers(const struct stored *s, const char *id, size_t len, uint64_t key);
 

@@ -275,7 +275,7 @@ static const bool is_mark[256] = {
 };
 
 /* What the value of a member is for. */
-enum { FOR_NOTHING, FOR_USAGE, FOR_META, FOR_TYPE, FOR_ERROR, FOR_INNER };
+enum { FOR_NOTHING, FOR_USAGE, FOR_META, FOR_TYPE, FOR_STATUS, FOR_ERROR, FOR_INNER };
 
 static bool
 is_named(const struct usage_json *j, const char *name)
@@ -289,6 +289,8 @@ what_for(const struct usage_reader *r)
     const struct usage_json *j = &r->json;
     if (is_named(j, "usage"))
         return FOR_USAGE;
+    if (r->form == USAGE_JSON && r->dialect == DIALECT_RESPONSES)
+        return is_named(j, "status") ? FOR_STATUS : FOR_NOTHING;
     if (r->form == USAGE_JSON)
         return is_named(j, "meta") ? FOR_META : FOR_NOTHING;
     if (j->inner)
@@ -355,6 +357,16 @@ take_mark(struct usage_json *j, char c)
     j->over = j->whole = closes && j->depth == 0;
 }
 
+static bool
+is_pending(const char *status)
+{
+    static const char *const states[] = {"\"queued\"", "\"in_progress\""};
+    for (size_t i = 0; i < ARRAY_SIZE(states); i++)
+        if (strncmp(status, states[i], strlen(states[i])) == 0)
+            return true;
+    return false;
+}
+
 /* A value that was kept is whole. A type with escapes is none of those that end a stream. */
 static void
 take_value(struct usage_reader *r)
@@ -366,6 +378,8 @@ take_value(struct usage_reader *r)
         j->failed = !fits || *text != 'n';
     else if (!fits)
         return;
+    else if (j->wanted == FOR_STATUS)
+        r->pending = is_pending(text);
     else if (j->wanted != FOR_TYPE)
         take_usage(r, r->value.data, r->value.len, j->wanted == FOR_META);
     else if (*text == '"' && (quote = strchr(text + 1, '"')))

@@ -26,6 +26,7 @@ struct usage_reader {
     struct usage usage;
     bool complete;   /* the end of the stream, or of the object that the answer is, was there */
     bool failed;     /* an event was an error that the engine tells */
+    bool pending;    /* a response is not made yet: what is told of usage is not all */
     uint64_t events; /* with data, that were passed on */
 
     /* the rest is the reader's own */

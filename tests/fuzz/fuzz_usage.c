@@ -39,6 +39,7 @@ check_same(const struct usage_reader *a, const struct usage_reader *b)
 {
     assert(memcmp(&a->usage, &b->usage, sizeof(a->usage)) == 0);
     assert(a->complete == b->complete && a->failed == b->failed && a->events == b->events);
+    assert(a->pending == b->pending);
 }
 
 /* ---- a reader of the whole ---- */
