@@ -1,6 +1,7 @@
 #include "role/metrics.h"
 
 #include "fmt/prom.h"
+#include "role/metrics_int.h"
 #include "role/monitor_int.h"
 
 static void
@@ -111,8 +112,8 @@ static const struct {
 #undef METRIC
 };
 
-void
-metrics_print(const struct monitor *m, enum metrics_page page, struct buf *out)
+static void
+print_services(const struct monitor *m, enum metrics_page page, struct buf *out)
 {
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         if (rows[i].page != page)
@@ -121,5 +122,25 @@ metrics_print(const struct monitor *m, enum metrics_page page, struct buf *out)
         vec_foreach (&m->services, at)
             if ((*at)->is_there && (page == METRICS_SERVICES || (*at)->model))
                 rows[i].write(*at, &rows[i].family, out);
+    }
+}
+
+void
+monitor_metrics_print(const struct monitor *m, enum metrics_page page, struct buf *out)
+{
+    switch (page) {
+    case METRICS_SERVICES:
+    case METRICS_MODELS:
+        print_services(m, page, out);
+        break;
+    case METRICS_GPU:
+        monitor_metrics_gpus(m, out);
+        break;
+    case METRICS_STORAGE:
+        monitor_metrics_storage(m, out);
+        break;
+    case METRICS_SYSTEM:
+        monitor_metrics_system(out);
+        break;
     }
 }

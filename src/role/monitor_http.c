@@ -93,24 +93,24 @@ static void
 answer_metrics(const struct monitor *m, struct http_request *r, enum metrics_page page)
 {
     _cleanup_buf_ struct buf body = BUF_INIT(ANSWER_MAX);
-    metrics_print(m, page, &body);
+    monitor_metrics_print(m, page, &body);
     if (buf_error(&body) < 0)
         http_answer(r, 500, NULL, NULL, 0);
     else
         http_answer(r, 200, "text/plain; version=0.0.4; charset=utf-8", body.data, body.len);
 }
 
-static void
-answer_services(const struct monitor *m, struct http_request *r)
-{
-    answer_metrics(m, r, METRICS_SERVICES);
-}
-
-static void
-answer_models(const struct monitor *m, struct http_request *r)
-{
-    answer_metrics(m, r, METRICS_MODELS);
-}
+#define PAGE(name, page)                                              \
+    static void name(const struct monitor *m, struct http_request *r) \
+    {                                                                 \
+        answer_metrics(m, r, page);                                   \
+    }
+PAGE(answer_services, METRICS_SERVICES)
+PAGE(answer_models, METRICS_MODELS)
+PAGE(answer_gpu, METRICS_GPU)
+PAGE(answer_storage, METRICS_STORAGE)
+PAGE(answer_system, METRICS_SYSTEM)
+#undef PAGE
 
 /* ---- who asks what ---- */
 
@@ -118,9 +118,9 @@ static const struct {
     const char *path;
     void (*answer)(const struct monitor *m, struct http_request *r);
 } paths[] = {
-    {"/health", answer_health},
-    {"/metrics/services", answer_services},
-    {"/metrics/models", answer_models},
+    {"/health", answer_health},           {"/metrics/services", answer_services},
+    {"/metrics/models", answer_models},   {"/metrics/gpu", answer_gpu},
+    {"/metrics/storage", answer_storage}, {"/metrics/system", answer_system},
 };
 
 static void
