@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SOCKET_PATH_MAX 107
+
 static bool
 is_model(const struct config *config, const void *section)
 {
@@ -214,9 +216,20 @@ check_origins(const struct loading *l, const struct config_gateway *g)
 }
 
 static bool
-is_loopback(const char *address)
+is_here(const char *address)
 {
-    return text_starts(address, "127.") || text_eq(address, "::1");
+    return text_starts(address, "127.") || text_eq(address, "::1") || *address == '/';
+}
+
+/* What systemd takes, and what clients can ask for, ends at what the kernel's struct has room for. */
+static void
+check_sockets(const struct loading *l, const struct config_gateway *g)
+{
+    for (size_t i = 0; i < g->listen.count; i++)
+        if (g->listen.items[i][0] == '/' && strlen(g->listen.items[i]) > SOCKET_PATH_MAX)
+            problem_add(l->problems, check_at(l, g, "listen"), "a shorter path",
+                        "gateway.listen has %s, and a socket's path has %d bytes at most",
+                        g->listen.items[i], SOCKET_PATH_MAX);
 }
 
 static void
@@ -224,6 +237,7 @@ check_gateway(const struct loading *l)
 {
     const struct config_gateway *g = &l->config->gateway;
     check_lists(l, &g->listen, g, "gateway", "listen");
+    check_sockets(l, g);
     check_origins(l, g);
     check_networks(l, &g->metrics_allow, g, "gateway", "metrics_allow");
     if (!g->tls.certificate != !g->tls.key)
@@ -237,7 +251,7 @@ check_gateway(const struct loading *l)
         problem_add(l->problems, check_at(l, &g->limits, "body"), "at most gateway.limits.bodies",
                     "gateway.limits.body is larger than all bodies together may be");
     for (size_t i = 0; g->anonymous && i < g->listen.count; i++) {
-        if (is_loopback(g->listen.items[i]))
+        if (is_here(g->listen.items[i]))
             continue;
         problem_warn(l->problems, check_at(l, g, "anonymous"),
                      "make keys with `citadel keys create`, or listen on 127.0.0.1",

@@ -28,6 +28,7 @@ enum option_type {
     OPTION_HOSTS,
     OPTION_ADDRESSES,
     OPTION_NETWORKS,
+    OPTION_LISTENS,
     OPTION_PATHS,
     OPTION_DEVICES,
     OPTION_PAIRS,
@@ -36,9 +37,10 @@ enum option_type {
     OPTION_SECRET,
     OPTION_SCHEDULE,
     OPTION_SCHEDULES,
-    OPTION_TEXT_OR_NONE, /* these four only as members of lists and maps */
+    OPTION_TEXT_OR_NONE, /* these five only as members of lists and maps */
     OPTION_ADDRESS,
     OPTION_NETWORK,
+    OPTION_LISTEN,
     OPTION_DEVICE,
     OPTION_TYPES,
     /* Not values but sections: */

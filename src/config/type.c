@@ -73,6 +73,8 @@ const struct type types[OPTION_TYPES] = {
                               "[127.0.0.1, 192.168.10.35]", OPTION_ADDRESS),
     [OPTION_NETWORKS] = LIST("list of networks", "a list of IP addresses and networks",
                              "[192.168.10.36, 10.0.0.0/8]", OPTION_NETWORK),
+    [OPTION_LISTENS] = LIST("list of addresses", "a list of IP addresses and paths of sockets",
+                            "[127.0.0.1, /run/citadel/gateway/api.sock]", OPTION_LISTEN),
     [OPTION_PATHS] =
         LIST("list of paths", "a list of absolute paths", "[/dev/nvme0n1]", OPTION_PATH),
     [OPTION_DEVICES] =
@@ -97,6 +99,9 @@ const struct type types[OPTION_TYPES] = {
         TEXT("address", "an IP address", "192.168.10.35", type_is_address, false, ADDRESS),
     [OPTION_NETWORK] = TEXT("network", "an IP address or network", "192.168.10.36 or 10.0.0.0/8",
                             type_is_network, false, "(" ADDRESS ")(/[0-9]{1,3})?"),
+    [OPTION_LISTEN] =
+        TEXT("address or path", "an IP address, or the absolute path of a socket",
+             "127.0.0.1 or /run/citadel/gateway/api.sock", type_is_listen, true, ADDRESS "|/.*"),
     [OPTION_DEVICE] = TEXT("GPU", "the index or UUID of a GPU", "0", type_is_device, false,
                            "[0-9]+|(GPU|MIG)-.+"),
 };

@@ -41,6 +41,7 @@ bool type_is_any(const char *text);  /* any but an empty one */
 bool type_is_user(const char *text);
 bool type_is_host(const char *text);
 bool type_is_address(const char *text);
+bool type_is_listen(const char *text);
 bool type_is_network(const char *text);
 bool type_is_url(const char *text);
 bool type_is_repository(const char *text);

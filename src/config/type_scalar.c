@@ -260,6 +260,12 @@ type_is_address(const char *text)
 }
 
 bool
+type_is_listen(const char *text)
+{
+    return type_is_address(text) || root_takes_absolute(text);
+}
+
+bool
 type_is_host(const char *text)
 {
     return type_is_address(text) || is_host_name(text);

@@ -90,6 +90,7 @@ struct config_schedules {
 #define CONFIG_C_HOSTS struct config_list
 #define CONFIG_C_ADDRESSES struct config_list
 #define CONFIG_C_NETWORKS struct config_list
+#define CONFIG_C_LISTENS struct config_list
 #define CONFIG_C_PATHS struct config_list
 #define CONFIG_C_DEVICES struct config_list
 #define CONFIG_C_PAIRS struct config_pairs
@@ -118,6 +119,7 @@ struct config_schedules {
 #define CONFIG_NAME_HOSTS(name) name
 #define CONFIG_NAME_ADDRESSES(name) name
 #define CONFIG_NAME_NETWORKS(name) name
+#define CONFIG_NAME_LISTENS(name) name
 #define CONFIG_NAME_PATHS(name) name
 #define CONFIG_NAME_DEVICES(name) name
 #define CONFIG_NAME_PAIRS(name) name

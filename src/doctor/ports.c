@@ -141,7 +141,8 @@ static void
 check_list(struct doctor *d, const char *whose, const struct config_list *listen, uint16_t port)
 {
     for (size_t i = 0; i < listen->count; i++)
-        check_port(d, whose, listen->items[i], port);
+        if (listen->items[i][0] != '/')
+            check_port(d, whose, listen->items[i], port);
 }
 
 void

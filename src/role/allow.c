@@ -50,10 +50,13 @@ allow_peer(const struct config_list *networks, int fd)
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
     } peer;
+    static const uint8_t here[4] = {127, 0, 0, 1};
     socklen_t len = sizeof(peer);
     memset(&peer, 0, sizeof(peer));
     if (getpeername(fd, &peer.any, &len) < 0)
         return false;
+    if (peer.any.sa_family == AF_UNIX)
+        return allow_address(networks, here, sizeof(here));
     if (peer.any.sa_family == AF_INET)
         return allow_address(networks, (const uint8_t *)&peer.v4.sin_addr, 4);
     return peer.any.sa_family == AF_INET6 && allow_address(networks, peer.v6.sin6_addr.s6_addr, 16);

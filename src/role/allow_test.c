@@ -4,6 +4,8 @@
 #include "tap.h"
 
 #include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 TEST(an_address_is_within_a_network_bit_by_bit)
 {
@@ -40,4 +42,15 @@ TEST(an_address_is_within_a_network_bit_by_bit)
         CHECK_EQ(allow_address(&list, bytes, six ? 16 : 4), rows[i].want);
     }
     CHECK(!allow_address(&(struct config_list){0}, (const uint8_t[]){127, 0, 0, 1}, 4));
+}
+
+TEST(who_comes_by_a_file_is_of_this_host)
+{
+    const char *here = "127.0.0.0/8", *there = "10.0.0.0/8";
+    int ends[2];
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    CHECK(allow_peer(&(struct config_list){&here, 1}, ends[0]));
+    CHECK(!allow_peer(&(struct config_list){&there, 1}, ends[0]));
+    (void)close(ends[0]);
+    (void)close(ends[1]);
 }

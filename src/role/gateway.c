@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- its addresses ---- */
 
@@ -21,21 +22,36 @@ tell_how(struct gateway *g)
     notify_status(&g->life.notify, gateway_is_local(g) ? "answers this host" : "answers everybody");
 }
 
-/* What of this host stands for an address: only loopback while everybody else would be refused. NULL:
- * nothing does. */
+/* What of this host stands for an address: only loopback and files while everybody else would be refused.
+ * NULL: nothing does. */
 static const char *
 narrow(const struct gateway *g, const char *address)
 {
     if (!gateway_is_local(g))
         return address;
     const char *here = role_reach(address);
-    return text_starts(here, "127.") || text_eq(here, "::1") ? here : NULL;
+    bool is_here = text_starts(here, "127.") || text_eq(here, "::1") || *here == '/';
+    return is_here ? here : NULL;
 }
 
 static int
-listen_at(struct gateway *g, const char *ip, struct err *reterr)
+listen_at(struct gateway *g, const char *address, struct err *reterr)
 {
-    return role_listen(g->server, ip, g->config->gateway.port, reterr);
+    int r = role_listen(g->server, address, g->config->gateway.port, reterr);
+    if (r == 0 && *address == '/')
+        vec_push(&g->sockets, mem_strdup(address));
+    return r;
+}
+
+/* While we are still the only one who listens there. */
+static void
+remove_sockets(struct gateway *g)
+{
+    vec_foreach (&g->sockets, at) {
+        (void)unlink(*at);
+        free(*at);
+    }
+    vec_finish(&g->sockets);
 }
 
 static int
@@ -105,6 +121,7 @@ gateway_listen_anew(struct gateway *g)
 {
     struct err err;
     if (!g->is_handed && !g->drains) {
+        remove_sockets(g);
         http_server_unlisten(g->server);
         if (listen_all(g, &err) < 0) {
             log_err(&err);
@@ -169,6 +186,7 @@ close_all(struct gateway *g)
     life_leave(&g->life);
     loop_timer_stop(&g->deadline);
     role_control_close(&g->control);
+    remove_sockets(g);
     http_server_free(g->server);
     gateway_monitor_close(g);
     http_client_free(g->pages);

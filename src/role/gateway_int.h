@@ -40,7 +40,8 @@ struct gateway {
     struct access_log access_log;
     struct relay *relay;
     struct http_server *server;
-    bool is_handed; /* its addresses are */
+    bool is_handed;      /* its addresses are */
+    VEC(char *) sockets; /* files that it listens at, of gateway.listen */
     struct role_control control;
     struct gateway_monitor monitor;
     struct http_client *pages; /* of the monitor; NULL: none is configured */

@@ -171,7 +171,8 @@ of_gateway(const struct service_list_input *in, struct arena *arena)
     const struct config_gateway *g = &in->config->gateway;
     const struct plan_times times = plan_times_of_gateway(in->config);
     struct service s = keeper(in, arena, SERVICE_GATEWAY, &times);
-    s.address = arena_printf(arena, "%s:%u", g->listen.items[0], g->port);
+    const char *first = g->listen.items[0];
+    s.address = *first == '/' ? first : arena_printf(arena, "%s:%u", first, g->port);
     give_secrets(&s, arena, in->config, SECRET_FOR_GATEWAY);
     return s;
 }

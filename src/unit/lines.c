@@ -262,9 +262,44 @@ lines_listen(struct unit_draft *d)
     const struct config_gateway *g = &d->config->gateway;
     for (size_t i = 0; i < g->listen.count; i++) {
         const char *address = g->listen.items[i];
+        if (*address == '/') {
+            draft_line(d, "", root_strip(address), UNIT_PLAIN);
+            continue;
+        }
         bool six = strchr(address, ':') && address[0] != '[';
         draft_linef(d, six ? "[%s]:%u" : "%s:%u", address, g->port);
     }
+}
+
+static bool
+has_file(const struct unit_draft *d)
+{
+    const struct config_list *listen = &d->config->gateway.listen;
+    for (size_t i = 0; i < listen->count; i++)
+        if (listen->items[i][0] == '/')
+            return true;
+    return false;
+}
+
+void
+lines_socket_user(struct unit_draft *d)
+{
+    if (has_file(d))
+        draft_line(d, "", d->config->service.gateway_user, UNIT_PLAIN);
+}
+
+void
+lines_socket_mode(struct unit_draft *d)
+{
+    if (has_file(d))
+        draft_linef(d, "0660");
+}
+
+void
+lines_socket_end(struct unit_draft *d)
+{
+    if (has_file(d))
+        draft_linef(d, "yes");
 }
 
 void

@@ -6,6 +6,8 @@ import http.client
 import json
 import signal
 import socket
+import stat
+import subprocess
 
 import pytest
 from gateway import SLOW, Gateway, comes_true, configuration
@@ -186,6 +188,65 @@ def test_what_is_no_http_is_refused_in_the_shape_of_the_api(tmp_path, sim):
         assert json.loads(body)["error"]["type"] == "invalid_request_error"
 
 
+def by_file(path, *words):
+    """What curl is answered there: the status, and the body."""
+    done = subprocess.run(
+        ["curl", "-sS", "--max-time", "30", "-w", "\\n%{http_code}", "--unix-socket", path, *words],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status), body
+
+
+def test_a_socket_that_is_a_file_is_asked_by_this_host(tmp_path, sim):
+    path = tmp_path / "api.sock"
+    listen = f", listen: [127.0.0.1, {path}]"
+    chat = ["-d", json.dumps(ASK), "http://localhost/v1/chat/completions"]
+    with Gateway(tmp_path, {"one": sim.port}, listen) as g:
+        assert stat.S_ISSOCK(path.stat().st_mode) and stat.S_IMODE(path.stat().st_mode) == 0o660
+        assert by_file(path, *chat)[0] == 200
+        assert "citadel_gateway" in by_file(path, "http://localhost/metrics")[1]
+        done = run("keys", "create", "alice", "-c", g.config)
+        assert by_file(path, *chat)[0] == 401
+        assert by_file(path, "-H", f"Authorization: Bearer {done.stdout.strip()}", *chat)[0] == 200
+        assert "citadel_gateway" in by_file(path, "http://localhost/metrics")[1]
+    assert not path.exists()
+
+
+def test_a_file_of_a_socket_is_replaced_where_nobody_listens_and_else_left(tmp_path, sim):
+    path = tmp_path / "api.sock"
+    listen = f"listen: [{path}]"
+    with Gateway(tmp_path, {"one": sim.port}, f", {listen}") as g:
+        g.process.kill()
+        g.process.communicate(timeout=PATIENCE_S)
+        assert path.exists()
+        again = Gateway(tmp_path, {"one": sim.port}, f", {listen}")
+        with again:
+            assert by_file(path, "http://localhost/health")[0] == 200
+            other = tmp_path / "other"
+            other.mkdir()
+            config = other / "citadel.yaml"
+            config.write_text(configuration(other, {"one": sim.port}, f"port: {free_ports(1)[0]}, {listen}"))
+            done = run("gateway", "-c", config)
+            assert done.returncode != 0 and str(path) in done.stderr
+            assert by_file(path, "http://localhost/health")[0] == 200
+        g.process = again.process
+    assert not path.exists()
+    path.write_text("precious\n")
+    done = run("gateway", "-c", config)
+    assert done.returncode != 0 and str(path) in done.stderr and path.read_text() == "precious\n"
+
+
+@pytest.mark.parametrize("wrong", ["unix:/run/api.sock", "api.sock", "/run/../api.sock", "/run/" + 103 * "a"])
+def test_what_no_socket_can_be_is_told(tmp_path, wrong):
+    config = tmp_path / "citadel.yaml"
+    config.write_text(f"models: {{one: {{}}}}\ngateway: {{listen: ['{wrong}']}}\n")
+    done = run("config", "check", config)
+    assert done.returncode == 64 and wrong in done.stdout + done.stderr and "gateway.listen" in done.stdout + done.stderr
+
+
 def test_a_port_that_is_taken_is_told(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         config = tmp_path / "c.yaml"
@@ -254,7 +315,7 @@ def test_its_control_socket_tells_how_it_is(tmp_path, sim):
     with Gateway(tmp_path, {"one": sim.port}) as g:
         status, told = g.control("GET", "/state")
         assert (status, told["pid"], told["local"], told["drains"]) == (200, g.process.pid, True, False)
-        assert told["models"] == [{"name": "one", "usable": True, "running": 0, "waiting": 0}]
+        assert told["models"] == [{"name": "one", "usable": True, "slots": 1024, "running": 0, "waiting": 0}]
         status, told = g.control("POST", "/ensure/one")
         assert status == 404 and "GET /state, POST /reload" in told["what"]
 

@@ -123,7 +123,9 @@ def names(text):
 
 
 def test_the_pages_of_the_monitor_are_relayed_and_the_gateways_own_survive_it(site, up):
-    for path in ("/metrics/services", "/metrics/models"):
+    assert comes_true(lambda: "citadel_storage_size_bytes" in page(site, site.port, "/metrics/storage")[1])
+    for what in ("services", "models", "gpu", "storage", "system"):
+        path = f"/metrics/{what}"
         status, relayed = page(site, site.address, path)
         assert status == 200 and names(relayed) == names(page(site, site.port, path)[1]) != set()
     assert page(site, site.address, "/metrics/none")[0] == 404
