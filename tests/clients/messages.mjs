@@ -91,7 +91,7 @@ check("a message is given up", async () => {
   assert((await abandon(begin)) instanceof Client.APIUserAbortError);
   const wish = { ...plain, stream: true };
   const events = await abandon(async (options) => all(await client.messages.create(wish, options)));
-  assert(events.length < 8);
+  assert(events instanceof Client.APIUserAbortError || events.length < 8); // before its head came, or after
 });
 
 check("a stream that breaks off", async () => {

@@ -12,7 +12,7 @@ import pytest
 from gateway import Gateway, comes_true
 from program import run, run_json
 from shim import Unix
-from sim import PATIENCE_S
+from sim import PATIENCE_S, Sim
 from up import free_ports
 
 ASK = {"model": "one", "messages": [{"role": "user", "content": "good morning to all of you"}], "max_tokens": 8}
@@ -316,7 +316,7 @@ def test_scripts_of_a_page_may_call_where_the_configuration_says_so(tmp_path, si
 
 def test_a_key_with_priority_has_the_slots_that_are_kept_for_it(tmp_path):
     with Sim("one", "--port", "0", "--sim-token-rate", "1") as sim, contextlib.ExitStack() as stack:
-        options = f"port: {port_of(sim)}, max_concurrent: 2, priority_slots: 1"
+        options = f"port: {sim.port}, max_concurrent: 2, priority_slots: 1"
         g = stack.enter_context(Gateway(tmp_path, {"one": options}))
         plain, first = bearer(create(g, "plain")), bearer(create(g, "first", "--priority", "yes"))
         assert [listed(g)[name]["priority"] for name in ("plain", "first")] == [False, True]
