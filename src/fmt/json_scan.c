@@ -10,29 +10,57 @@
 #    include <emmintrin.h>
 #endif
 
-struct scan {
-    const char *text, *at, *end;
-    uint64_t
-        maps[JSON_SCAN_DEPTH_MAX / 64]; /* a bit for each level that is open: it is an object */
-    unsigned depth;
+enum state {
+    START,  /* before the object */
+    NAME,   /* a name comes, */
+    MEMBER, /* or the object is empty; */
+    COLON,
+    VALUE,
+    ITEM,  /* or the list is empty; */
+    AFTER, /* a comma, or the end of a level */
+    STRING,
+    ESCAPE,
+    HEX,
+    NUMBER,
+    WORD,
+    DONE,
+};
+
+/* What of a number was read last. */
+enum number { N_NONE, N_MINUS, N_ZERO, N_WHOLE, N_DOT, N_FRACTION, N_E, N_SIGN, N_POWER };
+
+/* A piece of the text, while it is read. */
+struct reading {
+    struct json_scan *scan;
+    const char *bytes, *at, *end;
+    size_t before; /* it, in the text */
     struct err *reterr;
 };
 
+static const char *const words[] = {
+    [JSON_NULL] = "null", [JSON_FALSE] = "false", [JSON_TRUE] = "true"};
+
 static int
-refuse(const struct scan *s, const char *wanted)
+refuse_at(size_t at, const char *found, const char *wanted, struct err *reterr)
 {
-    char found[32] = "its end";
-    if (s->at < s->end)
-        (void)snprintf(found, sizeof(found), *s->at > ' ' && *s->at < 0x7F ? "'%c'" : "byte 0x%02X",
-                       (unsigned char)*s->at);
-    return err_set(s->reterr, ERR_SYNTAX, "at byte %zu of the JSON: expected %s, found %s",
-                   (size_t)(s->at - s->text), wanted, found);
+    char text[32] = "its end";
+    if (found)
+        (void)snprintf(text, sizeof(text), *found > ' ' && *found < 0x7F ? "'%c'" : "byte 0x%02X",
+                       (unsigned char)*found);
+    return err_set(reterr, ERR_SYNTAX, "at byte %zu of the JSON: expected %s, found %s", at, wanted,
+                   text);
 }
 
-static bool
-is_at(const struct scan *s, char c)
+static size_t
+place_of(const struct reading *r)
 {
-    return s->at < s->end && *s->at == c;
+    return r->before + (size_t)(r->at - r->bytes);
+}
+
+static int
+refuse(const struct reading *r, const char *wanted)
+{
+    return refuse_at(place_of(r), r->at, wanted, r->reterr);
 }
 
 static bool
@@ -41,11 +69,10 @@ is_space(char c)
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
 
-static void
-skip_space(struct scan *s)
+static bool
+is_digit(char c)
 {
-    while (s->at < s->end && is_space(*s->at))
-        s->at++;
+    return c >= '0' && c <= '9';
 }
 
 const char *
@@ -74,204 +101,6 @@ json_past_plain(const char *at, const char *end)
     while (at < end && *at != '"' && *at != '\\' && (unsigned char)*at >= 0x20)
         at++;
     return at;
-}
-
-static bool
-skip_escape(struct scan *s)
-{
-    static const char letters[] = "\"\\/bfnrtu";
-    char letter = ++s->at < s->end ? *s->at : '\0';
-    if (!letter || !strchr(letters, letter))
-        return false;
-    s->at++;
-    for (int i = 0; letter == 'u' && i < 4; i++, s->at++) {
-        char c = s->at < s->end ? *s->at : '\0';
-        if (!((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')))
-            return false;
-    }
-    return true;
-}
-
-static int
-skip_string(struct scan *s)
-{
-    s->at++;
-    for (;;) {
-        s->at = json_past_plain(s->at, s->end);
-        if (is_at(s, '"'))
-            break;
-        if (!is_at(s, '\\'))
-            return refuse(s, "the rest of a string");
-        if (!skip_escape(s))
-            return refuse(s, "an escape that JSON has");
-    }
-    s->at++;
-    return 0;
-}
-
-static bool
-skip_digits(struct scan *s)
-{
-    const char *from = s->at;
-    while (s->at < s->end && *s->at >= '0' && *s->at <= '9')
-        s->at++;
-    return s->at > from;
-}
-
-static int
-skip_number(struct scan *s)
-{
-    if (!is_at(s, '-') && !(s->at < s->end && *s->at >= '0' && *s->at <= '9'))
-        return refuse(s, "a value");
-    s->at += is_at(s, '-');
-    bool good = is_at(s, '0');
-    if (good)
-        s->at++;
-    else
-        good = skip_digits(s);
-    if (good && is_at(s, '.')) {
-        s->at++;
-        good = skip_digits(s);
-    }
-    if (good && (is_at(s, 'e') || is_at(s, 'E'))) {
-        s->at++;
-        s->at += is_at(s, '+') || is_at(s, '-');
-        good = skip_digits(s);
-    }
-    return good ? 0 : refuse(s, "a digit");
-}
-
-static int
-skip_word(struct scan *s, const char *word)
-{
-    size_t len = strlen(word);
-    if ((size_t)(s->end - s->at) < len || memcmp(s->at, word, len) != 0)
-        return refuse(s, "a value");
-    s->at += len;
-    return 0;
-}
-
-static enum json_kind
-kind_at(const struct scan *s)
-{
-    switch (s->at < s->end ? *s->at : '\0') {
-    case '"':
-        return JSON_STRING;
-    case '{':
-        return JSON_MAP;
-    case '[':
-        return JSON_LIST;
-    case 't':
-        return JSON_TRUE;
-    case 'f':
-        return JSON_FALSE;
-    case 'n':
-        return JSON_NULL;
-    default:
-        return JSON_NUMBER;
-    }
-}
-
-static bool
-is_in_map(const struct scan *s)
-{
-    unsigned level = s->depth - 1;
-    return s->maps[level / 64] >> level % 64 & 1;
-}
-
-static int
-open_level(struct scan *s, bool is_map)
-{
-    if (s->depth == JSON_SCAN_DEPTH_MAX)
-        return refuse(s, "nothing nested that deep");
-    uint64_t bit = UINT64_C(1) << s->depth % 64, *word = &s->maps[s->depth / 64];
-    *word = is_map ? *word | bit : *word & ~bit;
-    s->depth++;
-    s->at++;
-    skip_space(s);
-    return 0;
-}
-
-/* A name and its colon; the value comes next. ret_name: with its quotes. */
-static int
-skip_name(struct scan *s, struct json_place *ret_name)
-{
-    if (!is_at(s, '"'))
-        return refuse(s, "a name in quotes");
-    const char *from = s->at;
-    int r = skip_string(s);
-    if (ret_name)
-        *ret_name =
-            (struct json_place){JSON_STRING, (size_t)(from - s->text), (size_t)(s->at - from)};
-    skip_space(s);
-    if (r == 0 && !is_at(s, ':'))
-        return refuse(s, "a colon");
-    s->at += r == 0;
-    skip_space(s);
-    return r;
-}
-
-static int
-skip_scalar(struct scan *s, enum json_kind kind)
-{
-    static const char *const words[] = {
-        [JSON_NULL] = "null", [JSON_FALSE] = "false", [JSON_TRUE] = "true"};
-    if (kind == JSON_STRING)
-        return skip_string(s);
-    return kind == JSON_NUMBER ? skip_number(s) : skip_word(s, words[kind]);
-}
-
-/* Into a list or an object, to its first value; one that is empty is left again: 0. 1: it is open. */
-static int
-enter(struct scan *s, bool is_map)
-{
-    int r = open_level(s, is_map);
-    if (r < 0)
-        return r;
-    if (is_at(s, is_map ? '}' : ']')) {
-        s->depth--;
-        s->at++;
-        return 0;
-    }
-    r = is_map ? skip_name(s, NULL) : 0;
-    return r < 0 ? r : 1;
-}
-
-/* Behind a value: out of all levels that end here, down to `base`. 1: another value follows. */
-static int
-leave(struct scan *s, unsigned base)
-{
-    while (s->depth > base) {
-        bool in_map = is_in_map(s);
-        skip_space(s);
-        if (is_at(s, ',')) {
-            s->at++;
-            skip_space(s);
-            int r = in_map ? skip_name(s, NULL) : 0;
-            return r < 0 ? r : 1;
-        }
-        if (!is_at(s, in_map ? '}' : ']'))
-            return refuse(s, in_map ? "',' or '}'" : "',' or ']'");
-        s->depth--;
-        s->at++;
-    }
-    return 0;
-}
-
-static int
-skip_value(struct scan *s)
-{
-    unsigned base = s->depth;
-    for (int more = 1; more;) {
-        enum json_kind kind = kind_at(s);
-        bool nests = kind == JSON_MAP || kind == JSON_LIST;
-        more = nests ? enter(s, kind == JSON_MAP) : skip_scalar(s, kind);
-        if (more == 0)
-            more = leave(s, base);
-        if (more < 0)
-            return more;
-    }
-    return 0;
 }
 
 /* ---- strings ---- */
@@ -335,77 +164,417 @@ json_scan_text(const char *text, const struct json_place *place, char *to, size_
 
 /* ---- the members that are asked for ---- */
 
-/* Which of those names it is; or count. One that is too long to be asked for is decoded no further. */
+/* Which of those names was read; or count. One that is too long to be asked for is decoded no further. */
 static size_t
-find_name(const char *text, const struct json_place *place, const char *const *names, size_t count)
+find_name(const struct json_scan *s)
 {
+    const struct json_place spelt = {JSON_STRING, 0, s->name_len};
     char decoded[JSON_SCAN_NAME_MAX + 1];
-    const char *name = text + place->at + 1;
-    size_t len = place->len - 2, i = 0;
+    const char *name = s->name + 1;
+    size_t len = s->name_len - 2, i = 0;
+    if (s->name_len > sizeof(s->name))
+        return s->count;
     if (memchr(name, '\\', len)) {
-        if (json_scan_text(text, place, decoded, sizeof(decoded)) < 0)
-            return count;
+        if (json_scan_text(s->name, &spelt, decoded, sizeof(decoded)) < 0)
+            return s->count;
         name = decoded;
         len = strlen(decoded);
     }
-    while (i < count &&
-           (names[i][0] != name[0] || strncmp(names[i], name, len) != 0 || names[i][len]))
+    while (i < s->count &&
+           (s->names[i][0] != name[0] || strncmp(s->names[i], name, len) != 0 || s->names[i][len]))
         i++;
     return i;
 }
 
-static int
-read_member(struct scan *s, const char *const *names, size_t count, struct json_place *places)
+static void
+spell(struct json_scan *s, const char *bytes, size_t len)
 {
-    struct json_place name;
-    int r = skip_name(s, &name);
-    struct json_place value = {.kind = kind_at(s), .at = (size_t)(s->at - s->text)};
-    r = r == 0 ? skip_value(s) : r;
-    size_t i = r == 0 ? find_name(s->text, &name, names, count) : count;
-    if (i == count)
-        return r;
-    if (places[i].kind != JSON_ABSENT)
-        return err_set(s->reterr, ERR_SYNTAX,
-                       "\"%s\" is there twice, at bytes %zu and %zu of the JSON", names[i],
-                       places[i].at, value.at);
-    value.len = (size_t)(s->at - s->text) - value.at;
-    places[i] = value;
+    if (!s->is_name || s->depth != 1)
+        return;
+    if (s->name_len < sizeof(s->name))
+        memcpy(s->name + s->name_len, bytes, MIN(len, sizeof(s->name) - s->name_len));
+    s->name_len += len;
+}
+
+static int
+open_member(const struct reading *r)
+{
+    struct json_scan *s = r->scan;
+    struct json_place *place = &s->places[s->open];
+    if (place->kind != JSON_ABSENT)
+        return err_set(r->reterr, ERR_SYNTAX,
+                       "\"%s\" is there twice, at bytes %zu and %zu of the JSON", s->names[s->open],
+                       place->at, place_of(r));
+    *place = (struct json_place){.kind = s->kind, .at = place_of(r)};
+    return 0;
+}
+
+/* ---- levels ---- */
+
+static bool
+is_in_map(const struct json_scan *s)
+{
+    unsigned level = s->depth - 1;
+    return s->maps[level / 64] >> level % 64 & 1;
+}
+
+static int
+open_level(struct reading *r, bool is_map)
+{
+    struct json_scan *s = r->scan;
+    if (s->depth == JSON_SCAN_DEPTH_MAX)
+        return refuse(r, "nothing nested that deep");
+    uint64_t bit = UINT64_C(1) << s->depth % 64, *word = &s->maps[s->depth / 64];
+    *word = is_map ? *word | bit : *word & ~bit;
+    s->depth++;
+    s->state = is_map ? MEMBER : ITEM;
+    r->at++;
+    return 0;
+}
+
+/* A value has ended before the next byte. */
+static void
+close_value(const struct reading *r)
+{
+    struct json_scan *s = r->scan;
+    s->state = s->depth ? AFTER : DONE;
+    if (s->depth != 1 || s->open == s->count)
+        return;
+    s->places[s->open].len = place_of(r) - s->places[s->open].at;
+    s->open = s->count;
+}
+
+static int
+close_level(struct reading *r)
+{
+    r->scan->depth--;
+    r->at++;
+    close_value(r);
+    return 0;
+}
+
+/* ---- values ---- */
+
+static enum json_kind
+kind_of(char c)
+{
+    switch (c) {
+    case '"':
+        return JSON_STRING;
+    case '{':
+        return JSON_MAP;
+    case '[':
+        return JSON_LIST;
+    case 't':
+        return JSON_TRUE;
+    case 'f':
+        return JSON_FALSE;
+    case 'n':
+        return JSON_NULL;
+    default:
+        return JSON_NUMBER;
+    }
+}
+
+static int
+open_string(struct reading *r, bool is_name)
+{
+    struct json_scan *s = r->scan;
+    s->state = STRING;
+    s->is_name = is_name;
+    s->name_len = 0;
+    spell(s, r->at, 1);
+    r->at++;
     return 0;
 }
 
 static int
-read_object(struct scan *s, const char *const *names, size_t count, struct json_place *places)
+open_value(struct reading *r)
 {
-    skip_space(s);
-    if (!is_at(s, '{'))
-        return refuse(s, "an object");
-    int r = open_level(s, true);
-    bool more = r == 0 && !is_at(s, '}');
-    while (r == 0 && more) {
-        r = read_member(s, names, count, places);
-        skip_space(s);
-        more = is_at(s, ',');
-        s->at += r == 0 && more;
-        skip_space(s);
+    struct json_scan *s = r->scan;
+    char c = *r->at;
+    s->kind = kind_of(c);
+    if (s->kind == JSON_NUMBER && c != '-' && !is_digit(c))
+        return refuse(r, "a value");
+    int e = s->depth == 1 && s->open < s->count ? open_member(r) : 0;
+    if (e < 0)
+        return e;
+    s->token_at = place_of(r);
+    if (s->kind == JSON_STRING)
+        return open_string(r, false);
+    if (s->kind == JSON_MAP || s->kind == JSON_LIST)
+        return open_level(r, s->kind == JSON_MAP);
+    s->state = s->kind == JSON_NUMBER ? NUMBER : WORD;
+    s->number = c == '-' ? N_MINUS : c == '0' ? N_ZERO : N_WHOLE;
+    s->word = 1;
+    r->at++;
+    return 0;
+}
+
+static int
+read_string(struct reading *r)
+{
+    struct json_scan *s = r->scan;
+    const char *from = r->at;
+    r->at = json_past_plain(r->at, r->end);
+    bool is_over = r->at == r->end;
+    if (!is_over && *r->at != '"' && *r->at != '\\')
+        return refuse(r, "the rest of a string");
+    r->at += !is_over;
+    spell(s, from, (size_t)(r->at - from));
+    if (is_over)
+        return 0;
+    if (r->at[-1] == '\\') {
+        s->state = ESCAPE;
+    } else if (s->is_name) {
+        s->state = COLON;
+        if (s->depth == 1)
+            s->open = find_name(s);
+    } else {
+        close_value(r);
     }
-    if (r == 0 && !is_at(s, '}'))
-        r = refuse(s, "',' or '}'");
-    if (r < 0)
-        return r;
-    s->at++;
-    skip_space(s);
-    return s->at == s->end ? 0 : refuse(s, "nothing more");
+    return 0;
+}
+
+static int
+read_escape_letter(struct reading *r)
+{
+    static const char letters[] = "\"\\/bfnrtu";
+    struct json_scan *s = r->scan;
+    char c = *r->at;
+    if (!c || !strchr(letters, c))
+        return refuse(r, "an escape that JSON has");
+    s->state = c == 'u' ? HEX : STRING;
+    s->hex = 0;
+    spell(s, r->at++, 1);
+    return 0;
+}
+
+static int
+read_hex(struct reading *r)
+{
+    struct json_scan *s = r->scan;
+    char c = *r->at;
+    if (!is_digit(c) && !((c | 0x20) >= 'a' && (c | 0x20) <= 'f'))
+        return refuse(r, "an escape that JSON has");
+    if (++s->hex == 4)
+        s->state = STRING;
+    spell(s, r->at++, 1);
+    return 0;
+}
+
+/* Whether it may end here. */
+static bool
+is_number(uint8_t number)
+{
+    return number == N_ZERO || number == N_WHOLE || number == N_FRACTION || number == N_POWER;
+}
+
+/* What it is with the next byte. N_NONE: with that it has ended, or is none. */
+static enum number
+next_number(uint8_t number, char c)
+{
+    bool digit = is_digit(c), e = c == 'e' || c == 'E';
+    if (number == N_MINUS)
+        return c == '0' ? N_ZERO : digit ? N_WHOLE : N_NONE;
+    if (number == N_WHOLE && digit)
+        return N_WHOLE;
+    if (number == N_ZERO || number == N_WHOLE)
+        return c == '.' ? N_DOT : e ? N_E : N_NONE;
+    if (number == N_FRACTION && e)
+        return N_E;
+    if (number == N_DOT || number == N_FRACTION)
+        return digit ? N_FRACTION : N_NONE;
+    if (number == N_E && (c == '+' || c == '-'))
+        return N_SIGN;
+    return digit ? N_POWER : N_NONE;
+}
+
+static int
+read_number(struct reading *r)
+{
+    struct json_scan *s = r->scan;
+    for (; r->at < r->end; r->at++) {
+        enum number next = next_number(s->number, *r->at);
+        if (next == N_NONE && !is_number(s->number))
+            return refuse(r, "a digit");
+        if (next == N_NONE) {
+            close_value(r);
+            return 0;
+        }
+        s->number = (uint8_t)next;
+    }
+    return 0;
+}
+
+static int
+read_word(struct reading *r)
+{
+    struct json_scan *s = r->scan;
+    const char *word = words[s->kind];
+    if (*r->at != word[s->word])
+        return refuse_at(s->token_at, word, "a value", r->reterr);
+    r->at++;
+    if (!word[++s->word])
+        close_value(r);
+    return 0;
+}
+
+/* ---- between them ---- */
+
+static int
+read_after(struct reading *r)
+{
+    struct json_scan *s = r->scan;
+    bool in_map = is_in_map(s);
+    if (*r->at == (in_map ? '}' : ']'))
+        return close_level(r);
+    if (*r->at != ',')
+        return refuse(r, in_map ? "',' or '}'" : "',' or ']'");
+    r->at++;
+    s->state = in_map ? NAME : VALUE;
+    return 0;
+}
+
+static int
+read_name(struct reading *r)
+{
+    struct json_scan *s = r->scan;
+    if (s->state == MEMBER && *r->at == '}')
+        return close_level(r);
+    if (*r->at != '"')
+        return refuse(r, "a name in quotes");
+    s->is_empty = false;
+    return open_string(r, true);
+}
+
+static int
+read_start(struct reading *r)
+{
+    if (*r->at != '{')
+        return refuse(r, "an object");
+    r->scan->root_at = place_of(r);
+    return open_level(r, true);
+}
+
+static int
+read_colon(struct reading *r)
+{
+    if (*r->at != ':')
+        return refuse(r, "a colon");
+    r->at++;
+    r->scan->state = VALUE;
+    return 0;
+}
+
+/* At a byte that is no white space, or inside of a value. */
+static int
+read_on(struct reading *r)
+{
+    switch ((enum state)r->scan->state) {
+    case START:
+        return read_start(r);
+    case NAME:
+    case MEMBER:
+        return read_name(r);
+    case COLON:
+        return read_colon(r);
+    case ITEM:
+        return *r->at == ']' ? close_level(r) : open_value(r);
+    case VALUE:
+        return open_value(r);
+    case AFTER:
+        return read_after(r);
+    case STRING:
+        return read_string(r);
+    case ESCAPE:
+        return read_escape_letter(r);
+    case HEX:
+        return read_hex(r);
+    case NUMBER:
+        return read_number(r);
+    case WORD:
+        return read_word(r);
+    case DONE:
+        break;
+    }
+    return refuse(r, "nothing more");
+}
+
+static bool
+is_inside(uint8_t state)
+{
+    return state == STRING || state == ESCAPE || state == HEX || state == NUMBER || state == WORD;
+}
+
+/* ---- a text ---- */
+
+void
+json_scan_begin(struct json_scan *s, const char *const *names, size_t count,
+                struct json_place *places)
+{
+    *s = (struct json_scan){
+        .names = names, .count = count, .places = places, .open = count, .is_empty = true};
+    memset(places, 0, count * sizeof(*places));
+}
+
+int
+json_scan_more(struct json_scan *s, const char *bytes, size_t len, struct err *reterr)
+{
+    struct reading r = {.scan = s,
+                        .bytes = bytes,
+                        .at = bytes,
+                        .end = bytes + len,
+                        .before = s->at,
+                        .reterr = reterr};
+    int e = 0;
+    while (e == 0 && r.at < r.end) {
+        if (is_space(*r.at) && !is_inside(s->state))
+            r.at++;
+        else
+            e = read_on(&r);
+    }
+    s->at += (size_t)(r.at - bytes);
+    return e;
+}
+
+int
+json_scan_end(struct json_scan *s, struct err *reterr)
+{
+    static const char *const wanted[] = {
+        [START] = "an object",
+        [NAME] = "a name in quotes",
+        [MEMBER] = "a name in quotes",
+        [COLON] = "a colon",
+        [VALUE] = "a value",
+        [ITEM] = "a value",
+        [STRING] = "the rest of a string",
+        [ESCAPE] = "an escape that JSON has",
+        [HEX] = "an escape that JSON has",
+    };
+    enum state state = (enum state)s->state;
+    if (state == DONE)
+        return 0;
+    if (state == WORD)
+        return refuse_at(s->token_at, words[s->kind], "a value", reterr);
+    if (state == NUMBER && !is_number(s->number))
+        return refuse_at(s->at, NULL, "a digit", reterr);
+    if (state == NUMBER || state == AFTER)
+        return refuse_at(s->at, NULL, is_in_map(s) ? "',' or '}'" : "',' or ']'", reterr);
+    return refuse_at(s->at, NULL, wanted[state], reterr);
 }
 
 int
 json_scan(const char *text, size_t len, const char *const *names, size_t count,
           struct json_place *ret_places, struct err *reterr)
 {
-    struct scan s = {.text = text, .at = text, .end = text + len, .reterr = reterr};
     struct json_place places[JSON_SCAN_NAMES_MAX];
+    struct json_scan s;
     assert(count <= JSON_SCAN_NAMES_MAX);
-    memset(places, 0, count * sizeof(*places));
-    int r = read_object(&s, names, count, places);
+    json_scan_begin(&s, names, count, places);
+    int r = json_scan_more(&s, text, len, reterr);
+    if (r == 0)
+        r = json_scan_end(&s, reterr);
     if (r == 0)
         memcpy(ret_places, places, count * sizeof(*places));
     return r;

@@ -1,6 +1,6 @@
 #pragma once
 
-/* A few members of a large JSON object, found without building a tree: where each stands in the text, so
+/* A few members of a large JSON object, found as it comes and without building a tree: where each stands in the text, so
  * that it can be read or replaced and every other byte stays as it is. The whole text is looked at:
  * what is no JSON is refused, and so is a member asked for that is there twice, by whatever spelling of
  * its name, since the next reader may take the other one. Only that strings of others are UTF-8, and
@@ -11,8 +11,10 @@
 #include "base/err.h"
 
 #define JSON_SCAN_DEPTH_MAX 256
-#define JSON_SCAN_NAMES_MAX 32
-#define JSON_SCAN_NAME_MAX 64 /* of a name asked for, in bytes */
+#define JSON_SCAN_NAMES_MAX 32 /* of json_scan() */
+#define JSON_SCAN_NAME_MAX 64  /* of a name asked for, in bytes */
+/* Of such a one as a text may spell it: each byte as an escape, and quotes. */
+#define JSON_SCAN_SPELT_MAX (6 * JSON_SCAN_NAME_MAX + 2)
 
 enum json_kind {
     JSON_ABSENT,
@@ -30,8 +32,38 @@ struct json_place {
     size_t at, len; /* of the value in the text */
 };
 
-/* ret_places[i] is the member names[i] of the object that the text is. Returns 0; or a negative errno,
- * with the place of what is wrong in the sentence. */
+/* A text that comes in pieces. Whatever these are, it is read as the whole would be. */
+struct json_scan {
+    const char *const *names; /* as they were asked for */
+    size_t count;
+    struct json_place *places;
+    size_t at;      /* bytes that were read */
+    size_t open;    /* the member whose value is being read; count: none */
+    size_t root_at; /* the object's bracket */
+    bool is_empty;  /* it has no members, as far as is known */
+
+    /* the rest is the reader's own */
+    uint8_t state, number, word, hex;
+    enum json_kind kind;
+    bool is_name; /* the string that is being read */
+    unsigned depth;
+    size_t token_at;
+    uint64_t
+        maps[JSON_SCAN_DEPTH_MAX / 64]; /* a bit for each level that is open: it is an object */
+    size_t name_len;
+    char name[JSON_SCAN_SPELT_MAX]; /* with its quotes; of one that is longer, so much */
+};
+
+/* Both arrays are of the caller, and there as long as it goes on. places[i] is the member names[i] of the
+ * object that the text is, from where it begins. */
+void json_scan_begin(struct json_scan *s, const char *const *names, size_t count,
+                     struct json_place *places);
+/* 0; or a negative errno, with the place of what is wrong in the sentence: then nothing may follow. */
+int json_scan_more(struct json_scan *s, const char *bytes, size_t len, struct err *reterr)
+    must_check;
+int json_scan_end(struct json_scan *s, struct err *reterr) must_check;
+
+/* A text that is there as a whole; of one that is refused, places stay as they were. */
 int json_scan(const char *text, size_t len, const char *const *names, size_t count,
               struct json_place *ret_places, struct err *reterr) must_check;
 

@@ -6,9 +6,10 @@
 #include "gateway/patch.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-static const char *const member_names[] = {
+const char *const ask_member_names[ASK_MEMBER_COUNT] = {
 #define MEMBER(name, text) text,
     ASK_MEMBERS(MEMBER)
 #undef MEMBER
@@ -21,165 +22,252 @@ static const char *const option_names[] = {"include_usage", "continuous_usage_st
 #define SHOWN_MAX 40 /* bytes of a value in a sentence */
 #define NUMBER_MAX 64
 #define TEXTS_MAX (64 * KIB) /* that are put into a body */
+#define VALUE_MAX (16 * KIB) /* that is kept */
+#define VALUES_MAX (ASK_MEMBER_COUNT * VALUE_MAX)
+
+const char *
+ask_text_bytes(const struct ask *ask, const struct ask_text *text)
+{
+    return ask->texts.data + text->at;
+}
 
 static int
-refuse(const char *name, const char *value, size_t len, const char *wanted, struct err *reterr)
+refuse(const struct ask *ask, const char *name, const struct ask_text *value, const char *wanted,
+       struct err *reterr)
 {
     return err_set(reterr, ERR_MEMBER, "\"%s\" is %.*s%s, expected %s", name,
-                   (int)MIN(len, (size_t)SHOWN_MAX), value, len > SHOWN_MAX ? "..." : "", wanted);
+                   (int)MIN(value->len, (size_t)SHOWN_MAX), ask_text_bytes(ask, value),
+                   value->len > SHOWN_MAX ? "..." : "", wanted);
 }
 
 static bool
-is_said(const struct json_place *place)
+is_said(const struct ask_text *value)
 {
-    return place->kind != JSON_ABSENT && place->kind != JSON_NULL;
+    return value->kind != JSON_ABSENT && value->kind != JSON_NULL;
 }
 
 /* ---- values; what is not said stays as it was ---- */
 
 static int
-read_bool(const char *body, const char *name, const struct json_place *place, bool *ret,
+read_bool(const struct ask *ask, const char *name, const struct ask_text *value, bool *ret,
           struct err *reterr)
 {
-    if (!is_said(place))
+    if (!is_said(value))
         return 0;
-    if (place->kind != JSON_TRUE && place->kind != JSON_FALSE)
-        return refuse(name, body + place->at, place->len, "true or false", reterr);
-    *ret = place->kind == JSON_TRUE;
+    if (value->kind != JSON_TRUE && value->kind != JSON_FALSE)
+        return refuse(ask, name, value, "true or false", reterr);
+    *ret = value->kind == JSON_TRUE;
     return 0;
 }
 
 /* A number that is none of ours (negative, a fraction) is the engine's to refuse, and says nothing. */
 static int
-read_number(const char *body, enum ask_member member, const struct json_place *place,
-            uint64_t *ret_most, struct err *reterr)
+read_number(const struct ask *ask, enum ask_member member, uint64_t *ret_most, struct err *reterr)
 {
+    const struct ask_text *value = &ask->values[member];
     char text[NUMBER_MAX + 1];
     uint64_t n;
-    if (!is_said(place))
+    if (!is_said(value))
         return 0;
-    if (place->kind != JSON_NUMBER || place->len > NUMBER_MAX)
-        return refuse(member_names[member], body + place->at, place->len, "a number", reterr);
-    memcpy(text, body + place->at, place->len);
-    text[place->len] = '\0';
-    const struct value v = {.type = VALUE_NUMBER, .text = text, .len = place->len};
+    if (value->kind != JSON_NUMBER || value->len > NUMBER_MAX)
+        return refuse(ask, ask_member_names[member], value, "a number", reterr);
+    memcpy(text, ask_text_bytes(ask, value), value->len);
+    text[value->len] = '\0';
+    const struct value v = {.type = VALUE_NUMBER, .text = text, .len = value->len};
     if (value_u64(&v, &n))
         *ret_most = MAX(*ret_most, n);
     return 0;
 }
 
 static int
-read_model(struct ask *ask, const char *body, struct err *reterr)
+decode(const struct ask *ask, const struct ask_text *text, char *to, size_t size)
 {
-    const struct json_place *place = &ask->places[ASK_MODEL];
-    if (!is_said(place))
-        return 0;
-    int r = place->kind == JSON_STRING ? json_scan_text(body, place, ask->model, sizeof(ask->model))
-                                       : -EBADMSG;
-    return r < 0 ? refuse("model", body + place->at, place->len,
-                          "the name of a model, as a string of 255 bytes at most", reterr)
-                 : 0;
+    const struct json_place place = {text->kind, 0, text->len};
+    if (text->kind != JSON_STRING || text->is_cut)
+        return -EBADMSG;
+    return json_scan_text(ask_text_bytes(ask, text), &place, to, size);
 }
 
-/* The members of an object inside the body, with their places in the body. */
+void
+ask_text_decode(const struct ask *ask, const struct ask_text *text, char *to, size_t size)
+{
+    if (decode(ask, text, to, size) < 0)
+        to[0] = '\0';
+}
+
 static int
-scan_inside(const char *body, const struct json_place *outer, const char *outer_name,
+read_model(struct ask *ask, struct err *reterr)
+{
+    const struct ask_text *value = &ask->values[ASK_MODEL];
+    if (!is_said(value) || decode(ask, value, ask->model, sizeof(ask->model)) == 0)
+        return 0;
+    return refuse(ask, "model", value, "the name of a model, as a string of 255 bytes at most",
+                  reterr);
+}
+
+/* The members of an object that was kept. */
+static int
+scan_inside(const struct ask *ask, const struct ask_text *outer, const char *outer_name,
             const char *const *names, size_t count, struct json_place *ret_places,
             struct err *reterr)
 {
-    int r = json_scan(body + outer->at, outer->len, names, count, ret_places, reterr);
-    if (r < 0) {
+    int r = json_scan(ask_text_bytes(ask, outer), outer->len, names, count, ret_places, reterr);
+    if (r < 0)
         err_prefix(reterr, "in \"%s\"", outer_name);
-        return r;
-    }
-    for (size_t i = 0; i < count; i++)
-        if (ret_places[i].kind != JSON_ABSENT)
-            ret_places[i].at += outer->at;
-    return 0;
+    return r;
+}
+
+static struct ask_text
+text_inside(const struct ask_text *outer, const struct json_place *place)
+{
+    return (struct ask_text){place->kind, outer->at + place->at, place->len, false};
 }
 
 static int
-read_stream(struct ask *ask, const char *body, struct err *reterr)
+read_stream(struct ask *ask, struct err *reterr)
 {
-    const struct json_place *options = &ask->places[ASK_STREAM_OPTIONS];
+    const struct ask_text *options = &ask->values[ASK_STREAM_OPTIONS];
     struct json_place inside[OPTION_COUNT];
-    int r = read_bool(body, "stream", &ask->places[ASK_STREAM], &ask->stream, reterr);
+    int r = read_bool(ask, "stream", &ask->values[ASK_STREAM], &ask->stream, reterr);
     if (r < 0 || !is_said(options))
         return r;
-    if (options->kind != JSON_MAP)
-        return refuse("stream_options", body + options->at, options->len, "an object", reterr);
-    r = scan_inside(body, options, "stream_options", option_names, OPTION_COUNT, inside, reterr);
+    if (options->kind != JSON_MAP || options->is_cut)
+        return refuse(ask, "stream_options", options,
+                      options->is_cut ? "less than 16 KiB" : "an object", reterr);
+    r = scan_inside(ask, options, "stream_options", option_names, OPTION_COUNT, inside, reterr);
     if (r < 0)
         return r;
-    return read_bool(body, "stream_options.include_usage", &inside[INCLUDE_USAGE],
-                     &ask->include_usage, reterr);
+    const struct ask_text usage = text_inside(options, &inside[INCLUDE_USAGE]);
+    return read_bool(ask, "stream_options.include_usage", &usage, &ask->include_usage, reterr);
 }
 
 static int
-read_numbers(struct ask *ask, const char *body, struct err *reterr)
+read_numbers(struct ask *ask, struct err *reterr)
 {
     static const enum ask_member limits[] = {ASK_MAX_TOKENS, ASK_MAX_COMPLETION_TOKENS,
                                              ASK_MAX_OUTPUT_TOKENS};
     static const enum ask_member answers[] = {ASK_N, ASK_BEST_OF};
-    const struct json_place *places = ask->places;
     int r = 0;
     for (size_t i = 0; i < ARRAY_SIZE(limits) && r == 0; i++)
-        r = read_number(body, limits[i], &places[limits[i]], &ask->max_tokens, reterr);
+        r = read_number(ask, limits[i], &ask->max_tokens, reterr);
     for (size_t i = 0; i < ARRAY_SIZE(answers) && r == 0; i++)
-        r = read_number(body, answers[i], &places[answers[i]], &ask->answers, reterr);
+        r = read_number(ask, answers[i], &ask->answers, reterr);
     return r;
+}
+
+static void
+take_string(struct ask_text *to, const struct ask_text *value)
+{
+    if (value->kind == JSON_STRING && !value->is_cut)
+        *to = *value;
 }
 
 /* Messages has the user in metadata. */
 static int
-read_user(struct ask *ask, const char *body, struct err *reterr)
+read_user(struct ask *ask, struct err *reterr)
 {
     static const char *const names[] = {"user_id"};
-    const struct json_place *metadata = &ask->places[ASK_METADATA];
+    const struct ask_text *metadata = &ask->values[ASK_METADATA];
+    struct ask_text user = ask->values[ASK_USER];
+    struct json_place inside;
     int r = 0;
-    ask->user = ask->places[ASK_USER];
-    ask->session = ask->places[ASK_SESSION];
-    if (!is_said(&ask->user) && metadata->kind == JSON_MAP)
-        r = scan_inside(body, metadata, "metadata", names, ARRAY_SIZE(names), &ask->user, reterr);
-    if (ask->user.kind != JSON_STRING)
-        ask->user = (struct json_place){0};
-    if (ask->session.kind != JSON_STRING)
-        ask->session = (struct json_place){0};
+    if (!is_said(&user) && metadata->kind == JSON_MAP && !metadata->is_cut) {
+        r = scan_inside(ask, metadata, "metadata", names, ARRAY_SIZE(names), &inside, reterr);
+        user = r == 0 ? text_inside(metadata, &inside) : user;
+    }
+    take_string(&ask->user, &user);
+    take_string(&ask->session, &ask->values[ASK_SESSION]);
     return r;
 }
 
 /* What is none of ours is the engine's to read, and the usual one for us. */
 static void
-read_tier(struct ask *ask, const char *body)
+read_tier(struct ask *ask)
 {
-    const struct json_place *place = &ask->places[ASK_TIER];
     char word[16];
-    if (place->kind != JSON_STRING || json_scan_text(body, place, word, sizeof(word)) < 0)
-        return;
+    ask_text_decode(ask, &ask->values[ASK_TIER], word, sizeof(word));
     if (strcmp(word, "priority") == 0)
         ask->tier = ASK_TIER_PRIORITY;
     else if (strcmp(word, "flex") == 0)
         ask->tier = ASK_TIER_FLEX;
 }
 
-int
-ask_read_json(struct ask *ask, const char *body, size_t len, struct err *reterr)
+/* ---- a body as it comes ---- */
+
+void
+ask_begin(struct ask *ask, const char *const *names, size_t count)
 {
-    *ask = (struct ask){.answers = 1, .tier = ASK_TIER_DEFAULT};
-    int r = json_scan(body, len, member_names, ASK_MEMBER_COUNT, ask->places, reterr);
+    *ask = (struct ask){.answers = 1,
+                        .tier = ASK_TIER_DEFAULT,
+                        .places = mem_alloc(count * sizeof(*ask->places)),
+                        .texts = BUF_INIT(VALUES_MAX)};
+    json_scan_begin(&ask->scan, names, count, ask->places);
+}
+
+void
+ask_finish(struct ask *ask)
+{
+    buf_finish(&ask->texts);
+    free(take_ptr(ask->places));
+}
+
+/* Parts of a prompt are large, and looked at where they lie. */
+static bool
+is_kept(enum ask_member member)
+{
+    return member < ASK_SYSTEM || member > ASK_INPUT;
+}
+
+/* What of a value is among the bytes from there on, up to where it was read. */
+static void
+keep_value(struct ask *ask, enum ask_member member, const char *bytes, size_t from)
+{
+    struct ask_text *value = &ask->values[member];
+    const struct json_place *place = &ask->places[member];
+    size_t end = ask->scan.open == member ? ask->scan.at : place->at + place->len;
+    size_t at = MAX(place->at, from), len = end > at ? end - at : 0;
+    size_t fits = MIN(len, VALUE_MAX - value->len);
+    if (len == 0)
+        return;
+    if (value->kind == JSON_ABSENT)
+        value->at = ask->texts.len;
+    value->kind = place->kind;
+    value->is_cut = value->is_cut || fits < len;
+    value->len += fits;
+    buf_add(&ask->texts, bytes + (at - from), fits);
+}
+
+int
+ask_read(struct ask *ask, const char *bytes, size_t len, struct err *reterr)
+{
+    size_t from = ask->scan.at;
+    int r = json_scan_more(&ask->scan, bytes, len, reterr);
+    for (unsigned i = 0; i < ASK_MEMBER_COUNT && r == 0; i++)
+        if (ask->places[i].kind != JSON_ABSENT && is_kept((enum ask_member)i))
+            keep_value(ask, (enum ask_member)i, bytes, from);
+    return r;
+}
+
+int
+ask_end(struct ask *ask, struct err *reterr)
+{
+    int r = json_scan_end(&ask->scan, reterr);
     if (r == 0)
-        r = read_model(ask, body, reterr);
+        r = read_model(ask, reterr);
     if (r == 0)
-        r = read_stream(ask, body, reterr);
+        r = read_stream(ask, reterr);
     if (r == 0)
-        r = read_numbers(ask, body, reterr);
-    if (r == 0)
-        read_tier(ask, body);
+        r = read_numbers(ask, reterr);
+    if (r < 0)
+        return r;
+    read_tier(ask);
     /* Whatever is not a plain no, some engine may take for a yes. */
     ask->background =
-        is_said(&ask->places[ASK_BACKGROUND]) && ask->places[ASK_BACKGROUND].kind != JSON_FALSE;
-    return r == 0 ? read_user(ask, body, reterr) : r;
+        is_said(&ask->values[ASK_BACKGROUND]) && ask->values[ASK_BACKGROUND].kind != JSON_FALSE;
+    return read_user(ask, reterr);
 }
+
+/* ---- forms ---- */
 
 static int
 read_form_bool(const struct multipart *form, enum multipart_field field, const char *name,
@@ -199,7 +287,8 @@ read_form_bool(const struct multipart *form, enum multipart_field field, const c
         *ret = words[i].value;
         return 0;
     }
-    return refuse(name, v->text, v->len, "true or false", reterr);
+    return err_set(reterr, ERR_MEMBER, "\"%s\" is %.*s%s, expected true or false", name,
+                   (int)MIN(v->len, (size_t)SHOWN_MAX), v->text, v->len > SHOWN_MAX ? "..." : "");
 }
 
 int
@@ -248,19 +337,18 @@ add_member(struct buf *members, const char *name, const char *json)
     buf_add_str(members, json);
 }
 
-/* object: text that begins with white space and '{'. */
+/* inside: behind the bracket of their object. */
 static void
-put_members(struct patch_list *list, const char *body, size_t object, struct buf *members,
+put_members(struct patch_list *list, size_t inside, bool is_empty, struct buf *members,
             struct arena *arena)
 {
     if (members->len == 0)
         return;
-    const char *inside = json_past_space(body + object) + 1;
-    if (*json_past_space(inside) != '}')
+    if (!is_empty)
         buf_add_char(members, ',');
     const char *kept = keep(arena, members);
     if (kept)
-        patch_add(list, (size_t)(inside - body), 0, kept);
+        patch_add(list, inside, 0, kept);
 }
 
 static void
@@ -282,64 +370,61 @@ set_member(struct patch_list *list, struct buf *members, const char *name,
 
 /* With usage at the end only: usage in every chunk is the client's own wish. */
 static int
-change_options(const struct json_place *place, const char *body, struct arena *arena,
-               struct patch_list *list, struct buf *members, struct err *reterr)
+change_options(const struct ask *ask, struct arena *arena, struct patch_list *list,
+               struct buf *members, struct err *reterr)
 {
     _cleanup_buf_ struct buf options = BUF_INIT(TEXTS_MAX);
+    const struct json_place *place = &ask->places[ASK_STREAM_OPTIONS];
     struct json_place inside[OPTION_COUNT];
     if (place->kind != JSON_MAP) {
-        set_member(list, members, member_names[ASK_STREAM_OPTIONS], place,
+        set_member(list, members, ask_member_names[ASK_STREAM_OPTIONS], place,
                    "{\"include_usage\":true}");
         return 0;
     }
-    int r = scan_inside(body, place, "stream_options", option_names, OPTION_COUNT, inside, reterr);
+    const struct ask_text *value = &ask->values[ASK_STREAM_OPTIONS];
+    int r = scan_inside(ask, value, "stream_options", option_names, OPTION_COUNT, inside, reterr);
     if (r < 0)
         return r;
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        inside[i].at += place->at;
     set_member(list, &options, option_names[INCLUDE_USAGE], &inside[INCLUDE_USAGE], "true");
     if (inside[CONTINUOUS_USAGE].kind == JSON_TRUE)
         replace(list, &inside[CONTINUOUS_USAGE], "false");
-    put_members(list, body, place->at, &options, arena);
+    bool is_empty = *json_past_space(ask_text_bytes(ask, value) + 1) == '}';
+    put_members(list, place->at + 1, is_empty, &options, arena);
     return 0;
 }
 
-static int
-change_params(const char *body, size_t len, const struct ask_change *change,
-              struct patch_list *list, struct buf *members, struct err *reterr)
+static void
+change_params(const struct ask *ask, const struct ask_change *change, struct patch_list *list,
+              struct buf *members)
 {
-    const char *names[ASK_PARAMS_MAX];
-    struct json_place places[ASK_PARAMS_MAX];
     assert(change->param_count <= ASK_PARAMS_MAX);
     for (size_t i = 0; i < change->param_count; i++) {
-        names[i] = change->params[i].name;
-        assert(config_may_give(names[i]));
+        const struct ask_param *param = &change->params[i];
+        const struct json_place *place = &ask->places[param->member];
+        assert(config_may_give(param->name) && param->member < ask->scan.count);
+        if (param->forced || place->kind == JSON_ABSENT)
+            set_member(list, members, param->name, place, param->json);
     }
-    int r =
-        change->param_count ? json_scan(body, len, names, change->param_count, places, reterr) : 0;
-    for (size_t i = 0; i < change->param_count && r == 0; i++)
-        if (change->params[i].forced || places[i].kind == JSON_ABSENT)
-            set_member(list, members, names[i], &places[i], change->params[i].json);
-    return r;
 }
 
 int
-ask_change_json(const struct ask *ask, const char *body, size_t len,
-                const struct ask_change *change, struct arena *arena, struct patch_list *ret_list,
-                struct err *reterr)
+ask_change_json(const struct ask *ask, const struct ask_change *change, struct arena *arena,
+                struct patch_list *ret_list, struct err *reterr)
 {
     _cleanup_buf_ struct buf members = BUF_INIT(TEXTS_MAX);
     int r = 0;
     ret_list->count = 0;
     if (change->model && strcmp(change->model, ask->model) != 0)
-        set_member(ret_list, &members, member_names[ASK_MODEL], &ask->places[ASK_MODEL],
+        set_member(ret_list, &members, ask_member_names[ASK_MODEL], &ask->places[ASK_MODEL],
                    quote(arena, change->model));
     if (change->include_usage && ask->stream && !ask->include_usage)
-        r = change_options(&ask->places[ASK_STREAM_OPTIONS], body, arena, ret_list, &members,
-                           reterr);
-    if (r == 0)
-        r = change_params(body, len, change, ret_list, &members, reterr);
+        r = change_options(ask, arena, ret_list, &members, reterr);
     if (r < 0)
         return r;
-    put_members(ret_list, body, 0, &members, arena);
+    change_params(ask, change, ret_list, &members);
+    put_members(ret_list, ask->scan.root_at + 1, ask->scan.is_empty, &members, arena);
     return arena->full ? -ENOMEM : 0;
 }
 

@@ -3,9 +3,10 @@
 /* What a body asks for: the few members that the gateway has to know, and where they stand, so that
  * some of them can be changed and every other byte goes on as it came.
  *
- * A member that is there twice, or that another reader might take for something else (a stream that is
+ * A member that is looked for and there twice, or that another reader might take for something else (a stream that is
  * "true" in quotes), is refused: engine and gateway are to read the same. */
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "fmt/json_scan.h"
 #include "gateway/dialect.h"
@@ -47,6 +48,13 @@ enum ask_member {
 /* How soon it wants to be served, by "service_tier". */
 enum ask_tier { ASK_TIER_PRIORITY, ASK_TIER_DEFAULT, ASK_TIER_FLEX };
 
+/* A value as it was spelt, as far as it was kept. */
+struct ask_text {
+    enum json_kind kind;
+    size_t at, len; /* in ask->texts */
+    bool is_cut;
+};
+
 struct ask {
     char model[ASK_MODEL_MAX + 1]; /* "" when none is named */
     bool stream;
@@ -55,11 +63,26 @@ struct ask {
     uint64_t max_tokens; /* of each answer; 0: not said */
     uint64_t answers;    /* to each prompt, chosen among or not; 1 at the least */
     enum ask_tier tier;
-    struct json_place user, session; /* who asks, and in which talk: strings, or ABSENT */
-    struct json_place places[ASK_MEMBER_COUNT]; /* of a JSON body */
+    struct ask_text user, session; /* who asks, and in which talk: strings, or ABSENT */
+
+    /* of a JSON body */
+    struct json_scan scan;
+    struct json_place *places;                /* of all members that are looked for */
+    struct ask_text values[ASK_MEMBER_COUNT]; /* of few bytes; at: in texts */
+    struct buf texts;
 };
 
-int ask_read_json(struct ask *ask, const char *body, size_t len, struct err *reterr) must_check;
+extern const char *const ask_member_names[ASK_MEMBER_COUNT];
+
+/* A JSON body, read as it comes. names: those, and behind them whatever else may be given; of the caller,
+ * and there as long as the ask. */
+void ask_begin(struct ask *ask, const char *const *names, size_t count);
+int ask_read(struct ask *ask, const char *bytes, size_t len, struct err *reterr) must_check;
+int ask_end(struct ask *ask, struct err *reterr) must_check; /* now it says what is asked for */
+void ask_finish(struct ask *ask);                            /* zeroed is finished */
+const char *ask_text_bytes(const struct ask *ask, const struct ask_text *text);
+/* "" where there is none, or it is no string that fits. */
+void ask_text_decode(const struct ask *ask, const struct ask_text *text, char *to, size_t size);
 /* A form that was read to its end. */
 int ask_read_form(struct ask *ask, const struct multipart *form, struct err *reterr) must_check;
 
@@ -68,6 +91,7 @@ struct ask_param {
     const char *name;
     const char *json; /* its value */
     bool forced;      /* whatever the client says; else only where he says nothing */
+    size_t member;    /* its name among those that are looked for */
 };
 
 struct ask_change {
@@ -77,10 +101,8 @@ struct ask_change {
     size_t param_count;
 };
 
-/* What of the body is to be replaced; texts are in the arena, -ENOMEM when that is full. A parameter
- * that the body has twice is refused. */
-int ask_change_json(const struct ask *ask, const char *body, size_t len,
-                    const struct ask_change *change, struct arena *arena,
+/* What of the body is to be replaced; texts are in the arena, -ENOMEM when that is full. */
+int ask_change_json(const struct ask *ask, const struct ask_change *change, struct arena *arena,
                     struct patch_list *ret_list, struct err *reterr) must_check;
 /* Parameters are members of JSON: a form gets none. */
 int ask_change_form(const struct multipart *form, const struct ask *ask,

@@ -1,5 +1,6 @@
 #include "gateway/ask.h"
 
+#include "ask_rig.h"
 #include "base/buf.h"
 #include "fmt/json.h"
 #include "gateway/multipart.h"
@@ -13,7 +14,7 @@
 static int
 read_json(struct ask *ask, const char *body, struct err *err)
 {
-    return ask_read_json(ask, body, strlen(body), err);
+    return ask_whole(ask, body, strlen(body), err);
 }
 
 TEST(what_a_body_asks_for_is_found)
@@ -38,7 +39,7 @@ TEST(what_a_body_asks_for_is_found)
          1},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        struct ask ask;
+        _cleanup_ask_ struct ask ask = {0};
         tap_note("%s", rows[i].body);
         REQUIRE(read_json(&ask, rows[i].body, NULL) == 0);
         CHECK_STR(ask.model, rows[i].model);
@@ -79,7 +80,7 @@ TEST(what_two_readers_might_read_otherwise_is_refused)
          "\"n\" is [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,..., expected a number", -EINVAL},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        struct ask ask;
+        _cleanup_ask_ struct ask ask = {0};
         struct err err = {0};
         tap_note("%s", rows[i].body);
         CHECK_EQ(read_json(&ask, rows[i].body, &err), rows[i].r);
@@ -99,13 +100,14 @@ TEST(a_user_stands_in_one_of_two_places)
         {"{\"metadata\":[]}", "", ""},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        struct ask ask;
+        _cleanup_ask_ struct ask ask = {0};
         char found[32];
         REQUIRE(read_json(&ask, rows[i].body, NULL) == 0);
-        (void)snprintf(found, sizeof(found), "%.*s", (int)ask.user.len, rows[i].body + ask.user.at);
+        (void)snprintf(found, sizeof(found), "%.*s", (int)ask.user.len,
+                       ask_text_bytes(&ask, &ask.user));
         CHECK_STR(found, rows[i].user);
         (void)snprintf(found, sizeof(found), "%.*s", (int)ask.session.len,
-                       rows[i].body + ask.session.at);
+                       ask_text_bytes(&ask, &ask.session));
         CHECK_STR(found, rows[i].session);
     }
 }
@@ -114,11 +116,11 @@ static void
 join(const struct patch_list *list, const char *body, size_t len, struct buf *out)
 {
     struct patch_piece pieces[PATCH_PIECES_MAX];
-    size_t count = patch_pieces(list, body, len, pieces);
+    size_t count = patch_pieces(list, len, pieces);
     buf_clear(out);
     for (size_t i = 0; i < count; i++) {
         CHECK(pieces[i].len > 0);
-        buf_add(out, pieces[i].bytes, pieces[i].len);
+        buf_add(out, pieces[i].put ? pieces[i].put : body + pieces[i].at, pieces[i].len);
     }
     CHECK_EQ(out->len, patch_length(list, len));
 }
@@ -129,19 +131,20 @@ check_change(const char *body, const struct ask_change *change, const char *want
     _cleanup_buf_ struct buf out = BUF_INIT(64 * KIB);
     _cleanup_arena_ struct arena arena;
     struct patch_list list;
-    struct ask ask;
+    _cleanup_ask_ struct ask ask = {0};
     arena_init(&arena, 256 * KIB);
     tap_note("%s", body);
     REQUIRE(read_json(&ask, body, NULL) == 0);
-    REQUIRE(ask_change_json(&ask, body, strlen(body), change, &arena, &list, NULL) == 0);
+    REQUIRE(ask_change_json(&ask, change, &arena, &list, NULL) == 0);
     join(&list, body, strlen(body), &out);
     CHECK_STR(out.data, want);
 }
 
 TEST(only_what_is_to_change_changes)
 {
-    static const struct ask_param params[] = {{"temperature", "0.2", false},
-                                              {"chat_template_kwargs", "{\"a\":[1]}", true}};
+    static const struct ask_param params[] = {
+        {"temperature", "0.2", false, RIG_TEMPERATURE},
+        {"chat_template_kwargs", "{\"a\":[1]}", true, RIG_KWARGS}};
     static const struct ask_change rename = {.model = "a\"b"}, usage = {.include_usage = true},
                                    nothing = {0}, given = {.params = params, .param_count = 2},
                                    all = {.model = "m",
@@ -193,15 +196,38 @@ TEST(only_what_is_to_change_changes)
 
 TEST(a_parameter_that_is_there_twice_is_refused)
 {
-    static const struct ask_param params[] = {{"seed", "1", true}};
-    static const struct ask_change change = {.params = params, .param_count = 1};
     static const char body[] = "{\"seed\":1,\"seed\":2}";
-    _cleanup_arena_ struct arena arena;
-    struct patch_list list;
-    struct ask ask;
-    arena_init(&arena, 64 * KIB);
-    REQUIRE(read_json(&ask, body, NULL) == 0);
-    CHECK_EQ(ask_change_json(&ask, body, strlen(body), &change, &arena, &list, NULL), -EBADMSG);
+    _cleanup_ask_ struct ask ask = {0};
+    CHECK_EQ(read_json(&ask, body, NULL), -EBADMSG);
+}
+
+/* Who sends such a thing is told, or passed over; nobody keeps it. */
+TEST(values_that_are_large_are_not_kept)
+{
+    static const struct {
+        const char *name, *begin, *end;
+        int want;
+    } rows[] = {
+        {"model", "\"", "\"", -EINVAL},  {"stream_options", "{\"a\":\"", "\"}", -EINVAL},
+        {"max_tokens", "", "", -EINVAL}, {"metadata", "{\"user_id\":\"", "\"}", 0},
+        {"user", "\"", "\"", 0},         {"previous_response_id", "\"", "\"", 0},
+        {"service_tier", "\"", "\"", 0}, {"messages", "\"", "\"", 0},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_buf_ struct buf body = BUF_INIT(1 * MIB);
+        _cleanup_ask_ struct ask ask = {0};
+        char id[8];
+        tap_note("%s", rows[i].name);
+        buf_printf(&body, "{\"%s\":%s", rows[i].name, rows[i].begin);
+        for (unsigned k = 0; k < 50000; k++)
+            buf_add_char(&body, '1');
+        buf_printf(&body, "%s}", rows[i].end);
+        CHECK_EQ(ask_pieces(&ask, body.data, body.len, 4096, NULL), rows[i].want);
+        CHECK_EQ(ask.user.kind, JSON_ABSENT);
+        ask_text_decode(&ask, &ask.values[ASK_PREVIOUS], id, sizeof(id));
+        CHECK_STR(id, "");
+        CHECK(ask.texts.len <= 16 * KIB);
+    }
 }
 
 TEST(a_request_says_how_soon_it_wants_to_be_served)
@@ -218,8 +244,8 @@ TEST(a_request_says_how_soon_it_wants_to_be_served)
         {"{\"service_tier\":\"a tier that is longer than any\"}", ASK_TIER_DEFAULT},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        struct ask ask;
-        REQUIRE(ask_read_json(&ask, rows[i].body, strlen(rows[i].body), NULL) == 0);
+        _cleanup_ask_ struct ask ask = {0};
+        REQUIRE(read_json(&ask, rows[i].body, NULL) == 0);
         CHECK_EQ(ask.tier, rows[i].want);
     }
 }
@@ -230,10 +256,10 @@ TEST(no_room_is_told)
     static const char body[] = "{\"model\":\"x\"}";
     _cleanup_arena_ struct arena arena;
     struct patch_list list;
-    struct ask ask;
+    _cleanup_ask_ struct ask ask = {0};
     arena_init(&arena, 1);
     REQUIRE(read_json(&ask, body, NULL) == 0);
-    CHECK_EQ(ask_change_json(&ask, body, strlen(body), &change, &arena, &list, NULL), -ENOMEM);
+    CHECK_EQ(ask_change_json(&ask, &change, &arena, &list, NULL), -ENOMEM);
 }
 
 /* Bodies as clients send them: what is read again is what was wanted. */
@@ -247,15 +273,15 @@ TEST(bodies_of_clients_are_read_and_changed)
     for (char *line = strsep(&rest, "\n"); line && *line; line = strsep(&rest, "\n"), bodies++) {
         _cleanup_arena_ struct arena arena;
         struct patch_list list;
-        struct ask ask, again;
+        _cleanup_ask_ struct ask ask = {0}, again = {0};
         char *body = strstr(line, "\"body\":") + strlen("\"body\":");
         size_t len = strlen(body) - 1;
         tap_note("%s", body);
         arena_init(&arena, 64 * KIB);
-        REQUIRE(ask_read_json(&ask, body, len, NULL) == 0);
-        REQUIRE(ask_change_json(&ask, body, len, &change, &arena, &list, NULL) == 0);
+        REQUIRE(ask_whole(&ask, body, len, NULL) == 0);
+        REQUIRE(ask_change_json(&ask, &change, &arena, &list, NULL) == 0);
         join(&list, body, len, &out);
-        REQUIRE(ask_read_json(&again, out.data, out.len, NULL) == 0);
+        REQUIRE(ask_pieces(&again, out.data, out.len, 7, NULL) == 0);
         CHECK_STR(again.model, "other");
         CHECK_EQ(again.include_usage, ask.stream);
         CHECK_EQ(again.max_tokens, ask.max_tokens);
@@ -293,7 +319,7 @@ TEST(forms_are_asked_and_changed_likewise)
         _cleanup_arena_ struct arena arena;
         struct multipart form;
         struct patch_list list;
-        struct ask ask;
+        _cleanup_ask_ struct ask ask = {0};
         arena_init(&arena, 64 * KIB);
         REQUIRE(read_form(&form, rows[i].body) == 0);
         REQUIRE(ask_read_form(&ask, &form, NULL) == 0);
@@ -307,7 +333,7 @@ TEST(forms_are_asked_and_changed_likewise)
 TEST(a_form_says_true_or_false_in_few_ways)
 {
     struct multipart form;
-    struct ask ask;
+    _cleanup_ask_ struct ask ask = {0};
     struct err err = {0};
     REQUIRE(read_form(&form, PART("stream", "yes") "--b--") == 0);
     CHECK_EQ(ask_read_form(&ask, &form, &err), -EINVAL);

@@ -3,25 +3,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 void
 body_init(struct body *b, const char *dir, uint64_t bytes_max)
 {
-    *b = (struct body){.bytes = "", .dir = dir, .fd = -1};
+    *b = (struct body){.dir = dir, .fd = -1};
     buf_init(&b->memory, MIN((size_t)bytes_max, BUF_CEILING_MAX));
 }
 
 void
 body_finish(struct body *b)
 {
-    if (b->is_mapped)
-        (void)munmap((void *)(uintptr_t)b->bytes, b->len + 1);
     if (b->fd >= 0)
         (void)close(b->fd);
     buf_finish(&b->memory);
-    *b = (struct body){.bytes = "", .fd = -1, .memory = BUF_INIT(0)};
+    *b = (struct body){.fd = -1, .memory = BUF_INIT(0)};
 }
 
 static int
@@ -65,7 +62,6 @@ move_out(struct body *b, struct err *reterr)
 int
 body_add(struct body *b, const char *bytes, size_t len, struct err *reterr)
 {
-    assert(!b->is_whole);
     bool grows_out = b->len <= BODY_MEMORY_MAX && b->len + len > BODY_MEMORY_MAX;
     int r = grows_out ? move_out(b, reterr) : 0;
     b->len += len;
@@ -79,22 +75,27 @@ body_add(struct body *b, const char *bytes, size_t len, struct err *reterr)
                : 0;
 }
 
-int
-body_end(struct body *b, struct err *reterr)
+bool
+body_is_in_memory(const struct body *b)
 {
-    assert(!b->is_whole);
-    b->is_whole = true;
-    if (b->fd < 0) {
-        b->bytes = b->memory.data;
-        return 0;
+    return b->fd < 0;
+}
+
+const char *
+body_read(const struct body *b, size_t at, size_t len, char *room, struct err *reterr)
+{
+    assert(at <= b->len && len <= b->len - at);
+    if (b->fd < 0)
+        return b->memory.data + at;
+    for (size_t done = 0; done < len;) {
+        ssize_t n = pread(b->fd, room + done, len - done, (off_t)(at + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            (void)fail(b, n < 0 ? errno : EIO, reterr);
+            return NULL;
+        }
+        done += (size_t)n;
     }
-    int r = write_all(b, "", 1, reterr);
-    if (r < 0)
-        return r;
-    void *map = mmap(NULL, b->len + 1, PROT_READ, MAP_SHARED, b->fd, 0);
-    if (map == MAP_FAILED)
-        return fail(b, errno, reterr);
-    b->bytes = map;
-    b->is_mapped = true;
-    return 0;
+    return room;
 }

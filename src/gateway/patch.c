@@ -24,7 +24,7 @@ patch_length(const struct patch_list *list, size_t body_len)
 }
 
 size_t
-patch_pieces(const struct patch_list *list, const char *body, size_t body_len,
+patch_pieces(const struct patch_list *list, size_t body_len,
              struct patch_piece pieces[PATCH_PIECES_MAX])
 {
     size_t at = 0, count = 0;
@@ -32,12 +32,12 @@ patch_pieces(const struct patch_list *list, const char *body, size_t body_len,
         const struct patch *p = &list->items[i];
         assert(p->at + p->cut <= body_len);
         if (p->at > at)
-            pieces[count++] = (struct patch_piece){body + at, p->at - at};
+            pieces[count++] = (struct patch_piece){NULL, at, p->at - at};
         if (p->put_len)
-            pieces[count++] = (struct patch_piece){p->put, p->put_len};
+            pieces[count++] = (struct patch_piece){p->put, 0, p->put_len};
         at = p->at + p->cut;
     }
     if (body_len > at)
-        pieces[count++] = (struct patch_piece){body + at, body_len - at};
+        pieces[count++] = (struct patch_piece){NULL, at, body_len - at};
     return count;
 }

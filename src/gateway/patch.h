@@ -21,7 +21,8 @@ struct patch_list {
 };
 
 struct patch_piece {
-    const char *bytes;
+    const char *put; /* NULL: of the body, */
+    size_t at;       /* from there */
     size_t len;
 };
 
@@ -30,5 +31,5 @@ void patch_add(struct patch_list *list, size_t at, size_t cut, const char *put);
 
 size_t patch_length(const struct patch_list *list, size_t body_len);
 /* Returns how many pieces; none of them is empty. */
-size_t patch_pieces(const struct patch_list *list, const char *body, size_t body_len,
+size_t patch_pieces(const struct patch_list *list, size_t body_len,
                     struct patch_piece pieces[PATCH_PIECES_MAX]);

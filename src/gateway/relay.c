@@ -71,6 +71,7 @@ on_finished(struct http_request *r, bool answered)
     if (p->reads)
         usage_finish(&p->usage);
     buf_finish(&p->refusal);
+    ask_finish(&p->ask);
     arena_finish(&p->arena);
     routing_drop(p->routing);
     leave(p->relay);
@@ -80,27 +81,40 @@ on_finished(struct http_request *r, bool answered)
 /* ---- to whom ---- */
 
 /* Parts of a prompt, in the order in which engines put them. */
+#define PROMPT_BYTES_MAX \
+    MIB /* that are looked at: a tenth of a millisecond; few prompts are longer */
 static const enum ask_member prompt_members[] = {ASK_SYSTEM, ASK_INSTRUCTIONS, ASK_MESSAGES,
                                                  ASK_PROMPT, ASK_INPUT};
 
 static void
-add_name(struct passage *p, const struct json_place *name)
+add_name(struct passage *p, const struct ask_text *name)
 {
     if (name->kind == JSON_STRING)
-        affinity_add_name(p->marks, p->body.bytes + name->at, name->len);
+        affinity_add_name(p->marks, ask_text_bytes(&p->ask, name), name->len);
+}
+
+/* Part of a prompt, up to so much of all; what of it the disk does not give back is as if never seen. */
+static size_t
+add_part(struct passage *p, const struct json_place *part, char *room, size_t most)
+{
+    size_t len = MIN(part->len, most);
+    const char *bytes =
+        part->kind != JSON_ABSENT ? body_read(&p->body, part->at, len, room, NULL) : NULL;
+    if (!bytes)
+        return 0;
+    affinity_add_prompt(p->marks, bytes, len);
+    return len;
 }
 
 /* What may have been seen before: of who asks, of what, and in which talk. */
 static void
 add_marks(struct passage *p)
 {
-    const struct json_place *places = p->ask.places;
+    _cleanup_free_ char *room = body_is_in_memory(&p->body) ? NULL : mem_alloc(PROMPT_BYTES_MAX);
+    size_t most = PROMPT_BYTES_MAX;
     add_name(p, &p->ask.user);
-    for (size_t i = 0; i < ARRAY_SIZE(prompt_members); i++) {
-        const struct json_place *part = &places[prompt_members[i]];
-        if (part->kind != JSON_ABSENT)
-            affinity_add_prompt(p->marks, p->body.bytes + part->at, part->len);
-    }
+    for (size_t i = 0; i < ARRAY_SIZE(prompt_members) && p->ask.places; i++)
+        most -= add_part(p, &p->ask.places[prompt_members[i]], room, most);
     add_name(p, &p->ask.session);
     if (p->session)
         affinity_add_name(p->marks, p->session, strlen(p->session));
@@ -151,10 +165,7 @@ find_stored(struct passage *p, const char *id)
 static void
 read_previous(const struct passage *p, char id[STORED_ID_MAX + 1])
 {
-    const struct json_place *place = &p->ask.places[ASK_PREVIOUS];
-    if (place->kind != JSON_STRING ||
-        json_scan_text(p->body.bytes, place, id, STORED_ID_MAX + 1) < 0)
-        id[0] = '\0';
+    ask_text_decode(&p->ask, &p->ask.values[ASK_PREVIOUS], id, STORED_ID_MAX + 1);
 }
 
 /* What goes on from a response can be done by who has it. NULL: it does not, or nobody is known to. */
@@ -226,14 +237,13 @@ change_body(struct passage *p, const struct target_back *back, struct err *reter
     if (strcmp(back->name, p->ask.model) != 0)
         change.model = back->name;
     int r = p->form ? ask_change_form(p->form, &p->ask, &change, &p->arena, &s->list)
-                    : ask_change_json(&p->ask, p->body.bytes, p->body.len, &change, &p->arena,
-                                      &s->list, reterr);
+                    : ask_change_json(&p->ask, &change, &p->arena, &s->list, reterr);
     if (r == -ENOMEM)
         return err_set(reterr, ERR_TOO_LARGE, "the request has more to be changed than may be");
     if (r < 0)
         return r;
     s->length = patch_length(&s->list, p->body.len);
-    s->count = patch_pieces(&s->list, p->body.bytes, p->body.len, s->pieces);
+    s->count = patch_pieces(&s->list, p->body.len, s->pieces);
     p->sending = s;
     return 0;
 }
@@ -301,13 +311,10 @@ passage_try(struct passage *p)
 static int
 read_ask(struct passage *p, struct err *reterr)
 {
-    int r = body_end(&p->body, reterr);
-    if (r == 0 && p->form)
-        r = multipart_end(p->form, reterr);
-    if (r < 0)
-        return r;
-    return p->form ? ask_read_form(&p->ask, p->form, reterr)
-                   : ask_read_json(&p->ask, p->body.bytes, p->body.len, reterr);
+    if (!p->form)
+        return ask_end(&p->ask, reterr);
+    int r = multipart_end(p->form, reterr);
+    return r < 0 ? r : ask_read_form(&p->ask, p->form, reterr);
 }
 
 /* Chunks with usage are asked for where an engine is known to take the option. */
@@ -343,7 +350,7 @@ check_previous(struct passage *p, struct err *reterr)
 {
     const struct stored *stored = p->relay->stored;
     char id[STORED_ID_MAX + 1];
-    if (p->ask.places[ASK_PREVIOUS].kind != JSON_STRING)
+    if (p->ask.values[ASK_PREVIOUS].kind != JSON_STRING)
         return 0;
     read_previous(p, id);
     bool is_his = p->key ? find_stored(p, id) != NULL
@@ -455,6 +462,8 @@ on_body(struct http_request *r, const char *bytes, size_t len)
     int e = check_room(p, len, &error);
     if (e == 0 && p->form)
         e = multipart_read(p->form, bytes, len, &error);
+    if (e == 0 && p->ask.places)
+        e = ask_read(&p->ask, bytes, len, &error);
     if (e == 0) {
         p->relay->counts.bodies_bytes += len;
         e = body_add(&p->body, bytes, len, &error);
@@ -593,6 +602,8 @@ relay_take(struct relay *relay, struct http_request *r, const struct route_found
     p->reply = *reply;
     arena_init(&p->arena, (size_t)limits->header_bytes + CHANGES_BYTES_MAX);
     body_init(&p->body, p->routing->spool, limits->body_bytes);
+    if (p->route->body == ROUTE_BODY_JSON)
+        ask_begin(&p->ask, p->routing->members.items, p->routing->members.count);
     relay->counts.requests++;
     relay->most = MAX(relay->most, relay->counts.requests);
     read_path(p, &r->head, found);

@@ -10,17 +10,38 @@
 #define SEND_BYTES (256 * KIB) /* of a body at a time, so that it is not held twice */
 #define LOSSES_MAX 1           /* of servers that had a request, before it goes to no other */
 
+static void end_answer(struct passage *p, const struct err *error);
+
 /* ---- out ---- */
+
+/* The disk does not give back what was to be sent: what has begun of it ends here. */
+static void
+fail_sending(struct passage *p, const struct err *error)
+{
+    visit_end(&p->visit, NULL, 0);
+    if (p->state == PASSAGE_PASSES)
+        end_answer(p, error);
+    else
+        passage_fail(p, error);
+}
 
 static void
 send_more(struct passage *p)
 {
     struct sending *s = p->sending;
     struct http_call *call = p->visit.call;
+    _cleanup_free_ char *room = body_is_in_memory(&p->body) ? NULL : mem_alloc(SEND_BYTES);
     while (s->piece < s->count) {
         const struct patch_piece *piece = &s->pieces[s->piece];
         size_t len = MIN(piece->len - s->at, (size_t)SEND_BYTES);
-        bool goes_on = http_call_write(call, piece->bytes + s->at, len);
+        struct err error;
+        const char *bytes = piece->put ? piece->put + s->at
+                                       : body_read(&p->body, piece->at + s->at, len, room, &error);
+        if (!bytes) {
+            fail_sending(p, &error);
+            return;
+        }
+        bool goes_on = http_call_write(call, bytes, len);
         s->at += len;
         if (s->at == piece->len) {
             s->piece++;

@@ -45,6 +45,18 @@ TEST(relay_changes_only_the_name_that_another_is_asked_by)
     CHECK(HEARS(&first, "{ \"a\": [1,  2], \"model\": \"one\" }"));
 }
 
+/* It is read as it comes, so that no large one is work at its end. */
+TEST(relay_refuses_what_is_no_json_before_it_is_whole)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    CHECK(client_send(&c, "POST /v1/chat/completions HTTP/1.1\r\n" HOST
+                          "Content-Length: 1000000\r\n\r\n{\"model\":\"one\",\"stream\":tru!"));
+    REQUIRE(SEES(&c, "at byte 24 of the JSON"));
+    CHECK(strstr(c.got.data, "HTTP/1.1 400 ") == c.got.data);
+}
+
 TEST(relay_counts_what_an_answer_cost)
 {
     RELAY("");

@@ -1,6 +1,7 @@
 #include "gateway/routing.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "config/config.h"
 #include "gateway/backend.h"
 #include "gateway/params.h"
@@ -82,6 +83,32 @@ open_peers(struct routing *routing, struct loop *loop, const struct routing *bef
     return r;
 }
 
+static size_t
+add_member(struct routing *routing, const char *name)
+{
+    size_t i = 0;
+    while (i < routing->members.count && !text_eq(routing->members.items[i], name))
+        i++;
+    if (i == routing->members.count)
+        vec_push(&routing->members, name);
+    return i;
+}
+
+static void
+open_params(struct routing *routing)
+{
+    const struct config *config = routing->config;
+    routing->params = mem_alloc(MAX(config->models.count, (size_t)1) * sizeof(struct params));
+    for (size_t i = 0; i < ASK_MEMBER_COUNT; i++)
+        vec_push(&routing->members, ask_member_names[i]);
+    for (size_t i = 0; i < config->models.count; i++) {
+        struct params *params = &routing->params[i];
+        params_init(params, &config->models.items[i]);
+        for (size_t k = 0; k < params->count; k++)
+            params->items[k].member = add_member(routing, params->items[k].name);
+    }
+}
+
 int
 routing_new(struct loop *loop, const struct config *config, const struct routing *before,
             struct routing **ret_routing, struct err *reterr)
@@ -94,9 +121,7 @@ routing_new(struct loop *loop, const struct config *config, const struct routing
                          .count = config->models.count + config->gateway.peers.count,
                          .spool = mem_strndup(keys, (size_t)MAX(strrchr(keys, '/') - keys, 1)),
                          .holders = 1};
-    routing->params = mem_alloc(MAX(config->models.count, (size_t)1) * sizeof(struct params));
-    for (size_t i = 0; i < config->models.count; i++)
-        params_init(&routing->params[i], &config->models.items[i]);
+    open_params(routing);
     routing->backends = mem_alloc(MAX(routing->count, (size_t)1) * sizeof(*routing->backends));
     int r = open_models(routing, loop, before, reterr);
     if (r == 0)
@@ -137,6 +162,7 @@ routing_drop(struct routing *routing)
     for (size_t i = 0; i < routing->config->models.count; i++)
         params_finish(&routing->params[i]);
     free(routing->params);
+    vec_finish(&routing->members);
     free(routing->backends);
     free(routing->spool);
     target_table_free(routing->targets);

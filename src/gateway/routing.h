@@ -6,6 +6,7 @@
  * connections; one that only the former has goes with the last request that may still ask it. */
 
 #include "base/err.h"
+#include "base/vec.h"
 
 struct backend;
 struct config;
@@ -23,6 +24,7 @@ struct routing {
                                   that is not enabled */
     size_t count;              /* of these */
     struct params *params;     /* of models, by place */
+    VEC(const char *) members; /* that bodies are looked for: ask.h's, and those of parameters */
     char *spool;               /* directory for large bodies */
     unsigned holders;
 };

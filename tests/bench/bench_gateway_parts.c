@@ -1,9 +1,9 @@
 /* What the gateway's pure parts cost: one thread, everything in the cache. The best of many short runs:
  * what the machine's other work took away is not ours. */
 
+#include "ask_rig.h"
 #include "gateway/admit.h"
 #include "gateway/affinity.h"
-#include "gateway/ask.h"
 #include "gateway/multipart.h"
 #include "gateway/patch.h"
 #include "gateway/route.h"
@@ -51,8 +51,8 @@ static const char chat[] =
 static void
 ask_small(void)
 {
-    struct ask ask;
-    int r = ask_read_json(&ask, chat, strlen(chat), NULL);
+    _cleanup_ask_ struct ask ask = {0};
+    int r = ask_whole(&ask, chat, strlen(chat), NULL);
     assert(r == 0);
 }
 
@@ -63,12 +63,12 @@ ask_and_change(void)
     _cleanup_arena_ struct arena arena;
     struct patch_piece pieces[PATCH_PIECES_MAX];
     struct patch_list list;
-    struct ask ask;
+    _cleanup_ask_ struct ask ask = {0};
     arena_init(&arena, 64 * KIB);
-    int r = ask_read_json(&ask, chat, strlen(chat), NULL);
+    int r = ask_whole(&ask, chat, strlen(chat), NULL);
     if (r == 0)
-        r = ask_change_json(&ask, chat, strlen(chat), &change, &arena, &list, NULL);
-    assert(r == 0 && patch_pieces(&list, chat, strlen(chat), pieces) > 1);
+        r = ask_change_json(&ask, &change, &arena, &list, NULL);
+    assert(r == 0 && patch_pieces(&list, strlen(chat), pieces) > 1);
 }
 
 /* A prompt of some 100,000 tokens, with a new line now and then. */
@@ -89,8 +89,8 @@ fill_large(void)
 static void
 ask_large(void)
 {
-    struct ask ask;
-    int r = ask_read_json(&ask, large, sizeof(large), NULL);
+    _cleanup_ask_ struct ask ask = {0};
+    int r = ask_whole(&ask, large, sizeof(large), NULL);
     assert(r == 0);
 }
 

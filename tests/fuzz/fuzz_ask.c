@@ -1,16 +1,16 @@
 /* Bodies from anybody: after a change, the strict reader finds what was wanted, and every other member
  * as it was; what is not changed is byte for byte the client's. */
 
+#include "ask_rig.h"
 #include "fmt/json.h"
-#include "gateway/ask.h"
-#include "gateway/patch.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
-static const struct ask_param params[] = {{"seed", "[7]", true}, {"top_p", "0.5", false}};
+static const struct ask_param params[] = {{"seed", "[7]", true, RIG_SEED},
+                                          {"top_p", "0.5", false, RIG_TOP_P}};
 static const struct ask_change change = {
     .model = "served/name", .include_usage = true, .params = params, .param_count = 2};
 
@@ -59,20 +59,33 @@ static void
 check_pieces(const struct patch_list *list, const char *body, size_t len, struct buf *out)
 {
     struct patch_piece pieces[PATCH_PIECES_MAX];
-    size_t count = patch_pieces(list, body, len, pieces), kept = 0, cut = 0;
-    const char *last = body;
+    size_t count = patch_pieces(list, len, pieces), kept = 0, cut = 0, last = 0;
     for (size_t i = 0; i < count; i++) {
-        bool own = pieces[i].bytes >= body && pieces[i].bytes < body + len;
-        if (own) {
-            assert(pieces[i].bytes >= last);
-            last = pieces[i].bytes + pieces[i].len;
-            kept += pieces[i].len;
+        const struct patch_piece *piece = &pieces[i];
+        if (!piece->put) {
+            assert(piece->at >= last);
+            last = piece->at + piece->len;
+            kept += piece->len;
         }
-        buf_add(out, pieces[i].bytes, pieces[i].len);
+        buf_add(out, piece->put ? piece->put : body + piece->at, piece->len);
     }
     for (size_t i = 0; i < list->count; i++)
         cut += list->items[i].cut;
     assert(kept + cut == len && out->len == patch_length(list, len));
+}
+
+/* However it comes, the same is kept. */
+static void
+check_same(const struct ask *a, const struct ask *b)
+{
+    assert(strcmp(a->model, b->model) == 0 && a->stream == b->stream);
+    assert(a->max_tokens == b->max_tokens && a->answers == b->answers && a->tier == b->tier);
+    for (unsigned i = 0; i < ASK_MEMBER_COUNT; i++) {
+        const struct ask_text *x = &a->values[i], *y = &b->values[i];
+        assert(x->kind == y->kind && x->len == y->len && x->is_cut == y->is_cut);
+        assert(memcmp(ask_text_bytes(a, x), ask_text_bytes(b, y), x->len) == 0);
+    }
+    assert(memcmp(a->places, b->places, RIG_MEMBERS * sizeof(*a->places)) == 0);
 }
 
 int
@@ -82,19 +95,23 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     _cleanup_arena_ struct arena arena, tree;
     struct value *before, *after;
     struct patch_list list;
-    struct ask ask, again;
+    _cleanup_ask_ struct ask ask = {0}, again = {0}, other = {0};
     char *body = malloc(len ? len : 1);
     assert(body);
     memcpy(body, data, len);
     arena_init(&arena, 1 * MIB);
     arena_init(&tree, 64 * MIB);
-    if (ask_read_json(&ask, body, len, NULL) == 0 &&
-        ask_change_json(&ask, body, len, &change, &arena, &list, NULL) == 0) {
+    int whole = ask_whole(&ask, body, len, NULL);
+    assert(ask_pieces(&other, body, len, 1 + len % 13, NULL) == whole);
+    if (whole == 0)
+        check_same(&ask, &other);
+    if (whole == 0 && ask_change_json(&ask, &change, &arena, &list, NULL) == 0) {
         check_pieces(&list, body, len, &out);
-        assert(ask_read_json(&again, out.data, out.len, NULL) == 0);
+        int r = ask_whole(&again, out.data, out.len, NULL);
+        assert(r == 0);
         assert(again.stream == ask.stream && again.max_tokens == ask.max_tokens);
         bool strict = json_parse(&tree, body, len, JSON_STRICT, &before, NULL, NULL) == 0;
-        int r = json_parse(&tree, out.data, out.len, JSON_STRICT, &after, NULL, NULL);
+        r = json_parse(&tree, out.data, out.len, JSON_STRICT, &after, NULL, NULL);
         assert(!strict || r == 0);
         if (strict)
             check_members(&ask, before, after);

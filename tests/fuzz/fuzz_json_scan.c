@@ -34,6 +34,31 @@ kind_of(const struct value *v)
     return JSON_NULL;
 }
 
+/* Split in any way, it is read as the whole: the same places, the same words about what is wrong. */
+static void
+check_pieces(const char *text, size_t len, size_t step, int want, const struct err *want_err,
+             const struct json_place *want_places)
+{
+    struct json_place places[ARRAY_SIZE(names)];
+    struct json_scan s;
+    struct err err = {0};
+    uint32_t size = (uint32_t)len;
+    int r = 0;
+    json_scan_begin(&s, names, ARRAY_SIZE(names), places);
+    for (size_t at = 0, piece; at < len && r == 0; at += piece) {
+        size = size * 1103515245 + 12345;
+        piece = MIN(step ? step : 1 + (size >> 16) % 29, len - at);
+        char *copy = malloc(piece);
+        assert(copy);
+        memcpy(copy, text + at, piece);
+        r = json_scan_more(&s, copy, piece, &err);
+        free(copy);
+    }
+    r = r == 0 ? json_scan_end(&s, &err) : r;
+    assert(r == want && strcmp(err.what, want_err->what) == 0);
+    assert(r < 0 || memcmp(places, want_places, sizeof(places)) == 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
@@ -49,6 +74,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     int r = json_scan(text, len, names, ARRAY_SIZE(names), places, &err);
     int strict = json_parse(&arena, text, len, JSON_STRICT, &root, NULL, NULL);
     assert(r == 0 || err.id == ERR_SYNTAX);
+    for (size_t step = 0; step < 4; step++)
+        check_pieces(text, len, step, r, &err, places);
     if (strict == 0)
         assert((r == 0) == (root->type == VALUE_MAP));
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
