@@ -17,15 +17,15 @@ print(struct cli *cli, const struct value *service)
 }
 
 int
-cli_change_hold(struct cli *cli, const struct monitor_wish *wish)
+cli_change_hold(struct cli *cli, const struct operation_wish *wish)
 {
     _cleanup_config_ struct config *config = NULL;
     _cleanup_arena_ struct arena arena;
     struct value *service = NULL;
-    arena_init(&arena, MONITOR_ANSWER_BYTES);
+    arena_init(&arena, OPERATE_ANSWER_BYTES);
     int r = cli_load_deployed(cli, &config);
     if (r == 0)
-        r = cli_ask_monitor(config, wish, &arena, &service, &cli->err);
+        r = cli_operate(config, wish, &arena, &service, &cli->err);
     if (r < 0)
         return r;
     if (cli->json)

@@ -131,13 +131,13 @@ parse(const struct buf *out, struct arena *arena, struct value **ret_answer, str
 
 /* 1: none runs. */
 static int
-ask_gateway(struct cli *cli, const struct monitor_wish *wish, struct config **ret_config,
+ask_gateway(struct cli *cli, const struct operation_wish *wish, struct config **ret_config,
             struct arena *arena, struct value **ret_answer)
 {
     int r = cli_load_deployed(cli, ret_config);
     if (r < 0)
         return r;
-    r = cli_ask_monitor(*ret_config, wish, arena, ret_answer, &cli->err);
+    r = cli_operate(*ret_config, wish, arena, ret_answer, &cli->err);
     return r < 0 && cli->err.id == ERR_SERVICE_DOWN ? 1 : r;
 }
 
@@ -156,7 +156,7 @@ ask_of_key(struct cli *cli, enum keyring_deed deed, const char *name, const stru
     _cleanup_buf_ struct buf out = BUF_INIT(OUT_MAX);
     struct offline o = {.wish = {.deed = deed, .name = name}, .out = &out};
     struct value *given = NULL;
-    struct monitor_wish wish = {.id = ids[deed], .service = name, .body = members};
+    struct operation_wish wish = {.id = ids[deed], .name = name, .body = members};
     int r = key_check_name(name, &cli->err);
     if (r == 0)
         r = ask_gateway(cli, &wish, &config, arena, ret_answer);
@@ -177,7 +177,7 @@ cli_list_keys(struct cli *cli, struct arena *arena, struct value **ret_answer)
     _cleanup_config_ struct config *config = NULL;
     _cleanup_buf_ struct buf out = BUF_INIT(OUT_MAX);
     struct offline o = {.out = &out};
-    struct monitor_wish wish = {.id = OPERATION_KEYS};
+    struct operation_wish wish = {.id = OPERATION_KEYS};
     int r = ask_gateway(cli, &wish, &config, arena, ret_answer);
     if (r <= 0)
         return r;
@@ -192,8 +192,8 @@ cli_read_usage(struct cli *cli, const char *by_word, uint64_t since_us, struct a
     _cleanup_config_ struct config *config = NULL;
     _cleanup_buf_ struct buf out = BUF_INIT(OUT_MAX);
     _cleanup_free_ char *since = mem_printf("%" PRIu64, since_us);
-    struct monitor_wish wish = {
-        .id = OPERATION_USAGE, .service = by_word, .query = "since_us", .value = since};
+    struct operation_wish wish = {
+        .id = OPERATION_USAGE, .name = by_word, .query = "since_us", .value = since};
     enum spent_by by;
     int r = spent_by_parse(by_word, &by, &cli->err);
     if (r == 0)
@@ -305,7 +305,7 @@ cli_do_with_key(struct cli *cli, enum keyring_deed deed)
     _cleanup_buf_ struct buf members = BUF_INIT(MEMBERS_MAX);
     _cleanup_arena_ struct arena arena;
     struct value *answer = NULL;
-    arena_init(&arena, MONITOR_ANSWER_BYTES);
+    arena_init(&arena, OPERATE_ANSWER_BYTES);
     int r = has_options ? read_members(cli, &members) : 0;
     if (r == 0)
         r = ask_of_key(cli, deed, cli->args[0], has_options ? &members : NULL, &arena, &answer);

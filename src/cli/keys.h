@@ -3,7 +3,7 @@
 /* Asking about keys and usage: the gateway, at its control socket; or, where none runs, its database,
  * which root opens as the account that has it. The answers are the same. */
 
-#include "cli/monitor.h"
+#include "cli/operate.h"
 #include "gateway/keyring.h"
 
 struct cli;

@@ -1,5 +1,5 @@
 #include "cli/load_config.h"
-#include "cli/monitor.h"
+#include "cli/operate.h"
 #include "service/service.h"
 
 #include <poll.h>
@@ -37,21 +37,21 @@ read_answer(struct look *look, const struct value *service, struct err *reterr)
 static int
 ask(struct cli *cli, const struct config *config, struct look *look)
 {
-    const struct monitor_wish wish = {.id = OPERATION_ENSURE, .service = cli->args[0]};
+    const struct operation_wish wish = {.id = OPERATION_ENSURE, .name = cli->args[0]};
     struct value *answer = NULL;
-    int r = cli_ask_monitor(config, &wish, &look->arena, &answer, &cli->err);
+    int r = cli_operate(config, &wish, &look->arena, &answer, &cli->err);
     return r < 0 ? r : read_answer(look, answer, &cli->err);
 }
 
 static int
 look_again(struct cli *cli, const struct config *config, struct look *look)
 {
-    const struct monitor_wish wish = {.id = OPERATION_SERVICES};
+    const struct operation_wish wish = {.id = OPERATION_SERVICES};
     struct value *answer = NULL;
     arena_finish(&look->arena);
-    arena_init(&look->arena, MONITOR_ANSWER_BYTES);
-    int r = cli_ask_monitor(config, &wish, &look->arena, &answer, &cli->err);
-    return r < 0 ? r : read_answer(look, cli_monitor_service(answer, cli->args[0]), &cli->err);
+    arena_init(&look->arena, OPERATE_ANSWER_BYTES);
+    int r = cli_operate(config, &wish, &look->arena, &answer, &cli->err);
+    return r < 0 ? r : read_answer(look, cli_operate_service(answer, cli->args[0]), &cli->err);
 }
 
 /* It has become ready, or what was ordered has come to something else. */
@@ -114,7 +114,7 @@ verb_ensure(struct cli *cli)
     int r = cli_load_deployed(cli, &config);
     if (r < 0)
         return r;
-    arena_init(&look.arena, MONITOR_ANSWER_BYTES);
+    arena_init(&look.arena, OPERATE_ANSWER_BYTES);
     r = ensure(cli, config, &look);
     arena_finish(&look.arena);
     return r;

@@ -15,8 +15,8 @@ int
 verb_hold(struct cli *cli)
 {
     const char *reason = cli_option(cli, "reason");
-    return cli_change_hold(cli, &(const struct monitor_wish){.id = OPERATION_HOLD,
-                                                             .service = cli->args[0],
-                                                             .query = reason ? "why" : NULL,
-                                                             .value = reason});
+    return cli_change_hold(cli, &(const struct operation_wish){.id = OPERATION_HOLD,
+                                                               .name = cli->args[0],
+                                                               .query = reason ? "why" : NULL,
+                                                               .value = reason});
 }

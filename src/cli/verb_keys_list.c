@@ -92,7 +92,7 @@ verb_keys_list(struct cli *cli)
 {
     _cleanup_arena_ struct arena arena;
     struct value *keys = NULL;
-    arena_init(&arena, MONITOR_ANSWER_BYTES);
+    arena_init(&arena, OPERATE_ANSWER_BYTES);
     int r = cli_list_keys(cli, &arena, &keys);
     if (r < 0)
         return r;

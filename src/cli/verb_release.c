@@ -14,5 +14,5 @@ int
 verb_release(struct cli *cli)
 {
     return cli_change_hold(
-        cli, &(const struct monitor_wish){.id = OPERATION_RELEASE, .service = cli->args[0]});
+        cli, &(const struct operation_wish){.id = OPERATION_RELEASE, .name = cli->args[0]});
 }

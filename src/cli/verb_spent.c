@@ -94,7 +94,7 @@ verb_spent(struct cli *cli)
     const char *by = cli_option(cli, "by");
     uint64_t ago_us = cli_duration_us(cli, "since", UINT64_MAX), now_us = clock_wall_us();
     struct value *rows = NULL;
-    arena_init(&arena, MONITOR_ANSWER_BYTES);
+    arena_init(&arena, OPERATE_ANSWER_BYTES);
     if (cli->json && cli_flag(cli, "csv"))
         return err_set(&cli->err, ERR_USAGE, "--csv and --json are two forms; one at a time");
     by = by ? by : "key";

@@ -1,6 +1,6 @@
 #include "base/mem.h"
 #include "cli/load_plan.h"
-#include "cli/monitor.h"
+#include "cli/operate.h"
 #include "cli/running.h"
 #include "lifecycle/history.h"
 #include "lifecycle/why.h"
@@ -100,12 +100,12 @@ static bool
 ask_monitor(struct asking *a)
 {
     _cleanup_arena_ struct arena arena;
-    const struct monitor_wish wish = {.id = OPERATION_SERVICES, .timeout_us = MONITOR_US};
+    const struct operation_wish wish = {.id = OPERATION_SERVICES, .timeout_us = MONITOR_US};
     struct value *answer = NULL;
-    arena_init(&arena, MONITOR_ANSWER_BYTES);
-    if (cli_ask_monitor(a->loaded.config, &wish, &arena, &answer, NULL) < 0)
+    arena_init(&arena, OPERATE_ANSWER_BYTES);
+    if (cli_operate(a->loaded.config, &wish, &arena, &answer, NULL) < 0)
         return false;
-    const struct value *service = cli_monitor_service(answer, a->name);
+    const struct value *service = cli_operate_service(answer, a->name);
     (void)value_u64(value_get(service, "look_us"), &a->decision.next_us);
     value_copy_str(value_get(service, "waits"), a->decision.why, sizeof(a->decision.why));
     return true;

@@ -1,4 +1,4 @@
-#include "cli/monitor.h"
+#include "cli/operate.h"
 
 #include "base/mem.h"
 #include "config/config.h"
@@ -23,11 +23,11 @@ add_escaped(struct buf *out, const char *text)
 }
 
 static void
-print_target(const struct monitor_wish *wish, struct buf *out)
+print_target(const struct operation_wish *wish, struct buf *out)
 {
     buf_printf(out, "/%s", operations[wish->id].path);
-    if (wish->service)
-        buf_printf(out, "/%s", wish->service);
+    if (wish->name)
+        buf_printf(out, "/%s", wish->name);
     if (wish->query) {
         buf_printf(out, "?%s=", wish->query);
         add_escaped(out, wish->value);
@@ -56,8 +56,8 @@ explain_silence(const struct config *config, enum operation_owner owner, const c
 }
 
 int
-cli_ask_monitor(const struct config *config, const struct monitor_wish *wish, struct arena *arena,
-                struct value **ret_answer, struct err *reterr)
+cli_operate(const struct config *config, const struct operation_wish *wish, struct arena *arena,
+            struct value **ret_answer, struct err *reterr)
 {
     enum operation_owner owner = operations[wish->id].owner;
     const char *socket =
@@ -66,7 +66,7 @@ cli_ask_monitor(const struct config *config, const struct monitor_wish *wish, st
     _cleanup_buf_ struct buf body = BUF_INIT(BODY_MAX), target = BUF_INIT(TARGET_MAX);
     struct err err = {0};
     unsigned status;
-    int r = wish->service ? service_check_spelling(wish->service, reterr) : 0;
+    int r = wish->name ? service_check_spelling(wish->name, reterr) : 0;
     if (r < 0)
         return r;
     print_target(wish, &target);
@@ -98,7 +98,7 @@ cli_ask_monitor(const struct config *config, const struct monitor_wish *wish, st
 }
 
 const struct value *
-cli_monitor_service(const struct value *answer, const char *name)
+cli_operate_service(const struct value *answer, const char *name)
 {
     const struct value *list = value_get(answer, "services");
     for (const struct value *v = list ? list->first : NULL; v; v = v->next)
