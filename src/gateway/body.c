@@ -1,22 +1,55 @@
 #include "gateway/body.h"
 
+#include "base/mem.h"
+#include "sys/work.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 void
-body_init(struct body *b, const char *dir, uint64_t bytes_max)
+body_init(struct body *b, struct loop *loop, const char *dir, uint64_t bytes_max)
 {
-    *b = (struct body){.dir = dir, .fd = -1};
+    *b = (struct body){.loop = loop, .dir = dir, .fd = -1};
     buf_init(&b->memory, MIN((size_t)bytes_max, BUF_CEILING_MAX));
 }
+
+/* ---- the end of a file ---- */
+
+struct closing {
+    struct work work;
+    int fd;
+};
+
+static void
+on_close(struct work *work)
+{
+    (void)close(container_of(work, struct closing, work)->fd);
+}
+
+static void
+on_closed(struct work *work, bool cancelled unused_arg)
+{
+    free(container_of(work, struct closing, work));
+}
+
+static void
+close_elsewhere(struct loop *loop, int fd)
+{
+    struct closing *c = mem_new(struct closing);
+    *c = (struct closing){.work = {.run = on_close, .done = on_closed}, .fd = fd};
+    work_start_alone(loop, &c->work);
+}
+
+/* ---- a body ---- */
 
 void
 body_finish(struct body *b)
 {
     if (b->fd >= 0)
-        (void)close(b->fd);
+        close_elsewhere(b->loop, b->fd);
     buf_finish(&b->memory);
     *b = (struct body){.fd = -1, .memory = BUF_INIT(0)};
 }

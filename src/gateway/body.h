@@ -11,19 +11,23 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+struct loop;
+
 #define BODY_MEMORY_MAX (1 * MIB)
 
 struct body {
     size_t len; /* so far */
 
     /* the rest is the body's own */
+    struct loop *loop;
     const char *dir;
     struct buf memory;
     int fd; /* -1: it is in memory */
 };
 
-/* dir: where files are made; it outlives the body. */
-void body_init(struct body *b, const char *dir, uint64_t bytes_max);
+/* dir: where files are made; it outlives the body. Their end is work: a disk takes some milliseconds to
+ * let go of a large one. */
+void body_init(struct body *b, struct loop *loop, const char *dir, uint64_t bytes_max);
 void body_finish(struct body *b);
 
 /* ERR_SPOOL: the disk is full, or failed. After a failure nothing may follow. */

@@ -1,6 +1,7 @@
 #include "gateway/body.h"
 
 #include "base/mem.h"
+#include "loop_rig.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+static struct loop_rig rig;
 static char pattern[3 * MIB];
 
 static void
@@ -48,12 +50,13 @@ TEST(body_is_what_came_wherever_it_is_kept)
     static const size_t lens[] = {0, 1, BODY_MEMORY_MAX, BODY_MEMORY_MAX + 1, 2 * MIB, 3 * MIB - 1};
     const char *const dirs[] = {tap_dir(), "/nowhere/at/all"};
     static const size_t pieces[] = {4095, 16384, 3 * MIB};
+    REQUIRE(loop_rig_open(&rig));
     fill();
     for (size_t i = 0; i < ARRAY_SIZE(lens) * ARRAY_SIZE(dirs) * ARRAY_SIZE(pieces); i++) {
         size_t len = lens[i % ARRAY_SIZE(lens)];
         const char *dir = dirs[i / ARRAY_SIZE(lens) % ARRAY_SIZE(dirs)];
         struct body b;
-        body_init(&b, dir, sizeof(pattern));
+        body_init(&b, rig.loop, dir, sizeof(pattern));
         tap_note("%zu bytes in %s", len, dir);
         CHECK(add_in_pieces(&b, len, pieces[i % ARRAY_SIZE(pieces)]));
         CHECK_EQ(b.len, len);
@@ -61,6 +64,7 @@ TEST(body_is_what_came_wherever_it_is_kept)
         CHECK_EQ(body_is_in_memory(&b), len <= BODY_MEMORY_MAX || dir != dirs[0]);
         body_finish(&b);
     }
+    loop_rig_close(&rig);
 }
 
 /* A disk that fails, as far as a process can make one: mapped, it would be the end of us. */
@@ -69,8 +73,9 @@ TEST(body_tells_of_a_disk_that_gives_nothing_back)
     struct err err = {0};
     struct body b;
     char room[16];
+    REQUIRE(loop_rig_open(&rig));
     fill();
-    body_init(&b, tap_dir(), sizeof(pattern));
+    body_init(&b, rig.loop, tap_dir(), sizeof(pattern));
     REQUIRE(add_in_pieces(&b, 2 * MIB, MIB) && !body_is_in_memory(&b));
     REQUIRE(ftruncate(b.fd, MIB) == 0);
     CHECK(body_read(&b, MIB - 16, 16, room, &err) != NULL);
@@ -78,6 +83,7 @@ TEST(body_tells_of_a_disk_that_gives_nothing_back)
     CHECK_EQ(err.id, ERR_SPOOL);
     CHECK(strstr(err.what, "Input/output error"));
     body_finish(&b);
+    loop_rig_close(&rig);
 }
 
 /* A file system that takes no more, as far as a process can make one. */
@@ -92,8 +98,9 @@ TEST(body_tells_of_a_disk_that_takes_no_more)
     REQUIRE(sigaction(SIGXFSZ, &ignore, &before) == 0);
     few = (struct rlimit){2 * MIB, old.rlim_max};
     REQUIRE(setrlimit(RLIMIT_FSIZE, &few) == 0);
+    REQUIRE(loop_rig_open(&rig));
     fill();
-    body_init(&b, tap_dir(), 16 * MIB);
+    body_init(&b, rig.loop, tap_dir(), 16 * MIB);
     for (size_t at = 0; at < sizeof(pattern) && r == 0; at += MIB / 2)
         r = body_add(&b, pattern + at, MIB / 2, &err);
     body_finish(&b);
@@ -101,4 +108,5 @@ TEST(body_tells_of_a_disk_that_takes_no_more)
     CHECK(r < 0);
     CHECK_EQ(err.id, ERR_SPOOL);
     CHECK(strstr(err.what, ": File too large"));
+    loop_rig_close(&rig);
 }

@@ -601,7 +601,7 @@ relay_take(struct relay *relay, struct http_request *r, const struct route_found
     p->visit.user = p;
     p->reply = *reply;
     arena_init(&p->arena, (size_t)limits->header_bytes + CHANGES_BYTES_MAX);
-    body_init(&p->body, p->routing->spool, limits->body_bytes);
+    body_init(&p->body, relay->loop, p->routing->spool, limits->body_bytes);
     if (p->route->body == ROUTE_BODY_JSON)
         ask_begin(&p->ask, p->routing->members.items, p->routing->members.count);
     relay->counts.requests++;

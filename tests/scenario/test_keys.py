@@ -6,6 +6,7 @@ import json
 import random
 import signal
 import sqlite3
+import subprocess
 import threading
 
 import pytest
@@ -223,6 +224,47 @@ def test_no_kill_gives_tokens_twice(tmp_path, sim):
     spent = witness() - before
     assert spent <= LIMIT + (KILLS + 1) * ASKERS * 40
     assert spent > LIMIT / 3  # a crash forfeits a slice, and not all
+
+
+@contextlib.contextmanager
+def small_disk(place):
+    """Two calls: it is full, and it has room again."""
+    place.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", place]).returncode:
+        pytest.skip("nothing may be mounted here")
+
+    def fill():
+        with contextlib.suppress(OSError), (place / "ballast").open("wb", buffering=0) as f:
+            while f.write(bytes(4096)):
+                pass
+
+    try:
+        yield fill, (place / "ballast").unlink
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk_gives_nothing_away_and_mends_by_itself(tmp_path, sim):
+    def code_of(answer):
+        return answer.status, json.loads(answer.body).get("error", {}).get("code")
+
+    with small_disk(tmp_path / "state/gateway") as (fill, make_room), gateway_of(tmp_path, sim) as g:
+        fields = bearer(create(g, "alice", "--tokens-per-day", "1000"))
+        free = bearer(create(g, "free"))
+        assert g.ask("POST", CHAT, ASK, **fields).status == 200
+        before = left(g, "alice", "tokens_per_day")
+        fill()
+        answers = [code_of(g.ask("POST", CHAT, {**ASK, "max_tokens": 100}, **fields)) for _ in range(20)]
+        assert answers[-1] == (503, "key.not-written")
+        assert {status for status, _ in answers} <= {200, 503}
+        assert before - left(g, "alice", "tokens_per_day") <= 1000 // 64 + 1 + 128  # that was debited before
+        assert code_of(g.ask("POST", CHAT, ASK, **free)) == (200, None)  # of whom nothing is to be written down
+        large = {**ASK, "messages": [{"role": "user", "content": "x" * (3 << 20)}]}
+        assert code_of(g.ask("POST", CHAT, large, **free)) == (503, "gateway.no-room-on-disk")
+        make_room()
+        comes_true(lambda: g.ask("POST", CHAT, ASK, **fields).status == 200)
+        comes_true(lambda: g.metric("citadel_gateway_bodies_bytes") == 0)
+    assert "key.not-written" in g.log and "is written again" in g.log
 
 
 def test_a_damaged_database_lets_nobody_in(tmp_path, sim):
