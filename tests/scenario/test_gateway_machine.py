@@ -16,6 +16,7 @@ CONFIG = {
     "storage": {"require_mounts": False, "smart": False},
     "backup": {"enabled": False},
     "monitor": {"health_interval": "1s"},
+    "gateway": {"listen": ["0.0.0.0", "/run/citadel/gateway/api.sock"]},
     "models": {
         "quick": {**SIM, "port": 12000},
         "slow": {**SLOW, "port": 12001},
@@ -104,6 +105,25 @@ def test_nobody_is_refused_while_it_is_started_anew(here):
     assert set(asking.stdout.read().split()) == {"200"}
 
 
+def test_a_socket_that_is_a_file_stays_over_its_restarts(here):
+    path = "/run/citadel/gateway/api.sock"
+    before = here.run("stat", "-c", "%F %a %U %G %i", path).stdout
+    assert before.startswith("socket 660 citadel-gateway citadel-gateway ")
+    here.run("systemctl", "restart", "citadel-gateway")
+    assert "quick" in here.run("curl", "-sS", "--unix-socket", path, "http://localhost/v1/models").stdout
+    assert here.run("stat", "-c", "%F %a %U %G %i", path).stdout == before
+
+
+def test_the_monitor_tells_of_the_machine_from_within_its_sandbox(here):
+    for page, name in (
+        ("system", "citadel_system_cpu_seconds_total"),
+        ("system", "citadel_system_memory_available_bytes"),
+        ("storage", "citadel_storage_free_bytes"),
+        ("gpu", "citadel_gpus_readable"),
+    ):
+        here.until(lambda: name in here.run("curl", "-sS", f"{URL}/metrics/{page}").stdout, f"{name} is told")
+
+
 def test_a_stream_is_completed_before_it_ends(here):
     started = stream(here)
     here.run("systemctl", "restart", "citadel-gateway")
@@ -112,7 +132,7 @@ def test_a_stream_is_completed_before_it_ends(here):
 
 def test_another_configuration_cuts_no_stream(here):
     before, started = pid(here), stream(here)
-    aliased = {**CONFIG, "gateway": {"aliases": {"gpt": "quick"}}}
+    aliased = {**CONFIG, "gateway": {**CONFIG["gateway"], "aliases": {"gpt": "quick"}}}
     deploy(here, 1, aliased)
     here.run("systemctl", "reload", "citadel-gateway")
     assert "choices" in complete(here, "gpt")

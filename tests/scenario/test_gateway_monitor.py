@@ -14,15 +14,16 @@ from shim import Unix
 from up import PATIENCE_S, free_ports
 
 SIM = {"engine": "sim", "extra_args": '["--sim-token-rate", "0"]'}
+ASK = {"model": "two", "prompt": "hello"}
 SLOW = {"engine": "sim", "extra_args": '["--sim-token-rate", "0", "--sim-load-time", "2"]'}
 
 
 class Served(Watched):
-    def __init__(self, directory, models):
+    def __init__(self, directory, models, more=""):
         super().__init__(directory, models)
         (self.address,) = free_ports(1)
         text = self.config.read_text()
-        self.config.write_text(text.replace("gateway: {enabled: false}", f"gateway: {{port: {self.address}}}"))
+        self.config.write_text(text.replace("gateway: {enabled: false}", f"gateway: {{port: {self.address}{more}}}"))
 
     def served(self, method, path, body=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.address, timeout=PATIENCE_S)
@@ -81,6 +82,26 @@ def test_who_keeps_a_model_from_being_brought_is_told(site, up):
     assert site.run("hold", "two", "--reason", "its disk is replaced").returncode == 0
     status, told = site.complete("two")
     assert status == 503 and "its disk is replaced" in told["error"]["message"]
+
+
+def test_who_waits_for_a_model_to_come_is_told_how_far_it_is():
+    """At a socket that is a file, which the gateway of `citadel up` makes."""
+    with tempfile.TemporaryDirectory(prefix="citadel-", dir="/tmp") as folder:
+        path = pathlib.Path(folder) / "api.sock"
+        more = f", listen: [127.0.0.1, {path}], progress_after: 100ms"
+        site = Served(pathlib.Path(folder), {"one": SIM, "two": SLOW}, more)
+        try:
+            site.up("one").wait_all("gateway: ready", "one: ready")
+            assert comes_true(lambda: site.model("two")["state"] == "stopped")
+            connection = Unix(path)
+            connection.request("POST", "/v1/completions", json.dumps({**ASK, "stream": True}))
+            text = connection.getresponse().read().decode()
+            connection.close()
+        finally:
+            site.end()
+    told = [line for line in text.splitlines() if line.startswith(": two is ")]
+    assert told and "error" not in text and text.endswith("data: [DONE]\n\n"), text
+    assert any(word in line for line in told for word in ("starting", "asked for")), told
 
 
 def test_without_a_monitor_running_models_are_answered(site, up):

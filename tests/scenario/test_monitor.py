@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 
 import pytest
+from gateway import comes_true
 from monitor import Watched
 from program import BIN, CITADEL, error_json, run
 from test_up import as_nobody, let_others_in, takes_another_place
@@ -315,6 +316,21 @@ def get(s, path, **fields):
     body = answer.read().decode()
     connection.close()
     return answer.status, body
+
+
+def test_gpus_are_told_as_the_driver_has_them(site, place):
+    s = site({"a": ""})
+    folder = place / "nvml"
+    folder.mkdir()
+    (folder / "gpus").write_text("gpu NVIDIA L40S\ngpu NVIDIA L40S\n")
+    env = {"CITADEL_FAKE_NVML": str(folder), "LD_LIBRARY_PATH": str(BIN / "sim")}
+    with begin(s, s.up(env=env)) as history:
+        history.wait("service.ready", "a")
+        assert comes_true(lambda: "citadel_gpus_readable 1" in get(s, "/metrics/gpu")[1])
+        text = get(s, "/metrics/gpu")[1]
+        for name in ("memory_size_bytes", "power_watts", "energy_joules_total", "healthy"):
+            found = re.findall(rf'^citadel_gpu_{name}\{{gpu="(\d)",uuid="GPU-[^"]+".*\}} (\S+)$', text, re.M)
+            assert [gpu for gpu, _ in found] == ["0", "1"] and all(float(n) > 0 for _, n in found), (name, text)
 
 
 def test_health_is_true(site):
