@@ -247,6 +247,24 @@ TEST(what_is_taken_beyond_a_claim_is_reserved_meanwhile)
     CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 400);
 }
 
+/* A server that tells more than there can be is one that errs. */
+TEST(what_cannot_be_is_as_much_as_may_be)
+{
+    struct allowance_limits limits = {.of = {[ALLOWANCE_TOKENS_DAY] = 1000}};
+    struct allowance_claim first, second;
+    struct allowance_refusal why;
+    struct allowance a;
+    begin(&a, &limits);
+    CHECK_EQ(claim(&a, &first, 50, &why), ALLOWANCE_GRANTED);
+    CHECK_EQ(claim(&a, &second, 50, &why), ALLOWANCE_GRANTED);
+    CHECK(!allowance_grow(&a, &first, UINT64_MAX, &now));
+    CHECK(!allowance_grow(&a, &second, ALLOWANCE_MAX, &now));
+    allowance_settle(&a, &second, ALLOWANCE_MAX, &now);
+    allowance_settle(&a, &first, UINT64_MAX, &now);
+    CHECK_EQ(a.reserved, 0);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 0);
+}
+
 /* It is over before midnight, and told of afterwards. */
 TEST(an_estimate_is_put_right_where_it_was_made)
 {

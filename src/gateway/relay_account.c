@@ -134,6 +134,13 @@ passage_goes(struct passage *p)
 
 /* ---- after ---- */
 
+/* Of what servers tell. */
+static uint64_t
+sum(uint64_t a, uint64_t b)
+{
+    return a > ALLOWANCE_MAX || b > ALLOWANCE_MAX - a ? ALLOWANCE_MAX : a + b;
+}
+
 /* What is worked on when its client has got his answer, or has left. */
 static bool
 is_in_background(const struct passage *p)
@@ -202,7 +209,7 @@ passage_took(struct passage *p)
     } else if (has_left_work(p)) {
         take_all(p);
     }
-    return row->tokens_in + row->tokens_out;
+    return sum(row->tokens_in, row->tokens_out);
 }
 
 /* Of a stream, a little ahead: each event has a token, or little more. */
@@ -213,7 +220,7 @@ passage_pays(struct passage *p)
 {
     uint64_t took = passage_took(p);
     if (p->state != PASSAGE_OVER && took > p->claim.own.tokens + p->claim.own.grown)
-        took += AHEAD_TOKENS;
+        took = sum(took, AHEAD_TOKENS);
     p->owes = !claim_grow(&p->claim, took);
     return !p->owes;
 }
@@ -236,7 +243,7 @@ correct_estimate(const struct passage *p)
     const struct allowance_estimate estimate =
         stored_take_estimate(p->relay->stored, p->stored_id, strlen(p->stored_id), p->key);
     if (estimate.tokens)
-        holder_correct(p->reply.caller, &estimate, told->in + told->out);
+        holder_correct(p->reply.caller, &estimate, sum(told->in, told->out));
 }
 
 static void
