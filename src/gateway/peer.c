@@ -8,10 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What is no part of an address may be a secret: a user and his password, or a query. */
 static int
 refuse(const char *option, const char *url, const char *wanted, struct err *reterr)
 {
-    int r = err_set(reterr, ERR_VALUE, "%s is '%s', expected %s", option, url, wanted);
+    size_t len = strcspn(url, "?#");
+    const char *slashes = strstr(url, "//");
+    if (memchr(url, '@', len))
+        len = slashes ? (size_t)(slashes + 2 - url) : 0;
+    int r = err_set(reterr, ERR_VALUE, "%s is '%.*s%s', expected %s", option, (int)len, url,
+                    url[len] ? "..." : "", wanted);
     err_fix(reterr, "write it as http://HOST:PORT");
     return r;
 }

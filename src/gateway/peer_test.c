@@ -30,6 +30,8 @@ TEST(peer_url_says_where_a_peer_is)
         {"http://h?x=1", NULL},
         {"http://h/a#b", NULL},
         {"http://me:secret@h", NULL},
+        {"me:secret@h", NULL},
+        {"http://h/a?key=secret", NULL},
         {"ftp://h", NULL},
         {"h:8000", NULL},
     };
@@ -42,6 +44,7 @@ TEST(peer_url_says_where_a_peer_is)
         CHECK_EQ(r < 0, !rows[i].want);
         if (r < 0) {
             CHECK(strstr(err.what, "gateway.peers.p.url is '"));
+            CHECK(!strstr(err.what, "secret"));
             continue;
         }
         (void)snprintf(got, sizeof(got), "%d %d %s %u %s %.*s", u.is_tls, u.is_ip, u.host, u.port,

@@ -2,13 +2,13 @@
 
 #include "base/text.h"
 #include "config/config.h"
+#include "gateway/exporter.h"
 #include "gateway/header.h"
 #include "gateway/multipart.h"
 #include "gateway/params.h"
 #include "gateway/peer.h"
 #include "gateway/problem.h"
 #include "gateway/relay_int.h"
-#include "gateway/trace.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -370,6 +370,7 @@ on_complete(struct http_request *r)
         return;
     }
     p->adds_usage = lacks_usage(p);
+    p->transcript = transcript_begin(p->relay->transcripts, p->form ? NULL : &p->body);
     passage_claim(p);
     passage_waits(p);
 }
@@ -504,18 +505,23 @@ find_field(const struct http1_head *head, const char *name)
     return NULL;
 }
 
-/* The client's trace, if it has one. */
+/* The client's trace goes on as it came; or with our part in it, where somebody is told of that. */
 static void
 carry_trace(struct passage *p, const struct http1_head *head)
 {
     static const char name[] = "traceparent", state_name[] = "tracestate";
-    const struct http1_field *parent = find_field(head, name);
+    const struct http1_field *field = find_field(head, name);
     const struct http1_field *state = find_field(head, state_name);
-    const char *bytes = head->bytes;
-    if (!parent || !trace_is_parent(bytes + parent->value.at, parent->value.len))
-        return;
-    carry(p, name, sizeof(name) - 1, bytes + parent->value.at, parent->value.len);
-    if (state)
+    const char *bytes = head->bytes, *parent = NULL;
+    if (field && trace_is_parent(bytes + field->value.at, field->value.len))
+        parent = bytes + field->value.at;
+    if (exporter_is_on(p->relay->exporter) && (!parent || trace_is_sampled(parent)))
+        p->trace = arena_new(&p->arena, struct trace);
+    if (p->trace)
+        trace_begin(p->trace, parent);
+    else if (parent)
+        carry(p, name, sizeof(name) - 1, parent, field->value.len);
+    if (parent && state)
         carry(p, state_name, sizeof(state_name) - 1, bytes + state->value.at, state->value.len);
 }
 
@@ -668,6 +674,18 @@ relay_tell_of_ends(struct relay *relay,
 {
     relay->over = over;
     relay->over_arg = arg;
+}
+
+void
+relay_keep_words(struct relay *relay, struct transcripts *transcripts)
+{
+    relay->transcripts = transcripts;
+}
+
+void
+relay_export_spans(struct relay *relay, struct exporter *exporter)
+{
+    relay->exporter = exporter;
 }
 
 const struct target_table *

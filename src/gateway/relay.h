@@ -22,6 +22,7 @@
 
 struct backend;
 struct config;
+struct exporter;
 struct http_request;
 struct ledger_row;
 struct loop;
@@ -29,6 +30,7 @@ struct relay;
 struct reply;
 struct route_found;
 struct tallies;
+struct transcripts;
 struct target_back;
 struct target_table;
 
@@ -53,6 +55,11 @@ void relay_tell_of_ends(struct relay *relay,
                         void (*over)(const struct ledger_row *row, const struct reply *reply,
                                      void *arg),
                         void *arg);
+
+/* Where what is said is kept, and where spans of requests go, as far as those are switched on. Both outlive
+ * the relay; at first there are none. */
+void relay_keep_words(struct relay *relay, struct transcripts *transcripts);
+void relay_export_spans(struct relay *relay, struct exporter *exporter);
 
 const struct target_table *relay_targets(const struct relay *relay);
 /* Of the i-th model of the configuration, or of a peer, which come behind them; NULL: a model that is not

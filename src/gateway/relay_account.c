@@ -1,7 +1,9 @@
 /* What a request may take, what it has taken, and what is told of it. */
 
 #include "config/config.h"
+#include "gateway/exporter.h"
 #include "gateway/relay_int.h"
+#include "gateway/span.h"
 #include "sys/clock.h"
 
 #include <stdio.h>
@@ -130,6 +132,7 @@ passage_goes(struct passage *p)
     const struct visit *v = &p->visit;
     (void)snprintf(p->row.backend, sizeof(p->row.backend), "%s", backend_name(v->backend));
     p->row.queue_us += v->ask.started_us - v->ask.arrived_us;
+    p->call_us = loop_now_us(p->relay->loop) - p->since_us;
 }
 
 /* ---- after ---- */
@@ -258,6 +261,28 @@ settle(struct passage *p)
         p->stored_id ? correct_estimate(p) : remember_estimate(p, took);
 }
 
+static void
+tell_spans(const struct passage *p)
+{
+    const struct config_model *model = p->back ? p->back->model : NULL;
+    uint64_t arrived_us = p->visit.ask.arrived_us;
+    const struct span_request s = {
+        .trace = p->trace,
+        .row = &p->row,
+        .route = p->route,
+        .id = p->reply.id,
+        .model = p->ask.model,
+        .engine = model ? config_engine_word(model->engine) : NULL,
+        .max_tokens = p->ask.max_tokens,
+        .is_stream = p->is_stream,
+        .has_waited = arrived_us != 0,
+        .wait_us = arrived_us ? arrived_us - p->since_us : 0,
+        .call_us = p->call_us,
+        .answer_end_us = p->answer_end_us,
+    };
+    exporter_add(p->relay->exporter, &s);
+}
+
 void
 passage_account_end(struct passage *p, bool answered)
 {
@@ -269,6 +294,9 @@ passage_account_end(struct passage *p, bool answered)
         histogram_add(&p->relay->counts.own, p->own_us);
     if (p->tally)
         tally_end(p->tally, &p->row);
+    transcript_end(take_ptr(p->transcript), &p->row, p->reply.id);
+    if (p->trace)
+        tell_spans(p);
     if (p->relay->over)
         p->relay->over(&p->row, &p->reply, p->relay->over_arg);
 }

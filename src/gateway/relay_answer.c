@@ -135,6 +135,7 @@ take_head(struct passage *p, struct http_call *call)
     p->reads_id = p->route->id == ROUTE_RESPONSES && call->head.status == 200;
     if (p->route->id == ROUTE_RESPONSE_DELETE && call->head.status / 100 == 2)
         passage_forget(p);
+    p->hears = p->transcript && (p->reads || is_type(&call->head, "text/"));
     if (!p->is_told)
         begin_answer(p, &call->head);
 }
@@ -153,6 +154,8 @@ on_call_head(struct http_call *call)
 static bool
 pass(struct passage *p, const char *bytes, size_t len)
 {
+    if (p->hears && len > 0)
+        transcript_hear(p->transcript, bytes, len);
     return len == 0 || http_answer_write(p->request, bytes, len);
 }
 
@@ -237,6 +240,7 @@ static void
 end_answer(struct passage *p, const struct err *error)
 {
     p->state = PASSAGE_OVER;
+    p->answer_end_us = loop_now_us(p->relay->loop) - p->since_us;
     if (error)
         p->row.end = LEDGER_ENGINE;
     if (p->is_refused) {
@@ -288,6 +292,14 @@ on_call_finished(struct http_call *call, const struct err *error)
 /* ---- the visit ---- */
 
 static void
+tell_trace(struct passage *p, struct http_call *call)
+{
+    trace_parent text;
+    trace_call(p->trace);
+    http_call_field(call, "traceparent", trace_print(p->trace, text));
+}
+
+static void
 on_go(struct visit *v)
 {
     static const struct http_call_ops ops = {.head = on_call_head,
@@ -301,6 +313,8 @@ on_go(struct visit *v)
     for (const struct carried *c = p->carried; c; c = c->next)
         http_call_field(call, c->name, c->value);
     http_call_field(call, "X-Request-Id", p->reply.own_id);
+    if (p->trace)
+        tell_trace(p, call);
     if (!p->sending) {
         http_call_whole(call, "", 0);
     } else {

@@ -18,6 +18,8 @@
 #include "gateway/stored.h"
 #include "gateway/tally.h"
 #include "gateway/target.h"
+#include "gateway/trace.h"
+#include "gateway/transcript.h"
 #include "gateway/usage.h"
 #include "http/server.h"
 
@@ -29,7 +31,9 @@ struct relay {
     unsigned most; /* requests at a time, since memory was given back */
     uint64_t turn;
     struct affinity *affinity;
-    struct stored *stored; /* NULL: there is no response yet */
+    struct stored *stored;           /* NULL: there is no response yet */
+    struct transcripts *transcripts; /* NULL: none are kept */
+    struct exporter *exporter;       /* NULL: there is none */
     void (*over)(const struct ledger_row *row, const struct reply *reply, void *arg);
     void *over_arg;
 };
@@ -91,6 +95,11 @@ struct passage {
     bool is_told;               /* so the head of a stream was sent */
     bool is_refused;            /* by an engine, after that; it said */
     struct buf refusal;
+    struct transcript *transcript; /* NULL: what is said is kept nowhere */
+    bool hears;                    /* the answer is a text */
+    struct trace *trace;           /* NULL: nobody is told */
+    uint64_t call_us;              /* since its head: when an engine was asked last, */
+    uint64_t answer_end_us;        /* and when its answer had ended; 0: it has not */
 
     struct visit visit;
     struct sending *sending; /* NULL: there is no body */

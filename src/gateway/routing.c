@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SECRETS_BYTES_MAX (1 * MIB) /* of their names */
-
 /* The one that asks this server already. */
 static struct backend *
 find_backend(const struct routing *before, const struct backend_place *place)
@@ -49,24 +47,6 @@ open_models(struct routing *routing, struct loop *loop, const struct routing *be
     return r;
 }
 
-/* The key with which a peer is asked: unset where it has none. */
-static int
-fetch_key(const struct config *config, const struct config_peer *peer, struct secret *ret_key,
-          struct err *reterr)
-{
-    _cleanup_arena_ struct arena arena;
-    struct secret_use *uses;
-    size_t count;
-    arena_init(&arena, SECRETS_BYTES_MAX);
-    int r = secret_uses(config, &arena, &uses, &count);
-    if (r < 0)
-        return err_set(reterr, ERR_TOO_LARGE, "the configuration names too many secrets");
-    for (size_t i = 0; i < count; i++)
-        if (uses[i].secret == &peer->key)
-            return secret_fetch(&uses[i], ret_key, reterr);
-    return 0;
-}
-
 static int
 open_peers(struct routing *routing, struct loop *loop, const struct routing *before,
            struct err *reterr)
@@ -76,7 +56,7 @@ open_peers(struct routing *routing, struct loop *loop, const struct routing *bef
     for (size_t i = 0; i < config->gateway.peers.count && r == 0; i++) {
         _cleanup_secret_ struct secret key = {0};
         const struct backend_place place = {.peer = &config->gateway.peers.items[i], .key = &key};
-        r = fetch_key(config, place.peer, &key, reterr);
+        r = secret_fetch_of(config, &place.peer->key, &key, reterr);
         if (r == 0)
             r = open_backend(routing, config->models.count + i, loop, before, &place, reterr);
     }

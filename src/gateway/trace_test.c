@@ -35,3 +35,24 @@ TEST(a_parent_is_what_the_standard_has)
         CHECK_EQ(trace_is_parent(rows[i].text, strlen(rows[i].text)), rows[i].want);
     }
 }
+
+TEST(a_trace_is_the_callers_or_begins_here)
+{
+    struct trace t, other;
+    trace_parent text;
+    CHECK(trace_is_sampled("00-" T "-" P "-01") && trace_is_sampled("00-" T "-" P "-0f"));
+    CHECK(!trace_is_sampled("00-" T "-" P "-00") && !trace_is_sampled("00-" T "-" P "-fe"));
+    trace_begin(&t, "cc-" T "-" P "-01-more");
+    CHECK_STR(t.id, T);
+    CHECK_STR(t.parent, P);
+    (void)trace_print(&t, text);
+    CHECK(trace_is_parent(text, strlen(text)) && trace_is_sampled(text));
+    CHECK(strncmp(text, "00-" T "-", 36) == 0 && memcmp(text + 36, t.call, 16) == 0);
+    trace_begin(&other, NULL);
+    (void)trace_print(&other, text);
+    CHECK(trace_is_parent(text, strlen(text)));
+    CHECK_STR(other.parent, "");
+    CHECK(strcmp(other.id, T) != 0 && strcmp(other.span, t.span) != 0);
+    trace_call(&t);
+    CHECK(strcmp(t.call, t.span) != 0 && strcmp(t.call, other.call) != 0);
+}

@@ -5,14 +5,11 @@
 #include "config/config.h"
 #include "fmt/json.h"
 #include "gateway/ledger.h"
-#include "sys/clock.h"
+#include "role/losses.h"
 #include "sys/files.h"
-#include "sys/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,14 +18,11 @@
 
 /* What a pipe takes at once, or not at all (pipe(7)). */
 #define LINE_MAX_BYTES 4096
-/* Between two times that losses are said. */
-#define TELL_US UINT64_C(60000000)
 
 void
 access_log_open(struct access_log *log, const struct config *config)
 {
-    *log = (struct access_log){
-        .fd = -1, .lost = log->lost, .told = log->told, .told_us = log->told_us};
+    *log = (struct access_log){.fd = -1, .lost = log->lost};
     if (config->gateway.access_log == CONFIG_ACCESS_LOG_JOURNAL)
         log->fd = dup(STDERR_FILENO);
     if (config->gateway.access_log == CONFIG_ACCESS_LOG_FILE)
@@ -62,14 +56,6 @@ rotate(struct access_log *log)
     open_file(log);
 }
 
-/* Only what takes it at once: a pipe or a socket that nobody reads would keep all requests waiting. */
-static bool
-has_room(int fd)
-{
-    struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
-    return poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLOUT);
-}
-
 /* What was written in part only is taken back: a line is there as a whole. */
 static bool
 write_whole(struct access_log *log, const struct buf *line)
@@ -92,21 +78,7 @@ write_line(struct access_log *log, const struct buf *line)
         open_file(log);
     if (log->path && log->fd >= 0 && log->bytes + line->len > ACCESS_LOG_BYTES)
         rotate(log);
-    return log->fd >= 0 && has_room(log->fd) && write_whole(log, line);
-}
-
-/* Nobody waits for who reads that, either. */
-static void
-tell_losses(struct access_log *log)
-{
-    uint64_t now_us = clock_now_us(), count = log->lost - log->told;
-    if ((log->told_us && now_us - log->told_us < TELL_US) || !has_room(STDERR_FILENO))
-        return;
-    log_warning("the access log lacks %" PRIu64 " request%s: %s%s%s", count, count == 1 ? "" : "s",
-                log->path ? log->path : "", log->path ? ": " : "",
-                log->error ? strerror(log->error) : "who reads it is too slow");
-    log->told = log->lost;
-    log->told_us = now_us;
+    return log->fd >= 0 && losses_has_room(log->fd) && write_whole(log, line);
 }
 
 void
@@ -123,6 +95,10 @@ access_log_add(struct access_log *log, const struct ledger_row *row, const char 
     buf_add_char(&line, '\n');
     if (buf_error(&line) < 0 || !write_line(log, &line))
         log->lost++;
-    if (log->lost > log->told)
-        tell_losses(log);
+}
+
+const char *
+access_log_why(const struct access_log *log)
+{
+    return log->error ? strerror(log->error) : "who reads it is too slow";
 }

@@ -174,8 +174,16 @@ open_all(struct gateway *g, struct err *reterr)
         r = gateway_pages_open(g, reterr);
     if (r < 0)
         return r;
-    gateway_keys_watch(g);
+    gateway_told_open(g);
+    gateway_told_watch(g);
     return open_server(g, reterr);
+}
+
+static _Noreturn void
+die_of_disk(const char *path, const char *what)
+{
+    log_error("the disk of '%s' does not answer; %s is not written", path, what);
+    exit(EXIT_CODE_FAILED);
 }
 
 static void
@@ -192,11 +200,10 @@ close_all(struct gateway *g)
     http_client_free(g->pages);
     struct config *last = relay_take_config(g->relay); /* g->config, which the keys go by yet */
     relay_free(g->relay);
-    if (!gateway_keys_close(g)) { /* nor can the loop, then */
-        log_error("the disk of '%s' does not answer; what the last requests used is not written",
-                  g->config->gateway.keys_file);
-        exit(EXIT_CODE_FAILED);
-    }
+    if (!gateway_told_close(g)) /* nor can the loop, then */
+        die_of_disk(g->config->paths.logs, "what was said last");
+    if (!gateway_keys_close(g))
+        die_of_disk(g->config->gateway.keys_file, "what the last requests used");
     config_free(last);
     life_close(&g->life);
 }

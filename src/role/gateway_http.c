@@ -79,10 +79,8 @@ answer_health(const struct asked *a)
 static void
 write_metrics(struct gateway *g, struct buf *body)
 {
-    const struct metrics_lost lost[] = {
-        {"ledger", store_counts(keyring_store(g->keys))->lost_rows},
-        {"access-log", g->access_log.lost},
-    };
+    struct metrics_lost lost[GATEWAY_LOSSES];
+    gateway_told_losses(g, lost);
     metrics_write(body, g->relay, lost, ARRAY_SIZE(lost));
 }
 

@@ -2,12 +2,13 @@
 
 /* Inside the gateway: gateway.c has its life and its addresses, gateway_http.c who asks what,
  * gateway_control.c the control socket, gateway_reload.c another configuration, gateway_monitor.c what it
- * has from the monitor, gateway_pages.c the monitor's metrics,
- * gateway_keys.c who it is that asks, gateway_control_keys.c what is asked about that. */
+ * has from the monitor, gateway_pages.c the monitor's metrics, gateway_keys.c who it is that asks,
+ * gateway_control_keys.c what is asked about that, gateway_told.c what is kept of requests. */
 
 #include "base/vec.h"
 #include "gateway/keyring.h"
 #include "gateway/ledger.h"
+#include "gateway/metrics.h"
 #include "gateway/presence.h"
 #include "gateway/relay.h"
 #include "gateway/reply.h"
@@ -16,7 +17,10 @@
 #include "role/control.h"
 #include "role/gateway.h"
 #include "role/life.h"
+#include "role/losses.h"
 
+struct exporter;
+struct transcripts;
 struct wanted;
 
 struct gateway_monitor {
@@ -30,14 +34,20 @@ struct gateway_monitor {
     VEC(struct wanted *) wanted;
 };
 
+/* What is kept and told of requests, beside the ledger. */
+struct gateway_told {
+    bool is_store_sick; /* the disk of the ledger fails, and that was told */
+    struct access_log access_log;
+    struct transcripts *transcripts;
+    struct exporter *exporter;
+    struct losses ledger_losses, access_log_losses, transcript_losses;
+};
+
 struct gateway {
     const struct config *config; /* as the relay has it */
     struct life life;
     struct keyring *keys;
-    bool is_store_sick; /* its disk fails, and that was told */
-    bool is_losing;     /* rows of the ledger, and that was told */
-    uint64_t told_rows; /* how many were lost, as that was told */
-    struct access_log access_log;
+    struct gateway_told told;
     struct relay *relay;
     struct http_server *server;
     bool is_handed;      /* its addresses are */
@@ -77,6 +87,13 @@ struct tls_context;
 int gateway_read_tls(const struct config *config, struct tls_context **ret_context,
                      struct err *reterr) must_check;
 
+/* gateway_told.c: what is kept of requests that are over, and where it is told */
+void gateway_told_open(struct gateway *g);  /* before the relay has requests */
+void gateway_told_watch(struct gateway *g); /* as the configuration is now */
+bool gateway_told_close(struct gateway *g); /* False: a disk hangs; the process can only end */
+#define GATEWAY_LOSSES 4
+void gateway_told_losses(const struct gateway *g, struct metrics_lost ret_lost[GATEWAY_LOSSES]);
+
 /* gateway_http.c */
 struct http_service gateway_service(struct gateway *g);
 
@@ -88,7 +105,6 @@ void gateway_answer_usage(struct gateway *g, struct http_request *r, const char 
 
 /* gateway_keys.c */
 int gateway_keys_open(struct gateway *g, struct err *reterr) must_check;
-void gateway_keys_watch(struct gateway *g); /* the relay; as the configuration is now */
 bool gateway_keys_close(struct gateway *g); /* keyring_close() */
 /* Only those on this host are answered, as long as no key was made. */
 bool gateway_is_local(const struct gateway *g);

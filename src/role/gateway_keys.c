@@ -1,4 +1,4 @@
-/* Who asks: the key that a request shows; and what is kept of what it came to. */
+/* Who asks: the key that a request shows. */
 
 #include "base/text.h"
 #include "config/config.h"
@@ -6,7 +6,6 @@
 #include "role/gateway_int.h"
 #include "sys/log.h"
 
-#include <inttypes.h>
 #include <strings.h>
 
 /* ---- the key of a request ---- */
@@ -61,50 +60,11 @@ gateway_identify(const struct gateway *g, const struct http_request *r, struct r
     return e;
 }
 
-/* ---- what is kept ---- */
-
-/* A disk that fails, and that is well again, is told once. */
-static void
-look_after_store(struct gateway *g)
-{
-    const struct err *trouble = store_trouble(keyring_store(g->keys));
-    if (trouble && !g->is_store_sick)
-        log_err(trouble);
-    if (!trouble && g->is_store_sick)
-        log_info("the database of keys and usage is written again");
-    g->is_store_sick = trouble != NULL;
-}
-
-/* Likewise that rows are lost, and how many were once there is room again. */
-static void
-look_after_ledger(struct gateway *g)
-{
-    const struct store_counts *n = store_counts(keyring_store(g->keys));
-    uint64_t lost = n->lost_rows - g->told_rows;
-    if (lost && !g->is_losing)
-        log_error("more requests wait to be written into the ledger than may; it will lack some");
-    g->is_losing = lost && (g->is_store_sick || n->waiting_rows > STORE_ROWS_MAX / 2);
-    if (!lost || g->is_losing)
-        return;
-    log_info("the ledger is written again; it lacks %" PRIu64 " request%s", lost,
-             lost == 1 ? "" : "s");
-    g->told_rows = n->lost_rows;
-}
-
-static void
-on_over(const struct ledger_row *row, const struct reply *reply, void *arg)
-{
-    struct gateway *g = arg;
-    (void)!store_add_row(keyring_store(g->keys), row); /* one that is lost is counted there */
-    access_log_add(&g->access_log, row, reply->id);
-    look_after_store(g);
-    look_after_ledger(g);
-}
+/* ---- a life ---- */
 
 int
 gateway_keys_open(struct gateway *g, struct err *reterr)
 {
-    g->access_log.fd = -1;
     int r = keyring_open(g->life.loop, g->config->gateway.keys_file, &g->keys, reterr);
     if (r < 0)
         return r;
@@ -116,20 +76,8 @@ gateway_keys_open(struct gateway *g, struct err *reterr)
     return 0;
 }
 
-void
-gateway_keys_watch(struct gateway *g)
-{
-    access_log_close(&g->access_log);
-    access_log_open(&g->access_log, g->config);
-    store_set_keep(keyring_store(g->keys), g->config->gateway.ledger_keep_us);
-    relay_tell_of_ends(g->relay, on_over, g);
-}
-
 bool
 gateway_keys_close(struct gateway *g)
 {
-    if (!g->keys)
-        return true;
-    access_log_close(&g->access_log);
     return keyring_close(g->keys);
 }

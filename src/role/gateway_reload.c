@@ -38,7 +38,7 @@ take(struct gateway *g, struct config_reread *reread, struct err *reterr)
     g->config = take_ptr(reread->config);
     config_set_log_level(g->config);
     gateway_limits_changed(g);
-    gateway_keys_watch(g);
+    gateway_told_watch(g);
     if (was_local != gateway_is_local(g))
         gateway_listen_anew(g);
     tell_what_changed(&reread->diff);

@@ -14,7 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STORE_BYTES (16 * KIB) /* its two paths */
+#define STORE_BYTES (16 * KIB)    /* its two paths */
+#define NAMES_BYTES_MAX (1 * MIB) /* of all that a configuration names */
 
 /* Names under which a service may find it. */
 struct names {
@@ -50,6 +51,23 @@ find_own(const struct secret_use *use)
         free(path);
     }
     return NULL;
+}
+
+int
+secret_fetch_of(const struct config *config, const struct config_secret *secret,
+                struct secret *ret_value, struct err *reterr)
+{
+    _cleanup_arena_ struct arena arena;
+    struct secret_use *uses;
+    size_t count;
+    arena_init(&arena, NAMES_BYTES_MAX);
+    int r = secret_uses(config, &arena, &uses, &count);
+    if (r < 0)
+        return err_set(reterr, ERR_TOO_LARGE, "the configuration names too many secrets");
+    for (size_t i = 0; i < count; i++)
+        if (uses[i].secret == secret)
+            return secret_fetch(&uses[i], ret_value, reterr);
+    return 0;
 }
 
 const char *

@@ -34,6 +34,7 @@ add_of_gateway(struct gathering *g, const struct config *c)
     for (size_t i = 0; i < c->gateway.peers.count; i++)
         add_named(g, SECRET_FOR_GATEWAY, "gateway.peers", c->gateway.peers.items[i].name, "key",
                   &c->gateway.peers.items[i].key);
+    add(g, SECRET_FOR_GATEWAY, "gateway.trace_key", &c->gateway.trace_key);
 }
 
 static void
@@ -59,7 +60,7 @@ add_of_backup(struct gathering *g, const struct config *c)
     add(g, SECRET_FOR_BACKUP, "backup.copy.credentials", &c->backup.copy.credentials);
 }
 
-#define SINGLE 9 /* that stand in no map */
+#define SINGLE 10 /* that stand in no map */
 
 int
 secret_uses(const struct config *config, struct arena *arena, struct secret_use **ret_uses,

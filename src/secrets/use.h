@@ -40,6 +40,10 @@ size_t secret_uses_of(struct secret_use *uses, size_t count, unsigned readers);
 int secret_fetch(const struct secret_use *use, struct secret *ret_value, struct err *reterr)
     must_check;
 
+/* The value of one option; likewise. */
+int secret_fetch_of(const struct config *config, const struct config_secret *secret,
+                    struct secret *ret_value, struct err *reterr) must_check;
+
 /* The file of this service that has it, for a program that reads it itself; NULL: none has. */
 const char *secret_fetch_path(const struct secret_use *use, struct arena *arena);
 

@@ -33,7 +33,9 @@ count_secret_options(void)
 /* Each of them is given. */
 static const char full[] =
     "hub: {offline: false, token: {credential: hub}}\n"
-    "gateway: {peers: {other: {url: \"http://h:1\", models: [m], key: {credential: peer}}}}\n"
+    "gateway:\n"
+    "  peers: {other: {url: \"http://h:1\", models: [m], key: {credential: peer}}}\n"
+    "  trace_key: {credential: traces}\n"
     "alerts: {notifiers: {n: {kind: webhook, url_secret: {file: /etc/url}, token: {env: TOKEN}}}}\n"
     "backup:\n"
     "  password: {credential: p}\n"
@@ -75,8 +77,9 @@ TEST(every_option_that_is_a_secret_has_its_readers)
     for (size_t i = 0; i < count; i++)
         CHECK(uses[i].readers != 0 && uses[i].option);
     CHECK_STR(uses[0].option, "hub.token");
-    CHECK_EQ(secret_uses_of(uses, count, SECRET_FOR_GATEWAY), 1);
+    CHECK_EQ(secret_uses_of(uses, count, SECRET_FOR_GATEWAY), 2);
     CHECK_STR(uses[0].option, "gateway.peers.other.key");
+    CHECK_STR(uses[1].option, "gateway.trace_key");
 }
 
 TEST(the_token_of_the_hub_is_for_nobody_who_may_not_download)

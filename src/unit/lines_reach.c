@@ -127,7 +127,7 @@ lines_gateway_writes(struct unit_draft *d)
     const char *slash = strrchr(keys, '/');
     path_line(d, "", "%.*s", (int)MAX(slash - keys, 1), keys);
     path_line(d, "", "%s/gateway", root_strip(d->config->paths.run));
-    if (d->config->gateway.access_log == CONFIG_ACCESS_LOG_FILE)
+    if (d->config->gateway.access_log == CONFIG_ACCESS_LOG_FILE || d->config->gateway.log_prompts)
         path_line(d, "", "%s/services", root_strip(d->config->paths.logs));
 }
 

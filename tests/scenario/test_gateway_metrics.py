@@ -5,23 +5,12 @@ import contextlib
 import socket
 import sqlite3
 
-import pytest
 from gateway import Gateway, comes_true
 from program import run
-from sim import PATIENCE_S, Sim
+from sim import PATIENCE_S
 
 ASK = {"model": "one", "messages": [{"role": "user", "content": "good morning to all of you"}], "max_tokens": 8}
 CHAT = "/v1/chat/completions"
-
-
-@pytest.fixture
-def sim():
-    with Sim("one", "--port", "0") as s:
-        yield s
-
-
-def port_of(sim):
-    return int(sim.where.rpartition(":")[2])
 
 
 def create(g, name, *options):
@@ -41,7 +30,7 @@ def samples(g, name):
 
 
 def test_its_own_part_is_less_than_the_whole(tmp_path, sim):
-    with Gateway(tmp_path, {"one": port_of(sim)}) as g:
+    with Gateway(tmp_path, {"one": sim.port}) as g:
         for stream in (False, True):
             g.ask("POST", CHAT, {**ASK, "stream": stream})
         g.ask("POST", CHAT, {**ASK, "model": "none"})
@@ -50,8 +39,8 @@ def test_its_own_part_is_less_than_the_whole(tmp_path, sim):
         assert 0 < own < sum(samples(g, "citadel_gateway_request_seconds_sum").values())
 
 
-def test_what_each_key_asked_for_is_counted_under_its_name(tmp_path):
-    with Sim("one", "--port", "0", "--sim-token-rate", "10") as slow, Gateway(tmp_path, {"one": port_of(slow)}) as g:
+def test_what_each_key_asked_for_is_counted_under_its_name(tmp_path, slow):
+    with Gateway(tmp_path, {"one": slow.port}) as g:
         alice = create(g, "alice", "--requests-per-minute", "2")
         bob, other = create(g, "bob"), create(g, "other")
         for _ in range(3):
@@ -82,7 +71,7 @@ def test_what_each_key_asked_for_is_counted_under_its_name(tmp_path):
 
 def test_an_access_log_that_cannot_be_written_is_told_and_counted(tmp_path, sim):
     logs = tmp_path / "logs"
-    with Gateway(tmp_path, {"one": port_of(sim)}, ", access_log: file") as g:
+    with Gateway(tmp_path, {"one": sim.port}, ", access_log: file") as g:
         for _ in range(3):
             g.ask("POST", CHAT, ASK)
         assert g.comes_to('citadel_gateway_lost_total{what="access-log"}', 3)
@@ -90,8 +79,7 @@ def test_an_access_log_that_cannot_be_written_is_told_and_counted(tmp_path, sim)
         g.ask("POST", CHAT, ASK)
         assert comes_true(lambda: (logs / "services/access.log").read_text().count("\n") == 1)
         assert samples(g, "citadel_gateway_lost_total")['{what="access-log"}'] == 3
-    assert g.log.count("the access log lacks 1 request: ") == 1
-    assert f"{logs}/services/access.log: No such file or directory" in g.log
+    assert g.log.count(f"{logs}/services/access.log lacks 1 request: No such file or directory") == 1
 
 
 def pipelined(g, count):
@@ -108,14 +96,14 @@ def pipelined(g, count):
 
 def test_a_log_that_nobody_reads_keeps_nobody_waiting(tmp_path, sim):
     """Standard error is a pipe here: it takes some two hundred lines."""
-    with Gateway(tmp_path, {"one": port_of(sim)}) as g:
+    with Gateway(tmp_path, {"one": sim.port}) as g:
         pipelined(g, 500)
         assert samples(g, "citadel_gateway_lost_total")['{what="access-log"}'] > 0
 
 
 def test_rows_that_the_ledger_lacks_are_told_and_counted(tmp_path, sim):
     """While the database is locked there is room for 8192 of them."""
-    with Gateway(tmp_path, {"one": port_of(sim)}, ", access_log: none") as g:
+    with Gateway(tmp_path, {"one": sim.port}, ", access_log: none") as g:
         with contextlib.closing(sqlite3.connect(tmp_path / "state/gateway/keys.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             pipelined(g, 18000)
@@ -123,5 +111,4 @@ def test_rows_that_the_ledger_lacks_are_told_and_counted(tmp_path, sim):
             other.execute("ROLLBACK")
             assert comes_true(lambda: other.execute("SELECT count(*) FROM ledger").fetchone()[0] >= 8192)
         pipelined(g, 100)
-    assert g.log.count("wait to be written into the ledger than may; it will lack some") == 1
-    assert g.log.count("the ledger is written again; it lacks ") == 1
+    assert g.log.count("the ledger lacks 1 request: its database cannot be written") == 1

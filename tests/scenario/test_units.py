@@ -209,6 +209,13 @@ def test_systemd_takes_every_line_of_every_feature(tmp_path):
         exposure(unit, threshold(unit, SIMULATED["models"], OPEN_MODEL))
 
 
+@pytest.mark.parametrize("options", [{}, {"access_log": "file"}, {"log_prompts": True}])
+def test_the_gateway_writes_logs_only_where_it_has_some(tmp_path, options):
+    units = write(tmp_path, {"gateway": options, **SIMULATED})
+    lines = (units / "citadel-gateway.service").read_text().splitlines()
+    assert any(line.startswith("ReadWritePaths=") and "/logs/services" in line for line in lines) == bool(options)
+
+
 @needs_systemd
 def test_a_line_that_systemd_does_not_take_would_be_seen(tmp_path):
     units = write(tmp_path, SIMULATED)

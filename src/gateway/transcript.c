@@ -1,0 +1,353 @@
+#include "gateway/transcript.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "fmt/json.h"
+#include "gateway/body.h"
+#include "gateway/ledger.h"
+#include "gateway/reply.h"
+#include "sys/files.h"
+#include "sys/work.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DELAY_US UINT64_C(200000) /* so that a thread is not woken for each request */
+#define DRAIN_US UINT64_C(30000000)
+/* A control character is six bytes in JSON. */
+#define LINE_MAX_BYTES (2 * 6 * TRANSCRIPT_TEXT_MAX + 16 * KIB)
+
+struct transcript {
+    struct transcripts *of;
+    struct transcript *next;
+    uint64_t turn; /* of the switch, when it began */
+    struct buf body, answer;
+    bool has_body, has_answer, is_cut;
+    bool is_lost; /* there was no room for all of it */
+    struct ledger_row row;
+    char id[REPLY_ID_MAX + 1];
+};
+
+struct transcripts {
+    struct loop *loop;
+    char *path;
+    bool is_on;
+    uint64_t turn;
+    size_t held_bytes; /* of all texts */
+    uint64_t lost;
+    int error;
+    struct transcript *first, **last; /* that wait to be written */
+    struct loop_timer delay;
+
+    /* the work's, while it runs */
+    struct work work;
+    bool is_running;
+    struct transcript *batch;
+    int fd; /* -1: it is not open */
+    uint64_t file_bytes, batch_lost;
+    int batch_error;
+};
+
+/* ---- on the thread ---- */
+
+static void
+open_file(struct transcripts *t)
+{
+    struct stat st = {0};
+    int fd = file_open(t->path, O_WRONLY | O_APPEND | O_CREAT, 0600);
+    if (fd >= 0 && (fstat(fd, &st) < 0 || ((st.st_mode & 077) && fchmod(fd, 0600) < 0))) {
+        int error = -errno;
+        (void)close(fd);
+        fd = error;
+    }
+    t->fd = fd < 0 ? -1 : fd;
+    t->batch_error = fd < 0 ? -fd : 0;
+    t->file_bytes = (uint64_t)st.st_size;
+}
+
+static void
+rotate(struct transcripts *t)
+{
+    _cleanup_free_ char *before = mem_printf("%s.1", t->path);
+    cleanup_close(&t->fd);
+    t->fd = -1;
+    (void)!rename(t->path, before);
+    open_file(t);
+}
+
+static void
+print_text(struct json_writer *w, const char *name, bool is_there, const struct buf *text)
+{
+    if (is_there)
+        json_strn(w, name, text->data, text->len);
+    else
+        json_null(w, name);
+}
+
+static void
+print(const struct transcript *s, struct buf *line)
+{
+    struct json_writer w;
+    json_init(&w, line, false);
+    json_open_map(&w, NULL);
+    ledger_print(&s->row, s->id, &w);
+    print_text(&w, "body", s->has_body, &s->body);
+    print_text(&w, "answer", s->has_answer, &s->answer);
+    json_bool(&w, "cut", s->is_cut);
+    json_close_map(&w);
+    buf_add_char(line, '\n');
+}
+
+static bool
+write_line(struct transcripts *t, const struct buf *line)
+{
+    if (t->fd < 0)
+        open_file(t);
+    if (t->fd >= 0 && t->file_bytes + line->len > TRANSCRIPT_FILE_BYTES)
+        rotate(t);
+    if (t->fd < 0)
+        return false;
+    ssize_t n = write(t->fd, line->data, line->len);
+    if (n == (ssize_t)line->len) {
+        t->file_bytes += line->len;
+        t->batch_error = 0;
+        return true;
+    }
+    t->batch_error = n < 0 ? errno : ENOSPC;
+    if (n > 0 && ftruncate(t->fd, (off_t)t->file_bytes) < 0) /* half a line is none */
+        t->batch_error = errno;
+    return false;
+}
+
+static void
+carry_out(struct transcripts *t)
+{
+    _cleanup_buf_ struct buf line = BUF_INIT(LINE_MAX_BYTES);
+    for (const struct transcript *s = t->batch; s; s = s->next) {
+        buf_clear(&line);
+        print(s, &line);
+        t->batch_lost += buf_error(&line) < 0 || !write_line(t, &line);
+    }
+}
+
+static void
+on_run(struct work *work)
+{
+    carry_out(container_of(work, struct transcripts, work));
+}
+
+/* ---- on the loop ---- */
+
+static void
+drop_texts(struct transcript *s)
+{
+    s->of->held_bytes -= s->body.len + s->answer.len;
+    buf_finish(&s->body);
+    buf_finish(&s->answer);
+}
+
+static void
+forget(struct transcript *s)
+{
+    drop_texts(s);
+    free(s);
+}
+
+static void
+forget_all(struct transcript *first)
+{
+    for (struct transcript *next; first; first = next) {
+        next = first->next;
+        forget(first);
+    }
+}
+
+static struct transcript *
+take_waiting(struct transcripts *t)
+{
+    t->last = &t->first;
+    return take_ptr(t->first);
+}
+
+static void
+conclude(struct transcripts *t)
+{
+    t->is_running = false;
+    t->lost += t->batch_lost;
+    t->error = t->batch_error;
+    t->batch_lost = 0;
+    forget_all(take_ptr(t->batch));
+}
+
+static void
+wait_for_more(struct transcripts *t)
+{
+    if (t->first && !t->is_running && !loop_timer_is_set(&t->delay))
+        loop_timer_start(t->loop, &t->delay, DELAY_US, 0);
+}
+
+static void
+on_done(struct work *work, bool cancelled unused_arg)
+{
+    struct transcripts *t = container_of(work, struct transcripts, work);
+    conclude(t);
+    wait_for_more(t);
+}
+
+static void
+on_delay(struct loop_timer *timer)
+{
+    struct transcripts *t = container_of(timer, struct transcripts, delay);
+    t->batch = take_waiting(t);
+    t->is_running = true;
+    work_start(t->loop, &t->work);
+}
+
+/* ---- one request ---- */
+
+static void
+add_text(struct transcript *s, struct buf *to, const char *bytes, size_t len)
+{
+    size_t fits = MIN(len, (size_t)TRANSCRIPT_TEXT_MAX - to->len);
+    s->is_cut |= fits < len;
+    if (s->is_lost || s->of->held_bytes + fits > TRANSCRIPT_HELD_MAX) {
+        drop_texts(s);
+        s->is_lost = true;
+        return;
+    }
+    buf_add(to, bytes, fits);
+    s->of->held_bytes += fits;
+}
+
+static void
+take_body(struct transcript *s, const struct body *body)
+{
+    size_t len = MIN(body->len, (size_t)TRANSCRIPT_TEXT_MAX);
+    _cleanup_free_ char *room = body_is_in_memory(body) ? NULL : mem_alloc(len);
+    const char *bytes = body_read(body, 0, len, room, NULL);
+    s->has_body = bytes;
+    s->is_cut = len < body->len;
+    if (bytes)
+        add_text(s, &s->body, bytes, len);
+}
+
+struct transcript *
+transcript_begin(struct transcripts *t, const struct body *body)
+{
+    if (!t || !t->is_on)
+        return NULL;
+    struct transcript *s = mem_new(struct transcript);
+    s->of = t;
+    s->turn = t->turn;
+    buf_init(&s->body, TRANSCRIPT_TEXT_MAX);
+    buf_init(&s->answer, TRANSCRIPT_TEXT_MAX);
+    if (body)
+        take_body(s, body);
+    return s;
+}
+
+void
+transcript_hear(struct transcript *s, const char *bytes, size_t len)
+{
+    s->has_answer = true;
+    if (s->turn == s->of->turn)
+        add_text(s, &s->answer, bytes, len);
+    else
+        drop_texts(s);
+}
+
+void
+transcript_end(struct transcript *s, const struct ledger_row *row, const char *id)
+{
+    if (!s)
+        return;
+    struct transcripts *t = s->of;
+    if (s->turn != t->turn || s->is_lost) {
+        t->lost += s->turn == t->turn;
+        forget(s);
+        return;
+    }
+    s->row = *row;
+    (void)snprintf(s->id, sizeof(s->id), "%s", id);
+    *t->last = s;
+    t->last = &s->next;
+    wait_for_more(t);
+}
+
+/* ---- a life ---- */
+
+struct transcripts *
+transcripts_new(struct loop *loop, const char *path)
+{
+    struct transcripts *t = mem_new(struct transcripts);
+    *t = (struct transcripts){.loop = loop, .path = mem_strdup(path), .fd = -1};
+    t->last = &t->first;
+    t->delay.expired = on_delay;
+    t->work.run = on_run;
+    t->work.done = on_done;
+    return t;
+}
+
+void
+transcripts_switch(struct transcripts *t, bool on)
+{
+    if (t->is_on == on)
+        return;
+    t->is_on = on;
+    t->turn++;
+    loop_timer_stop(&t->delay);
+    forget_all(take_waiting(t));
+}
+
+bool
+transcripts_is_on(const struct transcripts *t)
+{
+    return t->is_on;
+}
+
+bool
+transcripts_flush(struct transcripts *t)
+{
+    loop_timer_stop(&t->delay);
+    if (t->is_running && !loop_drain(t->loop, DRAIN_US))
+        return false;
+    loop_timer_stop(&t->delay);
+    t->batch = take_waiting(t);
+    carry_out(t);
+    conclude(t);
+    return true;
+}
+
+void
+transcripts_free(struct transcripts *t)
+{
+    if (!t)
+        return;
+    assert(!t->is_running && !t->first && t->held_bytes == 0);
+    cleanup_close(&t->fd);
+    free(t->path);
+    free(t);
+}
+
+const char *
+transcripts_path(const struct transcripts *t)
+{
+    return t->path;
+}
+
+uint64_t
+transcripts_lost(const struct transcripts *t)
+{
+    return t->lost;
+}
+
+int
+transcripts_error(const struct transcripts *t)
+{
+    return t->error;
+}

@@ -1,0 +1,152 @@
+/* What is kept of each request once it is over: a row of the ledger, a line of the access log, what was said
+ * where that is wanted, and its spans. Nobody waits for any of it; what was lost is said and counted. */
+
+#include "role/gateway_int.h"
+
+#include "base/mem.h"
+#include "base/secret.h"
+#include "config/config.h"
+#include "gateway/exporter.h"
+#include "gateway/metrics.h"
+#include "gateway/transcript.h"
+#include "secrets/use.h"
+#include "sys/log.h"
+
+#include <string.h>
+
+#define LAST_SPANS_US UINT64_C(2000000) /* for the collector to take them, at the end */
+
+/* ---- a request is over ---- */
+
+/* A disk that fails, and that is well again, is told once. */
+static void
+look_after_store(struct gateway *g)
+{
+    const struct err *trouble = store_trouble(keyring_store(g->keys));
+    if (trouble && !g->told.is_store_sick)
+        log_err(trouble);
+    if (!trouble && g->told.is_store_sick)
+        log_info("the database of keys and usage is written again");
+    g->told.is_store_sick = trouble != NULL;
+}
+
+static void
+tell_losses(struct gateway *g)
+{
+    struct gateway_told *t = &g->told;
+    int error = transcripts_error(t->transcripts);
+    losses_tell(&t->ledger_losses, store_counts(keyring_store(g->keys))->lost_rows, "the ledger",
+                "its database cannot be written, or not as fast as they come");
+    losses_tell(&t->access_log_losses, t->access_log.lost,
+                t->access_log.path ? t->access_log.path : "the access log",
+                access_log_why(&t->access_log));
+    losses_tell(&t->transcript_losses, transcripts_lost(t->transcripts),
+                transcripts_path(t->transcripts),
+                error ? strerror(error) : "its disk is slower than what is said");
+}
+
+static void
+on_over(const struct ledger_row *row, const struct reply *reply, void *arg)
+{
+    struct gateway *g = arg;
+    (void)!store_add_row(keyring_store(g->keys), row); /* one that is lost is counted there */
+    access_log_add(&g->told.access_log, row, reply->id);
+    look_after_store(g);
+    tell_losses(g);
+}
+
+void
+gateway_told_losses(const struct gateway *g, struct metrics_lost ret_lost[GATEWAY_LOSSES])
+{
+    const struct metrics_lost lost[GATEWAY_LOSSES] = {
+        {"ledger", store_counts(keyring_store(g->keys))->lost_rows},
+        {"access-log", g->told.access_log.lost},
+        {"prompts", transcripts_lost(g->told.transcripts)},
+        {"spans", exporter_counts(g->told.exporter)->lost},
+    };
+    memcpy(ret_lost, lost, sizeof(lost));
+}
+
+/* ---- as it is configured ---- */
+
+static void
+on_collector(void *arg, const struct err *trouble)
+{
+    const struct gateway *g = arg;
+    if (trouble)
+        log_warning("gateway.trace_url: %s; traces that are not taken are lost", trouble->what);
+    else
+        log_info("gateway.trace_url: traces are taken again by %s",
+                 exporter_authority(g->told.exporter));
+}
+
+/* Nobody is sent away because it cannot be told. */
+static void
+aim(struct gateway *g)
+{
+    _cleanup_secret_ struct secret key = {0};
+    const struct config_gateway *c = &g->config->gateway;
+    const struct exporter_place place = {c->trace_url, c->trace_ca, &key};
+    struct err err;
+    int r = secret_fetch_of(g->config, &c->trace_key, &key, &err);
+    if (r == 0)
+        r = exporter_aim(g->told.exporter, &place, &err);
+    if (r == 0)
+        return;
+    err_prefix(&err, "no traces are told");
+    log_err(&err);
+    (void)!exporter_aim(g->told.exporter, &(struct exporter_place){0}, NULL);
+}
+
+static void
+switch_transcripts(struct gateway *g)
+{
+    bool was_on = transcripts_is_on(g->told.transcripts), is_on = g->config->gateway.log_prompts;
+    transcripts_switch(g->told.transcripts, is_on);
+    if (is_on && !was_on)
+        log_warning("gateway.log_prompts is true: what is asked and answered is kept in "
+                    "%s/services/prompts.log",
+                    g->config->paths.logs);
+    else if (was_on && !is_on)
+        log_info("gateway.log_prompts is false: what is asked and answered is kept no more");
+}
+
+void
+gateway_told_watch(struct gateway *g)
+{
+    access_log_close(&g->told.access_log);
+    access_log_open(&g->told.access_log, g->config);
+    store_set_keep(keyring_store(g->keys), g->config->gateway.ledger_keep_us);
+    switch_transcripts(g);
+    aim(g);
+}
+
+/* ---- a life ---- */
+
+void
+gateway_told_open(struct gateway *g)
+{
+    struct gateway_told *t = &g->told;
+    _cleanup_free_ char *path = mem_printf("%s/services/prompts.log", g->config->paths.logs);
+    t->access_log.fd = -1;
+    t->transcripts = transcripts_new(g->life.loop, path);
+    t->exporter = exporter_new(g->life.loop, on_collector, g);
+    relay_tell_of_ends(g->relay, on_over, g);
+    relay_keep_words(g->relay, t->transcripts);
+    relay_export_spans(g->relay, t->exporter);
+}
+
+bool
+gateway_told_close(struct gateway *g)
+{
+    struct gateway_told *t = &g->told;
+    if (!t->transcripts)
+        return true;
+    exporter_flush(t->exporter, LAST_SPANS_US);
+    exporter_free(t->exporter);
+    access_log_close(&t->access_log);
+    if (!transcripts_flush(t->transcripts))
+        return false;
+    transcripts_free(t->transcripts);
+    return true;
+}

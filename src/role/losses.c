@@ -1,0 +1,29 @@
+#include "role/losses.h"
+
+#include "sys/clock.h"
+#include "sys/log.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <unistd.h>
+
+#define TELL_US UINT64_C(60000000)
+
+bool
+losses_has_room(int fd)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
+    return poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLOUT);
+}
+
+void
+losses_tell(struct losses *l, uint64_t lost, const char *of, const char *why)
+{
+    uint64_t now_us = lost == l->told ? 0 : clock_now_us(), count = lost - l->told;
+    if (count == 0 || (l->told_us && now_us - l->told_us < TELL_US) ||
+        !losses_has_room(STDERR_FILENO))
+        return;
+    log_warning("%s lacks %" PRIu64 " request%s: %s", of, count, count == 1 ? "" : "s", why);
+    l->told = lost;
+    l->told_us = now_us;
+}
