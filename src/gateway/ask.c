@@ -220,8 +220,11 @@ is_kept(enum ask_member member)
 
 /* What of a value is among the bytes from there on, up to where it was read. */
 static void
-keep_value(struct ask *ask, enum ask_member member, const char *bytes, size_t from)
+keep_value(struct ask *ask, size_t member, const char *bytes, size_t from)
 {
+    if (member >= ASK_MEMBER_COUNT || !is_kept((enum ask_member)member) ||
+        ask->places[member].kind == JSON_ABSENT)
+        return;
     struct ask_text *value = &ask->values[member];
     const struct json_place *place = &ask->places[member];
     size_t end = ask->scan.open == member ? ask->scan.at : place->at + place->len;
@@ -240,12 +243,18 @@ keep_value(struct ask *ask, enum ask_member member, const char *bytes, size_t fr
 int
 ask_read(struct ask *ask, const char *bytes, size_t len, struct err *reterr)
 {
-    size_t from = ask->scan.at;
+    size_t from = ask->scan.at, begun = ask->scan.open;
     int r = json_scan_more(&ask->scan, bytes, len, reterr);
-    for (unsigned i = 0; i < ASK_MEMBER_COUNT && r == 0; i++)
-        if (ask->places[i].kind != JSON_ABSENT && is_kept((enum ask_member)i))
-            keep_value(ask, (enum ask_member)i, bytes, from);
-    return r;
+    if (r < 0)
+        return r;
+    /* What is kept of a value lies together: first the rest of one, last the beginning of another. */
+    keep_value(ask, begun, bytes, from);
+    for (size_t i = 0; i < ASK_MEMBER_COUNT; i++)
+        if (i != begun && i != ask->scan.open)
+            keep_value(ask, i, bytes, from);
+    if (ask->scan.open != begun)
+        keep_value(ask, ask->scan.open, bytes, from);
+    return 0;
 }
 
 int

@@ -230,6 +230,30 @@ TEST(values_that_are_large_are_not_kept)
     }
 }
 
+TEST(values_are_kept_however_pieces_cut_them)
+{
+    static const char *const bodies[] = {
+        "{\"user\":\"abcdef\",\"model\":\"mm\",\"n\":3,\"service_tier\":\"flex\",\"max_tokens\":"
+        "77}",
+        "{\"service_tier\":\"flex\",\"max_tokens\":77,\"model\":\"mm\",\"user\":\"abcdef\",\"n\":"
+        "3}",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
+        for (size_t piece = 1; piece <= strlen(bodies[i]); piece++) {
+            _cleanup_ask_ struct ask ask = {0};
+            char user[8];
+            tap_note("%s by %zu", bodies[i], piece);
+            REQUIRE(ask_pieces(&ask, bodies[i], strlen(bodies[i]), piece, NULL) == 0);
+            CHECK_STR(ask.model, "mm");
+            ask_text_decode(&ask, &ask.user, user, sizeof(user));
+            CHECK_STR(user, "abcdef");
+            CHECK_EQ(ask.answers, 3);
+            CHECK_EQ(ask.max_tokens, 77);
+            CHECK_EQ(ask.tier, ASK_TIER_FLEX);
+        }
+    }
+}
+
 TEST(a_request_says_how_soon_it_wants_to_be_served)
 {
     static const struct {
