@@ -113,6 +113,8 @@ TEST(transcript_is_none_while_it_is_off)
     transcripts_switch(k.all, false);
     transcript_hear(s, "b", 1);
     transcript_end(s, &row, "mine");
+    CHECK(transcripts_flush(k.all));
+    CHECK_EQ(count_lines(&k), 0);
     CHECK(!begin(&k, "a"));
     CHECK(!transcript_begin(NULL, NULL));
     transcripts_switch(k.all, true);
