@@ -16,15 +16,16 @@
 
 #define CRASHED 42
 
-static unsigned crash_left;
+static unsigned crash_left; /* of all threads */
 static bool crash_torn, crash_next;
 
 static int
 crash_before(const char *call unused_arg, size_t *bytes)
 {
-    if (crash_next || (--crash_left == 0 && (!crash_torn || *bytes < 2)))
+    bool is_it = __atomic_fetch_sub(&crash_left, 1, __ATOMIC_SEQ_CST) == 1;
+    if (crash_next || (is_it && (!crash_torn || *bytes < 2)))
         _exit(CRASHED);
-    if (crash_left == 0) {
+    if (is_it) {
         *bytes /= 2;
         crash_next = true;
     }
@@ -52,21 +53,20 @@ crash_at(unsigned n, bool torn, void (*run)(void *arg), void *arg)
     return WIFEXITED(status) && WEXITSTATUS(status) == CRASHED;
 }
 
-static unsigned fail_left;
+static int fail_left; /* of all threads */
 static bool fail_dead;
 
 static int
 fail_before(const char *call unused_arg, size_t *bytes unused_arg)
 {
-    if (fail_left > 0 && --fail_left == 0)
-        return -EIO;
-    return fail_left == 0 && fail_dead ? -EIO : 0;
+    int left = __atomic_sub_fetch(&fail_left, 1, __ATOMIC_SEQ_CST);
+    return left == 0 || (left < 0 && fail_dead) ? -EIO : 0;
 }
 
 static inline void
 fail_at(unsigned n, bool dead, void (*run)(void *arg), void *arg)
 {
-    fail_left = n;
+    fail_left = (int)n;
     fail_dead = dead;
     fault_before = fail_before;
     run(arg);

@@ -27,6 +27,7 @@
 struct codec {
     ZSTD_CCtx *in;
     ZSTD_DCtx *out;
+    enum codec_effort effort;
     bool has_huffman; /* this zstd can be made to code what has no matches */
     uint8_t planes[CODEC_BLOCK_MAX], again[CODEC_BLOCK_MAX];
 };
@@ -62,9 +63,10 @@ force_huffman(ZSTD_CCtx *in, bool on)
 }
 
 struct codec *
-codec_new(void)
+codec_new(enum codec_effort effort)
 {
     struct codec *c = mem_new(struct codec);
+    c->effort = effort;
     c->in = ZSTD_createCCtx();
     c->out = ZSTD_createDCtx();
     assert(c->in && c->out);
@@ -107,9 +109,10 @@ bits_a_byte(const uint8_t *plane, size_t len)
 static size_t
 press(struct codec *c, bool is_weights, const uint8_t *plane, size_t len, uint8_t *to)
 {
-    double bits = bits_a_byte(plane, len);
+    double bits = c->effort == CODEC_AS_IT_IS ? 8 : bits_a_byte(plane, len);
     bool huffman = is_weights && bits >= RUNS_BITS && c->has_huffman;
-    int level = huffman ? LEVEL_HUFFMAN : is_weights ? LEVEL_RUNS : LEVEL_PLAIN;
+    bool fast = is_weights || c->effort == CODEC_FAST;
+    int level = huffman ? LEVEL_HUFFMAN : fast ? LEVEL_RUNS : LEVEL_PLAIN;
     if (bits > NOISE_BITS)
         return 0;
     (void)force_huffman(c->in, huffman);

@@ -34,9 +34,12 @@ enum codec_form {
 const char *codec_form_name(enum codec_form form);
 size_t codec_form_width(enum codec_form form); /* of a number, in bytes */
 
-/* What one thread needs for it: some 20 MiB, once. */
+/* How much work a smaller block is worth. */
+enum codec_effort { CODEC_SMALLEST, CODEC_FAST, CODEC_AS_IT_IS };
+
+/* What one thread needs for it: some 10 MiB, once. */
 struct codec;
-struct codec *codec_new(void) must_check;
+struct codec *codec_new(enum codec_effort effort) must_check;
 void codec_free(struct codec *c);
 
 struct codec_block {

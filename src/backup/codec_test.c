@@ -83,7 +83,7 @@ rig_new(void)
 {
     struct rig *rig = calloc(1, sizeof(*rig));
     assert(rig);
-    rig->codec = codec_new();
+    rig->codec = codec_new(CODEC_SMALLEST);
     return rig;
 }
 
@@ -238,5 +238,21 @@ TEST(codec_takes_what_is_damaged)
     CHECK_EQ(codec_decode(rig->codec, &stored, rig->back, 0, &err), -EBADMSG);
     stored.form = CODEC_FORMS;
     CHECK_EQ(codec_decode(rig->codec, &stored, rig->back, len, &err), -EBADMSG);
+    rig_free(rig);
+}
+
+/* Nothing is gained, and nothing lost but the heads. */
+TEST(codec_leaves_blocks_as_they_are_where_that_is_wanted)
+{
+    struct rig *rig = rig_new();
+    codec_free(rig->codec);
+    rig->codec = codec_new(CODEC_AS_IT_IS);
+    memset(rig->bytes, 'a', NUMBERS);
+    CHECK(comes_back(rig, CODEC_PLAIN, NUMBERS, false));
+    CHECK_EQ(rig->stored_len, NUMBERS + 4);
+    codec_free(rig->codec);
+    rig->codec = codec_new(CODEC_FAST);
+    CHECK(comes_back(rig, CODEC_PLAIN, NUMBERS, false));
+    CHECK(rig->stored_len < 100);
     rig_free(rig);
 }

@@ -141,6 +141,10 @@ cut_layout(struct arena *arena, int fd, uint64_t file_bytes, struct cut_layout *
     if (!may_be_safetensors(fd, file_bytes))
         return take_whole(arena, file_bytes, ret);
     int r = safetensors_read(arena, fd, file_bytes, &file, errors);
+    if (arena->full) { /* more tensors than there is room for */
+        arena_clear(arena);
+        return take_whole(arena, file_bytes, ret);
+    }
     if (r < 0 && r != -EBADMSG && r != -ENODATA)
         return r;
     if (r < 0 || file.data_at + file.data_bytes != file_bytes)

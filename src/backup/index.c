@@ -1,7 +1,7 @@
 #include "backup/index.h"
 
+#include "backup/bytes_int.h"
 #include "backup/object.h"
-#include "backup/pack_int.h"
 #include "base/crc32c.h"
 #include "base/vec.h"
 #include "sys/fault.h"
@@ -19,7 +19,6 @@
 #define ID_BYTES sizeof(struct block_id)
 #define ENTRY_BYTES 48
 #define FRAGMENTS_MAX 4096
-#define BLOCKS_MAX (UINT32_C(1) << 28) /* of a fragment: 12 GiB of entries, 256 TiB of weights */
 
 /* ---- making one ---- */
 
@@ -49,17 +48,22 @@ index_draft_free(struct index_draft *d)
     free(d);
 }
 
-void
+int
 index_draft_add(struct index_draft *d, const struct block_id *pack,
-                const struct pack_entries *entries)
+                const struct pack_entries *entries, struct err *reterr)
 {
     uint32_t number = (uint32_t)d->packs.count;
+    if (entries->count > INDEX_BLOCKS_MAX - d->blocks.count)
+        return err_set(reterr, ERR_TOO_LARGE,
+                       "a part of the repository's index would have %zu blocks, of at most %zu",
+                       d->blocks.count + entries->count, INDEX_BLOCKS_MAX);
     vec_push(&d->packs, *pack);
     for (size_t i = 0; i < entries->count; i++) {
         const struct pack_entry *e = &entries->items[i];
         vec_push(&d->blocks,
                  ((struct drafted){e->id, number, e->at, e->record_bytes, e->block_bytes}));
     }
+    return 0;
 }
 
 size_t
@@ -103,10 +107,10 @@ write_body(const struct index_draft *d, sink to, void *arg, struct err *reterr)
         const struct drafted *b = &d->blocks.items[i];
         uint8_t entry[ENTRY_BYTES];
         memcpy(entry, &b->id, ID_BYTES);
-        pack_put_u32(entry + 32, b->pack);
-        pack_put_u32(entry + 36, b->at);
-        pack_put_u32(entry + 40, b->record_bytes);
-        pack_put_u32(entry + 44, b->block_bytes);
+        put_u32(entry + 32, b->pack);
+        put_u32(entry + 36, b->at);
+        put_u32(entry + 40, b->record_bytes);
+        put_u32(entry + 44, b->block_bytes);
         r = to(arg, entry, sizeof(entry), reterr);
     }
     return r;
@@ -118,10 +122,10 @@ write_all(const struct index_draft *d, struct object_writer *w, struct err *rete
     uint8_t head[HEAD_BYTES] = MAGIC;
     uint32_t crc = 0;
     int r = write_body(d, to_crc, &crc, reterr);
-    pack_put_u32(head + 16, (uint32_t)d->packs.count);
-    pack_put_u32(head + 20, (uint32_t)d->blocks.count);
-    pack_put_u32(head + 24, crc);
-    pack_put_u32(head + 28, crc32c(0, head, 28));
+    put_u32(head + 16, (uint32_t)d->packs.count);
+    put_u32(head + 20, (uint32_t)d->blocks.count);
+    put_u32(head + 24, crc);
+    put_u32(head + 28, crc32c(0, head, 28));
     if (r == 0)
         r = object_write(w, head, sizeof(head), reterr);
     return r < 0 ? r : write_body(d, to_object, w, reterr);
@@ -132,7 +136,6 @@ index_draft_write(struct index_draft *d, int dir, char ret_name[HASH_SHA256_HEX]
                   struct err *reterr)
 {
     struct object_writer w;
-    assert(d->blocks.count <= BLOCKS_MAX);
     if (d->blocks.count > 0)
         qsort(d->blocks.items, d->blocks.count, sizeof(*d->blocks.items), by_id);
     int r = object_begin(&w, dir, reterr);
@@ -174,19 +177,19 @@ check(struct fragment *f, const char *name, struct err *reterr)
     const uint8_t *head = f->bytes;
     if (f->len < HEAD_BYTES || memcmp(head, MAGIC, sizeof(MAGIC)) != 0)
         return damaged(reterr, name, "is none of version 1");
-    if (pack_get_u32(head + 28) != crc32c(0, head, 28))
+    if (get_u32(head + 28) != crc32c(0, head, 28))
         return damaged(reterr, name, "has a head that is not what was written");
-    f->pack_count = pack_get_u32(head + 16);
-    f->count = pack_get_u32(head + 20);
+    f->pack_count = get_u32(head + 16);
+    f->count = get_u32(head + 20);
     if (f->len !=
         HEAD_BYTES + f->pack_count * (uint64_t)ID_BYTES + f->count * (uint64_t)ENTRY_BYTES)
         return damaged(reterr, name, "is not as long as its head says");
-    if (pack_get_u32(head + 24) != crc32c(0, head + HEAD_BYTES, f->len - HEAD_BYTES))
+    if (get_u32(head + 24) != crc32c(0, head + HEAD_BYTES, f->len - HEAD_BYTES))
         return damaged(reterr, name, "is not what was written");
     f->packs = head + HEAD_BYTES;
     f->entries = f->packs + f->pack_count * ID_BYTES;
     for (uint32_t i = 0; i < f->count; i++)
-        if (pack_get_u32(f->entries + i * (size_t)ENTRY_BYTES + 32) >= f->pack_count)
+        if (get_u32(f->entries + i * (size_t)ENTRY_BYTES + 32) >= f->pack_count)
             return damaged(reterr, name, "names a pack that it does not list");
     return 0;
 }
@@ -195,9 +198,12 @@ static int
 map_file(int dir, const char *name, struct fragment *ret, struct err *reterr)
 {
     struct stat st;
-    _cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    _cleanup_close_ int fd =
+        openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_set_errno(reterr, errno, "cannot read %s of the repository's index", name);
+    if (!S_ISREG(st.st_mode))
+        return damaged(reterr, name, "is no file");
     if (st.st_size < HEAD_BYTES)
         return damaged(reterr, name, "is shorter than any");
     ret->len = (size_t)st.st_size;
@@ -225,13 +231,6 @@ open_fragment(struct index *x, int dir, const char *name, struct err *reterr)
     return r;
 }
 
-static bool
-is_name(const char *name)
-{
-    return strlen(name) == HASH_SHA256_HEX - 1 &&
-           strspn(name, "0123456789abcdef") == HASH_SHA256_HEX - 1;
-}
-
 int
 index_open(int dir, struct index **ret_index, struct err *reterr)
 {
@@ -239,7 +238,7 @@ index_open(int dir, struct index **ret_index, struct err *reterr)
     struct index *x = mem_new(struct index);
     int r = stream ? 0 : err_set_errno(reterr, errno, "cannot read the repository's index");
     for (const struct dirent *e; r == 0 && (e = readdir(stream));)
-        if (is_name(e->d_name))
+        if (object_is_name(e->d_name))
             r = open_fragment(x, dir, e->d_name, reterr);
     if (r < 0)
         index_free(x);
@@ -265,10 +264,10 @@ static struct index_place
 place_at(const struct fragment *f, size_t i)
 {
     const uint8_t *entry = f->entries + i * ENTRY_BYTES;
-    struct index_place place = {.at = pack_get_u32(entry + 36),
-                                .record_bytes = pack_get_u32(entry + 40),
-                                .block_bytes = pack_get_u32(entry + 44)};
-    memcpy(&place.pack, f->packs + pack_get_u32(entry + 32) * ID_BYTES, ID_BYTES);
+    struct index_place place = {.at = get_u32(entry + 36),
+                                .record_bytes = get_u32(entry + 40),
+                                .block_bytes = get_u32(entry + 44)};
+    memcpy(&place.pack, f->packs + get_u32(entry + 32) * ID_BYTES, ID_BYTES);
     return place;
 }
 
@@ -319,6 +318,20 @@ size_t
 index_fragments(const struct index *x)
 {
     return x->fragments.count;
+}
+
+size_t
+index_fragment_packs(const struct index *x, size_t i)
+{
+    return x->fragments.items[i].pack_count;
+}
+
+struct block_id
+index_pack_at(const struct index *x, size_t i, size_t k)
+{
+    struct block_id pack;
+    memcpy(&pack, x->fragments.items[i].packs + k * ID_BYTES, ID_BYTES);
+    return pack;
 }
 
 size_t

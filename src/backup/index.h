@@ -20,12 +20,15 @@
 
 /* ---- making one ---- */
 
+/* Of a fragment: 12 GiB of entries, 256 TiB of weights. */
+#define INDEX_BLOCKS_MAX ((size_t)1 << 28)
+
 struct index_draft;
 struct index_draft *index_draft_new(void) must_check;
 void index_draft_free(struct index_draft *d);
-/* Each pack once. */
-void index_draft_add(struct index_draft *d, const struct block_id *pack,
-                     const struct pack_entries *entries);
+/* Each pack once; TOO_LARGE. */
+int index_draft_add(struct index_draft *d, const struct block_id *pack,
+                    const struct pack_entries *entries, struct err *reterr) must_check;
 size_t index_draft_blocks(const struct index_draft *d);
 /* Under its name in the directory, and on the disk. */
 int index_draft_write(struct index_draft *d, int dir, char ret_name[HASH_SHA256_HEX],
@@ -49,6 +52,8 @@ bool index_find(const struct index *x, const struct block_id *id, struct index_p
 uint64_t index_blocks(const struct index *x); /* one that is there twice counts twice */
 size_t index_fragments(const struct index *x);
 
+size_t index_fragment_packs(const struct index *x, size_t i);
+struct block_id index_pack_at(const struct index *x, size_t i, size_t k);
 /* The k-th entry of the i-th fragment, for those who walk all of them. */
 size_t index_fragment_blocks(const struct index *x, size_t i);
 struct index_place index_at(const struct index *x, size_t i, size_t k, struct block_id *ret_id);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct block_id
@@ -25,16 +26,18 @@ static int
 write_fragment(int dir, uint64_t from, uint64_t to, char ret_name[HASH_SHA256_HEX])
 {
     struct index_draft *d = index_draft_new();
-    for (uint64_t pack = from / 100; pack * 100 < to; pack++) {
+    int r = 0;
+    for (uint64_t pack = from / 100; pack * 100 < to && r == 0; pack++) {
         struct pack_entry entries[100];
         struct pack_entries list = {entries, 0};
         const struct block_id name = id_of(pack << 32);
         for (uint64_t n = MAX(from, pack * 100); n < MIN(to, pack * 100 + 100); n++)
             entries[list.count++] = (struct pack_entry){
                 .id = id_of(n), .at = (uint32_t)n, .record_bytes = 1, .block_bytes = 2};
-        index_draft_add(d, &name, &list);
+        r = index_draft_add(d, &name, &list, NULL);
     }
-    int r = index_draft_blocks(d) == to - from ? 0 : -EBADMSG;
+    if (r == 0 && index_draft_blocks(d) != to - from)
+        r = -EBADMSG;
     if (r == 0)
         r = index_draft_write(d, dir, ret_name, NULL);
     index_draft_free(d);
@@ -93,7 +96,7 @@ TEST(index_finds_digests_that_are_not_spread)
         entries[i].id.bytes[30] = (uint8_t)(i >> 8);
         entries[i].id.bytes[31] = (uint8_t)i;
     }
-    index_draft_add(d, &pack, &list);
+    REQUIRE(index_draft_add(d, &pack, &list, NULL) == 0);
     REQUIRE(index_draft_write(d, dir, name, NULL) == 0);
     index_draft_free(d);
     REQUIRE(index_open(dir, &x, NULL) == 0);
@@ -157,4 +160,32 @@ TEST(every_flipped_bit_of_a_fragment_is_seen)
         REQUIRE(ftruncate(fd, len) == 0);
         CHECK_EQ(index_open(dir, &x, NULL), -EBADMSG);
     }
+}
+
+TEST(index_takes_no_more_blocks_than_it_can_number)
+{
+    struct index_draft *d = index_draft_new();
+    struct pack_entry one = {.block_bytes = 1};
+    const struct block_id pack = {{1}};
+    struct err err;
+    CHECK_EQ(index_draft_add(d, &pack, &(struct pack_entries){&one, 1}, &err), 0);
+    CHECK(index_draft_add(d, &pack, &(struct pack_entries){&one, INDEX_BLOCKS_MAX}, &err) < 0);
+    CHECK_EQ(err.id, ERR_TOO_LARGE);
+    CHECK_EQ(index_draft_blocks(d), 1);
+    index_draft_free(d);
+}
+
+/* A pipe would be waited for, and a directory is no file. */
+TEST(index_takes_nothing_but_files)
+{
+    _cleanup_close_ int dir = open_dir();
+    char name[HASH_SHA256_HEX];
+    struct index *x = NULL;
+    struct err err;
+    hash_sha256_text("x", 1, name);
+    REQUIRE(mkfifoat(dir, name, 0600) == 0);
+    CHECK_EQ(index_open(dir, &x, &err), -EBADMSG);
+    CHECK(strstr(err.what, name) != NULL);
+    REQUIRE(unlinkat(dir, name, 0) == 0 && mkdirat(dir, name, 0700) == 0);
+    CHECK_EQ(index_open(dir, &x, &err), -EBADMSG);
 }

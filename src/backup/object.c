@@ -1,9 +1,16 @@
 #include "backup/object.h"
 
+#include "base/text.h"
 #include "sys/fault.h"
+#include "sys/files.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PENDING_BYTES (256 * KIB)
@@ -15,14 +22,33 @@ failed(struct object_writer *w, int r, struct err *reterr)
     return err_set_errno(reterr, -r, "cannot write %s of the repository", w->draft);
 }
 
+/* Whether it is ours: not found, and about to be removed, between its making and its lock. Where there
+ * are no locks, nobody can find it abandoned either. */
+static bool
+is_ours(int fd)
+{
+    struct stat st;
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+        return false;
+    return fstat(fd, &st) < 0 || st.st_nlink > 0;
+}
+
+static int
+make_draft(struct object_writer *w)
+{
+    uint64_t chance = 0;
+    (void)!getrandom(&chance, sizeof(chance), 0);
+    (void)snprintf(w->draft, sizeof(w->draft), OBJECT_DRAFT "%016llx", (unsigned long long)chance);
+    w->fd = fault_create(w->dir, w->draft, 0600);
+    return w->fd;
+}
+
 int
 object_begin(struct object_writer *w, int dir, struct err *reterr)
 {
-    uint64_t chance = 0;
     *w = (struct object_writer){.dir = dir};
-    (void)!getrandom(&chance, sizeof(chance), 0);
-    (void)snprintf(w->draft, sizeof(w->draft), OBJECT_DRAFT "%016llx", (unsigned long long)chance);
-    w->fd = fault_create(dir, w->draft, 0600);
+    while (make_draft(w) >= 0 && !is_ours(w->fd))
+        (void)close(w->fd);
     if (w->fd < 0)
         return failed(w, w->fd, reterr);
     hash_sha256_init(&w->hash);
@@ -30,8 +56,8 @@ object_begin(struct object_writer *w, int dir, struct err *reterr)
     return 0;
 }
 
-static int
-flush(struct object_writer *w, struct err *reterr)
+int
+object_flush(struct object_writer *w, struct err *reterr)
 {
     int r = fault_write(w->fd, w->pending.data, w->pending.len);
     buf_clear(&w->pending);
@@ -46,7 +72,7 @@ object_write(struct object_writer *w, const void *bytes, size_t len, struct err 
     hash_sha256_update(&w->hash, bytes, len);
     w->bytes += len;
     if (w->pending.len + len > PENDING_BYTES)
-        r = flush(w, reterr);
+        r = object_flush(w, reterr);
     if (r < 0)
         return r;
     if (len <= PENDING_BYTES) {
@@ -75,12 +101,19 @@ object_finish(struct object_writer *w, char ret_name[HASH_SHA256_HEX], struct er
 {
     uint8_t digest[HASH_SHA256_BYTES];
     assert(!w->has_failed && !w->is_finished);
-    int r = flush(w, reterr);
+    int r = object_flush(w, reterr);
     if (r < 0)
         return r;
     hash_sha256_final(&w->hash, digest);
     hash_sha256_hex(digest, ret_name);
     return commit(w, ret_name, reterr);
+}
+
+void
+object_abandon(struct object_writer *w)
+{
+    if (!w->has_failed && !w->is_finished)
+        w->is_finished = object_flush(w, NULL) == 0;
 }
 
 void
@@ -92,4 +125,51 @@ object_end(struct object_writer *w)
     if (!w->is_finished)
         (void)!fault_unlink(w->dir, w->draft, false);
     buf_finish(&w->pending);
+}
+
+/* ---- what a crash has left ---- */
+
+int
+object_next_abandoned(DIR *dir, char ret_name[OBJECT_DRAFT_MAX])
+{
+    for (const struct dirent *e; (e = readdir(dir));) {
+        struct stat st;
+        if (!text_starts(e->d_name, OBJECT_DRAFT) || strlen(e->d_name) >= OBJECT_DRAFT_MAX)
+            continue;
+        int fd = openat(dirfd(dir), e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 &&
+            S_ISREG(st.st_mode) && st.st_nlink > 0) {
+            (void)snprintf(ret_name, OBJECT_DRAFT_MAX, "%s", e->d_name);
+            return fd;
+        }
+        if (fd >= 0)
+            (void)close(fd);
+    }
+    return -1;
+}
+
+void
+object_clear_abandoned(int dir)
+{
+    _cleanup_dir_ DIR *stream = file_open_dir(dir, ".", 0);
+    char name[OBJECT_DRAFT_MAX];
+    for (int fd; stream && (fd = object_next_abandoned(stream, name)) >= 0; (void)close(fd))
+        (void)!fault_unlink(dir, name, false);
+}
+
+bool
+object_is_name(const char *name)
+{
+    return strlen(name) == HASH_SHA256_HEX - 1 &&
+           strspn(name, "0123456789abcdef") == HASH_SHA256_HEX - 1;
+}
+
+void
+object_digest(const char *name, uint8_t ret[HASH_SHA256_BYTES])
+{
+    for (size_t i = 0; i < HASH_SHA256_BYTES; i++) {
+        char high = name[2 * i], low = name[2 * i + 1];
+        ret[i] = (uint8_t)((high <= '9' ? high - '0' : high - 'a' + 10) << 4 |
+                           (low <= '9' ? low - '0' : low - 'a' + 10));
+    }
 }

@@ -7,14 +7,18 @@
 #include "base/err.h"
 #include "base/hash.h"
 
-#define OBJECT_DRAFT ".draft-" /* begins the names of what a crash may have left */
+#include <dirent.h>
+
+/* Begins the names of drafts. They are locked (flock) as long as somebody writes them. */
+#define OBJECT_DRAFT ".draft-"
+#define OBJECT_DRAFT_MAX (sizeof(OBJECT_DRAFT) + 16)
 
 struct object_writer {
     uint64_t bytes; /* so far */
 
     /* the rest is its own */
     int dir, fd;
-    char draft[sizeof(OBJECT_DRAFT) + 16];
+    char draft[OBJECT_DRAFT_MAX];
     bool is_finished, has_failed;
     struct hash_sha256 hash;
     struct buf pending; /* small pieces go to the disk together */
@@ -25,8 +29,24 @@ int object_begin(struct object_writer *w, int dir, struct err *reterr) must_chec
 /* After an error nothing more can be written. */
 int object_write(struct object_writer *w, const void *bytes, size_t len, struct err *reterr)
     must_check;
+/* What was written is the file's, if not on the disk yet: so it outlives this process. */
+int object_flush(struct object_writer *w, struct err *reterr) must_check;
 /* Then it is there, whatever happens; that is so, too, of one that was there before. */
 int object_finish(struct object_writer *w, char ret_name[HASH_SHA256_HEX], struct err *reterr)
     must_check;
+/* What was written so far stays as a draft that nobody writes. */
+void object_abandon(struct object_writer *w);
 /* In any case: removes what was not finished. */
 void object_end(struct object_writer *w);
+
+/* ---- what a crash has left ---- */
+
+/* The next draft that nobody writes any more, open for reading, and locked; -1 behind the last. */
+int object_next_abandoned(DIR *dir, char ret_name[OBJECT_DRAFT_MAX]) must_check;
+/* Removes them all; that one cannot be removed keeps nobody from anything. */
+void object_clear_abandoned(int dir);
+
+/* Whether that is a name of an object, not of a draft or of something else. */
+bool object_is_name(const char *name);
+/* The digest that a name is. */
+void object_digest(const char *name, uint8_t ret[HASH_SHA256_BYTES]);

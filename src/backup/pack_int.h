@@ -2,10 +2,8 @@
 
 /* The numbers of pack.h, for writing and reading. */
 
+#include "backup/bytes_int.h"
 #include "backup/pack.h"
-
-#include <endian.h>
-#include <string.h>
 
 #define PACK_MAGIC "citadel pack 1\n" /* with its zero: 16 bytes */
 #define PACK_MAGIC_BYTES sizeof(PACK_MAGIC)
@@ -18,20 +16,5 @@
 #define PACK_ENTRY_BYTES 48
 #define PACK_END_BYTES 32
 #define PACK_HAS_BASE (UINT32_C(1) << 31) /* in an entry */
-
-static inline void
-pack_put_u32(uint8_t *to, uint32_t n)
-{
-    n = htole32(n);
-    memcpy(to, &n, sizeof(n));
-}
-
-static inline uint32_t
-pack_get_u32(const uint8_t *from)
-{
-    uint32_t n;
-    memcpy(&n, from, sizeof(n));
-    return le32toh(n);
-}
 
 int pack_by_id(const void *a, const void *b); /* of entries, for qsort */

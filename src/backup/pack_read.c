@@ -22,11 +22,11 @@ read_head(const struct pack *p, size_t at, struct pack_found *ret, struct err *r
         return damaged(reterr, "there is no record", at);
     bool has_base = head[5] & 1;
     len += has_base ? sizeof(struct block_id) : 0;
-    if (left < len + PACK_CRC_BYTES || pack_get_u32(head + len) != crc32c(0, head, len))
+    if (left < len + PACK_CRC_BYTES || get_u32(head + len) != crc32c(0, head, len))
         return damaged(reterr, "the head of a record is not what was written", at);
     *ret = (struct pack_found){.record = {.form = head[4],
-                                          .block_bytes = pack_get_u32(head + 8),
-                                          .stored_bytes = pack_get_u32(head + 12),
+                                          .block_bytes = get_u32(head + 8),
+                                          .stored_bytes = get_u32(head + 12),
                                           .stored = head + len + PACK_CRC_BYTES}};
     memcpy(&ret->record.id, head + 20, sizeof(ret->record.id));
     if (has_base) {
@@ -45,7 +45,7 @@ pack_read(const struct pack *p, size_t at, struct pack_found *ret, struct err *r
     int r = read_head(p, at, ret, reterr);
     if (r < 0)
         return r;
-    if (pack_get_u32(p->bytes + at + 16) != crc32c(0, ret->record.stored, ret->record.stored_bytes))
+    if (get_u32(p->bytes + at + 16) != crc32c(0, ret->record.stored, ret->record.stored_bytes))
         return damaged(reterr, "a record's bytes are not what was stored", at);
     return 0;
 }
@@ -108,12 +108,12 @@ find_trailer(const struct pack *p, struct trailer *ret, struct err *reterr)
         return damaged(reterr, "this is no pack of version 1", 0);
     size_t at = p->len - PACK_END_BYTES;
     const uint8_t *end = p->bytes + at;
-    if (memcmp(end, PACK_END_MAGIC, 4) != 0 || pack_get_u32(end + 28) != crc32c(0, end, 28))
+    if (memcmp(end, PACK_END_MAGIC, 4) != 0 || get_u32(end + 28) != crc32c(0, end, 28))
         return damaged(reterr, "the end of a pack is not what was written", at);
-    size_t count = pack_get_u32(end + 4), begins = pack_get_u32(end + 8);
+    size_t count = get_u32(end + 4), begins = get_u32(end + 8);
     if (begins < PACK_MAGIC_BYTES || begins + (uint64_t)count * PACK_ENTRY_BYTES != at)
         return damaged(reterr, "a pack is not as long as its end says", at);
-    if (pack_get_u32(end + 12) != crc32c(0, p->bytes + begins, at - begins))
+    if (get_u32(end + 12) != crc32c(0, p->bytes + begins, at - begins))
         return damaged(reterr, "the trailer of a pack is not what was written", begins);
     *ret = (struct trailer){p->bytes + begins, count};
     return 0;
@@ -129,11 +129,11 @@ pack_read_entries(const struct pack *p, struct pack_entries *ret, struct err *re
     struct pack_entry *items = mem_alloc(MAX(t.count, (size_t)1) * sizeof(*items));
     for (size_t i = 0; i < t.count; i++) {
         const uint8_t *from = t.bytes + i * PACK_ENTRY_BYTES;
-        uint32_t form = pack_get_u32(from + 44);
+        uint32_t form = get_u32(from + 44);
         memcpy(&items[i].id, from, sizeof(items[i].id));
-        items[i].at = pack_get_u32(from + 32);
-        items[i].record_bytes = pack_get_u32(from + 36);
-        items[i].block_bytes = pack_get_u32(from + 40);
+        items[i].at = get_u32(from + 32);
+        items[i].record_bytes = get_u32(from + 36);
+        items[i].block_bytes = get_u32(from + 40);
         items[i].form = (uint8_t)form;
         items[i].has_base = form & PACK_HAS_BASE;
     }

@@ -49,15 +49,15 @@ write_head(const struct pack_record *r, uint8_t to[PACK_HEAD_MAX])
     to[4] = (uint8_t)r->form;
     to[5] = r->base != NULL;
     to[6] = to[7] = 0;
-    pack_put_u32(to + 8, r->block_bytes);
-    pack_put_u32(to + 12, r->stored_bytes);
-    pack_put_u32(to + 16, crc32c(0, r->stored, r->stored_bytes));
+    put_u32(to + 8, r->block_bytes);
+    put_u32(to + 12, r->stored_bytes);
+    put_u32(to + 16, crc32c(0, r->stored, r->stored_bytes));
     memcpy(to + 20, &r->id, sizeof(r->id));
     if (r->base) {
         memcpy(to + len, r->base, sizeof(*r->base));
         len += sizeof(*r->base);
     }
-    pack_put_u32(to + len, crc32c(0, to, len));
+    put_u32(to + len, crc32c(0, to, len));
     return len + PACK_CRC_BYTES;
 }
 
@@ -97,18 +97,18 @@ write_trailer(struct pack_writer *w, struct err *reterr)
         const struct pack_entry *e = &w->entries.items[i];
         uint8_t to[PACK_ENTRY_BYTES];
         memcpy(to, &e->id, sizeof(e->id));
-        pack_put_u32(to + 32, e->at);
-        pack_put_u32(to + 36, e->record_bytes);
-        pack_put_u32(to + 40, e->block_bytes);
-        pack_put_u32(to + 44, e->form | (e->has_base ? PACK_HAS_BASE : 0));
+        put_u32(to + 32, e->at);
+        put_u32(to + 36, e->record_bytes);
+        put_u32(to + 40, e->block_bytes);
+        put_u32(to + 44, e->form | (e->has_base ? PACK_HAS_BASE : 0));
         crc = crc32c(crc, to, sizeof(to));
         r = object_write(&w->file, to, sizeof(to), reterr);
     }
     uint8_t end[PACK_END_BYTES] = PACK_END_MAGIC;
-    pack_put_u32(end + 4, (uint32_t)w->entries.count);
-    pack_put_u32(end + 8, begins);
-    pack_put_u32(end + 12, crc);
-    pack_put_u32(end + 28, crc32c(0, end, 28));
+    put_u32(end + 4, (uint32_t)w->entries.count);
+    put_u32(end + 8, begins);
+    put_u32(end + 12, crc);
+    put_u32(end + 28, crc32c(0, end, 28));
     return r < 0 ? r : object_write(&w->file, end, sizeof(end), reterr);
 }
 

@@ -1,0 +1,26 @@
+#pragma once
+
+/* Blocks out of a repository: found by the index, read from their pack, and put together again. */
+
+#include "backup/index.h"
+#include "backup/repository.h"
+#include "backup/snapshot.h"
+
+/* What one thread needs for it: some 13 MiB. */
+struct block_reader;
+struct block_reader *block_reader_new(const struct repository *repository,
+                                      const struct index *index) must_check;
+void block_reader_free(struct block_reader *r);
+
+/* Blocks that follow each other, one behind the other, each compared with its digest: BLOCK_MISSING,
+ * PACK_DAMAGED and DAMAGED_BLOCK name the block and the pack. */
+int block_read(struct block_reader *r, const struct snapshot_block *blocks, size_t count,
+               uint8_t *ret_bytes, struct err *reterr) must_check;
+
+/* The digests of blocks that lie one behind the other. */
+void block_find_ids(const struct snapshot_block *blocks, size_t count, const uint8_t *bytes,
+                    struct block_id *ret_ids);
+
+/* One record of a pack, read already: put together, and not compared. */
+int block_decode(struct block_reader *r, const struct pack_found *found, uint8_t *ret_bytes,
+                 struct err *reterr) must_check;

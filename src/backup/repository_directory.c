@@ -1,0 +1,231 @@
+/* A repository in a directory of this machine. Everything is below one descriptor, from the mount point
+ * on: a disk that is unmounted meanwhile keeps what is written, and the one around it gets nothing. */
+
+#include "backup/repository_int.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "base/vec.h"
+#include "sys/clock.h"
+#include "sys/fault.h"
+#include "sys/files.h"
+#include "sys/mounts.h"
+#include "sys/root.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DIRECTORY_MODE 0700
+#define FILE_MODE 0600
+#define OBJECTS_MAX 4000000 /* of an area: 512 TiB of packs */
+
+/* ---- where it is ---- */
+
+static int
+not_mounted(struct err *reterr, const char *mount)
+{
+    int r = err_set(reterr, ERR_STORAGE_NOT_MOUNTED,
+                    "nothing is mounted at %s, where the repository is to be", mount);
+    err_fix(reterr, "mount %s; or set storage.require_mounts to false", mount);
+    return r;
+}
+
+/* A descriptor of the mount point, or of "/". */
+static int
+open_top(const char *mount, struct err *reterr)
+{
+    _cleanup_mounts_ struct mounts mounts = {0};
+    _cleanup_close_ int fd = open(mount ? mount : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && mount)
+        return not_mounted(reterr, mount);
+    if (fd < 0)
+        return err_set_errno(reterr, errno, "cannot read /");
+    int r = mount ? mounts_read(&mounts, reterr) : 0;
+    if (r < 0)
+        return r;
+    if (mount && !mounts_find_open(&mounts, fd))
+        return not_mounted(reterr, mount);
+    return take_fd(&fd);
+}
+
+/* The next directory of a path, made when it is not there; closes the one it is in. */
+static int
+enter(int dir, const char *name, bool make)
+{
+    _cleanup_close_ int above = dir;
+    int r = 0;
+    if (make) {
+        r = root_holds(above);
+        if (r == 0)
+            r = fault_mkdir(above, name, DIRECTORY_MODE);
+        if (r == 0)
+            r = fault_sync(above);
+    }
+    if (r < 0 && r != -EEXIST)
+        return r;
+    int fd = openat(above, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+static int
+open_path(const struct repository_wish *wish, struct err *reterr)
+{
+    const char *below = wish->where + (wish->mount ? strlen(wish->mount) : 0);
+    _cleanup_free_ char *path = mem_strdup(below);
+    char *rest = path;
+    int dir = open_top(wish->mount, reterr);
+    if (dir < 0)
+        return dir;
+    for (char *name; dir >= 0 && (name = strsep(&rest, "/"));) {
+        struct stat st;
+        if (!name[0])
+            continue;
+        bool make = wish->make && fstatat(dir, name, &st, 0) < 0 && errno == ENOENT;
+        dir = enter(dir, name, make);
+    }
+    return dir < 0 && dir != -ENOENT
+               ? root_err(reterr, dir, "cannot open the directory '%s'", wish->where)
+               : dir;
+}
+
+/* ---- making and opening ---- */
+
+static int
+write_file(int dir, struct err *reterr)
+{
+    uint8_t chance[(REPOSITORY_ID_TEXT - 1) / 2] = {0};
+    char path[64], made[32], id[REPOSITORY_ID_TEXT];
+    const time_t now = (time_t)(clock_wall_us() / 1000000);
+    struct tm tm;
+    _cleanup_buf_ struct buf text = BUF_INIT(REPOSITORY_FILE_BYTES);
+    if (getrandom(chance, sizeof(chance), 0) != sizeof(chance))
+        return err_set_errno(reterr, errno, "cannot draw an id for the repository");
+    for (size_t i = 0; i < sizeof(chance); i++)
+        (void)snprintf(id + 2 * i, 3, "%02x", chance[i]);
+    (void)strftime(made, sizeof(made), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+    buf_printf(&text, "{\"format\": %d, \"id\": \"%s\", \"made\": \"%s\"}\n", REPOSITORY_FORMAT, id,
+               made);
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d/" REPOSITORY_FILE, dir);
+    return file_write(path, text.data, text.len, FILE_MODE, reterr);
+}
+
+/* Areas first: what has the file is whole. */
+static int
+make(int dir, const char *where, struct err *reterr)
+{
+    struct stat st;
+    if (fstatat(dir, REPOSITORY_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        int r = err_set(reterr, ERR_REPOSITORY_THERE, "there is a repository in %s already", where);
+        err_fix(reterr, "citadel backup list");
+        return r;
+    }
+    int r = root_holds(dir);
+    for (enum repository_area i = 0; i < REPOSITORY_AREAS && r == 0; i++) {
+        r = fault_mkdir(dir, repository_area_name(i), DIRECTORY_MODE);
+        r = r == -EEXIST ? 0 : r;
+    }
+    if (r == 0)
+        r = fault_sync(dir);
+    return r < 0 ? root_err(reterr, r, "cannot make a repository in %s", where)
+                 : write_file(dir, reterr);
+}
+
+static int
+read_file(int dir, const char *where, char ret_id[REPOSITORY_ID_TEXT], struct err *reterr)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(REPOSITORY_FILE_BYTES);
+    const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+    _cleanup_close_ int fd = dir < 0 ? -1 : openat(dir, REPOSITORY_FILE, flags);
+    if (dir < 0 || (fd < 0 && errno == ENOENT)) {
+        int r = err_set(reterr, ERR_REPOSITORY_NONE, "there is no repository in %s", where);
+        err_fix(reterr, "citadel backup init");
+        return r;
+    }
+    int r = fd < 0 ? -errno : file_read_fd(fd, &text);
+    if (r < 0)
+        return err_set_errno(reterr, -r, "cannot read %s/" REPOSITORY_FILE, where);
+    r = repository_parse(text.data, text.len, ret_id, reterr);
+    if (r < 0)
+        err_prefix(reterr, "%s", where);
+    return r;
+}
+
+static int
+open_areas(struct repository *r, int dir, struct err *reterr)
+{
+    for (enum repository_area i = 0; i < REPOSITORY_AREAS; i++) {
+        const char *name = repository_area_name(i);
+        r->areas[i] = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (r->areas[i] < 0)
+            return err_set_errno(reterr, errno, "cannot open %s of the repository %s", name,
+                                 r->where);
+    }
+    return 0;
+}
+
+static int
+directory_open(struct repository *r, const struct repository_wish *wish, struct err *reterr)
+{
+    _cleanup_close_ int dir = open_path(wish, reterr);
+    if (dir < 0 && dir != -ENOENT)
+        return dir;
+    int k = wish->make ? make(dir, r->where, reterr) : 0;
+    if (k == 0)
+        k = read_file(dir, r->where, r->id, reterr);
+    return k < 0 ? k : open_areas(r, dir, reterr);
+}
+
+/* ---- objects ---- */
+
+struct digest {
+    uint8_t bytes[HASH_SHA256_BYTES];
+};
+
+static int
+directory_list(struct repository *r, enum repository_area area, struct repository_names *ret,
+               struct err *reterr)
+{
+    VEC(struct digest) names = {0};
+    _cleanup_dir_ DIR *dir = file_open_dir(r->areas[area], ".", 0);
+    errno = dir ? 0 : errno;
+    for (const struct dirent *e; dir && names.count < OBJECTS_MAX && (e = readdir(dir)); errno = 0)
+        if (object_is_name(e->d_name))
+            object_digest(e->d_name, vec_add(&names)->bytes);
+    if (errno != 0) {
+        int k = err_set_errno(reterr, errno, "cannot list %s of the repository %s",
+                              repository_area_name(area), r->where);
+        vec_finish(&names);
+        return k;
+    }
+    if (names.count == OBJECTS_MAX) {
+        vec_finish(&names);
+        return err_set(reterr, ERR_TOO_LARGE, "%s of the repository %s has %d files and more",
+                       repository_area_name(area), r->where, OBJECTS_MAX);
+    }
+    *ret = (struct repository_names){(void *)names.items, names.count};
+    return 0;
+}
+
+static int
+directory_get(const struct repository *r, enum repository_area area, const char *name)
+{
+    struct stat st;
+    const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+    _cleanup_close_ int fd = openat(r->areas[area], name, flags);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    return S_ISREG(st.st_mode) ? take_fd(&fd) : -EINVAL;
+}
+
+const struct repository_kind repository_directory = {
+    .scheme = "/",
+    .open = directory_open,
+    .list = directory_list,
+    .get = directory_get,
+};
