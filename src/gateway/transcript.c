@@ -6,16 +6,12 @@
 #include "gateway/body.h"
 #include "gateway/ledger.h"
 #include "gateway/reply.h"
-#include "sys/files.h"
+#include "sys/line_file.h"
 #include "sys/work.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define DELAY_US UINT64_C(200000) /* so that a thread is not woken for each request */
 #define DRAIN_US UINT64_C(30000000)
@@ -48,37 +44,12 @@ struct transcripts {
     struct work work;
     bool is_running;
     struct transcript *batch;
-    int fd; /* -1: it is not open */
-    uint64_t file_bytes, batch_lost;
+    struct line_file file;
+    uint64_t batch_lost;
     int batch_error;
 };
 
 /* ---- on the thread ---- */
-
-static void
-open_file(struct transcripts *t)
-{
-    struct stat st = {0};
-    int fd = file_open(t->path, O_WRONLY | O_APPEND | O_CREAT, 0600);
-    if (fd >= 0 && (fstat(fd, &st) < 0 || ((st.st_mode & 077) && fchmod(fd, 0600) < 0))) {
-        int error = -errno;
-        (void)close(fd);
-        fd = error;
-    }
-    t->fd = fd < 0 ? -1 : fd;
-    t->batch_error = fd < 0 ? -fd : 0;
-    t->file_bytes = (uint64_t)st.st_size;
-}
-
-static void
-rotate(struct transcripts *t)
-{
-    _cleanup_free_ char *before = mem_printf("%s.1", t->path);
-    cleanup_close(&t->fd);
-    t->fd = -1;
-    (void)!rename(t->path, before);
-    open_file(t);
-}
 
 static void
 print_text(struct json_writer *w, const char *name, bool is_there, const struct buf *text)
@@ -103,27 +74,6 @@ print(const struct transcript *s, struct buf *line)
     buf_add_char(line, '\n');
 }
 
-static bool
-write_line(struct transcripts *t, const struct buf *line)
-{
-    if (t->fd < 0)
-        open_file(t);
-    if (t->fd >= 0 && t->file_bytes + line->len > TRANSCRIPT_FILE_BYTES)
-        rotate(t);
-    if (t->fd < 0)
-        return false;
-    ssize_t n = write(t->fd, line->data, line->len);
-    if (n == (ssize_t)line->len) {
-        t->file_bytes += line->len;
-        t->batch_error = 0;
-        return true;
-    }
-    t->batch_error = n < 0 ? errno : ENOSPC;
-    if (n > 0 && ftruncate(t->fd, (off_t)t->file_bytes) < 0) /* half a line is none */
-        t->batch_error = errno;
-    return false;
-}
-
 static void
 carry_out(struct transcripts *t)
 {
@@ -131,7 +81,11 @@ carry_out(struct transcripts *t)
     for (const struct transcript *s = t->batch; s; s = s->next) {
         buf_clear(&line);
         print(s, &line);
-        t->batch_lost += buf_error(&line) < 0 || !write_line(t, &line);
+        int r = buf_error(&line);
+        if (r == 0)
+            r = line_file_add(&t->file, line.data, line.len);
+        t->batch_error = -r;
+        t->batch_lost += r < 0;
     }
 }
 
@@ -285,7 +239,8 @@ struct transcripts *
 transcripts_new(struct loop *loop, const char *path)
 {
     struct transcripts *t = mem_new(struct transcripts);
-    *t = (struct transcripts){.loop = loop, .path = mem_strdup(path), .fd = -1};
+    *t = (struct transcripts){.loop = loop, .path = mem_strdup(path)};
+    line_file_init(&t->file, t->path, 0600, TRANSCRIPT_FILE_BYTES);
     t->last = &t->first;
     t->delay.expired = on_delay;
     t->work.run = on_run;
@@ -329,7 +284,7 @@ transcripts_free(struct transcripts *t)
     if (!t)
         return;
     assert(!t->is_running && !t->first && t->held_bytes == 0);
-    cleanup_close(&t->fd);
+    line_file_close(&t->file);
     free(t->path);
     free(t);
 }

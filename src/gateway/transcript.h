@@ -9,8 +9,7 @@
  * or there was none. cut: one of them is longer than TRANSCRIPT_TEXT_MAX, and ends there.
  *
  * Nobody waits for it. Texts are kept in memory, so many bytes of all requests together, and written by
- * a thread; what finds no room there or on the disk is lost, and counted. A file that has grown to
- * TRANSCRIPT_FILE_BYTES becomes FILE.1, instead of the one before. */
+ * a thread (sys/line_file.h); what finds no room there or on the disk is lost, and counted. */
 
 #include "base/err.h"
 

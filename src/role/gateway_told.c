@@ -37,12 +37,17 @@ tell_losses(struct gateway *g)
     int error = transcripts_error(t->transcripts);
     losses_tell(&t->ledger_losses, store_counts(keyring_store(g->keys))->lost_rows, "the ledger",
                 "its database cannot be written, or not as fast as they come");
-    losses_tell(&t->access_log_losses, t->access_log.lost,
-                t->access_log.path ? t->access_log.path : "the access log",
+    losses_tell(&t->access_log_losses, t->access_log.lost, access_log_name(&t->access_log),
                 access_log_why(&t->access_log));
     losses_tell(&t->transcript_losses, transcripts_lost(t->transcripts),
                 transcripts_path(t->transcripts),
                 error ? strerror(error) : "its disk is slower than what is said");
+}
+
+static void
+on_lost(struct access_log *log)
+{
+    tell_losses(container_of(log, struct gateway, told.access_log));
 }
 
 static void
@@ -115,7 +120,7 @@ void
 gateway_told_watch(struct gateway *g)
 {
     access_log_close(&g->told.access_log);
-    access_log_open(&g->told.access_log, g->config);
+    access_log_open(&g->told.access_log, g->life.loop, g->config);
     store_set_keep(keyring_store(g->keys), g->config->gateway.ledger_keep_us);
     switch_transcripts(g);
     aim(g);
@@ -128,7 +133,7 @@ gateway_told_open(struct gateway *g)
 {
     struct gateway_told *t = &g->told;
     _cleanup_free_ char *path = mem_printf("%s/services/prompts.log", g->config->paths.logs);
-    t->access_log.fd = -1;
+    t->access_log = (struct access_log){.fd = -1, .lost_some = on_lost};
     t->transcripts = transcripts_new(g->life.loop, path);
     t->exporter = exporter_new(g->life.loop, on_collector, g);
     relay_tell_of_ends(g->relay, on_over, g);

@@ -77,9 +77,11 @@ def test_an_access_log_that_cannot_be_written_is_told_and_counted(tmp_path, sim)
         assert g.comes_to('citadel_gateway_lost_total{what="access-log"}', 3)
         (logs / "services").mkdir(parents=True)
         g.ask("POST", CHAT, ASK)
-        assert comes_true(lambda: (logs / "services/access.log").read_text().count("\n") == 1)
+        log = logs / "services/access.log"
+        assert comes_true(lambda: log.exists() and log.read_text().count("\n") == 1)
         assert samples(g, "citadel_gateway_lost_total")['{what="access-log"}'] == 3
-    assert g.log.count(f"{logs}/services/access.log lacks 1 request: No such file or directory") == 1
+    assert g.log.count(f"{logs}/services/access.log lacks ") == 1
+    assert "No such file or directory" in g.log
 
 
 def pipelined(g, count):
