@@ -134,12 +134,13 @@ object_next_abandoned(DIR *dir, char ret_name[OBJECT_DRAFT_MAX])
 {
     for (const struct dirent *e; (e = readdir(dir));) {
         struct stat st;
-        if (!text_starts(e->d_name, OBJECT_DRAFT) || strlen(e->d_name) >= OBJECT_DRAFT_MAX)
+        size_t len = strlen(e->d_name);
+        if (!text_starts(e->d_name, OBJECT_DRAFT) || len >= OBJECT_DRAFT_MAX)
             continue;
         int fd = openat(dirfd(dir), e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 &&
             S_ISREG(st.st_mode) && st.st_nlink > 0) {
-            (void)snprintf(ret_name, OBJECT_DRAFT_MAX, "%s", e->d_name);
+            memcpy(ret_name, e->d_name, len + 1);
             return fd;
         }
         if (fd >= 0)

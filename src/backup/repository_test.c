@@ -152,7 +152,7 @@ TEST(only_drafts_of_nobody_are_cleared)
     struct stat st;
     char name[HASH_SHA256_HEX];
     _cleanup_close_ int left = openat(dir, OBJECT_DRAFT "0", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-    REQUIRE(object_begin(&w, dir, NULL) == 0);
+    REQUIRE(left >= 0 && object_begin(&w, dir, NULL) == 0);
     object_clear_abandoned(dir);
     CHECK(fstatat(dir, OBJECT_DRAFT "0", &st, 0) < 0);
     CHECK(fstatat(dir, w.draft, &st, 0) == 0);

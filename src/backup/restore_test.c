@@ -30,6 +30,7 @@ TEST(a_restore_takes_no_place_that_is_taken)
     CHECK(stat(other, &st) < 0);
     CHECK(rig_is_same_tree(rig.source, to));
     _cleanup_close_ int fd = open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    REQUIRE(fd >= 0);
     CHECK_EQ(rig_restore(&rig, &(struct restore_wish){.to = file, .replace = true}), -EEXIST);
     backup_rig_close(&rig);
 }

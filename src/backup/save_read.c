@@ -60,8 +60,6 @@ fill(struct slot *slot, size_t want)
             break;
         done += (size_t)n;
     }
-    if (item->drops)
-        (void)posix_fadvise(item->fd, (off_t)item->at, (off_t)done, POSIX_FADV_DONTNEED);
     return (ssize_t)done;
 }
 
@@ -151,6 +149,8 @@ read_some(struct slot *slot)
         return (int)n;
     bool is_end = (size_t)n < want || began + (size_t)n == size;
     cut(slot, (size_t)n, is_end);
+    if (item->drops)
+        (void)posix_fadvise(item->fd, (off_t)began, (off_t)(item->at - began), POSIX_FADV_DONTNEED);
     return is_end && item->at == began + (size_t)n ? end(item) : 0;
 }
 

@@ -3,7 +3,11 @@
 #include "base/mem.h"
 #include "sys/loop_int.h"
 
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+#define THREADS_MIN 4
 
 struct work_state {
     uv_work_t request; /* of the pool; or */
@@ -106,4 +110,17 @@ work_start_alone(struct loop *loop, struct work *work)
     state->is_alone = uv_thread_create(&state->thread, on_own_thread, state) == 0;
     if (!state->is_alone)
         uv_close((uv_handle_t *)&state->ended, on_closed_unused);
+}
+
+unsigned
+work_use_all_cores(void)
+{
+    char threads[16];
+    cpu_set_t cores;
+    unsigned count = 1;
+    if (sched_getaffinity(0, sizeof(cores), &cores) == 0)
+        count = (unsigned)MAX(CPU_COUNT(&cores), 1);
+    (void)snprintf(threads, sizeof(threads), "%u", MAX(count, (unsigned)THREADS_MIN));
+    (void)setenv("UV_THREADPOOL_SIZE", threads, 0); /* where libuv reads it */
+    return count;
 }

@@ -16,4 +16,8 @@ void work_start(struct loop *loop, struct work *work); /* one that is not under 
 /* On a thread made for it, so that it waits for nothing else that hangs; one that cannot be made
  * leaves it to the pool. It is not cancelled. */
 void work_start_alone(struct loop *loop, struct work *work);
+/* As many threads as this process may use cores, and a few at least. Before the first work; returns how
+ * many cores. */
+unsigned work_use_all_cores(void);
+
 bool work_cancel(struct work *work); /* true when it had not begun; done() still comes */

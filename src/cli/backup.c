@@ -1,0 +1,152 @@
+#include "cli/backup.h"
+
+#include "base/quantity.h"
+#include "base/text.h"
+#include "cli/load_config.h"
+#include "sys/clock.h"
+#include "sys/work.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BEAT_US UINT64_C(2000000)
+
+/* ---- the repository ---- */
+
+/* One that lies on the disk of paths.backup is only there when that is mounted. */
+static const char *
+mount_of(const struct config *config)
+{
+    const char *disk = config->paths.backup, *where = config->backup.repository;
+    size_t len = strlen(disk);
+    bool below = strncmp(where, disk, len) == 0 && (where[len] == '/' || where[len] == '\0');
+    return below && config->storage.require_mounts ? disk : NULL;
+}
+
+int
+cli_backup_open(struct cli *cli, bool make, struct cli_backup *ret)
+{
+    *ret = (struct cli_backup){.cli = cli, .threads = work_use_all_cores()};
+    int r = cli_load_config(cli, &ret->config);
+    if (r < 0)
+        return r;
+    const struct repository_wish wish = {
+        .where = ret->config->backup.repository, .mount = mount_of(ret->config), .make = make};
+    r = repository_open(&wish, &ret->repository, &cli->err);
+    return r < 0 ? r : loop_new(&ret->loop, &cli->err);
+}
+
+void
+cli_backup_close(struct cli_backup *b)
+{
+    if (b->loop)
+        loop_free(b->loop);
+    repository_free(b->repository);
+    config_freep(&b->config);
+}
+
+/* ---- what runs ---- */
+
+void
+cli_backup_ended(int r, const struct err *err, void *arg)
+{
+    struct cli_backup *b = arg;
+    b->has_ended = true;
+    b->r = r;
+    if (r < 0)
+        b->cli->err = *err;
+    loop_stop(b->loop);
+}
+
+static void
+stop(struct cli_backup *b)
+{
+    b->was_stopped = true;
+    b->task->stop(b->task->engine);
+}
+
+static void
+on_interrupt(struct loop_signal *watch, int signo unused_arg)
+{
+    stop(container_of(watch, struct cli_backup, interrupt));
+}
+
+static void
+on_end(struct loop_signal *watch, int signo unused_arg)
+{
+    stop(container_of(watch, struct cli_backup, end));
+}
+
+static void
+on_beat(struct loop_timer *timer)
+{
+    struct cli_backup *b = container_of(timer, struct cli_backup, beat);
+    quantity_text is, all, rate, left;
+    uint64_t done = 0, total = 0, us = clock_now_us() - b->began_us;
+    b->task->look(b->task->engine, &done, &total);
+    uint64_t a_second = us ? (uint64_t)((double)done * 1e6 / (double)us) : 0;
+    if (a_second == 0 || done > total)
+        return;
+    cli_note(b->cli, "%s: %s of %s, %s/s, %s left", b->task->what, quantity_show_bytes(done, is),
+             quantity_show_bytes(total, all), quantity_show_bytes(a_second, rate),
+             quantity_print_us((total - done) / a_second * 1000000, left));
+}
+
+int
+cli_backup_wait(struct cli_backup *b, const struct cli_backup_task *task, uint64_t *ret_us)
+{
+    b->task = task;
+    b->began_us = clock_now_us();
+    b->has_ended = false;
+    b->beat.expired = on_beat;
+    b->interrupt.received = on_interrupt;
+    b->end.received = on_end;
+    if (isatty(STDERR_FILENO))
+        loop_timer_start(b->loop, &b->beat, BEAT_US, BEAT_US);
+    /* Without them it just ends, which costs no more than a crash does. */
+    (void)!loop_signal_start(b->loop, &b->interrupt, SIGINT);
+    (void)!loop_signal_start(b->loop, &b->end, SIGTERM);
+    while (!b->has_ended)
+        loop_run(b->loop);
+    loop_signal_stop(&b->interrupt);
+    loop_signal_stop(&b->end);
+    loop_timer_stop(&b->beat);
+    *ret_us = clock_now_us() - b->began_us;
+    return b->r;
+}
+
+/* ---- snapshots ---- */
+
+const struct snapshot_row *
+cli_backup_find(struct cli_backup *b, const struct snapshots *all, const char *word)
+{
+    const struct snapshot_row *row = snapshots_find(all, word, &b->cli->err);
+    if (!row || !row->is_damaged)
+        return row;
+    (void)err_set(&b->cli->err, ERR_SNAPSHOT_DAMAGED, "the snapshot %s is not what was written",
+                  row->name);
+    err_fix(&b->cli->err, "citadel backup list");
+    return NULL;
+}
+
+void
+cli_backup_json(struct json_writer *w, const struct snapshot_row *row)
+{
+    json_str(w, "snapshot", row->name);
+    json_bool(w, "damaged", row->is_damaged);
+    if (row->is_damaged)
+        return;
+    json_str(w, "host", row->head.host);
+    json_str(w, "subject", row->head.subject);
+    json_str(w, "name", row->head.name);
+    json_str(w, "type", row->head.type);
+    json_strn(w, "source", row->head.source, strlen(row->head.source));
+    json_i64(w, "begun_us", row->head.begun_ns / 1000);
+    json_i64(w, "ended_us", row->end.ended_ns / 1000);
+    json_u64(w, "files", row->end.files);
+    json_u64(w, "bytes", row->end.bytes);
+    json_u64(w, "new_bytes", row->end.new_bytes);
+    json_u64(w, "stored_bytes", row->end.stored_bytes);
+}

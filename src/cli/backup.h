@@ -1,0 +1,53 @@
+#pragma once
+
+/* What the verbs of backups share: the repository of the configuration, and a loop in which something
+ * long runs, tells how far it is, and ends early when somebody wants it to. */
+
+#include "backup/repository.h"
+#include "backup/snapshots.h"
+#include "cli/cli.h"
+#include "config/config.h"
+#include "sys/loop.h"
+
+struct cli_backup {
+    struct cli *cli;
+    struct config *config;
+    struct repository *repository;
+    struct loop *loop;
+    unsigned threads;
+
+    /* what runs */
+    const struct cli_backup_task *task;
+    struct loop_timer beat;
+    struct loop_signal interrupt, end;
+    uint64_t began_us;
+    bool has_ended, was_stopped;
+    int r;
+};
+
+/* make: the repository is not there yet. */
+int cli_backup_open(struct cli *cli, bool make, struct cli_backup *ret) must_check;
+void cli_backup_close(struct cli_backup *b);
+#define _cleanup_cli_backup_ _cleanup_(cli_backup_close)
+
+/* Something that gives itself this function and the struct cli_backup as its ended(). */
+void cli_backup_ended(int r, const struct err *err, void *arg);
+
+struct cli_backup_task {
+    const char *what; /* begins the lines that tell how far it is */
+    void *engine;
+    void (*look)(const void *engine, uint64_t *ret_done, uint64_t *ret_total); /* in bytes */
+    void (*stop)(void *engine);
+};
+
+/* Until it has ended: its error, in cli->err. *ret_us: how long it took. */
+int cli_backup_wait(struct cli_backup *b, const struct cli_backup_task *task, uint64_t *ret_us)
+    must_check;
+
+/* A snapshot that was asked for by a word of the command line. */
+const struct snapshot_row *cli_backup_find(struct cli_backup *b, const struct snapshots *all,
+                                           const char *word);
+
+#define CLI_BACKUP_ID 12 /* digits of a name that people are shown */
+
+void cli_backup_json(struct json_writer *w, const struct snapshot_row *row); /* its members */

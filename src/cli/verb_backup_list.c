@@ -1,0 +1,105 @@
+#include "base/quantity.h"
+#include "base/text.h"
+#include "cli/backup.h"
+#include "sys/clock.h"
+
+const struct verb_help verb_backup_list_help = {
+    .text = "Lists the snapshots of the repository, from the oldest to the newest: what each is "
+            "of, when and "
+            "where it was made, how large it is, and how much of it was new then. One that is "
+            "damaged is "
+            "told as such; the others are not concerned.",
+    .examples = VERB_EXAMPLES({"sudo citadel backup list", "all of them"},
+                              {"sudo citadel backup list --model phi3", "of one model"},
+                              {"sudo citadel backup list --json", "for a program"}),
+};
+
+static const struct table_column columns[] = {
+    {.title = "SNAPSHOT"},
+    {.title = "OF", .min_width = 8},
+    {.title = "TYPE", .expendable = 2},
+    {.title = "WHEN"},
+    {.title = "SIZE", .right = true},
+    {.title = "FILES", .right = true, .expendable = 3},
+    {.title = "NEW", .right = true, .expendable = 1},
+    {.title = "STORED", .right = true, .expendable = 4},
+    {.title = "HOST", .min_width = 6, .expendable = 5},
+};
+
+static void
+add_row(struct table *table, const struct snapshot_row *row)
+{
+    quantity_text size, fresh, stored;
+    char when[CLOCK_LOCAL_MAX];
+    table_addf(table, TONE_TITLE, "%.*s", CLI_BACKUP_ID, row->name);
+    if (row->is_damaged) {
+        table_add(table, TONE_BAD, "damaged");
+        for (size_t i = 2; i < ARRAY_SIZE(columns); i++)
+            table_add(table, TONE_DIM, "-");
+        return;
+    }
+    table_add(table, TONE_PLAIN, row->head.name);
+    table_add(table, TONE_PLAIN, row->head.type[0] ? row->head.type : "-");
+    table_add(table, TONE_PLAIN, clock_print_local((uint64_t)(row->head.begun_ns / 1000), when));
+    table_add(table, TONE_PLAIN, quantity_show_bytes(row->end.bytes, size));
+    table_addf(table, TONE_PLAIN, "%llu", (unsigned long long)row->end.files);
+    table_add(table, TONE_PLAIN, quantity_show_bytes(row->end.new_bytes, fresh));
+    table_add(table, TONE_PLAIN, quantity_show_bytes(row->end.stored_bytes, stored));
+    table_add(table, TONE_PLAIN, row->head.host);
+}
+
+static bool
+is_wanted(const struct cli *cli, const struct snapshot_row *row)
+{
+    const char *model = cli_option(cli, "model");
+    return !model || (!row->is_damaged && text_eq(row->head.name, model));
+}
+
+static void
+print(struct cli *cli, const struct snapshots *all)
+{
+    _cleanup_table_ struct table table;
+    size_t count = 0;
+    table_init(&table, columns, ARRAY_SIZE(columns));
+    for (size_t i = 0; i < all->count; i++)
+        if (is_wanted(cli, &all->rows[i])) {
+            add_row(&table, &all->rows[i]);
+            count++;
+        }
+    if (count > 0)
+        cli_table(cli, &table);
+    else
+        cli_note(cli, "there is no snapshot; `citadel backup models` makes them");
+}
+
+static void
+print_json(struct cli *cli, const struct snapshots *all)
+{
+    json_open_list(cli->json, NULL);
+    for (size_t i = 0; i < all->count; i++) {
+        if (!is_wanted(cli, &all->rows[i]))
+            continue;
+        json_open_map(cli->json, NULL);
+        cli_backup_json(cli->json, &all->rows[i]);
+        json_close_map(cli->json);
+    }
+    json_close_list(cli->json);
+}
+
+int
+verb_backup_list(struct cli *cli)
+{
+    _cleanup_cli_backup_ struct cli_backup b = {0};
+    struct snapshots all;
+    int r = cli_backup_open(cli, false, &b);
+    if (r == 0)
+        r = snapshots_read(b.repository, &all, &cli->err);
+    if (r < 0)
+        return r;
+    if (cli->json)
+        print_json(cli, &all);
+    else
+        print(cli, &all);
+    snapshots_finish(&all);
+    return EXIT_CODE_OK;
+}

@@ -1,0 +1,147 @@
+#include "backup/verify.h"
+#include "base/quantity.h"
+#include "base/text.h"
+#include "cli/backup.h"
+
+#include <errno.h>
+
+const struct verb_help verb_backup_verify_help = {
+    .text = "Looks whether the repository is whole, or a snapshot and all that it needs: every "
+            "pack is read, "
+            "every block unpacked and compared with its SHA-256, and every snapshot read. What is "
+            "damaged is "
+            "named, down to the files that cannot be restored as they were. Nothing is changed. "
+            "Exits with 3 "
+            "when something is damaged.\n\n"
+            "--sample reads only a part of the packs, drawn by chance, so that all are read in the "
+            "course of "
+            "some nights.",
+    .examples =
+        VERB_EXAMPLES({"sudo citadel backup verify --all", "the whole repository"},
+                      {"sudo citadel backup verify phi3", "the newest of a model"},
+                      {"sudo citadel backup verify --sample 5%", "a part of it, in a minute"}),
+};
+
+static void
+look(const void *engine, uint64_t *ret_done, uint64_t *ret_total)
+{
+    const struct verify_told *told = verify_told(engine);
+    *ret_done = told->bytes;
+    *ret_total = told->packs ? told->bytes * told->total_packs / told->packs : 0;
+}
+
+static void
+stop(void *engine)
+{
+    verify_stop(engine);
+}
+
+static void
+on_found(const struct err *problem, void *arg)
+{
+    const struct cli_backup *b = arg;
+    if (!b->cli->json) {
+        cli_print(b->cli, "%s\n", problem->what);
+        return;
+    }
+    json_open_map(b->cli->json, NULL);
+    json_str(b->cli->json, "id", err_row(problem->id)->name);
+    json_str(b->cli->json, "message", problem->what);
+    json_close_map(b->cli->json);
+}
+
+static void
+print(struct cli *cli, const struct verify_told *told, uint64_t us)
+{
+    quantity_text size, took;
+    cli_print(cli, "%llu packs with %llu blocks, %s, and %llu snapshots were looked at, in %s: ",
+              (unsigned long long)told->packs, (unsigned long long)told->blocks,
+              quantity_show_bytes(told->bytes, size), (unsigned long long)told->snapshots,
+              quantity_print_us((us + 99999) / 100000 * 100000, took));
+    if (told->problems == 0)
+        cli_print(cli, "all are whole\n");
+    else
+        cli_print(cli, "%llu problems, %llu files cannot be restored\n",
+                  (unsigned long long)told->problems, (unsigned long long)told->damaged_files);
+}
+
+static void
+json_told(struct json_writer *w, const struct verify_told *told, uint64_t us)
+{
+    json_u64(w, "packs", told->packs);
+    json_u64(w, "bytes", told->bytes);
+    json_u64(w, "blocks", told->blocks);
+    json_u64(w, "snapshots", told->snapshots);
+    json_u64(w, "files", told->files);
+    json_u64(w, "damaged_files", told->damaged_files);
+    json_u64(w, "took_us", us);
+}
+
+static int
+verify(struct cli_backup *b, const uint8_t *snapshot, double percent)
+{
+    struct cli *cli = b->cli;
+    const struct verify_wish wish = {.repository = b->repository,
+                                     .snapshot = snapshot,
+                                     .sample_percent = percent,
+                                     .threads = MIN(b->threads, (unsigned)VERIFY_THREADS_MAX),
+                                     .found = on_found};
+    struct verify *v = NULL;
+    uint64_t us = 0;
+    if (cli->json) {
+        json_open_map(cli->json, NULL);
+        json_open_list(cli->json, "problems");
+    }
+    int r = verify_new(b->loop, &wish, cli_backup_ended, b, &v, &cli->err);
+    const struct cli_backup_task task = {.what = "verify", .engine = v, .look = look, .stop = stop};
+    if (r == 0)
+        r = cli_backup_wait(b, &task, &us);
+    if (cli->json)
+        json_close_list(cli->json);
+    if (r == 0 && cli->json)
+        json_told(cli->json, verify_told(v), us);
+    else if (r == 0)
+        print(cli, verify_told(v), us);
+    if (cli->json)
+        json_close_map(cli->json);
+    if (r == 0 && verify_told(v)->problems > 0)
+        r = EXIT_CODE_UNHEALTHY;
+    verify_free(v);
+    return r;
+}
+
+static int
+check_words(struct cli *cli, double *ret_percent)
+{
+    const char *sample = cli_option(cli, "sample");
+    *ret_percent = 100;
+    if (cli->args_count > 0 && cli_flag(cli, "all"))
+        return err_set(&cli->err, ERR_USAGE, "--all and '%s' exclude each other", cli->args[0]);
+    int r = sample ? quantity_parse_percent(sample, ret_percent, &cli->err) : 0;
+    if (r < 0)
+        err_prefix(&cli->err, "--sample");
+    return r;
+}
+
+int
+verb_backup_verify(struct cli *cli)
+{
+    _cleanup_cli_backup_ struct cli_backup b = {0};
+    struct snapshots all;
+    uint8_t digest[HASH_SHA256_BYTES];
+    double percent;
+    int r = check_words(cli, &percent);
+    if (r == 0)
+        r = cli_backup_open(cli, false, &b);
+    if (r < 0 || cli->args_count == 0)
+        return r < 0 ? r : verify(&b, NULL, percent);
+    r = snapshots_read(b.repository, &all, &cli->err);
+    if (r < 0)
+        return r;
+    const struct snapshot_row *row = cli_backup_find(&b, &all, cli->args[0]);
+    if (row)
+        object_digest(row->name, digest);
+    r = row ? verify(&b, digest, percent) : -ENOENT;
+    snapshots_finish(&all);
+    return r;
+}

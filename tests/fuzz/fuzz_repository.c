@@ -1,0 +1,16 @@
+/* Any text as what a repository says of itself: one that is accepted has an id. */
+
+#include "backup/repository_int.h"
+
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    char id[REPOSITORY_ID_TEXT] = "";
+    if (repository_parse((const char *)data, len, id, NULL) == 0)
+        assert(strlen(id) == REPOSITORY_ID_TEXT - 1);
+    return 0;
+}
