@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-#define PIECE_CELLS 64 /* of a row at a time: what the processor has at hand */
+#define PIECE_CELLS 16 /* of a row at a time: small enough to stay near the processor */
 
 struct maker {
     struct parity_shape shape;
@@ -134,8 +134,10 @@ check_name(struct maker *m, struct err *reterr)
         return 0;
     hash_sha256_hex(digest, is);
     hash_sha256_hex(m->name, want);
-    return err_set(reterr, ERR_PACK_DAMAGED,
-                   "the SHA-256 of pack %s is %s: no parity is made of it", want, is);
+    int r = err_set(reterr, ERR_PACK_DAMAGED,
+                    "the SHA-256 of pack %s is %s: no parity is made of it", want, is);
+    err_fix(reterr, "citadel backup verify --all");
+    return r;
 }
 
 static int

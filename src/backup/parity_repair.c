@@ -301,18 +301,29 @@ mend_span(struct repair *r, unsigned span, struct err *reterr)
 
 /* ---- all ---- */
 
+/* What mends a pack where its parity does not. */
+static void
+fix_otherwise(struct err *reterr)
+{
+    err_fix(reterr,
+            "bring the pack back from a copy of the repository; or see what needs it: citadel "
+            "backup verify --all");
+}
+
 static int
 refuse(const struct repair *r, unsigned span, unsigned column, struct err *reterr)
 {
     const struct parity_range *first = &r->told->ranges[0];
     char name[HASH_SHA256_HEX];
     hash_sha256_hex(r->name, name);
-    return err_set(reterr, ERR_PARITY_SHORT,
-                   "pack %s has lost %llu bytes, the first of them from %llu on: %zu cells of one "
-                   "column are lost, and its parity brings back %u",
-                   name, (unsigned long long)r->told->lost_bytes,
-                   (unsigned long long)(r->told->ranges_count ? first->at : 0),
-                   count_in_column(r, span, column, CELL_LOST), r->shape.parity);
+    int k = err_set(reterr, ERR_PARITY_SHORT,
+                    "pack %s has lost %llu bytes, the first of them from %llu on: %zu cells of one "
+                    "column are lost, and its parity brings back %u",
+                    name, (unsigned long long)r->told->lost_bytes,
+                    (unsigned long long)(r->told->ranges_count ? first->at : 0),
+                    count_in_column(r, span, column, CELL_LOST), r->shape.parity);
+    fix_otherwise(reterr);
+    return k;
 }
 
 static int
@@ -341,9 +352,11 @@ check_name(struct repair *r, struct err *reterr)
         return 0;
     hash_sha256_hex(digest, is);
     hash_sha256_hex(r->name, want);
-    return err_set(reterr, ERR_PARITY_SHORT,
-                   "what parity makes of pack %s has another SHA-256, %s: it is not used", want,
-                   is);
+    int k =
+        err_set(reterr, ERR_PARITY_SHORT,
+                "what parity makes of pack %s has another SHA-256, %s: it is not used", want, is);
+    fix_otherwise(reterr);
+    return k;
 }
 
 static int
@@ -379,11 +392,13 @@ read_heads(struct repair *r, struct err *reterr)
     if (read_head(r, 0) || has_last)
         return 0;
     hash_sha256_hex(r->name, name);
-    return err_set(
-        reterr, ERR_PARITY_DAMAGED,
-        "what is kept as the parity of pack %s is not: neither its beginning nor its end "
-        "says so",
-        name);
+    int k =
+        err_set(reterr, ERR_PARITY_DAMAGED,
+                "what is kept as the parity of pack %s is not: neither its beginning nor its end "
+                "says so",
+                name);
+    fix_otherwise(reterr);
+    return k;
 }
 
 int

@@ -176,6 +176,9 @@ TEST(parity_is_what_its_format_says)
             }
             CHECK_EQ(k.parity.bytes[(2 + row * 2) * CELL + i], sum);
         }
+    char digest[HASH_SHA256_HEX]; /* of what stands in repositories, and is read for ever */
+    hash_sha256_text(k.parity.bytes, k.parity.len, digest);
+    CHECK_STR(digest, "f9d2496c272bd56f6d5cfe17e3a8650c689a9754afb32315e088c1e0c090ebdc");
     CHECK(memcmp(k.parity.bytes, "citadel mend 1\n", 16) == 0);
     CHECK(memcmp(k.parity.bytes, k.parity.bytes + k.parity.len - CELL, CELL) == 0);
 }
@@ -350,6 +353,7 @@ TEST(parity_refuses_what_is_more_than_its_number)
     CHECK(strstr(k.err.what,
                  "has lost 16384 bytes, the first of them from 0 on: 4 cells of one column "
                  "are lost, and its parity brings back 3"));
+    CHECK(strstr(k.err.fix, "citadel backup verify --all"));
     CHECK_EQ(k.told.ranges_count, 4);
     CHECK_EQ(k.told.ranges[3].at, 90 * CELL);
     CHECK_EQ(k.mended.len, 0);

@@ -258,8 +258,8 @@ is_lock(const uint8_t *file, const struct seal_cost *cost)
            file[AT_WRAPPED - 1] == '\0' && (file[AT_LOCK] == LOCK_RECOVERY || is_bearable(cost));
 }
 
-int
-seal_lock_read(const uint8_t *file, size_t len, struct seal_lock *ret, struct err *reterr)
+static int
+read_lock(const uint8_t *file, size_t len, struct seal_lock *ret, struct err *reterr)
 {
     if (len != SEAL_KEY_BYTES)
         return err_set(reterr, ERR_SEAL_DAMAGED, "a key has %zu bytes instead of %d", len,
@@ -279,6 +279,15 @@ seal_lock_read(const uint8_t *file, size_t len, struct seal_lock *ret, struct er
                               .cost = cost};
     memcpy(ret->label, file + AT_LABEL, SEAL_LABEL_MAX);
     return 0;
+}
+
+int
+seal_lock_read(const uint8_t *file, size_t len, struct seal_lock *ret, struct err *reterr)
+{
+    int r = read_lock(file, len, ret, reterr);
+    if (r < 0)
+        err_fix(reterr, "use another key of the repository, or bring it back from a copy");
+    return r;
 }
 
 static struct seal_keys *

@@ -166,6 +166,12 @@ struct seal_reader {
     uint8_t sealed[SEALED_BYTES];
 };
 
+static void
+fix_damage(struct err *reterr)
+{
+    err_fix(reterr, "bring it back from a copy of the repository");
+}
+
 /* 1: for readers; 2: for all. */
 static int
 check_head(const uint8_t head[HEAD_BYTES], uint64_t sealed_bytes, struct err *reterr)
@@ -203,8 +209,10 @@ open_box(const struct seal_keys *k, const uint8_t head[HEAD_BYTES], struct seal_
     if (k->sodium->crypto_box_seal_open(ret->bytes, head + AT_BOX, BOX_BYTES, k->public,
                                         k->private.bytes) == 0)
         return 0;
-    return err_set(reterr, ERR_SEAL_WRONG_KEY,
-                   "an encrypted object is whole, and sealed for another repository");
+    int r = err_set(reterr, ERR_SEAL_WRONG_KEY,
+                    "an encrypted object is whole, and sealed for another repository");
+    err_fix(reterr, "give a key of that repository");
+    return r;
 }
 
 int
@@ -213,15 +221,20 @@ seal_open(const struct seal_keys *k, const struct flow_source *source, struct se
 {
     uint8_t head[HEAD_BYTES];
     _cleanup_seal_secret_ struct seal_secret chance = {0};
-    if (source->bytes < HEAD_BYTES + PROOF_BYTES)
-        return err_set(reterr, ERR_SEAL_DAMAGED,
-                       "an encrypted object has %llu bytes, too few for any: it was cut off",
-                       (unsigned long long)source->bytes);
+    if (source->bytes < HEAD_BYTES + PROOF_BYTES) {
+        int r = err_set(reterr, ERR_SEAL_DAMAGED,
+                        "an encrypted object has %llu bytes, too few for any: it was cut off",
+                        (unsigned long long)source->bytes);
+        fix_damage(reterr);
+        return r;
+    }
     int r = source->read(source->arg, 0, head, sizeof(head));
     if (r < 0)
         return err_set_errno(reterr, -r, "cannot read an encrypted object");
     r = check_head(head, source->bytes, reterr);
-    if (r > 0)
+    if (r < 0)
+        fix_damage(reterr);
+    else
         r = open_box(k, head, &chance, reterr);
     if (r < 0)
         return r;
@@ -257,10 +270,13 @@ fetch_piece(struct seal_reader *r, uint64_t number, struct err *reterr)
                              (unsigned long long)at);
     make_nonce(number, number == r->pieces - 1, nonce);
     if (r->sodium->crypto_aead_chacha20poly1305_ietf_decrypt(r->piece, NULL, NULL, r->sealed, len,
-                                                             NULL, 0, nonce, r->key.bytes) != 0)
-        return err_set(reterr, ERR_SEAL_DAMAGED,
-                       "an encrypted object is not what was written, at bytes %llu to %llu",
-                       (unsigned long long)at, (unsigned long long)(at + len - 1));
+                                                             NULL, 0, nonce, r->key.bytes) != 0) {
+        k = err_set(reterr, ERR_SEAL_DAMAGED,
+                    "an encrypted object is not what was written, at bytes %llu to %llu",
+                    (unsigned long long)at, (unsigned long long)(at + len - 1));
+        fix_damage(reterr);
+        return k;
+    }
     r->number = number;
     return 0;
 }

@@ -9,6 +9,7 @@
 #include "tap.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,6 +135,7 @@ TEST(seal_keys_bear_what_a_stranger_has_written)
     struct seal_lock told;
     CHECK(seal_lock_read(file, SEAL_KEY_BYTES - 1, &told, &err) < 0);
     CHECK_STR(err.what, "a key has 187 bytes instead of 188");
+    CHECK(strstr(err.fix, "another key"));
 }
 
 TEST(seal_keys_can_be_given_to_those_who_only_add)
@@ -368,6 +370,7 @@ TEST(seal_objects_tell_what_was_done_to_them)
     memcpy(sealed.data + HEAD + piece, spare, piece);
     CHECK(read_all(k, &sealed, back, &len) < 0);
     CHECK_STR(err.what, "an encrypted object is not what was written, at bytes 128 to 65679");
+    CHECK_STR(err.fix, "bring it back from a copy of the repository");
 
     static const size_t cuts[] = {2 * (PIECE + 16) + HEAD,
                                   PIECE + 16 + HEAD,
@@ -383,6 +386,7 @@ TEST(seal_objects_tell_what_was_done_to_them)
         tap_note("cut off at %zu", cuts[i]);
         CHECK(read_all(k, &sealed, back, &len) < 0);
         CHECK_EQ(err.id, ERR_SEAL_DAMAGED);
+        CHECK_STR(err.fix, "bring it back from a copy of the repository");
     }
     REQUIRE(seal(k, SEAL_FOR_ALL, 100, PIECE, &sealed));
     buf_add_char(&sealed, 'x');
@@ -442,4 +446,40 @@ TEST(seal_objects_of_strangers_are_refused)
     REQUIRE(seal(stranger, SEAL_FOR_READERS, 100, 100, &sealed));
     CHECK(read_all(k, &sealed, back, &len) < 0);
     CHECK_EQ(err.id, ERR_SEAL_DAMAGED);
+}
+
+/* ---- what stands in repositories ---- */
+
+static size_t
+read_data(const char *name, uint8_t *ret, size_t room)
+{
+    char path[64];
+    (void)snprintf(path, sizeof(path), "tests/data/seal/%s", name);
+    FILE *f = fopen(tap_source(path), "rbe");
+    size_t len = f ? fread(ret, 1, room, f) : 0;
+    if (f)
+        (void)fclose(f);
+    return len;
+}
+
+TEST(seal_reads_what_version_1_has_written)
+{
+    static const char text[] = "what was sealed in 2026\n";
+    _cleanup_seal_keys_ struct seal_keys *none = NULL, *k = NULL, *adds = NULL;
+    _cleanup_buf_ struct buf sealed = BUF_INIT(MIB);
+    uint8_t file[SEAL_KEY_BYTES], object[256], back[256];
+    uint64_t len;
+    if (!are_there(&none))
+        return;
+    REQUIRE(read_data("key", file, sizeof(file)) == sizeof(file));
+    REQUIRE(unlock(file, "of 2026", &k) == 0);
+    REQUIRE(read_data("key_that_adds", file, sizeof(file)) == sizeof(file));
+    REQUIRE(unlock(file,
+                   "citadel-04K4-PW4N-QBFG-8AAE-EECB-VRG7-5H8Q-D6Y0-WM52-YN3S-KV1Y-G39J-AXY0-WEF5",
+                   &adds) == 0);
+    buf_add(&sealed, object, read_data("object", object, sizeof(object)));
+    REQUIRE(read_all(k, &sealed, back, &len) == 0);
+    CHECK(len == sizeof(text) - 1 && memcmp(back, text, len) == 0);
+    seal_keys_forget_reading(k);
+    CHECK(are_same(k, adds));
 }
