@@ -5,7 +5,7 @@ PREFIX = /usr/local
 SANITIZE = -Db_sanitize=address,undefined -Db_lundef=false
 
 .NOTPARALLEL:
-.PHONY: build test test-vm lint bench bench-gateway storm fuzz fuzz-merge run install clean help
+.PHONY: build test test-vm lint bench bench-gateway bench-backup storm fuzz fuzz-merge run install clean help
 
 build:       ## build/citadel and build/citadel-sim
 	@tools/packages build
@@ -37,6 +37,11 @@ bench-gateway: ## the gateway beside HAProxy and nginx
 	@tools/packages build bench
 	@tools/build build
 	@tests/bench/gateway
+
+bench-backup: ## backup and restore beside restic, borg, casync, cp and zstd
+	@tools/packages build bench
+	@tools/build build
+	@tests/bench/backup
 
 storm:       ## 5000 streams through the gateway for two minutes, while an engine dies again and again
 	@tools/packages build test

@@ -47,38 +47,40 @@ put32(uint8_t *p, const uint8_t *base, size_t i, uint32_t v)
     memcpy(p + 4 * i, &v, 4);
 }
 
-/* ---- one number; n: how many there are, which is how far the planes are apart ---- */
+/* ---- one number: the i-th of them, and in a run of LANES the one at `lane` ---- */
+
+typedef uint8_t run_planes[CODEC_PLANES_MAX][LANES];
 
 static inline void
-split_f8(const uint8_t *p, const uint8_t *base, size_t n unused_arg, uint8_t *to, size_t i)
+split_f8(const uint8_t *p, const uint8_t *base, size_t i, run_planes to, size_t lane)
 {
-    to[i] = base ? p[i] ^ base[i] : p[i];
+    to[0][lane] = base ? p[i] ^ base[i] : p[i];
 }
 
 static inline void
-split_bf16(const uint8_t *p, const uint8_t *base, size_t n, uint8_t *to, size_t i)
-{
-    uint16_t v = get16(p, base, i);
-    to[i] = (uint8_t)(v >> 7);
-    to[n + i] = (uint8_t)((v >> 8 & 0x80) | (v & 0x7f));
-}
-
-static inline void
-split_f16(const uint8_t *p, const uint8_t *base, size_t n, uint8_t *to, size_t i)
+split_bf16(const uint8_t *p, const uint8_t *base, size_t i, run_planes to, size_t lane)
 {
     uint16_t v = get16(p, base, i);
-    to[i] = (uint8_t)(v >> 8);
-    to[n + i] = (uint8_t)v;
+    to[0][lane] = (uint8_t)(v >> 7);
+    to[1][lane] = (uint8_t)((v >> 8 & 0x80) | (v & 0x7f));
 }
 
 static inline void
-split_f32(const uint8_t *p, const uint8_t *base, size_t n, uint8_t *to, size_t i)
+split_f16(const uint8_t *p, const uint8_t *base, size_t i, run_planes to, size_t lane)
+{
+    uint16_t v = get16(p, base, i);
+    to[0][lane] = (uint8_t)(v >> 8);
+    to[1][lane] = (uint8_t)v;
+}
+
+static inline void
+split_f32(const uint8_t *p, const uint8_t *base, size_t i, run_planes to, size_t lane)
 {
     uint32_t v = get32(p, base, i);
-    to[i] = (uint8_t)(v >> 23);
-    to[n + i] = (uint8_t)((v >> 24 & 0x80) | (v >> 16 & 0x7f));
-    to[2 * n + i] = (uint8_t)(v >> 8);
-    to[3 * n + i] = (uint8_t)v;
+    to[0][lane] = (uint8_t)(v >> 23);
+    to[1][lane] = (uint8_t)((v >> 24 & 0x80) | (v >> 16 & 0x7f));
+    to[2][lane] = (uint8_t)(v >> 8);
+    to[3][lane] = (uint8_t)v;
 }
 
 static inline void
@@ -131,9 +133,32 @@ join_f32(const uint8_t *const from[], const uint8_t *base, uint8_t *p, size_t i)
             EACH(n, without);                    \
     } while (0)
 
-#define SPLIT(name)                                                            \
-    WITH_AND_WITHOUT(base, numbers, name(bytes, base, numbers, ret_planes, i), \
-                     name(bytes, NULL, numbers, ret_planes, i))
+/* A run is split into planes of its own: no compiler could know that those of the block are apart. */
+#define SPLIT_RUN(name, planes, its_base, count)                                \
+    do {                                                                        \
+        for (size_t lane_ = 0; lane_ < (count); lane_++)                        \
+            name(bytes, its_base, at_ + lane_, run_, lane_);                    \
+        for (size_t plane_ = 0; plane_ < (planes); plane_++)                    \
+            memcpy(ret_planes + plane_ * numbers + at_, run_[plane_], (count)); \
+    } while (0)
+
+#define SPLIT_ALL(name, planes, its_base)                     \
+    do {                                                      \
+        run_planes run_;                                      \
+        size_t at_ = 0;                                       \
+        for (; at_ + LANES <= numbers; at_ += LANES)          \
+            SPLIT_RUN(name, planes, its_base, LANES);         \
+        if (at_ < numbers)                                    \
+            SPLIT_RUN(name, planes, its_base, numbers - at_); \
+    } while (0)
+
+#define SPLIT(name, planes)                \
+    do {                                   \
+        if (base)                          \
+            SPLIT_ALL(name, planes, base); \
+        else                               \
+            SPLIT_ALL(name, planes, NULL); \
+    } while (0)
 #define JOIN(name)                                                    \
     WITH_AND_WITHOUT(base, numbers, name(planes, base, ret_bytes, i), \
                      name(planes, NULL, ret_bytes, i))
@@ -145,16 +170,16 @@ planes_split(enum codec_form form, const uint8_t *restrict bytes, const uint8_t 
     switch (form) {
     case CODEC_PLAIN:
     case CODEC_F8:
-        SPLIT(split_f8);
+        SPLIT(split_f8, 1);
         break;
     case CODEC_BF16:
-        SPLIT(split_bf16);
+        SPLIT(split_bf16, 2);
         break;
     case CODEC_F16:
-        SPLIT(split_f16);
+        SPLIT(split_f16, 2);
         break;
     case CODEC_F32:
-        SPLIT(split_f32);
+        SPLIT(split_f32, 4);
         break;
     case CODEC_FORMS:
         break;
