@@ -21,6 +21,7 @@
 
 #define RUN_BYTES CODEC_BLOCK_MAX
 #define RUN_BLOCKS 512
+#define SYNC_ONE_BY_ONE 200 /* so many files, or fewer */
 
 /* A file under way. Its runs of blocks are handed out from front to back, and come back in any order. */
 struct file {
@@ -347,6 +348,26 @@ end_late(struct restore *r, struct err *reterr)
     return k;
 }
 
+/* Files and directories, or, where they are many, the file system that they are on. */
+static int
+sync_entries(struct restore *r, struct err *reterr)
+{
+    struct snapshot_head head;
+    struct snapshot_entry e;
+    if (r->told.total_files + r->late.count > SYNC_ONE_BY_ONE)
+        return target_sync_all(&r->target, reterr);
+    int k = snapshot_open(r->object.bytes, r->object.len, &r->reader, &head, reterr);
+    while (k >= 0 && (k = snapshot_next(&r->reader, &e, reterr)) > 0)
+        if (is_wanted(r, &e) && (e.kind == SNAPSHOT_FILE || e.kind == SNAPSHOT_DIRECTORY)) {
+            k = target_sync(&r->target, e.path, reterr);
+            if (k == -EACCES) /* one that this user may not even read */
+                return target_sync_all(&r->target, reterr);
+            if (k < 0)
+                return k;
+        }
+    return k;
+}
+
 static void
 run_finish(struct work *work)
 {
@@ -355,6 +376,8 @@ run_finish(struct work *work)
     if (r->r < 0)
         return;
     int k = end_late(r, &err);
+    if (k == 0)
+        k = sync_entries(r, &err);
     if (k == 0)
         k = target_end(&r->target, &err);
     fail(r, k, &err);

@@ -25,7 +25,10 @@ struct target {
 #define TARGET_INIT ((struct target){.above = -1, .fd = -1, .parent = -1})
 
 int target_open(struct target *t, const struct restore_wish *wish, struct err *reterr) must_check;
-/* Brings all to the disk, then the directory to its place. */
+/* Brings a file or directory of it to the disk; or all of it. */
+int target_sync(struct target *t, const char *path, struct err *reterr) must_check;
+int target_sync_all(struct target *t, struct err *reterr) must_check;
+/* Brings the directory, which is on the disk, to its place. */
 int target_end(struct target *t, struct err *reterr) must_check;
 void target_close(struct target *t);
 

@@ -131,14 +131,21 @@ put_in_place(struct target *t)
     return fault_sync(t->above);
 }
 
+/* All that others have written to this file system would go to the disk with it: only worth it where the
+ * files are many. */
 int
-target_end(struct target *t, struct err *reterr)
+target_sync_all(struct target *t, struct err *reterr)
 {
     int r = fault_point("syncfs");
     if (r == 0 && syncfs(t->fd) < 0)
         r = -errno;
-    if (r == 0 && t->staging)
-        r = put_in_place(t);
+    return r < 0 ? err_set_errno(reterr, -r, "cannot bring '%s' to the disk", t->wish->to) : 0;
+}
+
+int
+target_end(struct target *t, struct err *reterr)
+{
+    int r = t->staging ? put_in_place(t) : 0;
     if (r < 0)
         return err_set_errno(reterr, -r, "cannot bring '%s' to its place", t->wish->to);
     return t->replaces ? file_remove_tree(t->staging_path, reterr) : 0;
@@ -174,6 +181,17 @@ failed(const char *path, int r, struct err *reterr)
     if (r == -ELOOP || r == -ENOTDIR || r == -EISDIR || r == -EXDEV)
         return in_the_way(reterr, path);
     return err_set_errno(reterr, -r, "cannot restore '%s'", path);
+}
+
+int
+target_sync(struct target *t, const char *path, struct err *reterr)
+{
+    const struct open_how how = {.flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+                                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+    long opened = syscall(SYS_openat2, t->fd, path[0] ? path : ".", &how, sizeof(how));
+    _cleanup_close_ int fd = (int)opened;
+    int r = fd < 0 ? -errno : fault_sync(fd);
+    return r < 0 ? failed(path, r, reterr) : 0;
 }
 
 int

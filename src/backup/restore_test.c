@@ -16,6 +16,16 @@ rig_saved(struct backup_rig *rig)
     return backup_rig_open(rig) && rig_save(rig) == 0;
 }
 
+static unsigned
+count_entries(const char *path)
+{
+    _cleanup_dir_ DIR *dir = file_open_dir(AT_FDCWD, path, 0);
+    unsigned count = 0;
+    for (const struct dirent *e; dir && (e = readdir(dir));)
+        count += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    return count;
+}
+
 TEST(a_restore_takes_no_place_that_is_taken)
 {
     struct backup_rig rig;
@@ -29,6 +39,7 @@ TEST(a_restore_takes_no_place_that_is_taken)
     CHECK_EQ(rig_restore(&rig, &(struct restore_wish){.to = to, .replace = true}), 0);
     CHECK(stat(other, &st) < 0);
     CHECK(rig_is_same_tree(rig.source, to));
+    CHECK_EQ(count_entries(tap_dir()), 3); /* source, repository, back: what it was is gone */
     _cleanup_close_ int fd = open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
     REQUIRE(fd >= 0);
     CHECK_EQ(rig_restore(&rig, &(struct restore_wish){.to = file, .replace = true}), -EEXIST);

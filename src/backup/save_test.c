@@ -182,6 +182,8 @@ TEST(a_crash_costs_no_snapshot)
             kept += crashed && after > before;
             calls += crashed;
             REQUIRE(crashed || after == before + 1);
+            if (after > before)
+                CHECK(rig_is_whole(&rig)); /* what a snapshot tells of was there before it */
             memcpy(rig.told.snapshot, first, sizeof(first));
             if (n % 8 == 0) {
                 CHECK_EQ(restore_to(&rig, to), 0);

@@ -6,6 +6,7 @@
 #include "backup/restore.h"
 #include "backup/save.h"
 #include "backup/scan.h"
+#include "backup/verify.h"
 #include "base/mem.h"
 #include "loop_rig.h"
 #include "tap.h"
@@ -186,6 +187,30 @@ rig_restore(struct backup_rig *rig, const struct restore_wish *more)
     rig->restored = *restore_told(r);
     restore_free(r);
     return rig->r;
+}
+
+static inline void
+rig_on_problem(const struct err *problem, void *arg unused_arg)
+{
+    tap_fail(__FILE__, __LINE__, "%s", problem->what);
+}
+
+/* Of the whole repository; each problem fails the test. */
+static inline bool
+rig_is_whole(struct backup_rig *rig)
+{
+    const struct verify_wish wish = {.repository = rig->repository,
+                                     .sample_percent = 100,
+                                     .threads = rig->threads,
+                                     .found = rig_on_problem};
+    struct verify *v = NULL;
+    rig->r = -EINPROGRESS;
+    if (verify_new(rig->loop.loop, &wish, backup_rig_ended, rig, &v, &rig->err) < 0)
+        return false;
+    loop_rig_run(&rig->loop, LOOP_PATIENCE_US);
+    bool whole = rig->r == 0 && verify_told(v)->problems == 0;
+    verify_free(v);
+    return whole;
 }
 
 /* All that a backup keeps of a tree, as a digest. Blocks of a sparse file may be fewer in one. */
