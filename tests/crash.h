@@ -53,7 +53,7 @@ crash_at(unsigned n, bool torn, void (*run)(void *arg), void *arg)
     return WIFEXITED(status) && WEXITSTATUS(status) == CRASHED;
 }
 
-static int fail_left; /* of all threads */
+static int fail_left; /* of all threads; afterwards 0: there were as many calls */
 static bool fail_dead;
 
 static int
@@ -71,4 +71,5 @@ fail_at(unsigned n, bool dead, void (*run)(void *arg), void *arg)
     fault_before = fail_before;
     run(arg);
     fault_before = NULL;
+    fail_left = MAX(fail_left, 0);
 }
