@@ -209,6 +209,14 @@ open_member(const struct reading *r)
     return 0;
 }
 
+static void
+count_item(struct json_scan *s)
+{
+    struct json_place *place = &s->places[s->open];
+    if (place->kind == JSON_LIST && place->items++ == 0)
+        place->first = s->kind;
+}
+
 /* ---- levels ---- */
 
 static bool
@@ -299,6 +307,8 @@ open_value(struct reading *r)
     int e = s->depth == 1 && s->open < s->count ? open_member(r) : 0;
     if (e < 0)
         return e;
+    if (s->depth == 2 && s->open < s->count)
+        count_item(s);
     s->token_at = place_of(r);
     if (s->kind == JSON_STRING)
         return open_string(r, false);

@@ -30,6 +30,8 @@ enum json_kind {
 struct json_place {
     enum json_kind kind;
     size_t at, len; /* of the value in the text */
+    size_t items;   /* of a list, and the first of them */
+    enum json_kind first;
 };
 
 /* A text that comes in pieces. Whatever these are, it is read as the whole would be. */

@@ -144,14 +144,12 @@ read_stream(struct ask *ask, struct err *reterr)
 static int
 read_numbers(struct ask *ask, struct err *reterr)
 {
-    static const enum ask_member limits[] = {ASK_MAX_TOKENS, ASK_MAX_COMPLETION_TOKENS,
-                                             ASK_MAX_OUTPUT_TOKENS};
-    static const enum ask_member answers[] = {ASK_N, ASK_BEST_OF};
     int r = 0;
-    for (size_t i = 0; i < ARRAY_SIZE(limits) && r == 0; i++)
-        r = read_number(ask, limits[i], &ask->max_tokens, reterr);
-    for (size_t i = 0; i < ARRAY_SIZE(answers) && r == 0; i++)
-        r = read_number(ask, answers[i], &ask->answers, reterr);
+    for (size_t i = 0; i < ASK_NUMBERS && r == 0; i++)
+        r = read_number(ask, (enum ask_member)(ASK_MAX_TOKENS + i), &ask->numbers[i], reterr);
+    const struct ask_size size = ask_size(ask, NULL, 0);
+    ask->max_tokens = size.max_tokens;
+    ask->answers = size.answers;
     return r;
 }
 
@@ -274,6 +272,92 @@ ask_end(struct ask *ask, struct err *reterr)
     ask->background =
         is_said(&ask->values[ASK_BACKGROUND]) && ask->values[ASK_BACKGROUND].kind != JSON_FALSE;
     return read_user(ask, reterr);
+}
+
+/* ---- how much it is ---- */
+
+static uint64_t
+number_of(const char *json)
+{
+    const struct value v = {.type = VALUE_NUMBER, .text = json, .len = strlen(json)};
+    uint64_t n;
+    return value_u64(&v, &n) ? n : 0;
+}
+
+struct ask_size
+ask_size(const struct ask *ask, const struct ask_param *params, size_t count)
+{
+    struct ask_size size = {.answers = 1};
+    for (size_t i = 0; i < ASK_NUMBERS; i++) {
+        size_t member = ASK_MAX_TOKENS + i;
+        uint64_t n = ask->numbers[i];
+        for (size_t k = 0; k < count; k++)
+            if (params[k].member == member && (params[k].forced || !is_said(&ask->values[member])))
+                n = number_of(params[k].json);
+        uint64_t *most = member < ASK_N ? &size.max_tokens : &size.answers;
+        *most = MAX(*most, n);
+    }
+    return size;
+}
+
+#define BYTES_A_TOKEN 4
+#define BYTES_A_NUMBER 2 /* of a token: a digit and a comma */
+#define ITEM_BYTES 16    /* of a list that stands deeper: at the least */
+
+/* What is read with each of what. */
+static const struct {
+    enum ask_member one, other;
+} pairs[] = {
+    {ASK_QUERY, ASK_DOCUMENTS}, {ASK_QUERIES, ASK_DOCUMENTS}, {ASK_QUERIES, ASK_ITEMS},
+    {ASK_TEXT_1, ASK_TEXT_2},   {ASK_DATA_1, ASK_DATA_2},
+};
+
+static uint64_t
+items_of(const struct json_place *place)
+{
+    if (place->kind == JSON_MAP)
+        return place->len / ITEM_BYTES + 1;
+    return place->kind == JSON_LIST ? MAX(place->items, (size_t)1) : 1;
+}
+
+static bool
+is_numbers(const struct json_place *place)
+{
+    return place->kind == JSON_LIST && place->first == JSON_NUMBER;
+}
+
+/* Lists of one length are read pair by pair. No text is longer than a body may be: nothing wraps. */
+static uint64_t
+read_again(const struct json_place *one, const struct json_place *other)
+{
+    uint64_t n = items_of(one), m = items_of(other);
+    if (one->kind == JSON_ABSENT || other->kind == JSON_ABSENT || (n > 1 && m > 1))
+        return 0;
+    return n > 1 ? (n - 1) * other->len : (m - 1) * one->len;
+}
+
+uint64_t
+ask_prompts(const struct ask *ask)
+{
+    const struct json_place *prompt = ask->places ? &ask->places[ASK_PROMPT] : NULL;
+    return prompt && !is_numbers(prompt) ? items_of(prompt) : 1;
+}
+
+uint64_t
+ask_prompt_tokens(const struct ask *ask, uint64_t body_bytes)
+{
+    static const enum ask_member texts[] = {ASK_PROMPT, ASK_INPUT};
+    uint64_t bytes = body_bytes, numbers = 0;
+    for (size_t i = 0; ask->places && i < ARRAY_SIZE(pairs); i++)
+        bytes += read_again(&ask->places[pairs[i].one], &ask->places[pairs[i].other]);
+    for (size_t i = 0; ask->places && i < ARRAY_SIZE(texts); i++) {
+        const struct json_place *place = &ask->places[texts[i]];
+        if (is_numbers(place))
+            numbers += place->items;
+        else if (place->kind == JSON_LIST && place->first == JSON_LIST)
+            numbers += place->len / BYTES_A_NUMBER;
+    }
+    return MAX(bytes / BYTES_A_TOKEN, numbers);
 }
 
 /* ---- forms ---- */

@@ -33,6 +33,14 @@ struct patch_list;
     MEMBER(INSTRUCTIONS, "instructions")                   \
     MEMBER(MESSAGES, "messages")                           \
     MEMBER(PROMPT, "prompt")                               \
+    MEMBER(QUERY, "query")                                 \
+    MEMBER(QUERIES, "queries")                             \
+    MEMBER(DOCUMENTS, "documents")                         \
+    MEMBER(ITEMS, "items")                                 \
+    MEMBER(TEXT_1, "text_1")                               \
+    MEMBER(TEXT_2, "text_2")                               \
+    MEMBER(DATA_1, "data_1")                               \
+    MEMBER(DATA_2, "data_2")                               \
     MEMBER(INPUT, "input")                                 \
     MEMBER(PREVIOUS, "previous_response_id")               \
     MEMBER(TIER, "service_tier")                           \
@@ -44,6 +52,8 @@ enum ask_member {
 #undef MEMBER
         ASK_MEMBER_COUNT
 };
+
+#define ASK_NUMBERS (ASK_BEST_OF - ASK_MAX_TOKENS + 1)
 
 /* How soon it wants to be served, by "service_tier". */
 enum ask_tier { ASK_TIER_PRIORITY, ASK_TIER_DEFAULT, ASK_TIER_FLEX };
@@ -58,10 +68,11 @@ struct ask_text {
 struct ask {
     char model[ASK_MODEL_MAX + 1]; /* "" when none is named */
     bool stream;
-    bool include_usage;  /* the client asked for usage at the end of a stream */
-    bool background;     /* of Responses: the answer may be told before there is one */
-    uint64_t max_tokens; /* of each answer; 0: not said */
-    uint64_t answers;    /* to each prompt, chosen among or not; 1 at the least */
+    bool include_usage;            /* the client asked for usage at the end of a stream */
+    bool background;               /* of Responses: the answer may be told before there is one */
+    uint64_t max_tokens;           /* of each answer; 0: not said */
+    uint64_t answers;              /* to each prompt, chosen among or not; 1 at the least */
+    uint64_t numbers[ASK_NUMBERS]; /* as they were said, from ASK_MAX_TOKENS on; 0: not, or none */
     enum ask_tier tier;
     struct ask_text user, session; /* who asks, and in which talk: strings, or ABSENT */
 
@@ -80,6 +91,17 @@ void ask_begin(struct ask *ask, const char *const *names, size_t count);
 int ask_read(struct ask *ask, const char *bytes, size_t len, struct err *reterr) must_check;
 int ask_end(struct ask *ask, struct err *reterr) must_check; /* now it says what is asked for */
 void ask_finish(struct ask *ask);                            /* zeroed is finished */
+/* How long answers may be, and how many are made to each prompt, once the configuration has given what it
+ * gives; as max_tokens and answers. */
+struct ask_param;
+struct ask_size {
+    uint64_t max_tokens, answers;
+};
+struct ask_size ask_size(const struct ask *ask, const struct ask_param *params, size_t count);
+/* How many prompts it has, of each of which an answer is made. */
+uint64_t ask_prompts(const struct ask *ask);
+/* How many tokens go in: an estimate by the bytes of the body. */
+uint64_t ask_prompt_tokens(const struct ask *ask, uint64_t body_bytes);
 const char *ask_text_bytes(const struct ask *ask, const struct ask_text *text);
 /* "" where there is none, or it is no string that fits. */
 void ask_text_decode(const struct ask *ask, const struct ask_text *text, char *to, size_t size);

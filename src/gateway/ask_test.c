@@ -254,6 +254,63 @@ TEST(values_are_kept_however_pieces_cut_them)
     }
 }
 
+TEST(what_the_configuration_gives_counts)
+{
+    static const struct ask_param given[] = {
+        {"max_tokens", "6000", false, ASK_MAX_TOKENS},
+        {"n", "4", true, ASK_N},
+    };
+    static const struct {
+        const char *body;
+        uint64_t max_tokens, answers;
+    } rows[] = {
+        {"{}", 6000, 4},
+        {"{\"max_tokens\":null}", 6000, 4},
+        {"{\"max_tokens\":10}", 10, 4},
+        {"{\"n\":50}", 6000, 4},
+        {"{\"n\":1,\"best_of\":9}", 6000, 9},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_ask_ struct ask ask = {0};
+        tap_note("%s", rows[i].body);
+        REQUIRE(ask_whole(&ask, rows[i].body, strlen(rows[i].body), NULL) == 0);
+        const struct ask_size size = ask_size(&ask, given, ARRAY_SIZE(given));
+        CHECK_EQ(size.max_tokens, rows[i].max_tokens);
+        CHECK_EQ(size.answers, rows[i].answers);
+    }
+}
+
+TEST(a_body_says_about_how_much_goes_in)
+{
+    static const struct {
+        const char *body;
+        uint64_t tokens, prompts;
+    } rows[] = {
+        {"{}", 0, 1},
+        {"{\"prompt\":\"0123456789abcdef0123456789abcdef\"}", 11, 1},
+        {"{\"prompt\":[\"a\",\"b\",\"c\"]}", 6, 3},
+        {"{\"prompt\":[]}", 3, 1},
+        {"{\"prompt\":[1,2,3,4,5,6,7,8,9,1,2,3]}", 12, 1},         /* tokens of one */
+        {"{\"prompt\":[[1,2,3,4,5,6,7,8],[9,1,2,3,4,5]]}", 16, 2}, /* of two */
+        {"{\"input\":[1,2,3,4,5,6,7,8,9,1,2,3]}", 12, 1},
+        {"{\"query\":\"0123456789012345\",\"documents\":[\"a\",\"b\",\"c\"]}", 13 + 9, 1},
+        {"{\"text_1\":\"0123456789012345\",\"text_2\":[\"a\",\"b\",\"c\"]}", 13 + 9, 1},
+        {"{\"text_1\":[\"a\",\"b\",\"c\"],\"text_2\":[\"a\",\"b\",\"c\"]}", 11, 1},
+        {"{\"queries\":\"0123456789\",\"items\":{\"content\":[{\"text\":\"a\"},{\"text\":\"b\"}]}}",
+         17 + 7, 1},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        for (size_t piece = 1; piece <= strlen(rows[i].body); piece++) {
+            _cleanup_ask_ struct ask ask = {0};
+            size_t len = strlen(rows[i].body);
+            tap_note("%s by %zu", rows[i].body, piece);
+            REQUIRE(ask_pieces(&ask, rows[i].body, len, piece, NULL) == 0);
+            CHECK_EQ(ask_prompt_tokens(&ask, len), rows[i].tokens);
+            CHECK_EQ(ask_prompts(&ask), rows[i].prompts);
+        }
+    }
+}
+
 TEST(a_request_says_how_soon_it_wants_to_be_served)
 {
     static const struct {

@@ -2,6 +2,7 @@
 
 #include "config/config.h"
 #include "gateway/exporter.h"
+#include "gateway/params.h"
 #include "gateway/relay_int.h"
 #include "gateway/span.h"
 #include "sys/clock.h"
@@ -11,13 +12,10 @@
 
 /* What a request takes when it does not say: some prompts are longer, most answers shorter. */
 #define ANSWER_TOKENS 512
-#define BYTES_A_TOKEN 4
-/* A body that is longer has mostly pictures in it, whose bytes say nothing about tokens. */
-#define PROMPT_TOKENS_MAX UINT64_C(32768)
+/* A talk that is longer has mostly pictures in it, whose bytes say nothing about tokens. */
+#define TALK_TOKENS_MAX UINT64_C(32768)
 /* Of a model whose context the configuration does not have: few have a longer one. */
 #define CONTEXT_TOKENS (UINT64_C(1) << 20)
-/* More at a time are asked for by nobody who wants them all. */
-#define ANSWERS_MAX UINT64_C(128)
 
 void
 passage_account_begin(struct passage *p)
@@ -49,6 +47,20 @@ passage_waits(struct passage *p)
 
 /* ---- before ---- */
 
+/* Of what servers and clients tell. */
+static uint64_t
+sum(uint64_t a, uint64_t b)
+{
+    return a > ALLOWANCE_MAX || b > ALLOWANCE_MAX - a ? ALLOWANCE_MAX : a + b;
+}
+
+static uint64_t
+times(uint64_t a, uint64_t b)
+{
+    uint64_t product;
+    return __builtin_mul_overflow(a, b, &product) ? ALLOWANCE_MAX : MIN(product, ALLOWANCE_MAX);
+}
+
 /* The longest of those that may answer. */
 static uint64_t
 context_of(const struct target *target)
@@ -62,13 +74,42 @@ context_of(const struct target *target)
     return longest;
 }
 
-/* Whatever a client asks for, an answer is no longer than a model can make it. */
+/* As the configuration of that one would have it. */
+static uint64_t
+answer_tokens(const struct passage *p, const struct target_back *back)
+{
+    bool generates = route_generates(p->route);
+    const struct params *params = generates ? routing_params_of(p->routing, back) : NULL;
+    struct ask_size size = {p->ask.max_tokens, p->ask.answers};
+    if (params && !p->form)
+        size = ask_size(&p->ask, params->items, params->count);
+    uint64_t each = MIN(size.max_tokens ? size.max_tokens : ANSWER_TOKENS, context_of(p->asked));
+    return times(each, times(size.answers, generates ? ask_prompts(&p->ask) : 1));
+}
+
+/* Whatever a client asks for, an answer is no longer than a model can make it; but there is one to each
+ * prompt, as often as it is wanted. */
 uint64_t
 passage_tokens(const struct passage *p)
 {
-    uint64_t wanted = p->ask.max_tokens ? p->ask.max_tokens : ANSWER_TOKENS;
-    uint64_t out = p->asked ? MIN(wanted, context_of(p->asked)) : 0;
-    return p->prompt_tokens + out * MIN(p->ask.answers, ANSWERS_MAX);
+    uint64_t most = 0;
+    for (size_t i = 0; p->asked && i < p->asked->back_count; i++)
+        most = MAX(most, answer_tokens(p, &p->asked->backs[i]));
+    return sum(p->prompt_tokens, most);
+}
+
+/* A prompt is no longer than a model can read it. A form has sound or pictures in it. */
+static uint64_t
+estimate_prompt(const struct passage *p)
+{
+    uint64_t tokens = ask_prompt_tokens(&p->ask, p->body.len), context = context_of(p->asked);
+    if (p->form)
+        return 0;
+    if (!route_generates(p->route))
+        return tokens;
+    bool is_talk = p->route->id != ROUTE_COMPLETIONS;
+    return MIN(tokens,
+               is_talk ? MIN(context, TALK_TOKENS_MAX) : times(context, ask_prompts(&p->ask)));
 }
 
 static void
@@ -119,9 +160,7 @@ passage_claim(struct passage *p)
         passage_fail(p, &error);
         return;
     }
-    if (!p->form) /* which has sound or pictures in it */
-        p->prompt_tokens =
-            MIN(p->body.len / BYTES_A_TOKEN, MIN(context_of(p->asked), PROMPT_TOKENS_MAX));
+    p->prompt_tokens = estimate_prompt(p);
     p->claim.ops = &ops;
     claim_begin(&p->claim, p->reply.caller, passage_tokens(p));
 }
@@ -136,13 +175,6 @@ passage_goes(struct passage *p)
 }
 
 /* ---- after ---- */
-
-/* Of what servers tell. */
-static uint64_t
-sum(uint64_t a, uint64_t b)
-{
-    return a > ALLOWANCE_MAX || b > ALLOWANCE_MAX - a ? ALLOWANCE_MAX : a + b;
-}
 
 /* What is worked on when its client has got his answer, or has left. */
 static bool

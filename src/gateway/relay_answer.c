@@ -159,6 +159,19 @@ pass(struct passage *p, const char *bytes, size_t len)
     return len == 0 || http_answer_write(p->request, bytes, len);
 }
 
+/* Of what a key pays for the client has the whole when it is paid, and not before. */
+static bool
+pass_but_last(struct passage *p, const char *bytes, size_t len)
+{
+    if (len == 0 || p->is_stream || !p->reply.caller)
+        return pass(p, bytes, len);
+    bool goes_on = pass(p, &p->last, p->has_last);
+    goes_on &= pass(p, bytes, len - 1);
+    p->last = bytes[len - 1];
+    p->has_last = true;
+    return goes_on;
+}
+
 static void
 on_call_body(struct http_call *call, const char *bytes, size_t len)
 {
@@ -179,12 +192,20 @@ on_call_body(struct http_call *call, const char *bytes, size_t len)
     for (size_t used; p->reads && len > 0; bytes += used, len -= used) {
         struct usage_piece piece;
         usage_read(&p->usage, bytes, len, &used, &piece);
-        goes_on &= pass(p, piece.bytes, piece.len);
+        goes_on &= pass_but_last(p, piece.bytes, piece.len);
     }
     passage_waits(p);
     goes_on &= !p->is_stream || passage_pays(p);
     if (!goes_on)
         http_call_pause(call);
+}
+
+static void
+end_whole(struct passage *p)
+{
+    (void)pass(p, &p->last, p->has_last);
+    p->has_last = false;
+    http_answer_end(p->request);
 }
 
 /* It is over for its client when it is paid for. */
@@ -193,7 +214,7 @@ end_paid(struct passage *p)
 {
     p->ends = !passage_pays(p);
     if (!p->ends)
-        http_answer_end(p->request);
+        end_whole(p);
 }
 
 void
@@ -204,7 +225,7 @@ passage_go_on(struct passage *p)
     if (p->visit.call)
         http_call_resume(p->visit.call);
     else if (p->ends)
-        http_answer_end(p->request);
+        end_whole(p);
 }
 
 /* ---- the end ---- */

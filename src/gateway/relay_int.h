@@ -113,6 +113,8 @@ struct passage {
     bool has_id;                    /* it is told, and stored */
     bool owes;                      /* for what was passed on: nothing more is, until it is paid */
     bool ends;                      /* then */
+    char last;                      /* byte of an answer that is no stream: it comes with the end */
+    bool has_last;
 };
 
 /* relay.c */

@@ -5,6 +5,7 @@ import http.client
 import json
 import random
 import signal
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -40,6 +41,13 @@ def listed(g):
 
 def left(g, name, limit):
     return listed(g)[name]["left"][limit]
+
+
+def usage_of(g, name):
+    """Requests in the ledger."""
+    code, told = run_json("usage", "--by", "key", "-c", g.config)
+    assert code == 0
+    return sum(row["requests"] for row in told if row["name"] == name)
 
 
 def bearer(token):
@@ -264,6 +272,8 @@ def test_a_full_disk_gives_nothing_away_and_mends_by_itself(tmp_path, sim):
         make_room()
         comes_true(lambda: g.ask("POST", CHAT, ASK, **fields).status == 200)
         comes_true(lambda: g.metric("citadel_gateway_bodies_bytes") == 0)
+        comes_true(lambda: usage_of(g, "alice") > 20)  # what was not written is, by now
+        assert g.ask("POST", CHAT, ASK, **fields).status == 200  # which tells it
     assert "key.not-written" in g.log and "is written again" in g.log
 
 
@@ -312,8 +322,7 @@ def test_a_key_that_is_being_written_when_a_gateway_ends_that_was_reloaded(tmp_p
         assert g.reload().returncode == 0
         other = sqlite3.connect(tmp_path / "state/gateway/keys.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        socket = tmp_path / "run/gateway/control.sock"
-        with contextlib.closing(Unix(socket)) as first:
+        with contextlib.closing(Unix(tmp_path / "run/gateway/control.sock")) as first:
             first.request("POST", "/key-create/alice")
             assert g.control("POST", "/key-create/bob")[1]["id"] == "key.database-busy"
             g.process.terminate()
@@ -389,3 +398,49 @@ def test_a_wish_that_cannot_be_is_told(tmp_path, sim):
         ):
             done = run(*words, "-c", g.config)
             assert done.returncode != 0 and what in done.stderr, (words, done.stderr)
+
+
+def test_an_answer_is_written_down_before_it_is_whole(tmp_path, slow):
+    """Else a crash right then would give what it took a second time."""
+    body = json.dumps({"model": "one", "prompt": "a " * 1000, "max_tokens": 8}).encode()  # half of it is reserved
+    with gateway_of(tmp_path, slow) as g, socket.create_connection(("127.0.0.1", g.port)) as client:
+        token = create(g, "alice", "--tokens-per-day", "9000")
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n"
+        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert comes_true(lambda: slow.metric("vllm:num_requests_running") == 1)
+        other = sqlite3.connect(tmp_path / "state/gateway/keys.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        got = b""
+        while not got.rstrip(b"}").endswith(b'"kv_transfer_params":null'):
+            got += client.recv(65536)
+        client.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        assert not got.endswith(b"}")
+        other.execute("ROLLBACK")
+        other.close()
+        client.settimeout(PATIENCE_S)
+        got += client.recv(1)
+        assert json.loads(got.partition(b"\r\n\r\n")[2])["usage"]["total_tokens"] > 1000
+
+
+def test_one_request_is_reserved_for_what_all_of_it_may_take(tmp_path, sim):
+    """Answers as often as they are wanted, to each prompt; a question that is read with each document; and what
+    the configuration gives."""
+    many = [
+        ("/v1/chat/completions", {**ASK, "n": 1000}),
+        ("/v1/completions", {"model": "one", "prompt": ["hello"] * 500, "max_tokens": 8}),
+        ("/rerank", {"model": "one", "query": "a " * 1000, "documents": ["b"] * 1000}),
+        ("/v1/embeddings", {"model": "one", "input": ["a " * 100] * 400}),
+    ]
+    with gateway_of(tmp_path, sim) as g:
+        fields = bearer(create(g, "alice", "--tokens-per-day", "4000"))
+        for path, body in many:
+            refused = g.ask("POST", path, body, **fields)
+            assert refused.status == 429, (path, refused.body)
+        assert g.ask("POST", CHAT, ASK, **fields).status == 200
+    models = {"one": f"port: {sim.port}, parameters: {{max_tokens: 6000}}"}
+    with Gateway(tmp_path, models) as g:
+        del (unlimited := dict(ASK))["max_tokens"]
+        assert g.ask("POST", CHAT, unlimited, **fields).status == 429
+        assert g.ask("POST", CHAT, ASK, **fields).status == 200
