@@ -165,7 +165,7 @@ text_nearest(const char *text, const char *(*candidate)(size_t i, const void *ar
         if (!name)
             return nearest;
         size_t distance = edit_distance(word, word_len, other, fold(other, name));
-        if (distance < best) {
+        if (*name && distance < best) { /* "" is one that is not to be told */
             best = distance;
             nearest = name;
         }

@@ -326,10 +326,6 @@ count_now(struct allowance *a, uint64_t tokens, const struct allowance_time *t)
     s->tokens = add(s->tokens, tokens);
 }
 
-/* No answer takes more, whatever a server tells; and as many as there may be are reserved without a
- * sum that is cut. */
-#define CLAIM_MAX (UINT64_C(1) << 40)
-
 /* That it has, and has reserved. */
 static uint64_t
 claimed(const struct allowance_claim *claim)
@@ -349,7 +345,7 @@ allowance_grow(struct allowance *a, struct allowance_claim *claim, uint64_t toke
 {
     uint64_t had = claimed(claim);
     turn(a, t);
-    tokens = MIN(tokens, CLAIM_MAX);
+    tokens = MIN(tokens, ALLOWANCE_CLAIM_MAX);
     if (tokens <= had && claim->day == a->numbers[ALLOWANCE_DAY])
         return true;
     claim->day = a->numbers[ALLOWANCE_DAY];

@@ -44,6 +44,9 @@ extern const struct allowance_limit_row allowance_limit_rows[ALLOWANCE_LIMITS];
 #define ALLOWANCE_BELIEVED_US UINT64_C(3600000000) /* after that, one of the past */
 
 #define ALLOWANCE_MAX INT64_MAX /* of a limit, and of what counts as used */
+/* No answer takes more tokens, whatever a server tells; and as many as there may be are reserved, or summed
+ * up, without a sum that is cut. */
+#define ALLOWANCE_CLAIM_MAX (UINT64_C(1) << 40)
 
 struct allowance_time {
     uint64_t now_us;  /* never set back */

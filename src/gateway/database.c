@@ -32,21 +32,20 @@
 #define APPLICATION 0x43544b31 /* "CTK1" */
 #define LOCK_US UINT64_C(2000000)
 #define BUSY_MS 5000
-#define PRUNE_ROWS 1000
 /* What is read through at each start; of a larger one, the small tables alone. */
 #define CHECK_BYTES (256 * MIB)
 
 static const char witness[] = "keys were made\n";
 
 /* How a file comes to its form of today, one after the other; its user_version has how many it has had.
- * None that was released is ever changed. */
+ * None that was released is ever changed: what limit.def comes to have is a column of another form. */
 static const char *const forms[] = {
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
     "CREATE TABLE keys(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
     " hash BLOB NOT NULL UNIQUE, hint TEXT NOT NULL, models TEXT,"
-#define LIMIT(name, option, member, help) " " member " INTEGER NOT NULL,"
-#include "gateway/limit.def"
-#undef LIMIT
+    " requests_per_minute INTEGER NOT NULL, tokens_per_minute INTEGER NOT NULL,"
+    " concurrent INTEGER NOT NULL, tokens_per_day INTEGER NOT NULL,"
+    " tokens_per_month INTEGER NOT NULL,"
     " created_us INTEGER NOT NULL, expires_us INTEGER NOT NULL, revoked_us INTEGER NOT NULL);"
     "CREATE TABLE debits(key INTEGER PRIMARY KEY, day INTEGER NOT NULL, day_tokens INTEGER NOT "
     "NULL,"
@@ -64,6 +63,13 @@ static const char *const forms[] = {
 
 #define KEY_COLUMNS_BEFORE 5 /* id, name, hash, hint, models */
 
+/* Columns are named: a form that adds one puts it behind all others. */
+#define DEBIT_COLUMNS \
+    "key, day, day_tokens, month, month_tokens, minute_us, minute_requests, minute_tokens"
+#define ROW_COLUMNS                                                      \
+    "time_us, key, model, backend, status, end, tokens_in, tokens_out, " \
+    "tokens_cached, is_estimate, queue_us, first_us, duration_us"
+
 enum statement { PUT_KEY, PUT_ALLOWANCE, ADD_ROW, PRUNE, STATEMENTS };
 
 #define PRUNE_SQL                       \
@@ -71,13 +77,18 @@ enum statement { PUT_KEY, PUT_ALLOWANCE, ADD_ROW, PRUNE, STATEMENTS };
     " (SELECT rowid FROM ledger WHERE time_us < ? LIMIT ?)"
 
 static const char *const statements[STATEMENTS] = {
-    [PUT_KEY] = "INSERT OR REPLACE INTO keys VALUES(?, ?, ?, ?, ?, "
+    [PUT_KEY] = "INSERT OR REPLACE INTO keys(id, name, hash, hint, models, "
+#define LIMIT(name, option, member, help) member ", "
+#include "gateway/limit.def"
+#undef LIMIT
+                "created_us, expires_us, revoked_us, priority) VALUES(?, ?, ?, ?, ?, "
 #define LIMIT(name, option, member, help) "?, "
 #include "gateway/limit.def"
 #undef LIMIT
                 "?, ?, ?, ?)",
-    [PUT_ALLOWANCE] = "INSERT OR REPLACE INTO debits VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-    [ADD_ROW] = "INSERT INTO ledger VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [PUT_ALLOWANCE] = "INSERT OR REPLACE INTO debits(" DEBIT_COLUMNS ")"
+                      " VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+    [ADD_ROW] = "INSERT INTO ledger(" ROW_COLUMNS ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [PRUNE] = PRUNE_SQL,
 };
 
@@ -475,7 +486,12 @@ database_load(struct database *db,
               int (*each)(const struct key *key, const struct allowance_saved *saved, void *arg),
               void *arg, struct err *reterr)
 {
-    static const char sql[] = "SELECT * FROM keys LEFT JOIN debits ON debits.key = keys.id"
+    static const char sql[] = "SELECT id, name, hash, hint, models, "
+#define LIMIT(name, option, member, help) member ", "
+#include "gateway/limit.def"
+#undef LIMIT
+                              "created_us, expires_us, revoked_us, priority, " DEBIT_COLUMNS
+                              " FROM keys LEFT JOIN debits ON debits.key = keys.id"
                               " ORDER BY keys.id";
     sqlite3_stmt *s = NULL;
     int r = sqlite.prepare_v2(db->sql, sql, -1, &s, NULL), e = 0;
@@ -576,12 +592,12 @@ database_add_row(struct database *db, const struct ledger_row *row, struct err *
 }
 
 bool
-database_prune(struct database *db, uint64_t before_us)
+database_prune(struct database *db, uint64_t before_us, uint64_t rows_max)
 {
     struct binding b = bind(db, PRUNE);
     bind_u64(&b, before_us);
-    bind_u64(&b, PRUNE_ROWS);
-    return carry_out(&b, NULL) == 0 && sqlite.changes(db->sql) == PRUNE_ROWS;
+    bind_u64(&b, rows_max);
+    return carry_out(&b, NULL) == 0 && (uint64_t)sqlite.changes(db->sql) == rows_max;
 }
 
 /* ---- what was used ---- */
@@ -616,6 +632,7 @@ spent_print(const struct spent_sum *sum, struct json_writer *w)
     json_close_map(w);
 }
 
+/* total() is exact to 2^53, and never fails: sum() does, of rows that an engine told absurd counts for. */
 static int
 print_query(enum spent_by by, char *sql, size_t room)
 {
@@ -624,13 +641,14 @@ print_query(enum spent_by by, char *sql, size_t room)
         "model",
         "strftime('%Y-%m-%d', time_us / 1000000, 'unixepoch')",
     };
-    return snprintf(sql, room,
-                    "SELECT %s AS name, count(*), sum(end = %d), sum(tokens_in), sum(tokens_out),"
-                    " sum(tokens_cached), sum(queue_us), sum(duration_us) FROM ledger"
-                    " WHERE time_us >= ? GROUP BY name ORDER BY %s LIMIT %d",
-                    names[by], LEDGER_REFUSED,
-                    by == SPENT_BY_DAY ? "name DESC" : "sum(tokens_in + tokens_out) DESC, name",
-                    SPENT_SUMS_MAX);
+    return snprintf(
+        sql, room,
+        "SELECT %s AS name, count(*), sum(end = %d), total(tokens_in), total(tokens_out),"
+        " total(tokens_cached), total(queue_us), total(duration_us) FROM ledger"
+        " WHERE time_us >= ? GROUP BY name ORDER BY %s LIMIT %d",
+        names[by], LEDGER_REFUSED,
+        by == SPENT_BY_DAY ? "name DESC" : "total(tokens_in + tokens_out) DESC, name",
+        SPENT_SUMS_MAX);
 }
 
 static int

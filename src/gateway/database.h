@@ -36,8 +36,8 @@ int database_put_allowance(struct database *db, uint64_t key, const struct allow
                            struct err *reterr) must_check;
 int database_add_row(struct database *db, const struct ledger_row *row, struct err *reterr)
     must_check;
-/* Removes some of the rows that are older; true: there may be more. */
-bool database_prune(struct database *db, uint64_t before_us);
+/* Removes up to so many of the rows that are older; true: there may be more. */
+bool database_prune(struct database *db, uint64_t before_us, uint64_t rows_max);
 
 /* ---- what was used ---- */
 

@@ -115,6 +115,13 @@ TEST(one_process_at_a_time_has_it)
     database_close(db);
 }
 
+static void
+clear_folder(void)
+{
+    _cleanup_free_ char *folder = mem_printf("%s/gateway", tap_dir());
+    REQUIRE(file_remove_tree(folder, NULL) == 0);
+}
+
 /* ---- other releases ---- */
 
 static void
@@ -151,6 +158,63 @@ TEST(a_file_of_an_earlier_release_is_brought_forward)
     CHECK(found.key.has_priority);
     CHECK(!database_set_aside(db));
     database_close(db);
+}
+
+#define FORM_1                                                                              \
+    "PRAGMA application_id = 1129597745; PRAGMA user_version = 1;"                          \
+    "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"                   \
+    "CREATE TABLE keys(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"                  \
+    " hash BLOB NOT NULL UNIQUE, hint TEXT NOT NULL, models TEXT,"                          \
+    " requests_per_minute INTEGER NOT NULL, tokens_per_minute INTEGER NOT NULL,"            \
+    " concurrent INTEGER NOT NULL, tokens_per_day INTEGER NOT NULL,"                        \
+    " tokens_per_month INTEGER NOT NULL, created_us INTEGER NOT NULL,"                      \
+    " expires_us INTEGER NOT NULL, revoked_us INTEGER NOT NULL);"                           \
+    "CREATE TABLE debits(key INTEGER PRIMARY KEY, day INTEGER NOT NULL,"                    \
+    " day_tokens INTEGER NOT NULL, month INTEGER NOT NULL, month_tokens INTEGER NOT NULL,"  \
+    " minute_us INTEGER NOT NULL, minute_requests INTEGER NOT NULL,"                        \
+    " minute_tokens INTEGER NOT NULL);"                                                     \
+    "CREATE TABLE ledger(time_us INTEGER NOT NULL, key INTEGER NOT NULL,"                   \
+    " model TEXT NOT NULL, backend TEXT NOT NULL, status INTEGER NOT NULL,"                 \
+    " end INTEGER NOT NULL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL,"       \
+    " tokens_cached INTEGER NOT NULL, is_estimate INTEGER NOT NULL,"                        \
+    " queue_us INTEGER NOT NULL, first_us INTEGER NOT NULL, duration_us INTEGER NOT NULL);" \
+    "CREATE INDEX ledger_time ON ledger(time_us);"                                          \
+    "INSERT INTO keys VALUES(1, 'alice', zeroblob(32), 'ctdl_', NULL, 1, 2, 3, 4, 5, 6, 7, 8);"
+#define FORM_2                                                                \
+    FORM_1 "ALTER TABLE keys ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;" \
+           "UPDATE keys SET priority = 1; PRAGMA user_version = 2;"
+
+/* As they were written once; and one whose columns a later form has put elsewhere. */
+TEST(files_of_all_forms_are_read_and_written)
+{
+    static const char *const forms[] = {
+        FORM_1, FORM_2,
+        FORM_2 "ALTER TABLE keys RENAME COLUMN concurrent TO old;"
+               "ALTER TABLE keys ADD COLUMN concurrent INTEGER NOT NULL DEFAULT 3;"
+               "ALTER TABLE keys DROP COLUMN old;"};
+    (void)make_path();
+    for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
+        struct database *db;
+        struct found found;
+        tap_note("form %zu", i + 1);
+        clear_folder();
+        REQUIRE(open_it(&db, &found));
+        database_close(db);
+        CHECK_EQ(truncate(path, 0), 0);
+        tell_sqlite(forms[i]);
+        for (int turn = 0; turn < 2; turn++) {
+            REQUIRE(open_it(&db, &found));
+            CHECK_EQ(found.keys, 1);
+            for (unsigned k = 0; k < ALLOWANCE_LIMITS; k++)
+                CHECK_EQ(found.key.limits.of[k], k + 1);
+            CHECK_EQ(found.key.created_us, 6);
+            CHECK_EQ(found.key.revoked_us, 8);
+            CHECK_EQ(found.key.has_priority, i > 0);
+            CHECK_EQ(put(db, &found.key, NULL), 0);
+            database_close(db);
+            key_finish(&found.key);
+        }
+    }
 }
 
 TEST(a_file_of_a_later_release_is_left_as_it_is)
@@ -207,13 +271,6 @@ do_damage(const struct damage *d)
         CHECK_EQ(truncate(path, 0), 0);
     else if (d->len > 0)
         spoil(d->at, d->len);
-}
-
-static void
-clear_folder(void)
-{
-    _cleanup_free_ char *folder = mem_printf("%s/gateway", tap_dir());
-    REQUIRE(file_remove_tree(folder, NULL) == 0);
 }
 
 /* Whatever is lost: nobody gets in because of that. */
@@ -528,12 +585,34 @@ TEST(the_ledger_sums_by_key_model_and_day_and_forgets_in_time)
     CHECK_EQ(spent_read(path, SPENT_BY_MODEL, 0, take_sum, &models, NULL), 0);
     CHECK_STR(models.names[0], "small");
     CHECK_EQ(models.tokens[0], 303);
-    CHECK(!database_prune(db, DAY_US + 1));
+    CHECK(!database_prune(db, DAY_US + 1, 10));
     CHECK_EQ(spent_read(path, SPENT_BY_DAY, 0, take_sum, &days, NULL), 0);
     CHECK_STR(days.names[0], "1970-01-03");
     CHECK_STR(days.names[1], "1970-01-02");
     CHECK_EQ(days.tokens[1], 30);
     CHECK_EQ(spent_read(path, SPENT_BY_DAY, 2 * DAY_US, take_sum, &late, NULL), 0);
     CHECK_EQ(late.count, 1);
+    database_close(db);
+}
+
+/* As an engine may tell, and an earlier release wrote down. */
+TEST(absurd_counts_are_summed_all_the_same)
+{
+    static const struct ledger_row row = {
+        .time_us = DAY_US, .model = "small", .tokens_in = INT64_MAX, .tokens_out = INT64_MAX};
+    struct database *db;
+    struct found found;
+    (void)make_path();
+    REQUIRE(open_it(&db, &found));
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ(database_add_row(db, &row, NULL), 0);
+    for (unsigned by = 0; by < SPENT_BYS; by++) {
+        struct sums sums = {0};
+        CHECK_EQ(spent_read(path, (enum spent_by)by, 0, take_sum, &sums, NULL), 0);
+        CHECK_EQ(sums.count, 1);
+    }
+    CHECK(database_prune(db, DAY_US + 1, 1));
+    CHECK(database_prune(db, DAY_US + 1, 1));
+    CHECK(!database_prune(db, DAY_US + 1, 1));
     database_close(db);
 }

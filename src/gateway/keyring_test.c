@@ -397,3 +397,29 @@ TEST(rows_are_written_without_being_asked_for_and_have_a_ceiling)
     CHECK_EQ(store_counts(store)->waiting_rows, 0);
     close_ring();
 }
+
+static void
+on_spent(const struct spent_sum *sum, void *arg)
+{
+    *(uint64_t *)arg += sum->requests;
+}
+
+/* Also where nobody asks for anything any more. */
+TEST(rows_that_are_too_old_go_by_themselves)
+{
+    struct ledger_row row = {.time_us = 1};
+    uint64_t kept;
+    REQUIRE(open_ring());
+    struct store *store = keyring_store(ring);
+    for (unsigned i = 0; i < 3000; i++)
+        CHECK(store_add_row(store, &row));
+    REQUIRE(LOOP_WAIT(&rig, store_counts(store)->rows == 3000));
+    store_set_keep(store, 1000000);
+    do {
+        const uint64_t batches = store_counts(store)->batches;
+        REQUIRE(LOOP_WAIT(&rig, store_counts(store)->batches > batches));
+        kept = 0;
+        CHECK_EQ(spent_read(path, SPENT_BY_DAY, 0, on_spent, &kept, NULL), 0);
+    } while (kept > 0);
+    close_ring();
+}

@@ -3,7 +3,6 @@
 #include "config/config.h"
 #include "fmt/json.h"
 #include "gateway/backend.h"
-#include "gateway/key.h"
 #include "gateway/relay.h"
 #include "gateway/target.h"
 
@@ -73,12 +72,6 @@ write_model(struct json_writer *w, const struct relay *relay, const char *name,
     json_close_map(w);
 }
 
-static bool
-is_shown(const struct key *key, const char *name, const struct target *target)
-{
-    return !key || key_allows(key, name) || key_allows(key, target->name);
-}
-
 void
 models_write_all(struct buf *out, const struct relay *relay, const struct key *key,
                  uint64_t created_s)
@@ -92,7 +85,7 @@ models_write_all(struct buf *out, const struct relay *relay, const struct key *k
     json_str(&w, "object", "list");
     json_open_list(&w, "data");
     for (size_t i = 0; (name = target_name(table, i)); i++)
-        if (target_find(table, name, &target, NULL) == 0 && is_shown(key, name, target))
+        if (target_find(table, key, name, &target, NULL) == 0)
             write_model(&w, relay, name, target, created_s);
     json_close_list(&w);
     json_close_map(&w);
@@ -104,12 +97,9 @@ models_write_one(struct buf *out, const struct relay *relay, const struct key *k
 {
     const struct target *target;
     struct json_writer w;
-    int r = target_find(relay_targets(relay), name, &target, reterr);
+    int r = target_find(relay_targets(relay), key, name, &target, reterr);
     if (r < 0)
         return r;
-    if (!is_shown(key, name, target))
-        return err_set(reterr, ERR_NO_MODEL, "there is no model '%s' for the key '%s'", name,
-                       key->name);
     json_init(&w, out, false);
     write_model(&w, relay, name, target, created_s);
     return 0;

@@ -358,6 +358,12 @@ check_previous(struct passage *p, struct err *reterr)
     return is_his ? 0 : refuse_unknown(id, reterr);
 }
 
+static const struct key *
+key_of(const struct passage *p)
+{
+    return p->reply.caller ? holder_key(p->reply.caller) : NULL;
+}
+
 static void
 on_complete(struct http_request *r)
 {
@@ -365,7 +371,7 @@ on_complete(struct http_request *r)
     struct err error;
     passage_works(p);
     if (read_ask(p, &error) < 0 || check_previous(p, &error) < 0 ||
-        target_find(p->routing->targets, p->ask.model, &p->asked, &error) < 0) {
+        target_find(p->routing->targets, key_of(p), p->ask.model, &p->asked, &error) < 0) {
         passage_fail(p, &error);
         return;
     }

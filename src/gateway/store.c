@@ -6,6 +6,7 @@
 
 #define RETRY_US UINT64_C(1000000)
 #define PRUNE_US UINT64_C(60000000) /* between two looks for old rows, when the last found all */
+#define PRUNE_ROWS 1000             /* beyond as many as are added meanwhile */
 #define DRAIN_US UINT64_C(30000000)
 
 struct batch {
@@ -17,7 +18,7 @@ struct store {
     struct loop *loop;
     struct database *db;
     struct batch next;
-    struct loop_timer delay;
+    struct loop_timer delay, prune;
     uint64_t keep_us;
     struct store_counts counts;
     struct err trouble;
@@ -29,7 +30,7 @@ struct store {
     uint64_t prune_before_us; /* 0: not now */
     struct err error;
 
-    uint64_t prune_at_us;
+    bool is_prune_due;
     bool prune_again;
     bool is_flushing; /* no work is started */
 };
@@ -62,7 +63,8 @@ carry_out(struct store *s)
     if (r == 0)
         r = put_all(s);
     if (r == 0 && s->prune_before_us)
-        s->prune_again = database_prune(s->db, s->prune_before_us);
+        s->prune_again =
+            database_prune(s->db, s->prune_before_us, s->batch.rows.count + PRUNE_ROWS);
     if (r == 0)
         r = database_commit(s->db, &s->error);
     if (r < 0)
@@ -122,15 +124,14 @@ has_more(const struct store *s)
 static void
 take_batch(struct store *s)
 {
-    uint64_t now_us = clock_now_us(), wall_us = clock_wall_us();
-    bool is_due = s->keep_us && (s->prune_again || now_us >= s->prune_at_us);
+    uint64_t wall_us = clock_wall_us();
+    bool is_due = s->keep_us && (s->prune_again || s->is_prune_due);
     loop_timer_stop(&s->delay);
     s->batch = s->next;
     batch_init(&s->next);
     s->error = (struct err){0};
     s->prune_before_us = is_due && wall_us > s->keep_us ? wall_us - s->keep_us : 0;
-    if (is_due)
-        s->prune_at_us = now_us + PRUNE_US;
+    s->is_prune_due = s->prune_again = false;
     s->is_running = true;
 }
 
@@ -143,7 +144,7 @@ on_done(struct work *work, bool cancelled unused_arg)
     conclude(s);
     if (s->next.first)
         start(s);
-    else if (has_more(s) && !s->is_running)
+    else if ((has_more(s) || s->prune_again) && !s->is_running)
         loop_timer_start(s->loop, &s->delay, s->trouble.id == ERR_NONE ? STORE_DELAY_US : RETRY_US,
                          0);
 }
@@ -161,6 +162,14 @@ static void
 on_delay(struct loop_timer *timer)
 {
     start(container_of(timer, struct store, delay));
+}
+
+static void
+on_prune(struct loop_timer *timer)
+{
+    struct store *s = container_of(timer, struct store, prune);
+    s->is_prune_due = true;
+    start(s);
 }
 
 void
@@ -190,7 +199,9 @@ void
 store_set_keep(struct store *s, uint64_t us)
 {
     s->keep_us = us;
-    s->prune_at_us = 0;
+    loop_timer_stop(&s->prune);
+    if (us)
+        loop_timer_start(s->loop, &s->prune, 0, PRUNE_US);
 }
 
 const struct store_counts *
@@ -218,6 +229,7 @@ store_open(struct loop *loop, const char *path, struct store **ret_store, struct
     s->loop = loop;
     s->db = db;
     s->delay.expired = on_delay;
+    s->prune.expired = on_prune;
     s->work.run = on_run;
     s->work.done = on_done;
     batch_init(&s->next);
@@ -238,10 +250,11 @@ store_flush(struct store *s)
 {
     s->is_flushing = true;
     loop_timer_stop(&s->delay);
+    loop_timer_stop(&s->prune);
     if (s->is_running && !loop_drain(s->loop, DRAIN_US))
         return false;
     bool failed = false;
-    while (!failed && has_more(s)) {
+    while (s->next.first || (!failed && has_more(s))) {
         take_batch(s);
         carry_out(s);
         failed = s->error.id != ERR_NONE;

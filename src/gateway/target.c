@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "base/vec.h"
 #include "config/config.h"
+#include "gateway/key.h"
 
 /* A target while it is made, and after. */
 struct entry {
@@ -177,19 +178,35 @@ target_name(const struct target_table *table, size_t i)
     return i < table->names.count ? table->names.items[i] : NULL;
 }
 
+static bool
+is_shown(const struct key *key, const char *name, const struct entry *e)
+{
+    return !key || key_allows(key, name) || key_allows(key, e->target.name);
+}
+
+/* What a key is told of. */
+struct view {
+    const struct target_table *table;
+    const struct key *key;
+};
+
+/* "": one that it is not told of. */
 static const char *
 name_at(size_t i, const void *arg)
 {
-    return target_name(arg, i);
+    const struct view *view = arg;
+    const char *name = target_name(view->table, i);
+    return !name || is_shown(view->key, name, map_get(&view->table->by_name, name)) ? name : "";
 }
 
 int
-target_find(const struct target_table *table, const char *name, const struct target **ret_target,
-            struct err *reterr)
+target_find(const struct target_table *table, const struct key *key, const char *name,
+            const struct target **ret_target, struct err *reterr)
 {
+    const struct view view = {table, key};
     const char *wanted = name[0] ? name : table->config->gateway.default_model;
     const struct entry *e = wanted ? map_get(&table->by_name, wanted) : NULL;
-    if (e) {
+    if (e && is_shown(key, wanted, e)) {
         *ret_target = &e->target;
         return 0;
     }
@@ -199,7 +216,7 @@ target_find(const struct target_table *table, const char *name, const struct tar
         return r;
     }
     int r = err_set(reterr, ERR_NO_MODEL, "there is no model '%s' here", wanted);
-    err_fix_nearest(reterr, wanted, name_at, table, "GET /v1/models lists those there are");
+    err_fix_nearest(reterr, wanted, name_at, &view, "GET /v1/models lists those there are");
     return r;
 }
 

@@ -9,6 +9,7 @@
 struct config;
 struct config_model;
 struct config_peer;
+struct key;
 struct target_table;
 
 /* One server that answers to a name. */
@@ -30,8 +31,9 @@ struct target {
 struct target_table *target_table_new(const struct config *config) must_check;
 void target_table_free(struct target_table *table);
 
-/* "" asks for the default model. NO_MODEL, with the nearest name there is. */
-int target_find(const struct target_table *table, const char *name,
+/* "" asks for the default model. NO_MODEL, with the nearest name there is: what a key may not ask for is
+ * not there for it. key: NULL: whoever asks may ask for all. */
+int target_find(const struct target_table *table, const struct key *key, const char *name,
                 const struct target **ret_target, struct err *reterr) must_check;
 
 /* All names under which something can be asked, aliases included, one after the other; NULL behind

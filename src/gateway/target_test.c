@@ -2,6 +2,7 @@
 
 #include "config/config.h"
 #include "config/problems.h"
+#include "gateway/key.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -87,7 +88,7 @@ TEST(a_name_means_its_back_ends_and_what_follows_them)
         const struct target *t = NULL;
         char found[256];
         tap_note("%s", rows[i].name);
-        CHECK_EQ(target_find(rig.table, rows[i].name, &t, NULL), 0);
+        CHECK_EQ(target_find(rig.table, NULL, rows[i].name, &t, NULL), 0);
         if (!t)
             continue;
         print(t, found, sizeof(found));
@@ -113,10 +114,27 @@ TEST(a_name_that_means_nothing_is_told_with_the_nearest)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         const struct target *t;
         struct err err = {0};
-        CHECK_EQ(target_find(rig.table, rows[i].name, &t, &err), -ENOENT);
+        CHECK_EQ(target_find(rig.table, NULL, rows[i].name, &t, &err), -ENOENT);
         CHECK_STR(err.what, rows[i].what);
         CHECK_STR(err.fix, rows[i].fix);
     }
+    rig_end(&rig);
+}
+
+TEST(what_a_key_may_not_ask_for_is_not_there_for_it)
+{
+    static char models[] = "phi3\n";
+    const struct key key = {.models = models};
+    const struct target *t;
+    struct err err = {0}, other = {0};
+    struct rig rig;
+    REQUIRE(rig_begin(&rig));
+    CHECK_EQ(target_find(rig.table, &key, "phi3", &t, NULL), 0);
+    CHECK_EQ(target_find(rig.table, &key, "gpt-4", &t, &err), -ENOENT);
+    CHECK_EQ(target_find(rig.table, &key, "gpt-4o", &t, &other), -ENOENT);
+    CHECK_STR(err.fix, "GET /v1/models lists those there are");
+    CHECK_STR(other.what, "there is no model 'gpt-4o' here");
+    CHECK_STR(other.fix, err.fix);
     rig_end(&rig);
 }
 
@@ -127,7 +145,7 @@ TEST(every_name_that_is_told_is_found)
     REQUIRE(rig_begin(&rig));
     for (const char *name; (name = target_name(rig.table, count)); count++) {
         const struct target *t;
-        CHECK_EQ(target_find(rig.table, name, &t, NULL), 0);
+        CHECK_EQ(target_find(rig.table, NULL, name, &t, NULL), 0);
     }
     CHECK_EQ(count, 10);
     rig_end(&rig);
@@ -143,7 +161,7 @@ TEST(no_default_model_is_told)
     struct err err = {0};
     REQUIRE(config_parse(none, strlen(none), "t.yaml", &config, &problems, NULL) == 0);
     struct target_table *table = target_table_new(config);
-    CHECK_EQ(target_find(table, "", &t, &err), -ENOENT);
+    CHECK_EQ(target_find(table, NULL, "", &t, &err), -ENOENT);
     CHECK_STR(err.what, "the request names no model");
     target_table_free(table);
     config_problems_finish(&problems);

@@ -1,6 +1,7 @@
 #include "gateway/usage.h"
 
 #include "fmt/json_scan.h"
+#include "gateway/allowance.h"
 #include "http/sse.h"
 
 #include <string.h>
@@ -57,7 +58,7 @@ static const char *const count_members[] = {
     [BILLED] = "billed_units",
 };
 
-/* As a number without a sign, a fraction or a power. */
+/* As a number without a sign, a fraction or a power; one that is absurd is the most that is believed. */
 static bool
 read_count(const char *text, const struct json_place *place, uint64_t *ret)
 {
@@ -66,9 +67,9 @@ read_count(const char *text, const struct json_place *place, uint64_t *ret)
         return false;
     for (const char *at = text + place->at, *end = at + place->len; at < end; at++) {
         unsigned digit = (unsigned)(*at - '0');
-        if (digit > 9 || n > (UINT64_MAX - digit) / 10)
+        if (digit > 9)
             return false;
-        n = n * 10 + digit;
+        n = MIN(n * 10 + digit, ALLOWANCE_CLAIM_MAX);
     }
     *ret = n;
     return true;

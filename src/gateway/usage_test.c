@@ -1,5 +1,6 @@
 #include "gateway/usage.h"
 
+#include "gateway/allowance.h"
 #include "sys/files.h"
 #include "tap.h"
 
@@ -344,4 +345,19 @@ TEST(a_value_above_its_ceiling_is_not_kept)
     pass(&r, text.data, text.len, 1000, &out);
     CHECK(r.complete && !r.usage.told && out.len == text.len);
     usage_finish(&r);
+}
+
+/* Rows of it are summed for years. */
+TEST(no_more_is_believed_than_an_answer_can_take)
+{
+    static const char *const counts[] = {"18446744073709551615", "99999999999999999999999999"};
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+        _cleanup_buf_ struct buf body = BUF_INIT(KIB), out = BUF_INIT(KIB);
+        struct usage_reader r;
+        buf_printf(&body, "{\"usage\": {\"prompt_tokens\": %s}}", counts[i]);
+        usage_init(&r, DIALECT_OPENAI, USAGE_JSON, false);
+        pass(&r, body.data, body.len, body.len, &out);
+        CHECK_EQ(r.usage.in, ALLOWANCE_CLAIM_MAX);
+        usage_finish(&r);
+    }
 }

@@ -87,6 +87,7 @@ server_config(const struct config_gateway_limits *limits)
     c.connections_max = limits->connections;
     c.head.head_bytes = (uint32_t)limits->header_bytes;
     c.idle_us = limits->idle_timeout_us;
+    c.handshake_us = limits->header_timeout_us;
     c.head_us = limits->header_timeout_us;
     c.body_us = limits->body_timeout_us;
     return c;
@@ -193,8 +194,8 @@ close_all(struct gateway *g)
         return;
     life_leave(&g->life);
     loop_timer_stop(&g->deadline);
-    role_control_close(&g->control);
     remove_sockets(g);
+    role_control_close(&g->control); /* from then on there may be another gateway */
     http_server_free(g->server);
     gateway_monitor_close(g);
     http_client_free(g->pages);

@@ -9,7 +9,13 @@
 #include "role/allow.h"
 #include "role/gateway_int.h"
 
+#include <arpa/inet.h>
+#include <limits.h>
+#include <netinet/in.h>
 #include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
 
 #define METRICS_BYTES_MAX (4 * MIB)
 
@@ -108,16 +114,74 @@ on_finished(struct http_request *r unused_arg, bool answered unused_arg)
 {
 }
 
+/* Whether a name is one that no other host can have made lead here. */
 static bool
-may_ask(const struct asked *a, enum dialect dialect)
+is_own_name(const char *name)
+{
+    char own[HOST_NAME_MAX + 1] = "";
+    unsigned char address[sizeof(struct in6_addr)];
+    (void)gethostname(own, sizeof(own) - 1);
+    return inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1 ||
+           strcasecmp(name, "localhost") == 0 || (own[0] && strcasecmp(name, own) == 0);
+}
+
+/* The host without its port, and an address without its brackets; too long: "?". */
+static void
+copy_host(const struct http1_head *head, char *to, size_t room)
+{
+    const char *host = head->bytes + head->host.at;
+    bool is_bracketed = head->host.len > 0 && *host == '[';
+    size_t len = 0;
+    host += is_bracketed;
+    while (host + len < head->bytes + head->host.at + head->host.len &&
+           host[len] != (is_bracketed ? ']' : ':'))
+        len++;
+    (void)snprintf(to, room, "%.*s", len < room ? (int)len : 1, len < room ? host : "?");
+}
+
+/* A page that somebody on this host looks at asks from this host, too: as that page, or by a name of its
+ * own which it has led here. HTTP/1.0 needs no host, and no browser speaks it. */
+static int
+check_page(const struct asked *a, struct err *reterr)
+{
+    const struct http1_head *head = &a->request->head;
+    const struct http1_field *origin = http1_find(head, HTTP_FIELD_ORIGIN);
+    char host[256];
+    copy_host(head, host, sizeof(host));
+    if (origin && !a->reply.origin[0]) {
+        int r = err_set(reterr, ERR_NOT_PERMITTED, "without keys no page of '%.*s' is answered",
+                        (int)MIN(origin->value.len, 200u), head->bytes + origin->value.at);
+        err_fix(reterr, "gateway.cors_origins names the pages that may ask");
+        return r;
+    }
+    if (!host[0] || is_own_name(host))
+        return 0;
+    int r = err_set(reterr, ERR_NOT_PERMITTED, "without keys the gateway does not go by '%.200s'",
+                    host);
+    err_fix(reterr, "ask for localhost, or for this host by its address or its name");
+    return r;
+}
+
+static int
+check_asker(const struct asked *a, struct err *reterr)
 {
     static const char *networks[] = {"127.0.0.0/8", "::1"};
     static const struct config_list loopback = {networks, ARRAY_SIZE(networks)};
+    if (!gateway_is_local(a->gateway))
+        return 0;
+    if (allow_peer(&loopback, http_request_fd(a->request)))
+        return check_page(a, reterr);
+    int r = err_set(reterr, ERR_NOT_PERMITTED, "without keys the gateway answers this host only");
+    err_fix(reterr, "`gateway: {anonymous: true}` lets everybody ask who reaches it");
+    return r;
+}
+
+static bool
+may_ask(const struct asked *a, enum dialect dialect)
+{
     struct err err;
-    if (!gateway_is_local(a->gateway) || allow_peer(&loopback, http_request_fd(a->request)))
+    if (check_asker(a, &err) == 0)
         return true;
-    (void)err_set(&err, ERR_NOT_PERMITTED, "without keys the gateway answers this host only");
-    err_fix(&err, "`gateway: {anonymous: true}` lets everybody ask who reaches it");
     refuse(a, dialect, &err, NULL);
     return false;
 }

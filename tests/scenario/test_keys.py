@@ -9,12 +9,14 @@ import socket
 import sqlite3
 import subprocess
 import threading
+import time
 
 import pytest
 from gateway import Gateway, comes_true
 from program import run, run_json
 from shim import Unix
 from sim import PATIENCE_S, Sim
+from test_front_tls import certify
 from up import free_ports
 
 ASK = {"model": "one", "messages": [{"role": "user", "content": "good morning to all of you"}], "max_tokens": 8}
@@ -363,6 +365,32 @@ def test_scripts_of_a_page_may_call_where_the_configuration_says_so(tmp_path, si
             assert answer.getheader("Access-Control-Allow-Origin") == "https://chat.example"
         assert g.ask("OPTIONS", CHAT, **other, **wish).status == 405
         assert g.ask("POST", CHAT, ASK, **other, **fields).getheader("Access-Control-Allow-Origin") is None
+
+
+def test_without_keys_no_page_and_no_name_that_was_led_here_is_answered(tmp_path, sim):
+    own = {"Origin": "https://chat.example"}
+    with gateway_of(tmp_path, sim, ", cors_origins: ['https://chat.example']") as g:
+        for fields in ({"Origin": "http://evil.example"}, {"Origin": "null"}):
+            refused = g.ask("POST", CHAT, ASK, **fields, **{"Content-Type": "text/plain"})
+            assert refused.status == 403 and fields["Origin"] in refused.body.decode()
+            assert "gateway.cors_origins" in refused.body.decode()
+        for host in ("evil.example", f"evil.example:{g.port}", "127.0.0.1.evil.example"):
+            refused = g.ask("POST", CHAT, ASK, Host=host)
+            assert refused.status == 403 and "does not go by" in refused.body.decode()
+        for host in ("localhost", f"LOCALHOST:{g.port}", f"127.0.0.1:{g.port}", "[::1]:80", socket.gethostname()):
+            assert g.ask("POST", CHAT, ASK, **own, Host=host).status == 200, host
+        fields = bearer(create(g, "alice"))
+        assert g.ask("POST", CHAT, ASK, **fields, Host="llm.example").status == 200
+
+
+def test_a_client_that_says_nothing_of_tls_has_as_long_as_for_a_head(tmp_path, sim):
+    certify(tmp_path, "a")
+    tls = f", tls: {{certificate: {tmp_path}/a.pem, key: {tmp_path}/a.key}}, limits: {{header_timeout: 1s}}"
+    with gateway_of(tmp_path, sim, tls) as g, socket.create_connection(("127.0.0.1", g.port)) as s:
+        since = time.monotonic()
+        s.settimeout(PATIENCE_S)
+        assert s.recv(1) == b""
+        assert time.monotonic() - since < 5  # not the ten seconds of the server itself
 
 
 def test_a_key_with_priority_has_the_slots_that_are_kept_for_it(tmp_path):
