@@ -9,6 +9,7 @@
 #include "gateway/peer.h"
 #include "http/tls.h"
 #include "sys/files.h"
+#include "sys/log.h"
 #include "sys/loop.h"
 #include "sys/resolve.h"
 #include "sys/sock.h"
@@ -49,7 +50,11 @@ struct backend {
     unsigned told_slots;                             /* that it has; 0: it has not said */
     struct loop_timer tick;
     struct breaker breaker;
+    struct visit *trial;                  /* of the breaker; NULL: there is none, or it is over */
+    struct loop_timer lasts;              /* until it has lasted */
+    struct visit *first_held, *last_held; /* they have a slot, and wait for what it finds out */
     enum backend_state state;
+    bool refuses_us; /* it was said that its server does */
     bool gives_orders;
     struct backend_counts counts;
     struct backend_times times;
@@ -97,29 +102,79 @@ refuse(struct visit *v, const struct err *error)
     v->ops->refused(v, error);
 }
 
-/* It has failed while this one waited, or is tried by another just now. */
+/* It has failed while this one waited. */
 static void
 turn_back(struct visit *v)
 {
     struct backend *b = v->backend;
-    uint64_t now_us = loop_now_us(b->loop);
-    uint64_t pause_us = breaker_opens_us(&b->breaker, now_us) - now_us;
     struct err error;
-    (void)err_set(&error, ERR_MODEL_AWAY, "%s has failed repeatedly, and is not asked for a while",
-                  b->name);
-    admit_leave(b->admit, &v->ask, now_us);
-    v->ask.retry_after_s = MAX((pause_us + 999999) / 1000000, UINT64_C(1));
+    admit_leave(b->admit, &v->ask, loop_now_us(b->loop));
+    v->ask.retry_after_s = backend_explain(b, &error);
     refuse(v, &error);
 }
 
+/* ---- what a trial finds out ---- */
+
+static void
+hold(struct visit *v)
+{
+    struct backend *b = v->backend;
+    v->is_held = true;
+    v->next_held = NULL;
+    v->previous_held = b->last_held;
+    *(b->last_held ? &b->last_held->next_held : &b->first_held) = v;
+    b->last_held = v;
+}
+
+static void
+release(struct visit *v)
+{
+    struct backend *b = v->backend;
+    *(v->previous_held ? &v->previous_held->next_held : &b->first_held) = v->next_held;
+    *(v->next_held ? &v->next_held->previous_held : &b->last_held) = v->previous_held;
+    v->is_held = false;
+}
+
+static void
+begin_trial(struct visit *v)
+{
+    struct backend *b = v->backend;
+    b->trial = v;
+    loop_timer_start(b->loop, &b->lasts, BREAKER_TRIAL_US, 0);
+}
+
+static void give_orders(struct backend *b);
+
+/* Whom it has not reached yet it can say nothing about. */
+static void
+on_lasts(struct loop_timer *timer)
+{
+    struct backend *b = container_of(timer, struct backend, lasts);
+    const struct visit *v = b->trial;
+    if (v && v->call && v->call->phase == HTTP_PHASE_CONNECT) {
+        loop_timer_start(b->loop, &b->lasts, BREAKER_TRIAL_US, 0);
+        return;
+    }
+    if (v)
+        breaker_last(&b->breaker);
+    give_orders(b);
+}
+
+/* Nobody who has waited is refused for a trial that is under way: it soon tells. */
 static void
 set_out(struct visit *v)
 {
     struct backend *b = v->backend;
+    if (breaker_is_tried(&b->breaker)) {
+        hold(v);
+        return;
+    }
     if (!breaker_begin(&b->breaker, loop_now_us(b->loop), &v->trial)) {
         turn_back(v);
         return;
     }
+    if (v->trial)
+        begin_trial(v);
     if (!v->is_about_stored)
         histogram_add(&b->times.queue, v->ask.started_us - v->ask.arrived_us);
     v->ops->go(v);
@@ -138,6 +193,18 @@ carry_out(struct backend *b, struct admit_ask *ask)
     refuse(v, &error);
 }
 
+/* Whose trial is over. */
+static bool
+set_out_held(struct backend *b)
+{
+    struct visit *v = b->first_held;
+    if (!v || breaker_is_tried(&b->breaker))
+        return false;
+    release(v);
+    set_out(v);
+    return true;
+}
+
 /* What an order leads to may lead to further ones: those come out of the same loop. */
 static void
 give_orders(struct backend *b)
@@ -146,8 +213,10 @@ give_orders(struct backend *b)
     if (b->gives_orders)
         return;
     b->gives_orders = true;
-    while ((ask = admit_take_order(b->admit)))
-        carry_out(b, ask);
+    do {
+        while ((ask = admit_take_order(b->admit)))
+            carry_out(b, ask);
+    } while (set_out_held(b));
     b->gives_orders = false;
     uint64_t next_us = admit_next_us(b->admit), now_us = loop_now_us(b->loop);
     if (next_us == UINT64_MAX)
@@ -336,6 +405,7 @@ backend_new(struct loop *loop, const struct backend_place *place,
     b->holders = 1;
     b->name = mem_strdup(place->model ? place->model->name : place->peer->name);
     b->tick.expired = on_tick;
+    b->lasts.expired = on_lasts;
     take_limits(b, place->model, limits);
     const struct admit_limits queue = queue_limits(b);
     b->admit = admit_new(&queue);
@@ -370,6 +440,7 @@ backend_drop(struct backend *b)
     resolve_forget(b->resolve);
     loop_timer_stop(&b->again);
     loop_timer_stop(&b->tick);
+    loop_timer_stop(&b->lasts);
     http_client_free(b->client);
     tls_context_free(b->tls);
     admit_free(b->admit);
@@ -422,6 +493,22 @@ bool
 backend_is_usable(const struct backend *b)
 {
     return b->client && breaker_admits(&b->breaker, loop_now_us(b->loop));
+}
+
+uint64_t
+backend_explain(const struct backend *b, struct err *ret_error)
+{
+    uint64_t now_us = loop_now_us(b->loop), us;
+    if (!b->client) {
+        (void)err_set(ret_error, ERR_MODEL_AWAY, "the address of the host %s is not known yet",
+                      b->name);
+        us = b->resolve ? 0 : RESOLVE_PAUSE_US;
+    } else {
+        (void)err_set(ret_error, ERR_MODEL_AWAY,
+                      "%s has failed repeatedly, and is not asked for a while", b->name);
+        us = breaker_opens_us(&b->breaker, now_us) - now_us;
+    }
+    return MAX((us + 999999) / 1000000, UINT64_C(1));
 }
 
 enum backend_state
@@ -529,12 +616,23 @@ time_its_start(struct backend *b, enum presence_state state)
         b->coming_us = 0;
 }
 
+/* What has failed was another process than the one that comes, or is there now. */
+static bool
+is_another(const struct backend *b, enum presence_state state)
+{
+    enum presence_state before = b->presence.state;
+    return state != before && before != PRESENCE_UNKNOWN &&
+           (state == PRESENCE_COMING || state == PRESENCE_THERE);
+}
+
 void
 backend_set_presence(struct backend *b, const struct presence *presence,
                      const struct presence_asker *asker)
 {
     struct err why;
     time_its_start(b, presence->state);
+    if (is_another(b, presence->state))
+        breaker_succeed(&b->breaker);
     if (presence->slots && presence->slots != b->told_slots) {
         b->told_slots = presence->slots;
         show_limits(b);
@@ -618,6 +716,11 @@ bool
 visit_waits(const struct visit *v, char *text, size_t room)
 {
     const struct backend *b = v->backend;
+    if (b && v->is_held) {
+        text_make_safe(text, room,
+                       snprintf(text, room, "%s has failed, and is being tried", b->name));
+        return true;
+    }
     if (!b || v->is_about_stored || v->ask.state != ADMIT_WAITING)
         return false;
     const struct admit_counts *n = admit_counts(b->admit);
@@ -655,6 +758,21 @@ visit_heard(struct visit *v)
     v->backend->state = BACKEND_ANSWERS;
     breaker_succeed(&v->backend->breaker);
     v->trial = 0;
+    give_orders(v->backend);
+}
+
+void
+visit_refuses_us(struct visit *v, unsigned status, struct err *ret_error)
+{
+    struct backend *b = v->backend;
+    bool was_said = b->refuses_us;
+    b->refuses_us = true;
+    (void)err_set(ret_error, ERR_MODEL_AWAY, "%s does not let this gateway in: it answered %u",
+                  b->name, status);
+    if (backend_is_peer(b))
+        err_fix(ret_error, "gateway.peers.%s.key is what it is shown", b->name);
+    if (!was_said)
+        log_err(ret_error);
 }
 
 void
@@ -716,6 +834,7 @@ visit_told(struct visit *v, const struct err *error, struct err *ret_error)
     struct http_call *call = take_ptr(v->call);
     if (!error) {
         b->counts.answered++;
+        b->refuses_us = false;
         if (!v->is_about_stored)
             histogram_add(&b->times.whole, loop_now_us(b->loop) - v->ask.arrived_us);
         return VISIT_ANSWERED;
@@ -762,6 +881,10 @@ visit_end(struct visit *v, const struct usage *usage, uint64_t took)
         b->counts.left++;
     if (v->call)
         cancel_call(v);
+    if (v->is_held)
+        release(v);
+    if (b->trial == v)
+        b->trial = NULL;
     if (usage && usage->told) {
         b->counts.tokens_in += usage->in;
         b->counts.tokens_out += usage->out;

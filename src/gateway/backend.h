@@ -60,6 +60,8 @@ bool backend_is_of(const struct backend *b, const struct backend_place *place);
 const char *backend_name(const struct backend *b);
 bool backend_is_peer(const struct backend *b);
 bool backend_is_usable(const struct backend *b);
+/* Why it is not; and in how many seconds it may be. */
+uint64_t backend_explain(const struct backend *b, struct err *ret_error);
 enum backend_state backend_state(const struct backend *b);
 uint32_t backend_load(const struct backend *b); /* visits that run or wait */
 const struct admit_counts *backend_queue(const struct backend *b);
@@ -90,7 +92,9 @@ struct visit {
     struct http_call *call;  /* NULL: none is under way */
     struct admit_ask ask;
     bool has_called;
-    uint64_t trial;       /* of the breaker's; 0: it is none */
+    uint64_t trial; /* of the breaker's; 0: it is none */
+    bool is_held;   /* until another's trial is over: */
+    struct visit *next_held, *previous_held;
     uint64_t passed_us;   /* the last part of the answer came; 0: none has */
     bool is_about_stored; /* it has no place in the queue */
 };
@@ -110,6 +114,9 @@ struct http_call *visit_call(struct visit *v, const char *method, const char *ta
 /* The head of an answer has come: the server lives. And a part of its body; it may be passed on now. */
 void visit_heard(struct visit *v);
 void visit_passes(struct visit *v, bool is_stream);
+/* By that status the server does not let the gateway itself in; what that means for the client is put
+ * into ret_error, and said in the log, once until it does. Then the visit is to be ended. */
+void visit_refuses_us(struct visit *v, unsigned status, struct err *ret_error);
 
 enum visit_outcome {
     VISIT_ANSWERED,  /* whole */

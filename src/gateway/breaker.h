@@ -1,7 +1,8 @@
 #pragma once
 
 /* Whether a server that keeps failing is asked: no more after so many failures in a row, then, after a
- * pause, by one request at a time until one succeeds. Only what is the server's own fault is to be
+ * pause, by one request, which finds out: it succeeds, or fails, or has lasted long enough that who comes
+ * need not wait for its end, though the next failure opens it again. Only what is the server's own fault is to be
  * counted here. It knows no clock; the caller says what time it is. */
 
 #include "base/util.h"
@@ -9,6 +10,7 @@
 #define BREAKER_FAILURES 5                 /* in a row */
 #define BREAKER_PAUSE_US UINT64_C(1000000) /* the first; doubled by each trial that fails */
 #define BREAKER_PAUSE_MAX_US UINT64_C(30000000)
+#define BREAKER_TRIAL_US UINT64_C(1000000) /* a trial that has lasted so long keeps nobody out */
 
 /* Zeroed: nothing has failed. */
 struct breaker {
@@ -18,13 +20,17 @@ struct breaker {
     uint64_t trial;  /* the request that is on its way to find out; 0: none */
 };
 
+bool breaker_is_tried(const struct breaker *b); /* now: who waits for that knows soon */
+
 bool breaker_admits(const struct breaker *b, uint64_t now_us);
-/* Before that it admits none; now_us where it may. */
+/* Before that it admits none, as far as anybody can say; now_us where it may. */
 uint64_t breaker_opens_us(const struct breaker *b, uint64_t now_us);
 
 /* A request sets out, if it is admitted. ret_trial: its number when it is the one that finds out, else 0.
  * And how it ended: a trial of an earlier time than this is a request like any other. */
 bool breaker_begin(struct breaker *b, uint64_t now_us, uint64_t *ret_trial) must_check;
 void breaker_succeed(struct breaker *b);
+void
+breaker_last(struct breaker *b); /* its trial has lasted BREAKER_TRIAL_US, and has not failed */
 void breaker_fail(struct breaker *b, uint64_t trial, uint64_t now_us);
 void breaker_pass(struct breaker *b, uint64_t trial); /* it says nothing about the server */

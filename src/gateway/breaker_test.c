@@ -56,6 +56,24 @@ TEST(breaker_lets_one_at_a_time_find_out)
     CHECK(breaker_admits(&b, 0));
 }
 
+TEST(breaker_lets_others_follow_a_trial_that_lasts)
+{
+    struct breaker b = {0};
+    uint64_t now = BREAKER_PAUSE_US;
+    breaker_last(&b); /* there is none */
+    CHECK_EQ(b.failures, 0);
+    fail(&b, BREAKER_FAILURES, 0);
+    uint64_t trial = begin(&b, now);
+    CHECK(breaker_is_tried(&b));
+    CHECK_EQ(breaker_opens_us(&b, now), now + BREAKER_TRIAL_US);
+    breaker_last(&b);
+    CHECK(!breaker_is_tried(&b));
+    CHECK_EQ(begin(&b, now), 0);
+    breaker_fail(&b, trial, now); /* after all */
+    CHECK_EQ(begin(&b, now), NOT_ADMITTED);
+    CHECK_EQ(breaker_opens_us(&b, now), now + 2 * BREAKER_PAUSE_US);
+}
+
 /* One that answered meanwhile has closed it, and it opened again: what the late one tells is not of now. */
 TEST(breaker_knows_a_trial_of_an_earlier_time)
 {

@@ -168,7 +168,7 @@ read_previous(const struct passage *p, char id[STORED_ID_MAX + 1])
     ask_text_decode(&p->ask, &p->ask.values[ASK_PREVIOUS], id, STORED_ID_MAX + 1);
 }
 
-/* What goes on from a response can be done by who has it. NULL: it does not, or nobody is known to. */
+/* What goes on from a response can be done by who has it, and by no other. NULL: nobody is known to. */
 static const struct target_back *
 find_previous(struct passage *p)
 {
@@ -177,7 +177,7 @@ find_previous(struct passage *p)
     const struct stored_at *at = find_stored(p, id);
     for (size_t i = 0; at && i < p->target->back_count; i++)
         if (is_at(&p->target->backs[i], at))
-            return may_try(p, i) ? &p->target->backs[i] : NULL;
+            return &p->target->backs[i];
     return NULL;
 }
 
@@ -185,11 +185,10 @@ static const struct target_back *
 choose(struct passage *p)
 {
     const struct target *t = p->target;
-    const struct target_back *previous = find_previous(p);
     struct target_load *loads = arena_alloc(&p->arena, t->back_count * sizeof(*loads));
     uint32_t seen[AFFINITY_REPLICAS_MAX] = {0};
-    if (previous || !loads)
-        return previous;
+    if (!loads)
+        return NULL;
     if (p->marks)
         affinity_find(p->relay->affinity, p->marks, seen);
     for (size_t i = 0; i < t->back_count; i++)
@@ -204,6 +203,8 @@ choose(struct passage *p)
 bool
 passage_has_other(struct passage *p)
 {
+    if (find_previous(p)) /* it was asked */
+        return false;
     for (size_t i = 0; i < p->target->back_count; i++)
         if (may_try(p, i))
             return true;
@@ -282,28 +283,72 @@ visit_back(struct passage *p, const struct target_back *back)
     visit_begin(&p->visit, routing_backend_of(p->routing, back), &wish);
 }
 
+/* Of some that cannot be asked, the one that can be again the soonest. For another gateway, those of other
+ * hosts are none. */
+static void
+explain_away(struct passage *p, const struct target_back *backs, size_t count)
+{
+    p->retry_after_s = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct backend *b = routing_backend_of(p->routing, &backs[i]);
+        struct err error;
+        if (backend_is_usable(b) || (p->is_from_peer && backend_is_peer(b)))
+            continue;
+        uint64_t after_s = backend_explain(b, &error);
+        if (p->retry_after_s && after_s >= p->retry_after_s)
+            continue;
+        p->retry_after_s = after_s;
+        p->why = error;
+    }
+    if (p->why.id != ERR_NONE)
+        return;
+    (void)err_set(&p->why, ERR_MODEL_AWAY, "this host does not serve %s itself", p->asked->name);
+    err_fix(&p->why, "what another gateway asks for is not passed on to a third");
+}
+
 /* Of the last one that was asked; or none was. */
 static void
 fail_away(struct passage *p)
 {
-    if (p->why.id == ERR_NONE)
-        (void)err_set(&p->why, ERR_MODEL_AWAY,
-                      "%s has failed repeatedly, and is not asked for a while", p->asked->name);
+    if (p->why.id == ERR_NONE && p->arena.full)
+        (void)err_set(&p->why, ERR_TOO_LARGE, "the request has more to be changed than may be");
+    else if (p->why.id == ERR_NONE)
+        explain_away(p, p->asked->backs, p->asked->back_count);
     passage_fail(p, &p->why);
+}
+
+static void
+fail_previous(struct passage *p, const struct target_back *back)
+{
+    if (p->why.id == ERR_NONE)
+        explain_away(p, back, 1);
+    err_fix(&p->why, "no other has the response that the request goes on from");
+    passage_fail(p, &p->why);
+}
+
+static bool
+may_fall_back(struct passage *p)
+{
+    return p->fallbacks < p->asked->fallback_count &&
+           set_target(p, p->asked->fallbacks[p->fallbacks++]);
 }
 
 void
 passage_try(struct passage *p)
 {
-    const struct target_back *back;
-    while (!(back = choose(p))) {
-        if (p->fallbacks == p->asked->fallback_count ||
-            !set_target(p, p->asked->fallbacks[p->fallbacks++])) {
-            fail_away(p);
+    do {
+        const struct target_back *previous = find_previous(p);
+        const struct target_back *back = previous ? previous : choose(p);
+        if (previous && !may_try(p, (size_t)(previous - p->target->backs))) {
+            fail_previous(p, previous);
             return;
         }
-    }
-    visit_back(p, back);
+        if (back) {
+            visit_back(p, back);
+            return;
+        }
+    } while (may_fall_back(p));
+    fail_away(p);
 }
 
 /* ---- what is asked for ---- */

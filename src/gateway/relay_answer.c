@@ -94,6 +94,13 @@ begin_answer(struct passage *p, const struct http1_head *head)
         http_answer_stream(p->request);
 }
 
+/* What another host does not serve, though its peers say so. */
+static bool
+is_unknown_there(const struct passage *p, unsigned status)
+{
+    return status == 404 && !p->stored_id && backend_is_peer(p->visit.backend);
+}
+
 /* Who says 503 has not begun on the request; 502: it ended somebody behind him, and behind another
  * gateway as many as may be. With 504, somebody may still be at it. */
 static bool
@@ -103,7 +110,25 @@ goes_on_to_another(struct passage *p, const struct http_call *call)
     p->losses += call->sent_anew;
     if (status == 502)
         p->losses += backend_is_peer(p->visit.backend) ? LOSSES_MAX + 1 : 1;
-    return (status == 502 || status == 503) && p->losses <= LOSSES_MAX && passage_has_other(p);
+    bool may_go_on = status == 502 || status == 503 || is_unknown_there(p, status);
+    return may_go_on && p->losses <= LOSSES_MAX && passage_has_other(p);
+}
+
+/* It is our key that the server does not take, or no key of ours: nothing that the client has shown.
+ * Nobody has worked on the request. */
+static bool
+is_refused_to_us(unsigned status)
+{
+    return status == 401 || status == 403;
+}
+
+static void
+end_refused_to_us(struct passage *p, unsigned status)
+{
+    visit_refuses_us(&p->visit, status, &p->why);
+    p->retry_after_s = 0;
+    visit_end(&p->visit, NULL, 0);
+    passage_try(p);
 }
 
 static void
@@ -111,6 +136,10 @@ take_head(struct passage *p, struct http_call *call)
 {
     struct visit *v = &p->visit;
     visit_heard(v);
+    if (is_refused_to_us(call->head.status)) {
+        end_refused_to_us(p, call->head.status);
+        return;
+    }
     if (goes_on_to_another(p, call)) {
         (void)err_set(&p->why, ERR_MODEL_AWAY, "%s cannot answer now", p->target->name);
         p->retry_after_s = 0;

@@ -95,7 +95,68 @@ TEST(relay_passes_no_request_of_a_peer_on_to_a_third)
     CHECK(client_send(&c, "POST /v1/chat/completions HTTP/1.1\r\n" HOST "X-Citadel-Peer: 1\r\n"
                           "Content-Length: 15\r\n\r\n{\"model\":\"far\"}"));
     REQUIRE(SEES(&c, "model-away"));
+    CHECK(strstr(c.got.data, "this host does not serve far itself"));
     CHECK(sock_accept(remote.listener, NULL) == -EAGAIN);
+}
+
+TEST(relay_says_that_the_address_of_a_peer_is_not_known)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    struct config *next = parse("models: {one: {}}\n"
+                                "gateway: {peers: {p: {url: 'http://nowhere.invalid', "
+                                "models: [far]}}}");
+    REQUIRE(next && relay_configure(relay, next, NULL) == 0);
+    post(&c, "{\"model\":\"far\"}");
+    REQUIRE(SEES(&c, "the address of the host p is not known yet"));
+    CHECK(strstr(c.got.data, "HTTP/1.1 503 ") == c.got.data);
+    CHECK(strstr(c.got.data, "\r\nRetry-After: "));
+}
+
+/* It is our key that they do not take, and not the client's. */
+TEST(relay_tells_no_client_that_a_server_refuses_the_gateway)
+{
+    static const char *const statuses[] = {"401 Unauthorized", "403 Forbidden"};
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(statuses); i++) {
+        bool falls_back = i % 2;
+        RELAY(falls_back ? "  fallbacks: {far: [one]}\n" : "");
+        _cleanup_client_ struct client c;
+        _cleanup_free_ char *answer =
+            mem_printf("HTTP/1.1 %s\r\nContent-Length: 6\r\n\r\nsecret", statuses[i / 2]);
+        client_open(&c);
+        post(&c, "{\"model\":\"far\"}");
+        REQUIRE(engine_accept(&remote) && HEARS(&remote, "far"));
+        engine_say(&remote, answer);
+        if (falls_back) {
+            REQUIRE(engine_accept(&first) && HEARS(&first, "one"));
+            engine_answer(&first, "{}");
+            REQUIRE(ENDS(&c));
+            CHECK(strstr(c.got.data, "HTTP/1.1 200 ") == c.got.data);
+            continue;
+        }
+        REQUIRE(SEES(&c, "there does not let this gateway in: it answered 40"));
+        CHECK(strstr(c.got.data, "HTTP/1.1 503 ") == c.got.data);
+        CHECK(!strstr(c.got.data, "secret"));
+    }
+}
+
+TEST(relay_asks_others_for_a_model_that_a_peer_does_not_have)
+{
+    for (int falls_back = 0; falls_back < 2; falls_back++) {
+        RELAY(falls_back ? "  fallbacks: {far: [one]}\n" : "");
+        _cleanup_client_ struct client c;
+        client_open(&c);
+        post(&c, "{\"model\":\"far\"}");
+        REQUIRE(engine_accept(&remote) && HEARS(&remote, "far"));
+        engine_say(&remote, "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}");
+        if (falls_back) {
+            REQUIRE(engine_accept(&first) && HEARS(&first, "one"));
+            engine_answer(&first, "{}");
+        }
+        REQUIRE(ENDS(&c));
+        CHECK(strstr(c.got.data, falls_back ? "HTTP/1.1 200 " : "HTTP/1.1 404 ") == c.got.data);
+    }
 }
 
 /* The peer here speaks no TLS: nothing is sent to it as if it did. */
@@ -614,6 +675,37 @@ TEST(relay_goes_on_with_a_response_where_it_is)
             engine_answer(e, "{}");
             REQUIRE(ENDS(&c));
         }
+    }
+}
+
+/* No other knows what it goes on from, nor does a fallback. */
+TEST(relay_goes_on_with_no_response_where_it_is_not)
+{
+    static const char next[] = "{\"model\":\"both\",\"previous_response_id\":\"resp_a\"}";
+    RELAY("  fallbacks: {both: [one]}\n");
+    _cleanup_client_ struct client c;
+    struct engine *e = NULL;
+    client_open(&c);
+    post_n(&c, "/v1/responses", "{\"model\":\"both\"}", 16);
+    REQUIRE(WAIT((e = engine_that_hears("both"))));
+    struct engine *other = e == &second ? &remote : &second;
+    engine_answer(e, "{\"id\":\"resp_a\"}");
+    REQUIRE(ENDS(&c));
+    engine_hang_up(e);
+    for (unsigned i = 0; i <= BREAKER_FAILURES; i++) {
+        bool is_open = i == BREAKER_FAILURES;
+        buf_clear(&c.got);
+        post_n(&c, "/v1/responses", next, sizeof(next) - 1);
+        if (!is_open) {
+            REQUIRE(engine_accept(e) && HEARS(e, "previous"));
+            engine_hang_up(e);
+        }
+        REQUIRE(SEES(&c, is_open ? "has failed repeatedly" : "gateway.engine-lost"));
+        CHECK(strstr(c.got.data, is_open ? "HTTP/1.1 503 " : "HTTP/1.1 502 ") == c.got.data);
+        CHECK(strstr(c.got.data, "no other has the response that the request goes on from"));
+        CHECK_EQ(strstr(c.got.data, "\r\nRetry-After: 1\r\n") != NULL, is_open);
+        CHECK_EQ(sock_accept(other->listener, NULL), -EAGAIN);
+        CHECK_EQ(sock_accept(first.listener, NULL), -EAGAIN);
     }
 }
 

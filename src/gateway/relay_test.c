@@ -469,6 +469,7 @@ TEST(relay_asks_no_more_of_an_engine_that_keeps_failing)
     CHECK(!backend_is_usable(relay_backend(relay, 0)));
     post(&c, ONE);
     REQUIRE(SEES(&c, "has failed repeatedly"));
+    CHECK(strstr(c.got.data, "\r\nRetry-After: 1\r\n"));
     CHECK(sock_accept(first.listener, NULL) == -EAGAIN);
     buf_clear(&c.got);
     REQUIRE(WAIT(backend_is_usable(relay_backend(relay, 0))));
@@ -477,6 +478,127 @@ TEST(relay_asks_no_more_of_an_engine_that_keeps_failing)
     engine_answer(&first, "{}");
     REQUIRE(SEES(&c, "HTTP/1.1 200 "));
     CHECK(backend_is_usable(relay_backend(relay, 0)));
+}
+
+/* Its breaker is open then. */
+static bool
+make_fail(struct client *c)
+{
+    for (unsigned i = 0; i < BREAKER_FAILURES; i++) {
+        post(c, ONE);
+        if (!engine_accept(&first) || !HEARS(&first, ONE))
+            return false;
+        engine_hang_up(&first);
+        if (!SEES(c, "gateway.engine-lost"))
+            return false;
+        buf_clear(&c->got);
+    }
+    return !backend_is_usable(relay_backend(relay, 0));
+}
+
+TEST(relay_keeps_who_waits_for_an_engine_that_comes_back)
+{
+    const struct presence away = {PRESENCE_AWAY, "", 0}, coming = {PRESENCE_COMING, "", 0},
+                          there = {PRESENCE_THERE, "", 0};
+    RELAY("");
+    _cleanup_client_ struct client c;
+    struct client waiting[6];
+    client_open(&c);
+    REQUIRE(configure("one", ports[0], ", max_concurrent: 8, queue_length: 8"));
+    struct backend *one = relay_backend_at(relay, 0);
+    backend_set_presence(one, &there, NULL);
+    REQUIRE(make_fail(&c));
+    backend_set_presence(one, &away, NULL);
+    CHECK(!backend_is_usable(one));
+    backend_set_presence(one, &coming, NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(waiting); i++) {
+        client_open(&waiting[i]);
+        post(&waiting[i], ONE);
+    }
+    REQUIRE(WAIT(backend_queue(one)->waiting == ARRAY_SIZE(waiting)));
+    backend_set_presence(one, &there, NULL);
+    CHECK_EQ(backend_queue(one)->running, ARRAY_SIZE(waiting));
+    CHECK_EQ(backend_queue(one)->refused, 0);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    for (size_t i = 0; i < ARRAY_SIZE(waiting); i++) {
+        CHECK_EQ(waiting[i].got.len, 0);
+        client_close(&waiting[i]);
+    }
+}
+
+/* Two get a slot at a time; the first one finds out for both, or leaves the other to. */
+TEST(relay_refuses_nobody_who_waits_while_an_engine_is_tried)
+{
+    for (int leaves = 0; leaves < 2; leaves++) {
+        RELAY("");
+        _cleanup_client_ struct client c, a, b;
+        _cleanup_(engine_hang_up) struct engine held = {.fd = -1, .got = BUF_INIT(MIB)};
+        struct client *const waiting[] = {&a, &b};
+        client_open(&c);
+        client_open(&a);
+        client_open(&b);
+        REQUIRE(configure("one", ports[0], ", max_concurrent: 2, queue_length: 2"));
+        const struct backend *one = relay_backend(relay, 0);
+        held.listener = first.listener;
+        _cleanup_client_ struct client slow;
+        client_open(&slow);
+        post(&slow, STREAM_ONE);
+        REQUIRE(engine_accept(&held) && HEARS(&held, "stream"));
+        REQUIRE(make_fail(&c));
+        REQUIRE(configure("one", ports[0], ", max_concurrent: 1, queue_length: 2"));
+        REQUIRE(WAIT(backend_is_usable(one)));
+        for (unsigned k = 0; k < ARRAY_SIZE(waiting); k++) {
+            post(waiting[k], ONE);
+            REQUIRE(WAIT(backend_queue(one)->waiting == k + 1));
+        }
+        REQUIRE(configure("one", ports[0], ", max_concurrent: 3, queue_length: 2"));
+        CHECK_EQ(backend_queue(one)->running, 3);
+        REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+        CHECK_EQ(sock_accept(first.listener, NULL), -EAGAIN);
+        CHECK_EQ(b.got.len, 0);
+        if (leaves) {
+            client_close(&a);
+            engine_hang_up(&first);
+            REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+            engine_answer(&first, "{}");
+        } else {
+            engine_answer(&first, "{}");
+            REQUIRE(ENDS(&a));
+            buf_clear(&first.got);
+            REQUIRE(HEARS(&first, ONE) || engine_accept(&first));
+            engine_answer(&first, "{}");
+        }
+        CHECK(SEES(&b, "HTTP/1.1 200 "));
+        buf_finish(&held.got);
+    }
+}
+
+TEST(relay_asks_an_engine_again_whose_trial_lasts)
+{
+    RELAY("");
+    _cleanup_client_ struct client c, a, b;
+    _cleanup_(engine_hang_up) struct engine other = {.fd = -1, .got = BUF_INIT(MIB)};
+    client_open(&c);
+    client_open(&a);
+    client_open(&b);
+    REQUIRE(configure("one", ports[0], ", max_concurrent: 2"));
+    const struct backend *one = relay_backend(relay, 0);
+    REQUIRE(make_fail(&c) && WAIT(backend_is_usable(one)));
+    post(&a, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    post(&b, ONE);
+    REQUIRE(SEES(&b, "has failed repeatedly"));
+    CHECK(strstr(b.got.data, "\r\nRetry-After: 1\r\n"));
+    buf_clear(&b.got);
+    REQUIRE(WAIT(backend_is_usable(one)));
+    post(&b, ONE);
+    other.listener = first.listener;
+    REQUIRE(engine_accept(&other) && HEARS(&other, ONE));
+    engine_answer(&other, "{}");
+    CHECK(SEES(&b, "HTTP/1.1 200 "));
+    engine_answer(&first, "{}");
+    CHECK(SEES(&a, "HTTP/1.1 200 "));
+    buf_finish(&other.got);
 }
 
 TEST(relay_asks_no_more_of_an_engine_that_failed_while_others_waited)
