@@ -71,7 +71,9 @@ def test_a_key_that_was_renewed_is_read_at_a_reload(tmp_path, sim):
         secret.chmod(0o600)
         options = peer(far, "one").replace("models:", f"key: {{file: {secret}}}, models:")
         with Gateway(here, {"own": free_ports(1)[0]}, options) as near:
-            assert chat(near, "one")[0] == 401
+            status, answer = chat(near, "one")
+            assert status == 503
+            assert "does not let this gateway in: it answered 401" in answer["error"]["message"]
             secret.write_text(made.stdout)
             assert near.reload().returncode == 0
             assert chat(near, "one")[0] == 200
