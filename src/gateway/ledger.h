@@ -21,7 +21,7 @@ struct ledger_row {
     char key_name[TEXT_NAME_MAX + 1];
     char model[ASK_MODEL_MAX + 1];   /* as it is served; "": none was found */
     char backend[ASK_MODEL_MAX + 1]; /* that was asked last; "": none was */
-    unsigned status;                 /* 0: the client left before there was one */
+    unsigned status;                 /* 0: it had ended before there was one */
     enum ledger_end end;
     uint64_t tokens_in, tokens_out, tokens_cached;
     bool is_estimate;  /* of the tokens: the model has not told them */

@@ -223,11 +223,13 @@ count_tokens(struct passage *p)
         row->tokens_out = p->usage.events;
         row->is_estimate = true;
     }
-    if (!p->is_stream && row->is_estimate && (is_form || row->end == LEDGER_CLIENT))
+    bool is_cut = row->end == LEDGER_CLIENT || row->end == LEDGER_GATEWAY;
+    if (!p->is_stream && row->is_estimate && (is_form || is_cut))
         row->tokens_out = passage_tokens(p) - row->tokens_in;
 }
 
-/* Who leaves while an engine works on his answer, of which nothing is known yet. */
+/* Who leaves while an engine works on his answer, of which nothing is known yet. What we cut costs him
+ * nothing. */
 static bool
 has_left_work(const struct passage *p)
 {
@@ -319,7 +321,7 @@ void
 passage_account_end(struct passage *p, bool answered)
 {
     if (p->state != PASSAGE_OVER || (p->row.end == LEDGER_WHOLE && !answered))
-        p->row.end = LEDGER_CLIENT;
+        p->row.end = p->request->is_cut ? LEDGER_GATEWAY : LEDGER_CLIENT;
     p->row.duration_us = loop_now_us(p->relay->loop) - p->since_us;
     settle(p);
     if (p->is_begun)

@@ -217,8 +217,46 @@ on_over(const struct ledger_row *row, const struct reply *reply unused_arg, void
     tellings++;
 }
 
-#define FORM "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\none\r\n--x--\r\n"
 #define SHORT "{\"model\":\"one\",\"max_tokens\":100}"
+
+/* One that its client has left takes what it may have taken; one that we cut is not charged to him. */
+TEST(relay_tells_what_it_has_cut_itself)
+{
+    for (int is_cut = 0; is_cut < 2; is_cut++) {
+        RELAY("");
+        _cleanup_client_ struct client c;
+        tellings = 0;
+        relay_tell_of_ends(relay, on_over, NULL);
+        client_open(&c);
+        post(&c, SHORT);
+        REQUIRE(engine_accept(&first) && HEARS(&first, SHORT));
+        if (is_cut)
+            http_server_stop(rig->server);
+        else
+            client_close(&c);
+        REQUIRE(WAIT(tellings == 1));
+        CHECK_EQ(told.end, is_cut ? LEDGER_GATEWAY : LEDGER_CLIENT);
+        CHECK_EQ(told.tokens_out, is_cut ? 0 : 100);
+    }
+}
+
+TEST(relay_tells_that_it_has_not_waited_for_the_rest_of_a_body)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    struct http_server_config impatient = rig->config;
+    tellings = 0;
+    relay_tell_of_ends(relay, on_over, NULL);
+    impatient.body_us = 100000;
+    http_server_configure(rig->server, &impatient);
+    client_open(&c);
+    CHECK(client_send(&c,
+                      "POST /v1/chat/completions HTTP/1.1\r\n" HOST "Content-Length: 99\r\n\r\n{"));
+    REQUIRE(SEES(&c, "HTTP/1.1 408 ") && WAIT(tellings == 1));
+    CHECK_EQ(told.end, LEDGER_GATEWAY);
+}
+
+#define FORM "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\none\r\n--x--\r\n"
 
 TEST(relay_estimates_what_an_answer_took_that_does_not_say)
 {

@@ -119,8 +119,8 @@ add_error(struct span *s)
     (void)snprintf(status, sizeof(status), "%u", row->status);
     if (row->end == LEDGER_ENGINE && row->status < 400)
         add_text(s, "error.type", "engine");
-    else if (row->end == LEDGER_CLIENT)
-        add_text(s, "error.type", "client");
+    else if (row->end == LEDGER_CLIENT || row->end == LEDGER_GATEWAY)
+        add_text(s, "error.type", ledger_end_word(row->end));
     else if (row->status >= 400)
         add_text(s, "error.type", status);
 }

@@ -38,6 +38,7 @@ struct http_request {
     void *user;                         /* the handler's */
     void *arg;                          /* of the service */
     uint64_t body_bytes_max;            /* of the server; may be changed there */
+    bool is_cut; /* in ops->finished(): by the server, which stops, or has waited long enough */
     struct buf content;
 };
 

@@ -56,6 +56,7 @@ begin_request(struct conn *c)
     x->in_flight = true;
     r->ops = NULL;
     r->user = NULL;
+    r->is_cut = false;
     r->arg = s->service.arg;
     r->body_bytes_max = s->config.body_bytes_max;
     s->counts.requests++;
@@ -462,9 +463,17 @@ conn_schedule(struct conn *c)
         loop_defer(c->server->loop, &c->defer);
 }
 
+static void
+mark_cut(struct conn *c)
+{
+    if (c->exchange)
+        c->exchange->request.is_cut = true;
+}
+
 void
 conn_break(struct conn *c)
 {
+    mark_cut(c);
     c->broken = true;
     conn_run(c);
 }
@@ -474,6 +483,7 @@ conn_expire(struct conn *c)
 {
     if (c->state != CONN_IDLE)
         c->server->counts.timed_out++;
+    mark_cut(c);
     switch (c->state) {
     case CONN_HEAD:
         answer_error(c->exchange, 408, "head-timeout", "the head did not come in time");
