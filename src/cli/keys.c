@@ -6,7 +6,9 @@
 #include "sys/clock.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,24 +16,47 @@
 
 /* ---- without a gateway ---- */
 
+/* What this process is itself, while it goes by another account. */
+struct self {
+    bool is_away;
+    int count;
+    gid_t groups[NGROUPS_MAX];
+};
+
+/* Groups while it is root, on both ways. */
+static int
+become(uid_t user, gid_t group, const gid_t *groups, int count, struct err *reterr)
+{
+    if ((user == 0 && seteuid(user) < 0) || setgroups((size_t)count, groups) < 0 ||
+        setegid(group) < 0 || (user != 0 && seteuid(user) < 0))
+        return err_set_errno(reterr, errno, "going by user %u and group %u", user, group);
+    return 0;
+}
+
 /* Root becomes the owner of the database's directory meanwhile, so that all files in it stay his. */
-static void
-become_owner(const char *keys_file)
+static int
+become_owner(const char *keys_file, struct self *self, struct err *reterr)
 {
     _cleanup_free_ char *dir =
         mem_strndup(keys_file, (size_t)(strrchr(keys_file, '/') - keys_file));
     struct stat st;
+    self->is_away = false;
     if (geteuid() != 0 || stat(dir, &st) < 0 || st.st_uid == 0)
-        return;
-    (void)!setegid(st.st_gid);
-    (void)!seteuid(st.st_uid);
+        return 0;
+    self->count = getgroups(NGROUPS_MAX, self->groups);
+    if (self->count < 0)
+        return err_set_errno(reterr, errno, "the groups of this process");
+    self->is_away = true;
+    return become(st.st_uid, st.st_gid, &st.st_gid, 1, reterr);
 }
 
-static void
-become_self(void)
+/* r: how it went meanwhile, which stays the error. */
+static int
+become_self(const struct self *self, int r, struct err *reterr)
 {
-    (void)!seteuid(getuid());
-    (void)!setegid(getgid());
+    int e =
+        self->is_away ? become(0, getgid(), self->groups, self->count, r < 0 ? NULL : reterr) : 0;
+    return r < 0 ? r : e;
 }
 
 struct offline {
@@ -58,7 +83,7 @@ on_done(struct keyring_wish *wish, struct holder *holder, const char *token,
     loop_stop(o->loop);
 }
 
-/* wish NULL: the list is wanted. */
+/* A wish without a name: the list is wanted. */
 static int
 ask_ring(struct loop *loop, struct keyring *ring, struct offline *o, struct err *reterr)
 {
@@ -81,19 +106,20 @@ static int
 ask_offline(const struct config *config, struct offline *o, struct err *reterr)
 {
     struct keyring *ring = NULL;
+    struct self self;
     struct loop *loop;
     int r = loop_new(&loop, reterr);
     if (r < 0)
         return r;
-    become_owner(config->gateway.keys_file);
-    r = keyring_open(loop, config->gateway.keys_file, &ring, reterr);
+    r = become_owner(config->gateway.keys_file, &self, reterr);
+    if (r == 0)
+        r = keyring_open(loop, config->gateway.keys_file, &ring, reterr);
     if (r == 0)
         r = ask_ring(loop, ring, o, reterr);
     bool closed = keyring_close(ring);
-    become_self();
     if (closed)
         loop_free(loop);
-    return r;
+    return become_self(&self, r, reterr);
 }
 
 static void
@@ -107,13 +133,14 @@ sum_offline(const struct config *config, enum spent_by by, uint64_t since_us, st
             struct err *reterr)
 {
     struct json_writer w;
+    struct self self;
     json_init(&w, out, false);
-    become_owner(config->gateway.keys_file);
     json_open_list(&w, NULL);
-    int r = spent_read(config->gateway.keys_file, by, since_us, on_sum, &w, reterr);
+    int r = become_owner(config->gateway.keys_file, &self, reterr);
+    if (r == 0)
+        r = spent_read(config->gateway.keys_file, by, since_us, on_sum, &w, reterr);
     json_close_list(&w);
-    become_self();
-    return r;
+    return become_self(&self, r, reterr);
 }
 
 /* ---- either way ---- */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define SECOND_US UINT64_C(1000000)
+#define AGAIN_US UINT64_C(5000000) /* until what is not durable is tried again */
 
 struct claim_list {
     struct claim *first, **last;
@@ -24,6 +25,7 @@ struct holder {
     uint64_t debits;            /* so many were begun */
     struct loop_timer patience; /* with the debit */
     bool is_late;               /* it has lasted for longer */
+    bool is_unwritten;          /* that it is revoked is not durable yet */
 };
 
 struct keyring {
@@ -38,6 +40,13 @@ struct keyring {
     struct key next;
     key_token token;
     struct store_put put;
+    struct keyring_wish *first, **last; /* that wait for it */
+    size_t waiting;
+
+    struct keyring_wish
+        again; /* to revoke what is unwritten; it has a name while it is under way */
+    struct loop_timer again_timer;
+    bool is_closing;
 };
 
 static struct allowance_time
@@ -271,6 +280,9 @@ on_load(const struct key *key, const struct allowance_saved *saved, void *arg)
 
 static void free_ring(struct keyring *ring);
 static void on_put(struct store_put *put, const struct err *error);
+static void on_again(struct loop_timer *timer);
+static void on_again_done(struct keyring_wish *wish, struct holder *holder, const char *token,
+                          const struct err *error);
 
 int
 keyring_open(struct loop *loop, const char *path, struct keyring **ret_ring, struct err *reterr)
@@ -283,6 +295,9 @@ keyring_open(struct loop *loop, const char *path, struct keyring **ret_ring, str
     ring->loop = loop;
     ring->store = store;
     ring->put.done = on_put;
+    ring->last = &ring->first;
+    ring->again = (struct keyring_wish){.deed = KEYRING_REVOKE, .done = on_again_done};
+    ring->again_timer.expired = on_again;
     ring->had_keys = database_had_keys(store_database(store));
     r = database_load(store_database(store), on_load, ring, reterr);
     if (r == 0) {
@@ -330,8 +345,11 @@ keyring_close(struct keyring *ring)
 {
     if (!ring)
         return true;
+    ring->is_closing = true;
+    loop_timer_stop(&ring->again_timer);
     if (!store_flush(ring->store))
         return false;
+    on_again(&ring->again_timer); /* once more */
     vec_foreach (&ring->holders, at)
         close_holder(*at);
     if (!store_flush(ring->store))
@@ -447,6 +465,15 @@ name_at(size_t i, const void *arg)
     return i < ring->holders.count ? ring->holders.items[i]->key.name : NULL;
 }
 
+/* At once: one that leaked is not good for as long as a disk is full, or hangs. */
+static void
+revoke(struct holder *h)
+{
+    if (!h->key.revoked_us)
+        h->key.revoked_us = clock_wall_us();
+    h->is_unwritten = true;
+}
+
 static int
 begin_known(struct keyring *ring, const struct keyring_wish *wish, struct err *reterr)
 {
@@ -456,12 +483,18 @@ begin_known(struct keyring *ring, const struct keyring_wish *wish, struct err *r
         err_fix_nearest(reterr, wish->name, name_at, ring, "citadel keys list");
         return r;
     }
+    if (wish->deed == KEYRING_REVOKE)
+        revoke(h);
     ring->next = key_copy(&h->key);
-    if (wish->deed == KEYRING_REVOKE && !h->key.revoked_us)
-        ring->next.revoked_us = clock_wall_us();
-    if (wish->deed == KEYRING_ROTATE) /* whoever asks for a new token wants one that is good */
-        ring->next.revoked_us = 0;
-    return 0;
+    if (wish->deed != KEYRING_ROTATE)
+        return 0;
+    ring->next.revoked_us = 0; /* whoever asks for a new token wants one that is good */
+    if (key_state(&ring->next, clock_wall_us()) == KEY_ACTIVE)
+        return 0;
+    int r = err_set(reterr, ERR_VALUE, "the key '%s' has expired: another token would be no good",
+                    wish->name);
+    err_fix(reterr, "citadel keys limits %s --expires-in 30d, and the same again", wish->name);
+    return r;
 }
 
 static int
@@ -477,14 +510,9 @@ begin_wish(struct keyring *ring, const struct keyring_wish *wish, struct err *re
     return r;
 }
 
-int
-keyring_do(struct keyring *ring, struct keyring_wish *wish, struct err *reterr)
+static int
+begin(struct keyring *ring, struct keyring_wish *wish, struct err *reterr)
 {
-    if (ring->wish) {
-        int r = err_set(reterr, ERR_KEYS_BUSY, "another key is changed just now");
-        err_fix(reterr, "the same once more");
-        return r;
-    }
     ring->token[0] = '\0';
     int r = begin_wish(ring, wish, reterr);
     if (r < 0) {
@@ -496,6 +524,46 @@ keyring_do(struct keyring *ring, struct keyring_wish *wish, struct err *reterr)
     ring->put.key = &ring->next;
     store_put(ring->store, &ring->put);
     return 0;
+}
+
+static int
+wait_in_line(struct keyring *ring, struct keyring_wish *wish, struct err *reterr)
+{
+    if (ring->waiting == KEYRING_WISHES_MAX) {
+        int r = err_set(reterr, ERR_KEYS_BUSY, "%d changes of keys wait for one another",
+                        KEYRING_WISHES_MAX);
+        err_fix(reterr, "the same once more");
+        return r;
+    }
+    wish->next = NULL;
+    *ring->last = wish;
+    ring->last = &wish->next;
+    ring->waiting++;
+    return 0;
+}
+
+int
+keyring_do(struct keyring *ring, struct keyring_wish *wish, struct err *reterr)
+{
+    struct holder *h = wish->deed == KEYRING_REVOKE ? map_get(&ring->by_name, wish->name) : NULL;
+    if (h)
+        revoke(h);
+    return ring->wish ? wait_in_line(ring, wish, reterr) : begin(ring, wish, reterr);
+}
+
+static void
+begin_next(struct keyring *ring)
+{
+    while (!ring->wish && ring->first) {
+        struct keyring_wish *wish = ring->first;
+        struct err err;
+        ring->first = wish->next;
+        if (!ring->first)
+            ring->last = &ring->first;
+        ring->waiting--;
+        if (begin(ring, wish, &err) < 0)
+            wish->done(wish, NULL, NULL, &err);
+    }
 }
 
 static void
@@ -529,14 +597,54 @@ on_put(struct store_put *put, const struct err *error)
 {
     struct keyring *ring = container_of(put, struct keyring, put);
     struct keyring_wish *wish = take_ptr(ring->wish);
-    struct holder *h = NULL;
-    if (error)
-        key_finish(&ring->next);
-    else
-        h = take_up(ring);
-    ring->next.models = NULL;
-    wish->done(wish, h, ring->token[0] && !error ? ring->token : NULL, error);
+    bool is_revoke = wish->deed == KEYRING_REVOKE;
+    struct holder *h = is_revoke ? map_get(&ring->by_name, ring->next.name) : NULL;
+    key_token token;
+    memcpy(token, ring->token, sizeof(token));
     explicit_bzero(ring->token, sizeof(ring->token));
+    if (error) {
+        key_finish(&ring->next);
+    } else {
+        h = take_up(ring);
+        h->is_unwritten = false;
+    }
+    ring->next.models = NULL;
+    if (error && is_revoke && !ring->is_closing)
+        loop_timer_start(ring->loop, &ring->again_timer, AGAIN_US, 0);
+    wish->done(wish, h, token[0] && !error ? token : NULL, error);
+    explicit_bzero(token, sizeof(token));
+    begin_next(ring);
+}
+
+/* ---- what is not durable yet ---- */
+
+static void
+on_again(struct loop_timer *timer)
+{
+    struct keyring *ring = container_of(timer, struct keyring, again_timer);
+    if (ring->again.name)
+        return;
+    vec_foreach (&ring->holders, at) {
+        if (!(*at)->is_unwritten)
+            continue;
+        ring->again.name = (*at)->key.name;
+        if (keyring_do(ring, &ring->again, NULL) < 0) {
+            ring->again.name = NULL;
+            loop_timer_start(ring->loop, timer, AGAIN_US, 0);
+        }
+        return;
+    }
+}
+
+/* One after the other, as long as the disk takes them. */
+static void
+on_again_done(struct keyring_wish *wish, struct holder *holder unused_arg,
+              const char *token unused_arg, const struct err *error)
+{
+    struct keyring *ring = container_of(wish, struct keyring, again);
+    wish->name = NULL;
+    if (!error)
+        on_again(&ring->again_timer);
 }
 
 /* ---- what is told ---- */

@@ -2,7 +2,8 @@
 
 /* All keys, as the gateway goes by them: in memory, with what each may still use, before the database
  * that makes both last. A change takes effect when it is durable, for whatever comes from then on; who
- * runs already, runs on. Keys are never removed: a holder is there as long as the keyring. */
+ * runs already, runs on. Only that a key is revoked holds at once, whatever the disk does, and is tried
+ * until it is durable. Keys are never removed: a holder is there as long as the keyring. */
 
 #include "gateway/store.h"
 
@@ -77,14 +78,19 @@ void holder_correct(struct holder *holder, const struct allowance_estimate *esti
 
 enum keyring_deed { KEYRING_CREATE, KEYRING_CHANGE, KEYRING_ROTATE, KEYRING_REVOKE };
 
-/* Within the caller's struct; one at a time (KEYS_BUSY). */
+#define KEYRING_WISHES_MAX 64
+
+/* Within the caller's struct, and there with its members until done(). One goes after the other, and so
+ * many may wait (KEYS_BUSY). */
 struct keyring_wish {
     enum keyring_deed deed;
     const char *name;
     const struct value *members; /* as key_change() takes them; NULL: none */
-    /* token: of a key that has got one; it is wiped behind this call. */
+    /* token: of a key that has got one; it is wiped behind this call. With an error there is a holder
+     * only where it is revoked, and that is not durable yet. */
     void (*done)(struct keyring_wish *wish, struct holder *holder, const char *token,
                  const struct err *error);
+    struct keyring_wish *next;
 };
 /* On success done() is told, later. */
 int keyring_do(struct keyring *ring, struct keyring_wish *wish, struct err *reterr) must_check;

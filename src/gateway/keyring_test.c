@@ -122,15 +122,63 @@ TEST(a_key_that_is_not_there_is_told_with_the_nearest)
     close_ring();
 }
 
-TEST(one_change_at_a_time)
+TEST(changes_wait_for_one_another_up_to_a_number)
 {
-    struct asked first = {.wish = {.name = "alice", .done = on_done}}, second;
+    static struct asked asked[KEYRING_WISHES_MAX];
+    static char names[KEYRING_WISHES_MAX][16];
+    struct asked twice = {.wish = {.name = "key-1", .done = on_done}}, other;
     REQUIRE(open_ring());
-    REQUIRE(keyring_do(ring, &first.wish, NULL) == 0);
-    CHECK(!ask(&second, KEYRING_CREATE, "bob", NULL));
-    CHECK_EQ(second.err.id, ERR_KEYS_BUSY);
-    CHECK(LOOP_WAIT(&rig, first.is_done));
-    CHECK(ask(&second, KEYRING_CREATE, "bob", NULL));
+    for (size_t i = 0; i < ARRAY_SIZE(asked); i++) {
+        (void)snprintf(names[i], sizeof(names[i]), "key-%zu", i);
+        asked[i] = (struct asked){.wish = {.name = names[i], .done = on_done}};
+        REQUIRE(keyring_do(ring, &asked[i].wish, NULL) == 0);
+    }
+    REQUIRE(keyring_do(ring, &twice.wish, NULL) == 0);
+    CHECK(!ask(&other, KEYRING_CREATE, "other", NULL));
+    CHECK_EQ(other.err.id, ERR_KEYS_BUSY);
+    CHECK(LOOP_WAIT(&rig, twice.is_done));
+    CHECK_EQ(twice.err.id, ERR_KEY_THERE);
+    for (size_t i = 0; i < ARRAY_SIZE(asked); i++)
+        CHECK(asked[i].holder && find(asked[i].token) == asked[i].holder);
+    CHECK(ask(&other, KEYRING_CREATE, "other", NULL));
+    close_ring();
+}
+
+TEST(who_has_expired_gets_no_other_token)
+{
+    struct asked a;
+    REQUIRE(open_ring());
+    REQUIRE(ask(&a, KEYRING_CREATE, "alice", "{\"expires_us\": 1}"));
+    CHECK(!ask(&a, KEYRING_ROTATE, "alice", NULL));
+    CHECK_EQ(a.err.id, ERR_VALUE);
+    CHECK(strstr(a.err.fix, "--expires-in"));
+    REQUIRE(ask(&a, KEYRING_CHANGE, "alice", "{\"expires_us\": null}"));
+    REQUIRE(ask(&a, KEYRING_ROTATE, "alice", NULL));
+    CHECK(find(a.token) != NULL);
+    close_ring();
+}
+
+/* Whatever the disk does: it holds at once, and is written when it can be. */
+TEST(a_revoked_key_is_not_good_while_the_disk_takes_nothing)
+{
+    struct asked a, revoked;
+    sqlite3 *other = NULL;
+    REQUIRE(open_ring());
+    REQUIRE(ask(&a, KEYRING_CREATE, "alice", NULL));
+    REQUIRE(sqlite.open_v2(path, &other, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK);
+    REQUIRE(sqlite.exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK);
+    revoked = (struct asked){.wish = {.deed = KEYRING_REVOKE, .name = "alice", .done = on_done}};
+    REQUIRE(keyring_do(ring, &revoked.wish, NULL) == 0);
+    CHECK(!find(a.token));
+    REQUIRE(LOOP_WAIT(&rig, revoked.is_done)); /* SQLite has waited for the lock in vain */
+    CHECK_EQ(revoked.err.id, ERR_KEYS_UNWRITTEN);
+    CHECK(revoked.holder != NULL);
+    CHECK(!find(a.token));
+    CHECK(sqlite.exec(other, "ROLLBACK", NULL, NULL, NULL) == SQLITE_OK);
+    (void)sqlite.close(other);
+    close_ring(); /* which tries once more */
+    REQUIRE(open_ring());
+    CHECK(!find(a.token));
     close_ring();
 }
 
@@ -306,8 +354,9 @@ TEST(nothing_is_granted_that_cannot_be_written_down)
     claim(&first, find(a.token), 100);
     CHECK(!is_granted(&first));
     CHECK_EQ(first.err.id, ERR_KEYS_UNWRITTEN);
-    CHECK(!ask(&b, KEYRING_REVOKE, "alice", NULL));
+    CHECK(!ask(&b, KEYRING_CHANGE, "alice", "{\"concurrent\": 5}"));
     CHECK_EQ(b.err.id, ERR_KEYS_UNWRITTEN);
+    CHECK_EQ(holder_key(a.holder)->limits.of[ALLOWANCE_CONCURRENT], 0);
     CHECK(store_trouble(store) != NULL);
     limit_files(RLIM_INFINITY);
     claim(&second, find(a.token), 100);
@@ -316,6 +365,33 @@ TEST(nothing_is_granted_that_cannot_be_written_down)
     CHECK(!store_trouble(store));
     CHECK_EQ(store_counts(store)->rows, 1); /* it was kept meanwhile */
     CHECK_EQ(store_counts(store)->lost_rows, 0);
+    close_ring();
+    (void)sigaction(SIGXFSZ, &before, NULL);
+}
+
+TEST(that_a_key_is_revoked_is_written_once_the_disk_takes_it)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+    struct asked a, b;
+    (void)sigaction(SIGXFSZ, &ignore, &before);
+    REQUIRE(open_ring());
+    struct store *store = keyring_store(ring);
+    REQUIRE(ask(&a, KEYRING_CREATE, "alice", NULL));
+    limit_files(0);
+    CHECK(ask(&b, KEYRING_REVOKE, "alice", NULL));
+    CHECK_EQ(b.err.id, ERR_KEYS_UNWRITTEN);
+    CHECK(!find(a.token));
+    limit_files(RLIM_INFINITY);
+    const uint64_t batches = store_counts(store)->batches;
+    REQUIRE(LOOP_WAIT(&rig, store_counts(store)->batches > batches));
+    CHECK(!store_trouble(store));
+    CHECK(!find(a.token));
+    /* One that is given another token meanwhile is not revoked behind that. */
+    REQUIRE(ask(&b, KEYRING_ROTATE, "alice", NULL));
+    CHECK(find(b.token) != NULL);
+    close_ring();
+    REQUIRE(open_ring());
+    CHECK(find(b.token) != NULL);
     close_ring();
     (void)sigaction(SIGXFSZ, &before, NULL);
 }

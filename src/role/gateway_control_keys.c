@@ -61,7 +61,15 @@ on_done(struct keyring_wish *wish, struct holder *holder, const char *token,
     struct deed *d = container_of(wish, struct deed, wish);
     _cleanup_buf_ struct buf body = BUF_INIT(CONTROL_ANSWER_MAX);
     struct json_writer w;
+    struct err told;
     d->is_under_way = false;
+    if (error && holder) {
+        told = *error;
+        err_prefix(&told, "the key '%s' is revoked, but that is not durable yet", d->name);
+        err_fix(&told, "room on that disk: it is tried again every few seconds");
+        log_err(&told);
+        error = &told;
+    }
     if (!error)
         log_info("key '%s': %s", d->name, keyring_deed_word(wish->deed));
     if (!error && d->was_local && !gateway_is_local(d->gateway))

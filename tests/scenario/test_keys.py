@@ -1,8 +1,10 @@
 """Keys of the gateway: who is let in, what a key may use, and that no crash gives any of it twice."""
 
+import concurrent.futures
 import contextlib
 import http.client
 import json
+import os
 import random
 import signal
 import socket
@@ -12,8 +14,8 @@ import threading
 import time
 
 import pytest
-from gateway import Gateway, comes_true
-from program import run, run_json
+from gateway import Gateway, comes_true, configuration
+from program import CITADEL, environment, run, run_json
 from shim import Unix
 from sim import PATIENCE_S, Sim
 from test_front_tls import certify
@@ -324,17 +326,21 @@ def test_a_key_that_is_being_written_when_a_gateway_ends_that_was_reloaded(tmp_p
         assert g.reload().returncode == 0
         other = sqlite3.connect(tmp_path / "state/gateway/keys.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with contextlib.closing(Unix(tmp_path / "run/gateway/control.sock")) as first:
+        control = tmp_path / "run/gateway/control.sock"
+        with contextlib.closing(Unix(control)) as first, contextlib.closing(Unix(control)) as second:
             first.request("POST", "/key-create/alice")
-            assert g.control("POST", "/key-create/bob")[1]["id"] == "key.database-busy"
+            assert g.control("GET", "/keys") == (200, [])  # read behind it
+            second.request("POST", "/key-create/bob")  # which waits for it
+            assert g.control("GET", "/keys") == (200, [])
             g.process.terminate()
-            with pytest.raises(http.client.RemoteDisconnected):
-                first.getresponse()
+            for asked in (first, second):
+                with pytest.raises(http.client.RemoteDisconnected):
+                    asked.getresponse()
         other.execute("ROLLBACK")
         other.close()
         g.process.wait(PATIENCE_S)
     with gateway_of(tmp_path, sim) as g:
-        assert list(listed(g)) == ["alice"]
+        assert list(listed(g)) == ["alice", "bob"]
 
 
 def test_the_access_log_tells_of_each_request_and_of_no_prompt(tmp_path, sim):
@@ -381,6 +387,25 @@ def test_without_keys_no_page_and_no_name_that_was_led_here_is_answered(tmp_path
             assert g.ask("POST", CHAT, ASK, **own, Host=host).status == 200, host
         fields = bearer(create(g, "alice"))
         assert g.ask("POST", CHAT, ASK, **fields, Host="llm.example").status == 200
+
+
+def test_keys_that_are_made_at_a_time_wait_for_one_another(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g, concurrent.futures.ThreadPoolExecutor(8) as at_a_time:
+        tokens = list(at_a_time.map(lambda i: create(g, f"key-{i}"), range(40)))
+        assert len(set(tokens)) == len(listed(g)) == 40
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+def test_root_who_cannot_become_the_owner_of_keys_touches_none(tmp_path):
+    folder, config = tmp_path / "state/gateway", tmp_path / "citadel.yaml"
+    config.write_text(configuration(tmp_path, {"one": 1234}, "port: 1235"))
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    os.chown(folder, 12345, 12345)  # nobody among the users of that namespace
+    words = ["unshare", "-Ur", CITADEL, "keys", "create", "alice", "-c", config]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True)
+    assert done.returncode != 0 and "going by user" in done.stderr, done
+    assert not list(folder.iterdir())
 
 
 def test_a_client_that_says_nothing_of_tls_has_as_long_as_for_a_head(tmp_path, sim):
