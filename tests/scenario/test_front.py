@@ -24,7 +24,9 @@ def gateway(tmp_path_factory):
     config = folder / "citadel.yaml"
     with front.Recorder() as engine:
         config.write_text(
-            f"paths: {{run: {folder}/run}}\nmodels: {{m: {{port: {engine.port}}}}}\ngateway: {{port: {port}}}\n"
+            f"paths: {{run: {folder}/run, state: {folder}/state}}\n"
+            f"models: {{m: {{port: {engine.port}}}}}\n"
+            f"gateway: {{port: {port}, anonymous: true}}\n"
         )
         with front.started([CITADEL, "gateway", "-c", config], folder, port, environment()):
             yield port, engine

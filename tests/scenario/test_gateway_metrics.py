@@ -87,7 +87,7 @@ def test_an_access_log_that_cannot_be_written_is_told_and_counted(tmp_path, sim)
 def pipelined(g, count):
     """So many requests that go to no model, on one connection."""
     body = b'{"model": "none"}'
-    head = f"POST {CHAT} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", g.port), timeout=PATIENCE_S) as s:
         for _ in range(0, count, 100):
             s.sendall((head + body) * 100)

@@ -189,7 +189,7 @@ def test_a_collector_that_hangs_keeps_nobody_waiting(tmp_path, sim):
         g.ask("POST", CHAT, ASK)
         assert comes_true(lambda: c.requests)
         body = b'{"model": "none"}'
-        head = f"POST {CHAT} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         with socket.create_connection(("127.0.0.1", g.port), timeout=60) as s:
             for _ in range(30):
                 s.sendall((head + body) * 100)
