@@ -70,6 +70,8 @@ take_param(struct reader *r, const char *line, size_t len, const char *name)
 {
     size_t name_len = strlen(name);
     for (const char *p = line; p + name_len + 2 < line + len; p++) {
+        if (*p == '"' && !(p = memchr(p + 1, '"', (size_t)(line + len - p - 1))))
+            break;
         if (p[-1] != ' ' && p[-1] != ';')
             continue;
         if (memcmp(p, name, name_len) != 0 || p[name_len] != '=' || p[name_len + 1] != '"')
