@@ -57,9 +57,9 @@ codec_form_width(enum codec_form form)
 
 /* ZSTD_c_literalCompressionMode = ZSTD_ps_enable, as its header has them for static linking. */
 static bool
-force_huffman(ZSTD_CCtx *in, bool on)
+force_huffman(ZSTD_CCtx *in)
 {
-    return !ZSTD_isError(ZSTD_CCtx_setParameter(in, ZSTD_c_experimentalParam5, on ? 1 : 0));
+    return !ZSTD_isError(ZSTD_CCtx_setParameter(in, ZSTD_c_experimentalParam5, 1));
 }
 
 struct codec *
@@ -70,7 +70,7 @@ codec_new(enum codec_effort effort)
     c->in = ZSTD_createCCtx();
     c->out = ZSTD_createDCtx();
     assert(c->in && c->out);
-    c->has_huffman = force_huffman(c->in, true);
+    c->has_huffman = force_huffman(c->in);
     return c;
 }
 
@@ -105,6 +105,18 @@ bits_a_byte(const uint8_t *plane, size_t len)
     return bits / (double)total;
 }
 
+/* A frame that found no room leaves its context in the middle of it, where no parameter is taken. */
+static void
+set_up(ZSTD_CCtx *in, bool huffman, int level)
+{
+    size_t r = ZSTD_CCtx_reset(in, ZSTD_reset_session_and_parameters);
+    assert(!ZSTD_isError(r));
+    r = ZSTD_CCtx_setParameter(in, ZSTD_c_compressionLevel, level);
+    assert(!ZSTD_isError(r));
+    bool done = !huffman || force_huffman(in);
+    assert(done);
+}
+
 /* 0: it is not worth it. */
 static size_t
 press(struct codec *c, bool is_weights, const uint8_t *plane, size_t len, uint8_t *to)
@@ -115,8 +127,7 @@ press(struct codec *c, bool is_weights, const uint8_t *plane, size_t len, uint8_
     int level = huffman ? LEVEL_HUFFMAN : fast ? LEVEL_RUNS : LEVEL_PLAIN;
     if (bits > NOISE_BITS)
         return 0;
-    (void)force_huffman(c->in, huffman);
-    (void)ZSTD_CCtx_setParameter(c->in, ZSTD_c_compressionLevel, level);
+    set_up(c->in, huffman, level);
     /* Less room than the plane: what would be no smaller fails. */
     size_t pressed = ZSTD_compress2(c->in, to, len - 1, plane, len);
     return ZSTD_isError(pressed) ? 0 : pressed;

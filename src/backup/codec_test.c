@@ -200,6 +200,19 @@ TEST(codec_is_near_to_what_is_possible)
     rig_free(rig);
 }
 
+/* A codec that gave up on one block is as good as new for the next. */
+TEST(codec_forgets_a_block_that_it_could_not_press)
+{
+    struct rig *rig = rig_new();
+    memcpy(rig->bytes, "nothing in here comes twice, at 39 byte", 39);
+    CHECK(comes_back(rig, CODEC_PLAIN, 39, false));
+    CHECK_EQ(rig->stored_len, 39 + 4);
+    make_weights(CODEC_BF16, 5, rig->bytes, 2 * NUMBERS);
+    CHECK(comes_back(rig, CODEC_BF16, 2 * NUMBERS, false));
+    CHECK(rig->stored_len < 2 * NUMBERS * 7 / 10);
+    rig_free(rig);
+}
+
 TEST(codec_presses_text)
 {
     static const char line[] =
