@@ -192,13 +192,19 @@ TEST(keep_has_the_months_of_the_library)
 
 /* ---- clocks that are wrong ---- */
 
-TEST(keep_loses_nothing_to_the_future)
+static void
+add_three_days(void)
 {
-    const struct keep_wish wish = {.daily = 3, .days = 3};
     count = 0;
     add("2026-11-18 02:00", "daily", KEEP_GOOD);
     add("2026-11-19 02:00", "daily", KEEP_GOOD);
     add("2026-11-20 02:00", "daily", KEEP_GOOD);
+}
+
+TEST(keep_loses_nothing_to_the_future)
+{
+    const struct keep_wish wish = {.daily = 3, .days = 3};
+    add_three_days();
     for (int i = 0; i < 20; i++) {
         char when[32];
         (void)snprintf(when, sizeof(when), "20%d-01-01 00:00", 40 + i);
@@ -215,10 +221,7 @@ TEST(keep_loses_nothing_to_the_future)
 TEST(keep_loses_no_more_than_a_slot_to_a_leap_of_the_clock)
 {
     const struct keep_wish wish = {.daily = 3, .days = 3};
-    count = 0;
-    add("2026-11-18 02:00", "daily", KEEP_GOOD);
-    add("2026-11-19 02:00", "daily", KEEP_GOOD);
-    add("2026-11-20 02:00", "daily", KEEP_GOOD);
+    add_three_days();
     decide(&wish, "2040-01-01 00:00");
     CHECK_EQ(staying(verdicts), 3);
     add("2040-01-01 00:00", "daily", KEEP_UNVERIFIED);

@@ -6,6 +6,7 @@
 #include "base/crc32c.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "flow_rig.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -20,15 +21,6 @@
 static const struct seal_cost cheap = {1, 8 * KIB};
 
 static struct err err;
-
-static bool
-are_there(struct seal_keys **ret)
-{
-    if (seal_keys_make(ret, &err) == 0)
-        return true;
-    tap_skip("libsodium is not there");
-    return false;
-}
 
 /* ---- locks ---- */
 
@@ -66,8 +58,7 @@ TEST(seal_keys_open_with_what_they_were_locked_with)
     _cleanup_seal_keys_ struct seal_keys *k = NULL, *a = NULL, *b = NULL;
     _cleanup_secret_ struct secret recovery = {0};
     uint8_t with_passphrase[SEAL_KEY_BYTES], with_recovery[SEAL_KEY_BYTES];
-    if (!are_there(&k))
-        return;
+    REQUIRE(seal_keys_make(&k, &err) == 0);
     REQUIRE(seal_recovery_make(&recovery, NULL) == 0);
     REQUIRE(lock(k, "correct horse", false, with_passphrase) == 0);
     REQUIRE(lock(k, secret_reveal(&recovery), false, with_recovery) == 0);
@@ -82,8 +73,7 @@ TEST(seal_keys_tell_a_wrong_passphrase_from_damage)
     _cleanup_seal_keys_ struct seal_keys *k = NULL, *none = NULL;
     _cleanup_secret_ struct secret recovery = {0};
     uint8_t file[SEAL_KEY_BYTES];
-    if (!are_there(&k))
-        return;
+    REQUIRE(seal_keys_make(&k, &err) == 0);
     REQUIRE(seal_recovery_make(&recovery, NULL) == 0 && lock(k, "right", false, file) == 0);
     CHECK(unlock(file, "wrong", &none) < 0);
     CHECK_EQ(err.id, ERR_SEAL_WRONG_KEY);
@@ -117,8 +107,7 @@ TEST(seal_keys_bear_what_a_stranger_has_written)
         {16, 0x0102, ERR_SEAL_WRONG_KEY},  {96, UINT64_MAX, ERR_SEAL_DAMAGED},
         {40, 1, ERR_SEAL_WRONG_KEY},       {110, 1, ERR_SEAL_WRONG_KEY},
     };
-    if (!are_there(&k))
-        return;
+    REQUIRE(seal_keys_make(&k, &err) == 0);
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         tap_note("%llu at %zu", (unsigned long long)rows[i].value, rows[i].at);
         REQUIRE(lock(k, "right", false, file) == 0);
@@ -143,8 +132,7 @@ TEST(seal_keys_can_be_given_to_those_who_only_add)
     _cleanup_seal_keys_ struct seal_keys *k = NULL, *adds = NULL, *none = NULL;
     uint8_t file[SEAL_KEY_BYTES];
     struct seal_lock told;
-    if (!are_there(&k))
-        return;
+    REQUIRE(seal_keys_make(&k, &err) == 0);
     REQUIRE(lock(k, "host", true, file) == 0);
     REQUIRE(seal_lock_read(file, sizeof(file), &told, NULL) == 0);
     CHECK(told.only_adds && told.is_passphrase);
@@ -223,29 +211,12 @@ TEST(seal_recovery_keys_tell_how_they_are_mistyped)
 
 /* ---- objects ---- */
 
-static int
-write_buf(void *arg, const void *bytes, size_t len, struct err *reterr unused_arg)
-{
-    buf_add(arg, bytes, len);
-    return buf_error(arg);
-}
-
-static int
-read_buf(void *arg, uint64_t at, void *ret_bytes, size_t len)
-{
-    const struct buf *b = arg;
-    if (at > b->len || len > b->len - at)
-        return -ENODATA;
-    memcpy(ret_bytes, b->data + at, len);
-    return 0;
-}
-
 static uint8_t plain[3 * PIECE];
 
 static bool
 seal(const struct seal_keys *k, enum seal_for whom, size_t len, size_t step, struct buf *out)
 {
-    const struct flow_sink sink = {.write = write_buf, .arg = out};
+    const struct flow_sink sink = flow_to(out);
     struct seal_writer *w = NULL;
     for (size_t i = 0; i < len; i++)
         plain[i] = (uint8_t)(i >> 8 ^ i);
@@ -263,7 +234,7 @@ seal(const struct seal_keys *k, enum seal_for whom, size_t len, size_t step, str
 static int
 read_all(const struct seal_keys *k, struct buf *sealed, uint8_t *ret, uint64_t *ret_len)
 {
-    const struct flow_source source = {.read = read_buf, .arg = sealed, .bytes = sealed->len};
+    const struct flow_source source = flow_from(sealed);
     struct seal_reader *r = NULL;
     err = (struct err){0};
     int error = seal_open(k, &source, &r, &err);
@@ -283,8 +254,7 @@ TEST(seal_objects_come_back)
     _cleanup_seal_keys_ struct seal_keys *k = NULL;
     _cleanup_buf_ struct buf sealed = BUF_INIT(MIB);
     uint64_t len;
-    if (!are_there(&k))
-        return;
+    REQUIRE(seal_keys_make(&k, &err) == 0);
     for (size_t i = 0; i < ARRAY_SIZE(lens); i++)
         for (size_t j = 0; j < ARRAY_SIZE(steps); j++) {
             tap_note("%zu bytes, %zu at a time", lens[i], steps[j]);
@@ -301,9 +271,9 @@ TEST(seal_objects_are_read_from_anywhere)
     _cleanup_seal_keys_ struct seal_keys *k = NULL;
     _cleanup_buf_ struct buf sealed = BUF_INIT(MIB);
     static uint8_t back[2 * PIECE];
-    if (!are_there(&k) || !seal(k, SEAL_FOR_ALL, 2 * PIECE + 5, 999, &sealed))
-        return;
-    const struct flow_source source = {.read = read_buf, .arg = &sealed, .bytes = sealed.len};
+    REQUIRE(seal_keys_make(&k, &err) == 0);
+    REQUIRE(seal(k, SEAL_FOR_ALL, 2 * PIECE + 5, 999, &sealed));
+    const struct flow_source source = flow_from(&sealed);
     static const struct {
         uint64_t at;
         size_t len;
@@ -327,8 +297,7 @@ TEST(seal_objects_never_repeat_themselves)
 {
     _cleanup_seal_keys_ struct seal_keys *k = NULL;
     _cleanup_buf_ struct buf one = BUF_INIT(MIB), other = BUF_INIT(MIB);
-    if (!are_there(&k))
-        return;
+    REQUIRE(seal_keys_make(&k, &err) == 0);
     REQUIRE(seal(k, SEAL_FOR_ALL, 3 * PIECE, PIECE, &one));
     REQUIRE(seal(k, SEAL_FOR_ALL, 3 * PIECE, PIECE, &other));
     CHECK(memcmp(one.data + HEAD, other.data + HEAD, 1000) != 0);
@@ -340,8 +309,7 @@ TEST(seal_objects_tell_every_flipped_bit)
     _cleanup_seal_keys_ struct seal_keys *k = NULL;
     _cleanup_buf_ struct buf sealed = BUF_INIT(MIB);
     uint64_t len;
-    if (!are_there(&k))
-        return;
+    REQUIRE(seal_keys_make(&k, &err) == 0);
     for (size_t bytes = 0; bytes <= 40; bytes += 40) {
         REQUIRE(seal(k, SEAL_FOR_READERS, bytes, PIECE, &sealed));
         for (size_t bit = 0; bit < 8 * sealed.len; bit++) {
@@ -363,8 +331,8 @@ TEST(seal_objects_tell_what_was_done_to_them)
     _cleanup_buf_ struct buf sealed = BUF_INIT(MIB);
     const size_t piece = PIECE + 16;
     uint64_t len;
-    if (!are_there(&k) || !seal(k, SEAL_FOR_ALL, 3 * PIECE, PIECE, &sealed))
-        return;
+    REQUIRE(seal_keys_make(&k, &err) == 0);
+    REQUIRE(seal(k, SEAL_FOR_ALL, 3 * PIECE, PIECE, &sealed));
     memcpy(spare, sealed.data + HEAD, piece);
     memcpy(sealed.data + HEAD, sealed.data + HEAD + piece, piece);
     memcpy(sealed.data + HEAD + piece, spare, piece);
@@ -410,8 +378,8 @@ TEST(seal_objects_are_only_for_their_readers)
     _cleanup_buf_ struct buf sealed = BUF_INIT(MIB);
     uint8_t file[SEAL_KEY_BYTES], name[32], same[32], digest[32] = {7};
     uint64_t len;
-    if (!are_there(&k) || !are_there(&other))
-        return;
+    REQUIRE(seal_keys_make(&k, &err) == 0);
+    REQUIRE(seal_keys_make(&other, &err) == 0);
     REQUIRE(lock(k, "host", true, file) == 0 && unlock(file, "host", &adds) == 0);
 
     REQUIRE(seal(adds, SEAL_FOR_READERS, 100, 100, &sealed));
@@ -440,8 +408,8 @@ TEST(seal_objects_of_strangers_are_refused)
     _cleanup_seal_keys_ struct seal_keys *k = NULL, *stranger = NULL;
     _cleanup_buf_ struct buf sealed = BUF_INIT(MIB);
     uint64_t len;
-    if (!are_there(&k) || !are_there(&stranger))
-        return;
+    REQUIRE(seal_keys_make(&k, &err) == 0);
+    REQUIRE(seal_keys_make(&stranger, &err) == 0);
     memcpy(stranger->public, k->public, sizeof(k->public));
     REQUIRE(seal(stranger, SEAL_FOR_READERS, 100, 100, &sealed));
     CHECK(read_all(k, &sealed, back, &len) < 0);
@@ -469,8 +437,7 @@ TEST(seal_reads_what_version_1_has_written)
     _cleanup_buf_ struct buf sealed = BUF_INIT(MIB);
     uint8_t file[SEAL_KEY_BYTES], object[256], back[256];
     uint64_t len;
-    if (!are_there(&none))
-        return;
+    REQUIRE(seal_keys_make(&none, &err) == 0);
     REQUIRE(read_data("key", file, sizeof(file)) == sizeof(file));
     REQUIRE(unlock(file, "of 2026", &k) == 0);
     REQUIRE(read_data("key_that_adds", file, sizeof(file)) == sizeof(file));

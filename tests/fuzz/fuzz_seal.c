@@ -8,8 +8,8 @@
 #include "base/buf.h"
 #include "base/crc32c.h"
 #include "base/mem.h"
+#include "flow_rig.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 #define PLAIN_BYTES 70000
@@ -18,23 +18,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 static struct seal_keys *keys;
 static uint8_t plain[PLAIN_BYTES], back[PLAIN_BYTES];
-
-static int
-write_buf(void *arg, const void *bytes, size_t len, struct err *reterr unused_arg)
-{
-    buf_add(arg, bytes, len);
-    return buf_error(arg);
-}
-
-static int
-read_buf(void *arg, uint64_t at, void *ret_bytes, size_t len)
-{
-    const struct buf *b = arg;
-    if (at > b->len || len > b->len - at)
-        return -ENODATA;
-    memcpy(ret_bytes, b->data + at, len);
-    return 0;
-}
 
 static void
 try_text(const uint8_t *data, size_t len)
@@ -74,7 +57,7 @@ try_key(const uint8_t *data, size_t len)
 static void
 check_object(struct buf *sealed, bool is_ours)
 {
-    const struct flow_source source = {.read = read_buf, .arg = sealed, .bytes = sealed->len};
+    const struct flow_source source = flow_from(sealed);
     struct seal_reader *r = NULL;
     struct err err = {0};
     int k = seal_open(keys, &source, &r, &err);
@@ -91,7 +74,7 @@ static void
 try_damage(const uint8_t *data, size_t len)
 {
     _cleanup_buf_ struct buf sealed = BUF_INIT(MIB);
-    const struct flow_sink sink = {.write = write_buf, .arg = &sealed};
+    const struct flow_sink sink = flow_to(&sealed);
     struct seal_writer *w = NULL;
     int r = seal_begin(keys, SEAL_FOR_READERS, &sink, &w, NULL);
     if (r == 0)
