@@ -1,7 +1,8 @@
 #pragma once
 
-/* What the parts of a request share: relay.c has it until an engine is asked, relay_answer.c from there to
- * its end, relay_progress.c while it waits. */
+/* What the parts of a request share. relay_take.c has it while it comes, relay_seek.c until somebody is
+ * asked, relay_answer.c from there to its end; relay_progress.c tells who waits of that. relay_account.c
+ * knows what it takes, relay_stored.c responses that are there; relay.c has what all share. */
 
 #include "base/mem.h"
 #include "gateway/affinity.h"
@@ -28,7 +29,8 @@ struct relay {
     struct routing *routing; /* of what comes now */
     struct relay_counts counts;
     struct tallies tallies;
-    unsigned most; /* requests at a time, since memory was given back */
+    unsigned most;          /* requests at a time, since memory was given back */
+    struct loop_timer trim; /* to give it back */
     uint64_t turn;
     struct affinity *affinity;
     struct stored *stored;           /* NULL: there is no response yet */
@@ -118,12 +120,24 @@ struct passage {
 };
 
 /* relay.c */
-bool route_generates(const struct route *route); /* text */
-void passage_seek(struct passage *p);            /* what it may take is claimed */
-void passage_try(struct passage *p); /* the next back end that there is, or say why none could */
-bool passage_has_other(struct passage *p);                     /* that could be tried yet */
+void relay_enter(struct relay *relay); /* one request more */
+void relay_leave(struct relay *relay);
+
+/* relay_take.c */
 void passage_fail(struct passage *p, const struct err *error); /* nothing was answered so far */
 void passage_drop_body(struct passage *p);
+
+/* relay_seek.c */
+void passage_seek(struct passage *p); /* what it may take is claimed */
+void passage_try(struct passage *p);  /* the next back end that there is, or say why none could */
+bool passage_has_other(struct passage *p); /* that could be tried yet */
+
+/* relay_stored.c */
+/* The response that it is about is asked for where it was made; or that it goes on from: by who has it, and
+ * by no other (NULL: nobody is known to, or it goes on from none). Who has a key has his own only. */
+int passage_find_stored(struct passage *p, struct err *reterr) must_check;
+int passage_check_previous(struct passage *p, struct err *reterr) must_check;
+const struct target_back *passage_previous(struct passage *p);
 void passage_store(struct passage *p);  /* the response has told its id */
 void passage_forget(struct passage *p); /* it was deleted */
 

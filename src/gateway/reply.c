@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 static bool
 is_printable(const char *bytes, size_t len)
@@ -79,22 +78,11 @@ write_origin(struct http_request *r, const struct reply *reply)
         http_answer_field(r, "Vary", "Origin");
 }
 
-static const struct http1_field *
-find_field(const struct http1_head *head, const char *name)
-{
-    size_t len = strlen(name);
-    for (unsigned i = 0; i < head->field_count; i++)
-        if (head->fields[i].name.len == len &&
-            strncasecmp(head->bytes + head->fields[i].name.at, name, len) == 0)
-            return &head->fields[i];
-    return NULL;
-}
-
 bool
 reply_preflight(struct http_request *r, const struct reply *reply, const char *allow)
 {
-    const struct http1_field *fields = find_field(&r->head, "access-control-request-headers");
-    if (!reply->origin[0] || !find_field(&r->head, "access-control-request-method"))
+    const struct http1_field *fields = http1_find_other(&r->head, "access-control-request-headers");
+    if (!reply->origin[0] || !http1_find_other(&r->head, "access-control-request-method"))
         return false;
     reply_begin(r, 204, reply);
     http_answer_field(r, "Access-Control-Allow-Methods", allow);

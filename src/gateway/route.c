@@ -184,3 +184,10 @@ route_decode(const struct route_found *found, char *to, size_t size)
             return -EBADMSG;
     return text_is_utf8(to, n) ? 0 : -EBADMSG;
 }
+
+bool
+route_generates(const struct route *route)
+{
+    return route->id == ROUTE_CHAT || route->id == ROUTE_COMPLETIONS ||
+           route->id == ROUTE_RESPONSES || route->id == ROUTE_MESSAGES;
+}

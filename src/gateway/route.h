@@ -57,3 +57,4 @@ enum dialect route_dialect(const char *path, size_t len);
 int route_decode(const struct route_found *found, char *to, size_t size) must_check;
 
 const struct route *route_row(enum route_id id);
+bool route_generates(const struct route *route); /* text */

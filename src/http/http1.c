@@ -16,6 +16,7 @@
 #include "http/http1_int.h"
 
 #include <endian.h>
+#include <string.h>
 #include <strings.h>
 
 enum state {
@@ -178,6 +179,20 @@ http_field_of(const char *name, size_t len)
     enum http_field id = known_by_hash[HASH((unsigned)len, first, last)];
     bool same = known[id].len == len && equals_lower(name, known[id].name, len);
     return same ? id : HTTP_FIELD_OTHER;
+}
+
+const struct http1_field *
+http1_find_other(const struct http1_head *head, const char *name)
+{
+    size_t len = strlen(name);
+    assert(http_field_of(name, len) == HTTP_FIELD_OTHER);
+    for (unsigned i = 0; i < head->field_count; i++) {
+        const struct http1_field *f = &head->fields[i];
+        if (f->id == HTTP_FIELD_OTHER && f->name.len == len &&
+            strncasecmp(head->bytes + f->name.at, name, len) == 0)
+            return f;
+    }
+    return NULL;
 }
 
 enum http1_reason

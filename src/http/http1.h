@@ -135,6 +135,9 @@ http1_find(const struct http1_head *head, enum http_field id)
     return head->first[id] ? &head->fields[head->first[id] - 1] : NULL;
 }
 
+/* Likewise, by a name that is not in http/field.def. */
+const struct http1_field *http1_find_other(const struct http1_head *head, const char *name);
+
 static inline bool
 http1_is(const struct http1_head *head, struct http1_slice slice, const char *text)
 {

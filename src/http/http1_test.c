@@ -685,6 +685,9 @@ TEST(http1_fields_are_found)
     CHECK(!http1_is(&head, accept->value, "ab"));
     CHECK(!http1_find(&head, HTTP_FIELD_COOKIE));
     CHECK(http1_is(&head, head.fields[2].name, "X-Own"));
+    CHECK(http1_find_other(&head, "x-own") == &head.fields[2]);
+    CHECK(!http1_find_other(&head, "x-ow"));
+    CHECK(!http1_find_other(&head, "x-owner"));
     CHECK(http1_is(&head, head.fields[4].value, "2"));
 }
 

@@ -1,0 +1,258 @@
+/* To whom a request goes: to the best of the back ends of its name, then to the others, then to what
+ * the configuration names as fallbacks; to each with what is changed of it there. */
+
+#include "config/config.h"
+#include "gateway/params.h"
+#include "gateway/relay_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- where it was seen before ---- */
+
+/* Parts of a prompt, in the order in which engines put them. */
+#define PROMPT_BYTES_MAX \
+    MIB /* that are looked at: a tenth of a millisecond; few prompts are longer */
+static const enum ask_member prompt_members[] = {ASK_SYSTEM, ASK_INSTRUCTIONS, ASK_MESSAGES,
+                                                 ASK_PROMPT, ASK_INPUT};
+
+static void
+add_name(struct passage *p, const struct ask_text *name)
+{
+    if (name->kind == JSON_STRING)
+        affinity_add_name(p->marks, ask_text_bytes(&p->ask, name), name->len);
+}
+
+/* Part of a prompt, up to so much of all; what of it the disk does not give back is as if never seen. */
+static size_t
+add_part(struct passage *p, const struct json_place *part, char *room, size_t most)
+{
+    size_t len = MIN(part->len, most);
+    const char *bytes =
+        part->kind != JSON_ABSENT ? body_read(&p->body, part->at, len, room, NULL) : NULL;
+    if (!bytes)
+        return 0;
+    affinity_add_prompt(p->marks, bytes, len);
+    return len;
+}
+
+/* What may have been seen before: of who asks, of what, and in which talk. */
+static void
+add_marks(struct passage *p)
+{
+    _cleanup_free_ char *room = body_is_in_memory(&p->body) ? NULL : mem_alloc(PROMPT_BYTES_MAX);
+    size_t most = PROMPT_BYTES_MAX;
+    add_name(p, &p->ask.user);
+    for (size_t i = 0; i < ARRAY_SIZE(prompt_members) && p->ask.places; i++)
+        most -= add_part(p, &p->ask.places[prompt_members[i]], room, most);
+    add_name(p, &p->ask.session);
+    if (p->session)
+        affinity_add_name(p->marks, p->session, strlen(p->session));
+}
+
+static bool
+set_target(struct passage *p, const struct target *target)
+{
+    p->target = target;
+    p->tried = arena_alloc(&p->arena, MAX(target->back_count, (size_t)1) * sizeof(bool));
+    p->marks = target->back_count > 1 ? arena_new(&p->arena, struct affinity_marks) : NULL;
+    if (!p->marks)
+        return p->tried;
+    affinity_begin(p->relay->affinity, p->marks, target->name);
+    add_marks(p);
+    return p->tried;
+}
+
+/* ---- who is asked ---- */
+
+static bool
+could_ask(const struct passage *p, const struct target_back *back)
+{
+    const struct backend *b = routing_backend_of(p->routing, back);
+    return backend_is_usable(b) && !(p->is_from_peer && backend_is_peer(b));
+}
+
+static bool
+may_try(const struct passage *p, size_t i)
+{
+    return !p->tried[i] && could_ask(p, &p->target->backs[i]);
+}
+
+static const struct target_back *
+choose(struct passage *p)
+{
+    const struct target *t = p->target;
+    struct target_load *loads = arena_alloc(&p->arena, t->back_count * sizeof(*loads));
+    uint32_t seen[AFFINITY_REPLICAS_MAX] = {0};
+    if (!loads)
+        return NULL;
+    if (p->marks)
+        affinity_find(p->relay->affinity, p->marks, seen);
+    for (size_t i = 0; i < t->back_count; i++)
+        if (may_try(p, i))
+            loads[i] = (struct target_load){
+                .usable = true,
+                .in_flight = backend_load(routing_backend_of(p->routing, &t->backs[i])),
+                .seen = i < ARRAY_SIZE(seen) ? seen[i] : 0};
+    return target_choose(t, loads, p->relay->turn++);
+}
+
+bool
+passage_has_other(struct passage *p)
+{
+    if (passage_previous(p)) /* it was asked */
+        return false;
+    for (size_t i = 0; i < p->target->back_count; i++)
+        if (may_try(p, i))
+            return true;
+    for (size_t i = p->fallbacks; i < p->asked->fallback_count; i++)
+        for (size_t k = 0; k < p->asked->fallbacks[i]->back_count; k++)
+            if (could_ask(p, &p->asked->fallbacks[i]->backs[k]))
+                return true;
+    return false;
+}
+
+/* ---- what he is asked ---- */
+
+static int
+change_body(struct passage *p, const struct target_back *back, struct err *reterr)
+{
+    struct ask_change change = {.include_usage = p->adds_usage};
+    struct sending *s = arena_new(&p->arena, struct sending);
+    if (!s)
+        return err_set(reterr, ERR_TOO_LARGE, "the request has more to be changed than may be");
+    const struct params *params =
+        route_generates(p->route) ? routing_params_of(p->routing, back) : NULL;
+    if (params) {
+        change.params = params->items;
+        change.param_count = params->count;
+    }
+    if (strcmp(back->name, p->ask.model) != 0)
+        change.model = back->name;
+    int r = p->form ? ask_change_form(p->form, &p->ask, &change, &p->arena, &s->list)
+                    : ask_change_json(&p->ask, &change, &p->arena, &s->list, reterr);
+    if (r == -ENOMEM)
+        return err_set(reterr, ERR_TOO_LARGE, "the request has more to be changed than may be");
+    if (r < 0)
+        return r;
+    s->length = patch_length(&s->list, p->body.len);
+    s->count = patch_pieces(&s->list, p->body.len, s->pieces);
+    p->sending = s;
+    return 0;
+}
+
+/* Before others goes who asks to, and whose key has that right. Who needs no key may be anybody; unless
+ * there are none, and so only this host. */
+static unsigned
+class_of(const struct passage *p)
+{
+    const struct holder *caller = p->reply.caller;
+    bool may_go_first =
+        caller ? holder_key(caller)->has_priority : !p->routing->config->gateway.anonymous;
+    return may_go_first ? p->ask.tier : MAX(p->ask.tier, ASK_TIER_DEFAULT);
+}
+
+/* What it may take of the engine, by what is said and by what is usual. */
+static void
+visit_back(struct passage *p, const struct target_back *back)
+{
+    size_t i = (size_t)(back - p->target->backs);
+    struct visit_wish wish = {
+        .key = p->key,
+        .class = class_of(p),
+        .tokens = passage_tokens(p),
+        .is_about_stored = p->stored_id != NULL,
+    };
+    struct err error;
+    p->tried[i] = true;
+    p->back = back;
+    if (!p->stored_id && change_body(p, back, &error) < 0) {
+        passage_fail(p, &error);
+        return;
+    }
+    if (p->marks)
+        affinity_note(p->relay->affinity, p->marks, i);
+    visit_begin(&p->visit, routing_backend_of(p->routing, back), &wish);
+}
+
+/* ---- where nobody is left ---- */
+
+/* Of some that cannot be asked, the one that can be again the soonest. For another gateway, those of other
+ * hosts are none. */
+static void
+explain_away(struct passage *p, const struct target_back *backs, size_t count)
+{
+    p->retry_after_s = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct backend *b = routing_backend_of(p->routing, &backs[i]);
+        struct err error;
+        if (backend_is_usable(b) || (p->is_from_peer && backend_is_peer(b)))
+            continue;
+        uint64_t after_s = backend_explain(b, &error);
+        if (p->retry_after_s && after_s >= p->retry_after_s)
+            continue;
+        p->retry_after_s = after_s;
+        p->why = error;
+    }
+    if (p->why.id != ERR_NONE)
+        return;
+    (void)err_set(&p->why, ERR_MODEL_AWAY, "this host does not serve %s itself", p->asked->name);
+    err_fix(&p->why, "what another gateway asks for is not passed on to a third");
+}
+
+/* Of the last one that was asked; or none was. */
+static void
+fail_away(struct passage *p)
+{
+    if (p->why.id == ERR_NONE && p->arena.full)
+        (void)err_set(&p->why, ERR_TOO_LARGE, "the request has more to be changed than may be");
+    else if (p->why.id == ERR_NONE)
+        explain_away(p, p->asked->backs, p->asked->back_count);
+    passage_fail(p, &p->why);
+}
+
+static void
+fail_previous(struct passage *p, const struct target_back *back)
+{
+    if (p->why.id == ERR_NONE)
+        explain_away(p, back, 1);
+    err_fix(&p->why, "no other has the response that the request goes on from");
+    passage_fail(p, &p->why);
+}
+
+static bool
+may_fall_back(struct passage *p)
+{
+    return p->fallbacks < p->asked->fallback_count &&
+           set_target(p, p->asked->fallbacks[p->fallbacks++]);
+}
+
+void
+passage_try(struct passage *p)
+{
+    do {
+        const struct target_back *previous = passage_previous(p);
+        const struct target_back *back = previous ? previous : choose(p);
+        if (previous && !may_try(p, (size_t)(previous - p->target->backs))) {
+            fail_previous(p, previous);
+            return;
+        }
+        if (back) {
+            visit_back(p, back);
+            return;
+        }
+    } while (may_fall_back(p));
+    fail_away(p);
+}
+
+void
+passage_seek(struct passage *p)
+{
+    p->state = PASSAGE_SEEKS;
+    passage_progress_begin(p);
+    if (set_target(p, p->asked))
+        passage_try(p);
+    else
+        fail_away(p);
+}

@@ -1,0 +1,286 @@
+/* What a request says, from its head to the end of its body, until it claims what it may take; and how
+ * it ends. */
+
+#include "config/config.h"
+#include "gateway/exporter.h"
+#include "gateway/header.h"
+#include "gateway/multipart.h"
+#include "gateway/peer.h"
+#include "gateway/problem.h"
+#include "gateway/relay_int.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHANGES_BYTES_MAX (64 * KIB) /* of a request, beside its head */
+/* Of a client that names its talk there. */
+#define SESSION_FIELD "X-Session-Id"
+
+/* ---- the end ---- */
+
+void
+passage_drop_body(struct passage *p)
+{
+    p->relay->counts.bodies_bytes -= p->body.len;
+    body_finish(&p->body);
+    free(take_ptr(p->form));
+}
+
+void
+passage_fail(struct passage *p, const struct err *error)
+{
+    assert(p->state < PASSAGE_PASSES);
+    p->state = PASSAGE_OVER;
+    p->row.status = problem_status(error);
+    p->row.end = p->row.backend[0] ? LEDGER_ENGINE : LEDGER_REFUSED;
+    passage_drop_body(p);
+    passage_progress_stop(p);
+    if (p->is_told)
+        passage_told_fail(p, error);
+    else
+        reply_problem(p->request, p->route->dialect, error, &p->reply, p->retry_after_s, NULL);
+}
+
+static void
+on_finished(struct http_request *r, bool answered)
+{
+    struct passage *p = r->user;
+    passage_progress_stop(p);
+    passage_account_end(p, answered);
+    visit_end(&p->visit, p->reads ? &p->usage.usage : NULL, passage_took(p));
+    passage_drop_body(p);
+    if (p->reads)
+        usage_finish(&p->usage);
+    buf_finish(&p->refusal);
+    ask_finish(&p->ask);
+    arena_finish(&p->arena);
+    routing_drop(p->routing);
+    relay_leave(p->relay);
+    free(p);
+}
+
+/* ---- what is asked for ---- */
+
+static int
+read_ask(struct passage *p, struct err *reterr)
+{
+    if (!p->form)
+        return ask_end(&p->ask, reterr);
+    int r = multipart_end(p->form, reterr);
+    return r < 0 ? r : ask_read_form(&p->ask, p->form, reterr);
+}
+
+/* Chunks with usage are asked for where an engine is known to take the option. */
+static bool
+lacks_usage(const struct passage *p)
+{
+    bool knows = p->route->id == ROUTE_CHAT || p->route->id == ROUTE_COMPLETIONS;
+    return knows && p->ask.stream && !p->ask.include_usage;
+}
+
+static const struct key *
+key_of(const struct passage *p)
+{
+    return p->reply.caller ? holder_key(p->reply.caller) : NULL;
+}
+
+static void
+on_complete(struct http_request *r)
+{
+    struct passage *p = r->user;
+    struct err error;
+    passage_works(p);
+    if (read_ask(p, &error) < 0 || passage_check_previous(p, &error) < 0 ||
+        target_find(p->routing->targets, key_of(p), p->ask.model, &p->asked, &error) < 0) {
+        passage_fail(p, &error);
+        return;
+    }
+    p->adds_usage = lacks_usage(p);
+    p->transcript = transcript_begin(p->relay->transcripts, p->form ? NULL : &p->body);
+    passage_claim(p);
+    passage_waits(p);
+}
+
+static void
+on_complete_stored(struct http_request *r)
+{
+    struct passage *p = r->user;
+    struct err error;
+    passage_works(p);
+    if (passage_find_stored(p, &error) < 0) {
+        passage_fail(p, &error);
+        return;
+    }
+    passage_claim(p);
+    passage_waits(p);
+}
+
+/* ---- the body ---- */
+
+static int
+check_room(const struct passage *p, uint64_t len, struct err *reterr)
+{
+    const struct config_gateway_limits *limits = &p->routing->config->gateway.limits;
+    if (len > limits->body_bytes - p->body.len) {
+        int r = err_set(reterr, ERR_TOO_LARGE, "the body is larger than %" PRIu64 " bytes",
+                        limits->body_bytes);
+        err_fix(reterr, "gateway.limits.body is the limit");
+        return r;
+    }
+    uint64_t held = p->relay->counts.bodies_bytes;
+    if (len > limits->bodies_bytes - MIN(held, limits->bodies_bytes))
+        return err_set(reterr, ERR_BODIES_FULL,
+                       "there is no room for more requests' bodies at the moment");
+    return 0;
+}
+
+static void
+on_body(struct http_request *r, const char *bytes, size_t len)
+{
+    struct passage *p = r->user;
+    struct err error;
+    int e = check_room(p, len, &error);
+    if (e == 0 && p->form)
+        e = multipart_read(p->form, bytes, len, &error);
+    if (e == 0 && p->ask.places)
+        e = ask_read(&p->ask, bytes, len, &error);
+    if (e == 0) {
+        p->relay->counts.bodies_bytes += len;
+        e = body_add(&p->body, bytes, len, &error);
+    }
+    if (e < 0)
+        passage_fail(p, &error);
+}
+
+static void
+on_writable(struct http_request *r)
+{
+    passage_go_on(r->user);
+}
+
+/* ---- the head ---- */
+
+static void
+carry(struct passage *p, const char *name, size_t name_len, const char *value, size_t value_len)
+{
+    struct carried *c = arena_new(&p->arena, struct carried);
+    if (!c)
+        return;
+    c->name = arena_strndup(&p->arena, name, name_len);
+    c->value = arena_strndup(&p->arena, value, value_len);
+    c->next = p->carried;
+    p->carried = c;
+}
+
+/* The client's trace goes on as it came; or with our part in it, where somebody is told of that. */
+static void
+carry_trace(struct passage *p, const struct http1_head *head)
+{
+    static const char name[] = "traceparent", state_name[] = "tracestate";
+    const struct http1_field *field = http1_find(head, HTTP_FIELD_TRACEPARENT);
+    const struct http1_field *state = http1_find_other(head, state_name);
+    const char *bytes = head->bytes, *parent = NULL;
+    if (field && trace_is_parent(bytes + field->value.at, field->value.len))
+        parent = bytes + field->value.at;
+    if (exporter_is_on(p->relay->exporter) && (!parent || trace_is_sampled(parent)))
+        p->trace = arena_new(&p->arena, struct trace);
+    if (p->trace)
+        trace_begin(p->trace, parent);
+    else if (parent)
+        carry(p, name, sizeof(name) - 1, parent, field->value.len);
+    if (parent && state)
+        carry(p, state_name, sizeof(state_name) - 1, bytes + state->value.at, state->value.len);
+}
+
+/* A body that was read as JSON is told to be that, whatever the client calls it. */
+static void
+carry_head(struct passage *p, const struct http1_head *head)
+{
+    static const char type[] = "Content-Type", json[] = "application/json";
+    bool is_json = p->route->body == ROUTE_BODY_JSON;
+    for (unsigned i = head->field_count; i-- > 0;) {
+        const struct http1_field *f = &head->fields[i];
+        const char *name = head->bytes + f->name.at;
+        if (header_passes(HEADER_TO_ENGINE, name, f->name.len) &&
+            !(is_json && f->id == HTTP_FIELD_CONTENT_TYPE))
+            carry(p, name, f->name.len, head->bytes + f->value.at, f->value.len);
+    }
+    if (is_json)
+        carry(p, type, sizeof(type) - 1, json, sizeof(json) - 1);
+}
+
+static int
+open_form(struct passage *p, const struct http1_head *head, struct err *reterr)
+{
+    const struct http1_field *type = http1_find(head, HTTP_FIELD_CONTENT_TYPE);
+    p->form = mem_new(struct multipart);
+    return multipart_init(p->form, type ? head->bytes + type->value.at : "",
+                          type ? type->value.len : 0, reterr);
+}
+
+static int
+read_head(struct passage *p, const struct http1_head *head, struct err *reterr)
+{
+    int r = check_room(p, head->content_length, reterr);
+    if (r == 0 && p->route->body == ROUTE_BODY_FORM)
+        r = open_form(p, head, reterr);
+    carry_head(p, head);
+    carry_trace(p, head);
+    p->is_from_peer = http1_find_other(head, PEER_FIELD) != NULL;
+    const struct http1_field *session = http1_find_other(head, SESSION_FIELD);
+    if (session)
+        p->session = arena_strndup(&p->arena, head->bytes + session->value.at, session->value.len);
+    if (r == 0 && p->arena.full)
+        r = err_set(reterr, ERR_TOO_LARGE, "the headers are larger than may be passed on");
+    return r;
+}
+
+static void
+read_path(struct passage *p, const struct http1_head *head, const struct route_found *found)
+{
+    const char *bytes = head->bytes;
+    p->path = found->route->path;
+    if (found->route->answers != ROUTE_BY_STORED)
+        return;
+    p->stored_id = arena_strndup(&p->arena, found->part, found->part_len);
+    p->path =
+        arena_printf(&p->arena, "%.*s%s%.*s", (int)head->path.len, bytes + head->path.at,
+                     head->query.len ? "?" : "", (int)head->query.len, bytes + head->query.at);
+}
+
+void
+relay_take(struct relay *relay, struct http_request *r, const struct route_found *found,
+           const struct reply *reply)
+{
+    static const struct http_request_ops ops = {.body = on_body,
+                                                .complete = on_complete,
+                                                .writable = on_writable,
+                                                .finished = on_finished},
+                                         stored_ops = {.body = on_body,
+                                                       .complete = on_complete_stored,
+                                                       .writable = on_writable,
+                                                       .finished = on_finished};
+    const struct config_gateway_limits *limits = &relay->routing->config->gateway.limits;
+    struct passage *p = mem_new(struct passage);
+    struct err error;
+    r->ops = found->route->answers == ROUTE_BY_STORED ? &stored_ops : &ops;
+    r->user = p;
+    r->body_bytes_max = UINT64_MAX; /* ours is smaller, and said in the shape of the API */
+    p->relay = relay;
+    p->routing = routing_hold(relay->routing);
+    p->request = r;
+    p->route = found->route;
+    p->visit.ops = &passage_visit_ops;
+    p->visit.user = p;
+    p->reply = *reply;
+    arena_init(&p->arena, (size_t)limits->header_bytes + CHANGES_BYTES_MAX);
+    body_init(&p->body, relay->loop, p->routing->spool, limits->body_bytes);
+    if (p->route->body == ROUTE_BODY_JSON)
+        ask_begin(&p->ask, p->routing->members.items, p->routing->members.count);
+    relay_enter(relay);
+    read_path(p, &r->head, found);
+    passage_account_begin(p);
+    if (read_head(p, &r->head, &error) < 0)
+        passage_fail(p, &error);
+}
