@@ -70,6 +70,8 @@ int gateway_control_open(struct gateway *g, struct err *reterr) must_check;
 /* gateway_monitor.c */
 int gateway_monitor_open(struct gateway *g, struct err *reterr) must_check;
 void gateway_monitor_close(struct gateway *g);
+void
+gateway_monitor_look(struct gateway *g); /* now: there may be models that it was not asked about */
 
 /* gateway_pages.c */
 struct route;

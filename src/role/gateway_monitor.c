@@ -119,18 +119,23 @@ look_again(struct gateway_monitor *m)
     loop_timer_start(m->gateway->life.loop, &m->again, awaited ? LOOK_SOON_US : LOOK_US, 0);
 }
 
-static void
+/* False: it says nothing that we understand. */
+static bool
 hear(struct gateway_monitor *m, const struct buf *body)
 {
     _cleanup_arena_ struct arena arena;
     struct value *answer = NULL;
     arena_init(&arena, TREE_BYTES_MAX);
     if (json_parse(&arena, body->data, body->len, JSON_STRICT, &answer, NULL, NULL) < 0)
-        return;
+        return false;
+    const struct value *list = value_get(answer, "services");
+    if (!list || list->type != VALUE_LIST)
+        return false;
     m->heard_us = loop_now_us(m->gateway->life.loop);
     m->was_heard = true;
-    tell_backends(m, value_get(answer, "services"));
+    tell_backends(m, list);
     ask_again(m);
+    return true;
 }
 
 static void
@@ -138,9 +143,8 @@ on_looked(struct http_call *call, const struct err *error)
 {
     struct gateway_monitor *m = call->user;
     m->look = NULL;
-    if (!error && call->head.status == 200)
-        hear(m, &call->content);
-    else if (m->heard_us && loop_now_us(m->gateway->life.loop) - m->heard_us > SILENCE_US) {
+    bool heard = !error && call->head.status == 200 && hear(m, &call->content);
+    if (!heard && m->heard_us && loop_now_us(m->gateway->life.loop) - m->heard_us > SILENCE_US) {
         m->heard_us = 0;
         tell_backends(m, NULL);
     }
@@ -167,6 +171,13 @@ look(struct gateway_monitor *m)
     if (m->look)
         http_call_cancel(m->look); /* what it would tell is older */
     m->look = call(m, OPERATION_SERVICES, NULL, &ops, m);
+}
+
+void
+gateway_monitor_look(struct gateway *g)
+{
+    if (g->monitor.client)
+        look(&g->monitor);
 }
 
 static void

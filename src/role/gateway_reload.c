@@ -39,6 +39,7 @@ take(struct gateway *g, struct config_reread *reread, struct err *reterr)
     config_set_log_level(g->config);
     gateway_limits_changed(g);
     gateway_told_watch(g);
+    gateway_monitor_look(g);
     if (was_local != gateway_is_local(g))
         gateway_listen_anew(g);
     tell_what_changed(&reread->diff);

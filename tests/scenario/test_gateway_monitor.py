@@ -2,13 +2,15 @@
 of a model that is not there, how one is brought that is needed, and what goes on without a monitor."""
 
 import http.client
+import http.server
 import json
 import pathlib
+import socketserver
 import tempfile
 import threading
 
 import pytest
-from gateway import comes_true
+from gateway import Gateway, comes_true
 from monitor import Watched
 from shim import Unix
 from up import PATIENCE_S, free_ports
@@ -155,3 +157,82 @@ def test_the_pages_of_the_monitor_are_relayed_and_the_gateways_own_survive_it(si
     assert page(site, site.address, "/metrics/models")[0] == 503
     status, own = page(site, site.address, "/metrics")
     assert status == 200 and 'citadel_gateway_request_seconds_count{model="one"} 1' in own
+
+
+class Monitor:
+    """One that says what a test wants: text as JSON, or None: it does not answer yet."""
+
+    def __init__(self, folder, said):
+        path = folder / "run/monitor/control.sock"
+        path.parent.mkdir(parents=True)
+        self.said, self.asked, self.end = said, threading.Semaphore(0), threading.Event()
+        monitor = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                monitor.asked.release()
+                while monitor.said is None and not monitor.end.wait(0.02):
+                    pass
+                text = (monitor.said or "").encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def address_string(self):
+                return "gateway"
+
+            def log_message(self, *_):
+                pass
+
+        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+            daemon_threads = True
+
+            def handle_error(self, *_):
+                pass  # who asked has gone
+
+        self.server = Server(str(path), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def folder():
+    with tempfile.TemporaryDirectory(prefix="citadel-", dir="/tmp") as made:
+        yield pathlib.Path(made)
+
+
+def says(state):
+    return json.dumps({"services": [{"name": "one", "state": state, "since_us": 1}]})
+
+
+def state(gateway):
+    return json.loads(gateway.ask("GET", "/v1/models/one").body)["state"]
+
+
+@pytest.mark.parametrize("said", ["{", '{"services": 7}'])
+def test_a_monitor_that_says_nothing_sensible_is_not_believed_for_ever(folder, said):
+    with Monitor(folder, says("stopped")) as monitor, Gateway(folder, {"one": free_ports(1)[0]}) as g:
+        assert comes_true(lambda: state(g) == "stopped")
+        monitor.said = said
+        assert comes_true(lambda: state(g) == "unknown")
+
+
+def test_the_monitor_is_asked_at_once_about_another_configuration(folder):
+    with Monitor(folder, says("stopped")) as monitor, Gateway(folder, {"one": free_ports(1)[0]}) as g:
+        assert comes_true(lambda: state(g) == "stopped")
+        monitor.said = None
+        while monitor.asked.acquire(blocking=False):
+            pass
+        assert monitor.asked.acquire(timeout=PATIENCE_S)
+        assert g.reload().returncode == 0
+        assert monitor.asked.acquire(timeout=3)  # the one before is waited for five seconds
