@@ -211,7 +211,10 @@ access_log_add(struct access_log *log, const struct ledger_row *row, const char 
     buf_add_char(&line, '\n');
     bool taken =
         buf_error(&line) == 0 && (log->file ? file_add(log->file, &line) : give_later(log, &line));
-    log->lost += !taken;
+    if (taken)
+        return;
+    log->lost++;
+    log->error = 0;
 }
 
 const char *

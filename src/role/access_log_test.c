@@ -7,9 +7,12 @@
 #include "sys/files.h"
 #include "tap.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static struct loop_rig rig;
 static struct config config;
@@ -74,4 +77,24 @@ TEST(lines_of_an_access_log_that_wait_have_a_ceiling)
     CHECK(stat(path, &st) == 0 && (uint64_t)st.st_size <= ACCESS_LOG_WAITING_BYTES);
     access_log_close(&log);
     loop_rig_close(&rig);
+}
+
+/* The reason is that of the last loss. */
+TEST(lines_of_an_access_log_that_are_lost_have_their_own_reason)
+{
+    const struct ledger_row row = {.time_us = 1, .status = 200};
+    _cleanup_free_ char *dir = mem_printf("%s/services", tap_dir());
+    struct access_log log;
+    REQUIRE(open_log(&log));
+    REQUIRE(file_remove_tree(dir, NULL) == 0 && file_write(dir, "", 0, 0600, NULL) == 0);
+    access_log_add(&log, &row, "req_1");
+    CHECK(LOOP_WAIT(&rig, log.lost == 1));
+    CHECK(strcmp(access_log_why(&log), strerror(ENOTDIR)) == 0);
+    while (log.lost == 1)
+        access_log_add(&log, &row, "req_1");
+    CHECK(strcmp(access_log_why(&log), "its disk is too slow") == 0);
+    REQUIRE(unlink(dir) == 0);
+    access_log_close(&log);
+    loop_rig_close(&rig);
+    CHECK(lines() > 0); /* and the directory is there again */
 }

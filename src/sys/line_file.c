@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,11 +24,29 @@ line_file_close(struct line_file *f)
     f->fd = -1;
 }
 
+/* O_NONBLOCK: a pipe that somebody has put there would keep us waiting. */
+static int
+open_path(const struct line_file *f)
+{
+    return file_open(f->path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, f->mode);
+}
+
+static int
+make_dir(const char *path)
+{
+    _cleanup_free_ char *dir = mem_strndup(path, (size_t)(strrchr(path, '/') - path));
+    return file_make_dirs(dir, 0755, NULL);
+}
+
 static int
 open_file(struct line_file *f)
 {
     struct stat st;
-    _cleanup_close_ int fd = file_open(f->path, O_WRONLY | O_APPEND | O_CREAT, f->mode);
+    _cleanup_close_ int fd = open_path(f);
+    if (fd == -ENOENT) {
+        int r = make_dir(f->path);
+        fd = r < 0 ? r : open_path(f);
+    }
     if (fd < 0)
         return fd;
     if (fstat(fd, &st) < 0 || ((st.st_mode & 0777 & ~f->mode) && fchmod(fd, f->mode) < 0))
@@ -35,6 +54,18 @@ open_file(struct line_file *f)
     f->fd = take_fd(&fd);
     f->bytes = (uint64_t)st.st_size;
     return 0;
+}
+
+/* What is written to one that has gone nobody would find. One that was emptied has room again. */
+static bool
+is_there(struct line_file *f)
+{
+    struct stat own, there;
+    if (fstat(f->fd, &own) < 0 || lstat(f->path, &there) < 0 || own.st_dev != there.st_dev ||
+        own.st_ino != there.st_ino)
+        return false;
+    f->bytes = (uint64_t)own.st_size;
+    return true;
 }
 
 static int
@@ -62,7 +93,11 @@ add_whole(struct line_file *f, const char *lines, size_t len)
 int
 line_file_add(struct line_file *f, const char *lines, size_t len)
 {
-    int r = f->fd < 0 ? open_file(f) : 0;
+    int r = 0;
+    if (f->fd < 0 || !is_there(f)) {
+        line_file_close(f);
+        r = open_file(f);
+    }
     if (r == 0 && f->bytes > 0 && f->bytes + len > f->bytes_max)
         r = rotate(f);
     return r < 0 ? r : add_whole(f, lines, len);

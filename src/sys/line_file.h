@@ -1,7 +1,8 @@
 #pragma once
 
 /* A file of lines that is only ever added to: whole lines, whatever a disk does. One that has grown to its
- * size becomes FILE.1, instead of the one before. It blocks as its disk does: for a work, where
+ * size becomes FILE.1, instead of the one before. One that somebody has removed or moved goes on in its
+ * place, and so does its directory. It blocks as its disk does: for a work, where
  * others wait. */
 
 #include "base/err.h"
