@@ -19,6 +19,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define RETRY_AFTER_MAX_S 3600
+
 enum state {
     START,
     EMPTY_LF, /* of the empty line before a request */
@@ -574,6 +576,20 @@ void
 http1_request_init(struct http1_head *head, const struct http1_limits *limits)
 {
     init(head, limits);
+}
+
+uint64_t
+http1_retry_after_s(const struct http1_head *head)
+{
+    const struct http1_field *field = http1_find(head, HTTP_FIELD_RETRY_AFTER);
+    uint64_t seconds = 0;
+    for (uint32_t i = 0; field && i < field->value.len; i++) {
+        unsigned digit = (unsigned char)head->bytes[field->value.at + i] - '0';
+        if (digit > 9)
+            return 0;
+        seconds = MIN(seconds * 10 + digit, (uint64_t)RETRY_AFTER_MAX_S);
+    }
+    return seconds;
 }
 
 void

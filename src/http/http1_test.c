@@ -691,6 +691,32 @@ TEST(http1_fields_are_found)
     CHECK(http1_is(&head, head.fields[4].value, "2"));
 }
 
+TEST(http1_says_when_to_ask_again)
+{
+    static const struct {
+        const char *field;
+        uint64_t seconds;
+    } waits[] = {
+        {"X-Own: 1", 0},
+        {"Retry-After: 17", 17},
+        {"Retry-After:", 0},
+        {"Retry-After: -1", 0},
+        {"Retry-After: 1.5", 0},
+        {"Retry-After: Wed, 21 Oct 2026 07:28:00 GMT", 0},
+        {"Retry-After: 18446744073709551617", 3600},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(waits); i++) {
+        char text[128];
+        struct http1_head head;
+        int len =
+            snprintf(text, sizeof(text), OK "%s\r\nContent-Length: 0\r\n\r\n", waits[i].field);
+        tap_note("%s", text);
+        http1_response_init(&head, &http_server_config_default.head, HTTP_GET);
+        REQUIRE(http1_head_read(&head, text, (size_t)len) == HTTP1_DONE);
+        CHECK_EQ(http1_retry_after_s(&head), waits[i].seconds);
+    }
+}
+
 TEST(http1_known_fields_are_known)
 {
     static const char *const names[HTTP_FIELD_COUNT] = {

@@ -12,6 +12,15 @@
 #define TREE_MAX (1 * MIB)
 
 void
+http_local_answer(struct http_request *r, unsigned status, const struct buf *body)
+{
+    if (buf_error(body) < 0)
+        http_answer(r, 500, NULL, NULL, 0);
+    else
+        http_answer(r, status, "application/json", body->data, body->len);
+}
+
+void
 http_local_answer_error(struct http_request *r, const struct err *err)
 {
     _cleanup_buf_ struct buf body = BUF_INIT(ERROR_MAX);

@@ -9,6 +9,8 @@
 enum http_local_who { HTTP_LOCAL_ROOT, HTTP_LOCAL_OWN };
 bool http_local_admits(struct http_request *r, enum http_local_who who);
 
+/* JSON; a body that found no room is 500. */
+void http_local_answer(struct http_request *r, unsigned status, const struct buf *body);
 void http_local_answer_error(struct http_request *r, const struct err *err);
 
 /* Such an answer as an error of ours; of any other body, the status. who: who answered. */

@@ -17,15 +17,6 @@ struct asking {
     const char *name; /* behind the path; "": none */
 };
 
-static void
-answer(const struct asking *a, const struct buf *body)
-{
-    if (buf_error(body) < 0)
-        http_answer(a->request, 500, NULL, NULL, 0);
-    else
-        http_answer(a->request, 200, "application/json", body->data, body->len);
-}
-
 /* ---- state ---- */
 
 static void
@@ -62,7 +53,7 @@ on_GATEWAY_STATE(struct asking *a)
             print_model(relay_backend(g->relay, i), &w);
     json_close_list(&w);
     json_close_map(&w);
-    answer(a, &body);
+    http_local_answer(a->request, 200, &body);
 }
 
 /* ---- reload ---- */
@@ -77,7 +68,7 @@ on_GATEWAY_RELOAD(struct asking *a)
     if (gateway_reload(a->gateway, &w, &err) < 0)
         http_local_answer_error(a->request, &err);
     else
-        answer(a, &body);
+        http_local_answer(a->request, 200, &body);
 }
 
 /* ---- keys ---- */

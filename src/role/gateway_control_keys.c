@@ -16,15 +16,6 @@
 
 #define TREE_MAX (1 * MIB)
 
-static void
-answer(struct http_request *r, const struct buf *body)
-{
-    if (buf_error(body) < 0)
-        http_answer(r, 500, NULL, NULL, 0);
-    else
-        http_answer(r, 200, "application/json", body->data, body->len);
-}
-
 void
 gateway_answer_keys(struct gateway *g, struct http_request *r)
 {
@@ -32,7 +23,7 @@ gateway_answer_keys(struct gateway *g, struct http_request *r)
     struct json_writer w;
     json_init(&w, &body, false);
     keyring_print(g->keys, &w);
-    answer(r, &body);
+    http_local_answer(r, 200, &body);
 }
 
 /* ---- a change ---- */
@@ -81,7 +72,7 @@ on_done(struct keyring_wish *wish, struct holder *holder, const char *token,
     } else {
         json_init(&w, &body, false);
         keyring_print_deed(holder, token, &w);
-        answer(d->request, &body);
+        http_local_answer(d->request, 200, &body);
         explicit_bzero(body.data, body.len);
     }
 }
@@ -166,7 +157,7 @@ on_summed(struct work *work, bool cancelled unused_arg)
     if (s->request && s->result < 0)
         http_local_answer_error(s->request, &s->err);
     else if (s->request)
-        answer(s->request, &s->body);
+        http_local_answer(s->request, 200, &s->body);
     buf_finish(&s->body);
     free(s->path);
     free(s);

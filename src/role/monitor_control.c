@@ -53,10 +53,7 @@ answer(struct http_request *r, unsigned status,
     json_init(&w, &body, false);
     print(a, &w);
     buf_add_char(&body, '\n');
-    if (buf_error(&body) < 0)
-        http_answer(r, 500, NULL, NULL, 0);
-    else
-        http_answer(r, status, "application/json", body.data, body.len);
+    http_local_answer(r, status, &body);
 }
 
 /* ---- state ---- */
@@ -268,10 +265,8 @@ on_RELOAD(struct asking *a)
     json_init(&w, &body, false);
     if (monitor_reload(a->monitor, a->by, &w, &err) < 0)
         http_local_answer_error(a->request, &err);
-    else if (buf_error(&body) < 0)
-        http_answer(a->request, 500, NULL, NULL, 0);
     else
-        http_answer(a->request, 200, "application/json", body.data, body.len);
+        http_local_answer(a->request, 200, &body);
 }
 
 /* ---- ensure ---- */
