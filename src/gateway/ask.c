@@ -238,6 +238,51 @@ keep_value(struct ask *ask, size_t member, const char *bytes, size_t from)
     buf_add(&ask->texts, bytes + (at - from), fits);
 }
 
+#define BYTES_A_TOKEN 4
+#define MEDIA_BYTES 4096 /* no word is as long, and few pictures are shorter */
+#define MEDIA_TOKENS 4096
+
+/* What no base64 has, which pictures and sounds are written in, and every text in one line. */
+static bool
+ends_run(char c)
+{
+    return (unsigned char)c <= ' ' || (unsigned char)c >= 0x7f || c == '"' || c == ',';
+}
+
+/* Bytes of one that is no run yet. Only where the last of them stands that ends one has to be known: most
+ * of a text is stepped over. */
+static size_t
+seek_media(struct ask_media *m, const char *bytes, size_t len)
+{
+    size_t reach = MIN(len, MEDIA_BYTES - m->run), from = reach;
+    while (from > 0 && !ends_run(bytes[from - 1]))
+        from--;
+    m->run = (from > 0 ? 0 : m->run) + reach - from;
+    return reach;
+}
+
+static size_t
+pass_media(struct ask_media *m, const char *bytes, size_t len)
+{
+    size_t n = 0;
+    while (n < len && !ends_run(bytes[n]))
+        n++;
+    m->run += n;
+    if (n == len)
+        return n;
+    m->bytes += m->run;
+    m->tokens += MIN(m->run / BYTES_A_TOKEN, (uint64_t)MEDIA_TOKENS);
+    m->run = 0;
+    return n;
+}
+
+static void
+weigh_media(struct ask_media *m, const char *bytes, size_t len)
+{
+    for (size_t n; len > 0; bytes += n, len -= n)
+        n = m->run < MEDIA_BYTES ? seek_media(m, bytes, len) : pass_media(m, bytes, len);
+}
+
 int
 ask_read(struct ask *ask, const char *bytes, size_t len, struct err *reterr)
 {
@@ -245,6 +290,7 @@ ask_read(struct ask *ask, const char *bytes, size_t len, struct err *reterr)
     int r = json_scan_more(&ask->scan, bytes, len, reterr);
     if (r < 0)
         return r;
+    weigh_media(&ask->media, bytes, len);
     /* What is kept of a value lies together: first the rest of one, last the beginning of another. */
     keep_value(ask, begun, bytes, from);
     for (size_t i = 0; i < ASK_MEMBER_COUNT; i++)
@@ -300,7 +346,6 @@ ask_size(const struct ask *ask, const struct ask_param *params, size_t count)
     return size;
 }
 
-#define BYTES_A_TOKEN 4
 #define BYTES_A_NUMBER 2 /* of a token: a digit and a comma */
 #define ITEM_BYTES 16    /* of a list that stands deeper: at the least */
 
@@ -344,10 +389,12 @@ ask_prompts(const struct ask *ask)
 }
 
 uint64_t
-ask_prompt_tokens(const struct ask *ask, uint64_t body_bytes)
+ask_prompt_tokens(const struct ask *ask, uint64_t body_bytes, bool is_talk)
 {
     static const enum ask_member texts[] = {ASK_PROMPT, ASK_INPUT};
     uint64_t bytes = body_bytes, numbers = 0;
+    if (is_talk)
+        return (bytes - ask->media.bytes) / BYTES_A_TOKEN + ask->media.tokens;
     for (size_t i = 0; ask->places && i < ARRAY_SIZE(pairs); i++)
         bytes += read_again(&ask->places[pairs[i].one], &ask->places[pairs[i].other]);
     for (size_t i = 0; ask->places && i < ARRAY_SIZE(texts); i++) {

@@ -75,6 +75,10 @@ struct ask {
     uint64_t numbers[ASK_NUMBERS]; /* as they were said, from ASK_MAX_TOKENS on; 0: not, or none */
     enum ask_tier tier;
     struct ask_text user, session; /* who asks, and in which talk: strings, or ABSENT */
+    struct ask_media {
+        uint64_t run;           /* bytes of what may become one */
+        uint64_t bytes, tokens; /* of those that are over */
+    } media;                    /* pictures and sounds, by the looks of them */
 
     /* of a JSON body */
     struct json_scan scan;
@@ -100,8 +104,9 @@ struct ask_size {
 struct ask_size ask_size(const struct ask *ask, const struct ask_param *params, size_t count);
 /* How many prompts it has, of each of which an answer is made. */
 uint64_t ask_prompts(const struct ask *ask);
-/* How many tokens go in: an estimate by the bytes of the body. */
-uint64_t ask_prompt_tokens(const struct ask *ask, uint64_t body_bytes);
+/* How many tokens go in: an estimate by the bytes of the body. In a talk, those of pictures and sounds
+ * say little. */
+uint64_t ask_prompt_tokens(const struct ask *ask, uint64_t body_bytes, bool is_talk);
 const char *ask_text_bytes(const struct ask *ask, const struct ask_text *text);
 /* "" where there is none, or it is no string that fits. */
 void ask_text_decode(const struct ask *ask, const struct ask_text *text, char *to, size_t size);

@@ -305,8 +305,39 @@ TEST(a_body_says_about_how_much_goes_in)
             size_t len = strlen(rows[i].body);
             tap_note("%s by %zu", rows[i].body, piece);
             REQUIRE(ask_pieces(&ask, rows[i].body, len, piece, NULL) == 0);
-            CHECK_EQ(ask_prompt_tokens(&ask, len), rows[i].tokens);
+            CHECK_EQ(ask_prompt_tokens(&ask, len, false), rows[i].tokens);
             CHECK_EQ(ask_prompts(&ask), rows[i].prompts);
+        }
+    }
+}
+
+/* A text costs what it is long; a picture says little by its bytes. */
+TEST(a_talk_says_about_how_much_goes_in)
+{
+    static const struct {
+        const char *unit;
+        size_t count;
+        uint64_t least, most;
+    } rows[] = {
+        {"a b ", 100000, 100000, 100020},
+        {"\xe4\xbd\xa0\xe5\xa5\xbd", 10000, 15000, 15020}, /* no spaces, and no base64 */
+        {"iVBORw0K", 100, 200, 220},                       /* too short to be one */
+        {"iVBORw0K", 100000, 4096, 4116},
+        {"iVBORw0K\\/+", 100000, 4096, 4116},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_buf_ struct buf body = BUF_INIT(4 * MIB);
+        buf_printf(&body, "{\"messages\":[{\"url\":\"data:image/png;base64,");
+        for (size_t k = 0; k < rows[i].count; k++)
+            buf_add_str(&body, rows[i].unit);
+        buf_add_str(&body, "\"}]}");
+        for (size_t piece = 1000; piece <= 1000000; piece *= 10) {
+            _cleanup_ask_ struct ask ask = {0};
+            REQUIRE(ask_pieces(&ask, body.data, body.len, piece, NULL) == 0);
+            uint64_t tokens = ask_prompt_tokens(&ask, body.len, true);
+            tap_note("%zu of %s by %zu: %llu", rows[i].count, rows[i].unit, piece,
+                     (unsigned long long)tokens);
+            CHECK(tokens >= rows[i].least && tokens <= rows[i].most);
         }
     }
 }

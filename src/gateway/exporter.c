@@ -178,8 +178,7 @@ static void
 on_head(struct http_call *call)
 {
     struct exporter *e = call->user;
-    const struct http1_field *field = http1_find(&call->head, HTTP_FIELD_RETRY_AFTER);
-    e->retry_after_s = field ? strtoull(call->head.bytes + field->value.at, NULL, 10) : 0;
+    e->retry_after_s = http1_retry_after_s(&call->head);
 }
 
 static void

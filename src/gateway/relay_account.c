@@ -12,8 +12,6 @@
 
 /* What a request takes when it does not say: some prompts are longer, most answers shorter. */
 #define ANSWER_TOKENS 512
-/* A talk that is longer has mostly pictures in it, whose bytes say nothing about tokens. */
-#define TALK_TOKENS_MAX UINT64_C(32768)
 /* Of a model whose context the configuration does not have: few have a longer one. */
 #define CONTEXT_TOKENS (UINT64_C(1) << 20)
 
@@ -102,14 +100,13 @@ passage_tokens(const struct passage *p)
 static uint64_t
 estimate_prompt(const struct passage *p)
 {
-    uint64_t tokens = ask_prompt_tokens(&p->ask, p->body.len), context = context_of(p->asked);
+    bool generates = route_generates(p->route);
+    bool is_talk = generates && p->route->id != ROUTE_COMPLETIONS;
     if (p->form)
         return 0;
-    if (!route_generates(p->route))
-        return tokens;
-    bool is_talk = p->route->id != ROUTE_COMPLETIONS;
-    return MIN(tokens,
-               is_talk ? MIN(context, TALK_TOKENS_MAX) : times(context, ask_prompts(&p->ask)));
+    uint64_t tokens = ask_prompt_tokens(&p->ask, p->body.len, is_talk);
+    uint64_t most = times(context_of(p->asked), is_talk ? 1 : ask_prompts(&p->ask));
+    return generates ? MIN(tokens, most) : tokens;
 }
 
 static void

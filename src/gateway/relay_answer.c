@@ -131,6 +131,24 @@ end_refused_to_us(struct passage *p, unsigned status)
     passage_try(p);
 }
 
+/* Nor does it know of any limit of the client's: it has too much to do, or waited for the body too long. */
+static bool
+is_too_much_for_it(unsigned status)
+{
+    return status == 429 || status == 408;
+}
+
+static void
+end_too_much_for_it(struct passage *p, const struct http1_head *head)
+{
+    const char *name = backend_name(p->visit.backend);
+    (void)err_set(&p->why, ERR_MODEL_AWAY, "%s takes no more from this gateway now: it answered %u",
+                  name, head->status);
+    p->retry_after_s = http1_retry_after_s(head);
+    visit_end(&p->visit, NULL, 0);
+    passage_try(p);
+}
+
 static void
 take_head(struct passage *p, struct http_call *call)
 {
@@ -138,6 +156,10 @@ take_head(struct passage *p, struct http_call *call)
     visit_heard(v);
     if (is_refused_to_us(call->head.status)) {
         end_refused_to_us(p, call->head.status);
+        return;
+    }
+    if (is_too_much_for_it(call->head.status)) {
+        end_too_much_for_it(p, &call->head);
         return;
     }
     if (goes_on_to_another(p, call)) {

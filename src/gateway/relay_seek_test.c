@@ -141,6 +141,34 @@ TEST(relay_tells_no_client_that_a_server_refuses_the_gateway)
     }
 }
 
+/* Nor is it the client's limit that a server goes by. */
+TEST(relay_tells_no_client_that_a_server_has_too_much_to_do)
+{
+    static const char *const statuses[] = {"429 Too Many Requests", "408 Request Timeout"};
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(statuses); i++) {
+        bool falls_back = i % 2;
+        RELAY(falls_back ? "  fallbacks: {far: [one]}\n" : "");
+        _cleanup_client_ struct client c;
+        _cleanup_free_ char *answer = mem_printf(
+            "HTTP/1.1 %s\r\nRetry-After: 17\r\nContent-Length: 6\r\n\r\nsecret", statuses[i / 2]);
+        client_open(&c);
+        post(&c, "{\"model\":\"far\"}");
+        REQUIRE(engine_accept(&remote) && HEARS(&remote, "far"));
+        engine_say(&remote, answer);
+        if (falls_back) {
+            REQUIRE(engine_accept(&first) && HEARS(&first, "one"));
+            engine_answer(&first, "{}");
+            REQUIRE(ENDS(&c));
+            CHECK(strstr(c.got.data, "HTTP/1.1 200 ") == c.got.data);
+            continue;
+        }
+        REQUIRE(SEES(&c, "there takes no more from this gateway now: it answered 4"));
+        CHECK(strstr(c.got.data, "HTTP/1.1 503 ") == c.got.data);
+        CHECK(strstr(c.got.data, "\r\nRetry-After: 17\r\n"));
+        CHECK(!strstr(c.got.data, "secret"));
+    }
+}
+
 TEST(relay_asks_others_for_a_model_that_a_peer_does_not_have)
 {
     for (int falls_back = 0; falls_back < 2; falls_back++) {
