@@ -204,6 +204,12 @@ claim_grow(struct claim *c, uint64_t tokens)
     return false;
 }
 
+bool
+claim_owes(const struct claim *c)
+{
+    return c->state == CLAIM_OWES;
+}
+
 void
 claim_settle(struct claim *c, uint64_t tokens)
 {

@@ -65,6 +65,7 @@ void claim_begin(struct claim *claim, struct holder *holder, uint64_t tokens);
 /* It has taken so much so far, which may be more than it claimed. False: nothing more is to be passed on
  * before ops->paid(). */
 bool claim_grow(struct claim *claim, uint64_t tokens) must_check;
+bool claim_owes(const struct claim *claim); /* that is not told yet */
 /* What it took; then, and when it is ended instead, nothing of it is left. */
 void claim_settle(struct claim *claim, uint64_t tokens);
 void claim_end(struct claim *claim);

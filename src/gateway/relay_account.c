@@ -76,36 +76,38 @@ context_of(const struct target *target)
 static uint64_t
 answer_tokens(const struct passage *p, const struct target_back *back)
 {
+    const struct question *q = p->question;
     bool generates = route_generates(p->route);
     const struct params *params = generates ? routing_params_of(p->routing, back) : NULL;
-    struct ask_size size = {p->ask.max_tokens, p->ask.answers};
-    if (params && !p->form)
-        size = ask_size(&p->ask, params->items, params->count);
+    struct ask_size size = {q->ask.max_tokens, q->ask.answers};
+    if (params && !q->form)
+        size = ask_size(&q->ask, params->items, params->count);
     uint64_t each = MIN(size.max_tokens ? size.max_tokens : ANSWER_TOKENS, context_of(p->asked));
-    return times(each, times(size.answers, generates ? ask_prompts(&p->ask) : 1));
+    return times(each, times(size.answers, generates ? ask_prompts(&q->ask) : 1));
 }
 
 /* Whatever a client asks for, an answer is no longer than a model can make it; but there is one to each
  * prompt, as often as it is wanted. */
-uint64_t
-passage_tokens(const struct passage *p)
+static uint64_t
+estimate_answers(const struct passage *p)
 {
     uint64_t most = 0;
-    for (size_t i = 0; p->asked && i < p->asked->back_count; i++)
+    for (size_t i = 0; i < p->asked->back_count; i++)
         most = MAX(most, answer_tokens(p, &p->asked->backs[i]));
-    return sum(p->prompt_tokens, most);
+    return most;
 }
 
 /* A prompt is no longer than a model can read it. A form has sound or pictures in it. */
 static uint64_t
 estimate_prompt(const struct passage *p)
 {
+    const struct question *q = p->question;
     bool generates = route_generates(p->route);
     bool is_talk = generates && p->route->id != ROUTE_COMPLETIONS;
-    if (p->form)
+    if (q->form)
         return 0;
-    uint64_t tokens = ask_prompt_tokens(&p->ask, p->body.len, is_talk);
-    uint64_t most = times(context_of(p->asked), is_talk ? 1 : ask_prompts(&p->ask));
+    uint64_t tokens = ask_prompt_tokens(&q->ask, q->body.len, is_talk);
+    uint64_t most = times(context_of(p->asked), is_talk ? 1 : ask_prompts(&q->ask));
     return generates ? MIN(tokens, most) : tokens;
 }
 
@@ -126,22 +128,10 @@ on_refused(struct claim *claim, const struct err *error, uint64_t retry_after_s)
     passage_fail(p, error);
 }
 
-/* Under the name that was asked for, or the one that this stands for. Fallbacks are what the
- * configuration gives instead: they need no leave of their own. A response is found by its key alone. */
-static bool
-may_ask_for(const struct passage *p)
-{
-    const struct holder *caller = p->reply.caller;
-    return !caller || p->stored_id || key_allows(holder_key(caller), p->asked->name) ||
-           key_allows(holder_key(caller), p->ask.model);
-}
-
 static void
 on_paid(struct claim *claim)
 {
-    struct passage *p = container_of(claim, struct passage, claim);
-    p->owes = false;
-    passage_go_on(p);
+    passage_go_on(container_of(claim, struct passage, claim));
 }
 
 void
@@ -149,17 +139,11 @@ passage_claim(struct passage *p)
 {
     static const struct claim_ops ops = {
         .granted = on_granted, .refused = on_refused, .paid = on_paid};
-    struct err error;
     (void)snprintf(p->row.model, sizeof(p->row.model), "%s", p->asked->name);
-    if (!may_ask_for(p)) {
-        (void)err_set(&error, ERR_NO_MODEL, "there is no model '%s' for the key '%s'",
-                      p->ask.model[0] ? p->ask.model : p->asked->name, p->row.key_name);
-        passage_fail(p, &error);
-        return;
-    }
     p->prompt_tokens = estimate_prompt(p);
+    p->tokens = sum(p->prompt_tokens, estimate_answers(p));
     p->claim.ops = &ops;
-    claim_begin(&p->claim, p->reply.caller, passage_tokens(p));
+    claim_begin(&p->claim, p->reply.caller, p->tokens);
 }
 
 void
@@ -168,7 +152,8 @@ passage_goes(struct passage *p)
     const struct visit *v = &p->visit;
     (void)snprintf(p->row.backend, sizeof(p->row.backend), "%s", backend_name(v->backend));
     p->row.queue_us += v->ask.started_us - v->ask.arrived_us;
-    p->call_us = loop_now_us(p->relay->loop) - p->since_us;
+    if (p->traced)
+        p->traced->call_us = loop_now_us(p->relay->loop) - p->since_us;
 }
 
 /* ---- after ---- */
@@ -177,7 +162,8 @@ passage_goes(struct passage *p)
 static bool
 is_in_background(const struct passage *p)
 {
-    return p->route->id == ROUTE_RESPONSES && (p->ask.background || (p->reads && p->usage.pending));
+    bool is_pending = p->route->id == ROUTE_RESPONSES && p->reads && p->usage.pending;
+    return p->asks_background || is_pending;
 }
 
 /* Of a response, which says so itself. */
@@ -193,7 +179,7 @@ take_all(struct passage *p)
 {
     p->row.is_estimate = true;
     p->row.tokens_in = p->prompt_tokens;
-    p->row.tokens_out = passage_tokens(p) - p->prompt_tokens;
+    p->row.tokens_out = p->tokens - p->prompt_tokens;
 }
 
 /* As the engine has told it. Else, of a stream, by what went through: an event has a token, or little
@@ -222,7 +208,7 @@ count_tokens(struct passage *p)
     }
     bool is_cut = row->end == LEDGER_CLIENT || row->end == LEDGER_GATEWAY;
     if (!p->is_stream && row->is_estimate && (is_form || is_cut))
-        row->tokens_out = passage_tokens(p) - row->tokens_in;
+        row->tokens_out = p->tokens - row->tokens_in;
 }
 
 /* Who leaves while an engine works on his answer, of which nothing is known yet. What we cut costs him
@@ -230,7 +216,8 @@ count_tokens(struct passage *p)
 static bool
 has_left_work(const struct passage *p)
 {
-    return !p->is_begun && p->row.end == LEDGER_CLIENT && p->visit.backend && p->visit.has_called;
+    return !passage_has_begun(p) && p->row.end == LEDGER_CLIENT && p->visit.backend &&
+           p->visit.has_called;
 }
 
 /* He has taken what he might have. What an engine refuses costs nothing, nor what none has answered. */
@@ -238,7 +225,7 @@ uint64_t
 passage_took(struct passage *p)
 {
     struct ledger_row *row = &p->row;
-    if (p->is_begun && row->status < 400) {
+    if (passage_has_begun(p) && row->status < 400) {
         count_tokens(p);
     } else if (has_left_work(p)) {
         take_all(p);
@@ -253,10 +240,9 @@ bool
 passage_pays(struct passage *p)
 {
     uint64_t took = passage_took(p);
-    if (p->state != PASSAGE_OVER && took > p->claim.own.tokens + p->claim.own.grown)
+    if (p->state == PASSAGE_PASSES && took > p->claim.own.tokens + p->claim.own.grown)
         took = sum(took, AHEAD_TOKENS);
-    p->owes = !claim_grow(&p->claim, took);
-    return !p->owes;
+    return claim_grow(&p->claim, took);
 }
 
 /* Who asks for it later hears what it took; until then it took what was reserved. */
@@ -284,11 +270,11 @@ static void
 settle(struct passage *p)
 {
     uint64_t took = passage_took(p);
-    if (p->is_begun || has_left_work(p))
+    if (passage_has_begun(p) || has_left_work(p))
         claim_settle(&p->claim, took);
     else
         claim_end(&p->claim);
-    if (p->reply.caller && p->is_begun)
+    if (p->reply.caller && passage_has_begun(p))
         p->stored_id ? correct_estimate(p) : remember_estimate(p, took);
 }
 
@@ -296,20 +282,21 @@ static void
 tell_spans(const struct passage *p)
 {
     const struct config_model *model = p->back ? p->back->model : NULL;
+    const struct traced *t = p->traced;
     uint64_t arrived_us = p->visit.ask.arrived_us;
     const struct span_request s = {
-        .trace = p->trace,
+        .trace = &t->trace,
         .row = &p->row,
         .route = p->route,
         .id = p->reply.id,
-        .model = p->ask.model,
+        .model = t->model,
         .engine = model ? config_engine_word(model->engine) : NULL,
-        .max_tokens = p->ask.max_tokens,
+        .max_tokens = t->max_tokens,
         .is_stream = p->is_stream,
         .has_waited = arrived_us != 0,
         .wait_us = arrived_us ? arrived_us - p->since_us : 0,
-        .call_us = p->call_us,
-        .answer_end_us = p->answer_end_us,
+        .call_us = t->call_us,
+        .answer_end_us = t->answer_end_us,
     };
     exporter_add(p->relay->exporter, &s);
 }
@@ -317,16 +304,17 @@ tell_spans(const struct passage *p)
 void
 passage_account_end(struct passage *p, bool answered)
 {
-    if (p->state != PASSAGE_OVER || (p->row.end == LEDGER_WHOLE && !answered))
+    bool is_over = p->state == PASSAGE_FAILED || p->state >= PASSAGE_OWES;
+    if (!is_over || (p->row.end == LEDGER_WHOLE && !answered))
         p->row.end = p->request->is_cut ? LEDGER_GATEWAY : LEDGER_CLIENT;
     p->row.duration_us = loop_now_us(p->relay->loop) - p->since_us;
     settle(p);
-    if (p->is_begun)
+    if (passage_has_begun(p))
         histogram_add(&p->relay->counts.own, p->own_us);
     if (p->tally)
         tally_end(p->tally, &p->row);
     transcript_end(take_ptr(p->transcript), &p->row, p->reply.id);
-    if (p->trace)
+    if (p->traced)
         tell_spans(p);
     if (p->relay->over)
         p->relay->over(&p->row, &p->reply, p->relay->over_arg);

@@ -19,7 +19,7 @@ static void
 fail_sending(struct passage *p, const struct err *error)
 {
     visit_end(&p->visit, NULL, 0);
-    if (p->state == PASSAGE_PASSES)
+    if (passage_has_begun(p))
         end_answer(p, error);
     else
         passage_fail(p, error);
@@ -28,15 +28,16 @@ fail_sending(struct passage *p, const struct err *error)
 static void
 send_more(struct passage *p)
 {
-    struct sending *s = p->sending;
+    const struct body *body = &p->question->body;
+    struct sending *s = p->question->sending;
     struct http_call *call = p->visit.call;
-    _cleanup_free_ char *room = body_is_in_memory(&p->body) ? NULL : mem_alloc(SEND_BYTES);
+    _cleanup_free_ char *room = body_is_in_memory(body) ? NULL : mem_alloc(SEND_BYTES);
     while (s->piece < s->count) {
         const struct patch_piece *piece = &s->pieces[s->piece];
         size_t len = MIN(piece->len - s->at, (size_t)SEND_BYTES);
         struct err error;
-        const char *bytes = piece->put ? piece->put + s->at
-                                       : body_read(&p->body, piece->at + s->at, len, room, &error);
+        const char *bytes =
+            piece->put ? piece->put + s->at : body_read(body, piece->at + s->at, len, room, &error);
         if (!bytes) {
             fail_sending(p, &error);
             return;
@@ -51,6 +52,8 @@ send_more(struct passage *p)
             return;
     }
     http_call_end(call);
+    if (passage_has_begun(p))
+        passage_drop_question(p);
 }
 
 static void
@@ -107,11 +110,11 @@ static bool
 goes_on_to_another(struct passage *p, const struct http_call *call)
 {
     unsigned status = call->head.status;
-    p->losses += call->sent_anew;
+    p->question->losses += call->sent_anew;
     if (status == 502)
-        p->losses += backend_is_peer(p->visit.backend) ? LOSSES_MAX + 1 : 1;
+        p->question->losses += backend_is_peer(p->visit.backend) ? LOSSES_MAX + 1 : 1;
     bool may_go_on = status == 502 || status == 503 || is_unknown_there(p, status);
-    return may_go_on && p->losses <= LOSSES_MAX && passage_has_other(p);
+    return may_go_on && p->question->losses <= LOSSES_MAX && passage_has_other(p);
 }
 
 /* It is our key that the server does not take, or no key of ours: nothing that the client has shown.
@@ -125,7 +128,7 @@ is_refused_to_us(unsigned status)
 static void
 end_refused_to_us(struct passage *p, unsigned status)
 {
-    visit_refuses_us(&p->visit, status, &p->why);
+    visit_refuses_us(&p->visit, status, &p->question->why);
     p->retry_after_s = 0;
     visit_end(&p->visit, NULL, 0);
     passage_try(p);
@@ -142,11 +145,18 @@ static void
 end_too_much_for_it(struct passage *p, const struct http1_head *head)
 {
     const char *name = backend_name(p->visit.backend);
-    (void)err_set(&p->why, ERR_MODEL_AWAY, "%s takes no more from this gateway now: it answered %u",
-                  name, head->status);
+    (void)err_set(&p->question->why, ERR_MODEL_AWAY,
+                  "%s takes no more from this gateway now: it answered %u", name, head->status);
     p->retry_after_s = http1_retry_after_s(head);
     visit_end(&p->visit, NULL, 0);
     passage_try(p);
+}
+
+static bool
+is_all_sent(const struct passage *p)
+{
+    const struct sending *s = p->question->sending;
+    return !s || s->piece == s->count;
 }
 
 static void
@@ -163,31 +173,30 @@ take_head(struct passage *p, struct http_call *call)
         return;
     }
     if (goes_on_to_another(p, call)) {
-        (void)err_set(&p->why, ERR_MODEL_AWAY, "%s cannot answer now", p->target->name);
+        (void)err_set(&p->question->why, ERR_MODEL_AWAY, "%s cannot answer now", p->target->name);
         p->retry_after_s = 0;
         visit_end(v, NULL, 0);
         passage_try(p);
         return;
     }
+    bool is_told = p->state == PASSAGE_TOLD;
     p->state = PASSAGE_PASSES;
     passage_progress_stop(p);
-    p->is_begun = true;
-    if (!p->sending ||
-        p->sending->piece == p->sending->count) /* some answer before they have read all */
-        passage_drop_body(p);
     p->relay->counts.fallbacks += p->target != p->asked;
     p->is_stream = is_type(&call->head, "text/event-stream");
-    if (p->is_told)
+    if (is_told)
         passage_told_head(p, &call->head);
-    p->reads = p->is_stream || (!p->is_told && is_type(&call->head, "application/json"));
+    p->reads = p->is_stream || (!is_told && is_type(&call->head, "application/json"));
     if (p->reads)
         usage_init(&p->usage, p->route->dialect, p->is_stream ? USAGE_EVENTS : USAGE_JSON,
-                   p->adds_usage);
+                   p->question->adds_usage);
     p->reads_id = p->route->id == ROUTE_RESPONSES && call->head.status == 200;
     if (p->route->id == ROUTE_RESPONSE_DELETE && call->head.status / 100 == 2)
         passage_forget(p);
     p->hears = p->transcript && (p->reads || is_type(&call->head, "text/"));
-    if (!p->is_told)
+    if (is_all_sent(p)) /* some answer before they have read all */
+        passage_drop_question(p);
+    if (!is_told)
         begin_answer(p, &call->head);
 }
 
@@ -228,15 +237,15 @@ on_call_body(struct http_call *call, const char *bytes, size_t len)
 {
     struct visit *v = call->user;
     struct passage *p = v->user;
-    if (!p->row.first_us)
-        passage_works(p);
     if (p->reads_id && stored_read(&p->id_reader, bytes, len))
         passage_store(p);
     visit_passes(v, p->is_stream);
-    if (p->is_refused) {
+    if (p->state == PASSAGE_REFUSED) {
         buf_add(&p->refusal, bytes, len);
         return;
     }
+    if (!p->row.first_us)
+        passage_works(p);
     bool goes_on = p->reads || pass(p, bytes, len);
     if (!p->row.first_us)
         p->row.first_us = loop_now_us(p->relay->loop) - p->since_us;
@@ -263,20 +272,23 @@ end_whole(struct passage *p)
 static void
 end_paid(struct passage *p)
 {
-    p->ends = !passage_pays(p);
-    if (!p->ends)
+    if (passage_pays(p))
         end_whole(p);
+    else
+        p->state = PASSAGE_OWES;
 }
 
 void
 passage_go_on(struct passage *p)
 {
-    if (p->owes)
+    if (claim_owes(&p->claim))
         return;
-    if (p->visit.call)
+    if (p->visit.call) {
         http_call_resume(p->visit.call);
-    else if (p->ends)
+    } else if (p->state == PASSAGE_OWES) {
+        p->state = PASSAGE_OVER;
         end_whole(p);
+    }
 }
 
 /* ---- the end ---- */
@@ -311,11 +323,13 @@ end_stream(struct passage *p, const struct err *error)
 static void
 end_answer(struct passage *p, const struct err *error)
 {
+    bool is_refused = p->state == PASSAGE_REFUSED;
     p->state = PASSAGE_OVER;
-    p->answer_end_us = loop_now_us(p->relay->loop) - p->since_us;
+    if (p->traced)
+        p->traced->answer_end_us = loop_now_us(p->relay->loop) - p->since_us;
     if (error)
         p->row.end = LEDGER_ENGINE;
-    if (p->is_refused) {
+    if (is_refused) {
         passage_told_end(p, error);
     } else if (p->is_stream) {
         end_stream(p, error);
@@ -333,8 +347,9 @@ static bool
 may_ask_again(struct passage *p, enum visit_outcome outcome, const struct http_call *call)
 {
     if (outcome == VISIT_LOST)
-        p->losses += call->sent_anew && call->phase != HTTP_PHASE_CONNECT ? 2 : 1;
-    return outcome == VISIT_NOT_BEGUN || (outcome == VISIT_LOST && p->losses <= LOSSES_MAX);
+        p->question->losses += call->sent_anew && call->phase != HTTP_PHASE_CONNECT ? 2 : 1;
+    return outcome == VISIT_NOT_BEGUN ||
+           (outcome == VISIT_LOST && p->question->losses <= LOSSES_MAX);
 }
 
 static void
@@ -344,31 +359,31 @@ on_call_finished(struct http_call *call, const struct err *error)
     struct passage *p = v->user;
     struct err told;
     enum visit_outcome outcome = visit_told(v, error, &told);
-    if (p->state == PASSAGE_PASSES) {
+    if (passage_has_begun(p)) {
         end_answer(p, error ? &told : NULL);
         visit_end(v, p->reads ? &p->usage.usage : NULL, passage_took(p));
         return;
     }
     assert(error); /* no answer is whole that has not begun */
-    p->why = told;
+    p->question->why = told;
     p->retry_after_s = 0;
     visit_end(v, NULL, 0);
     passage_works(p);
     if (may_ask_again(p, outcome, call))
         passage_try(p);
     else
-        passage_fail(p, &p->why);
+        passage_fail(p, &p->question->why);
     passage_waits(p);
 }
 
 /* ---- the visit ---- */
 
 static void
-tell_trace(struct passage *p, struct http_call *call)
+tell_trace(struct trace *trace, struct http_call *call)
 {
     trace_parent text;
-    trace_call(p->trace);
-    http_call_field(call, "traceparent", trace_print(p->trace, text));
+    trace_call(trace);
+    http_call_field(call, "traceparent", trace_print(trace, text));
 }
 
 static void
@@ -379,18 +394,19 @@ on_go(struct visit *v)
                                              .writable = on_call_writable,
                                              .finished = on_call_finished};
     struct passage *p = v->user;
+    const struct question *q = p->question;
     passage_works(p);
-    struct http_call *call = visit_call(v, http_method_name(p->route->method), p->path, &ops);
+    struct http_call *call = visit_call(v, http_method_name(p->route->method), q->path, &ops);
     passage_goes(p);
-    for (const struct carried *c = p->carried; c; c = c->next)
+    for (const struct carried *c = q->carried; c; c = c->next)
         http_call_field(call, c->name, c->value);
     http_call_field(call, "X-Request-Id", p->reply.own_id);
-    if (p->trace)
-        tell_trace(p, call);
-    if (!p->sending) {
+    if (p->traced)
+        tell_trace(&p->traced->trace, call);
+    if (!q->sending) {
         http_call_whole(call, "", 0);
     } else {
-        http_call_length(call, p->sending->length);
+        http_call_length(call, q->sending->length);
         send_more(p);
     }
     passage_waits(p);
@@ -400,7 +416,7 @@ static void
 on_refused(struct visit *v, const struct err *error)
 {
     struct passage *p = v->user;
-    p->why = *error;
+    p->question->why = *error;
     p->retry_after_s = v->ask.retry_after_s;
     passage_works(p);
     passage_try(p);

@@ -54,8 +54,45 @@ struct sending {
     size_t piece, at; /* what is before it was sent */
 };
 
-/* Between two of these, bytes are passed on: from then on nothing else may be asked. */
-enum passage_state { PASSAGE_COLLECTS, PASSAGE_SEEKS, PASSAGE_PASSES, PASSAGE_OVER };
+/* What is asked; it goes when nobody can be asked it any more: an answer has begun, or there is none. */
+struct question {
+    struct arena arena; /* of fields and changes */
+    struct carried *carried;
+    const char *path;    /* with its query */
+    const char *session; /* as its head has it, or NULL */
+    struct body body;
+    struct multipart *form; /* NULL: the body is JSON */
+    struct ask ask;
+    bool adds_usage; /* to what the client asks for */
+
+    bool *tried;                  /* back ends of the target */
+    struct affinity_marks *marks; /* NULL: there are not two of them */
+    size_t fallbacks;             /* so many were gone on to */
+    unsigned losses;              /* servers that were lost while they had it */
+    struct err why;               /* the last one could not answer */
+    struct sending *sending;      /* to who is asked; NULL: there is no body */
+};
+
+/* Of a request of which somebody is told, span by span. */
+struct traced {
+    struct trace trace;
+    char model[ASK_MODEL_MAX + 1]; /* as the client has it; "": he names none */
+    uint64_t max_tokens;           /* that he asks for; 0: he does not say */
+    uint64_t call_us;              /* since its head: when an engine was asked last, */
+    uint64_t answer_end_us;        /* and when its answer had ended; 0: it has not */
+};
+
+/* In their order: from REFUSED on an engine's answer has begun, and nothing else may be asked. */
+enum passage_state {
+    PASSAGE_COLLECTS, /* what comes from the client */
+    PASSAGE_SEEKS,    /* who answers */
+    PASSAGE_TOLD,     /* likewise; and its client hears of it: the head of a stream was sent */
+    PASSAGE_FAILED,   /* over: nobody has answered, and so its client was told */
+    PASSAGE_REFUSED,  /* by an engine, to who was told: what it says is collected */
+    PASSAGE_PASSES,   /* bytes come, and go through */
+    PASSAGE_OWES,     /* all has come: its end goes when that is paid for */
+    PASSAGE_OVER,
+};
 
 struct passage {
     struct relay *relay;
@@ -65,59 +102,46 @@ struct passage {
     enum passage_state state;
     bool is_from_peer;
     struct reply reply;
-    struct arena arena; /* of fields and changes */
-    struct carried *carried;
-    const char *path;      /* that is asked, with its query */
-    const char *stored_id; /* of the response that it is about; NULL: it is about none */
-    const char *session;   /* as its head has it, or NULL */
-    uint64_t key;          /* whose it is */
+    uint64_t key; /* whose it is */
 
-    struct body body;
-    struct multipart *form; /* NULL: the body is JSON */
-    struct ask ask;
-
+    struct question *question;           /* NULL: it has gone */
     const struct target *asked, *target; /* as the client has it; that is tried */
-    bool *tried;                         /* its back ends */
-    const struct target_back *back;      /* the last of these */
-    struct affinity_marks *marks;        /* NULL: there are not two of them */
-    size_t fallbacks;                    /* so many were gone on to */
-    unsigned losses;                     /* servers that were lost while they had it */
-    struct err why;                      /* the last one could not answer */
+    const struct target_back *back;      /* of that: the last one */
     uint64_t retry_after_s;
+    const char *stored_id; /* of the response that it is about; NULL: it is about none */
+    struct arena arena;    /* of that, and of who has it */
 
     struct claim claim;
-    uint64_t prompt_tokens; /* an estimate */
-    struct ledger_row row;  /* as far as it is known */
-    uint64_t since_us;      /* by the loop's clock: its head came */
-    struct tally *tally;    /* NULL: it has no key */
-    uint64_t works_us;      /* since then we are at it; 0: it waits for somebody else */
-    uint64_t own_us;        /* that we were */
+    uint64_t prompt_tokens, tokens; /* that it may take: estimates, of the prompt and of all */
+    bool asks_background;           /* for an answer before there is one */
+    struct ledger_row row;          /* as far as it is known */
+    uint64_t since_us;              /* by the loop's clock: its head came */
+    struct tally *tally;            /* NULL: it has no key */
+    uint64_t works_us;              /* since then we are at it; 0: it waits for somebody else */
+    uint64_t own_us;                /* that we were */
 
     struct loop_timer progress; /* to be told of */
-    bool is_told;               /* so the head of a stream was sent */
-    bool is_refused;            /* by an engine, after that; it said */
     struct buf refusal;
     struct transcript *transcript; /* NULL: what is said is kept nowhere */
     bool hears;                    /* the answer is a text */
-    struct trace *trace;           /* NULL: nobody is told */
-    uint64_t call_us;              /* since its head: when an engine was asked last, */
-    uint64_t answer_end_us;        /* and when its answer had ended; 0: it has not */
+    struct traced *traced;         /* NULL: nobody is told */
 
     struct visit visit;
-    struct sending *sending; /* NULL: there is no body */
-    bool adds_usage;         /* to what the client asks for */
-    bool is_begun;           /* the engine's answer */
-    bool is_stream;          /* of events */
-    bool reads;              /* usage is begun */
+    bool is_stream; /* of events */
+    bool reads;     /* usage is begun */
     struct usage_reader usage;
     bool reads_id;
     struct stored_reader id_reader; /* of a response that is made */
     bool has_id;                    /* it is told, and stored */
-    bool owes;                      /* for what was passed on: nothing more is, until it is paid */
-    bool ends;                      /* then */
     char last;                      /* byte of an answer that is no stream: it comes with the end */
     bool has_last;
 };
+
+static inline bool
+passage_has_begun(const struct passage *p) /* the engine's answer */
+{
+    return p->state >= PASSAGE_REFUSED;
+}
 
 /* relay.c */
 void relay_enter(struct relay *relay); /* one request more */
@@ -125,7 +149,7 @@ void relay_leave(struct relay *relay);
 
 /* relay_take.c */
 void passage_fail(struct passage *p, const struct err *error); /* nothing was answered so far */
-void passage_drop_body(struct passage *p);
+void passage_drop_question(struct passage *p);
 
 /* relay_seek.c */
 void passage_seek(struct passage *p); /* what it may take is claimed */
@@ -146,10 +170,9 @@ void passage_account_begin(struct passage *p);
 /* Whenever something has come that lets it go on, until its answer has begun; and when it waits again. */
 void passage_works(struct passage *p);
 void passage_waits(struct passage *p);
-uint64_t passage_tokens(const struct passage *p); /* that it may take */
-uint64_t passage_took(struct passage *p);         /* and has, as far as anybody knows */
-void passage_claim(struct passage *p);            /* then passage_seek(), or it fails */
-void passage_goes(struct passage *p);             /* a back end is asked */
+uint64_t passage_took(struct passage *p); /* tokens, as far as anybody knows */
+void passage_claim(struct passage *p);    /* then passage_seek(), or it fails */
+void passage_goes(struct passage *p);     /* a back end is asked */
 bool
 passage_pays(struct passage *p); /* for what it took so far; false: it will, and then goes on */
 void passage_account_end(struct passage *p, bool answered);

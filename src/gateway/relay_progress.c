@@ -23,7 +23,7 @@
 static void
 begin(struct passage *p)
 {
-    p->is_told = true;
+    p->state = PASSAGE_TOLD;
     p->row.status = 200;
     reply_begin(p->request, 200, &p->reply);
     http_answer_field(p->request, "Content-Type", "text/event-stream");
@@ -47,9 +47,9 @@ on_progress(struct loop_timer *timer)
     struct passage *p = container_of(timer, struct passage, progress);
     char text[COMMENT_MAX / 2];
     bool waits = visit_waits(&p->visit, text, sizeof(text));
-    if (!waits && !p->is_told)
+    if (!waits && p->state == PASSAGE_SEEKS)
         return;
-    if (!p->is_told)
+    if (p->state == PASSAGE_SEEKS)
         begin(p);
     if (!waits)
         (void)snprintf(text, sizeof(text), "%s works on it", p->target->name);
@@ -60,7 +60,7 @@ void
 passage_progress_begin(struct passage *p)
 {
     uint64_t after_us = p->routing->config->gateway.progress_after_us;
-    if (!after_us || !p->ask.stream || !route_generates(p->route) || p->is_from_peer)
+    if (!after_us || !p->question->ask.stream || !route_generates(p->route) || p->is_from_peer)
         return;
     p->progress.expired = on_progress;
     loop_timer_start(p->relay->loop, &p->progress, after_us, MIN(after_us, AGAIN_US));
@@ -98,9 +98,9 @@ passage_told_head(struct passage *p, const struct http1_head *head)
         (void)snprintf(text, sizeof(text), "X-Citadel-Fallback: %s", p->target->name);
         comment(p, text);
     }
-    p->is_refused = head->status != 200 || !p->is_stream;
-    if (!p->is_refused)
+    if (head->status == 200 && p->is_stream)
         return;
+    p->state = PASSAGE_REFUSED;
     p->is_stream = false;
     p->refusal = (struct buf)BUF_INIT(REFUSAL_MAX);
 }

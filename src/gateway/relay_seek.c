@@ -18,50 +18,51 @@ static const enum ask_member prompt_members[] = {ASK_SYSTEM, ASK_INSTRUCTIONS, A
                                                  ASK_PROMPT, ASK_INPUT};
 
 static void
-add_name(struct passage *p, const struct ask_text *name)
+add_name(struct question *q, const struct ask_text *name)
 {
     if (name->kind == JSON_STRING)
-        affinity_add_name(p->marks, ask_text_bytes(&p->ask, name), name->len);
+        affinity_add_name(q->marks, ask_text_bytes(&q->ask, name), name->len);
 }
 
 /* Part of a prompt, up to so much of all; what of it the disk does not give back is as if never seen. */
 static size_t
-add_part(struct passage *p, const struct json_place *part, char *room, size_t most)
+add_part(struct question *q, const struct json_place *part, char *room, size_t most)
 {
     size_t len = MIN(part->len, most);
     const char *bytes =
-        part->kind != JSON_ABSENT ? body_read(&p->body, part->at, len, room, NULL) : NULL;
+        part->kind != JSON_ABSENT ? body_read(&q->body, part->at, len, room, NULL) : NULL;
     if (!bytes)
         return 0;
-    affinity_add_prompt(p->marks, bytes, len);
+    affinity_add_prompt(q->marks, bytes, len);
     return len;
 }
 
 /* What may have been seen before: of who asks, of what, and in which talk. */
 static void
-add_marks(struct passage *p)
+add_marks(struct question *q)
 {
-    _cleanup_free_ char *room = body_is_in_memory(&p->body) ? NULL : mem_alloc(PROMPT_BYTES_MAX);
+    _cleanup_free_ char *room = body_is_in_memory(&q->body) ? NULL : mem_alloc(PROMPT_BYTES_MAX);
     size_t most = PROMPT_BYTES_MAX;
-    add_name(p, &p->ask.user);
-    for (size_t i = 0; i < ARRAY_SIZE(prompt_members) && p->ask.places; i++)
-        most -= add_part(p, &p->ask.places[prompt_members[i]], room, most);
-    add_name(p, &p->ask.session);
-    if (p->session)
-        affinity_add_name(p->marks, p->session, strlen(p->session));
+    add_name(q, &q->ask.user);
+    for (size_t i = 0; i < ARRAY_SIZE(prompt_members) && q->ask.places; i++)
+        most -= add_part(q, &q->ask.places[prompt_members[i]], room, most);
+    add_name(q, &q->ask.session);
+    if (q->session)
+        affinity_add_name(q->marks, q->session, strlen(q->session));
 }
 
 static bool
 set_target(struct passage *p, const struct target *target)
 {
+    struct question *q = p->question;
     p->target = target;
-    p->tried = arena_alloc(&p->arena, MAX(target->back_count, (size_t)1) * sizeof(bool));
-    p->marks = target->back_count > 1 ? arena_new(&p->arena, struct affinity_marks) : NULL;
-    if (!p->marks)
-        return p->tried;
-    affinity_begin(p->relay->affinity, p->marks, target->name);
-    add_marks(p);
-    return p->tried;
+    q->tried = arena_alloc(&q->arena, MAX(target->back_count, (size_t)1) * sizeof(bool));
+    q->marks = target->back_count > 1 ? arena_new(&q->arena, struct affinity_marks) : NULL;
+    if (!q->marks)
+        return q->tried;
+    affinity_begin(p->relay->affinity, q->marks, target->name);
+    add_marks(q);
+    return q->tried;
 }
 
 /* ---- who is asked ---- */
@@ -76,19 +77,20 @@ could_ask(const struct passage *p, const struct target_back *back)
 static bool
 may_try(const struct passage *p, size_t i)
 {
-    return !p->tried[i] && could_ask(p, &p->target->backs[i]);
+    return !p->question->tried[i] && could_ask(p, &p->target->backs[i]);
 }
 
 static const struct target_back *
 choose(struct passage *p)
 {
     const struct target *t = p->target;
-    struct target_load *loads = arena_alloc(&p->arena, t->back_count * sizeof(*loads));
+    const struct affinity_marks *marks = p->question->marks;
+    struct target_load *loads = arena_alloc(&p->question->arena, t->back_count * sizeof(*loads));
     uint32_t seen[AFFINITY_REPLICAS_MAX] = {0};
     if (!loads)
         return NULL;
-    if (p->marks)
-        affinity_find(p->relay->affinity, p->marks, seen);
+    if (marks)
+        affinity_find(p->relay->affinity, marks, seen);
     for (size_t i = 0; i < t->back_count; i++)
         if (may_try(p, i))
             loads[i] = (struct target_load){
@@ -106,7 +108,7 @@ passage_has_other(struct passage *p)
     for (size_t i = 0; i < p->target->back_count; i++)
         if (may_try(p, i))
             return true;
-    for (size_t i = p->fallbacks; i < p->asked->fallback_count; i++)
+    for (size_t i = p->question->fallbacks; i < p->asked->fallback_count; i++)
         for (size_t k = 0; k < p->asked->fallbacks[i]->back_count; k++)
             if (could_ask(p, &p->asked->fallbacks[i]->backs[k]))
                 return true;
@@ -118,8 +120,9 @@ passage_has_other(struct passage *p)
 static int
 change_body(struct passage *p, const struct target_back *back, struct err *reterr)
 {
-    struct ask_change change = {.include_usage = p->adds_usage};
-    struct sending *s = arena_new(&p->arena, struct sending);
+    struct question *q = p->question;
+    struct ask_change change = {.include_usage = q->adds_usage};
+    struct sending *s = arena_new(&q->arena, struct sending);
     if (!s)
         return err_set(reterr, ERR_TOO_LARGE, "the request has more to be changed than may be");
     const struct params *params =
@@ -128,17 +131,17 @@ change_body(struct passage *p, const struct target_back *back, struct err *reter
         change.params = params->items;
         change.param_count = params->count;
     }
-    if (strcmp(back->name, p->ask.model) != 0)
+    if (strcmp(back->name, q->ask.model) != 0)
         change.model = back->name;
-    int r = p->form ? ask_change_form(p->form, &p->ask, &change, &p->arena, &s->list)
-                    : ask_change_json(&p->ask, &change, &p->arena, &s->list, reterr);
+    int r = q->form ? ask_change_form(q->form, &q->ask, &change, &q->arena, &s->list)
+                    : ask_change_json(&q->ask, &change, &q->arena, &s->list, reterr);
     if (r == -ENOMEM)
         return err_set(reterr, ERR_TOO_LARGE, "the request has more to be changed than may be");
     if (r < 0)
         return r;
-    s->length = patch_length(&s->list, p->body.len);
-    s->count = patch_pieces(&s->list, p->body.len, s->pieces);
-    p->sending = s;
+    s->length = patch_length(&s->list, q->body.len);
+    s->count = patch_pieces(&s->list, q->body.len, s->pieces);
+    q->sending = s;
     return 0;
 }
 
@@ -150,29 +153,31 @@ class_of(const struct passage *p)
     const struct holder *caller = p->reply.caller;
     bool may_go_first =
         caller ? holder_key(caller)->has_priority : !p->routing->config->gateway.anonymous;
-    return may_go_first ? p->ask.tier : MAX(p->ask.tier, ASK_TIER_DEFAULT);
+    enum ask_tier tier = p->question->ask.tier;
+    return may_go_first ? tier : MAX(tier, ASK_TIER_DEFAULT);
 }
 
 /* What it may take of the engine, by what is said and by what is usual. */
 static void
 visit_back(struct passage *p, const struct target_back *back)
 {
+    struct question *q = p->question;
     size_t i = (size_t)(back - p->target->backs);
     struct visit_wish wish = {
         .key = p->key,
         .class = class_of(p),
-        .tokens = passage_tokens(p),
+        .tokens = p->tokens,
         .is_about_stored = p->stored_id != NULL,
     };
     struct err error;
-    p->tried[i] = true;
+    q->tried[i] = true;
     p->back = back;
     if (!p->stored_id && change_body(p, back, &error) < 0) {
         passage_fail(p, &error);
         return;
     }
-    if (p->marks)
-        affinity_note(p->relay->affinity, p->marks, i);
+    if (q->marks)
+        affinity_note(p->relay->affinity, q->marks, i);
     visit_begin(&p->visit, routing_backend_of(p->routing, back), &wish);
 }
 
@@ -183,6 +188,7 @@ visit_back(struct passage *p, const struct target_back *back)
 static void
 explain_away(struct passage *p, const struct target_back *backs, size_t count)
 {
+    struct err *why = &p->question->why;
     p->retry_after_s = 0;
     for (size_t i = 0; i < count; i++) {
         const struct backend *b = routing_backend_of(p->routing, &backs[i]);
@@ -193,39 +199,41 @@ explain_away(struct passage *p, const struct target_back *backs, size_t count)
         if (p->retry_after_s && after_s >= p->retry_after_s)
             continue;
         p->retry_after_s = after_s;
-        p->why = error;
+        *why = error;
     }
-    if (p->why.id != ERR_NONE)
+    if (why->id != ERR_NONE)
         return;
-    (void)err_set(&p->why, ERR_MODEL_AWAY, "this host does not serve %s itself", p->asked->name);
-    err_fix(&p->why, "what another gateway asks for is not passed on to a third");
+    (void)err_set(why, ERR_MODEL_AWAY, "this host does not serve %s itself", p->asked->name);
+    err_fix(why, "what another gateway asks for is not passed on to a third");
 }
 
 /* Of the last one that was asked; or none was. */
 static void
 fail_away(struct passage *p)
 {
-    if (p->why.id == ERR_NONE && p->arena.full)
-        (void)err_set(&p->why, ERR_TOO_LARGE, "the request has more to be changed than may be");
-    else if (p->why.id == ERR_NONE)
+    struct question *q = p->question;
+    if (q->why.id == ERR_NONE && q->arena.full)
+        (void)err_set(&q->why, ERR_TOO_LARGE, "the request has more to be changed than may be");
+    else if (q->why.id == ERR_NONE)
         explain_away(p, p->asked->backs, p->asked->back_count);
-    passage_fail(p, &p->why);
+    passage_fail(p, &q->why);
 }
 
 static void
 fail_previous(struct passage *p, const struct target_back *back)
 {
-    if (p->why.id == ERR_NONE)
+    struct question *q = p->question;
+    if (q->why.id == ERR_NONE)
         explain_away(p, back, 1);
-    err_fix(&p->why, "no other has the response that the request goes on from");
-    passage_fail(p, &p->why);
+    err_fix(&q->why, "no other has the response that the request goes on from");
+    passage_fail(p, &q->why);
 }
 
 static bool
 may_fall_back(struct passage *p)
 {
-    return p->fallbacks < p->asked->fallback_count &&
-           set_target(p, p->asked->fallbacks[p->fallbacks++]);
+    size_t *next = &p->question->fallbacks;
+    return *next < p->asked->fallback_count && set_target(p, p->asked->fallbacks[(*next)++]);
 }
 
 void

@@ -28,7 +28,8 @@ refuse_unknown(const char *id, struct err *reterr)
 static void
 read_previous(const struct passage *p, char id[STORED_ID_MAX + 1])
 {
-    ask_text_decode(&p->ask, &p->ask.values[ASK_PREVIOUS], id, STORED_ID_MAX + 1);
+    const struct ask *ask = &p->question->ask;
+    ask_text_decode(ask, &ask->values[ASK_PREVIOUS], id, STORED_ID_MAX + 1);
 }
 
 static bool
@@ -57,7 +58,7 @@ passage_check_previous(struct passage *p, struct err *reterr)
 {
     const struct stored *stored = p->relay->stored;
     char id[STORED_ID_MAX + 1];
-    if (p->ask.values[ASK_PREVIOUS].kind != JSON_STRING)
+    if (p->question->ask.values[ASK_PREVIOUS].kind != JSON_STRING)
         return 0;
     read_previous(p, id);
     bool is_his = p->key ? find_stored(p, id) != NULL

@@ -20,26 +20,33 @@
 /* ---- the end ---- */
 
 void
-passage_drop_body(struct passage *p)
+passage_drop_question(struct passage *p)
 {
-    p->relay->counts.bodies_bytes -= p->body.len;
-    body_finish(&p->body);
-    free(take_ptr(p->form));
+    struct question *q = take_ptr(p->question);
+    if (!q)
+        return;
+    p->relay->counts.bodies_bytes -= q->body.len;
+    body_finish(&q->body);
+    free(q->form);
+    ask_finish(&q->ask);
+    arena_finish(&q->arena);
+    free(q);
 }
 
 void
 passage_fail(struct passage *p, const struct err *error)
 {
-    assert(p->state < PASSAGE_PASSES);
-    p->state = PASSAGE_OVER;
+    bool is_told = p->state == PASSAGE_TOLD;
+    assert(p->state <= PASSAGE_TOLD);
+    p->state = PASSAGE_FAILED;
     p->row.status = problem_status(error);
     p->row.end = p->row.backend[0] ? LEDGER_ENGINE : LEDGER_REFUSED;
-    passage_drop_body(p);
     passage_progress_stop(p);
-    if (p->is_told)
+    if (is_told)
         passage_told_fail(p, error);
     else
         reply_problem(p->request, p->route->dialect, error, &p->reply, p->retry_after_s, NULL);
+    passage_drop_question(p); /* which may have the error */
 }
 
 static void
@@ -49,12 +56,12 @@ on_finished(struct http_request *r, bool answered)
     passage_progress_stop(p);
     passage_account_end(p, answered);
     visit_end(&p->visit, p->reads ? &p->usage.usage : NULL, passage_took(p));
-    passage_drop_body(p);
+    passage_drop_question(p);
     if (p->reads)
         usage_finish(&p->usage);
     buf_finish(&p->refusal);
-    ask_finish(&p->ask);
     arena_finish(&p->arena);
+    free(p->traced);
     routing_drop(p->routing);
     relay_leave(p->relay);
     free(p);
@@ -63,12 +70,12 @@ on_finished(struct http_request *r, bool answered)
 /* ---- what is asked for ---- */
 
 static int
-read_ask(struct passage *p, struct err *reterr)
+read_ask(struct question *q, struct err *reterr)
 {
-    if (!p->form)
-        return ask_end(&p->ask, reterr);
-    int r = multipart_end(p->form, reterr);
-    return r < 0 ? r : ask_read_form(&p->ask, p->form, reterr);
+    if (!q->form)
+        return ask_end(&q->ask, reterr);
+    int r = multipart_end(q->form, reterr);
+    return r < 0 ? r : ask_read_form(&q->ask, q->form, reterr);
 }
 
 /* Chunks with usage are asked for where an engine is known to take the option. */
@@ -76,7 +83,14 @@ static bool
 lacks_usage(const struct passage *p)
 {
     bool knows = p->route->id == ROUTE_CHAT || p->route->id == ROUTE_COMPLETIONS;
-    return knows && p->ask.stream && !p->ask.include_usage;
+    return knows && p->question->ask.stream && !p->question->ask.include_usage;
+}
+
+static void
+note_ask(struct traced *t, const struct ask *ask)
+{
+    memcpy(t->model, ask->model, sizeof(t->model));
+    t->max_tokens = ask->max_tokens;
 }
 
 static const struct key *
@@ -89,15 +103,19 @@ static void
 on_complete(struct http_request *r)
 {
     struct passage *p = r->user;
+    struct question *q = p->question;
     struct err error;
     passage_works(p);
-    if (read_ask(p, &error) < 0 || passage_check_previous(p, &error) < 0 ||
-        target_find(p->routing->targets, key_of(p), p->ask.model, &p->asked, &error) < 0) {
+    if (read_ask(q, &error) < 0 || passage_check_previous(p, &error) < 0 ||
+        target_find(p->routing->targets, key_of(p), q->ask.model, &p->asked, &error) < 0) {
         passage_fail(p, &error);
         return;
     }
-    p->adds_usage = lacks_usage(p);
-    p->transcript = transcript_begin(p->relay->transcripts, p->form ? NULL : &p->body);
+    q->adds_usage = lacks_usage(p);
+    p->asks_background = p->route->id == ROUTE_RESPONSES && q->ask.background;
+    p->transcript = transcript_begin(p->relay->transcripts, q->form ? NULL : &q->body);
+    if (p->traced)
+        note_ask(p->traced, &q->ask);
     passage_claim(p);
     passage_waits(p);
 }
@@ -122,7 +140,7 @@ static int
 check_room(const struct passage *p, uint64_t len, struct err *reterr)
 {
     const struct config_gateway_limits *limits = &p->routing->config->gateway.limits;
-    if (len > limits->body_bytes - p->body.len) {
+    if (len > limits->body_bytes - p->question->body.len) {
         int r = err_set(reterr, ERR_TOO_LARGE, "the body is larger than %" PRIu64 " bytes",
                         limits->body_bytes);
         err_fix(reterr, "gateway.limits.body is the limit");
@@ -139,15 +157,16 @@ static void
 on_body(struct http_request *r, const char *bytes, size_t len)
 {
     struct passage *p = r->user;
+    struct question *q = p->question;
     struct err error;
     int e = check_room(p, len, &error);
-    if (e == 0 && p->form)
-        e = multipart_read(p->form, bytes, len, &error);
-    if (e == 0 && p->ask.places)
-        e = ask_read(&p->ask, bytes, len, &error);
+    if (e == 0 && q->form)
+        e = multipart_read(q->form, bytes, len, &error);
+    if (e == 0 && q->ask.places)
+        e = ask_read(&q->ask, bytes, len, &error);
     if (e == 0) {
         p->relay->counts.bodies_bytes += len;
-        e = body_add(&p->body, bytes, len, &error);
+        e = body_add(&q->body, bytes, len, &error);
     }
     if (e < 0)
         passage_fail(p, &error);
@@ -162,15 +181,15 @@ on_writable(struct http_request *r)
 /* ---- the head ---- */
 
 static void
-carry(struct passage *p, const char *name, size_t name_len, const char *value, size_t value_len)
+carry(struct question *q, const char *name, size_t name_len, const char *value, size_t value_len)
 {
-    struct carried *c = arena_new(&p->arena, struct carried);
+    struct carried *c = arena_new(&q->arena, struct carried);
     if (!c)
         return;
-    c->name = arena_strndup(&p->arena, name, name_len);
-    c->value = arena_strndup(&p->arena, value, value_len);
-    c->next = p->carried;
-    p->carried = c;
+    c->name = arena_strndup(&q->arena, name, name_len);
+    c->value = arena_strndup(&q->arena, value, value_len);
+    c->next = q->carried;
+    q->carried = c;
 }
 
 /* The client's trace goes on as it came; or with our part in it, where somebody is told of that. */
@@ -184,13 +203,14 @@ carry_trace(struct passage *p, const struct http1_head *head)
     if (field && trace_is_parent(bytes + field->value.at, field->value.len))
         parent = bytes + field->value.at;
     if (exporter_is_on(p->relay->exporter) && (!parent || trace_is_sampled(parent)))
-        p->trace = arena_new(&p->arena, struct trace);
-    if (p->trace)
-        trace_begin(p->trace, parent);
+        p->traced = mem_new(struct traced);
+    if (p->traced)
+        trace_begin(&p->traced->trace, parent);
     else if (parent)
-        carry(p, name, sizeof(name) - 1, parent, field->value.len);
+        carry(p->question, name, sizeof(name) - 1, parent, field->value.len);
     if (parent && state)
-        carry(p, state_name, sizeof(state_name) - 1, bytes + state->value.at, state->value.len);
+        carry(p->question, state_name, sizeof(state_name) - 1, bytes + state->value.at,
+              state->value.len);
 }
 
 /* A body that was read as JSON is told to be that, whatever the client calls it. */
@@ -204,34 +224,35 @@ carry_head(struct passage *p, const struct http1_head *head)
         const char *name = head->bytes + f->name.at;
         if (header_passes(HEADER_TO_ENGINE, name, f->name.len) &&
             !(is_json && f->id == HTTP_FIELD_CONTENT_TYPE))
-            carry(p, name, f->name.len, head->bytes + f->value.at, f->value.len);
+            carry(p->question, name, f->name.len, head->bytes + f->value.at, f->value.len);
     }
     if (is_json)
-        carry(p, type, sizeof(type) - 1, json, sizeof(json) - 1);
+        carry(p->question, type, sizeof(type) - 1, json, sizeof(json) - 1);
 }
 
 static int
-open_form(struct passage *p, const struct http1_head *head, struct err *reterr)
+open_form(struct question *q, const struct http1_head *head, struct err *reterr)
 {
     const struct http1_field *type = http1_find(head, HTTP_FIELD_CONTENT_TYPE);
-    p->form = mem_new(struct multipart);
-    return multipart_init(p->form, type ? head->bytes + type->value.at : "",
+    q->form = mem_new(struct multipart);
+    return multipart_init(q->form, type ? head->bytes + type->value.at : "",
                           type ? type->value.len : 0, reterr);
 }
 
 static int
 read_head(struct passage *p, const struct http1_head *head, struct err *reterr)
 {
+    struct question *q = p->question;
     int r = check_room(p, head->content_length, reterr);
     if (r == 0 && p->route->body == ROUTE_BODY_FORM)
-        r = open_form(p, head, reterr);
+        r = open_form(q, head, reterr);
     carry_head(p, head);
     carry_trace(p, head);
     p->is_from_peer = http1_find_other(head, PEER_FIELD) != NULL;
     const struct http1_field *session = http1_find_other(head, SESSION_FIELD);
     if (session)
-        p->session = arena_strndup(&p->arena, head->bytes + session->value.at, session->value.len);
-    if (r == 0 && p->arena.full)
+        q->session = arena_strndup(&q->arena, head->bytes + session->value.at, session->value.len);
+    if (r == 0 && (q->arena.full || p->arena.full))
         r = err_set(reterr, ERR_TOO_LARGE, "the headers are larger than may be passed on");
     return r;
 }
@@ -240,13 +261,26 @@ static void
 read_path(struct passage *p, const struct http1_head *head, const struct route_found *found)
 {
     const char *bytes = head->bytes;
-    p->path = found->route->path;
+    p->question->path = found->route->path;
     if (found->route->answers != ROUTE_BY_STORED)
         return;
     p->stored_id = arena_strndup(&p->arena, found->part, found->part_len);
-    p->path =
-        arena_printf(&p->arena, "%.*s%s%.*s", (int)head->path.len, bytes + head->path.at,
+    p->question->path =
+        arena_printf(&p->question->arena, "%.*s%s%.*s", (int)head->path.len, bytes + head->path.at,
                      head->query.len ? "?" : "", (int)head->query.len, bytes + head->query.at);
+}
+
+static struct question *
+begin_question(const struct passage *p)
+{
+    const struct routing *routing = p->routing;
+    const struct config_gateway_limits *limits = &routing->config->gateway.limits;
+    struct question *q = mem_new(struct question);
+    arena_init(&q->arena, (size_t)limits->header_bytes + CHANGES_BYTES_MAX);
+    body_init(&q->body, p->relay->loop, routing->spool, limits->body_bytes);
+    if (p->route->body == ROUTE_BODY_JSON)
+        ask_begin(&q->ask, routing->members.items, routing->members.count);
+    return q;
 }
 
 void
@@ -261,7 +295,6 @@ relay_take(struct relay *relay, struct http_request *r, const struct route_found
                                                        .complete = on_complete_stored,
                                                        .writable = on_writable,
                                                        .finished = on_finished};
-    const struct config_gateway_limits *limits = &relay->routing->config->gateway.limits;
     struct passage *p = mem_new(struct passage);
     struct err error;
     r->ops = found->route->answers == ROUTE_BY_STORED ? &stored_ops : &ops;
@@ -274,10 +307,8 @@ relay_take(struct relay *relay, struct http_request *r, const struct route_found
     p->visit.ops = &passage_visit_ops;
     p->visit.user = p;
     p->reply = *reply;
-    arena_init(&p->arena, (size_t)limits->header_bytes + CHANGES_BYTES_MAX);
-    body_init(&p->body, relay->loop, p->routing->spool, limits->body_bytes);
-    if (p->route->body == ROUTE_BODY_JSON)
-        ask_begin(&p->ask, p->routing->members.items, p->routing->members.count);
+    arena_init(&p->arena, p->routing->config->gateway.limits.header_bytes + KIB);
+    p->question = begin_question(p);
     relay_enter(relay);
     read_path(p, &r->head, found);
     passage_account_begin(p);
