@@ -19,6 +19,12 @@ histogram_add(struct histogram *h, uint64_t us)
     h->sum_us += us;
 }
 
+static bool
+is_coarse(size_t i)
+{
+    return i == HISTOGRAM_BUCKETS || (bounds_us[i] >= 1000 && i % 2 == 0);
+}
+
 static void
 write_one(struct buf *out, const char *name, const char *suffix, double value,
           const char *const *labels)
@@ -32,14 +38,16 @@ write_one(struct buf *out, const char *name, const char *suffix, double value,
 
 void
 histogram_write(struct buf *out, const struct prom_family *family, const struct histogram *h,
-                const char *label, const char *value)
+                enum histogram_grain grain, const char *label, const char *value)
 {
     uint64_t count = 0;
     for (size_t i = 0; i <= HISTOGRAM_BUCKETS; i++) {
         char bound[32] = "+Inf";
+        count += h->counts[i];
+        if (grain == HISTOGRAM_COARSE && !is_coarse(i))
+            continue;
         if (i < HISTOGRAM_BUCKETS)
             (void)snprintf(bound, sizeof(bound), "%g", (double)bounds_us[i] / 1e6);
-        count += h->counts[i];
         write_one(out, family->name, "_bucket", (double)count,
                   label ? PROM_LABELS(label, value, "le", bound) : PROM_LABELS("le", bound));
     }

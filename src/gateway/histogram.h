@@ -15,6 +15,9 @@ struct histogram {
 
 void histogram_add(struct histogram *h, uint64_t us);
 
+/* COARSE: every other bound, from 1 ms on: of what there are many. */
+enum histogram_grain { HISTOGRAM_FINE, HISTOGRAM_COARSE };
+
 /* The samples of one, behind its family; label: before `le`, with its value; NULL: none. */
 void histogram_write(struct buf *out, const struct prom_family *family, const struct histogram *h,
-                     const char *label, const char *value);
+                     enum histogram_grain grain, const char *label, const char *value);

@@ -26,7 +26,7 @@ TEST(histogram_counts_up_to_each_bound)
     struct histogram h = {0};
     for (size_t i = 0; i < ARRAY_SIZE(times_us); i++)
         histogram_add(&h, times_us[i]);
-    histogram_write(&page, &family, &h, "model", "one");
+    histogram_write(&page, &family, &h, HISTOGRAM_FINE, "model", "one");
     CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "1e-05"), 1);
     CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "0.0001"), 2);
     CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "0.001"), 5);
@@ -42,8 +42,24 @@ TEST(histogram_may_be_of_nothing_in_particular)
     _cleanup_buf_ struct buf page = BUF_INIT(64 * KIB);
     struct histogram h = {0};
     histogram_add(&h, 20);
-    histogram_write(&page, &family, &h, NULL, NULL);
+    histogram_write(&page, &family, &h, HISTOGRAM_FINE, NULL, NULL);
     CHECK(strstr(page.data, "\ncitadel_x_seconds_bucket{le=\"2.5e-05\"} 1\n"));
     CHECK(strstr(page.data, "\ncitadel_x_seconds_count 1\n"));
     CHECK(!strstr(page.data, "model"));
+}
+
+TEST(histogram_may_be_coarse)
+{
+    _cleanup_buf_ struct buf page = BUF_INIT(64 * KIB);
+    struct histogram h = {0};
+    for (uint64_t us = 1; us < 1000000; us *= 3)
+        histogram_add(&h, us);
+    histogram_write(&page, &family, &h, HISTOGRAM_COARSE, "model", "one");
+    CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "0.0005"), -1);
+    CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "0.001"), 7);
+    CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "0.0025"), -1);
+    CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "0.005"), 8);
+    CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "1000"), 13);
+    CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "+Inf"), 13);
+    CHECK_EQ(sample(&page, "citadel_x_seconds_count", NULL), 13);
 }

@@ -104,6 +104,21 @@ static const struct prom_family of_keys[] = {
 #include "gateway/metric.def"
 };
 
+static const struct {
+    struct prom_family family;
+    size_t offset; /* in struct tally_times */
+} times_of_keys[] = {
+#define TIMES_OF_KEY(member, name, help) \
+    {{name, PROM_HISTOGRAM, help}, offsetof(struct tally_times, member)},
+#include "gateway/metric.def"
+};
+
+static const struct histogram *
+histogram_at(const void *times_, size_t offset)
+{
+    return (const struct histogram *)((const char *)times_ + offset);
+}
+
 static void
 write_one(struct buf *out, const char *name, enum prom_type type, const char *help, double value)
 {
@@ -120,8 +135,7 @@ write_times(struct buf *out, const struct relay *relay, const struct prom_family
     for (size_t i = 0; i < relay_backend_count(relay); i++) {
         const struct backend *b = relay_backend(relay, i);
         if (b && backend_queue(b)->arrived)
-            histogram_write(out, family,
-                            (const struct histogram *)((const char *)backend_times(b) + offset),
+            histogram_write(out, family, histogram_at(backend_times(b), offset), HISTOGRAM_FINE,
                             backend_is_peer(b) ? "peer" : "model", backend_name(b));
     }
 }
@@ -149,9 +163,8 @@ write_all_together(struct buf *out, const struct relay_counts *n)
 {
     for (size_t k = 0; k < ARRAY_SIZE(times_of_all); k++) {
         prom_write_family(out, &times_of_all[k].family);
-        histogram_write(out, &times_of_all[k].family,
-                        (const struct histogram *)((const char *)n + times_of_all[k].offset), NULL,
-                        NULL);
+        histogram_write(out, &times_of_all[k].family, histogram_at(n, times_of_all[k].offset),
+                        HISTOGRAM_FINE, NULL, NULL);
     }
     write_one(out, "citadel_gateway_requests_in_flight", PROM_GAUGE,
               "Requests for models, from their head to their end", n->requests);
@@ -161,6 +174,21 @@ write_all_together(struct buf *out, const struct relay_counts *n)
               "Answers by another model than was asked for", (double)n->fallbacks);
     write_one(out, "citadel_gateway_cut_answers_total", PROM_COUNTER,
               "Answers that an engine did not complete", (double)n->cut);
+}
+
+static void
+write_times_of_keys(struct buf *out, const struct tallies *tallies)
+{
+    for (size_t k = 0; k < ARRAY_SIZE(times_of_keys); k++) {
+        const struct tally *tally;
+        const char *name;
+        prom_write_family(out, &times_of_keys[k].family);
+        for (size_t i = 0; i < TALLIES_COUNT; i++)
+            if ((tally = tallies_at(tallies, i, &name)) && tally->times)
+                histogram_write(out, &times_of_keys[k].family,
+                                histogram_at(tally->times, times_of_keys[k].offset),
+                                HISTOGRAM_COARSE, "key", name);
+    }
 }
 
 /* A name is told as long as its key is good. */
@@ -177,6 +205,7 @@ write_keys(struct buf *out, struct tallies *tallies)
                 prom_write_sample(out, &of_keys[k], tally_value(tally, k),
                                   PROM_LABELS("key", name));
     }
+    write_times_of_keys(out, tallies);
 }
 
 static void

@@ -55,6 +55,7 @@ relay_free(struct relay *relay)
     routing_drop(relay->routing);
     affinity_free(relay->affinity);
     stored_free(relay->stored);
+    tallies_finish(&relay->tallies);
     free(relay);
 }
 

@@ -312,7 +312,7 @@ passage_account_end(struct passage *p, bool answered)
     if (passage_has_begun(p))
         histogram_add(&p->relay->counts.own, p->own_us);
     if (p->tally)
-        tally_end(p->tally, &p->row);
+        tally_end(p->tally, &p->row, p->is_stream);
     transcript_end(take_ptr(p->transcript), &p->row, p->reply.id);
     if (p->traced)
         tell_spans(p);

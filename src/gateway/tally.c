@@ -1,6 +1,9 @@
 #include "gateway/tally.h"
 
+#include "base/mem.h"
 #include "gateway/ledger.h"
+
+#include <stdlib.h>
 
 static struct tally *
 find_place(struct tallies *t, const struct key *key)
@@ -25,8 +28,20 @@ tally_begin(struct tallies *t, const struct key *key)
     return tally;
 }
 
+/* An answer's first token comes with its first byte. */
+static void
+take_times(struct tally_times *times, const struct ledger_row *row, bool is_stream)
+{
+    uint64_t rest_us = row->duration_us - MIN(row->first_us, row->duration_us);
+    histogram_add(&times->queue, row->queue_us);
+    histogram_add(&times->first, row->first_us);
+    histogram_add(&times->whole, row->duration_us);
+    if (is_stream && row->tokens_out > 1)
+        histogram_add(&times->gap, rest_us / (row->tokens_out - 1));
+}
+
 void
-tally_end(struct tally *tally, const struct ledger_row *row)
+tally_end(struct tally *tally, const struct ledger_row *row, bool is_stream)
 {
     assert(tally->in_flight > 0);
     tally->in_flight--;
@@ -34,6 +49,11 @@ tally_end(struct tally *tally, const struct ledger_row *row)
     tally->over_limit += row->status == 429;
     tally->tokens_in += row->tokens_in;
     tally->tokens_out += row->tokens_out;
+    if (row->end != LEDGER_WHOLE || row->status >= 400)
+        return;
+    if (!tally->times)
+        tally->times = mem_new(struct tally_times);
+    take_times(tally->times, row, is_stream);
 }
 
 static bool
@@ -51,9 +71,19 @@ tallies_sweep(struct tallies *t, uint64_t wall_us)
         if (!tally->key)
             continue;
         tally->is_told = is_good(tally, wall_us);
-        if (!tally->is_told && tally->in_flight == 0)
+        if (!tally->is_told && tally->in_flight == 0) {
+            free(tally->times);
             *tally = (struct tally){0};
+        }
     }
+}
+
+void
+tallies_finish(struct tallies *t)
+{
+    for (size_t i = 0; i < TALLY_KEYS_MAX; i++)
+        free(t->places[i].times);
+    free(t->rest.times);
 }
 
 const struct tally *

@@ -57,6 +57,12 @@ def test_what_each_key_asked_for_is_counted_under_its_name(tmp_path, slow):
         }.items():
             found = samples(g, f"citadel_gateway_key_{metric}")
             assert found == dict(zip(('{key="alice"}', '{key="bob"}', '{key="other"}'), values)), metric
+        for metric in ("queue", "first_byte", "request"):
+            found = samples(g, f"citadel_gateway_key_{metric}_seconds_count")
+            assert found == {'{key="alice"}': 2, '{key="other"}': 1}, metric
+        g.ask("POST", CHAT, {**ASK, "stream": True}, **other)
+        found = samples(g, "citadel_gateway_key_token_gap_seconds_count")
+        assert found == {'{key="alice"}': 0, '{key="other"}': 1}
         connection, answer = g.begin("POST", CHAT, {**ASK, "stream": True}, **bob)
         with contextlib.closing(connection):
             answer.readline()
