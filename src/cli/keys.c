@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/quantity.h"
 #include "cli/load_config.h"
+#include "gateway/target.h"
 #include "sys/clock.h"
 
 #include <errno.h>
@@ -168,6 +169,48 @@ ask_gateway(struct cli *cli, const struct operation_wish *wish, struct config **
     return r < 0 && cli->err.id == ERR_SERVICE_DOWN ? 1 : r;
 }
 
+/* It may be one that is still to come, or a mistake. */
+static void
+note_unknown_model(struct cli *cli, const struct target_table *table, const char *name)
+{
+    const struct target *target;
+    struct err err;
+    if (target_find(table, NULL, name, &target, &err) == 0)
+        return;
+    cli_note(cli, "%s%s%s", err.what, err.fix[0] ? "; " : "", err.fix);
+}
+
+static void
+note_unknown_models(struct cli *cli, const struct config *config)
+{
+    const char *list = cli_option(cli, "models");
+    if (!list || text_eq(list, "all"))
+        return;
+    struct target_table *table = target_table_new(config);
+    for (const char *end; *list; list = *end ? end + 1 : end) {
+        end = strchrnul(list, ',');
+        _cleanup_free_ char *name = mem_strndup(list, (size_t)(end - list));
+        note_unknown_model(cli, table, name);
+    }
+    target_table_free(table);
+}
+
+static int
+ask_of_key_offline(struct cli *cli, const struct config *config, struct offline *o,
+                   const struct buf *members, struct arena *arena, struct value **ret_answer)
+{
+    _cleanup_buf_ struct buf out = BUF_INIT(OUT_MAX);
+    struct value *given = NULL;
+    int r = members ? json_parse(arena, members->data, members->len, JSON_STRICT, &given, NULL,
+                                 &cli->err)
+                    : 0;
+    o->out = &out;
+    o->wish.members = given;
+    if (r == 0)
+        r = ask_offline(config, o, &cli->err);
+    return r < 0 ? r : parse(&out, arena, ret_answer, &cli->err);
+}
+
 /* members: JSON of key_change(); NULL: none. */
 static int
 ask_of_key(struct cli *cli, enum keyring_deed deed, const char *name, const struct buf *members,
@@ -180,22 +223,16 @@ ask_of_key(struct cli *cli, enum keyring_deed deed, const char *name, const stru
         [KEYRING_REVOKE] = OPERATION_KEY_REVOKE,
     };
     _cleanup_config_ struct config *config = NULL;
-    _cleanup_buf_ struct buf out = BUF_INIT(OUT_MAX);
-    struct offline o = {.wish = {.deed = deed, .name = name}, .out = &out};
-    struct value *given = NULL;
+    struct offline o = {.wish = {.deed = deed, .name = name}};
     struct operation_wish wish = {.id = ids[deed], .name = name, .body = members};
     int r = key_check_name(name, &cli->err);
     if (r == 0)
         r = ask_gateway(cli, &wish, &config, arena, ret_answer);
-    if (r <= 0)
-        return r;
-    r = members
-            ? json_parse(arena, members->data, members->len, JSON_STRICT, &given, NULL, &cli->err)
-            : 0;
-    o.wish.members = given;
-    if (r == 0)
-        r = ask_offline(config, &o, &cli->err);
-    return r < 0 ? r : parse(&out, arena, ret_answer, &cli->err);
+    if (r > 0)
+        r = ask_of_key_offline(cli, config, &o, members, arena, ret_answer);
+    if (r == 0 && members)
+        note_unknown_models(cli, config);
+    return r;
 }
 
 int
@@ -249,6 +286,8 @@ add_models(struct json_writer *w, const char *list)
     json_close_list(w);
 }
 
+#define EXPIRY_MAX_US (UINT64_C(36500) * 24 * 3600 * 1000000)
+
 static int
 add_expiry(struct json_writer *w, const char *text, struct err *reterr)
 {
@@ -258,6 +297,10 @@ add_expiry(struct json_writer *w, const char *text, struct err *reterr)
         return 0;
     }
     int r = quantity_parse_us(text, &us, reterr);
+    if (r == 0 && (us == 0 || us > EXPIRY_MAX_US)) {
+        r = err_set(reterr, ERR_VALUE, "%s is no time for a key to live", text);
+        err_fix(reterr, "30d, up to 36500d; or never");
+    }
     if (r < 0)
         err_prefix(reterr, "--expires-in");
     else

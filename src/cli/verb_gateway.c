@@ -11,8 +11,10 @@ const struct verb_help verb_gateway_help = {
         "these interfaces can be reached through it.\n\n"
         "Until a key is made (`citadel keys create`), only this host is answered, unless "
         "gateway.anonymous is true.\n\n"
-        "`citadel reload gateway` has it read its configuration anew; answers that are under way "
-        "go on. When it is to end, they are completed, for gateway.drain_timeout at most.",
+        "`citadel reload gateway` has it read its configuration anew, and `citadel reread gateway` "
+        "one "
+        "that nobody watches over; answers that are under way go on. When it is to end, they are "
+        "completed, for gateway.drain_timeout at most.",
     .examples = VERB_EXAMPLES({"citadel gateway", "answer, in the foreground"}),
 };
 

@@ -523,9 +523,9 @@ allowance_refuse(const struct allowance *a, const struct allowance_refusal *refu
                 ? err_set(reterr, ERR_KEY_LIMIT,
                           "the key may use %" PRIu64 " %s; %" PRIu64
                           " are used, and the request may take %" PRIu64,
-                          most, help, MIN(refusal->used, most), tokens)
+                          most, help, refusal->used, tokens)
                 : err_set(reterr, ERR_KEY_LIMIT, "the key may make %" PRIu64 " %s", most, help);
-    if (is_tokens)
+    if (is_tokens && refusal->used < most)
         err_fix(reterr, "a smaller max_tokens claims less");
     return r;
 }

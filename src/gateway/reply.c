@@ -60,7 +60,9 @@ reply_read(const struct http_request *r, const struct config_list *origins, stru
     ret_reply->caller = NULL;
     ret_reply->origin[0] = '\0';
     make_id(ret_reply);
-    if (!field || field->value.len > REPLY_ID_MAX || !is_printable(value, field->value.len))
+    /* A key that was put there by mistake stands in no log. */
+    if (!field || field->value.len > REPLY_ID_MAX || !is_printable(value, field->value.len) ||
+        key_looks_like_token(value, field->value.len))
         memcpy(ret_reply->id, ret_reply->own_id, sizeof(ret_reply->own_id));
     else
         (void)snprintf(ret_reply->id, sizeof(ret_reply->id), "%.*s", (int)field->value.len, value);

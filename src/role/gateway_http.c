@@ -199,6 +199,24 @@ identify(struct asked *a)
     return false;
 }
 
+/* What is asked of the server itself, and of no path. */
+static bool
+is_about_server(const struct asked *a)
+{
+    static const char allow[] = "GET, HEAD, POST, DELETE, OPTIONS";
+    enum http1_form form = a->request->head.form;
+    struct err err;
+    if (form == HTTP1_ASTERISK) {
+        reply_begin(a->request, 204, &a->reply);
+        http_answer_field(a->request, "Allow", allow);
+        http_answer_whole(a->request, "", 0);
+    } else if (form == HTTP1_AUTHORITY) {
+        (void)err_set(&err, ERR_NO_METHOD, "the gateway is no proxy, and takes no CONNECT");
+        refuse(a, DIALECT_OPENAI, &err, allow);
+    }
+    return form == HTTP1_ASTERISK || form == HTTP1_AUTHORITY;
+}
+
 static bool
 find(struct asked *a, const char *path, size_t len)
 {
@@ -228,8 +246,8 @@ on_request(struct http_request *r)
     struct asked a = {.gateway = r->arg, .request = r};
     r->ops = &ops;
     reply_read(r, &a.gateway->config->gateway.cors_origins, &a.reply);
-    if (!may_ask(&a, route_dialect(path, len)) || is_preflight(&a, path, len) ||
-        !find(&a, path, len) || !identify(&a))
+    if (!may_ask(&a, route_dialect(path, len)) || is_about_server(&a) ||
+        is_preflight(&a, path, len) || !find(&a, path, len) || !identify(&a))
         return;
     switch (a.found.route->answers) {
     case ROUTE_BY_ENGINE:

@@ -6,6 +6,7 @@
 #include "role/gateway_int.h"
 #include "sys/log.h"
 
+#include <string.h>
 #include <strings.h>
 
 /* ---- the key of a request ---- */
@@ -23,18 +24,36 @@ field_of(const struct http1_head *head, enum http_field id)
                  : (struct shown){0};
 }
 
-/* OpenAI's clients send the one, those of Messages the other. */
 static struct shown
-find_token(const struct http1_head *head)
+find_bearer(const struct http1_head *head)
 {
     static const char scheme[] = "Bearer ";
     const size_t len = sizeof(scheme) - 1;
     struct shown s = field_of(head, HTTP_FIELD_AUTHORIZATION);
     if (!s.token || s.len < len || strncasecmp(s.token, scheme, len) != 0)
-        return field_of(head, HTTP_FIELD_X_API_KEY);
+        return (struct shown){0};
     for (s.token += len, s.len -= len; s.len > 0 && *s.token == ' '; s.len--)
         s.token++;
     return s;
+}
+
+static bool
+is_same(struct shown a, struct shown b)
+{
+    return a.len == b.len && memcmp(a.token, b.token, a.len) == 0;
+}
+
+/* OpenAI's clients send the one, those of Messages the other; both: they are to say the same. */
+static int
+find_token(const struct http1_head *head, bool is_needed, struct shown *ret, struct err *reterr)
+{
+    struct shown bearer = find_bearer(head), own = field_of(head, HTTP_FIELD_X_API_KEY);
+    *ret = bearer.token ? bearer : own;
+    if (!is_needed || !bearer.token || !own.token || is_same(bearer, own))
+        return 0;
+    int r = err_set(reterr, ERR_NO_KEY, "Authorization and x-api-key show different keys");
+    err_fix(reterr, "send one of the two fields");
+    return r;
 }
 
 bool
@@ -48,13 +67,16 @@ gateway_identify(const struct gateway *g, const struct http_request *r, struct r
                  struct err *reterr)
 {
     bool is_needed = keyring_is_needed(g->keys) && !g->config->gateway.anonymous;
-    struct shown shown = find_token(&r->head);
+    struct shown shown;
+    int e = find_token(&r->head, is_needed, &shown, reterr);
+    if (e < 0)
+        return e;
     /* Libraries insist on some key, and people who need none give them any. */
     if (shown.token && (is_needed || key_looks_like_token(shown.token, shown.len)))
         return keyring_find(g->keys, shown.token, shown.len, &reply->caller, reterr);
     if (!is_needed)
         return 0;
-    int e = err_set(reterr, ERR_NO_KEY, "a key is needed, and none was shown");
+    e = err_set(reterr, ERR_NO_KEY, "a key is needed, and none was shown");
     err_fix(reterr,
             "\"Authorization: Bearer KEY\", or \"x-api-key: KEY\"; citadel keys create NAME");
     return e;

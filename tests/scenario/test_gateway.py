@@ -188,6 +188,18 @@ def test_what_is_no_http_is_refused_in_the_shape_of_the_api(tmp_path, sim):
         assert json.loads(body)["error"]["type"] == "invalid_request_error"
 
 
+def test_what_is_asked_of_the_server_itself(tmp_path, sim):
+    with Gateway(tmp_path, {"one": sim.port}) as g:
+        for line, status in ((b"OPTIONS *", b"204"), (b"CONNECT localhost:443", b"405")):
+            with socket.create_connection(("127.0.0.1", g.port), timeout=PATIENCE_S) as s:
+                host = line.split()[1] if status == b"405" else b"localhost"
+                s.sendall(line + b" HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
+                said = b"".join(iter(lambda: s.recv(4096), b""))
+            assert said.startswith(b"HTTP/1.1 " + status + b" "), said
+            assert b"\r\nAllow: GET, HEAD, POST, DELETE, OPTIONS\r\n" in said
+            assert status == b"204" or b"the gateway is no proxy" in said
+
+
 def by_file(path, *words):
     """What curl is answered there: the status, and the body."""
     done = subprocess.run(

@@ -447,10 +447,55 @@ def test_a_wish_that_cannot_be_is_told(tmp_path, sim):
             (("keys", "revoke", "alise"), "there is no key 'alise'"),
             (("keys", "limits", "alice", "--concurrent", "0"), "not a number from 1"),
             (("keys", "limits", "alice", "--tokens-per-day", "many"), "--tokens-per-day"),
+            (("keys", "limits", "alice", "--expires-in", "0s"), "--expires-in: 0s is no time for a key"),
+            (("keys", "limits", "alice", "--expires-in", "36501d"), "or never"),
             (("usage", "--csv", "--json"), "one at a time"),
         ):
             done = run(*words, "-c", g.config)
             assert done.returncode != 0 and what in done.stderr, (words, done.stderr)
+
+
+def test_a_model_that_a_key_may_use_and_nobody_has_is_noted(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        done = run("keys", "create", "alice", "--models", "one,ono", "-c", g.config)
+        assert done.returncode == 0 and done.stdout.startswith("ctdl_")
+        assert "there is no model 'ono' here; did you mean one?" in done.stderr
+    done = run("keys", "limits", "alice", "--models", "two", "-c", g.config)  # without a gateway, too
+    assert done.returncode == 0 and "there is no model 'two'" in done.stderr
+    assert "no model" not in run("keys", "limits", "alice", "--models", "all", "-c", g.config).stderr
+
+
+def test_a_limit_below_what_was_used_says_what_was_used(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        fields = bearer(create(g, "alice", "--tokens-per-day", "1000"))
+        assert g.ask("POST", CHAT, ASK, **fields).status == 200
+        assert run("keys", "limits", "alice", "--tokens-per-day", "2", "-c", g.config).returncode == 0
+        told = json.loads(g.ask("POST", CHAT, ASK, **fields).body)["error"]["message"]
+        used = int(told.partition("; ")[2].split()[0])
+        assert used > 2 and "max_tokens" not in told
+
+
+def test_a_key_that_is_shown_as_an_id_stands_nowhere(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        token = create(g, "alice")
+        answer = g.ask("POST", CHAT, ASK, **bearer(token), **{"X-Request-Id": token})
+        assert answer.status == 200 and answer.getheader("X-Request-Id").startswith("req_")
+    assert token not in g.log
+
+
+def test_two_keys_that_differ_are_refused(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        good = create(g, "alice")
+        for bearer_token, own, status in (
+            (good, good, 200),
+            (good, "garbage", 401),
+            ("garbage", good, 401),
+        ):
+            answer = g.ask("POST", CHAT, ASK, **bearer(bearer_token), **{"x-api-key": own})
+            assert answer.status == status
+            assert status == 200 or b"show different keys" in answer.body
+        basic = {"Authorization": "Basic YTpi", "x-api-key": good}
+        assert g.ask("POST", CHAT, ASK, **basic).status == 200
 
 
 def test_an_answer_is_written_down_before_it_is_whole(tmp_path, slow):
