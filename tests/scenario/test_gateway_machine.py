@@ -125,8 +125,13 @@ def test_the_monitor_tells_of_the_machine_from_within_its_sandbox(here):
 
 
 def test_a_stream_is_completed_before_it_ends(here):
-    started = stream(here)
-    here.run("systemctl", "restart", "citadel-gateway")
+    """Who comes meanwhile waits at the socket, and is answered by the next one."""
+    started, before = stream(here), pid(here)
+    restarting = here.start("systemctl", "restart", "citadel-gateway")
+    here.until(lambda: here.show("citadel-gateway", "ActiveState")["ActiveState"] == "deactivating", "it ends")
+    assert "choices" in complete(here, "quick")
+    assert pid(here) not in (before, "0")
+    restarting.stdout.read()
     assert is_whole(started)
 
 
