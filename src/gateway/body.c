@@ -55,12 +55,11 @@ body_finish(struct body *b)
 }
 
 static int
-fail(const struct body *b, int error, struct err *reterr)
+fail(int error, struct err *reterr)
 {
-    int r = err_set(reterr, ERR_SPOOL, "a body above %u KiB cannot be kept in %s: %s",
-                    (unsigned)(BODY_MEMORY_MAX / KIB), b->dir, strerror(error));
-    if (error == ENOSPC || error == EDQUOT)
-        err_fix(reterr, "`df %s` shows what is free there", b->dir);
+    int r = err_set(reterr, ERR_SPOOL, "a body above %u KiB cannot be kept now: %s",
+                    (unsigned)(BODY_MEMORY_MAX / KIB), strerror(error));
+    err_fix(reterr, "try a smaller one, or later");
     return r;
 }
 
@@ -72,7 +71,7 @@ write_all(const struct body *b, const char *bytes, size_t len, struct err *reter
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return fail(b, n < 0 ? errno : EIO, reterr);
+            return fail(n < 0 ? errno : EIO, reterr);
         bytes += n;
         len -= (size_t)n;
     }
@@ -125,7 +124,7 @@ body_read(const struct body *b, size_t at, size_t len, char *room, struct err *r
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            (void)fail(b, n < 0 ? errno : EIO, reterr);
+            (void)fail(n < 0 ? errno : EIO, reterr);
             return NULL;
         }
         done += (size_t)n;

@@ -39,6 +39,7 @@ send_more(struct passage *p)
         const char *bytes =
             piece->put ? piece->put + s->at : body_read(body, piece->at + s->at, len, room, &error);
         if (!bytes) {
+            passage_tell_disk(p, &error);
             fail_sending(p, &error);
             return;
         }

@@ -31,6 +31,7 @@ struct relay {
     struct tallies tallies;
     unsigned most;          /* requests at a time, since memory was given back */
     struct loop_timer trim; /* to give it back */
+    bool is_disk_sick;      /* that of bodies, and that was told */
     uint64_t turn;
     struct affinity *affinity;
     struct stored *stored;           /* NULL: there is no response yet */
@@ -149,6 +150,7 @@ void relay_leave(struct relay *relay);
 
 /* relay_take.c */
 void passage_fail(struct passage *p, const struct err *error); /* nothing was answered so far */
+void passage_tell_disk(struct passage *p, const struct err *error); /* if it is of that */
 void passage_drop_question(struct passage *p);
 
 /* relay_seek.c */

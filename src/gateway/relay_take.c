@@ -8,6 +8,7 @@
 #include "gateway/peer.h"
 #include "gateway/problem.h"
 #include "gateway/relay_int.h"
+#include "sys/log.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -93,6 +94,16 @@ note_ask(struct traced *t, const struct ask *ask)
     t->max_tokens = ask->max_tokens;
 }
 
+/* Once until it takes one again. Where it is, no client has to know. */
+void
+passage_tell_disk(struct passage *p, const struct err *error)
+{
+    if (error->id == ERR_SPOOL && !p->relay->is_disk_sick) {
+        p->relay->is_disk_sick = true;
+        log_error("%s; `df %s` shows what is free there", error->what, p->question->body.dir);
+    }
+}
+
 static const struct key *
 key_of(const struct passage *p)
 {
@@ -111,6 +122,8 @@ on_complete(struct http_request *r)
         passage_fail(p, &error);
         return;
     }
+    if (!body_is_in_memory(&q->body))
+        p->relay->is_disk_sick = false;
     q->adds_usage = lacks_usage(p);
     p->asks_background = p->route->id == ROUTE_RESPONSES && q->ask.background;
     p->transcript = transcript_begin(p->relay->transcripts, q->form ? NULL : &q->body);
@@ -168,8 +181,10 @@ on_body(struct http_request *r, const char *bytes, size_t len)
         p->relay->counts.bodies_bytes += len;
         e = body_add(&q->body, bytes, len, &error);
     }
-    if (e < 0)
+    if (e < 0) {
+        passage_tell_disk(p, &error);
         passage_fail(p, &error);
+    }
 }
 
 static void
