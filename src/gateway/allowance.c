@@ -23,8 +23,8 @@ static const enum allowance_limit period_limits[ALLOWANCE_PERIODS] = {
     [ALLOWANCE_MONTH] = ALLOWANCE_TOKENS_MONTH,
 };
 
-static uint64_t
-add(uint64_t a, uint64_t b)
+uint64_t
+allowance_sum(uint64_t a, uint64_t b)
 {
     uint64_t sum;
     return __builtin_add_overflow(a, b, &sum) ? ALLOWANCE_MAX : MIN(sum, (uint64_t)ALLOWANCE_MAX);
@@ -66,15 +66,20 @@ were_errors(struct allowance *a, uint64_t today, const struct allowance_time *t)
     return a->behind_us && t->now_us - a->behind_us >= ALLOWANCE_BELIEVED_US;
 }
 
-/* Another day has no claims settled in it; what is reserved goes along. */
+/* Another day has no claims settled in it; what is reserved goes along. Each part of a stream asks: on a
+ * day that was looked at before, and was no error, nothing turns. */
 static void
 turn(struct allowance *a, const struct allowance_time *t)
 {
+    uint64_t today = t->wall_us / SECOND_US / DAY_S;
+    if (today == a->today && !a->behind_us)
+        return;
     const uint64_t numbers[ALLOWANCE_PERIODS] = {
-        [ALLOWANCE_DAY] = t->wall_us / SECOND_US / DAY_S,
+        [ALLOWANCE_DAY] = today,
         [ALLOWANCE_MONTH] = month_of(t->wall_us),
     };
-    if (were_errors(a, numbers[ALLOWANCE_DAY], t))
+    a->today = today;
+    if (were_errors(a, today, t))
         memcpy(a->numbers, numbers, sizeof(numbers));
     for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++) {
         if (numbers[p] <= a->numbers[p])
@@ -132,7 +137,7 @@ minute_used(const struct allowance *a, enum allowance_limit limit, uint64_t now_
     uint64_t sum = 0;
     for (size_t i = 0; i < ARRAY_SIZE(a->seconds); i++)
         if (counts(&a->seconds[i], now_us))
-            sum = add(sum, amount(&a->seconds[i], limit));
+            sum = allowance_sum(sum, amount(&a->seconds[i], limit));
     return sum;
 }
 
@@ -189,7 +194,7 @@ allowance_close(struct allowance *a, const struct allowance_time *t)
     turn(a, t);
     for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++) {
         saved.periods[p].number = a->numbers[p];
-        saved.periods[p].tokens = add(a->used[p], a->reserved);
+        saved.periods[p].tokens = allowance_sum(a->used[p], a->reserved);
     }
     return saved;
 }
@@ -200,7 +205,8 @@ static bool
 are_tokens_debited(const struct allowance *a, uint64_t tokens)
 {
     for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++)
-        if (period_limit(a, p) && add(add(a->used[p], a->reserved), tokens) > period_debited(a, p))
+        if (period_limit(a, p) &&
+            allowance_sum(allowance_sum(a->used[p], a->reserved), tokens) > period_debited(a, p))
             return false;
     return true;
 }
@@ -219,9 +225,9 @@ used_now(const struct allowance *a, enum allowance_limit limit, const struct all
     case ALLOWANCE_CONCURRENT:
         return a->running;
     case ALLOWANCE_TOKENS_DAY:
-        return add(a->used[ALLOWANCE_DAY], a->reserved);
+        return allowance_sum(a->used[ALLOWANCE_DAY], a->reserved);
     case ALLOWANCE_TOKENS_MONTH:
-        return add(a->used[ALLOWANCE_MONTH], a->reserved);
+        return allowance_sum(a->used[ALLOWANCE_MONTH], a->reserved);
     case ALLOWANCE_REQUESTS_MINUTE:
     case ALLOWANCE_TOKENS_MINUTE:
     case ALLOWANCE_LIMITS:
@@ -265,7 +271,7 @@ exceeds(const struct allowance *a, enum allowance_limit limit, uint64_t tokens,
     bool is_requests = limit == ALLOWANCE_REQUESTS_MINUTE || limit == ALLOWANCE_CONCURRENT;
     uint64_t most = a->limits.of[limit], wanted = is_requests ? 1 : tokens;
     uint64_t used = most ? used_now(a, limit, t) : 0;
-    if (!most || add(used, wanted) <= most)
+    if (!most || allowance_sum(used, wanted) <= most)
         return false;
     *refusal = (struct allowance_refusal){.limit = limit, .used = used};
     if (wanted <= most)
@@ -312,9 +318,9 @@ allowance_claim(struct allowance *a, struct allowance_claim *claim, uint64_t tok
     *claim = (struct allowance_claim){
         .tokens = tokens, .second = t->now_us / SECOND_US, .day = a->numbers[ALLOWANCE_DAY]};
     struct allowance_second *s = second_at(a, claim->second);
-    s->requests = add(s->requests, 1);
-    s->tokens = add(s->tokens, tokens);
-    a->reserved = add(a->reserved, tokens);
+    s->requests = allowance_sum(s->requests, 1);
+    s->tokens = allowance_sum(s->tokens, tokens);
+    a->reserved = allowance_sum(a->reserved, tokens);
     a->running++;
     return ALLOWANCE_GRANTED;
 }
@@ -323,14 +329,14 @@ static void
 count_now(struct allowance *a, uint64_t tokens, const struct allowance_time *t)
 {
     struct allowance_second *s = second_at(a, t->now_us / SECOND_US);
-    s->tokens = add(s->tokens, tokens);
+    s->tokens = allowance_sum(s->tokens, tokens);
 }
 
 /* That it has, and has reserved. */
 static uint64_t
 claimed(const struct allowance_claim *claim)
 {
-    return add(claim->tokens, claim->grown);
+    return allowance_sum(claim->tokens, claim->grown);
 }
 
 bool
@@ -351,7 +357,7 @@ allowance_grow(struct allowance *a, struct allowance_claim *claim, uint64_t toke
     claim->day = a->numbers[ALLOWANCE_DAY];
     if (tokens > had) {
         claim->grown = tokens - claim->tokens;
-        a->reserved = add(a->reserved, claimed(claim) - had);
+        a->reserved = allowance_sum(a->reserved, claimed(claim) - had);
         count_now(a, claimed(claim) - had, t);
     }
     return allowance_is_paid(a);
@@ -379,7 +385,7 @@ allowance_settle(struct allowance *a, const struct allowance_claim *claim, uint6
     turn(a, t);
     release(a, claim, 0, claim->tokens - MIN(tokens, claim->tokens));
     for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++)
-        a->used[p] = add(a->used[p], tokens);
+        a->used[p] = allowance_sum(a->used[p], tokens);
     if (tokens > claimed(claim))
         count_now(a, tokens - claimed(claim), t);
 }
@@ -411,7 +417,7 @@ allowance_correct(struct allowance *a, const struct allowance_estimate *estimate
     turn(a, t);
     for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++) {
         bool is_same = estimate->numbers[p] == a->numbers[p];
-        a->used[p] = add(a->used[p] - (is_same ? MIN(a->used[p], less) : 0), more);
+        a->used[p] = allowance_sum(a->used[p] - (is_same ? MIN(a->used[p], less) : 0), more);
     }
     count_now(a, more, t);
 }
@@ -422,9 +428,9 @@ allowance_correct(struct allowance *a, const struct allowance_estimate *estimate
 static bool
 order_period(struct allowance *a, unsigned p, struct allowance_saved *order)
 {
-    uint64_t taken = add(a->used[p], a->reserved), limit = period_limit(a, p);
-    uint64_t wanted = add(taken, a->lacking), slice = period_slice(a, p);
-    uint64_t ahead = MAX(MIN(add(wanted, slice), limit), taken);
+    uint64_t taken = allowance_sum(a->used[p], a->reserved), limit = period_limit(a, p);
+    uint64_t wanted = allowance_sum(taken, a->lacking), slice = period_slice(a, p);
+    uint64_t ahead = MAX(MIN(allowance_sum(wanted, slice), limit), taken);
     uint64_t debited = period_debited(a, p);
     bool is_new = a->durable.periods[p].number != a->numbers[p];
     if (!limit || (debited >= wanted && debited - wanted >= slice / 2) ||

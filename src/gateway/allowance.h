@@ -47,6 +47,7 @@ extern const struct allowance_limit_row allowance_limit_rows[ALLOWANCE_LIMITS];
 /* No answer takes more tokens, whatever a server tells; and as many as there may be are reserved, or summed
  * up, without a sum that is cut. */
 #define ALLOWANCE_CLAIM_MAX (UINT64_C(1) << 40)
+uint64_t allowance_sum(uint64_t a, uint64_t b); /* ALLOWANCE_MAX at the most */
 
 struct allowance_time {
     uint64_t now_us;  /* never set back */
@@ -75,6 +76,7 @@ struct allowance {
     bool is_ordered;
     uint64_t lease_us,
         ordered_lease_us; /* until then a minute is debited: written, and on its way */
+    uint64_t today;       /* by the clock, when it was last looked at */
     uint64_t numbers[ALLOWANCE_PERIODS];
     uint64_t used[ALLOWANCE_PERIODS]; /* settled */
     uint64_t behind_us;               /* since when the clock is days behind; 0: it is not */

@@ -224,6 +224,29 @@ TEST(a_clock_that_is_far_behind_for_a_while_makes_no_new_day)
     CHECK(why.wait_us > SECOND && why.wait_us < DAY / 2);
 }
 
+/* A limit that is new on a day that was saved with another one. */
+TEST(a_month_begins_on_a_day_that_has)
+{
+    const struct allowance_limits limits = {.of[ALLOWANCE_TOKENS_MONTH] = 1000};
+    const struct allowance_saved saved = {.periods[ALLOWANCE_DAY] = {NOON / DAY, 10}};
+    struct allowance_saved order;
+    struct allowance_refusal why;
+    struct allowance_claim c;
+    struct allowance a;
+    now = (struct allowance_time){1000 * SECOND, NOON};
+    allowance_open(&a, &limits, &saved, &now);
+    CHECK_EQ(allowance_claim(&a, &c, 600, &now, &why), ALLOWANCE_WAIT);
+    REQUIRE(allowance_order(&a, &now, &order));
+    allowance_debited(&a);
+    CHECK(order.periods[ALLOWANCE_MONTH].number > 0);
+    REQUIRE(allowance_claim(&a, &c, 600, &now, &why) == ALLOWANCE_GRANTED);
+    allowance_settle(&a, &c, 600, &now);
+    pass(DAY); /* the 4th of October 2024, and the 5th */
+    CHECK_EQ(claim(&a, &c, 600, &why), ALLOWANCE_REFUSED);
+    pass(31 * DAY);
+    CHECK_EQ(claim(&a, &c, 600, &why), ALLOWANCE_GRANTED);
+}
+
 TEST(what_is_taken_beyond_a_claim_is_reserved_meanwhile)
 {
     struct allowance_limits limits = {.of = {[ALLOWANCE_TOKENS_DAY] = 1000}};

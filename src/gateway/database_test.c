@@ -93,7 +93,7 @@ TEST(what_is_put_is_there_again)
     CHECK_STR(found.key.name, "alice");
     CHECK_STR(found.key.hint, key.hint);
     CHECK_STR(found.key.models, "phi3\n");
-    CHECK(key_hash_equals(found.key.hash, key.hash));
+    CHECK(memcmp(found.key.hash, key.hash, sizeof(key.hash)) == 0);
     CHECK_EQ(found.key.limits.of[ALLOWANCE_TOKENS_DAY], 1000);
     CHECK_EQ(found.key.created_us, 5);
     CHECK(found.key.has_priority);

@@ -64,15 +64,6 @@ key_hash(const char *token, size_t len, uint8_t ret_hash[HASH_SHA256_BYTES])
     hash_sha256_final(&h, ret_hash);
 }
 
-bool
-key_hash_equals(const uint8_t a[HASH_SHA256_BYTES], const uint8_t b[HASH_SHA256_BYTES])
-{
-    volatile uint8_t differs = 0;
-    for (size_t i = 0; i < HASH_SHA256_BYTES; i++)
-        differs |= a[i] ^ b[i];
-    return differs == 0;
-}
-
 static void
 write_check(const char *token, char to[CHECK_DIGITS])
 {

@@ -53,8 +53,6 @@ bool key_is_token(const char *text, size_t len);
 /* Begins like one. */
 bool key_looks_like_token(const char *text, size_t len);
 void key_hash(const char *token, size_t len, uint8_t ret_hash[HASH_SHA256_BYTES]);
-/* In a time that does not depend on where they differ. */
-bool key_hash_equals(const uint8_t a[HASH_SHA256_BYTES], const uint8_t b[HASH_SHA256_BYTES]);
 
 /* Whether it may ask for a model under that name. */
 bool key_allows(const struct key *key, const char *model);

@@ -12,9 +12,9 @@ TEST(a_token_is_random_and_tells_when_it_was_typed_wrong)
     REQUIRE(key_draw_token(&a, first) == 0 && key_draw_token(&b, second) == 0);
     CHECK_EQ(strlen(first), KEY_TOKEN_LEN);
     CHECK(strcmp(first, second) != 0);
-    CHECK(!key_hash_equals(a.hash, b.hash));
+    CHECK(memcmp(a.hash, b.hash, sizeof(hash)) != 0);
     key_hash(first, KEY_TOKEN_LEN, hash);
-    CHECK(key_hash_equals(a.hash, hash));
+    CHECK(memcmp(a.hash, hash, sizeof(hash)) == 0);
     CHECK(text_starts(first, a.hint));
     CHECK(key_is_token(first, KEY_TOKEN_LEN));
     CHECK(!key_is_token(first, KEY_TOKEN_LEN - 1));
@@ -24,17 +24,6 @@ TEST(a_token_is_random_and_tells_when_it_was_typed_wrong)
         tap_note("digit %zu", i);
         CHECK(!key_is_token(first, KEY_TOKEN_LEN));
         first[i] = before;
-    }
-}
-
-TEST(hashes_differ_wherever_they_differ)
-{
-    uint8_t a[HASH_SHA256_BYTES] = {0}, b[HASH_SHA256_BYTES] = {0};
-    CHECK(key_hash_equals(a, b));
-    for (size_t i = 0; i < sizeof(a); i++) {
-        b[i] = 0x80;
-        CHECK(!key_hash_equals(a, b));
-        b[i] = 0;
     }
 }
 

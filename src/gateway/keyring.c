@@ -66,21 +66,19 @@ list_init(struct claim_list *list)
 static void
 take_off(struct claim *c)
 {
-    struct claim_list *list = c->state == CLAIM_WAITS ? &c->holder->waiting : &c->holder->owing;
-    *(c->previous ? &c->previous->next : &list->first) = c->next;
+    *(c->previous ? &c->previous->next : &c->list->first) = c->next;
     if (c->next)
         c->next->previous = c->previous;
     else
-        list->last = c->previous ? &c->previous->next : &list->first;
+        c->list->last = c->previous ? &c->previous->next : &c->list->first;
     c->next = c->previous = NULL;
-    c->state = c->state == CLAIM_WAITS ? CLAIM_NONE : CLAIM_HELD;
+    c->list = NULL;
 }
 
 static void
-put_on(struct claim *c, enum claim_state state)
+put_on(struct claim *c, struct claim_list *list)
 {
-    struct claim_list *list = state == CLAIM_WAITS ? &c->holder->waiting : &c->holder->owing;
-    c->state = state;
+    c->list = list;
     c->next = NULL;
     c->previous = list->first ? container_of(list->last, struct claim, next) : NULL;
     *list->last = c;
@@ -88,10 +86,9 @@ put_on(struct claim *c, enum claim_state state)
 }
 
 static void
-write_order(struct holder *h)
+write_order(struct holder *h, const struct allowance_time *t)
 {
-    const struct allowance_time t = now();
-    if (!allowance_order(&h->allowance, &t, &h->debit.saved))
+    if (!allowance_order(&h->allowance, t, &h->debit.saved))
         return;
     h->debits++;
     store_put(h->ring->store, &h->debit);
@@ -108,16 +105,16 @@ refuse(struct claim *c, const struct allowance_refusal *why)
 
 /* False: it waits as it did. */
 static bool
-try_claim(struct claim *c)
+try_claim(struct claim *c, const struct allowance_time *t)
 {
-    const struct allowance_time t = now();
     struct allowance_refusal why;
     enum allowance_verdict verdict =
-        allowance_claim(&c->holder->allowance, &c->own, c->tokens, &t, &why);
+        allowance_claim(&c->holder->allowance, &c->own, c->tokens, t, &why);
     if (verdict == ALLOWANCE_WAIT)
         return false;
     if (c->state == CLAIM_WAITS)
         take_off(c);
+    c->state = CLAIM_NONE;
     if (verdict == ALLOWANCE_GRANTED) {
         c->state = CLAIM_HELD;
         c->ops->granted(c);
@@ -142,19 +139,25 @@ refuse_waiting(struct holder *h)
     while (h->waiting.first) {
         struct claim *c = h->waiting.first;
         take_off(c);
+        c->state = CLAIM_NONE;
         c->ops->refused(c, &told, 1);
     }
 }
 
-/* Those that a debit up to that one pays for, of those that are there: they may owe again. */
+/* Those that a debit up to that one pays for, of those that are there: told of it, one may owe again, or
+ * end another. */
 static void
 let_go(struct holder *h, uint64_t debit)
 {
-    struct claim *last = h->owing.first ? container_of(h->owing.last, struct claim, next) : NULL;
-    for (bool more = last; more && h->owing.first->debit <= debit;) {
-        struct claim *c = h->owing.first;
-        more = c != last;
+    struct claim_list paid;
+    list_init(&paid);
+    for (struct claim *c; (c = h->owing.first) && c->debit <= debit;) {
         take_off(c);
+        put_on(c, &paid);
+    }
+    for (struct claim *c; (c = paid.first);) {
+        take_off(c);
+        c->state = CLAIM_HELD;
         c->ops->paid(c);
     }
 }
@@ -173,6 +176,7 @@ on_late(struct loop_timer *timer)
 void
 claim_begin(struct claim *c, struct holder *holder, uint64_t tokens)
 {
+    const struct allowance_time t = now();
     assert(c->state == CLAIM_NONE);
     c->holder = holder;
     c->tokens = tokens;
@@ -180,27 +184,30 @@ claim_begin(struct claim *c, struct holder *holder, uint64_t tokens)
         c->ops->granted(c);
         return;
     }
-    if (!try_claim(c))
-        put_on(c, CLAIM_WAITS);
+    if (!try_claim(c, &t)) {
+        c->state = CLAIM_WAITS;
+        put_on(c, &holder->waiting);
+    }
     if (holder->is_late)
         refuse_waiting(holder);
-    write_order(holder);
+    write_order(holder, &t);
 }
 
 bool
 claim_grow(struct claim *c, uint64_t tokens)
 {
-    const struct allowance_time t = now();
     if (c->state != CLAIM_HELD)
         return c->state != CLAIM_OWES;
+    const struct allowance_time t = now();
     struct holder *h = c->holder;
     uint64_t before = h->debits;
     bool is_paid = allowance_grow(&h->allowance, &c->own, tokens, &t);
-    write_order(h);
+    write_order(h, &t);
     if (is_paid || h->is_late || !h->allowance.is_ordered)
         return true;
     c->debit = before + 1; /* one that is under way is of what was before */
-    put_on(c, CLAIM_OWES);
+    c->state = CLAIM_OWES;
+    put_on(c, &h->owing);
     return false;
 }
 
@@ -213,24 +220,25 @@ claim_owes(const struct claim *c)
 void
 claim_settle(struct claim *c, uint64_t tokens)
 {
-    const struct allowance_time t = now();
-    if (c->state == CLAIM_OWES)
-        take_off(c);
-    if (c->state == CLAIM_HELD) {
-        c->state = CLAIM_NONE;
-        allowance_settle(&c->holder->allowance, &c->own, tokens, &t);
-        write_order(c->holder);
+    if (c->state != CLAIM_HELD && c->state != CLAIM_OWES) {
+        claim_end(c);
+        return;
     }
-    claim_end(c);
+    const struct allowance_time t = now();
+    if (c->list)
+        take_off(c);
+    c->state = CLAIM_NONE;
+    allowance_settle(&c->holder->allowance, &c->own, tokens, &t);
+    write_order(c->holder, &t);
 }
 
 void
 claim_end(struct claim *c)
 {
     const struct allowance_time t = now();
-    if (c->state == CLAIM_WAITS || c->state == CLAIM_OWES)
+    if (c->list)
         take_off(c);
-    if (c->state == CLAIM_HELD)
+    if (c->state == CLAIM_HELD || c->state == CLAIM_OWES)
         allowance_cancel(&c->holder->allowance, &c->own, &t);
     c->state = CLAIM_NONE;
 }
@@ -239,6 +247,7 @@ static void
 on_debited(struct store_put *put, const struct err *error)
 {
     struct holder *h = container_of(put, struct holder, debit);
+    const struct allowance_time t = now();
     loop_timer_stop(&h->patience);
     h->is_late = false;
     if (error) {
@@ -249,9 +258,9 @@ on_debited(struct store_put *put, const struct err *error)
     }
     allowance_debited(&h->allowance);
     let_go(h, allowance_is_paid(&h->allowance) ? UINT64_MAX : h->debits);
-    while (h->waiting.first && try_claim(h->waiting.first))
+    while (h->waiting.first && try_claim(h->waiting.first, &t))
         ;
-    write_order(h);
+    write_order(h, &t);
 }
 
 /* ---- a life ---- */
@@ -399,8 +408,9 @@ keyring_find(const struct keyring *ring, const char *token, size_t len, struct h
                 : "the key is none of this gateway's, which begin with " KEY_TOKEN_START);
     key_hash(token, len, hash);
     hash_sha256_hex(hash, hex);
+    /* How long that takes tells of digests, which nobody chooses who does not know a token. */
     struct holder *h = map_get(&ring->by_hash, hex);
-    if (!h || !key_hash_equals(h->key.hash, hash))
+    if (!h)
         return err_set(reterr, ERR_NO_KEY, "the key is not known here, or was replaced");
     enum key_state state = key_state(&h->key, clock_wall_us());
     if (state != KEY_ACTIVE)
@@ -436,7 +446,7 @@ holder_correct(struct holder *h, const struct allowance_estimate *estimate, uint
 {
     const struct allowance_time t = now();
     allowance_correct(&h->allowance, estimate, tokens, &t);
-    write_order(h);
+    write_order(h, &t);
 }
 
 /* ---- changes ---- */

@@ -39,6 +39,7 @@ bool holder_level(struct holder *holder, enum allowance_limit limit,
 /* ---- claims ---- */
 
 struct claim;
+struct claim_list;
 
 /* One of the first two is told, once, perhaps from inside claim_begin(). */
 struct claim_ops {
@@ -58,8 +59,9 @@ struct claim {
     uint64_t tokens;
     enum claim_state state;
     struct allowance_claim own;
-    struct claim *next, *previous; /* that wait, or owe */
-    uint64_t debit;                /* that pays for it */
+    struct claim_list *list; /* of those that wait, or owe; NULL: none */
+    struct claim *next, *previous;
+    uint64_t debit; /* that pays for it */
 };
 void claim_begin(struct claim *claim, struct holder *holder, uint64_t tokens);
 /* It has taken so much so far, which may be more than it claimed. False: nothing more is to be passed on

@@ -287,6 +287,46 @@ TEST(what_is_taken_beyond_a_claim_waits_for_its_debit)
     close_ring();
 }
 
+static struct {
+    struct request first, last;
+    unsigned paid;
+    uint64_t batches;
+} told;
+
+static void
+on_paid_ends_another(struct claim *claim)
+{
+    uint64_t batches = store_counts(keyring_store(ring))->batches;
+    if (told.paid++ == 0) {
+        claim_end(&told.last.claim);
+        CHECK(!claim_grow(claim, 50000));
+    } else {
+        CHECK(batches > told.batches);
+    }
+    told.batches = batches;
+}
+
+/* Though the one that was ended was the last that had owed. */
+TEST(who_owes_again_when_it_is_paid_waits_for_another_debit)
+{
+    static const struct claim_ops ends_another = {
+        .granted = on_granted, .refused = on_refused, .paid = on_paid_ends_another};
+    struct asked a;
+    REQUIRE(open_ring());
+    REQUIRE(ask(&a, KEYRING_CREATE, "alice", "{\"tokens_per_day\": 100000}"));
+    claim(&told.first, find(a.token), 100);
+    claim(&told.last, find(a.token), 100);
+    REQUIRE(is_granted(&told.first) && is_granted(&told.last));
+    told.first.claim.ops = &ends_another;
+    CHECK(!claim_grow(&told.first.claim, 5000));
+    CHECK(!claim_grow(&told.last.claim, 200)); /* the debit that is under way is enough for both */
+    CHECK(LOOP_WAIT(&rig, told.paid == 2));
+    CHECK(!told.last.is_paid);
+    claim_settle(&told.first.claim, 50000);
+    CHECK_EQ(left(find(a.token), ALLOWANCE_TOKENS_DAY), 50000);
+    close_ring();
+}
+
 TEST(who_leaves_while_it_waits_takes_nothing)
 {
     struct request all[4];

@@ -47,12 +47,6 @@ passage_waits(struct passage *p)
 
 /* Of what servers and clients tell. */
 static uint64_t
-sum(uint64_t a, uint64_t b)
-{
-    return a > ALLOWANCE_MAX || b > ALLOWANCE_MAX - a ? ALLOWANCE_MAX : a + b;
-}
-
-static uint64_t
 times(uint64_t a, uint64_t b)
 {
     uint64_t product;
@@ -141,7 +135,7 @@ passage_claim(struct passage *p)
         .granted = on_granted, .refused = on_refused, .paid = on_paid};
     (void)snprintf(p->row.model, sizeof(p->row.model), "%s", p->asked->name);
     p->prompt_tokens = estimate_prompt(p);
-    p->tokens = sum(p->prompt_tokens, estimate_answers(p));
+    p->tokens = allowance_sum(p->prompt_tokens, estimate_answers(p));
     p->claim.ops = &ops;
     claim_begin(&p->claim, p->reply.caller, p->tokens);
 }
@@ -230,7 +224,7 @@ passage_took(struct passage *p)
     } else if (has_left_work(p)) {
         take_all(p);
     }
-    return sum(row->tokens_in, row->tokens_out);
+    return allowance_sum(row->tokens_in, row->tokens_out);
 }
 
 /* Of a stream, a little ahead: each event has a token, or little more. */
@@ -241,7 +235,7 @@ passage_pays(struct passage *p)
 {
     uint64_t took = passage_took(p);
     if (p->state == PASSAGE_PASSES && took > p->claim.own.tokens + p->claim.own.grown)
-        took = sum(took, AHEAD_TOKENS);
+        took = allowance_sum(took, AHEAD_TOKENS);
     return claim_grow(&p->claim, took);
 }
 
@@ -263,7 +257,7 @@ correct_estimate(const struct passage *p)
     const struct allowance_estimate estimate =
         stored_take_estimate(p->relay->stored, p->stored_id, strlen(p->stored_id), p->key);
     if (estimate.tokens)
-        holder_correct(p->reply.caller, &estimate, sum(told->in, told->out));
+        holder_correct(p->reply.caller, &estimate, allowance_sum(told->in, told->out));
 }
 
 static void

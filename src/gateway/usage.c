@@ -27,12 +27,6 @@ usage_finish(struct usage_reader *r)
 
 /* ---- what "usage" says ---- */
 
-static uint64_t
-add(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
-
 /* Members of "usage", and of the details within it. Of two for the same the first one counts. */
 enum {
     IN,
@@ -101,7 +95,9 @@ take_input(struct usage *usage, enum dialect dialect, const char *text,
     if (!read_count(text, &places[IN], &in) && !read_count(text, &places[IN_TOO], &in))
         return false;
     (void)read_count(text, &places[CACHE_WRITTEN], &written);
-    usage->in = dialect == DIALECT_MESSAGES ? add(in, add(cached, written)) : in;
+    if (dialect == DIALECT_MESSAGES)
+        in = allowance_sum(in, allowance_sum(cached, written));
+    usage->in = in;
     return true;
 }
 
