@@ -141,20 +141,21 @@ minute_used(const struct allowance *a, enum allowance_limit limit, uint64_t now_
     return sum;
 }
 
-/* When no more than `most` of what counts now will count. */
+/* When no more than `most` of what counts now will count, which is more: when the last second is over
+ * from which on it is more. */
 static uint64_t
 minute_frees_in(const struct allowance *a, enum allowance_limit limit, uint64_t most,
                 uint64_t now_us)
 {
-    uint64_t left = minute_used(a, limit, now_us), now_s = now_us / SECOND_US;
-    uint64_t first = now_s > ALLOWANCE_SECONDS ? now_s - ALLOWANCE_SECONDS : 0;
-    for (uint64_t second = first; second <= now_s && left > most; second++) {
-        const struct allowance_second *s = &a->seconds[second % ARRAY_SIZE(a->seconds)];
-        if (s->second == second)
-            left -= MIN(left, amount(s, limit));
-        first = second;
+    uint64_t now_s = now_us / SECOND_US, sum = 0, age = 0;
+    for (; age < ALLOWANCE_SECONDS && age < now_s; age++) {
+        const struct allowance_second *s = &a->seconds[(now_s - age) % ARRAY_SIZE(a->seconds)];
+        if (s->second == now_s - age)
+            sum = allowance_sum(sum, amount(s, limit));
+        if (sum > most)
+            break;
     }
-    return (first + ALLOWANCE_SECONDS + 1) * SECOND_US - now_us;
+    return (now_s - age + ALLOWANCE_SECONDS + 1) * SECOND_US - now_us;
 }
 
 static bool

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define VALUE_MAX 64 /* of a limit, or what is left of it */
+
 static bool
 is_printable(const char *bytes, size_t len)
 {
@@ -99,35 +101,51 @@ reply_preflight(struct http_request *r, const struct reply *reply, const char *a
 
 /* ---- how the caller's limits stand ---- */
 
+static void
+add_part(struct buf *to, uint64_t n, const char *unit)
+{
+    buf_add_u64(to, n);
+    buf_add_str(to, unit);
+}
+
 /* As clients of OpenAI's read it: "6m0s", "17ms". */
 static void
-print_duration(uint64_t us, char *to, size_t room)
+add_duration(struct buf *to, uint64_t us)
 {
     uint64_t ms = (us + 999) / 1000, s = ms / 1000;
-    if (ms < 1000)
-        (void)snprintf(to, room, "%" PRIu64 "ms", ms);
-    else if (s < 60)
-        (void)snprintf(to, room, "%" PRIu64 "s", s);
-    else if (s < 3600)
-        (void)snprintf(to, room, "%" PRIu64 "m%" PRIu64 "s", s / 60, s % 60);
-    else
-        (void)snprintf(to, room, "%" PRIu64 "h%" PRIu64 "m%" PRIu64 "s", s / 3600, s / 60 % 60,
-                       s % 60);
+    if (ms < 1000) {
+        add_part(to, ms, "ms");
+        return;
+    }
+    if (s >= 3600)
+        add_part(to, s / 3600, "h");
+    if (s >= 60)
+        add_part(to, s / 60 % 60, "m");
+    add_part(to, s % 60, "s");
 }
 
 static void
-write_level(struct http_request *r, const char *what, const struct allowance_level *level)
+write_value(struct http_request *r, const char *name, struct buf *value)
 {
-    char name[40], value[40];
-    (void)snprintf(name, sizeof(name), "x-ratelimit-limit-%s", what);
-    (void)snprintf(value, sizeof(value), "%" PRIu64, level->limit);
-    http_answer_field(r, name, value);
-    (void)snprintf(name, sizeof(name), "x-ratelimit-remaining-%s", what);
-    (void)snprintf(value, sizeof(value), "%" PRIu64, level->left);
-    http_answer_field(r, name, value);
-    (void)snprintf(name, sizeof(name), "x-ratelimit-reset-%s", what);
-    print_duration(level->reset_us, value, sizeof(value));
-    http_answer_field(r, name, value);
+    http_answer_field_n(r, name, value->data, value->len);
+    buf_clear(value);
+}
+
+struct level_names {
+    const char *limit, *left, *reset;
+};
+
+static void
+write_level(struct http_request *r, const struct level_names *names,
+            const struct allowance_level *level)
+{
+    _cleanup_buf_ struct buf value = BUF_INIT(VALUE_MAX);
+    buf_add_u64(&value, level->limit);
+    write_value(r, names->limit, &value);
+    buf_add_u64(&value, level->left);
+    write_value(r, names->left, &value);
+    add_duration(&value, level->reset_us);
+    write_value(r, names->reset, &value);
 }
 
 /* There is one field for tokens: it tells of the shortest time that is limited. */
@@ -136,12 +154,17 @@ write_levels(struct http_request *r, struct holder *caller)
 {
     static const enum allowance_limit tokens[] = {ALLOWANCE_TOKENS_MINUTE, ALLOWANCE_TOKENS_DAY,
                                                   ALLOWANCE_TOKENS_MONTH};
+    static const struct level_names of_requests = {"x-ratelimit-limit-requests",
+                                                   "x-ratelimit-remaining-requests",
+                                                   "x-ratelimit-reset-requests"};
+    static const struct level_names of_tokens = {
+        "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"};
     struct allowance_level level;
     if (holder_level(caller, ALLOWANCE_REQUESTS_MINUTE, &level))
-        write_level(r, "requests", &level);
+        write_level(r, &of_requests, &level);
     for (size_t i = 0; i < ARRAY_SIZE(tokens); i++) {
         if (holder_level(caller, tokens[i], &level)) {
-            write_level(r, "tokens", &level);
+            write_level(r, &of_tokens, &level);
             return;
         }
     }
