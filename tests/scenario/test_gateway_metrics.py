@@ -76,18 +76,31 @@ def test_what_each_key_asked_for_is_counted_under_its_name(tmp_path, slow):
 
 
 def test_an_access_log_that_cannot_be_written_is_told_and_counted(tmp_path, sim):
+    """In its place something else stands; without that the directory is made again."""
     logs = tmp_path / "logs"
+    logs.write_text("")
     with Gateway(tmp_path, {"one": sim.port}, ", access_log: file") as g:
         for _ in range(3):
             g.ask("POST", CHAT, ASK)
         assert g.comes_to('citadel_gateway_lost_total{what="access-log"}', 3)
-        (logs / "services").mkdir(parents=True)
+        logs.unlink()
         g.ask("POST", CHAT, ASK)
         log = logs / "services/access.log"
         assert comes_true(lambda: log.exists() and log.read_text().count("\n") == 1)
         assert samples(g, "citadel_gateway_lost_total")['{what="access-log"}'] == 3
     assert g.log.count(f"{logs}/services/access.log lacks ") == 1
-    assert "No such file or directory" in g.log
+    assert "Not a directory" in g.log
+
+
+def test_an_access_log_that_was_moved_goes_on_in_its_place(tmp_path, sim):
+    log, moved = tmp_path / "logs/services/access.log", tmp_path / "moved"
+    with Gateway(tmp_path, {"one": sim.port}, ", access_log: file") as g:
+        g.ask("POST", CHAT, ASK)
+        assert comes_true(lambda: log.exists() and log.read_text().count("\n") == 1)
+        log.rename(moved)
+        g.ask("POST", CHAT, ASK)
+        assert comes_true(lambda: log.exists() and log.read_text().count("\n") == 1)
+        assert samples(g, "citadel_gateway_lost_total")['{what="access-log"}'] == 0
 
 
 def pipelined(g, count):
