@@ -8,7 +8,8 @@ static const struct prom_family family = {"citadel_x", PROM_GAUGE, "what it is"}
 
 TEST(what_is_written_is_read_back)
 {
-    static const double values[] = {0, 1, -1, 0.1, 1e300, 9007199254740991, 1.0 / 3, INFINITY};
+    static const double values[] = {
+        0, 1, -1, 0.1, 1e15, 1e300, 12345.5, 9007199254740991, 0x1p53, 0x1p64, 1.0 / 3, INFINITY};
     for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
         _cleanup_buf_ struct buf page = BUF_INIT(4096);
         struct prom_reader reader;

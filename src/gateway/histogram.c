@@ -4,16 +4,23 @@
 
 #include <stdio.h>
 
-static const uint64_t bounds_us[HISTOGRAM_BUCKETS] = {
-    10,      25,      50,       100,      250,       500,       1000,      2500,
-    5000,    10000,   25000,    50000,    100000,    250000,    500000,    1000000,
-    2500000, 5000000, 10000000, 30000000, 100000000, 300000000, 1000000000};
+static const struct {
+    uint64_t us;
+    const char *seconds;
+} bounds[HISTOGRAM_BUCKETS] = {
+    {10, "1e-05"},      {25, "2.5e-05"},    {50, "5e-05"},        {100, "0.0001"},
+    {250, "0.00025"},   {500, "0.0005"},    {1000, "0.001"},      {2500, "0.0025"},
+    {5000, "0.005"},    {10000, "0.01"},    {25000, "0.025"},     {50000, "0.05"},
+    {100000, "0.1"},    {250000, "0.25"},   {500000, "0.5"},      {1000000, "1"},
+    {2500000, "2.5"},   {5000000, "5"},     {10000000, "10"},     {30000000, "30"},
+    {100000000, "100"}, {300000000, "300"}, {1000000000, "1000"},
+};
 
 void
 histogram_add(struct histogram *h, uint64_t us)
 {
     size_t i = 0;
-    while (i < HISTOGRAM_BUCKETS && us > bounds_us[i])
+    while (i < HISTOGRAM_BUCKETS && us > bounds[i].us)
         i++;
     h->counts[i]++;
     h->sum_us += us;
@@ -22,36 +29,32 @@ histogram_add(struct histogram *h, uint64_t us)
 static bool
 is_coarse(size_t i)
 {
-    return i == HISTOGRAM_BUCKETS || (bounds_us[i] >= 1000 && i % 2 == 0);
-}
-
-static void
-write_one(struct buf *out, const char *name, const char *suffix, double value,
-          const char *const *labels)
-{
-    char full[128];
-    int len = snprintf(full, sizeof(full), "%s%s", name, suffix);
-    assert(len > 0 && len < (int)sizeof(full));
-    const struct prom_family family = {.name = full};
-    prom_write_sample(out, &family, value, labels);
+    return i == HISTOGRAM_BUCKETS || (bounds[i].us >= 1000 && i % 2 == 0);
 }
 
 void
 histogram_write(struct buf *out, const struct prom_family *family, const struct histogram *h,
                 enum histogram_grain grain, const char *label, const char *value)
 {
+    char names[3][128];
+    static const char *const suffixes[] = {"_bucket", "_sum", "_count"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        int len = snprintf(names[i], sizeof(names[i]), "%s%s", family->name, suffixes[i]);
+        assert(len > 0 && len < (int)sizeof(names[i]));
+    }
+    const struct prom_family bucket = {.name = names[0]}, sum = {.name = names[1]},
+                             all = {.name = names[2]};
+    const char *const *labels = label ? PROM_LABELS(label, value) : NULL;
     uint64_t count = 0;
     for (size_t i = 0; i <= HISTOGRAM_BUCKETS; i++) {
-        char bound[32] = "+Inf";
         count += h->counts[i];
         if (grain == HISTOGRAM_COARSE && !is_coarse(i))
             continue;
-        if (i < HISTOGRAM_BUCKETS)
-            (void)snprintf(bound, sizeof(bound), "%g", (double)bounds_us[i] / 1e6);
-        write_one(out, family->name, "_bucket", (double)count,
-                  label ? PROM_LABELS(label, value, "le", bound) : PROM_LABELS("le", bound));
+        const char *bound = i < HISTOGRAM_BUCKETS ? bounds[i].seconds : "+Inf";
+        prom_write_sample(out, &bucket, (double)count,
+                          label ? PROM_LABELS(label, value, "le", bound)
+                                : PROM_LABELS("le", bound));
     }
-    const char *const *labels = label ? PROM_LABELS(label, value) : NULL;
-    write_one(out, family->name, "_sum", (double)h->sum_us / 1e6, labels);
-    write_one(out, family->name, "_count", (double)count, labels);
+    prom_write_sample(out, &sum, (double)h->sum_us / 1e6, labels);
+    prom_write_sample(out, &all, (double)count, labels);
 }

@@ -3,6 +3,9 @@
 #include "fmt/prom.h"
 #include "tap.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 static const struct prom_family family = {"citadel_x_seconds", PROM_HISTOGRAM, "how long"};
 
 /* The value of a sample of the page; a bucket's by its bound. */
@@ -62,4 +65,23 @@ TEST(histogram_may_be_coarse)
     CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "1000"), 13);
     CHECK_EQ(sample(&page, "citadel_x_seconds_bucket", "+Inf"), 13);
     CHECK_EQ(sample(&page, "citadel_x_seconds_count", NULL), 13);
+}
+
+TEST(histogram_bounds_are_those_that_it_tells)
+{
+    static const char at[] = "le=\"";
+    _cleanup_buf_ struct buf page = BUF_INIT(64 * KIB);
+    struct histogram none = {0};
+    size_t i = 0;
+    histogram_write(&page, &family, &none, HISTOGRAM_FINE, NULL, NULL);
+    for (const char *le = page.data; (le = strstr(le, at)) && i < HISTOGRAM_BUCKETS; i++) {
+        struct histogram h = {0};
+        le += sizeof(at) - 1;
+        uint64_t us = (uint64_t)(strtod(le, NULL) * 1e6 + 0.5);
+        histogram_add(&h, us);
+        histogram_add(&h, us + 1);
+        CHECK_EQ(h.counts[i], 1);
+        CHECK_EQ(h.counts[i + 1], 1);
+    }
+    CHECK_EQ(i, HISTOGRAM_BUCKETS);
 }
