@@ -3,11 +3,12 @@
  *     storm PORT STREAMS SECONDS ABORTS MODEL=ENGINE...
  *     CITADEL_KEY: whose they are
  *
- * Asks whoever serves at PORT of 127.0.0.1 for streams of these models, so many at a time: one that has ended
- * is followed by another, until the time is over; then it waits for those that are left. So many of a hundred
- * are left in their middle. What each should say the engine itself has told at port ENGINE, before the storm:
- * of the same question, but for one word that only one stream has. Names and times that an engine makes anew are
- * left out of that comparison; that a stream keeps its name is not.
+ * Asks whoever serves at PORT of 127.0.0.1 for streams of these models, so many at a time: one
+ * that has ended is followed by another, until the time is over; then it waits for those that
+ * are left. So many of a hundred are left in their middle. What each should say the engine
+ * itself has told at port ENGINE, before the storm: of the same question, but for one word that
+ * only one stream has. Names and times that an engine makes anew are left out of that
+ * comparison; that a stream keeps its name is not.
  *
  * Prints {"MODEL":{"whole":N,...},...}, of each stream what became of it:
  *

@@ -7,9 +7,10 @@
  * unverified, then the one of the slot's own type, then the newest. What is damaged stays where a slot has
  * nothing better, and does not count.
  *
- * The clock of whoever made a snapshot may have been wrong, and so may ours be. Hence only slots that hold
- * something count: neither a leap of years nor a month in which nothing was backed up takes what is there. What
- * claims to be from the future, or from before there was a Citadel, is thinned apart, and takes nobody's place.
+ * The clock of whoever made a snapshot may have been wrong, and so may ours be. Hence only slots
+ * that hold something count: neither a leap of years nor a month in which nothing was backed up
+ * takes what is there. What claims to be from the future, or from before there was a Citadel, is
+ * thinned apart, and takes nobody's place.
  *
  * Days are those of UTC: hosts in different zones that share a repository must come to the same, and with
  * local days a change of zone would move all slots, and so thin again what was thinned. */

@@ -1,4 +1,5 @@
-/* Loops over a fixed number of lanes, which compilers turn into vectors; what is left over goes one by one. */
+/* Loops over a fixed number of lanes, which compilers turn into vectors; what is left over goes
+ * one by one. */
 
 #include "backup/planes.h"
 

@@ -1,15 +1,16 @@
 #pragma once
 
-/* Encryption of a repository, by libsodium: keys, and objects under them (docs/backup-format.md, "Encryption").
+/* Encryption of a repository, by libsodium: keys, and objects under them (docs/backup-format.md,
+ * "Encryption").
  *
- * All follows from one root of 32 bytes of chance, which lies in the repository under any number of locks, each
- * a passphrase or a recovery key. From it come a pair of keys, of which the public one seals and the private
- * one reads; and a key to write, which makes sealed objects ours, and names blocks. Who has only the public
- * one and that to write can add, and read nothing but the index: so a host that was broken into cannot read
- * what it has backed up.
+ * All follows from one root of 32 bytes of chance, which lies in the repository under any number
+ * of locks, each a passphrase or a recovery key. From it come a pair of keys, of which the
+ * public one seals and the private one reads; and a key to write, which makes sealed objects
+ * ours, and names blocks. Who has only the public one and that to write can add, and read
+ * nothing but the index: so a host that was broken into cannot read what it has backed up.
  *
- * Each object has a key of its own, made of chance: no nonce is there twice, whoever writes at the same time.
- * Keys are wiped from memory when they end. */
+ * Each object has a key of its own, made of chance: no nonce is there twice, whoever writes at
+ * the same time. Keys are wiped from memory when they end. */
 
 #include "backup/flow.h"
 #include "base/hash.h"

@@ -12,7 +12,8 @@
  *   80         64 bytes, encrypted: the root and 32 zeros; or the public key and that to write
  *   4          CRC-32C of the 184 bytes before
  *
- * The CRC tells damage from a wrong passphrase: where it fits and the rest does not open, nothing was lost. */
+ * The CRC tells damage from a wrong passphrase: where it fits and the rest does not open,
+ * nothing was lost. */
 
 #include "backup/bytes_int.h"
 #include "backup/seal_int.h"

@@ -6,11 +6,13 @@
  *   80         32 bytes of chance, in a box that the private key opens; or these themselves and 48 zeros
  *   24         zero
  *   4          CRC-32C of the 124 bytes before
- *   pieces     65,536 bytes of the object each, the last fewer, and 16 that prove them. There is at least one.
+ *   pieces     65,536 bytes of the object each, the last fewer, and 16 that prove them. There is at
+ *              least one.
  *
- * The object's key is made of the key to write, the head and the chance: so who has only seen the repository can
- * neither read an object nor make one. The nonce of a piece is its number (8), 1 if it is the last (1), and 3
- * zeros: pieces cannot be exchanged, left out, or cut off at the end. */
+ * The object's key is made of the key to write, the head and the chance: so who has only seen
+ * the repository can neither read an object nor make one. The nonce of a piece is its number
+ * (8), 1 if it is the last (1), and 3 zeros: pieces cannot be exchanged, left out, or cut off at
+ * the end. */
 
 #include "backup/bytes_int.h"
 #include "backup/seal_int.h"

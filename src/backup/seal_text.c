@@ -1,6 +1,6 @@
-/* Recovery keys as people write them: 52 letters of five bits each for 32 bytes, the last four bits zero, and four
- * letters of the first 20 bits of the bytes' CRC-32C, in groups of four. Letters that look like others mean
- * these. */
+/* Recovery keys as people write them: 52 letters of five bits each for 32 bytes, the last four
+ * bits zero, and four letters of the first 20 bits of the bytes' CRC-32C, in groups of four.
+ * Letters that look like others mean these. */
 
 #include "backup/seal_int.h"
 #include "base/crc32c.h"

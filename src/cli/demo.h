@@ -1,8 +1,9 @@
 #pragma once
 
-/* `citadel up --demo`: an appliance that needs nothing. A directory of its own, gone at the end, with
- * a configuration of three simulated models on two simulated GPUs, monitor and gateway. It is locked while its demonstration
- * lives, so that the next one can tell what was left by one that was killed. */
+/* `citadel up --demo`: an appliance that needs nothing. A directory of its own, gone at the end,
+ * with a configuration of three simulated models on two simulated GPUs, monitor and gateway. It
+ * is locked while its demonstration lives, so that the next one can tell what was left by one
+ * that was killed. */
 
 #include "base/err.h"
 

@@ -22,7 +22,8 @@ struct logs {
     struct buf *text; /* for JSON; else NULL */
 };
 
-/* Text as it is; and a line. false: nobody reads any more, or it does not fit. time: as it stands before lines of files. */
+/* Text as it is; and a line. false: nobody reads any more, or it does not fit. time: as it
+ * stands before lines of files. */
 bool logs_show_text(const struct logs *logs, const char *text, size_t len);
 bool logs_show(const struct logs *logs, const char *time, const char *name, const char *line,
                size_t len);

@@ -1,10 +1,10 @@
 #pragma once
 
-/* A few members of a large JSON object, found as it comes and without building a tree: where each stands in the text, so
- * that it can be read or replaced and every other byte stays as it is. The whole text is looked at:
- * what is no JSON is refused, and so is a member asked for that is there twice, by whatever spelling of
- * its name, since the next reader may take the other one. Only that strings of others are UTF-8, and
- * their surrogates whole, is left to him.
+/* A few members of a large JSON object, found as it comes and without building a tree: where
+ * each stands in the text, so that it can be read or replaced and every other byte stays as it
+ * is. The whole text is looked at: what is no JSON is refused, and so is a member asked for that
+ * is there twice, by whatever spelling of its name, since the next reader may take the other
+ * one. Only that strings of others are UTF-8, and their surrogates whole, is left to him.
  *
  * Time is linear, nothing is allocated. */
 

@@ -9,18 +9,19 @@
  * Minutes    are any 60 seconds, looked at in steps of one: never is more granted in them than the
  *            limit. A claim counts from when it was made, what exceeds it from when it is settled.
  * Days and months  are those of UTC. What runs over midnight belongs to the day in which it ends. A
- *            clock that is set back makes no new day: the later one stays until it comes. Where it is days
- *            ahead, the clock was wrong then, or is now: after an hour the one of now is believed, and
- *            what was used counts as used today.
+ *            clock that is set back makes no new day: the later one stays until it comes. Where it is
+ *            days ahead, the clock was wrong then, or is now: after an hour the one of now is
+ *            believed, and what was used counts as used today.
  * Crashes    Nothing is spent that was not debited durably before: tokens of a day or a month by the
  *            slice, a minute as a whole. The machine orders what is to be written, and is told when
  *            it was. So a crash forfeits a slice, or the rest of a minute, and nothing is spent twice.
- *            After a proper end (allowance_close()) nothing is forfeited. A request that takes more than its
- *            claim makes that grow meanwhile, and is over when all it took is debited: so what a crash
- *            forgets is of requests that run, and no more than they took within a debit. Of a minute,
- *            what is beyond claims is forgotten with it.
- * Estimates  What somebody has to come again for, to hear what it took, is settled by an estimate, and put right
- *            when that is known: in the day and the month in which it was settled, or, if it is more, now. */
+ *            After a proper end (allowance_close()) nothing is forfeited. A request that takes more
+ *            than its claim makes that grow meanwhile, and is over when all it took is debited: so
+ *            what a crash forgets is of requests that run, and no more than they took within a
+ *            debit. Of a minute, what is beyond claims is forgotten with it.
+ * Estimates  What somebody has to come again for, to hear what it took, is settled by an estimate,
+ *            and put right when that is known: in the day and the month in which it was settled, or,
+ *            if it is more, now. */
 
 #include "base/err.h"
 

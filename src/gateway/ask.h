@@ -3,8 +3,8 @@
 /* What a body asks for: the few members that the gateway has to know, and where they stand, so that
  * some of them can be changed and every other byte goes on as it came.
  *
- * A member that is looked for and there twice, or that another reader might take for something else (a stream that is
- * "true" in quotes), is refused: engine and gateway are to read the same. */
+ * A member that is looked for and there twice, or that another reader might take for something
+ * else (a stream that is "true" in quotes), is refused: engine and gateway are to read the same. */
 
 #include "base/buf.h"
 #include "base/mem.h"

@@ -30,7 +30,8 @@ struct body {
 void body_init(struct body *b, struct loop *loop, const char *dir, uint64_t bytes_max);
 void body_finish(struct body *b);
 
-/* ERR_SPOOL: the disk is full, or failed; a client may read it, so it does not say where. After a failure nothing may follow. */
+/* ERR_SPOOL: the disk is full, or failed; a client may read it, so it does not say where. After
+ * a failure nothing may follow. */
 int body_add(struct body *b, const char *bytes, size_t len, struct err *reterr) must_check;
 /* A part of it: where it lies in memory, or read into `room`. NULL: ERR_SPOOL. */
 const char *body_read(const struct body *b, size_t at, size_t len, char *room, struct err *reterr)

@@ -1,9 +1,10 @@
 #pragma once
 
-/* Whether a server that keeps failing is asked: no more after so many failures in a row, then, after a
- * pause, by one request, which finds out: it succeeds, or fails, or has lasted long enough that who comes
- * need not wait for its end, though the next failure opens it again. Only what is the server's own fault is to be
- * counted here. It knows no clock; the caller says what time it is. */
+/* Whether a server that keeps failing is asked: no more after so many failures in a row, then,
+ * after a pause, by one request, which finds out: it succeeds, or fails, or has lasted long
+ * enough that who comes need not wait for its end, though the next failure opens it again. Only
+ * what is the server's own fault is to be counted here. It knows no clock; the caller says what
+ * time it is. */
 
 #include "base/util.h"
 

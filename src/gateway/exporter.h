@@ -2,9 +2,10 @@
 
 /* Spans of requests, to an OpenTelemetry collector: OTLP over HTTP, in JSON.
  *
- * Nobody waits for it. Spans are collected for a second, or until there are many, and sent in one request, one at a
- * time. One that the collector could not take now (nobody there, no answer in time, 429, 502, 503, 504) is sent once
- * more, after EXPORTER_AGAIN_US or as long as it asks for; then, or when it is refused, its spans are lost. What comes meanwhile waits, up to
+ * Nobody waits for it. Spans are collected for a second, or until there are many, and sent in
+ * one request, one at a time. One that the collector could not take now (nobody there, no answer
+ * in time, 429, 502, 503, 504) is sent once more, after EXPORTER_AGAIN_US or as long as it asks
+ * for; then, or when it is refused, its spans are lost. What comes meanwhile waits, up to
  * EXPORTER_BYTES_MAX; the rest is lost. What is lost is counted. */
 
 #include "base/err.h"

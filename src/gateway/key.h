@@ -59,8 +59,8 @@ bool key_allows(const struct key *key, const char *model);
 
 /* ---- what is changed of one ---- */
 
-/* {"models": [...] or null, "expires_us": N or null, "priority": true or false, and the members of limit.def: N or null}: what is
- * there is set, null takes away. */
+/* {"models": [...] or null, "expires_us": N or null, "priority": true or false, and the members
+ * of limit.def: N or null}: what is there is set, null takes away. */
 int key_change(struct key *key, const struct value *change, struct err *reterr) must_check;
 
 void key_print(const struct key *key, uint64_t wall_us, struct json_writer *w); /* its members */

@@ -1,7 +1,7 @@
 #pragma once
 
-/* GET /v1/models: every name under which something can be asked, and how what answers is: as the monitor says, and
- * without one as far as requests have found out; and its limits. */
+/* GET /v1/models: every name under which something can be asked, and how what answers is: as the
+ * monitor says, and without one as far as requests have found out; and its limits. */
 
 #include "base/buf.h"
 #include "base/err.h"

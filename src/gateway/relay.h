@@ -1,6 +1,7 @@
 #pragma once
 
-/* Requests for models, and about responses that they have made, each from its head to the last byte of its answer:
+/* Requests for models, and about responses that they have made, each from its head to the last
+ * byte of its answer:
  *
  *     collect the body -> read what it asks for -> name to back ends -> claim what it may take
  *     -> wait for a slot -> ask

@@ -228,8 +228,9 @@ carry_trace(struct passage *p, const struct http1_head *head)
               state->value.len);
 }
 
-/* A body that was read as JSON is told to be that, whatever the client calls it: some say nothing. An engine may keep pages of browsers out by that type; here who may ask is known by the
- * key, or without keys by the page itself (role/gateway_http.c). */
+/* A body that was read as JSON is told to be that, whatever the client calls it: some say
+ * nothing. An engine may keep pages of browsers out by that type; here who may ask is known by
+ * the key, or without keys by the page itself (role/gateway_http.c). */
 static void
 carry_head(struct passage *p, const struct http1_head *head)
 {

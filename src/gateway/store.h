@@ -1,9 +1,9 @@
 #pragma once
 
-/* The database off the loop: what is to be written is collected, and carried out by a work on a thread of
- * its own, one transaction at a time. Puts set one out at once and are told when they are durable; rows of the ledger
- * go with them, or after STORE_DELAY_US. While the disk fails, puts fail, and rows are kept and tried
- * again, up to STORE_ROWS_MAX. */
+/* The database off the loop: what is to be written is collected, and carried out by a work on a
+ * thread of its own, one transaction at a time. Puts set one out at once and are told when they
+ * are durable; rows of the ledger go with them, or after STORE_DELAY_US. While the disk fails,
+ * puts fail, and rows are kept and tried again, up to STORE_ROWS_MAX. */
 
 #include "gateway/database.h"
 

@@ -4,9 +4,10 @@
  *
  *     00-TTTTTTTTTTTTTTTTTTTTTTTTTTTTTTTT-PPPPPPPPPPPPPPPP-FF    trace, parent and flags, in hex
  *
- * Where nobody is told of our part in it (gateway.trace_url), or the caller has it not sampled, it is passed on as it
- * came; and where a client has none, an engine's own begins then, as the engine is set to sample. Else engines
- * get ours: of the caller's trace, or of one that begins here. */
+ * Where nobody is told of our part in it (gateway.trace_url), or the caller has it not sampled,
+ * it is passed on as it came; and where a client has none, an engine's own begins then, as the
+ * engine is set to sample. Else engines get ours: of the caller's trace, or of one that begins
+ * here. */
 
 #include "base/util.h"
 

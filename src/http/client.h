@@ -76,9 +76,10 @@ void http_client_free(struct http_client *client); /* not from a callback of it;
 void http_client_speak_tls(struct http_client *client, const struct tls_context *context,
                            const char *name);
 
-/* Begun, then fields, then either whole; or length or stream, writes and end. Only then is it sent: errors are
- * told by ops->finished(), also of fields that cannot be written (http/write.h), as those of framing
- * and connection and Host, which are the client's. ops outlive the call. */
+/* Begun, then fields, then either whole; or length or stream, writes and end. Only then is it
+ * sent: errors are told by ops->finished(), also of fields that cannot be written
+ * (http/write.h), as those of framing and connection and Host, which are the client's. ops
+ * outlive the call. */
 struct http_call *http_call_new(struct http_client *client, const char *method, const char *target,
                                 const struct http_call_ops *ops, void *user) must_check;
 void http_call_field(struct http_call *call, const char *name, const char *value);

@@ -1,6 +1,6 @@
-/* The table of tests/data/http_front/requests against the server: each request whole, byte by byte, and cut in
- * two at every place. What is answered, what reaches the handler and what becomes of the connection
- * must not depend on that.
+/* The table of tests/data/http_front/requests against the server: each request whole, byte by
+ * byte, and cut in two at every place. What is answered, what reaches the handler and what
+ * becomes of the connection must not depend on that.
  *
  * One thing may: whether a client that waits to be told to go on is told so. When its body is there
  * already, nobody tells it. */

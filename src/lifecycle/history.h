@@ -6,8 +6,9 @@
  * events.old.jsonl, which replaces the one before: so there is never more than twice the ceiling,
  * and nothing older than one and a half times what is to be kept.
  *
- * One writes, the monitor or whoever has the lock of deployments; any number read, while it does. A crash leaves at most the beginning of
- * one line: the next writer cuts it off and says so, and readers pass it over. */
+ * One writes, the monitor or whoever has the lock of deployments; any number read, while it
+ * does. A crash leaves at most the beginning of one line: the next writer cuts it off and says
+ * so, and readers pass it over. */
 
 #include "base/buf.h"
 #include "lifecycle/event.h"

@@ -421,7 +421,8 @@ static void (*const answers[OPERATION_COUNT])(struct asking *a) = {
 #undef OF_MONITOR
 };
 
-/* Only root, our own account and that of the gateway get this far, whom a machine knows without asking its network. */
+/* Only root, our own account and that of the gateway get this far, whom a machine knows without
+ * asking its network. */
 static void
 name_peer(struct http_request *r, char by[ACCOUNT_TEXT_MAX])
 {

@@ -62,10 +62,10 @@ int direct_new(struct loop *loop, const struct direct_config *config, struct dir
                struct err *reterr) must_check;
 void direct_free(struct direct *direct); /* what runs is not waited for: direct_stop_all() is */
 
-/* Other services in place of those that there are, from `services`, `count`, `withheld`, `source` and
- * `text` of config. One of the same name goes on as it is, and is another from its next start on; a new one is
- * there, stopped. After an error nothing has changed: ERR_SERVICE_RUNS, when one runs that would go. What
- * was given before is not needed any more. */
+/* Other services in place of those that there are, from `services`, `count`, `withheld`,
+ * `source` and `text` of config. One of the same name goes on as it is, and is another from its
+ * next start on; a new one is there, stopped. After an error nothing has changed:
+ * ERR_SERVICE_RUNS, when one runs that would go. What was given before is not needed any more. */
 int direct_take(struct direct *direct, const struct direct_config *config, struct err *reterr)
     must_check;
 

@@ -1,7 +1,7 @@
 #pragma once
 
-/* Having a process that runs read its configuration anew: a model's shim, the monitor, the gateway. It takes up
- * what it can while it runs, and tells what it has read only at its start:
+/* Having a process that runs read its configuration anew: a model's shim, the monitor, the
+ * gateway. It takes up what it can while it runs, and tells what it has read only at its start:
  *
  *     POST /reload  ->  {"live": [{"path": ..., "from": ..., "to": ...}], "restart": [likewise]}
  *

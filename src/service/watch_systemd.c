@@ -95,8 +95,8 @@ look(struct service_watch *w)
 
 /* ---- hearing ---- */
 
-/* Of the manager: jobs of ours, and that all units are read anew. Not that a unit was loaded or forgotten, which
- * changes nothing, and which a look can bring about. */
+/* Of the manager: jobs of ours, and that all units are read anew. Not that a unit was loaded or
+ * forgotten, which changes nothing, and which a look can bring about. */
 static bool
 is_of_ours(const struct watching *s, sd_bus_message *m)
 {

@@ -28,8 +28,9 @@ struct group_members {
 /* Adds who lives in a group and below it. */
 void group_list(const char *dir, struct group_members *members);
 
-/* Kills a group with all below it, but not this process. Linux before 5.14 cannot: there these are killed, after the group was
- * frozen if that is possible; who calls again until none is left gets them all. */
+/* Kills a group with all below it, but not this process. Linux before 5.14 cannot: there these
+ * are killed, after the group was frozen if that is possible; who calls again until none is left
+ * gets them all. */
 void group_kill(const char *dir, const struct group_members *members);
 
 /* If this process is in a group, or below it, moves it out if it may: to systemd's own. */

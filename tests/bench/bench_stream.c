@@ -1,11 +1,13 @@
-/* How late the parts of a stream come, through a proxy or without one. Both ends are here: an engine that
- * streams, and the client that asks for it, so that one clock sees each event leave and arrive; an engine's own
- * timers are coarser than what a proxy adds. One stream at a time, on a connection that is kept.
+/* How late the parts of a stream come, through a proxy or without one. Both ends are here: an
+ * engine that streams, and the client that asks for it, so that one clock sees each event leave
+ * and arrive; an engine's own timers are coarser than what a proxy adds. One stream at a time,
+ * on a connection that is kept.
  *
  *     bench_stream                     without a proxy: what the rig itself takes
  *     bench_stream PORT ENGINE [KEY]   through the proxy at PORT of 127.0.0.1, which asks ENGINE there
  *
- * Prints a line for each: its name, then microseconds at 50 and 99 of 100 and at the worst, then of how many.
+ * Prints a line for each: its name, then microseconds at 50 and 99 of 100 and at the worst, then
+ * of how many.
  *
  *     first   from the request to the first event
  *     later   from an event's leaving to its arrival

@@ -1,7 +1,7 @@
-/* Parity of a pack, read by who repairs. A first byte below 128: what follows is damage, 4 bytes each: where (3
- * bytes, of the pack and its parity behind each other), and what is flipped there. Else: what follows is what lies
- * where the parity should be, its head made to fit. Whatever is said to be the pack is the pack; and damage
- * within the promise is always mended. */
+/* Parity of a pack, read by who repairs. A first byte below 128: what follows is damage, 4 bytes
+ * each: where (3 bytes, of the pack and its parity behind each other), and what is flipped
+ * there. Else: what follows is what lies where the parity should be, its head made to fit.
+ * Whatever is said to be the pack is the pack; and damage within the promise is always mended. */
 
 #include "backup/bytes_int.h"
 #include "backup/parity_int.h"

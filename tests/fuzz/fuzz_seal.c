@@ -1,7 +1,8 @@
-/* What is encrypted, by its first byte. 0: a recovery key as text; what is one, printed, reads as the same. 1: a
- * file of keys, whose CRC and cost are made to fit: none of a stranger's opens. 2: an object, and what is done to it,
- * 4 bytes each: where (3 bytes), and what is flipped there: it comes back as it was, or not at all. 3: a whole
- * object of a stranger, whose head is made to fit. */
+/* What is encrypted, by its first byte. 0: a recovery key as text; what is one, printed, reads
+ * as the same. 1: a file of keys, whose CRC and cost are made to fit: none of a stranger's
+ * opens. 2: an object, and what is done to it, 4 bytes each: where (3 bytes), and what is
+ * flipped there: it comes back as it was, or not at all. 3: a whole object of a stranger, whose
+ * head is made to fit. */
 
 #include "backup/bytes_int.h"
 #include "backup/seal_int.h"
