@@ -37,7 +37,7 @@ enum admit_state {
 
 enum admit_order {
     ADMIT_GO,
-    ADMIT_FULL,    /* 429: the queue is full */
+    ADMIT_FULL,    /* the queue is full */
     ADMIT_WAITED,  /* 503: no slot came free in time */
     ADMIT_NOT_NOW, /* 503: the model was not there in time, or will not come */
 };

@@ -266,17 +266,28 @@ frees_in(const struct allowance *a, enum allowance_limit limit, uint64_t most,
 }
 
 static bool
-exceeds(const struct allowance *a, enum allowance_limit limit, uint64_t tokens,
+is_of_requests(enum allowance_limit limit)
+{
+    return limit == ALLOWANCE_REQUESTS_MINUTE || limit == ALLOWANCE_CONCURRENT;
+}
+
+/* requests, tokens: that are wanted. */
+struct wanted {
+    uint64_t requests, tokens;
+};
+
+static bool
+exceeds(const struct allowance *a, enum allowance_limit limit, struct wanted wanted,
         const struct allowance_time *t, struct allowance_refusal *refusal)
 {
-    bool is_requests = limit == ALLOWANCE_REQUESTS_MINUTE || limit == ALLOWANCE_CONCURRENT;
-    uint64_t most = a->limits.of[limit], wanted = is_requests ? 1 : tokens;
-    uint64_t used = most ? used_now(a, limit, t) : 0;
-    if (!most || allowance_sum(used, wanted) <= most)
+    uint64_t most = a->limits.of[limit];
+    uint64_t more = is_of_requests(limit) ? wanted.requests : wanted.tokens;
+    uint64_t used = most && more ? used_now(a, limit, t) : 0;
+    if (!most || !more || allowance_sum(used, more) <= most)
         return false;
     *refusal = (struct allowance_refusal){.limit = limit, .used = used};
-    if (wanted <= most)
-        refusal->wait_us = frees_in(a, limit, most - wanted, t);
+    if (more <= most)
+        refusal->wait_us = frees_in(a, limit, most - more, t);
     return true;
 }
 
@@ -289,13 +300,13 @@ is_longer(uint64_t wait_us, uint64_t than_us)
 
 /* Of all limits that are in the way the one that is so for longest is told. */
 static bool
-exceeds_any(const struct allowance *a, uint64_t tokens, const struct allowance_time *t,
+exceeds_any(const struct allowance *a, struct wanted wanted, const struct allowance_time *t,
             struct allowance_refusal *refusal)
 {
     struct allowance_refusal other;
     bool any = false;
     for (unsigned i = 0; i < ALLOWANCE_LIMITS; i++) {
-        if (!exceeds(a, (enum allowance_limit)i, tokens, t, &other))
+        if (!exceeds(a, (enum allowance_limit)i, wanted, t, &other))
             continue;
         if (!any || is_longer(other.wait_us, refusal->wait_us))
             *refusal = other;
@@ -304,25 +315,52 @@ exceeds_any(const struct allowance *a, uint64_t tokens, const struct allowance_t
     return any;
 }
 
+static enum allowance_verdict
+judge(struct allowance *a, struct wanted wanted, uint64_t reserves, const struct allowance_time *t,
+      struct allowance_refusal *ret_refusal)
+{
+    turn(a, t);
+    if (exceeds_any(a, wanted, t, ret_refusal))
+        return ALLOWANCE_REFUSED;
+    a->active_us = t->now_us;
+    if (is_debited(a, reserves, t))
+        return ALLOWANCE_GRANTED;
+    a->lacking = MAX(a->lacking, reserves);
+    return ALLOWANCE_WAIT;
+}
+
+enum allowance_verdict
+allowance_begin(struct allowance *a, struct allowance_claim *claim, bool takes,
+                const struct allowance_time *t, struct allowance_refusal *ret_refusal)
+{
+    const struct wanted wanted = {.requests = 1, .tokens = takes};
+    enum allowance_verdict verdict = judge(a, wanted, 0, t, ret_refusal);
+    if (verdict != ALLOWANCE_GRANTED)
+        return verdict;
+    uint64_t second = t->now_us / SECOND_US;
+    *claim = (struct allowance_claim){
+        .begun = second, .second = second, .day = a->numbers[ALLOWANCE_DAY]};
+    struct allowance_second *s = second_at(a, second);
+    s->requests = allowance_sum(s->requests, 1);
+    a->running++;
+    return ALLOWANCE_GRANTED;
+}
+
 enum allowance_verdict
 allowance_claim(struct allowance *a, struct allowance_claim *claim, uint64_t tokens,
                 const struct allowance_time *t, struct allowance_refusal *ret_refusal)
 {
-    turn(a, t);
-    if (exceeds_any(a, tokens, t, ret_refusal))
-        return ALLOWANCE_REFUSED;
-    a->active_us = t->now_us;
-    if (!is_debited(a, tokens, t)) {
-        a->lacking = MAX(a->lacking, tokens);
-        return ALLOWANCE_WAIT;
-    }
-    *claim = (struct allowance_claim){
-        .tokens = tokens, .second = t->now_us / SECOND_US, .day = a->numbers[ALLOWANCE_DAY]};
+    const struct wanted wanted = {.tokens = tokens};
+    assert(claim->tokens == 0);
+    enum allowance_verdict verdict = judge(a, wanted, tokens, t, ret_refusal);
+    if (verdict != ALLOWANCE_GRANTED)
+        return verdict;
+    claim->tokens = tokens;
+    claim->second = t->now_us / SECOND_US;
+    claim->day = a->numbers[ALLOWANCE_DAY];
     struct allowance_second *s = second_at(a, claim->second);
-    s->requests = allowance_sum(s->requests, 1);
     s->tokens = allowance_sum(s->tokens, tokens);
     a->reserved = allowance_sum(a->reserved, tokens);
-    a->running++;
     return ALLOWANCE_GRANTED;
 }
 
@@ -364,19 +402,24 @@ allowance_grow(struct allowance *a, struct allowance_claim *claim, uint64_t toke
     return allowance_is_paid(a);
 }
 
-/* It is over: the second in which it was made has so much less; if that counts any more. */
-static void
-release(struct allowance *a, const struct allowance_claim *claim, uint64_t requests,
-        uint64_t tokens)
+/* The second, if it counts any more. */
+static struct allowance_second *
+second_of(struct allowance *a, uint64_t second)
 {
-    struct allowance_second *s = &a->seconds[claim->second % ARRAY_SIZE(a->seconds)];
+    struct allowance_second *s = &a->seconds[second % ARRAY_SIZE(a->seconds)];
+    return s->second == second ? s : NULL;
+}
+
+/* It is over: the second in which it has claimed them has so many tokens less. */
+static void
+release(struct allowance *a, const struct allowance_claim *claim, uint64_t tokens)
+{
+    struct allowance_second *s = second_of(a, claim->second);
     assert(a->running > 0 && a->reserved >= claimed(claim));
     a->running--;
     a->reserved -= claimed(claim);
-    if (s->second != claim->second)
-        return;
-    s->requests -= MIN(s->requests, requests);
-    s->tokens -= MIN(s->tokens, tokens);
+    if (s)
+        s->tokens -= MIN(s->tokens, tokens);
 }
 
 void
@@ -384,7 +427,7 @@ allowance_settle(struct allowance *a, const struct allowance_claim *claim, uint6
                  const struct allowance_time *t)
 {
     turn(a, t);
-    release(a, claim, 0, claim->tokens - MIN(tokens, claim->tokens));
+    release(a, claim, claim->tokens - MIN(tokens, claim->tokens));
     for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++)
         a->used[p] = allowance_sum(a->used[p], tokens);
     if (tokens > claimed(claim))
@@ -395,8 +438,11 @@ void
 allowance_cancel(struct allowance *a, const struct allowance_claim *claim,
                  const struct allowance_time *t)
 {
+    struct allowance_second *s = second_of(a, claim->begun);
     turn(a, t);
-    release(a, claim, 1, claim->tokens);
+    release(a, claim, claim->tokens);
+    if (s)
+        s->requests -= MIN(s->requests, 1);
 }
 
 /* ---- estimates ---- */
@@ -524,8 +570,7 @@ allowance_refuse(const struct allowance *a, const struct allowance_refusal *refu
 {
     const char *help = allowance_limit_rows[refusal->limit].help;
     uint64_t most = a->limits.of[refusal->limit];
-    bool is_tokens =
-        refusal->limit != ALLOWANCE_REQUESTS_MINUTE && refusal->limit != ALLOWANCE_CONCURRENT;
+    bool is_tokens = !is_of_requests(refusal->limit);
     int r = is_tokens
                 ? err_set(reterr, ERR_KEY_LIMIT,
                           "the key may use %" PRIu64 " %s; %" PRIu64

@@ -2,7 +2,8 @@
 
 /* What one key may still use: a state machine that knows no clock, no disk and no request.
  *
- * Claim      Before a request goes anywhere, it claims what it may take; from then on that is reserved.
+ * Claim      A request counts, and is one of those that run, from its head on. Before it goes anywhere, it
+ *            claims the tokens that it may take; from then on those are reserved.
  *            It is settled by what it took, or cancelled when nothing was asked for it. What it took
  *            beyond its claim counts, too: so a limit is exceeded by no more than that of the requests
  *            that ran when it was reached.
@@ -101,7 +102,8 @@ struct allowance_saved allowance_close(struct allowance *a, const struct allowan
 struct allowance_claim {
     uint64_t tokens;
     uint64_t grown;  /* beyond these */
-    uint64_t second; /* when it was made */
+    uint64_t begun;  /* the second in which the request began, */
+    uint64_t second; /* and in which it claimed its tokens */
     uint64_t day;    /* in which all that is debited */
 };
 
@@ -118,6 +120,11 @@ struct allowance_refusal {
         wait_us; /* after which it may be granted; 0: never, it is more than the limit itself */
 };
 
+/* A request begins. takes: it will claim tokens, and is refused where there are none left. */
+enum allowance_verdict allowance_begin(struct allowance *a, struct allowance_claim *claim,
+                                       bool takes, const struct allowance_time *t,
+                                       struct allowance_refusal *ret_refusal) must_check;
+/* Once, of one that has begun. */
 enum allowance_verdict allowance_claim(struct allowance *a, struct allowance_claim *claim,
                                        uint64_t tokens, const struct allowance_time *t,
                                        struct allowance_refusal *ret_refusal) must_check;

@@ -24,15 +24,36 @@ pass(uint64_t us)
 }
 
 /* As if whatever is ordered were on the disk at once. */
+static void
+debit(struct allowance *a)
+{
+    struct allowance_saved order;
+    if (allowance_order(a, &now, &order))
+        allowance_debited(a);
+}
+
+static enum allowance_verdict
+start(struct allowance *a, struct allowance_claim *c, struct allowance_refusal *refusal)
+{
+    enum allowance_verdict v = allowance_begin(a, c, true, &now, refusal);
+    debit(a);
+    return v == ALLOWANCE_WAIT ? allowance_begin(a, c, true, &now, refusal) : v;
+}
+
 static enum allowance_verdict
 claim(struct allowance *a, struct allowance_claim *c, uint64_t tokens,
       struct allowance_refusal *refusal)
 {
-    struct allowance_saved order;
-    enum allowance_verdict v = allowance_claim(a, c, tokens, &now, refusal);
-    if (allowance_order(a, &now, &order))
-        allowance_debited(a);
-    return v == ALLOWANCE_WAIT ? allowance_claim(a, c, tokens, &now, refusal) : v;
+    enum allowance_verdict v = start(a, c, refusal);
+    if (v != ALLOWANCE_GRANTED)
+        return v;
+    v = allowance_claim(a, c, tokens, &now, refusal);
+    debit(a);
+    if (v == ALLOWANCE_WAIT)
+        v = allowance_claim(a, c, tokens, &now, refusal);
+    if (v != ALLOWANCE_GRANTED)
+        allowance_cancel(a, c, &now);
+    return v;
 }
 
 TEST(requests_of_a_minute_are_exact_at_its_edge)
@@ -96,6 +117,34 @@ TEST(so_many_run_at_a_time)
     CHECK_EQ(claim(&a, &c[2], 9, &why), ALLOWANCE_GRANTED);
 }
 
+/* Its body may take long to come. */
+TEST(a_request_counts_from_its_head_on_and_its_tokens_from_their_claim)
+{
+    struct allowance_limits limits = {.of = {[ALLOWANCE_REQUESTS_MINUTE] = 1,
+                                             [ALLOWANCE_TOKENS_MINUTE] = 100,
+                                             [ALLOWANCE_CONCURRENT] = 5}};
+    struct allowance_claim first, second;
+    struct allowance_refusal why;
+    struct allowance a;
+    begin(&a, &limits);
+    REQUIRE(start(&a, &first, &why) == ALLOWANCE_GRANTED);
+    CHECK_EQ(start(&a, &second, &why), ALLOWANCE_REFUSED);
+    CHECK_EQ(why.limit, ALLOWANCE_REQUESTS_MINUTE);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_CONCURRENT, &now).left, 4);
+    pass(61 * SECOND);
+    CHECK_EQ(allowance_claim(&a, &first, 100, &now, &why), ALLOWANCE_WAIT);
+    debit(&a);
+    CHECK_EQ(allowance_claim(&a, &first, 100, &now, &why), ALLOWANCE_GRANTED);
+    REQUIRE(start(&a, &second, &why) == ALLOWANCE_REFUSED); /* none is left for it */
+    CHECK_EQ(why.limit, ALLOWANCE_TOKENS_MINUTE);
+    CHECK_EQ(allowance_begin(&a, &second, false, &now, &why), ALLOWANCE_GRANTED);
+    allowance_cancel(&a, &first, &now);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_MINUTE, &now).left, 100);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_REQUESTS_MINUTE, &now).left, 0); /* the second's */
+    allowance_cancel(&a, &second, &now);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_REQUESTS_MINUTE, &now).left, 1);
+}
+
 TEST(nothing_is_granted_before_it_was_debited)
 {
     struct allowance_limits limits = {.of[ALLOWANCE_TOKENS_MONTH] = 6400};
@@ -104,6 +153,7 @@ TEST(nothing_is_granted_before_it_was_debited)
     struct allowance_claim c;
     struct allowance a;
     begin(&a, &limits);
+    CHECK_EQ(allowance_begin(&a, &c, true, &now, &why), ALLOWANCE_GRANTED);
     CHECK_EQ(allowance_claim(&a, &c, 50, &now, &why), ALLOWANCE_WAIT);
     REQUIRE(allowance_order(&a, &now, &order));
     CHECK_EQ(order.periods[ALLOWANCE_MONTH].tokens, 50 + 101);
@@ -136,7 +186,7 @@ TEST(an_end_keeps_what_is_left_and_a_crash_does_not)
     saved = a.durable;
     pass(SECOND);
     allowance_open(&a, &limits, &saved, &now);
-    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 6400 - 100 - 101);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 6400 - 50 - 101);
     CHECK_EQ(claim(&a, &c, 50, &why), ALLOWANCE_REFUSED);
     CHECK_EQ(why.limit, ALLOWANCE_REQUESTS_MINUTE);
     pass(why.wait_us);
@@ -157,9 +207,9 @@ TEST(the_longest_wait_is_told)
     CHECK_EQ(claim(&a, &first, 10, &why), ALLOWANCE_GRANTED);
     CHECK_EQ(claim(&a, &second, 10, &why), ALLOWANCE_REFUSED);
     CHECK_EQ(why.limit, ALLOWANCE_CONCURRENT);
-    allowance_settle(&a, &first, 200, &now); /* the day is spent, the month is not */
+    allowance_settle(&a, &first, 199, &now); /* the day is spent, the month is not */
     CHECK_EQ(claim(&a, &second, 100, &why), ALLOWANCE_REFUSED);
-    CHECK_EQ(why.limit, ALLOWANCE_TOKENS_MONTH); /* has room for 50 */
+    CHECK_EQ(why.limit, ALLOWANCE_TOKENS_MONTH); /* has room for 51 */
     CHECK_EQ(claim(&a, &second, 50, &why), ALLOWANCE_REFUSED);
     CHECK_EQ(why.limit, ALLOWANCE_TOKENS_DAY);
     CHECK_EQ(why.wait_us, DAY / 2);
@@ -170,17 +220,16 @@ TEST(the_longest_wait_is_told)
 /* A claim in the way of the month may be gone in a second; the day is over at midnight. */
 TEST(a_wait_for_others_hides_no_longer_one)
 {
-    struct allowance_limits limits = {.of = {[ALLOWANCE_CONCURRENT] = 1,
-                                             [ALLOWANCE_TOKENS_DAY] = 100,
-                                             [ALLOWANCE_TOKENS_MONTH] = 150}};
+    struct allowance_limits limits = {
+        .of = {[ALLOWANCE_TOKENS_DAY] = 100, [ALLOWANCE_TOKENS_MONTH] = 140}};
     struct allowance_claim first, second;
     struct allowance_refusal why;
     struct allowance a;
     begin(&a, &limits);
     CHECK_EQ(claim(&a, &first, 10, &why), ALLOWANCE_GRANTED);
     allowance_settle(&a, &first, 60, &now);
-    CHECK_EQ(claim(&a, &first, 40, &why), ALLOWANCE_GRANTED);
-    CHECK_EQ(claim(&a, &second, 60, &why), ALLOWANCE_REFUSED); /* and one runs */
+    CHECK_EQ(claim(&a, &first, 30, &why), ALLOWANCE_GRANTED);
+    CHECK_EQ(claim(&a, &second, 60, &why), ALLOWANCE_REFUSED);
     CHECK_EQ(why.limit, ALLOWANCE_TOKENS_DAY);
     CHECK_EQ(why.wait_us, DAY / 2);
 }
@@ -235,6 +284,7 @@ TEST(a_month_begins_on_a_day_that_has)
     struct allowance a;
     now = (struct allowance_time){1000 * SECOND, NOON};
     allowance_open(&a, &limits, &saved, &now);
+    CHECK_EQ(allowance_begin(&a, &c, true, &now, &why), ALLOWANCE_GRANTED);
     CHECK_EQ(allowance_claim(&a, &c, 600, &now, &why), ALLOWANCE_WAIT);
     REQUIRE(allowance_order(&a, &now, &order));
     allowance_debited(&a);
@@ -322,7 +372,7 @@ TEST(an_estimate_is_put_right_where_it_was_made)
 static struct truth {
     struct granted {
         uint64_t at_us, tokens;
-        bool is_excess; /* that a request took beyond its claim, when that was known */
+        bool is_request; /* else tokens: of a claim, or beyond it, when that was known */
     } grants[GRANTS];
     size_t count, requests;
     struct {
@@ -331,12 +381,12 @@ static struct truth {
 } truth;
 
 static struct run {
-    bool is_on, owes;
+    bool is_on, has_claimed, owes;
     bool is_ending; /* it has its whole answer, which is not debited yet */
     struct allowance_claim claim;
     uint64_t took, paid; /* so far; of which so much is debited */
     uint64_t numbers[ALLOWANCE_PERIODS];
-    size_t grant;
+    size_t request, grant; /* of its tokens */
 } runs[RUNNING];
 
 static uint64_t lot;
@@ -376,7 +426,7 @@ check_minute(const struct allowance_limits *limits)
 {
     uint64_t requests = 0, tokens = 0;
     for (size_t i = truth.count; i-- > 0 && truth.grants[i].at_us + 60 * SECOND > now.now_us;) {
-        requests += !truth.grants[i].is_excess;
+        requests += truth.grants[i].is_request;
         tokens += truth.grants[i].tokens;
     }
     CHECK(requests <= limits->of[ALLOWANCE_REQUESTS_MINUTE]);
@@ -403,24 +453,45 @@ check_period(const struct allowance *a, enum allowance_period p, enum allowance_
     CHECK(!most || *used_in(p, a->numbers[p]) + reserved <= most);
 }
 
+static size_t
+grant(uint64_t tokens, bool is_request)
+{
+    truth.grants[truth.count] = (struct granted){now.now_us, tokens, is_request};
+    return truth.count++;
+}
+
 static void
-arrive(struct allowance *a, size_t i)
+claim_tokens(struct allowance *a, struct run *r)
 {
     struct allowance_refusal why;
-    uint64_t reserved, count;
-    if (allowance_claim(a, &runs[i].claim, 1 + draw(CLAIM_MOST), &now, &why) != ALLOWANCE_GRANTED ||
-        truth.count + RUNNING >= GRANTS)
+    uint64_t reserved;
+    if (truth.count + 2 * RUNNING >= GRANTS ||
+        allowance_claim(a, &r->claim, 1 + draw(CLAIM_MOST), &now, &why) != ALLOWANCE_GRANTED)
         return;
-    runs[i] = (struct run){.is_on = true, .claim = runs[i].claim, .grant = truth.count++};
-    runs[i].paid = runs[i].claim.tokens;
-    memcpy(runs[i].numbers, a->numbers, sizeof(a->numbers));
+    r->has_claimed = true;
+    r->grant = grant(r->claim.tokens, false);
+    r->paid = r->claim.tokens;
+    memcpy(r->numbers, a->numbers, sizeof(a->numbers));
     truth.requests++;
-    truth.grants[runs[i].grant] = (struct granted){now.now_us, runs[i].claim.tokens, false};
     check_minute(&a->limits);
-    count = running(&reserved);
-    CHECK(count <= a->limits.of[ALLOWANCE_CONCURRENT]);
+    (void)running(&reserved);
     check_period(a, ALLOWANCE_DAY, ALLOWANCE_TOKENS_DAY, reserved);
     check_period(a, ALLOWANCE_MONTH, ALLOWANCE_TOKENS_MONTH, reserved);
+}
+
+static void
+arrive(struct allowance *a, struct run *r)
+{
+    struct allowance_refusal why;
+    uint64_t reserved;
+    if (truth.count + 2 * RUNNING >= GRANTS ||
+        allowance_begin(a, &r->claim, true, &now, &why) != ALLOWANCE_GRANTED)
+        return;
+    *r = (struct run){.is_on = true, .claim = r->claim, .request = grant(0, true)};
+    check_minute(&a->limits);
+    CHECK(running(&reserved) <= a->limits.of[ALLOWANCE_CONCURRENT]);
+    if (draw(4)) /* else its body takes time to come */
+        claim_tokens(a, r);
 }
 
 /* More than it claimed was taken by it, when that is known. */
@@ -429,7 +500,7 @@ exceed(struct run *r, uint64_t took)
 {
     uint64_t had = r->claim.tokens + r->claim.grown;
     if (took > had)
-        truth.grants[truth.count++] = (struct granted){now.now_us, took - had, true};
+        (void)grant(took - had, false);
 }
 
 /* Whether all that it took is debited; else it waits, and runs meanwhile. */
@@ -451,7 +522,9 @@ static void
 cancel(struct allowance *a, struct run *r)
 {
     allowance_cancel(a, &r->claim, &now);
-    truth.grants[r->grant].at_us = 0;
+    truth.grants[r->request].at_us = 0;
+    if (r->has_claimed)
+        truth.grants[r->grant].at_us = 0;
     has_cancelled = true;
     r->is_on = false;
 }
@@ -474,6 +547,10 @@ leave(struct allowance *a, struct run *r)
         cancel(a, r);
         return;
     }
+    if (!r->has_claimed) {
+        claim_tokens(a, r);
+        return;
+    }
     r->is_ending = true;
     if (truth.count + RUNNING < GRANTS && pays(a, r, took))
         settle(a, r);
@@ -483,7 +560,9 @@ leave(struct allowance *a, struct run *r)
 static void
 go_on(struct allowance *a, struct run *r)
 {
-    if (!r->is_ending && truth.count + RUNNING < GRANTS)
+    if (!r->has_claimed)
+        claim_tokens(a, r);
+    else if (!r->is_ending && truth.count + RUNNING < GRANTS)
         (void)pays(a, r, MAX(r->took, draw(120)));
 }
 
@@ -537,7 +616,7 @@ step(struct allowance *a)
     size_t i = draw(RUNNING);
     uint64_t what = draw(1000);
     if (what < 400)
-        runs[i].is_on ? leave(a, &runs[i]) : arrive(a, i);
+        runs[i].is_on ? leave(a, &runs[i]) : arrive(a, &runs[i]);
     else if (what < 600 && runs[i].is_on)
         go_on(a, &runs[i]);
     else if (what < 800)
@@ -563,9 +642,12 @@ drop_cancelled(void)
     size_t kept = 0;
     for (size_t i = 0; i < truth.count; i++) {
         bool is_cancelled = truth.grants[i].at_us == 0;
-        for (size_t k = 0; k < RUNNING; k++)
-            if (runs[k].is_on && runs[k].grant == i)
+        for (size_t k = 0; k < RUNNING; k++) {
+            if (runs[k].is_on && runs[k].request == i)
+                runs[k].request = kept;
+            else if (runs[k].is_on && runs[k].has_claimed && runs[k].grant == i)
                 runs[k].grant = kept;
+        }
         if (!is_cancelled)
             truth.grants[kept++] = truth.grants[i];
     }

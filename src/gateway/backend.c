@@ -24,8 +24,6 @@
 #define SLOTS 1024
 /* On another gateway, which has a queue of its own: connections are the limit. */
 #define PEER_SLOTS 4096
-/* For what takes no slot: requests about responses that are there. */
-#define CONNECTIONS_ASIDE 256
 /* A stream may be as long as it likes: it is passed on, and never held. */
 #define ANSWER_BYTES_MAX (UINT64_C(1) << 40)
 /* A name is not asked for more often than that. */
@@ -53,6 +51,7 @@ struct backend {
     struct visit *trial;                  /* of the breaker; NULL: there is none, or it is over */
     struct loop_timer lasts;              /* until it has lasted */
     struct visit *first_held, *last_held; /* they have a slot, and wait for what it finds out */
+    unsigned asides;                      /* visits that take no slot */
     enum backend_state state;
     bool refuses_us; /* it was said that its server does */
     bool gives_orders;
@@ -99,6 +98,7 @@ refuse(struct visit *v, const struct err *error)
 {
     struct backend *b = take_ptr(v->backend);
     b->counts.refused++;
+    b->asides -= v->is_about_stored;
     v->ops->refused(v, error);
 }
 
@@ -283,7 +283,7 @@ resolve_anew(struct backend *b)
 static void
 allow_connections(struct http_client_config *c, unsigned slots)
 {
-    c->connections_max = slots + CONNECTIONS_ASIDE;
+    c->connections_max = slots + BACKEND_ASIDES_MAX;
     c->idle_max = slots;
 }
 
@@ -511,6 +511,12 @@ backend_explain(const struct backend *b, struct err *ret_error)
     return MAX((us + 999999) / 1000000, UINT64_C(1));
 }
 
+unsigned
+backend_asides(const struct backend *b)
+{
+    return b->asides;
+}
+
 enum backend_state
 backend_state(const struct backend *b)
 {
@@ -680,6 +686,23 @@ backend_times(const struct backend *b)
 
 /* ---- visits ---- */
 
+/* It has its own connections, so that it takes none of those who have a slot. */
+static void
+begin_aside(struct visit *v)
+{
+    struct backend *b = v->backend;
+    struct err error;
+    if (++b->asides <= BACKEND_ASIDES_MAX) {
+        set_out(v);
+        return;
+    }
+    (void)err_set(&error, ERR_SHARE_TAKEN, "%u requests about responses of %s are under way",
+                  BACKEND_ASIDES_MAX, b->name);
+    err_fix(&error, "no more are at a time: end some first");
+    v->ask.retry_after_s = 1;
+    refuse(v, &error);
+}
+
 void
 visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish)
 {
@@ -693,7 +716,7 @@ visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish)
                                 .tokens = wish->tokens,
                                 .wait_us = b->queue_timeout_us};
     if (wish->is_about_stored) {
-        set_out(v);
+        begin_aside(v);
         return;
     }
     ask_for_it(b);
@@ -742,6 +765,8 @@ visit_call(struct visit *v, const char *method, const char *target, const struct
         b->peer.base_len ? mem_printf("%.*s%s", (int)b->peer.base_len, b->peer.base, target) : NULL;
     assert(b->client && !v->call && (v->ask.state == ADMIT_RUNNING || v->is_about_stored));
     v->has_called = true;
+    v->is_heard = false;
+    v->begun_us = loop_now_us(b->loop);
     v->call = http_call_new(b->client, method, based ? based : target, ops, v);
     /* Servers close what is idle. What such a one may have begun on has told nobody anything. */
     http_call_repeatable(v->call);
@@ -755,6 +780,7 @@ visit_call(struct visit *v, const char *method, const char *target, const struct
 void
 visit_heard(struct visit *v)
 {
+    v->is_heard = true;
     v->backend->state = BACKEND_ANSWERS;
     breaker_succeed(&v->backend->breaker);
     v->trial = 0;
@@ -792,10 +818,10 @@ visit_passes(struct visit *v, bool is_stream)
 /* Whose fault it is. An answer that takes longer than a request may is nobody's. A connection that is
  * refused costs nothing, and the next one tells at once that the server is there: no breaker is needed. */
 static bool
-is_servers_fault(const struct http_call *call, enum err_id id)
+is_servers_fault(const struct visit *v, enum err_id id)
 {
     if (id == ERR_HTTP_TIMEOUT)
-        return call->phase != HTTP_PHASE_ANSWER;
+        return !v->is_heard;
     return id == ERR_HTTP_CUT || id == ERR_HTTP_ANSWER;
 }
 
@@ -820,11 +846,24 @@ explain(const struct backend *b, const struct err *error, struct err *ret_error)
 }
 
 static enum visit_outcome
-outcome_of(const struct http_call *call, enum err_id id)
+outcome_of(const struct http_call *call)
 {
     if (call->phase == HTTP_PHASE_CONNECT)
         return call->sent_anew ? VISIT_LOST : VISIT_NOT_BEGUN;
-    return id == ERR_HTTP_TIMEOUT ? VISIT_LATE : VISIT_LOST;
+    return call->lost_at_once ? VISIT_LOST : VISIT_BEGUN;
+}
+
+static void
+count_failure(struct visit *v, enum err_id id)
+{
+    struct breaker *breaker = &v->backend->breaker;
+    uint64_t now_us = loop_now_us(v->backend->loop);
+    if (!is_servers_fault(v, id))
+        breaker_pass(breaker, v->trial);
+    else if (id == ERR_HTTP_CUT)
+        breaker_cut(breaker, v->trial, v->begun_us, now_us);
+    else
+        breaker_fail(breaker, v->trial, now_us);
 }
 
 enum visit_outcome
@@ -840,15 +879,13 @@ visit_told(struct visit *v, const struct err *error, struct err *ret_error)
         return VISIT_ANSWERED;
     }
     explain(b, error, ret_error);
-    if (is_servers_fault(call, error->id))
-        breaker_fail(&b->breaker, v->trial, loop_now_us(b->loop));
-    else
-        breaker_pass(&b->breaker, v->trial);
+    count_failure(v, error->id);
     if (error->id == ERR_HTTP_CONNECT)
         resolve_anew(b);
-    b->state = BACKEND_FAILS;
+    if (error->id != ERR_SYSTEM) /* what we lack says nothing of it */
+        b->state = BACKEND_FAILS;
     b->counts.failed++;
-    return outcome_of(call, error->id);
+    return outcome_of(call);
 }
 
 static void
@@ -864,8 +901,8 @@ leave(struct visit *v, struct backend *b, uint64_t took)
 {
     uint64_t now_us = loop_now_us(b->loop);
     if (v->is_about_stored)
-        return;
-    if (v->has_called)
+        b->asides--;
+    else if (v->has_called)
         admit_done(b->admit, &v->ask, took, now_us);
     else
         admit_leave(b->admit, &v->ask, now_us);

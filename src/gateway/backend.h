@@ -21,6 +21,9 @@ struct config_peer;
 struct secret;
 struct visit;
 
+/* Visits at a time that take no slot: requests about responses that are there. */
+#define BACKEND_ASIDES_MAX 256
+
 /* As its last visit has found it. */
 enum backend_state { BACKEND_UNKNOWN, BACKEND_ANSWERS, BACKEND_FAILS };
 
@@ -63,7 +66,8 @@ bool backend_is_usable(const struct backend *b);
 /* Why it is not; and in how many seconds it may be. */
 uint64_t backend_explain(const struct backend *b, struct err *ret_error);
 enum backend_state backend_state(const struct backend *b);
-uint32_t backend_load(const struct backend *b); /* visits that run or wait */
+unsigned backend_asides(const struct backend *b); /* visits that take no slot */
+uint32_t backend_load(const struct backend *b);   /* visits that run or wait */
 const struct admit_counts *backend_queue(const struct backend *b);
 unsigned backend_slots(const struct backend *b); /* requests that it is given at a time */
 const struct backend_counts *backend_counts(const struct backend *b);
@@ -92,8 +96,10 @@ struct visit {
     struct http_call *call;  /* NULL: none is under way */
     struct admit_ask ask;
     bool has_called;
-    uint64_t trial; /* of the breaker's; 0: it is none */
-    bool is_held;   /* until another's trial is over: */
+    bool is_heard;     /* the head of an answer has come */
+    uint64_t begun_us; /* it set out */
+    uint64_t trial;    /* of the breaker's; 0: it is none */
+    bool is_held;      /* until another's trial is over: */
     struct visit *next_held, *previous_held;
     uint64_t passed_us;   /* the last part of the answer came; 0: none has */
     bool is_about_stored; /* it has no place in the queue */
@@ -121,8 +127,8 @@ void visit_refuses_us(struct visit *v, unsigned status, struct err *ret_error);
 enum visit_outcome {
     VISIT_ANSWERED,  /* whole */
     VISIT_NOT_BEGUN, /* nobody has worked on it */
-    VISIT_LOST,      /* somebody may have, and his work with it is lost */
-    VISIT_LATE,      /* somebody may still be at it */
+    VISIT_LOST,      /* hardly anybody has: it was lost at once */
+    VISIT_BEGUN,     /* somebody has, or still does */
 };
 /* As ops->finished() has it. What that means for the client is put into ret_error, without addresses. */
 enum visit_outcome visit_told(struct visit *v, const struct err *error, struct err *ret_error);

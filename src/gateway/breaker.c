@@ -73,6 +73,16 @@ breaker_fail(struct breaker *b, uint64_t trial, uint64_t now_us)
 }
 
 void
+breaker_cut(struct breaker *b, uint64_t trial, uint64_t since_us, uint64_t now_us)
+{
+    bool is_known = b->failures > 0 && b->cut_us && since_us <= b->cut_us;
+    if (is_known && !is_trial(b, trial))
+        return;
+    b->cut_us = now_us;
+    breaker_fail(b, trial, now_us);
+}
+
+void
 breaker_pass(struct breaker *b, uint64_t trial)
 {
     if (!is_trial(b, trial))

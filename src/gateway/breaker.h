@@ -16,6 +16,7 @@
 /* Zeroed: nothing has failed. */
 struct breaker {
     unsigned failures; /* in a row */
+    uint64_t cut_us;   /* the last of them that was a cut */
     uint64_t open_until_us, pause_us;
     uint64_t trials; /* so far: the last one's number */
     uint64_t trial;  /* the request that is on its way to find out; 0: none */
@@ -34,4 +35,7 @@ void breaker_succeed(struct breaker *b);
 void
 breaker_last(struct breaker *b); /* its trial has lasted BREAKER_TRIAL_US, and has not failed */
 void breaker_fail(struct breaker *b, uint64_t trial, uint64_t now_us);
+/* It failed since its connection was cut. since_us: when it set out; those that were on their way at the last
+ * cut tell of the same one, as all streams of a server do that has ended. */
+void breaker_cut(struct breaker *b, uint64_t trial, uint64_t since_us, uint64_t now_us);
 void breaker_pass(struct breaker *b, uint64_t trial); /* it says nothing about the server */

@@ -105,6 +105,25 @@ TEST(breaker_is_not_kept_open_by_those_that_were_on_their_way)
     CHECK_EQ(breaker_opens_us(&b, 50), BREAKER_FAILURES - 1 + BREAKER_PAUSE_US);
 }
 
+TEST(breaker_counts_all_that_one_loss_cuts_as_one)
+{
+    struct breaker b = {0};
+    for (unsigned i = 0; i < 2 * BREAKER_FAILURES; i++)
+        breaker_cut(&b, 0, i, 100);
+    CHECK_EQ(b.failures, 1);
+    for (unsigned i = 1; i < BREAKER_FAILURES; i++) {
+        CHECK(breaker_admits(&b, 100 * i));
+        breaker_cut(&b, 0, 100 * i + 1, 100 * i + 100); /* each set out behind the last */
+    }
+    CHECK(!breaker_admits(&b, 100 * BREAKER_FAILURES));
+    uint64_t now = breaker_opens_us(&b, 0), trial = begin(&b, now);
+    breaker_cut(&b, 0, 1, now + 1);
+    CHECK(breaker_is_tried(&b));
+    breaker_cut(&b, trial, now, now + 1);
+    CHECK(!breaker_is_tried(&b));
+    CHECK_EQ(b.pause_us, 2 * BREAKER_PAUSE_US);
+}
+
 TEST(breaker_pauses_no_longer_than_its_most)
 {
     struct breaker b = {0};

@@ -103,18 +103,25 @@ refuse(struct claim *c, const struct allowance_refusal *why)
     c->ops->refused(c, &error, (why->wait_us + SECOND_US - 1) / SECOND_US);
 }
 
-/* False: it waits as it did. */
+static bool
+runs(const struct claim *c)
+{
+    return c->state != CLAIM_NONE && c->state != CLAIM_BEGINS;
+}
+
+/* What it waits for, or is about to. False: it waits as it did. */
 static bool
 try_claim(struct claim *c, const struct allowance_time *t)
 {
+    struct allowance *a = &c->holder->allowance;
     struct allowance_refusal why;
-    enum allowance_verdict verdict =
-        allowance_claim(&c->holder->allowance, &c->own, c->tokens, t, &why);
+    enum allowance_verdict verdict = runs(c) ? allowance_claim(a, &c->own, c->tokens, t, &why)
+                                             : allowance_begin(a, &c->own, c->takes, t, &why);
     if (verdict == ALLOWANCE_WAIT)
         return false;
-    if (c->state == CLAIM_WAITS)
+    if (c->list)
         take_off(c);
-    c->state = CLAIM_NONE;
+    c->state = runs(c) ? CLAIM_HELD : CLAIM_NONE;
     if (verdict == ALLOWANCE_GRANTED) {
         c->state = CLAIM_HELD;
         c->ops->granted(c);
@@ -139,7 +146,7 @@ refuse_waiting(struct holder *h)
     while (h->waiting.first) {
         struct claim *c = h->waiting.first;
         take_off(c);
-        c->state = CLAIM_NONE;
+        c->state = runs(c) ? CLAIM_HELD : CLAIM_NONE;
         c->ops->refused(c, &told, 1);
     }
 }
@@ -173,24 +180,39 @@ on_late(struct loop_timer *timer)
            UINT64_MAX); /* what has begun goes on, whatever becomes of the disk: no other begins */
 }
 
-void
-claim_begin(struct claim *c, struct holder *holder, uint64_t tokens)
+static void
+ask(struct claim *c, enum claim_state waiting)
 {
     const struct allowance_time t = now();
-    assert(c->state == CLAIM_NONE);
-    c->holder = holder;
-    c->tokens = tokens;
-    if (!holder) {
+    struct holder *h = c->holder;
+    if (!h) {
         c->ops->granted(c);
         return;
     }
     if (!try_claim(c, &t)) {
-        c->state = CLAIM_WAITS;
-        put_on(c, &holder->waiting);
+        c->state = waiting;
+        put_on(c, &h->waiting);
     }
-    if (holder->is_late)
-        refuse_waiting(holder);
-    write_order(holder, &t);
+    if (h->is_late)
+        refuse_waiting(h);
+    write_order(h, &t);
+}
+
+void
+claim_begin(struct claim *c, struct holder *holder, bool takes)
+{
+    assert(c->state == CLAIM_NONE);
+    c->holder = holder;
+    c->takes = takes;
+    ask(c, CLAIM_BEGINS);
+}
+
+void
+claim_tokens(struct claim *c, uint64_t tokens)
+{
+    assert(c->state == (c->holder ? CLAIM_HELD : CLAIM_NONE));
+    c->tokens = tokens;
+    ask(c, CLAIM_ASKS);
 }
 
 bool
@@ -220,7 +242,7 @@ claim_owes(const struct claim *c)
 void
 claim_settle(struct claim *c, uint64_t tokens)
 {
-    if (c->state != CLAIM_HELD && c->state != CLAIM_OWES) {
+    if (!runs(c)) {
         claim_end(c);
         return;
     }
@@ -238,7 +260,7 @@ claim_end(struct claim *c)
     const struct allowance_time t = now();
     if (c->list)
         take_off(c);
-    if (c->state == CLAIM_HELD || c->state == CLAIM_OWES)
+    if (runs(c))
         allowance_cancel(&c->holder->allowance, &c->own, &t);
     c->state = CLAIM_NONE;
 }

@@ -41,29 +41,38 @@ bool holder_level(struct holder *holder, enum allowance_limit limit,
 struct claim;
 struct claim_list;
 
-/* One of the first two is told, once, perhaps from inside claim_begin(). */
+/* Of the first two one is told after each of claim_begin() and claim_tokens(), perhaps from inside. */
 struct claim_ops {
     void (*granted)(struct claim *claim);
-    /* retry_after_s: 0: nobody can say, or never. */
+    /* And it may be ended then. retry_after_s: 0: nobody can say, or never. */
     void (*refused)(struct claim *claim, const struct err *error, uint64_t retry_after_s);
     /* After claim_grow(): what it has taken is debited, or cannot be. */
     void (*paid)(struct claim *claim);
 };
 
-enum claim_state { CLAIM_NONE, CLAIM_WAITS, CLAIM_HELD, CLAIM_OWES };
+enum claim_state {
+    CLAIM_NONE,
+    CLAIM_BEGINS, /* waits for a debit */
+    CLAIM_HELD,   /* its request is one of those that run */
+    CLAIM_ASKS,   /* likewise, and waits for a debit of its tokens */
+    CLAIM_OWES,   /* likewise, for what it has taken */
+};
 
 /* Within the caller's request, zeroed. */
 struct claim {
     const struct claim_ops *ops;
     struct holder *holder; /* NULL: the request has no key, and may take what it likes */
     uint64_t tokens;
+    bool takes;
     enum claim_state state;
     struct allowance_claim own;
     struct claim_list *list; /* of those that wait, or owe; NULL: none */
     struct claim *next, *previous;
     uint64_t debit; /* that pays for it */
 };
-void claim_begin(struct claim *claim, struct holder *holder, uint64_t tokens);
+/* A request begins; takes: it will claim tokens. Then, once, which. */
+void claim_begin(struct claim *claim, struct holder *holder, bool takes);
+void claim_tokens(struct claim *claim, uint64_t tokens);
 /* It has taken so much so far, which may be more than it claimed. False: nothing more is to be passed on
  * before ops->paid(). */
 bool claim_grow(struct claim *claim, uint64_t tokens) must_check;

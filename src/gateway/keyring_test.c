@@ -186,7 +186,8 @@ TEST(a_revoked_key_is_not_good_while_the_disk_takes_nothing)
 
 struct request {
     struct claim claim;
-    bool is_granted, is_refused, is_paid;
+    uint64_t tokens;
+    bool has_begun, is_granted, is_refused, is_paid;
     uint64_t retry_after_s;
     struct err err;
 };
@@ -194,7 +195,11 @@ struct request {
 static void
 on_granted(struct claim *claim)
 {
-    container_of(claim, struct request, claim)->is_granted = true;
+    struct request *r = container_of(claim, struct request, claim);
+    r->is_granted = r->has_begun;
+    r->has_begun = true;
+    if (!r->is_granted)
+        claim_tokens(claim, r->tokens);
 }
 
 static void
@@ -204,6 +209,7 @@ on_refused(struct claim *claim, const struct err *error, uint64_t retry_after_s)
     r->is_refused = true;
     r->err = *error;
     r->retry_after_s = retry_after_s;
+    claim_end(claim);
 }
 
 static void
@@ -217,8 +223,8 @@ static const struct claim_ops ops = {.granted = on_granted, .refused = on_refuse
 static void
 claim(struct request *r, struct holder *holder, uint64_t tokens)
 {
-    *r = (struct request){.claim.ops = &ops};
-    claim_begin(&r->claim, holder, tokens);
+    *r = (struct request){.claim.ops = &ops, .tokens = tokens};
+    claim_begin(&r->claim, holder, true);
 }
 
 static bool

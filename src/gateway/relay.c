@@ -17,6 +17,7 @@ relay_new(struct loop *loop, const struct config *config, struct relay **ret_rel
     struct relay *relay = mem_new(struct relay);
     relay->loop = loop;
     relay->affinity = affinity_new(AFFINITY_PLACES);
+    relay->shares = shares_new();
     int r = routing_new(loop, config, NULL, &relay->routing, reterr);
     if (r < 0)
         relay_free(relay);
@@ -54,6 +55,7 @@ relay_free(struct relay *relay)
     loop_timer_stop(&relay->trim);
     routing_drop(relay->routing);
     affinity_free(relay->affinity);
+    shares_free(relay->shares);
     stored_free(relay->stored);
     tallies_finish(&relay->tallies);
     free(relay);

@@ -3,15 +3,15 @@
 /* Requests for models, and about responses that they have made, each from its head to the last
  * byte of its answer:
  *
- *     collect the body -> read what it asks for -> name to back ends -> claim what it may take
+ *     let it in -> collect the body -> read what it asks for -> name to back ends -> claim what it may take
  *     -> wait for a slot -> ask
  *     -> pass the answer on -> settle
  *
  * Until an answer has begun, another back end, and then what the configuration names as fallbacks, may
  * be asked instead; the answer then says so in X-Citadel-Fallback. That is where nobody has worked on the
- * request; and once where somebody may have, and was lost with it: no more, since there are requests
- * that end whoever takes them. Nor is one asked for again that somebody may still be at. From the first
- * byte on bytes go through as they come, at the pace of whoever is slower.
+ * request; and once where a server was lost so soon that hardly anybody has: no more, since there are
+ * requests that end whoever takes them. Nor is one asked for again that somebody may still be at. From the
+ * first byte on bytes go through as they come, at the pace of whoever is slower.
  *
  * A client that leaves ends its request at once, whatever it is at: its visit (backend.h) is the one
  * owner of place, load and call. An engine that ends within a stream leaves an error event there, and

@@ -105,12 +105,32 @@ estimate_prompt(const struct passage *p)
     return generates ? MIN(tokens, most) : tokens;
 }
 
+/* Where nothing is in the way any more. */
+static void
+claim_all(struct passage *p)
+{
+    if (!p->question->is_let_in || !p->question->is_whole)
+        return;
+    p->prompt_tokens = estimate_prompt(p);
+    p->tokens = allowance_sum(p->prompt_tokens, estimate_answers(p));
+    claim_tokens(&p->claim, p->tokens);
+}
+
+/* First that it may come at all, while its body is on its way; then its tokens. */
 static void
 on_granted(struct claim *claim)
 {
     struct passage *p = container_of(claim, struct passage, claim);
+    struct question *q = p->question;
+    if (p->state == PASSAGE_FAILED) /* it was refused for something else */
+        return;
+    bool was_let_in = q->is_let_in;
+    q->is_let_in = true;
     passage_works(p);
-    passage_seek(p);
+    if (was_let_in)
+        passage_seek(p);
+    else
+        claim_all(p);
     passage_waits(p);
 }
 
@@ -118,6 +138,8 @@ static void
 on_refused(struct claim *claim, const struct err *error, uint64_t retry_after_s)
 {
     struct passage *p = container_of(claim, struct passage, claim);
+    if (p->state == PASSAGE_FAILED)
+        return;
     p->retry_after_s = retry_after_s;
     passage_fail(p, error);
 }
@@ -129,15 +151,20 @@ on_paid(struct claim *claim)
 }
 
 void
-passage_claim(struct passage *p)
+passage_begin_claim(struct passage *p)
 {
     static const struct claim_ops ops = {
         .granted = on_granted, .refused = on_refused, .paid = on_paid};
-    (void)snprintf(p->row.model, sizeof(p->row.model), "%s", p->asked->name);
-    p->prompt_tokens = estimate_prompt(p);
-    p->tokens = allowance_sum(p->prompt_tokens, estimate_answers(p));
     p->claim.ops = &ops;
-    claim_begin(&p->claim, p->reply.caller, p->tokens);
+    claim_begin(&p->claim, p->reply.caller, !p->stored_id);
+}
+
+void
+passage_claim(struct passage *p)
+{
+    (void)snprintf(p->row.model, sizeof(p->row.model), "%s", p->asked->name);
+    p->question->is_whole = true;
+    claim_all(p);
 }
 
 void

@@ -16,6 +16,7 @@
 #include "gateway/reply.h"
 #include "gateway/route.h"
 #include "gateway/routing.h"
+#include "gateway/share.h"
 #include "gateway/stored.h"
 #include "gateway/tally.h"
 #include "gateway/target.h"
@@ -34,6 +35,7 @@ struct relay {
     bool is_disk_sick;      /* that of bodies, and that was told */
     uint64_t turn;
     struct affinity *affinity;
+    struct shares *shares;
     struct stored *stored;           /* NULL: there is no response yet */
     struct transcripts *transcripts; /* NULL: none are kept */
     struct exporter *exporter;       /* NULL: there is none */
@@ -61,6 +63,9 @@ struct question {
     struct carried *carried;
     const char *path;    /* with its query */
     const char *session; /* as its head has it, or NULL */
+    bool is_let_in;      /* by its key */
+    bool is_whole;       /* nothing of it is to come */
+    uint64_t room_bytes; /* that its body has */
     struct body body;
     struct multipart *form; /* NULL: the body is JSON */
     struct ask ask;
@@ -103,7 +108,9 @@ struct passage {
     enum passage_state state;
     bool is_from_peer;
     struct reply reply;
-    uint64_t key; /* whose it is */
+    uint64_t key;        /* whose it is */
+    struct share *share; /* of that caller */
+    bool is_aside;       /* it takes no slot */
 
     struct question *question;           /* NULL: it has gone */
     const struct target *asked, *target; /* as the client has it; that is tried */
@@ -153,6 +160,15 @@ void passage_fail(struct passage *p, const struct err *error); /* nothing was an
 void passage_tell_disk(struct passage *p, const struct err *error); /* if it is of that */
 void passage_drop_question(struct passage *p);
 
+/* relay_room.c: what it has of what all have together. share.h says how much that may be. */
+int passage_enter(struct passage *p, struct err *reterr) must_check;
+/* Room for so much of a body, or to come. */
+int passage_reserve(struct passage *p, uint64_t bytes, struct err *reterr) must_check;
+void passage_drop_room(struct passage *p);
+/* It takes no slot of that one. */
+int passage_step_aside(struct passage *p, const struct backend *b, struct err *reterr) must_check;
+void passage_leave(struct passage *p);
+
 /* relay_seek.c */
 void passage_seek(struct passage *p); /* what it may take is claimed */
 void passage_try(struct passage *p);  /* the next back end that there is, or say why none could */
@@ -172,9 +188,10 @@ void passage_account_begin(struct passage *p);
 /* Whenever something has come that lets it go on, until its answer has begun; and when it waits again. */
 void passage_works(struct passage *p);
 void passage_waits(struct passage *p);
-uint64_t passage_took(struct passage *p); /* tokens, as far as anybody knows */
-void passage_claim(struct passage *p);    /* then passage_seek(), or it fails */
-void passage_goes(struct passage *p);     /* a back end is asked */
+uint64_t passage_took(struct passage *p);    /* tokens, as far as anybody knows */
+void passage_begin_claim(struct passage *p); /* of a request, by its head; or it fails */
+void passage_claim(struct passage *p);       /* all has come; then passage_seek(), or it fails */
+void passage_goes(struct passage *p);        /* a back end is asked */
 bool
 passage_pays(struct passage *p); /* for what it took so far; false: it will, and then goes on */
 void passage_account_end(struct passage *p, bool answered);

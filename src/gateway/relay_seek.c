@@ -169,16 +169,18 @@ visit_back(struct passage *p, const struct target_back *back)
         .tokens = p->tokens,
         .is_about_stored = p->stored_id != NULL,
     };
+    struct backend *b = routing_backend_of(p->routing, back);
     struct err error;
     q->tried[i] = true;
     p->back = back;
-    if (!p->stored_id && change_body(p, back, &error) < 0) {
+    int r = p->stored_id ? passage_step_aside(p, b, &error) : change_body(p, back, &error);
+    if (r < 0) {
         passage_fail(p, &error);
         return;
     }
     if (q->marks)
         affinity_note(p->relay->affinity, q->marks, i);
-    visit_begin(&p->visit, routing_backend_of(p->routing, back), &wish);
+    visit_begin(&p->visit, b, &wish);
 }
 
 /* ---- where nobody is left ---- */

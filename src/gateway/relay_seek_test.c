@@ -314,41 +314,6 @@ TEST(relay_asks_as_much_at_a_time_as_an_engine_says)
 
 /* ---- who shows a key ---- */
 
-struct made {
-    struct keyring_wish wish;
-    struct holder *holder;
-};
-
-static void
-on_made(struct keyring_wish *wish, struct holder *holder, const char *token unused_arg,
-        const struct err *error unused_arg)
-{
-    container_of(wish, struct made, wish)->holder = holder;
-}
-
-/* members: JSON, or NULL. NULL: it could not be made. */
-static struct holder *
-make_key(const char *name, const char *members)
-{
-    _cleanup_arena_ struct arena arena;
-    struct value *v = NULL;
-    struct made made = {.wish = {.deed = KEYRING_CREATE, .name = name, .done = on_made}};
-    arena_init(&arena, MIB);
-    if (members)
-        CHECK_EQ(json_parse(&arena, members, strlen(members), JSON_STRICT, &v, NULL, NULL), 0);
-    made.wish.members = v;
-    if (keyring_do(ring, &made.wish, NULL) < 0)
-        return NULL;
-    return WAIT(made.holder) ? made.holder : NULL;
-}
-
-static bool
-open_keys(void)
-{
-    _cleanup_free_ char *path = mem_printf("%s/keys.db", tap_dir());
-    return keyring_open(rig->turn.loop, path, &ring, NULL) == 0;
-}
-
 /* b comes before c, who asks for priority. */
 static void
 ask_with_key(const char *name, const char *members, bool c_goes_first)

@@ -10,7 +10,6 @@
 #include "gateway/relay_int.h"
 #include "sys/log.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,10 +22,11 @@
 void
 passage_drop_question(struct passage *p)
 {
-    struct question *q = take_ptr(p->question);
+    struct question *q = p->question;
     if (!q)
         return;
-    p->relay->counts.bodies_bytes -= q->body.len;
+    passage_drop_room(p);
+    p->question = NULL;
     body_finish(&q->body);
     free(q->form);
     ask_finish(&q->ask);
@@ -58,6 +58,7 @@ on_finished(struct http_request *r, bool answered)
     passage_account_end(p, answered);
     visit_end(&p->visit, p->reads ? &p->usage.usage : NULL, passage_took(p));
     passage_drop_question(p);
+    passage_leave(p);
     if (p->reads)
         usage_finish(&p->usage);
     buf_finish(&p->refusal);
@@ -149,38 +150,19 @@ on_complete_stored(struct http_request *r)
 
 /* ---- the body ---- */
 
-static int
-check_room(const struct passage *p, uint64_t len, struct err *reterr)
-{
-    const struct config_gateway_limits *limits = &p->routing->config->gateway.limits;
-    if (len > limits->body_bytes - p->question->body.len) {
-        int r = err_set(reterr, ERR_TOO_LARGE, "the body is larger than %" PRIu64 " bytes",
-                        limits->body_bytes);
-        err_fix(reterr, "gateway.limits.body is the limit");
-        return r;
-    }
-    uint64_t held = p->relay->counts.bodies_bytes;
-    if (len > limits->bodies_bytes - MIN(held, limits->bodies_bytes))
-        return err_set(reterr, ERR_BODIES_FULL,
-                       "there is no room for more requests' bodies at the moment");
-    return 0;
-}
-
 static void
 on_body(struct http_request *r, const char *bytes, size_t len)
 {
     struct passage *p = r->user;
     struct question *q = p->question;
     struct err error;
-    int e = check_room(p, len, &error);
+    int e = passage_reserve(p, q->body.len + len, &error);
     if (e == 0 && q->form)
         e = multipart_read(q->form, bytes, len, &error);
     if (e == 0 && q->ask.places)
         e = ask_read(&q->ask, bytes, len, &error);
-    if (e == 0) {
-        p->relay->counts.bodies_bytes += len;
+    if (e == 0)
         e = body_add(&q->body, bytes, len, &error);
-    }
     if (e < 0) {
         passage_tell_disk(p, &error);
         passage_fail(p, &error);
@@ -260,7 +242,7 @@ static int
 read_head(struct passage *p, const struct http1_head *head, struct err *reterr)
 {
     struct question *q = p->question;
-    int r = check_room(p, head->content_length, reterr);
+    int r = passage_reserve(p, head->content_length, reterr);
     if (r == 0 && p->route->body == ROUTE_BODY_FORM)
         r = open_form(q, head, reterr);
     carry_head(p, head);
@@ -329,6 +311,8 @@ relay_take(struct relay *relay, struct http_request *r, const struct route_found
     relay_enter(relay);
     read_path(p, &r->head, found);
     passage_account_begin(p);
-    if (read_head(p, &r->head, &error) < 0)
+    if (passage_enter(p, &error) < 0 || read_head(p, &r->head, &error) < 0)
         passage_fail(p, &error);
+    else
+        passage_begin_claim(p);
 }

@@ -58,6 +58,30 @@ use(struct place *line, size_t i, const struct place *as)
     line[0] = kept;
 }
 
+static size_t
+count_of(const struct place *line, uint64_t key)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < LINE_PLACES; i++)
+        count += line[i].id && line[i].at.key == key;
+    return count;
+}
+
+/* A free place; else the oldest of a key that has most of them, so that no key takes those of others. */
+static size_t
+place_for(const struct place *line)
+{
+    size_t found = 0, most = 0;
+    for (size_t i = LINE_PLACES; i-- > 0;) {
+        size_t count = line[i].id ? count_of(line, line[i].at.key) : SIZE_MAX;
+        if (count <= most)
+            continue;
+        most = count;
+        found = i;
+    }
+    return found;
+}
+
 void
 stored_put(struct stored *s, const char *id, size_t len, const struct stored_at *at)
 {
@@ -66,7 +90,7 @@ stored_put(struct stored *s, const char *id, size_t len, const struct stored_at 
     size_t i = place_in(line, next.id);
     if (i < LINE_PLACES && line[i].at.key != at->key)
         return;
-    use(line, MIN(i, (size_t)LINE_PLACES - 1), &next);
+    use(line, i < LINE_PLACES ? i : place_for(line), &next);
 }
 
 const struct stored_at *

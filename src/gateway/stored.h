@@ -1,8 +1,8 @@
 #pragma once
 
 /* Which server has made which response, so that GET /v1/responses/{id} and what else goes by an id finds
- * it: a bounded table of what answers told, that forgets what was not asked for longest. An id that is
- * not there is unknown to clients as it is to us.
+ * it: a bounded table of what answers told, that forgets what was not asked for longest, of the key that
+ * has most. An id that is not there is unknown to clients as it is to us.
  *
  * An entry is found by a keyed hash of its id: of 64 bits, so that no two are ever taken for one. */
 

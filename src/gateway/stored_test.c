@@ -52,6 +52,22 @@ TEST(a_response_that_was_deleted_is_forgotten)
     stored_free(s);
 }
 
+/* Four times as many as there are places: so each of them is wanted again. */
+TEST(a_busy_key_does_not_have_the_responses_of_others_forgotten)
+{
+    struct stored *s = stored_new();
+    char id[32];
+    stored_put(s, "resp_1", 6, &(struct stored_at){.key = 7, .server = "one"});
+    for (unsigned i = 0; i < 4 * STORED_MAX; i++) {
+        int len = snprintf(id, sizeof(id), "resp_busy_%u", i);
+        stored_put(s, id, (size_t)len, &(struct stored_at){.key = 8, .server = "one"});
+    }
+    CHECK(stored_find(s, "resp_1", 6, 7) != NULL);
+    CHECK(stored_find(s, id, strlen(id), 8) != NULL);
+    CHECK(!stored_find(s, "resp_busy_0", 11, 8));
+    stored_free(s);
+}
+
 TEST(an_estimate_is_taken_once)
 {
     struct stored *s = stored_new();

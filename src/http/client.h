@@ -8,7 +8,7 @@
  *
  * A kept connection may turn out to have been closed by the server. Then the request is sent once
  * more, on a new one, if nothing of an answer came and it does no harm: its method is idempotent,
- * or not a byte of it had left, or the caller says so. */
+ * or not a byte of it had left, or the caller says so, and it was lost at once. */
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -24,6 +24,8 @@ enum http_phase {
     HTTP_PHASE_REQUEST, /* some of the request was, perhaps all */
     HTTP_PHASE_ANSWER,  /* an answer has begun */
 };
+
+#define HTTP_LOST_US UINT64_C(1000000) /* what is lost by then is lost at once */
 
 struct http_call_ops {
     /* The head of the answer, in call->head; NULL where nobody asks. Not told of 1xx. */
@@ -41,6 +43,9 @@ struct http_call {
     void *user;             /* the caller's */
     enum http_phase phase;
     bool sent_anew; /* somebody may have had it before, on a connection that was lost */
+    /* In ops->finished(): the connection was lost before a byte of an answer, and so soon behind the first of
+     * the request that hardly anybody has worked on it. */
+    bool lost_at_once;
     struct buf content;
 };
 
@@ -54,9 +59,10 @@ struct http_client_config {
     unsigned idle_max;          /* connections kept; 0: none, and each request says so */
     uint64_t idle_us;           /* shorter than the server keeps them: vLLM closes after 5 s */
     uint64_t connect_us;
-    uint64_t first_byte_us; /* from the last byte sent to the first one of the answer */
-    uint64_t between_us;    /* between two pieces of the answer */
-    uint64_t total_us;      /* 0: no limit, likewise of the others */
+    uint64_t
+        first_byte_us; /* from the last byte sent to the first one of the answer, and to its head */
+    uint64_t between_us; /* between two pieces of the answer */
+    uint64_t total_us;   /* 0: no limit, likewise of the others */
 };
 extern const struct http_client_config http_client_config_default;
 
@@ -83,8 +89,8 @@ void http_client_speak_tls(struct http_client *client, const struct tls_context 
 struct http_call *http_call_new(struct http_client *client, const char *method, const char *target,
                                 const struct http_call_ops *ops, void *user) must_check;
 void http_call_field(struct http_call *call, const char *name, const char *value);
-/* It does no harm to send it once more, whatever its method; said before its body. One that is too
- * large to be kept for that goes on a new connection at once. */
+/* It does no harm to send it once more, whatever its method, where it was lost at once; said before its
+ * body. One that is too large to be kept for that goes on a new connection at once. */
 void http_call_repeatable(struct http_call *call);
 void http_call_whole(struct http_call *call, const void *bytes, size_t len); /* len 0: no body */
 

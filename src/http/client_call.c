@@ -52,11 +52,20 @@ pending_fail(struct pending *p, enum err_id id, const char *fmt, ...)
 
 /* Losing the connection */
 
+/* A server that had closed the connection says so as soon as it gets something. */
+static bool
+is_lost_at_once(const struct pending *p)
+{
+    return p->call.phase != HTTP_PHASE_ANSWER && p->sent_us &&
+           loop_now_us(p->client->loop) - p->sent_us <= HTTP_LOST_US;
+}
+
 /* RFC 9112, 9.3.1: a request may have been worked on as soon as a byte of it left. */
 static bool
 may_send_anew(const struct pending *p)
 {
-    bool harmless = http_method_is_idempotent(p->method) || p->repeatable || p->out_at == 0;
+    bool harmless = http_method_is_idempotent(p->method) || p->out_at == 0 ||
+                    (p->repeatable && is_lost_at_once(p));
     return p->link->used && p->kept && harmless && p->call.phase != HTTP_PHASE_ANSWER;
 }
 
@@ -64,10 +73,12 @@ static void
 lose_link(struct pending *p, int error)
 {
     const char *address = p->client->address;
+    p->call.lost_at_once = is_lost_at_once(p);
     if (may_send_anew(p)) {
         client_drop_link(p, false);
         p->call.sent_anew |= p->out_at > 0;
         p->out_at = 0;
+        p->sent_us = 0;
         p->call.phase = HTTP_PHASE_CONNECT;
         p->client->counts.sent_anew++;
         client_take_link(p, true);
@@ -198,7 +209,7 @@ receive(struct pending *p)
     if (n > 0) {
         buf_commit(&p->in, (size_t)n);
         p->call.phase = HTTP_PHASE_ANSWER;
-        p->touched = true;
+        p->touched |= p->has_head; /* which has its time once, however it comes */
     } else if (n != -EAGAIN) {
         lose_link(p, (int)n);
     }
@@ -232,6 +243,8 @@ flush(struct pending *p)
     p->touched = true;
     if (p->call.phase == HTTP_PHASE_CONNECT)
         p->call.phase = HTTP_PHASE_REQUEST;
+    if (!p->sent_us)
+        p->sent_us = loop_now_us(p->client->loop);
     forget_sent(p);
     if (p->told_full && unsent(p) <= p->client->config.low_bytes)
         loop_defer(p->client->loop, &p->defer);
@@ -269,7 +282,7 @@ find_wait(const struct pending *p)
         return WAIT_CONNECT;
     if (p->paused)
         return WAIT_CALLER;
-    if (p->call.phase == HTTP_PHASE_ANSWER)
+    if (p->has_head)
         return WAIT_BETWEEN;
     return p->ended || unsent(p) > 0 ? WAIT_FIRST : WAIT_CALLER;
 }
@@ -377,7 +390,8 @@ pending_init(struct pending *p, const char *method, const char *target)
     p->method = http_method_of(method, strlen(method));
     p->defer.run = on_deferred;
     p->call.phase = HTTP_PHASE_CONNECT;
-    p->call.sent_anew = false;
+    p->call.sent_anew = p->call.lost_at_once = false;
+    p->sent_us = 0;
     p->in_at = p->out_at = 0;
     p->interims = 0;
     p->head_open = p->kept = true;

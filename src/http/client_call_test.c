@@ -274,6 +274,24 @@ TEST(client_waits_so_long_for_the_first_byte)
     CHECK(WAIT((end_read(&e), e.ended)));
 }
 
+/* However it comes: else a server could hold a call for ever by a byte now and then. */
+TEST(client_waits_no_longer_for_a_head_that_drips)
+{
+    static const char head[] = "HTTP/1.1 200 OK\r\nX: aaaaaaaaaa";
+    RIG(r_.config.first_byte_us = 60000, r_.config.between_us = 60000);
+    TOLD t = TOLD_INIT;
+    _cleanup_end_ struct server_end e = END_INIT;
+    get(&t, "GET", "/");
+    REQUIRE(end_accept(&e));
+    for (size_t i = 0; head[i] && !t.finished; i++) {
+        char byte[] = {head[i], '\0'};
+        end_send(&e, byte);
+        run_for(20000);
+    }
+    CHECK_EQ(t.finished, 1);
+    EXPECT_ERROR(&t, ERR_HTTP_TIMEOUT, HTTP_PHASE_ANSWER);
+}
+
 TEST(client_waits_so_long_between_bytes)
 {
     RIG(r_.config.between_us = 60000);

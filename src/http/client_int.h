@@ -52,6 +52,7 @@ struct pending {
     struct buf in;
     size_t in_at; /* what is before it was read */
     struct http1_body body;
+    uint64_t sent_us;  /* its first byte; 0: none was */
     uint64_t left;     /* of a body with a length: what is to be written yet */
     unsigned interims; /* 1xx answers */
     struct err error;

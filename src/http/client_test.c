@@ -218,6 +218,23 @@ TEST(client_sends_a_repeatable_post_once_more)
     CHECK_EQ(counts()->sent_anew, 1);
 }
 
+/* ... unless it was lost so late that somebody has worked on it. */
+TEST(client_never_sends_once_more_what_was_worked_on)
+{
+    RIG();
+    TOLD t = TOLD_INIT;
+    _cleanup_end_ struct server_end e = END_INIT;
+    REQUIRE(warm(&e));
+    t.call = http_call_new(rig->client, "POST", "/", &ops, &t);
+    http_call_repeatable(t.call);
+    http_call_whole(t.call, "abcde", 5);
+    end_expect(&e, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabcde");
+    run_for(HTTP_LOST_US + 100000);
+    end_close(&e);
+    EXPECT_ERROR(&t, ERR_HTTP_CUT, HTTP_PHASE_REQUEST);
+    CHECK_EQ(counts()->sent_anew, 0);
+}
+
 /* ... which needs no second time where there is no connection that could have been closed. */
 TEST(client_sends_a_large_repeatable_post_on_a_new_connection)
 {

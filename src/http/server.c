@@ -97,16 +97,21 @@ on_retry(struct loop_timer *timer)
     watch_listeners(s, true);
 }
 
-/* Without room for one more, the connection that has been idle longest makes some. */
+/* Without room for one more, a connection that is asking for nothing makes some: the one that has been
+ * idle longest, or has not got so far as to ask. */
 static bool
 make_room(struct http_server *s)
 {
-    struct wait *idle = s->lists[CONN_IDLE].first;
-    if (!idle)
-        return false;
-    s->counts.evicted++;
-    conn_break(container_of(idle, struct conn, wait));
-    return true;
+    static const enum conn_state states[] = {CONN_IDLE, CONN_LINGER, CONN_HANDSHAKE, CONN_HEAD};
+    for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+        struct wait *first = s->lists[states[i]].first;
+        if (!first)
+            continue;
+        s->counts.evicted++;
+        conn_break(container_of(first, struct conn, wait));
+        return true;
+    }
+    return false;
 }
 
 static bool

@@ -59,7 +59,7 @@ struct http_server_config {
     uint64_t answer_bytes_max;  /* of an answer not yet sent; one that grows above it is cut */
     uint64_t high_bytes;        /* not yet sent: from here on http_answer_write() returns false */
     uint64_t low_bytes;         /* from here down it is writable again */
-    unsigned connections_max;   /* then the longest idle one makes room, else new ones wait */
+    unsigned connections_max;   /* then one that asks for nothing makes room, else new ones wait */
     uint64_t handshake_us;      /* of TLS */
     uint64_t idle_us;           /* before a request begins */
     uint64_t head_us;           /* from a head's first byte to its last */

@@ -307,6 +307,26 @@ TEST(server_cuts_a_client_that_does_not_read)
 
 /* Connections */
 
+/* Half a head each: who holds all connections so keeps nobody out. */
+TEST(server_makes_room_by_closing_who_has_not_asked)
+{
+    RIG(r_.config.connections_max = 2);
+    _cleanup_client_ struct client a, b, c;
+    client_open(&a);
+    CHECK(client_send(&a, "GET / HTTP/1.1\r\nX"));
+    run_for(10000);
+    client_open(&b);
+    CHECK(client_send(&b, "GET / HTTP/1.1\r\nX"));
+    REQUIRE(WAIT(counts()->connections == 2));
+    run_for(10000);
+    client_open(&c);
+    CHECK(client_send(&c, GET("/hello")));
+    EXPECT(&c, HELLO);
+    EXPECT_END(&a);
+    CHECK(!b.ended);
+    CHECK_EQ(counts()->evicted, 1);
+}
+
 TEST(server_makes_room_by_closing_the_longest_idle)
 {
     RIG(r_.config.connections_max = 2);

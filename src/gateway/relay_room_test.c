@@ -1,0 +1,113 @@
+/* What one caller may have of what all have together. */
+
+#include "base/text.h"
+#include "fmt/json.h"
+#include "relay_rig.h"
+
+static bool
+begin_body(struct client *c, size_t len)
+{
+    _cleanup_free_ char *head = mem_printf(
+        "POST /v1/chat/completions HTTP/1.1\r\n" HOST "Content-Length: %zu\r\n\r\n{", len);
+    unsigned before = relay_counts(relay)->requests;
+    client_open(c);
+    return client_send(c, head) && WAIT(relay_counts(relay)->requests > before || c->got.len > 0);
+}
+
+static void
+close_all(struct client *c, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        client_close(&c[i]);
+}
+
+TEST(relay_lets_no_caller_have_the_connections_of_the_others)
+{
+    RELAY("  limits: {connections: 16}\n");
+    struct client c[10];
+    REQUIRE(open_keys());
+    struct holder *alice = make_key("alice", NULL), *bob = make_key("bob", NULL);
+    REQUIRE(alice && bob);
+    caller = alice;
+    for (size_t i = 0; i < 9; i++)
+        REQUIRE(begin_body(&c[i], 50));
+    REQUIRE(SEES(&c[8], "gateway.share-taken"));
+    CHECK(strstr(c[8].got.data, "HTTP/1.1 429 ") == c[8].got.data);
+    CHECK(strstr(c[8].got.data, "Retry-After: 1\r\n"));
+    CHECK(strstr(c[8].got.data, "the key 'alice' has 8 requests at a time here"));
+    CHECK_EQ(c[7].got.len, 0);
+    caller = bob;
+    REQUIRE(begin_body(&c[9], 15));
+    CHECK(client_send(&c[9], "\"model\":\"one\"}"));
+    REQUIRE(engine_accept(&first) && HEARS(&first, "\"one\""));
+    close_all(c, ARRAY_SIZE(c));
+    CHECK(WAIT(relay_counts(relay)->requests == 0));
+}
+
+/* Room for a body is taken at its head: who sends it slowly keeps it that long. */
+TEST(relay_lets_no_caller_have_the_room_for_bodies)
+{
+    RELAY("  limits: {body: 1MiB, bodies: 4MiB}\n");
+    struct client c[4];
+    REQUIRE(open_keys());
+    struct holder *alice = make_key("alice", NULL);
+    REQUIRE(alice);
+    for (size_t i = 0; i < 2; i++)
+        REQUIRE(begin_body(&c[i], MIB));
+    CHECK_EQ(relay_counts(relay)->bodies_bytes, 2 * MIB);
+    REQUIRE(begin_body(&c[2], MIB)); /* all of them from one address */
+    REQUIRE(SEES(&c[2], "gateway.share-taken"));
+    CHECK(strstr(c[2].got.data, "your address has bodies of 2097152 bytes here"));
+    CHECK(strstr(c[2].got.data, "HTTP/1.1 429 ") == c[2].got.data);
+    caller = alice;
+    REQUIRE(begin_body(&c[3], MIB));
+    CHECK_EQ(relay_counts(relay)->bodies_bytes, 3 * MIB);
+    CHECK_EQ(c[3].got.len, 0);
+    close_all(c, ARRAY_SIZE(c));
+    CHECK(WAIT(relay_counts(relay)->requests == 0));
+}
+
+/* Before its body has come: else one key could send any number of these. */
+TEST(relay_refuses_by_the_head_who_is_over_a_limit)
+{
+    static const char *const members[] = {"{\"concurrent\":1}", "{\"requests_per_minute\":1}"};
+    for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
+        RELAY("");
+        struct client c[2];
+        char name[] = {(char)('a' + i), '\0'};
+        REQUIRE(open_keys() && (caller = make_key(name, members[i])));
+        for (size_t k = 0; k < ARRAY_SIZE(c); k++)
+            REQUIRE(begin_body(&c[k], 50));
+        REQUIRE(SEES(&c[1], "rate_limit_exceeded"));
+        CHECK(strstr(c[1].got.data, "HTTP/1.1 429 ") == c[1].got.data);
+        CHECK_EQ(c[0].got.len, 0);
+        close_all(c, ARRAY_SIZE(c));
+        CHECK(WAIT(relay_counts(relay)->requests == 0));
+    }
+}
+
+/* They take no slot, and so have connections of their own: of these a caller has his share. */
+TEST(relay_asks_for_so_many_responses_at_a_time)
+{
+    RELAY("");
+    static struct client c[BACKEND_ASIDES_MAX / 2 + 1];
+    _cleanup_client_ struct client maker;
+    client_open(&maker);
+    post_n(&maker, "/v1/responses", "{\"model\":\"two\"}", 15);
+    REQUIRE(engine_accept(&second) && HEARS(&second, "two"));
+    engine_answer(&second, "{\"id\":\"resp_1\",\"output\":[]}");
+    REQUIRE(ENDS(&maker));
+    const struct backend *two = relay_backend(relay, 1);
+    for (size_t i = 0; i < ARRAY_SIZE(c); i++) {
+        client_open(&c[i]);
+        CHECK(client_send(&c[i], "GET /v1/responses/resp_1?stream=true HTTP/1.1\r\n" HOST "\r\n"));
+        REQUIRE(WAIT(backend_asides(two) == i + 1 || c[i].got.len > 0));
+    }
+    const struct client *last = &c[ARRAY_SIZE(c) - 1];
+    REQUIRE(SEES(last, "gateway.share-taken"));
+    CHECK(strstr(last->got.data, "HTTP/1.1 429 ") == last->got.data);
+    CHECK_EQ(backend_asides(two), BACKEND_ASIDES_MAX / 2);
+    CHECK_EQ(backend_state(two), BACKEND_ANSWERS);
+    close_all(c, ARRAY_SIZE(c));
+    CHECK(WAIT(backend_asides(two) == 0));
+}
