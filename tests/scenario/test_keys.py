@@ -14,7 +14,7 @@ import threading
 import time
 
 import pytest
-from gateway import Gateway, comes_true, configuration
+from gateway import SLOW, Gateway, comes_true, configuration
 from program import CITADEL, environment, run, run_json
 from shim import Unix
 from sim import PATIENCE_S, Sim
@@ -179,6 +179,21 @@ def test_a_stream_that_is_broken_off_has_used_what_went_through(tmp_path, slow):
         comes_true(lambda: run_json("usage", "-c", g.config)[1] != [])
         (row,) = run_json("usage", "-c", g.config)[1]
         assert 5 <= row["tokens_out"] < 1000
+
+
+def test_a_long_talk_that_is_broken_off_has_used_what_it_is_long(tmp_path):
+    talk = [{"role": "user", "content": "w " * 200_000}]
+    with Sim("one", "--port", "0", *SLOW, "--max-model-len", "500000") as sim, gateway_of(tmp_path, sim) as g:
+        fields = bearer(create(g, "alice", "--tokens-per-day", "1000000"))
+        connection, answer = g.begin("POST", CHAT, {**STREAM, "messages": talk}, **fields)
+        while not answer.readline().startswith(b"data: "):
+            pass
+        answer.close()
+        connection.close()
+        assert comes_true(lambda: run_json("usage", "-c", g.config)[1] != [])
+        (row,) = run_json("usage", "-c", g.config)[1]
+        assert 100_000 <= row["tokens_in"] < 101_000
+        assert left(g, "alice", "tokens_per_day") <= 900_000
 
 
 def test_a_restart_keeps_budgets(tmp_path, sim):
