@@ -18,6 +18,7 @@ relay_new(struct loop *loop, const struct config *config, struct relay **ret_rel
     relay->loop = loop;
     relay->affinity = affinity_new(AFFINITY_PLACES);
     relay->shares = shares_new();
+    relay->spool = spool_new(loop);
     int r = routing_new(loop, config, NULL, &relay->routing, reterr);
     if (r < 0)
         relay_free(relay);
@@ -56,6 +57,7 @@ relay_free(struct relay *relay)
     routing_drop(relay->routing);
     affinity_free(relay->affinity);
     shares_free(relay->shares);
+    spool_close(relay->spool);
     stored_free(relay->stored);
     tallies_finish(&relay->tallies);
     free(relay);

@@ -109,7 +109,8 @@ estimate_prompt(const struct passage *p)
 static void
 claim_all(struct passage *p)
 {
-    if (!p->question->is_let_in || !p->question->is_whole)
+    const struct question *q = p->question;
+    if (!q->is_let_in || !q->is_whole || !body_is_kept(&q->body))
         return;
     p->prompt_tokens = estimate_prompt(p);
     p->tokens = allowance_sum(p->prompt_tokens, estimate_answers(p));
@@ -164,6 +165,14 @@ passage_claim(struct passage *p)
 {
     (void)snprintf(p->row.model, sizeof(p->row.model), "%s", p->asked->name);
     p->question->is_whole = true;
+    claim_all(p);
+}
+
+void
+passage_kept(struct passage *p)
+{
+    if (!body_is_ahead(&p->question->body))
+        http_request_resume(p->request);
     claim_all(p);
 }
 

@@ -14,9 +14,9 @@ static void end_answer(struct passage *p, const struct err *error);
 
 /* ---- out ---- */
 
-/* The disk does not give back what was to be sent: what has begun of it ends here. */
-static void
-fail_sending(struct passage *p, const struct err *error)
+/* What has begun of it ends here. */
+void
+passage_fail_sending(struct passage *p, const struct err *error)
 {
     visit_end(&p->visit, NULL, 0);
     if (passage_has_begun(p))
@@ -25,24 +25,22 @@ fail_sending(struct passage *p, const struct err *error)
         passage_fail(p, error);
 }
 
-static void
-send_more(struct passage *p)
+/* What the disk has to fetch is sent when it is there. */
+void
+passage_send(struct passage *p)
 {
-    const struct body *body = &p->question->body;
     struct sending *s = p->question->sending;
     struct http_call *call = p->visit.call;
-    _cleanup_free_ char *room = body_is_in_memory(body) ? NULL : mem_alloc(SEND_BYTES);
+    if (!call || !s || s->piece == s->count)
+        return;
     while (s->piece < s->count) {
         const struct patch_piece *piece = &s->pieces[s->piece];
         size_t len = MIN(piece->len - s->at, (size_t)SEND_BYTES);
-        struct err error;
-        const char *bytes =
-            piece->put ? piece->put + s->at : body_read(body, piece->at + s->at, len, room, &error);
-        if (!bytes) {
-            passage_tell_disk(p, &error);
-            fail_sending(p, &error);
+        const char *bytes = piece->put ? piece->put + s->at : "";
+        if (!piece->put && len > 0)
+            bytes = body_look(&p->question->body, piece->at + s->at, len, &len);
+        if (!bytes)
             return;
-        }
         bool goes_on = http_call_write(call, bytes, len);
         s->at += len;
         if (s->at == piece->len) {
@@ -61,7 +59,7 @@ static void
 on_call_writable(struct http_call *call)
 {
     struct visit *v = call->user;
-    send_more(v->user);
+    passage_send(v->user);
 }
 
 /* ---- the head of the answer ---- */
@@ -408,7 +406,7 @@ on_go(struct visit *v)
         http_call_whole(call, "", 0);
     } else {
         http_call_length(call, q->sending->length);
-        send_more(p);
+        passage_send(p);
     }
     passage_waits(p);
 }

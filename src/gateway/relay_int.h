@@ -17,6 +17,7 @@
 #include "gateway/route.h"
 #include "gateway/routing.h"
 #include "gateway/share.h"
+#include "gateway/spool.h"
 #include "gateway/stored.h"
 #include "gateway/tally.h"
 #include "gateway/target.h"
@@ -36,6 +37,7 @@ struct relay {
     uint64_t turn;
     struct affinity *affinity;
     struct shares *shares;
+    struct spool *spool;             /* where large bodies lie */
     struct stored *stored;           /* NULL: there is no response yet */
     struct transcripts *transcripts; /* NULL: none are kept */
     struct exporter *exporter;       /* NULL: there is none */
@@ -157,7 +159,6 @@ void relay_leave(struct relay *relay);
 
 /* relay_take.c */
 void passage_fail(struct passage *p, const struct err *error); /* nothing was answered so far */
-void passage_tell_disk(struct passage *p, const struct err *error); /* if it is of that */
 void passage_drop_question(struct passage *p);
 
 /* relay_room.c: what it has of what all have together. share.h says how much that may be. */
@@ -191,6 +192,7 @@ void passage_waits(struct passage *p);
 uint64_t passage_took(struct passage *p);    /* tokens, as far as anybody knows */
 void passage_begin_claim(struct passage *p); /* of a request, by its head; or it fails */
 void passage_claim(struct passage *p);       /* all has come; then passage_seek(), or it fails */
+void passage_kept(struct passage *p);        /* the disk has caught up with its body */
 void passage_goes(struct passage *p);        /* a back end is asked */
 bool
 passage_pays(struct passage *p); /* for what it took so far; false: it will, and then goes on */
@@ -198,7 +200,10 @@ void passage_account_end(struct passage *p, bool answered);
 
 /* relay_answer.c */
 extern const struct visit_ops passage_visit_ops;
-void passage_go_on(struct passage *p); /* the client has caught up, or it has paid */
+void passage_send(struct passage *p); /* as much as there is of the request */
+void passage_fail_sending(struct passage *p,
+                          const struct err *error); /* the disk does not give it back */
+void passage_go_on(struct passage *p);              /* the client has caught up, or it has paid */
 
 /* relay_progress.c: who waits for a stream is told why */
 void passage_progress_begin(struct passage *p);

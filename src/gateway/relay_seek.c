@@ -24,16 +24,15 @@ add_name(struct question *q, const struct ask_text *name)
         affinity_add_name(q->marks, ask_text_bytes(&q->ask, name), name->len);
 }
 
-/* Part of a prompt, up to so much of all; what of it the disk does not give back is as if never seen. */
+/* Part of a prompt, up to so much of all; what of it is on the disk is as if never seen. */
 static size_t
-add_part(struct question *q, const struct json_place *part, char *room, size_t most)
+add_part(struct question *q, const struct json_place *part, size_t most)
 {
-    size_t len = MIN(part->len, most);
-    const char *bytes =
-        part->kind != JSON_ABSENT ? body_read(&q->body, part->at, len, room, NULL) : NULL;
-    if (!bytes)
-        return 0;
-    affinity_add_prompt(q->marks, bytes, len);
+    size_t there = 0;
+    const char *bytes = part->kind != JSON_ABSENT ? body_head(&q->body, part->at, &there) : NULL;
+    size_t len = MIN(MIN(part->len, most), there);
+    if (bytes)
+        affinity_add_prompt(q->marks, bytes, len);
     return len;
 }
 
@@ -41,11 +40,10 @@ add_part(struct question *q, const struct json_place *part, char *room, size_t m
 static void
 add_marks(struct question *q)
 {
-    _cleanup_free_ char *room = body_is_in_memory(&q->body) ? NULL : mem_alloc(PROMPT_BYTES_MAX);
     size_t most = PROMPT_BYTES_MAX;
     add_name(q, &q->ask.user);
     for (size_t i = 0; i < ARRAY_SIZE(prompt_members) && q->ask.places; i++)
-        most -= add_part(q, &q->ask.places[prompt_members[i]], room, most);
+        most -= add_part(q, &q->ask.places[prompt_members[i]], most);
     add_name(q, &q->ask.session);
     if (q->session)
         affinity_add_name(q->marks, q->session, strlen(q->session));

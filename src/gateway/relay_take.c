@@ -95,14 +95,16 @@ note_ask(struct traced *t, const struct ask *ask)
     t->max_tokens = ask->max_tokens;
 }
 
-/* Once until it takes one again. Where it is, no client has to know. */
-void
-passage_tell_disk(struct passage *p, const struct err *error)
+/* Once until it does something again. Where it is, no client has to know. */
+static void
+tell_disk(struct passage *p, const struct err *error)
 {
-    if (error->id == ERR_SPOOL && !p->relay->is_disk_sick) {
-        p->relay->is_disk_sick = true;
-        log_error("%s; `df %s` shows what is free there", error->what, p->question->body.dir);
-    }
+    bool was_sick = p->relay->is_disk_sick;
+    if (error && error->id != ERR_SPOOL)
+        return;
+    p->relay->is_disk_sick = error;
+    if (error && !was_sick)
+        log_error("%s; `df %s` shows what is free there", error->what, p->routing->spool);
 }
 
 static const struct key *
@@ -123,8 +125,6 @@ on_complete(struct http_request *r)
         passage_fail(p, &error);
         return;
     }
-    if (!body_is_in_memory(&q->body))
-        p->relay->is_disk_sick = false;
     q->adds_usage = lacks_usage(p);
     p->asks_background = p->route->id == ROUTE_RESPONSES && q->ask.background;
     p->transcript = transcript_begin(p->relay->transcripts, q->form ? NULL : &q->body);
@@ -164,9 +164,29 @@ on_body(struct http_request *r, const char *bytes, size_t len)
     if (e == 0)
         e = body_add(&q->body, bytes, len, &error);
     if (e < 0) {
-        passage_tell_disk(p, &error);
+        tell_disk(p, &error);
         passage_fail(p, &error);
+    } else if (body_is_ahead(&q->body)) {
+        http_request_pause(r);
     }
+}
+
+/* The disk has done something for the body, or cannot. */
+static void
+on_body_ready(struct body *body, const struct err *error)
+{
+    struct passage *p = body->user;
+    tell_disk(p, error);
+    if (p->state >= PASSAGE_OWES) /* the answer has ended before all was sent */
+        return;
+    passage_works(p);
+    if (error)
+        passage_fail_sending(p, error);
+    else if (p->state == PASSAGE_COLLECTS)
+        passage_kept(p);
+    else
+        passage_send(p);
+    passage_waits(p);
 }
 
 static void
@@ -270,13 +290,15 @@ read_path(struct passage *p, const struct http1_head *head, const struct route_f
 }
 
 static struct question *
-begin_question(const struct passage *p)
+begin_question(struct passage *p)
 {
     const struct routing *routing = p->routing;
     const struct config_gateway_limits *limits = &routing->config->gateway.limits;
     struct question *q = mem_new(struct question);
     arena_init(&q->arena, (size_t)limits->header_bytes + CHANGES_BYTES_MAX);
-    body_init(&q->body, p->relay->loop, routing->spool, limits->body_bytes);
+    body_init(&q->body, p->relay->spool, routing->spool, limits->body_bytes);
+    q->body.ready = on_body_ready;
+    q->body.user = p;
     if (p->route->body == ROUTE_BODY_JSON)
         ask_begin(&q->ask, routing->members.items, routing->members.count);
     return q;

@@ -178,13 +178,15 @@ add_text(struct transcript *s, struct buf *to, const char *bytes, size_t len)
     s->of->held_bytes += fits;
 }
 
+/* Of a large one the beginning is in memory. */
 static void
 take_body(struct transcript *s, const struct body *body)
 {
-    size_t len = MIN(body->len, (size_t)TRANSCRIPT_TEXT_MAX);
-    _cleanup_free_ char *room = body_is_in_memory(body) ? NULL : mem_alloc(len);
-    const char *bytes = body_read(body, 0, len, room, NULL);
-    s->has_body = bytes;
+    size_t there;
+    const char *bytes = body_head(body, 0, &there);
+    size_t len = MIN(there, (size_t)TRANSCRIPT_TEXT_MAX);
+    static_assert(TRANSCRIPT_TEXT_MAX <= BODY_HEAD_BYTES, "all of that is there");
+    s->has_body = true;
     s->is_cut = len < body->len;
     if (bytes)
         add_text(s, &s->body, bytes, len);

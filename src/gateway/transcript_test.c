@@ -1,3 +1,4 @@
+#include "gateway/spool.h"
 #include "gateway/transcript.h"
 
 #include "base/buf.h"
@@ -58,10 +59,12 @@ static struct transcript *
 begin(struct keeping *k, const char *text)
 {
     struct body body;
-    body_init(&body, k->turn.loop, tap_dir(), 4 * MIB);
+    struct spool *spool = spool_new(k->turn.loop);
+    body_init(&body, spool, tap_dir(), 4 * MIB);
     CHECK_EQ(body_add(&body, text, strlen(text), NULL), 0);
     struct transcript *s = transcript_begin(k->all, &body);
     body_finish(&body);
+    spool_close(spool);
     return s;
 }
 
