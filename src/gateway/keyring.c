@@ -416,24 +416,37 @@ keyring_store(struct keyring *ring)
 
 /* ---- who it is ---- */
 
+/* How long that takes tells of digests, which nobody chooses who does not know a token. */
+static struct holder *
+find_token(const struct keyring *ring, const char *token, size_t len)
+{
+    uint8_t hash[HASH_SHA256_BYTES];
+    char hex[HASH_SHA256_HEX];
+    if (len != KEY_TOKEN_LEN)
+        return NULL;
+    key_hash(token, len, hash);
+    hash_sha256_hex(hash, hex);
+    return map_get(&ring->by_hash, hex);
+}
+
+static int
+refuse_unknown(const char *token, size_t len, struct err *reterr)
+{
+    const char *why = "the key is none of this gateway's, which begin with " KEY_TOKEN_START;
+    if (key_is_token(token, len))
+        why = "the key is not known here, or was replaced";
+    else if (key_looks_like_token(token, len))
+        why = "the key is not whole, or was typed wrong";
+    return err_set(reterr, ERR_NO_KEY, "%s", why);
+}
+
 int
 keyring_find(const struct keyring *ring, const char *token, size_t len, struct holder **ret_holder,
              struct err *reterr)
 {
-    uint8_t hash[HASH_SHA256_BYTES];
-    char hex[HASH_SHA256_HEX];
-    if (!key_is_token(token, len))
-        return err_set(
-            reterr, ERR_NO_KEY,
-            key_looks_like_token(token, len)
-                ? "the key is not whole, or was typed wrong"
-                : "the key is none of this gateway's, which begin with " KEY_TOKEN_START);
-    key_hash(token, len, hash);
-    hash_sha256_hex(hash, hex);
-    /* How long that takes tells of digests, which nobody chooses who does not know a token. */
-    struct holder *h = map_get(&ring->by_hash, hex);
+    struct holder *h = find_token(ring, token, len);
     if (!h)
-        return err_set(reterr, ERR_NO_KEY, "the key is not known here, or was replaced");
+        return refuse_unknown(token, len, reterr);
     enum key_state state = key_state(&h->key, clock_wall_us());
     if (state != KEY_ACTIVE)
         return err_set(reterr, ERR_NO_KEY, "the key '%s' %s", h->key.name,

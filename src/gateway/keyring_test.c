@@ -107,6 +107,27 @@ TEST(a_key_is_good_until_it_is_replaced_or_revoked)
     close_ring();
 }
 
+TEST(who_shows_no_key_that_is_good_is_told_why)
+{
+    struct asked first, second;
+    struct holder *holder;
+    struct err err;
+    REQUIRE(open_ring());
+    REQUIRE(ask(&first, KEYRING_CREATE, "alice", NULL));
+    REQUIRE(ask(&second, KEYRING_ROTATE, "alice", NULL));
+    CHECK(keyring_find(ring, first.token, KEY_TOKEN_LEN, &holder, &err) < 0);
+    CHECK(strstr(err.what, "was replaced"));
+    CHECK(keyring_find(ring, second.token, KEY_TOKEN_LEN - 1, &holder, &err) < 0);
+    CHECK(strstr(err.what, "not whole"));
+    char *last = &second.token[KEY_TOKEN_LEN - 1];
+    *last = *last == '0' ? '1' : '0';
+    CHECK(keyring_find(ring, second.token, KEY_TOKEN_LEN, &holder, &err) < 0);
+    CHECK(strstr(err.what, "typed wrong"));
+    CHECK(keyring_find(ring, "sk-of-another", 13, &holder, &err) < 0);
+    CHECK(strstr(err.what, "none of this gateway's"));
+    close_ring();
+}
+
 TEST(a_key_that_is_not_there_is_told_with_the_nearest)
 {
     struct asked a;

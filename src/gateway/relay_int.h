@@ -147,6 +147,9 @@ struct passage {
     bool has_last;
 };
 
+/* Each live stream has one, and some 8 KiB of connections and buffers: it may cost 16. */
+static_assert(sizeof(struct passage) <= 2560, "what only a question needs is in it");
+
 static inline bool
 passage_has_begun(const struct passage *p) /* the engine's answer */
 {
