@@ -88,11 +88,11 @@ fetch(struct block_reader *r, const struct snapshot_block *block, struct pack_fo
 }
 
 static bool
-is_block(const struct block_id *id, const uint8_t *bytes, size_t len)
+is_block(const struct seal_keys *keys, const struct block_id *id, const uint8_t *bytes, size_t len)
 {
     const struct snapshot_block block = {*id, (uint32_t)len};
     struct block_id found;
-    block_find_ids(&block, 1, bytes, &found);
+    block_find_ids(keys, &block, 1, bytes, &found);
     return memcmp(&found, id, sizeof(found)) == 0;
 }
 
@@ -123,7 +123,8 @@ fetch_base(struct block_reader *r, const struct block_id *id, size_t len, struct
     const struct codec_stored stored = {
         .form = found.record.form, .bytes = found.record.stored, .len = found.record.stored_bytes};
     k = codec_decode(r->codec, &stored, r->base, len, reterr);
-    return k == 0 && !is_block(id, r->base, len) ? wrong_digest(id, reterr) : k;
+    return k == 0 && !is_block(r->repository->keys, id, r->base, len) ? wrong_digest(id, reterr)
+                                                                      : k;
 }
 
 int
@@ -152,8 +153,18 @@ block_decode(struct block_reader *r, const struct pack_found *found, uint8_t *re
 /* ---- several ---- */
 
 void
-block_find_ids(const struct snapshot_block *blocks, size_t count, const uint8_t *bytes,
-               struct block_id *ret_ids)
+block_name(const struct seal_keys *keys, const uint8_t sha256[HASH_SHA256_BYTES],
+           struct block_id *ret)
+{
+    if (keys)
+        seal_name(keys, sha256, ret->bytes);
+    else
+        memcpy(ret->bytes, sha256, sizeof(ret->bytes));
+}
+
+void
+block_find_ids(const struct seal_keys *keys, const struct snapshot_block *blocks, size_t count,
+               const uint8_t *bytes, struct block_id *ret_ids)
 {
     for (size_t at = 0; at < count; at += STREAMS) {
         struct hash_sha256 hashes[STREAMS];
@@ -165,18 +176,22 @@ block_find_ids(const struct snapshot_block *blocks, size_t count, const uint8_t 
             bytes += blocks[at + i].bytes;
         }
         hash_sha256_update_many(pieces, n);
-        for (size_t i = 0; i < n; i++)
-            hash_sha256_final(&hashes[i], ret_ids[at + i].bytes);
+        for (size_t i = 0; i < n; i++) {
+            uint8_t digest[HASH_SHA256_BYTES];
+            hash_sha256_final(&hashes[i], digest);
+            block_name(keys, digest, &ret_ids[at + i]);
+        }
     }
 }
 
 static int
-check(const struct snapshot_block *blocks, size_t count, const uint8_t *bytes, struct err *reterr)
+check(const struct seal_keys *keys, const struct snapshot_block *blocks, size_t count,
+      const uint8_t *bytes, struct err *reterr)
 {
     struct block_id ids[STREAMS];
     for (size_t at = 0; at < count; at += STREAMS) {
         size_t n = MIN(count - at, (size_t)STREAMS);
-        block_find_ids(blocks + at, n, bytes, ids);
+        block_find_ids(keys, blocks + at, n, bytes, ids);
         for (size_t i = 0; i < n; i++) {
             if (memcmp(&ids[i], &blocks[at + i].id, sizeof(ids[i])) != 0)
                 return wrong_digest(&blocks[at + i].id, reterr);
@@ -200,5 +215,5 @@ block_read(struct block_reader *r, const struct snapshot_block *blocks, size_t c
             return k;
         to += blocks[i].bytes;
     }
-    return check(blocks, count, ret_bytes, reterr);
+    return check(r->repository->keys, blocks, count, ret_bytes, reterr);
 }

@@ -17,9 +17,12 @@ void block_reader_free(struct block_reader *r);
 int block_read(struct block_reader *r, const struct snapshot_block *blocks, size_t count,
                uint8_t *ret_bytes, struct err *reterr) must_check;
 
-/* The digests of blocks that lie one behind the other. */
-void block_find_ids(const struct snapshot_block *blocks, size_t count, const uint8_t *bytes,
-                    struct block_id *ret_ids);
+/* The name of a block by the SHA-256 of its bytes: keys are those of its repository, NULL where it has none. */
+void block_name(const struct seal_keys *keys, const uint8_t sha256[HASH_SHA256_BYTES],
+                struct block_id *ret);
+/* The names of blocks that lie one behind the other. */
+void block_find_ids(const struct seal_keys *keys, const struct snapshot_block *blocks, size_t count,
+                    const uint8_t *bytes, struct block_id *ret_ids);
 
 /* One record of a pack, read already: put together, and not compared. */
 int block_decode(struct block_reader *r, const struct pack_found *found, uint8_t *ret_bytes,

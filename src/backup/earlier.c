@@ -101,7 +101,7 @@ find_snapshot(struct earlier *e, struct repository *r, const struct snapshot_hea
 }
 
 static void
-find_drafts(struct earlier *e, const struct snapshot_head *head)
+find_drafts(struct earlier *e, const struct repository *r, const struct snapshot_head *head)
 {
     _cleanup_dir_ DIR *dir = file_open_dir(e->dir, ".", 0);
     struct repository_object object = {0};
@@ -109,7 +109,7 @@ find_drafts(struct earlier *e, const struct snapshot_head *head)
     char name[OBJECT_DRAFT_MAX];
     for (int fd; dir && (fd = object_next_abandoned(dir, name)) >= 0;) {
         struct source *s =
-            repository_map_fd(fd, &object) == 0 ? source_new(&object, head, &found) : NULL;
+            repository_map_draft(r, fd, &object) == 0 ? source_new(&object, head, &found) : NULL;
         if (!s) {
             (void)close(fd);
             continue;
@@ -126,12 +126,14 @@ earlier_open(struct repository *repository, const struct snapshot_head *head, st
 {
     struct earlier *e = mem_new(struct earlier);
     e->dir = repository->areas[REPOSITORY_SNAPSHOTS];
-    int r = find_snapshot(e, repository, head, reterr);
+    bool reads = repository_need_reading(repository, NULL) == 0;
+    int r = reads ? find_snapshot(e, repository, head, reterr) : 0;
     if (r < 0) {
         earlier_free(e);
         return r;
     }
-    find_drafts(e, head);
+    if (reads)
+        find_drafts(e, repository, head);
     *ret = e;
     return 0;
 }

@@ -1,7 +1,8 @@
 #pragma once
 
 /* Files that are as an earlier backup of the same directory has seen them, which so need not be read: by
- * size, times and inode. Asked are the last snapshot, and what a crash has left of one. */
+ * size, times and inode. Asked are the last snapshot, and what a crash has left of one; keys that only add
+ * can ask neither. */
 
 #include "backup/known.h"
 #include "backup/snapshot.h"

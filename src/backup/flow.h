@@ -14,6 +14,13 @@ struct flow_source {
 /* Out of a file that stays open. */
 struct flow_source flow_source_fd(int *fd, uint64_t bytes);
 
+/* Out of memory that stays. */
+struct flow_piece {
+    const uint8_t *bytes;
+    size_t len;
+};
+struct flow_source flow_source_memory(struct flow_piece *piece);
+
 /* From front to back. */
 struct flow_sink {
     int (*write)(void *arg, const void *bytes, size_t len, struct err *reterr);

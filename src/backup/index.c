@@ -4,21 +4,17 @@
 #include "backup/object.h"
 #include "base/crc32c.h"
 #include "base/vec.h"
-#include "sys/fault.h"
-#include "sys/files.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define MAGIC "citadel index 1" /* with its zero: 16 bytes */
 #define HEAD_BYTES 32
 #define ID_BYTES sizeof(struct block_id)
 #define ENTRY_BYTES 48
 #define FRAGMENTS_MAX 4096
+#define TRIES 10
 
 /* ---- making one ---- */
 
@@ -132,13 +128,13 @@ write_all(const struct index_draft *d, struct object_writer *w, struct err *rete
 }
 
 int
-index_draft_write(struct index_draft *d, int dir, char ret_name[HASH_SHA256_HEX],
-                  struct err *reterr)
+index_draft_write(struct index_draft *d, const struct object_place *place,
+                  char ret_name[HASH_SHA256_HEX], struct err *reterr)
 {
     struct object_writer w;
     if (d->blocks.count > 0)
         qsort(d->blocks.items, d->blocks.count, sizeof(*d->blocks.items), by_id);
-    int r = object_begin(&w, dir, reterr);
+    int r = object_begin(&w, place, reterr);
     if (r < 0)
         return r;
     r = write_all(d, &w, reterr);
@@ -151,8 +147,8 @@ index_draft_write(struct index_draft *d, int dir, char ret_name[HASH_SHA256_HEX]
 /* ---- opening ---- */
 
 struct fragment {
-    const uint8_t *bytes; /* mapped */
-    size_t len;
+    uint8_t name[HASH_SHA256_BYTES];
+    struct repository_object object;
     const uint8_t *packs, *entries;
     uint32_t pack_count, count;
 };
@@ -174,17 +170,17 @@ damaged(struct err *reterr, const char *name, const char *what)
 static int
 check(struct fragment *f, const char *name, struct err *reterr)
 {
-    const uint8_t *head = f->bytes;
-    if (f->len < HEAD_BYTES || memcmp(head, MAGIC, sizeof(MAGIC)) != 0)
+    const uint8_t *head = f->object.bytes;
+    const size_t len = f->object.len;
+    if (len < HEAD_BYTES || memcmp(head, MAGIC, sizeof(MAGIC)) != 0)
         return damaged(reterr, name, "is none of version 1");
     if (get_u32(head + 28) != crc32c(0, head, 28))
         return damaged(reterr, name, "has a head that is not what was written");
     f->pack_count = get_u32(head + 16);
     f->count = get_u32(head + 20);
-    if (f->len !=
-        HEAD_BYTES + f->pack_count * (uint64_t)ID_BYTES + f->count * (uint64_t)ENTRY_BYTES)
+    if (len != HEAD_BYTES + f->pack_count * (uint64_t)ID_BYTES + f->count * (uint64_t)ENTRY_BYTES)
         return damaged(reterr, name, "is not as long as its head says");
-    if (get_u32(head + 24) != crc32c(0, head + HEAD_BYTES, f->len - HEAD_BYTES))
+    if (get_u32(head + 24) != crc32c(0, head + HEAD_BYTES, len - HEAD_BYTES))
         return damaged(reterr, name, "is not what was written");
     f->packs = head + HEAD_BYTES;
     f->entries = f->packs + f->pack_count * ID_BYTES;
@@ -195,55 +191,72 @@ check(struct fragment *f, const char *name, struct err *reterr)
 }
 
 static int
-map_file(int dir, const char *name, struct fragment *ret, struct err *reterr)
+map_fragment(const struct repository *r, const uint8_t digest[HASH_SHA256_BYTES], const char *name,
+             struct repository_object *ret, struct err *reterr)
 {
-    struct stat st;
-    _cleanup_close_ int fd =
-        openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return err_set_errno(reterr, errno, "cannot read %s of the repository's index", name);
-    if (!S_ISREG(st.st_mode))
+    struct err err;
+    int k = repository_map(r, REPOSITORY_INDEX, digest, false, ret, &err);
+    if (k == -EINVAL || k == -ELOOP)
         return damaged(reterr, name, "is no file");
-    if (st.st_size < HEAD_BYTES)
-        return damaged(reterr, name, "is shorter than any");
-    ret->len = (size_t)st.st_size;
-    void *bytes = mmap(NULL, ret->len, PROT_READ, MAP_SHARED, fd, 0);
-    if (bytes == MAP_FAILED)
-        return err_set_errno(reterr, errno, "cannot map %s of the repository's index", name);
-    ret->bytes = bytes;
+    if (k < 0 && err.id == ERR_SEAL_DAMAGED)
+        return damaged(reterr, name, "is not what was written");
+    if (k < 0 && reterr)
+        *reterr = err;
+    return k;
+}
+
+static int
+open_fragment(struct index *x, const struct repository *r, const uint8_t digest[HASH_SHA256_BYTES],
+              struct err *reterr)
+{
+    char name[HASH_SHA256_HEX];
+    struct fragment f = {0};
+    hash_sha256_hex(digest, name);
+    memcpy(f.name, digest, sizeof(f.name));
+    int k = map_fragment(r, digest, name, &f.object, reterr);
+    if (k < 0)
+        return k;
+    k = check(&f, name, reterr);
+    if (k < 0) {
+        repository_unmap(&f.object);
+        return k;
+    }
+    vec_push(&x->fragments, f);
+    x->blocks += f.count;
     return 0;
 }
 
 static int
-open_fragment(struct index *x, int dir, const char *name, struct err *reterr)
+open_all(struct repository *repository, struct index *x, struct err *reterr)
 {
-    if (x->fragments.count == FRAGMENTS_MAX)
-        return err_set(reterr, ERR_TOO_LARGE, "the repository's index has more than %d fragments",
-                       FRAGMENTS_MAX);
-    struct fragment f = {0};
-    int r = map_file(dir, name, &f, reterr);
-    if (r < 0)
-        return r;
-    vec_push(&x->fragments, f);
-    r = check(&x->fragments.items[x->fragments.count - 1], name, reterr);
-    if (r == 0)
-        x->blocks += x->fragments.items[x->fragments.count - 1].count;
+    struct repository_names names = {0};
+    int r = repository_list(repository, REPOSITORY_INDEX, &names, reterr);
+    if (r == 0 && names.count > FRAGMENTS_MAX) {
+        r = err_set(reterr, ERR_TOO_LARGE,
+                    "the repository's index has %zu fragments, of at most %d", names.count,
+                    FRAGMENTS_MAX);
+        err_fix(reterr, "citadel backup prune");
+    }
+    for (size_t i = 0; i < names.count && r == 0; i++)
+        r = open_fragment(x, repository, names.items[i], reterr);
+    free(names.items);
     return r;
 }
 
+/* Whoever merges fragments writes the new one before the old are gone: so one that has gone since it was
+ * listed is in another. */
 int
-index_open(int dir, struct index **ret_index, struct err *reterr)
+index_open(struct repository *repository, struct index **ret_index, struct err *reterr)
 {
-    _cleanup_dir_ DIR *stream = file_open_dir(dir, ".", 0);
-    struct index *x = mem_new(struct index);
-    int r = stream ? 0 : err_set_errno(reterr, errno, "cannot read the repository's index");
-    for (const struct dirent *e; r == 0 && (e = readdir(stream));)
-        if (object_is_name(e->d_name))
-            r = open_fragment(x, dir, e->d_name, reterr);
-    if (r < 0)
-        index_free(x);
-    else
-        *ret_index = x;
+    int r = -ENOENT;
+    for (unsigned tries = 0; tries < TRIES && r == -ENOENT; tries++) {
+        struct index *x = mem_new(struct index);
+        r = open_all(repository, x, reterr);
+        if (r < 0)
+            index_free(x);
+        else
+            *ret_index = x;
+    }
     return r;
 }
 
@@ -253,7 +266,7 @@ index_free(struct index *x)
     if (!x)
         return;
     vec_foreach (&x->fragments, f)
-        (void)munmap((void *)(uintptr_t)f->bytes, f->len);
+        repository_unmap(&f->object);
     vec_finish(&x->fragments);
     free(x);
 }

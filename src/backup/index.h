@@ -14,9 +14,10 @@
  *       4      bytes of the block
  *
  * A fragment's name is the SHA-256 of its bytes. It is mapped, not read: what a search touches is what
- * it costs, whatever the size of the repository. */
+ * it costs, whatever the size of the repository. One that is sealed is held in memory. */
 
 #include "backup/pack.h"
+#include "backup/repository.h"
 
 /* ---- making one ---- */
 
@@ -30,9 +31,9 @@ void index_draft_free(struct index_draft *d);
 int index_draft_add(struct index_draft *d, const struct block_id *pack,
                     const struct pack_entries *entries, struct err *reterr) must_check;
 size_t index_draft_blocks(const struct index_draft *d);
-/* Under its name in the directory, and on the disk. */
-int index_draft_write(struct index_draft *d, int dir, char ret_name[HASH_SHA256_HEX],
-                      struct err *reterr) must_check;
+/* Under its name, and on the disk. */
+int index_draft_write(struct index_draft *d, const struct object_place *place,
+                      char ret_name[HASH_SHA256_HEX], struct err *reterr) must_check;
 
 /* ---- asking ---- */
 
@@ -43,9 +44,10 @@ struct index_place {
     uint32_t at, record_bytes, block_bytes;
 };
 
-/* Of all fragments in a directory. One that is damaged is an error, with its name: what a repository has
+/* Of all fragments of a repository. One that is damaged is an error, with its name: what a repository has
  * must never look as if it were less. */
-int index_open(int dir, struct index **ret_index, struct err *reterr) must_check;
+int index_open(struct repository *repository, struct index **ret_index, struct err *reterr)
+    must_check;
 void index_free(struct index *x);
 
 bool index_find(const struct index *x, const struct block_id *id, struct index_place *ret);

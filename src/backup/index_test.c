@@ -1,5 +1,7 @@
 #include "backup/index.h"
 
+#include "backup/repository_int.h"
+
 #include "base/mem.h"
 #include "tap.h"
 
@@ -39,9 +41,16 @@ write_fragment(int dir, uint64_t from, uint64_t to, char ret_name[HASH_SHA256_HE
     if (r == 0 && index_draft_blocks(d) != to - from)
         r = -EBADMSG;
     if (r == 0)
-        r = index_draft_write(d, dir, ret_name, NULL);
+        r = index_draft_write(d, &(struct object_place){.dir = dir}, ret_name, NULL);
     index_draft_free(d);
     return r;
+}
+
+static int
+open_index(int dir, struct index **ret, struct err *reterr)
+{
+    struct repository r = {.kind = &repository_directory, .areas = {[REPOSITORY_INDEX] = dir}};
+    return index_open(&r, ret, reterr);
 }
 
 static int
@@ -69,7 +78,7 @@ TEST(index_finds_what_is_there_and_nothing_else)
         struct err err;
         tap_note("%llu blocks", (unsigned long long)sizes[i]);
         REQUIRE(write_fragment(dir, 0, sizes[i], name) == 0);
-        REQUIRE(index_open(dir, &x, &err) == 0);
+        REQUIRE(open_index(dir, &x, &err) == 0);
         CHECK_EQ(index_blocks(x), sizes[i]);
         for (uint64_t n = 0; n < sizes[i]; n++)
             CHECK(finds(x, n));
@@ -97,9 +106,9 @@ TEST(index_finds_digests_that_are_not_spread)
         entries[i].id.bytes[31] = (uint8_t)i;
     }
     REQUIRE(index_draft_add(d, &pack, &list, NULL) == 0);
-    REQUIRE(index_draft_write(d, dir, name, NULL) == 0);
+    REQUIRE(index_draft_write(d, &(struct object_place){.dir = dir}, name, NULL) == 0);
     index_draft_free(d);
-    REQUIRE(index_open(dir, &x, NULL) == 0);
+    REQUIRE(open_index(dir, &x, NULL) == 0);
     for (size_t i = 0; i < list.count; i++)
         CHECK(index_find(x, &entries[i].id, &place) && place.at == i);
     CHECK(!index_find(x, &(struct block_id){{0, 0, 0, 1, 1}}, &place));
@@ -114,13 +123,13 @@ TEST(index_is_all_of_its_fragments)
     char name[HASH_SHA256_HEX];
     struct index *x;
     bool seen[300] = {false};
-    REQUIRE(index_open(dir, &x, NULL) == 0);
+    REQUIRE(open_index(dir, &x, NULL) == 0);
     CHECK_EQ(index_blocks(x), 0);
     CHECK(!finds(x, 1));
     index_free(x);
     for (uint64_t from = 0; from < 300; from += 100)
         REQUIRE(write_fragment(dir, from, from + 100, name) == 0);
-    REQUIRE(index_open(dir, &x, NULL) == 0);
+    REQUIRE(open_index(dir, &x, NULL) == 0);
     CHECK_EQ(index_fragments(x), 3);
     for (size_t i = 0; i < index_fragments(x); i++)
         for (size_t k = 0; k < index_fragment_blocks(x, i); k++) {
@@ -150,7 +159,7 @@ TEST(every_flipped_bit_of_a_fragment_is_seen)
         uint8_t flipped = (uint8_t)(bytes[bit / 8] ^ 1 << bit % 8);
         REQUIRE(pwrite(fd, &flipped, 1, (off_t)(bit / 8)) == 1);
         tap_note("bit %zu of byte %zu", bit % 8, bit / 8);
-        CHECK_EQ(index_open(dir, &x, &err), -EBADMSG);
+        CHECK_EQ(open_index(dir, &x, &err), -EBADMSG);
         CHECK_EQ(err.id, ERR_INDEX_DAMAGED);
         CHECK(strstr(err.what, name) != NULL);
         REQUIRE(pwrite(fd, &bytes[bit / 8], 1, (off_t)(bit / 8)) == 1);
@@ -158,7 +167,7 @@ TEST(every_flipped_bit_of_a_fragment_is_seen)
     for (off_t len = sizeof(bytes) - 1; len >= 0; len--) {
         struct index *x = NULL;
         REQUIRE(ftruncate(fd, len) == 0);
-        CHECK_EQ(index_open(dir, &x, NULL), -EBADMSG);
+        CHECK_EQ(open_index(dir, &x, NULL), -EBADMSG);
     }
 }
 
@@ -184,8 +193,8 @@ TEST(index_takes_nothing_but_files)
     struct err err;
     hash_sha256_text("x", 1, name);
     REQUIRE(mkfifoat(dir, name, 0600) == 0);
-    CHECK_EQ(index_open(dir, &x, &err), -EBADMSG);
+    CHECK_EQ(open_index(dir, &x, &err), -EBADMSG);
     CHECK(strstr(err.what, name) != NULL);
     REQUIRE(unlinkat(dir, name, 0) == 0 && mkdirat(dir, name, 0700) == 0);
-    CHECK_EQ(index_open(dir, &x, &err), -EBADMSG);
+    CHECK_EQ(open_index(dir, &x, &err), -EBADMSG);
 }

@@ -41,16 +41,23 @@ static int
 index_pack(struct repository *r, const struct block_id *name, struct index_draft *draft,
            struct err *reterr)
 {
-    _cleanup_repository_object_ struct repository_object object = {0};
+    struct repository_file *file = NULL;
     struct pack_entries entries;
-    int k = repository_map(r, REPOSITORY_PACKS, name->bytes, false, &object, reterr);
-    if (k < 0)
+    struct err err;
+    int k = repository_open_file(r, REPOSITORY_PACKS, name->bytes, &file, &err);
+    if (k < 0) {
+        if (err.id == ERR_SEAL_DAMAGED)
+            return 0;
+        if (reterr)
+            *reterr = err;
         return k;
-    const struct pack pack = {object.bytes, object.len};
-    if (pack_read_entries(&pack, &entries, NULL) < 0)
-        return 0;
-    k = index_draft_add(draft, name, &entries, reterr);
-    free(entries.items);
+    }
+    const struct flow_source source = repository_file_source(file);
+    if (pack_read_entries(&source, &entries, NULL) == 0) {
+        k = index_draft_add(draft, name, &entries, reterr);
+        free(entries.items);
+    }
+    repository_close_file(file);
     return k;
 }
 
@@ -63,6 +70,7 @@ index_rest(struct repository *r, const struct index *x, size_t *ret_blocks, stru
     size_t count;
     _cleanup_free_ struct block_id *packs = indexed_packs(x, &count);
     char name[HASH_SHA256_HEX];
+    const struct object_place place = repository_place(r, REPOSITORY_INDEX);
     int k = repository_list(r, REPOSITORY_PACKS, &names, reterr);
     for (size_t i = 0; i < names.count && k == 0; i++) {
         struct block_id pack;
@@ -72,7 +80,7 @@ index_rest(struct repository *r, const struct index *x, size_t *ret_blocks, stru
     }
     *ret_blocks = index_draft_blocks(draft);
     if (k == 0 && *ret_blocks > 0)
-        k = index_draft_write(draft, r->areas[REPOSITORY_INDEX], name, reterr);
+        k = index_draft_write(draft, &place, name, reterr);
     index_draft_free(draft);
     free(names.items);
     return k;
@@ -81,16 +89,15 @@ index_rest(struct repository *r, const struct index *x, size_t *ret_blocks, stru
 int
 known_open(struct repository *repository, struct known **ret, struct err *reterr)
 {
-    const int dir = repository->areas[REPOSITORY_INDEX];
     struct index *x = NULL;
     size_t more = 0;
-    int r = index_open(dir, &x, reterr);
-    if (r == 0)
+    int r = index_open(repository, &x, reterr);
+    if (r == 0 && repository_need_reading(repository, NULL) == 0)
         r = index_rest(repository, x, &more, reterr);
     if (r == 0 && more > 0) {
         index_free(x);
         x = NULL;
-        r = index_open(dir, &x, reterr);
+        r = index_open(repository, &x, reterr);
     }
     if (r < 0) {
         index_free(x);

@@ -8,7 +8,8 @@
 struct known;
 
 /* Packs that no fragment of the index tells of, which a crash or another host may have left, are indexed
- * before. What of them is damaged is passed over: it is for those who verify. */
+ * before. What of them is damaged is passed over: it is for those who verify; and so are all, by keys that
+ * only add. */
 int known_open(struct repository *repository, struct known **ret, struct err *reterr) must_check;
 void known_free(struct known *k);
 

@@ -43,17 +43,45 @@ make_draft(struct object_writer *w)
     return w->fd;
 }
 
-int
-object_begin(struct object_writer *w, int dir, struct err *reterr)
+/* What lies there in the end. */
+static int
+put(struct object_writer *w, const void *bytes, size_t len, struct err *reterr)
 {
-    *w = (struct object_writer){.dir = dir};
+    int r = 0;
+    hash_sha256_update(&w->hash, bytes, len);
+    if (w->pending.len + len > PENDING_BYTES)
+        r = object_flush(w, reterr);
+    if (r < 0)
+        return r;
+    if (len <= PENDING_BYTES) {
+        buf_add(&w->pending, bytes, len);
+        return 0;
+    }
+    r = fault_write(w->fd, bytes, len);
+    return r < 0 ? failed(w, r, reterr) : 0;
+}
+
+static int
+put_sealed(void *arg, const void *bytes, size_t len, struct err *reterr)
+{
+    return put(arg, bytes, len, reterr);
+}
+
+int
+object_begin(struct object_writer *w, const struct object_place *place, struct err *reterr)
+{
+    *w = (struct object_writer){.dir = place->dir};
     while (make_draft(w) >= 0 && !is_ours(w->fd))
         (void)close(w->fd);
     if (w->fd < 0)
         return failed(w, w->fd, reterr);
     hash_sha256_init(&w->hash);
     buf_init(&w->pending, PENDING_BYTES);
-    return 0;
+    w->sink = (struct flow_sink){put_sealed, w};
+    int r = place->keys ? seal_begin(place->keys, place->whom, &w->sink, &w->seal, reterr) : 0;
+    if (r < 0)
+        object_end(w);
+    return r;
 }
 
 int
@@ -67,20 +95,9 @@ object_flush(struct object_writer *w, struct err *reterr)
 int
 object_write(struct object_writer *w, const void *bytes, size_t len, struct err *reterr)
 {
-    int r = 0;
     assert(!w->has_failed && !w->is_finished);
-    hash_sha256_update(&w->hash, bytes, len);
     w->bytes += len;
-    if (w->pending.len + len > PENDING_BYTES)
-        r = object_flush(w, reterr);
-    if (r < 0)
-        return r;
-    if (len <= PENDING_BYTES) {
-        buf_add(&w->pending, bytes, len);
-        return 0;
-    }
-    r = fault_write(w->fd, bytes, len);
-    return r < 0 ? failed(w, r, reterr) : 0;
+    return w->seal ? seal_write(w->seal, bytes, len, reterr) : put(w, bytes, len, reterr);
 }
 
 /* What it holds is on the disk before its name is, and its name before anybody relies on it. */
@@ -101,7 +118,9 @@ object_finish(struct object_writer *w, char ret_name[HASH_SHA256_HEX], struct er
 {
     uint8_t digest[HASH_SHA256_BYTES];
     assert(!w->has_failed && !w->is_finished);
-    int r = object_flush(w, reterr);
+    int r = w->seal ? seal_finish(w->seal, reterr) : 0;
+    if (r == 0)
+        r = object_flush(w, reterr);
     if (r < 0)
         return r;
     hash_sha256_final(&w->hash, digest);
@@ -125,6 +144,7 @@ object_end(struct object_writer *w)
     if (!w->is_finished)
         (void)!fault_unlink(w->dir, w->draft, false);
     buf_finish(&w->pending);
+    seal_writer_free(w->seal);
 }
 
 /* ---- what a crash has left ---- */

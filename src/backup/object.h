@@ -3,29 +3,40 @@
 /* A file whose name is the SHA-256 of its bytes, as all files of a repository but a few are: written once,
  * as a draft, and there under its name only when it is whole and on the disk. */
 
+#include "backup/seal.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/hash.h"
 
 #include <dirent.h>
 
+/* Where objects are made. */
+struct object_place {
+    int dir;                      /* stays open */
+    const struct seal_keys *keys; /* they are sealed with these; NULL: they lie there as they are */
+    enum seal_for whom;
+};
+
 /* Begins the names of drafts. They are locked (flock) as long as somebody writes them. */
 #define OBJECT_DRAFT ".draft-"
 #define OBJECT_DRAFT_MAX (sizeof(OBJECT_DRAFT) + 16)
 
 struct object_writer {
-    uint64_t bytes; /* so far */
+    uint64_t bytes; /* so far, before they are sealed */
 
     /* the rest is its own */
     int dir, fd;
     char draft[OBJECT_DRAFT_MAX];
     bool is_finished, has_failed;
     struct hash_sha256 hash;
-    struct buf pending; /* small pieces go to the disk together */
+    struct buf pending;       /* small pieces go to the disk together */
+    struct seal_writer *seal; /* NULL: it is not sealed */
+    struct flow_sink sink;    /* of it */
 };
 
-/* In a directory that stays open. On failure there is nothing to be ended. */
-int object_begin(struct object_writer *w, int dir, struct err *reterr) must_check;
+/* On failure there is nothing to be ended. */
+int object_begin(struct object_writer *w, const struct object_place *place, struct err *reterr)
+    must_check;
 /* After an error nothing more can be written. */
 int object_write(struct object_writer *w, const void *bytes, size_t len, struct err *reterr)
     must_check;

@@ -29,6 +29,8 @@
  * is damaged, the next by its first four bytes and the CRC of its head. A pack is smaller than 4 GiB. */
 
 #include "backup/codec.h"
+#include "backup/flow.h"
+#include "backup/object.h"
 #include "base/hash.h"
 
 #define PACK_FULL ((uint32_t)(128 * MIB)) /* where the next block goes into another */
@@ -55,8 +57,8 @@ struct pack_entries { /* by SHA-256 */
 
 struct pack_writer;
 
-/* Into a directory that stays open (object.h). */
-int pack_begin(int dir, struct pack_writer **ret_writer, struct err *reterr) must_check;
+int pack_begin(const struct object_place *place, struct pack_writer **ret_writer,
+               struct err *reterr) must_check;
 void pack_writer_free(struct pack_writer *w); /* what was not finished is gone */
 
 struct pack_record {
@@ -84,8 +86,8 @@ struct pack {
     size_t len;
 };
 
-/* As its trailer has them. On the heap. PACK_DAMAGED. */
-int pack_read_entries(const struct pack *p, struct pack_entries *ret, struct err *reterr)
+/* As its trailer has them, of which alone it reads. On the heap. PACK_DAMAGED. */
+int pack_read_entries(const struct flow_source *pack, struct pack_entries *ret, struct err *reterr)
     must_check;
 /* From its records alone, whole ones; returns how many bytes are none. */
 size_t pack_salvage(const struct pack *p, struct pack_entries *ret);

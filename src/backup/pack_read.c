@@ -96,47 +96,73 @@ pack_salvage(const struct pack *p, struct pack_entries *ret)
 /* ---- the trailer ---- */
 
 struct trailer {
-    const uint8_t *bytes;
+    uint64_t begins;
     size_t count;
+    uint32_t crc;
 };
 
 static int
-find_trailer(const struct pack *p, struct trailer *ret, struct err *reterr)
+read_at(const struct flow_source *pack, uint64_t at, void *to, size_t len, struct err *reterr)
 {
-    if (p->len < PACK_MAGIC_BYTES + PACK_END_BYTES ||
-        memcmp(p->bytes, PACK_MAGIC, PACK_MAGIC_BYTES) != 0)
+    int r = pack->read(pack->arg, at, to, len);
+    return r < 0 ? err_set_errno(reterr, -r, "cannot read a pack at byte %llu",
+                                 (unsigned long long)at)
+                 : 0;
+}
+
+static int
+find_trailer(const struct flow_source *pack, struct trailer *ret, struct err *reterr)
+{
+    uint8_t magic[PACK_MAGIC_BYTES], end[PACK_END_BYTES];
+    if (pack->bytes < PACK_MAGIC_BYTES + PACK_END_BYTES)
         return damaged(reterr, "this is no pack of version 1", 0);
-    size_t at = p->len - PACK_END_BYTES;
-    const uint8_t *end = p->bytes + at;
+    uint64_t at = pack->bytes - PACK_END_BYTES;
+    int r = read_at(pack, 0, magic, sizeof(magic), reterr);
+    if (r == 0)
+        r = read_at(pack, at, end, sizeof(end), reterr);
+    if (r < 0)
+        return r;
+    if (memcmp(magic, PACK_MAGIC, PACK_MAGIC_BYTES) != 0)
+        return damaged(reterr, "this is no pack of version 1", 0);
     if (memcmp(end, PACK_END_MAGIC, 4) != 0 || get_u32(end + 28) != crc32c(0, end, 28))
         return damaged(reterr, "the end of a pack is not what was written", at);
-    size_t count = get_u32(end + 4), begins = get_u32(end + 8);
-    if (begins < PACK_MAGIC_BYTES || begins + (uint64_t)count * PACK_ENTRY_BYTES != at)
+    *ret = (struct trailer){get_u32(end + 8), get_u32(end + 4), get_u32(end + 12)};
+    if (ret->begins < PACK_MAGIC_BYTES ||
+        ret->begins + (uint64_t)ret->count * PACK_ENTRY_BYTES != at)
         return damaged(reterr, "a pack is not as long as its end says", at);
-    if (get_u32(end + 12) != crc32c(0, p->bytes + begins, at - begins))
-        return damaged(reterr, "the trailer of a pack is not what was written", begins);
-    *ret = (struct trailer){p->bytes + begins, count};
     return 0;
 }
 
+static struct pack_entry
+parse_entry(const uint8_t *from)
+{
+    uint32_t form = get_u32(from + 44);
+    struct pack_entry e = {.at = get_u32(from + 32),
+                           .record_bytes = get_u32(from + 36),
+                           .block_bytes = get_u32(from + 40),
+                           .form = (uint8_t)form,
+                           .has_base = form & PACK_HAS_BASE};
+    memcpy(&e.id, from, sizeof(e.id));
+    return e;
+}
+
 int
-pack_read_entries(const struct pack *p, struct pack_entries *ret, struct err *reterr)
+pack_read_entries(const struct flow_source *pack, struct pack_entries *ret, struct err *reterr)
 {
     struct trailer t = {0};
-    int r = find_trailer(p, &t, reterr);
+    int r = find_trailer(pack, &t, reterr);
     if (r < 0)
         return r;
+    const size_t bytes = t.count * PACK_ENTRY_BYTES;
+    _cleanup_free_ uint8_t *from = mem_alloc(bytes + 1);
+    r = read_at(pack, t.begins, from, bytes, reterr);
+    if (r < 0)
+        return r;
+    if (t.crc != crc32c(0, from, bytes))
+        return damaged(reterr, "the trailer of a pack is not what was written", t.begins);
     struct pack_entry *items = mem_alloc(MAX(t.count, (size_t)1) * sizeof(*items));
-    for (size_t i = 0; i < t.count; i++) {
-        const uint8_t *from = t.bytes + i * PACK_ENTRY_BYTES;
-        uint32_t form = get_u32(from + 44);
-        memcpy(&items[i].id, from, sizeof(items[i].id));
-        items[i].at = get_u32(from + 32);
-        items[i].record_bytes = get_u32(from + 36);
-        items[i].block_bytes = get_u32(from + 40);
-        items[i].form = (uint8_t)form;
-        items[i].has_base = form & PACK_HAS_BASE;
-    }
+    for (size_t i = 0; i < t.count; i++)
+        items[i] = parse_entry(from + i * PACK_ENTRY_BYTES);
     *ret = (struct pack_entries){items, t.count};
     return 0;
 }

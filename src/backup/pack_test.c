@@ -37,12 +37,20 @@ make_stored(size_t i, uint8_t to[BLOCK_BYTES + BLOCKS])
 }
 
 static int
+read_entries(const struct pack *pack, struct pack_entries *ret, struct err *reterr)
+{
+    struct flow_piece piece = {pack->bytes, pack->len};
+    const struct flow_source source = flow_source_memory(&piece);
+    return pack_read_entries(&source, ret, reterr);
+}
+
+static int
 write_pack(int dir, char ret_name[HASH_SHA256_HEX], struct err *reterr)
 {
     struct pack_writer *w = NULL;
     struct pack_entries entries;
     const struct block_id base = {{1, 2, 3}};
-    int r = pack_begin(dir, &w, reterr);
+    int r = pack_begin(&(struct object_place){.dir = dir}, &w, reterr);
     for (size_t i = 0; i < BLOCKS && r == 0; i++) {
         uint8_t stored[BLOCK_BYTES + BLOCKS];
         make_stored(i, stored);
@@ -119,7 +127,7 @@ TEST(a_pack_gives_back_what_was_put_in)
     REQUIRE(rig_open(&rig));
     hash_sha256_text(rig.file.data, rig.file.len, name);
     CHECK_STR(rig.name, name);
-    REQUIRE(pack_read_entries(&rig.pack, &entries, &err) == 0);
+    REQUIRE(read_entries(&rig.pack, &entries, &err) == 0);
     CHECK(has_all(&rig.pack, &entries));
     free(entries.items);
     CHECK_EQ(pack_salvage(&rig.pack, &entries),
@@ -139,7 +147,7 @@ TEST(every_flipped_bit_of_a_pack_is_seen)
         struct err err = {0};
         size_t whole = 0;
         rig.file.data[bit / 8] ^= (char)(1 << bit % 8);
-        bool listed = pack_read_entries(&rig.pack, &entries, &err) == 0;
+        bool listed = read_entries(&rig.pack, &entries, &err) == 0;
         for (size_t i = 0; listed && i < entries.count; i++) {
             struct pack_found one;
             whole += pack_read(&rig.pack, entries.items[i].at, &one, &err) == 0;
@@ -169,7 +177,7 @@ TEST(a_pack_that_was_cut_off_keeps_its_first_records)
         struct pack_entries entries;
         struct err err;
         memcpy(bytes, rig.file.data, len);
-        CHECK_EQ(pack_read_entries(&cut, &entries, &err), -EBADMSG);
+        CHECK_EQ(read_entries(&cut, &entries, &err), -EBADMSG);
         (void)pack_salvage(&cut, &entries);
         CHECK(entries.count == before || entries.count == before + 1);
         before = entries.count;

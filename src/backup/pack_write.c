@@ -18,10 +18,10 @@ pack_by_id(const void *a, const void *b)
 }
 
 int
-pack_begin(int dir, struct pack_writer **ret_writer, struct err *reterr)
+pack_begin(const struct object_place *place, struct pack_writer **ret_writer, struct err *reterr)
 {
     struct pack_writer *w = mem_new(struct pack_writer);
-    int r = object_begin(&w->file, dir, reterr);
+    int r = object_begin(&w->file, place, reterr);
     if (r == 0)
         r = object_write(&w->file, PACK_MAGIC, PACK_MAGIC_BYTES, reterr);
     if (r < 0)

@@ -11,15 +11,43 @@
 #include <unistd.h>
 
 #define PARSED_MAX (MIB)
+#define CHECK_BYTES (256 * KIB)
 
 static const struct repository_kind *const kinds[] = {&repository_directory};
 
-static const char *const area_names[REPOSITORY_AREAS] = {"packs", "index", "sums", "snapshots"};
+static const struct area {
+    const char *name;
+    enum seal_for whom; /* of one that is encrypted; 0: what lies there is in clear all the same */
+} areas[REPOSITORY_AREAS] = {
+    [REPOSITORY_PACKS] = {"packs", SEAL_FOR_READERS},
+    [REPOSITORY_INDEX] = {"index", SEAL_FOR_ALL},
+    [REPOSITORY_SUMS] = {"sums", SEAL_FOR_READERS},
+    [REPOSITORY_SNAPSHOTS] = {"snapshots", SEAL_FOR_READERS},
+    [REPOSITORY_KEYS] = {"keys", 0},
+    [REPOSITORY_MARKS] = {"marks", SEAL_FOR_ALL},
+    [REPOSITORY_LOCKS] = {"locks", SEAL_FOR_ALL},
+    [REPOSITORY_PARITY] = {"parity", 0},
+};
 
 const char *
 repository_area_name(enum repository_area area)
 {
-    return area_names[area];
+    return areas[area].name;
+}
+
+static bool
+is_sealed(const struct repository *r, enum repository_area area)
+{
+    return r->is_encrypted && areas[area].whom;
+}
+
+struct object_place
+repository_place(const struct repository *r, enum repository_area area)
+{
+    assert(!is_sealed(r, area) || r->keys);
+    return (struct object_place){.dir = r->areas[area],
+                                 .keys = is_sealed(r, area) ? r->keys : NULL,
+                                 .whom = areas[area].whom};
 }
 
 /* ---- what it is ---- */
@@ -31,7 +59,7 @@ other(struct err *reterr, const char *what)
 }
 
 int
-repository_parse(const char *text, size_t len, char ret_id[REPOSITORY_ID_TEXT], struct err *reterr)
+repository_parse(const char *text, size_t len, struct repository_about *ret, struct err *reterr)
 {
     _cleanup_arena_ struct arena arena;
     struct value *top = NULL;
@@ -53,7 +81,11 @@ repository_parse(const char *text, size_t len, char ret_id[REPOSITORY_ID_TEXT], 
     if (!id || strlen(id) != REPOSITORY_ID_TEXT - 1 ||
         strspn(id, "0123456789abcdef") != REPOSITORY_ID_TEXT - 1)
         return other(reterr, "'" REPOSITORY_FILE "' has no id of 32 hexadecimal digits");
-    memcpy(ret_id, id, REPOSITORY_ID_TEXT);
+    memcpy(ret->id, id, REPOSITORY_ID_TEXT);
+    const struct value *encrypted = value_get(top, "encrypted");
+    ret->is_encrypted = false;
+    if (encrypted && !value_bool(encrypted, &ret->is_encrypted))
+        return other(reterr, "'" REPOSITORY_FILE "' does not say whether it is encrypted");
     return 0;
 }
 
@@ -97,6 +129,7 @@ repository_free(struct repository *r)
         return;
     for (size_t i = 0; i < REPOSITORY_AREAS; i++)
         cleanup_close(&r->areas[i]);
+    seal_keys_free(r->keys);
     free(r->where);
     free(r);
 }
@@ -132,7 +165,7 @@ get(const struct repository *r, enum repository_area area, const uint8_t digest[
     hash_sha256_hex(digest, ret_name);
     int fd = r->kind->get(r, area, ret_name);
     return fd < 0 ? err_set_errno(reterr, -fd, "cannot read %s/%s of the repository",
-                                  area_names[area], ret_name)
+                                  areas[area].name, ret_name)
                   : fd;
 }
 
@@ -152,23 +185,128 @@ read_at(int fd, uint8_t *to, size_t len, uint64_t at)
 }
 
 int
+repository_remove(struct repository *r, enum repository_area area,
+                  const uint8_t name[HASH_SHA256_BYTES], struct err *reterr)
+{
+    char text[HASH_SHA256_HEX];
+    hash_sha256_hex(name, text);
+    int k = r->kind->remove(r, area, text);
+    return k < 0 && k != -ENOENT
+               ? err_set_errno(reterr, -k, "cannot remove %s/%s of the repository",
+                               areas[area].name, text)
+               : 0;
+}
+
+/* ---- one that is open ---- */
+
+struct repository_file {
+    int fd;
+    enum repository_area area;
+    char name[HASH_SHA256_HEX];
+    uint64_t bytes;
+    struct seal_reader *seal; /* NULL: it lies there as it is */
+};
+
+static int
+unseal(struct repository_file *f, const struct repository *r, struct err *reterr)
+{
+    const struct flow_source source = flow_source_fd(&f->fd, f->bytes);
+    assert(r->keys);
+    int k = seal_open(r->keys, &source, &f->seal, reterr);
+    if (k < 0)
+        err_prefix(reterr, "%s/%s of the repository", areas[f->area].name, f->name);
+    else
+        f->bytes = seal_bytes(f->seal);
+    return k;
+}
+
+int
+repository_open_file(const struct repository *r, enum repository_area area,
+                     const uint8_t name[HASH_SHA256_BYTES], struct repository_file **ret,
+                     struct err *reterr)
+{
+    struct stat st;
+    struct repository_file *f = mem_new(struct repository_file);
+    f->area = area;
+    f->fd = get(r, area, name, f->name, reterr);
+    int k = MIN(f->fd, 0);
+    if (k == 0 && fstat(f->fd, &st) < 0)
+        k = err_set_errno(reterr, errno, "cannot read %s/%s of the repository", areas[area].name,
+                          f->name);
+    else if (k == 0)
+        f->bytes = (uint64_t)st.st_size;
+    if (k == 0 && is_sealed(r, area))
+        k = unseal(f, r, reterr);
+    if (k < 0)
+        repository_close_file(f);
+    else
+        *ret = f;
+    return k;
+}
+
+void
+repository_close_file(struct repository_file *f)
+{
+    if (!f)
+        return;
+    seal_reader_free(f->seal);
+    cleanup_close(&f->fd);
+    free(f);
+}
+
+uint64_t
+repository_file_bytes(const struct repository_file *f)
+{
+    return f->bytes;
+}
+
+int
+repository_read_file(struct repository_file *f, uint64_t at, void *ret_bytes, size_t len,
+                     struct err *reterr)
+{
+    int k = 0;
+    if (f->seal) {
+        k = seal_read(f->seal, at, ret_bytes, len, reterr);
+        if (k < 0)
+            err_prefix(reterr, "%s/%s of the repository", areas[f->area].name, f->name);
+        return k;
+    }
+    ssize_t n = read_at(f->fd, ret_bytes, len, at);
+    if (n < 0)
+        return err_set_errno(reterr, (int)-n, "cannot read %s/%s of the repository",
+                             areas[f->area].name, f->name);
+    return (size_t)n == len
+               ? 0
+               : err_set(reterr, ERR_PACK_DAMAGED, "%s/%s of the repository ends at byte %llu",
+                         areas[f->area].name, f->name, (unsigned long long)(at + (size_t)n));
+}
+
+static int
+read_source(void *arg, uint64_t at, void *ret_bytes, size_t len)
+{
+    return repository_read_file(arg, at, ret_bytes, len, NULL);
+}
+
+struct flow_source
+repository_file_source(struct repository_file *f)
+{
+    return (struct flow_source){.read = read_source, .arg = f, .bytes = f->bytes};
+}
+
+int
 repository_read(const struct repository *r, enum repository_area area,
                 const uint8_t name[HASH_SHA256_BYTES], uint64_t at, void *ret_bytes, size_t len,
                 struct err *reterr)
 {
-    char text[HASH_SHA256_HEX];
-    _cleanup_close_ int fd = get(r, area, name, text, reterr);
-    if (fd < 0)
-        return fd;
-    ssize_t n = read_at(fd, ret_bytes, len, at);
-    if (n < 0)
-        return err_set_errno(reterr, (int)-n, "cannot read %s/%s of the repository",
-                             area_names[area], text);
-    return (size_t)n == len
-               ? 0
-               : err_set(reterr, ERR_PACK_DAMAGED, "%s/%s of the repository ends at byte %llu",
-                         area_names[area], text, (unsigned long long)(at + (size_t)n));
+    struct repository_file *f = NULL;
+    int k = repository_open_file(r, area, name, &f, reterr);
+    if (k == 0)
+        k = repository_read_file(f, at, ret_bytes, len, reterr);
+    repository_close_file(f);
+    return k;
 }
+
+/* ---- all of one ---- */
 
 int
 repository_map_fd(int fd, struct repository_object *ret)
@@ -186,6 +324,74 @@ repository_map_fd(int fd, struct repository_object *ret)
         return -errno;
     *ret = (struct repository_object){bytes, (size_t)st.st_size};
     return 0;
+}
+
+static int
+misnamed(enum repository_area area, const char *name, struct err *reterr)
+{
+    return err_set(reterr, area == REPOSITORY_PACKS ? ERR_PACK_DAMAGED : ERR_SNAPSHOT_DAMAGED,
+                   "%s/%s of the repository is not what its name says", areas[area].name, name);
+}
+
+int
+repository_check(const struct repository *r, enum repository_area area,
+                 const uint8_t name[HASH_SHA256_BYTES], struct err *reterr)
+{
+    char text[HASH_SHA256_HEX];
+    uint8_t digest[HASH_SHA256_BYTES];
+    struct hash_sha256 hash;
+    ssize_t n = 0;
+    _cleanup_free_ uint8_t *piece = mem_alloc(CHECK_BYTES);
+    _cleanup_close_ int fd = get(r, area, name, text, reterr);
+    if (fd < 0)
+        return fd;
+    hash_sha256_init(&hash);
+    for (uint64_t at = 0; (n = read_at(fd, piece, CHECK_BYTES, at)) > 0; at += (size_t)n)
+        hash_sha256_update(&hash, piece, (size_t)n);
+    if (n < 0)
+        return err_set_errno(reterr, (int)-n, "cannot read %s/%s of the repository",
+                             areas[area].name, text);
+    hash_sha256_final(&hash, digest);
+    return memcmp(digest, name, sizeof(digest)) == 0 ? 0 : misnamed(area, text, reterr);
+}
+
+/* Of memory of its own, so that it is unmapped as what is mapped. */
+static int
+take_out(struct seal_reader *seal, struct repository_object *ret, struct err *reterr)
+{
+    const size_t len = (size_t)seal_bytes(seal);
+    *ret = (struct repository_object){(const uint8_t *)"", 0};
+    if (len == 0)
+        return seal_read(seal, 0, NULL, 0, reterr);
+    void *bytes = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (bytes == MAP_FAILED)
+        return err_set_errno(reterr, errno, "cannot hold an object of %zu bytes", len);
+    *ret = (struct repository_object){bytes, len};
+    int k = seal_read(seal, 0, bytes, len, reterr);
+    if (k < 0)
+        repository_unmap(ret);
+    return k;
+}
+
+/* Replaces what is mapped by what it holds. */
+static int
+unseal_object(const struct repository *r, bool is_draft, struct repository_object *object,
+              struct err *reterr)
+{
+    struct repository_object sealed = *object;
+    struct flow_piece piece = {sealed.bytes, sealed.len};
+    const struct flow_source source = flow_source_memory(&piece);
+    struct seal_reader *seal = NULL;
+    assert(r->keys);
+    int k = is_draft ? seal_open_draft(r->keys, &source, &seal, reterr)
+                     : seal_open(r->keys, &source, &seal, reterr);
+    if (k == 0)
+        k = take_out(seal, object, reterr);
+    seal_reader_free(seal);
+    repository_unmap(&sealed);
+    if (k < 0)
+        *object = (struct repository_object){0};
+    return k;
 }
 
 static bool
@@ -208,13 +414,25 @@ repository_map(const struct repository *r, enum repository_area area,
     _cleanup_close_ int fd = get(r, area, name, text, reterr);
     int k = fd < 0 ? fd : repository_map_fd(fd, ret);
     if (fd >= 0 && k < 0)
-        return err_set_errno(reterr, -k, "cannot read %s/%s of the repository", area_names[area],
+        return err_set_errno(reterr, -k, "cannot read %s/%s of the repository", areas[area].name,
                              text);
-    if (k < 0 || !check || fits(ret, name))
-        return k;
-    repository_unmap(ret);
-    return err_set(reterr, area == REPOSITORY_PACKS ? ERR_PACK_DAMAGED : ERR_SNAPSHOT_DAMAGED,
-                   "%s/%s of the repository is not what its name says", area_names[area], text);
+    if (k == 0 && check && !fits(ret, name)) {
+        repository_unmap(ret);
+        return misnamed(area, text, reterr);
+    }
+    if (k == 0 && is_sealed(r, area)) {
+        k = unseal_object(r, false, ret, reterr);
+        if (k < 0)
+            err_prefix(reterr, "%s/%s of the repository", areas[area].name, text);
+    }
+    return k;
+}
+
+int
+repository_map_draft(const struct repository *r, int fd, struct repository_object *ret)
+{
+    int k = repository_map_fd(fd, ret);
+    return k == 0 && r->is_encrypted ? unseal_object(r, true, ret, NULL) : k;
 }
 
 void

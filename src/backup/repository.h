@@ -11,6 +11,10 @@ enum repository_area {
     REPOSITORY_INDEX,
     REPOSITORY_SUMS,
     REPOSITORY_SNAPSHOTS,
+    REPOSITORY_KEYS,   /* of one that is encrypted (seal.h) */
+    REPOSITORY_MARKS,  /* what was said of snapshots and packs since (mark.h) */
+    REPOSITORY_LOCKS,  /* who is at work (lock.h) */
+    REPOSITORY_PARITY, /* of packs, by their names (parity.h) */
     REPOSITORY_AREAS
 };
 
@@ -22,13 +26,17 @@ struct repository {
     const struct repository_kind *kind;
     char *where; /* as it was given */
     char id[REPOSITORY_ID_TEXT];
-    int areas[REPOSITORY_AREAS]; /* where objects are made */
+    int areas[REPOSITORY_AREAS]; /* where objects are made; -1: an older one that has none */
+    bool is_encrypted;
+    struct seal_keys *keys; /* NULL until it is unlocked */
 };
 
 struct repository_wish {
     const char *where;
     const char *mount; /* it lies in or below what is mounted there; NULL: anywhere */
     bool make;         /* it must not be there yet */
+    const struct seal_key_file *keys; /* of one that is made: with some it is encrypted */
+    size_t keys_count;
 };
 
 /* REPOSITORY_NONE, _THERE, _OTHER, STORAGE_NOT_MOUNTED. */
@@ -39,6 +47,30 @@ void repository_freep(struct repository **r);
 #define _cleanup_repository_ _cleanup_(repository_freep)
 
 const char *repository_area_name(enum repository_area area);
+struct object_place repository_place(const struct repository *r, enum repository_area area);
+
+/* ---- one that is encrypted ---- */
+
+/* By the first of its keys that this opens; a passphrase takes up to a second for each. Nothing but the names
+ * of objects can be had of it before. SEAL_WRONG_KEY. */
+int repository_unlock(struct repository *r, const struct secret *with, struct err *reterr)
+    must_check;
+/* SEAL_ONLY_ADDS where the keys that were opened do not read. */
+int repository_need_reading(const struct repository *r, struct err *reterr) must_check;
+
+#define REPOSITORY_KEYS_MAX 64
+struct repository_key {
+    uint8_t name[HASH_SHA256_BYTES];
+    bool is_damaged; /* then nothing else is known of it */
+    struct seal_lock lock;
+};
+/* By label; on the heap. */
+int repository_list_keys(struct repository *r, struct repository_key **ret, size_t *ret_count,
+                         struct err *reterr) must_check;
+int repository_add_key(struct repository *r, const struct seal_key_file *key, struct err *reterr)
+    must_check;
+
+/* ---- objects ---- */
 
 /* The names of all objects of an area, sorted. */
 struct repository_names {
@@ -48,12 +80,32 @@ struct repository_names {
 int repository_list(struct repository *r, enum repository_area area, struct repository_names *ret,
                     struct err *reterr) must_check;
 
-/* Exactly len bytes of an object, as they are there. Any thread may ask. */
+/* Then it is not there any more, whatever happens. */
+int repository_remove(struct repository *r, enum repository_area area,
+                      const uint8_t name[HASH_SHA256_BYTES], struct err *reterr) must_check;
+
+/* One that is open, for one thread: parts of it, unsealed where it is sealed. */
+struct repository_file;
+int repository_open_file(const struct repository *r, enum repository_area area,
+                         const uint8_t name[HASH_SHA256_BYTES], struct repository_file **ret,
+                         struct err *reterr) must_check;
+void repository_close_file(struct repository_file *f);
+uint64_t repository_file_bytes(const struct repository_file *f);
+int repository_read_file(struct repository_file *f, uint64_t at, void *ret_bytes, size_t len,
+                         struct err *reterr) must_check;
+/* For what reads of anything; the error has no words. */
+struct flow_source repository_file_source(struct repository_file *f);
+
+/* Whether the bytes of an object, as they lie there, fit its name: PACK_DAMAGED, SNAPSHOT_DAMAGED. */
+int repository_check(const struct repository *r, enum repository_area area,
+                     const uint8_t name[HASH_SHA256_BYTES], struct err *reterr) must_check;
+
+/* Exactly len bytes of an object. Any thread may ask. */
 int repository_read(const struct repository *r, enum repository_area area,
                     const uint8_t name[HASH_SHA256_BYTES], uint64_t at, void *ret_bytes, size_t len,
                     struct err *reterr) must_check;
 
-/* A whole object, mapped; with `check`, -EBADMSG when its bytes do not fit its name. */
+/* A whole object, mapped, or unsealed into memory; with `check`, -EBADMSG when its bytes do not fit its name. */
 struct repository_object {
     const uint8_t *bytes;
     size_t len;
@@ -64,5 +116,8 @@ int repository_map(const struct repository *r, enum repository_area area,
 void repository_unmap(struct repository_object *object);
 #define _cleanup_repository_object_ _cleanup_(repository_unmap)
 
-/* Maps what is open and a regular file. */
+/* Likewise what is open and a regular file, as it lies there. */
 int repository_map_fd(int fd, struct repository_object *ret) must_check;
+/* And the beginning of one that breaks off, as far as it goes. */
+int repository_map_draft(const struct repository *r, int fd, struct repository_object *ret)
+    must_check;

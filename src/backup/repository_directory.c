@@ -97,7 +97,7 @@ open_path(const struct repository_wish *wish, struct err *reterr)
 /* ---- making and opening ---- */
 
 static int
-write_file(int dir, struct err *reterr)
+write_file(int dir, bool is_encrypted, struct err *reterr)
 {
     uint8_t chance[(REPOSITORY_ID_TEXT - 1) / 2] = {0};
     char path[64], made[32], id[REPOSITORY_ID_TEXT];
@@ -109,16 +109,43 @@ write_file(int dir, struct err *reterr)
     for (size_t i = 0; i < sizeof(chance); i++)
         (void)snprintf(id + 2 * i, 3, "%02x", chance[i]);
     (void)strftime(made, sizeof(made), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-    buf_printf(&text, "{\"format\": %d, \"id\": \"%s\", \"made\": \"%s\"}\n", REPOSITORY_FORMAT, id,
-               made);
+    buf_printf(&text, "{\"format\": %d, \"id\": \"%s\", \"made\": \"%s\"%s}\n", REPOSITORY_FORMAT,
+               id, made, is_encrypted ? ", \"encrypted\": true" : "");
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d/" REPOSITORY_FILE, dir);
     return file_write(path, text.data, text.len, FILE_MODE, reterr);
 }
 
-/* Areas first: what has the file is whole. */
+/* Of one whose making broke off: they open nothing. */
 static int
-make(int dir, const char *where, struct err *reterr)
+clear_keys(int keys)
 {
+    _cleanup_dir_ DIR *dir = file_open_dir(keys, ".", 0);
+    int r = 0;
+    for (const struct dirent *e; dir && r == 0 && (e = readdir(dir));)
+        if (object_is_name(e->d_name))
+            r = fault_unlink(keys, e->d_name, false);
+    return dir ? r : -errno;
+}
+
+static int
+write_keys(int dir, const struct repository_wish *wish, struct err *reterr)
+{
+    const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
+    const char *area = repository_area_name(REPOSITORY_KEYS);
+    _cleanup_close_ int keys = openat(dir, area, flags);
+    int r = keys < 0 ? -errno : clear_keys(keys);
+    if (r < 0)
+        return err_set_errno(reterr, -r, "cannot make %s of the repository", area);
+    for (size_t i = 0; i < wish->keys_count && r == 0; i++)
+        r = repository_write_key(keys, &wish->keys[i], reterr);
+    return r;
+}
+
+/* Areas and keys first: what has the file is whole. */
+static int
+make(int dir, const struct repository_wish *wish, struct err *reterr)
+{
+    const char *where = wish->where;
     struct stat st;
     if (fstatat(dir, REPOSITORY_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         int r = err_set(reterr, ERR_REPOSITORY_THERE, "there is a repository in %s already", where);
@@ -132,12 +159,14 @@ make(int dir, const char *where, struct err *reterr)
     }
     if (r == 0)
         r = fault_sync(dir);
-    return r < 0 ? root_err(reterr, r, "cannot make a repository in %s", where)
-                 : write_file(dir, reterr);
+    if (r < 0)
+        return root_err(reterr, r, "cannot make a repository in %s", where);
+    r = write_keys(dir, wish, reterr);
+    return r < 0 ? r : write_file(dir, wish->keys_count > 0, reterr);
 }
 
 static int
-read_file(int dir, const char *where, char ret_id[REPOSITORY_ID_TEXT], struct err *reterr)
+read_file(int dir, const char *where, struct repository_about *ret, struct err *reterr)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(REPOSITORY_FILE_BYTES);
     const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
@@ -150,21 +179,35 @@ read_file(int dir, const char *where, char ret_id[REPOSITORY_ID_TEXT], struct er
     int r = fd < 0 ? -errno : file_read_fd(fd, &text);
     if (r < 0)
         return err_set_errno(reterr, -r, "cannot read %s/" REPOSITORY_FILE, where);
-    r = repository_parse(text.data, text.len, ret_id, reterr);
+    r = repository_parse(text.data, text.len, ret, reterr);
     if (r < 0)
         err_prefix(reterr, "%s", where);
     return r;
+}
+
+/* Those that came with a later release are made where an older one has none, if that is possible. */
+static int
+open_area(int dir, enum repository_area area)
+{
+    const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
+    const char *name = repository_area_name(area);
+    int fd = openat(dir, name, flags);
+    if (fd >= 0 || errno != ENOENT || area < REPOSITORY_KEYS)
+        return fd < 0 ? -errno : fd;
+    if (root_holds(dir) < 0 || fault_mkdir(dir, name, DIRECTORY_MODE) < 0)
+        return -1;
+    return openat(dir, name, flags);
 }
 
 static int
 open_areas(struct repository *r, int dir, struct err *reterr)
 {
     for (enum repository_area i = 0; i < REPOSITORY_AREAS; i++) {
-        const char *name = repository_area_name(i);
-        r->areas[i] = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        if (r->areas[i] < 0)
-            return err_set_errno(reterr, errno, "cannot open %s of the repository %s", name,
-                                 r->where);
+        r->areas[i] = open_area(dir, i);
+        if (r->areas[i] < 0 && i < REPOSITORY_KEYS)
+            return err_set_errno(reterr, -r->areas[i], "cannot open %s of the repository %s",
+                                 repository_area_name(i), r->where);
+        r->areas[i] = MAX(r->areas[i], -1);
     }
     return 0;
 }
@@ -172,12 +215,15 @@ open_areas(struct repository *r, int dir, struct err *reterr)
 static int
 directory_open(struct repository *r, const struct repository_wish *wish, struct err *reterr)
 {
+    struct repository_about about = {0};
     _cleanup_close_ int dir = open_path(wish, reterr);
     if (dir < 0 && dir != -ENOENT)
         return dir;
-    int k = wish->make ? make(dir, r->where, reterr) : 0;
+    int k = wish->make ? make(dir, wish, reterr) : 0;
     if (k == 0)
-        k = read_file(dir, r->where, r->id, reterr);
+        k = read_file(dir, r->where, &about, reterr);
+    memcpy(r->id, about.id, sizeof(r->id));
+    r->is_encrypted = about.is_encrypted;
     return k < 0 ? k : open_areas(r, dir, reterr);
 }
 
@@ -192,6 +238,9 @@ directory_list(struct repository *r, enum repository_area area, struct repositor
                struct err *reterr)
 {
     VEC(struct digest) names = {0};
+    *ret = (struct repository_names){0};
+    if (r->areas[area] < 0)
+        return 0;
     _cleanup_dir_ DIR *dir = file_open_dir(r->areas[area], ".", 0);
     errno = dir ? 0 : errno;
     for (const struct dirent *e; dir && names.count < OBJECTS_MAX && (e = readdir(dir)); errno = 0)
@@ -217,10 +266,19 @@ directory_get(const struct repository *r, enum repository_area area, const char 
 {
     struct stat st;
     const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+    if (r->areas[area] < 0)
+        return -ENOENT;
     _cleanup_close_ int fd = openat(r->areas[area], name, flags);
     if (fd < 0 || fstat(fd, &st) < 0)
         return -errno;
     return S_ISREG(st.st_mode) ? take_fd(&fd) : -EINVAL;
+}
+
+static int
+directory_remove(const struct repository *r, enum repository_area area, const char *name)
+{
+    int k = r->areas[area] < 0 ? -ENOENT : fault_unlink(r->areas[area], name, false);
+    return k < 0 ? k : fault_sync(r->areas[area]);
 }
 
 const struct repository_kind repository_directory = {
@@ -228,4 +286,5 @@ const struct repository_kind repository_directory = {
     .open = directory_open,
     .list = directory_list,
     .get = directory_get,
+    .remove = directory_remove,
 };

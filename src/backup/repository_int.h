@@ -12,11 +12,19 @@ struct repository_kind {
                 struct err *reterr);
     /* A whole object as a file, open for reading; or -errno. */
     int (*get)(const struct repository *r, enum repository_area area, const char *name);
+    int (*remove)(const struct repository *r, enum repository_area area, const char *name);
 };
 
 extern const struct repository_kind repository_directory;
 
 /* REPOSITORY_FILE, which a stranger may have written. */
-int repository_parse(const char *text, size_t len, char ret_id[REPOSITORY_ID_TEXT],
-                     struct err *reterr) must_check;
+struct repository_about {
+    char id[REPOSITORY_ID_TEXT];
+    bool is_encrypted;
+};
+int repository_parse(const char *text, size_t len, struct repository_about *ret, struct err *reterr)
+    must_check;
 #define REPOSITORY_FILE_BYTES ((size_t)(64 * KIB))
+
+/* Into the directory of the keys, which has neither the repository nor its keys yet. */
+int repository_write_key(int dir, const struct seal_key_file *key, struct err *reterr) must_check;

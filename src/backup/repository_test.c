@@ -23,7 +23,7 @@ static int
 open_at(const char *where, const char *mount, bool make, struct repository **ret,
         struct err *reterr)
 {
-    const struct repository_wish wish = {where, mount, make};
+    const struct repository_wish wish = {.where = where, .mount = mount, .make = make};
     return repository_open(&wish, ret, reterr);
 }
 
@@ -84,14 +84,17 @@ TEST(what_a_repository_says_of_itself)
         {"{\"format\": 1, \"id\": \"0123456789ABCDEF0123456789abcdef\"}", -EBADMSG},
         {"{\"format\": 1}", -EBADMSG},
         {"{\"id\": \"0123456789abcdef0123456789abcdef\"}", -EBADMSG},
+        {"{\"format\": 1, \"id\": \"0123456789abcdef0123456789abcdef\", \"encrypted\": true}", 0},
+        {"{\"format\": 1, \"id\": \"0123456789abcdef0123456789abcdef\", \"encrypted\": 1}",
+         -EBADMSG},
         {"[]", -EBADMSG},
         {"", -EBADMSG},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        char id[REPOSITORY_ID_TEXT];
+        struct repository_about about;
         struct err err = {0};
         tap_note("%s", rows[i].text);
-        CHECK_EQ(repository_parse(rows[i].text, strlen(rows[i].text), id, &err), rows[i].want);
+        CHECK_EQ(repository_parse(rows[i].text, strlen(rows[i].text), &about, &err), rows[i].want);
         CHECK_EQ(err.id, rows[i].want < 0 ? ERR_REPOSITORY_OTHER : ERR_NONE);
     }
 }
@@ -102,7 +105,8 @@ write_object(struct repository *r, const char *text, uint8_t ret[HASH_SHA256_BYT
     struct object_writer w;
     struct hash_sha256 hash;
     char name[HASH_SHA256_HEX];
-    int k = object_begin(&w, r->areas[REPOSITORY_PACKS], NULL);
+    const struct object_place place_of = repository_place(r, REPOSITORY_PACKS);
+    int k = object_begin(&w, &place_of, NULL);
     if (k < 0)
         return k;
     k = object_write(&w, text, strlen(text), NULL);
@@ -152,7 +156,7 @@ TEST(only_drafts_of_nobody_are_cleared)
     struct stat st;
     char name[HASH_SHA256_HEX];
     _cleanup_close_ int left = openat(dir, OBJECT_DRAFT "0", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-    REQUIRE(left >= 0 && object_begin(&w, dir, NULL) == 0);
+    REQUIRE(left >= 0 && object_begin(&w, &(struct object_place){.dir = dir}, NULL) == 0);
     object_clear_abandoned(dir);
     CHECK(fstatat(dir, OBJECT_DRAFT "0", &st, 0) < 0);
     CHECK(fstatat(dir, w.draft, &st, 0) == 0);

@@ -124,7 +124,7 @@ is_there(const struct run *run)
             return false;
         done += (size_t)n;
     }
-    block_find_ids(run->blocks, run->count, run->bytes, ids);
+    block_find_ids(run->restore->wish.repository->keys, run->blocks, run->count, run->bytes, ids);
     for (size_t i = 0; i < run->count; i++)
         if (memcmp(&ids[i], &run->blocks[i].id, sizeof(ids[i])) != 0)
             return false;
@@ -490,10 +490,12 @@ restore_new(struct loop *loop, const struct restore_wish *wish,
     r->more.run = on_more;
     r->defer.run = end_restore;
     r->target = TARGET_INIT;
-    int k =
-        repository_map(repository, REPOSITORY_SNAPSHOTS, wish->snapshot, true, &r->object, reterr);
+    int k = repository_need_reading(repository, reterr);
     if (k == 0)
-        k = index_open(repository->areas[REPOSITORY_INDEX], &r->index, reterr);
+        k = repository_map(repository, REPOSITORY_SNAPSHOTS, wish->snapshot, true, &r->object,
+                           reterr);
+    if (k == 0)
+        k = index_open(repository, &r->index, reterr);
     if (k == 0)
         k = measure(r, reterr);
     if (k == 0)

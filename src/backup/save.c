@@ -471,7 +471,8 @@ write_index(struct save *s, struct err *reterr)
     char name[HASH_SHA256_HEX];
     if (index_draft_blocks(s->index) == 0)
         return 0;
-    int r = index_draft_write(s->index, s->wish.repository->areas[REPOSITORY_INDEX], name, reterr);
+    const struct object_place place = repository_place(s->wish.repository, REPOSITORY_INDEX);
+    int r = index_draft_write(s->index, &place, name, reterr);
     index_draft_free(s->index);
     s->index = index_draft_new();
     return r;
@@ -664,25 +665,27 @@ open_repository(struct save *s, struct err *reterr)
     for (enum repository_area i = 0; i < REPOSITORY_AREAS; i++)
         if (i != REPOSITORY_SNAPSHOTS) /* whose drafts are read, and cleared at the end */
             object_clear_abandoned(repository->areas[i]);
-    r = object_begin(&s->sums, repository->areas[REPOSITORY_SUMS], reterr);
+    const struct object_place sums = repository_place(repository, REPOSITORY_SUMS),
+                              snapshots = repository_place(repository, REPOSITORY_SNAPSHOTS);
+    r = object_begin(&s->sums, &sums, reterr);
     s->has_sums = r == 0;
-    return r < 0 ? r
-                 : snapshot_begin(repository->areas[REPOSITORY_SNAPSHOTS], &head, &s->snapshot,
-                                  reterr);
+    return r < 0 ? r : snapshot_begin(&snapshots, &head, &s->snapshot, reterr);
 }
 
 static void
 make_workers(struct save *s)
 {
+    const struct object_place place = repository_place(s->wish.repository, REPOSITORY_PACKS);
     s->packers_count = s->wish.dry ? 0 : s->wish.threads;
     s->slots_count = s->wish.dry ? 0 : s->packers_count + 2;
     s->slots = mem_alloc((s->slots_count + 1) * sizeof(*s->slots));
     for (size_t i = 0; i < s->slots_count; i++) {
         s->slots[i].save = s;
+        s->slots[i].keys = s->wish.repository->keys;
         s->slots[i].bytes = mem_alloc(SLOT_BYTES);
     }
     for (size_t i = 0; i < s->packers_count; i++) {
-        packer_init(&s->packers[i], s->wish.repository->areas[REPOSITORY_PACKS], s->wish.effort);
+        packer_init(&s->packers[i], &place, s->wish.effort);
         s->packers[i].save = s;
     }
 }

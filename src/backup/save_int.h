@@ -2,6 +2,7 @@
 
 /* The parts of save.h: what comes out of the walk, is read, and is stored. */
 
+#include "backup/block.h"
 #include "backup/cut.h"
 #include "backup/earlier.h"
 #include "backup/known.h"
@@ -75,6 +76,7 @@ struct packer;
 struct slot {
     struct work work;
     struct save *save;
+    const struct seal_keys *keys; /* of the repository, which name blocks; NULL: it has none */
     struct item *item;
     struct packer *packer; /* while it is stored */
     bool is_busy, waits;   /* waits: to be stored, */
@@ -99,7 +101,7 @@ struct packed { /* a pack that is in the repository */
 struct packer {
     struct work work; /* to end the pack */
     struct save *save;
-    int dir;
+    struct object_place place;
     bool is_busy;
     struct codec *codec;
     uint8_t *stored;
@@ -110,7 +112,7 @@ struct packer {
     struct err err;
 };
 
-void packer_init(struct packer *p, int dir, enum codec_effort effort);
+void packer_init(struct packer *p, const struct object_place *place, enum codec_effort effort);
 void packer_finish(struct packer *p);
 /* On a thread: stores what is new in a slot. */
 void packer_store(struct packer *p, struct slot *slot);

@@ -7,9 +7,9 @@
 #include <string.h>
 
 void
-packer_init(struct packer *p, int dir, enum codec_effort effort)
+packer_init(struct packer *p, const struct object_place *place, enum codec_effort effort)
 {
-    *p = (struct packer){.dir = dir};
+    *p = (struct packer){.place = *place};
     p->codec = codec_new(effort);
     p->stored = mem_alloc(CODEC_STORED_MAX);
 }
@@ -58,7 +58,7 @@ store_chunk(struct packer *p, const struct slot *slot, const struct chunk *chunk
     size_t len = 0;
     int r = codec_encode(p->codec, &block, p->stored, &len, &p->err);
     if (r == 0 && !p->pack)
-        r = pack_begin(p->dir, &p->pack, &p->err);
+        r = pack_begin(&p->place, &p->pack, &p->err);
     if (r < 0)
         return r;
     const struct pack_record record = {.id = chunk->id,

@@ -74,14 +74,16 @@ region_of(struct item *item)
 }
 
 static void
-find_digests(struct item *item, struct chunk *chunk, const uint8_t *bytes)
+find_digests(struct slot *slot, struct chunk *chunk, const uint8_t *bytes)
 {
+    uint8_t digest[HASH_SHA256_BYTES];
     struct hash_sha256 hash;
     hash_sha256_init(&hash);
-    struct hash_sha256_piece pieces[] = {{&item->hash, bytes, chunk->bytes},
+    struct hash_sha256_piece pieces[] = {{&slot->item->hash, bytes, chunk->bytes},
                                          {&hash, bytes, chunk->bytes}};
     hash_sha256_update_many(pieces, ARRAY_SIZE(pieces));
-    hash_sha256_final(&hash, chunk->id.bytes);
+    hash_sha256_final(&hash, digest);
+    block_name(slot->keys, digest, &chunk->id);
 }
 
 /* Cuts what was read, of which a rest may be left for the next slot: where a block ends is only known
@@ -101,7 +103,7 @@ cut(struct slot *slot, size_t len, bool is_end)
         *chunk = (struct chunk){.at = (uint32_t)at,
                                 .bytes = (uint32_t)bytes,
                                 .form = fits ? region->form : CODEC_PLAIN};
-        find_digests(item, chunk, slot->bytes + at);
+        find_digests(slot, chunk, slot->bytes + at);
         item->at += bytes;
         at += bytes;
     }

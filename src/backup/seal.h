@@ -58,6 +58,9 @@ struct seal_lock {
 /* A file of the repository that holds the keys under a lock. What begins with "citadel-" is a recovery key,
  * anything else a passphrase: lock->is_passphrase is set by it. SEAL_MISTYPED, SEAL_ONLY_ADDS. */
 #define SEAL_KEY_BYTES 188
+struct seal_key_file {
+    uint8_t bytes[SEAL_KEY_BYTES];
+};
 int seal_keys_lock(const struct seal_keys *k, struct seal_lock *lock, const struct secret *with,
                    uint8_t ret_file[SEAL_KEY_BYTES], struct err *reterr) must_check;
 
@@ -91,6 +94,9 @@ uint64_t seal_sealed_bytes(uint64_t bytes); /* what so many become */
 struct seal_reader;
 int seal_open(const struct seal_keys *k, const struct flow_source *source, struct seal_reader **ret,
               struct err *reterr) must_check;
+/* One that breaks off: its whole pieces, but for the last that there may be. */
+int seal_open_draft(const struct seal_keys *k, const struct flow_source *source,
+                    struct seal_reader **ret, struct err *reterr) must_check;
 uint64_t seal_bytes(const struct seal_reader *r);
 int seal_read(struct seal_reader *r, uint64_t at, void *ret_bytes, size_t len, struct err *reterr)
     must_check;

@@ -163,6 +163,7 @@ struct seal_reader {
     struct flow_source source;
     struct seal_secret key;
     uint64_t bytes, pieces;
+    uint64_t last;   /* of the pieces; UINT64_MAX: not there */
     uint64_t number; /* of the piece that is there; UINT64_MAX: none */
     uint8_t piece[PIECE_BYTES];
     uint8_t sealed[SEALED_BYTES];
@@ -217,9 +218,10 @@ open_box(const struct seal_keys *k, const uint8_t head[HEAD_BYTES], struct seal_
     return r;
 }
 
-int
-seal_open(const struct seal_keys *k, const struct flow_source *source, struct seal_reader **ret,
-          struct err *reterr)
+/* As much as the head tells; pieces and bytes are for the caller to find. */
+static int
+open_reader(const struct seal_keys *k, const struct flow_source *source, bool is_draft,
+            struct seal_reader **ret, struct err *reterr)
 {
     uint8_t head[HEAD_BYTES];
     _cleanup_seal_secret_ struct seal_secret chance = {0};
@@ -233,7 +235,7 @@ seal_open(const struct seal_keys *k, const struct flow_source *source, struct se
     int r = source->read(source->arg, 0, head, sizeof(head));
     if (r < 0)
         return err_set_errno(reterr, -r, "cannot read an encrypted object");
-    r = check_head(head, source->bytes, reterr);
+    r = check_head(head, is_draft ? HEAD_BYTES + SEALED_BYTES : source->bytes, reterr);
     if (r < 0)
         fix_damage(reterr);
     else
@@ -243,11 +245,36 @@ seal_open(const struct seal_keys *k, const struct flow_source *source, struct se
     struct seal_reader *reader = mem_new(struct seal_reader);
     reader->sodium = k->sodium;
     reader->source = *source;
-    reader->pieces = count_pieces(source->bytes - HEAD_BYTES, SEALED_BYTES);
-    reader->bytes = source->bytes - HEAD_BYTES - PROOF_BYTES * reader->pieces;
     reader->number = UINT64_MAX;
     find_object_key(k, head, &chance, &reader->key);
     *ret = reader;
+    return 0;
+}
+
+int
+seal_open(const struct seal_keys *k, const struct flow_source *source, struct seal_reader **ret,
+          struct err *reterr)
+{
+    int r = open_reader(k, source, false, ret, reterr);
+    if (r < 0)
+        return r;
+    struct seal_reader *reader = *ret;
+    reader->pieces = count_pieces(source->bytes - HEAD_BYTES, SEALED_BYTES);
+    reader->last = reader->pieces - 1;
+    reader->bytes = source->bytes - HEAD_BYTES - PROOF_BYTES * reader->pieces;
+    return 0;
+}
+
+int
+seal_open_draft(const struct seal_keys *k, const struct flow_source *source,
+                struct seal_reader **ret, struct err *reterr)
+{
+    int r = open_reader(k, source, true, ret, reterr);
+    if (r < 0)
+        return r;
+    (*ret)->pieces = (source->bytes - HEAD_BYTES) / SEALED_BYTES;
+    (*ret)->last = UINT64_MAX;
+    (*ret)->bytes = PIECE_BYTES * (*ret)->pieces;
     return 0;
 }
 
@@ -270,7 +297,7 @@ fetch_piece(struct seal_reader *r, uint64_t number, struct err *reterr)
     if (k < 0)
         return err_set_errno(reterr, -k, "cannot read an encrypted object at byte %llu",
                              (unsigned long long)at);
-    make_nonce(number, number == r->pieces - 1, nonce);
+    make_nonce(number, number == r->last, nonce);
     if (r->sodium->crypto_aead_chacha20poly1305_ietf_decrypt(r->piece, NULL, NULL, r->sealed, len,
                                                              NULL, 0, nonce, r->key.bytes) != 0) {
         k = err_set(reterr, ERR_SEAL_DAMAGED,
@@ -292,7 +319,7 @@ seal_read(struct seal_reader *r, uint64_t at, void *ret_bytes, size_t len, struc
                        "an encrypted object has %llu bytes, and those from %llu on are asked for",
                        (unsigned long long)r->bytes, (unsigned long long)at);
     /* An empty object is proved as well: nothing is asked of it, and its one piece is looked at. */
-    int k = len || r->bytes ? 0 : fetch_piece(r, 0, reterr);
+    int k = len || r->bytes || !r->pieces ? 0 : fetch_piece(r, 0, reterr);
     while (len && k == 0) {
         size_t in_piece = (size_t)(at % PIECE_BYTES), n = MIN(len, PIECE_BYTES - in_piece);
         k = fetch_piece(r, at / PIECE_BYTES, reterr);

@@ -102,9 +102,8 @@ bool snapshot_takes_path(const char *path);
 
 struct snapshot_writer;
 
-/* In the directory of snapshots, which stays open. */
-int snapshot_begin(int dir, const struct snapshot_head *head, struct snapshot_writer **ret_writer,
-                   struct err *reterr) must_check;
+int snapshot_begin(const struct object_place *place, const struct snapshot_head *head,
+                   struct snapshot_writer **ret_writer, struct err *reterr) must_check;
 void snapshot_writer_free(struct snapshot_writer *w); /* what was not committed is gone */
 
 /* An entry, then its attributes, then its blocks. After an error nothing more can be added. */
@@ -144,7 +143,9 @@ int snapshot_open(const void *bytes, size_t len, struct snapshot_reader *ret,
 /* 1 and the next entry, which points into the memory; 0 behind the last; or an error. */
 int snapshot_next(struct snapshot_reader *r, struct snapshot_entry *ret_entry, struct err *reterr)
     must_check;
-/* Only how it ends, for lists. */
+/* Only how it ends, for lists: of the last bytes, be they all or fewer. And the first that snapshot_open() needs. */
+#define SNAPSHOT_END_MAX 108
+#define SNAPSHOT_HEAD_MAX 8192
 int snapshot_read_end(const void *bytes, size_t len, struct snapshot_end *ret, struct err *reterr)
     must_check;
 

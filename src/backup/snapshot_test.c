@@ -62,7 +62,7 @@ write_snapshot(char ret_name[HASH_SHA256_HEX], struct err *reterr)
     _cleanup_close_ int dir = open(tap_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     struct snapshot_end end = {.new_blocks = 3, .ended_ns = 5, .sums = {9}};
     struct snapshot_writer *w = NULL;
-    int r = snapshot_begin(dir, &head, &w, reterr);
+    int r = snapshot_begin(&(struct object_place){.dir = dir}, &head, &w, reterr);
     for (size_t i = 0; i < ARRAY_SIZE(entries) && r == 0; i++)
         r = write_entry(w, &entries[i], reterr);
     if (r == 0)
@@ -236,7 +236,7 @@ TEST(entries_out_of_place_are_refused)
         char name[HASH_SHA256_HEX];
         struct err err;
         tap_note("row %zu", i);
-        REQUIRE(snapshot_begin(dir, &head, &w, &err) == 0);
+        REQUIRE(snapshot_begin(&(struct object_place){.dir = dir}, &head, &w, &err) == 0);
         REQUIRE(write_entry(w, &rows[i].first, &err) == 0);
         REQUIRE(write_entry(w, &rows[i].second, &err) == 0);
         REQUIRE(snapshot_commit(w, &end, name, &err) == 0);

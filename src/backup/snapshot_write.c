@@ -69,11 +69,11 @@ write_head(struct snapshot_writer *w, const struct snapshot_head *head, struct e
 }
 
 int
-snapshot_begin(int dir, const struct snapshot_head *head, struct snapshot_writer **ret_writer,
-               struct err *reterr)
+snapshot_begin(const struct object_place *place, const struct snapshot_head *head,
+               struct snapshot_writer **ret_writer, struct err *reterr)
 {
     struct snapshot_writer *w = mem_new(struct snapshot_writer);
-    int r = object_begin(&w->file, dir, reterr);
+    int r = object_begin(&w->file, place, reterr);
     buf_init(&w->record, SNAPSHOT_RECORD_HEAD + SNAPSHOT_RECORD_MAX);
     if (r == 0)
         r = write_head(w, head, reterr);

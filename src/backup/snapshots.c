@@ -30,17 +30,37 @@ take_head(struct arena *arena, const struct snapshot_head *from, struct snapshot
     return !arena->full;
 }
 
+/* Its beginning and its end are all that is read of it. */
+static int
+read_ends(const struct repository *r, const uint8_t name[HASH_SHA256_BYTES], uint8_t *head,
+          uint8_t *end, size_t *ret_head, size_t *ret_end)
+{
+    struct repository_file *file = NULL;
+    int k = repository_open_file(r, REPOSITORY_SNAPSHOTS, name, &file, NULL);
+    if (k < 0)
+        return k;
+    const uint64_t bytes = repository_file_bytes(file);
+    *ret_head = (size_t)MIN(bytes, (uint64_t)SNAPSHOT_HEAD_MAX);
+    *ret_end = (size_t)MIN(bytes, (uint64_t)SNAPSHOT_END_MAX);
+    k = repository_read_file(file, 0, head, *ret_head, NULL);
+    if (k == 0)
+        k = repository_read_file(file, bytes - *ret_end, end, *ret_end, NULL);
+    repository_close_file(file);
+    return k;
+}
+
 static int
 read_row(const struct repository *r, const uint8_t name[HASH_SHA256_BYTES], struct arena *arena,
          struct snapshot_row *ret)
 {
-    _cleanup_repository_object_ struct repository_object object = {0};
+    uint8_t first[SNAPSHOT_HEAD_MAX], last[SNAPSHOT_END_MAX];
+    size_t first_len, last_len;
     struct snapshot_reader *reader = mem_new(struct snapshot_reader);
     struct snapshot_head head;
     hash_sha256_hex(name, ret->name);
-    ret->is_damaged = repository_map(r, REPOSITORY_SNAPSHOTS, name, false, &object, NULL) < 0 ||
-                      snapshot_open(object.bytes, object.len, reader, &head, NULL) < 0 ||
-                      snapshot_read_end(object.bytes, object.len, &ret->end, NULL) < 0;
+    ret->is_damaged = read_ends(r, name, first, last, &first_len, &last_len) < 0 ||
+                      snapshot_open(first, first_len, reader, &head, NULL) < 0 ||
+                      snapshot_read_end(last, last_len, &ret->end, NULL) < 0;
     bool fits = ret->is_damaged || take_head(arena, &head, &ret->head);
     free(reader);
     return fits ? 0 : -ENOMEM;
@@ -60,7 +80,9 @@ int
 snapshots_read(struct repository *repository, struct snapshots *ret, struct err *reterr)
 {
     struct repository_names names = {0};
-    int r = repository_list(repository, REPOSITORY_SNAPSHOTS, &names, reterr);
+    int r = repository_need_reading(repository, reterr);
+    if (r == 0)
+        r = repository_list(repository, REPOSITORY_SNAPSHOTS, &names, reterr);
     if (r < 0)
         return r;
     arena_init(&ret->arena, ARENA_BYTES);

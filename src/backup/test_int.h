@@ -25,6 +25,7 @@ struct backup_rig {
     char source[300], where[300];
     unsigned threads;
     bool dry;
+    const char *password; /* of one that is encrypted */
     struct save_told told;
     struct restore_told restored;
     int r;
@@ -113,24 +114,58 @@ rig_fill(struct backup_rig *rig)
            linkat(AT_FDCWD, config, AT_FDCWD, hard, 0) == 0;
 }
 
+static inline int
+rig_unlock(struct backup_rig *rig, const char *with)
+{
+    _cleanup_secret_ struct secret secret = {0};
+    secret_set(&secret, with);
+    return repository_unlock(rig->repository, &secret, &rig->err);
+}
+
 static inline bool
 rig_open_repository(struct backup_rig *rig)
 {
     const struct repository_wish wish = {.where = rig->where};
     repository_free(rig->repository);
     rig->repository = NULL;
-    return repository_open(&wish, &rig->repository, NULL) == 0;
+    return repository_open(&wish, &rig->repository, NULL) == 0 &&
+           (!rig->password || rig_unlock(rig, rig->password) == 0);
+}
+
+/* Two keys, one of which only adds; as cheap as they may be. */
+static inline bool
+rig_make_keys(const char *password, struct seal_key_file ret[2])
+{
+    _cleanup_seal_keys_ struct seal_keys *keys = NULL;
+    _cleanup_secret_ struct secret secret = {0};
+    struct seal_lock locks[2] = {{.label = "main", .cost = {1, 8 * KIB}},
+                                 {.label = "host", .only_adds = true, .cost = {1, 8 * KIB}}};
+    int r = seal_keys_make(&keys, NULL);
+    secret_set(&secret, password);
+    if (r == 0)
+        r = seal_keys_lock(keys, &locks[0], &secret, ret[0].bytes, NULL);
+    secret_set(&secret, "only adds");
+    return r == 0 && seal_keys_lock(keys, &locks[1], &secret, ret[1].bytes, NULL) == 0;
+}
+
+static inline bool
+rig_open_with(struct backup_rig *rig, const char *password)
+{
+    struct seal_key_file keys[2];
+    *rig = (struct backup_rig){.threads = 2, .password = password};
+    (void)snprintf(rig->source, sizeof(rig->source), "%s/source", tap_dir());
+    (void)snprintf(rig->where, sizeof(rig->where), "%s/repository", tap_dir());
+    const struct repository_wish wish = {
+        .where = rig->where, .make = true, .keys = keys, .keys_count = password ? 2 : 0};
+    return (!password || rig_make_keys(password, keys)) && loop_rig_open(&rig->loop) &&
+           rig_fill(rig) && repository_open(&wish, &rig->repository, &rig->err) == 0 &&
+           rig_open_repository(rig);
 }
 
 static inline bool
 backup_rig_open(struct backup_rig *rig)
 {
-    *rig = (struct backup_rig){.threads = 2};
-    (void)snprintf(rig->source, sizeof(rig->source), "%s/source", tap_dir());
-    (void)snprintf(rig->where, sizeof(rig->where), "%s/repository", tap_dir());
-    const struct repository_wish wish = {.where = rig->where, .make = true};
-    return loop_rig_open(&rig->loop) && rig_fill(rig) &&
-           repository_open(&wish, &rig->repository, NULL) == 0;
+    return rig_open_with(rig, NULL);
 }
 
 static inline void
@@ -187,6 +222,30 @@ rig_restore(struct backup_rig *rig, const struct restore_wish *more)
     rig->restored = *restore_told(r);
     restore_free(r);
     return rig->r;
+}
+
+static inline void
+rig_ignore_problem(const struct err *problem unused_arg, void *arg unused_arg)
+{
+}
+
+/* What verifying all of it finds; or an error. */
+static inline int
+rig_count_problems(struct backup_rig *rig)
+{
+    const struct verify_wish wish = {.repository = rig->repository,
+                                     .sample_percent = 100,
+                                     .threads = rig->threads,
+                                     .found = rig_ignore_problem};
+    struct verify *v = NULL;
+    rig->r = -EINPROGRESS;
+    int r = verify_new(rig->loop.loop, &wish, backup_rig_ended, rig, &v, &rig->err);
+    if (r < 0)
+        return r;
+    loop_rig_run(&rig->loop, LOOP_PATIENCE_US);
+    r = rig->r < 0 ? rig->r : (int)verify_told(v)->problems;
+    verify_free(v);
+    return r;
 }
 
 static inline void

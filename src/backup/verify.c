@@ -301,7 +301,9 @@ verify_new(struct loop *loop, const struct verify_wish *wish,
     v->arg = arg;
     v->more.run = on_more;
     v->defer.run = end_verify;
-    int r = index_open(wish->repository->areas[REPOSITORY_INDEX], &v->index, reterr);
+    int r = repository_need_reading(wish->repository, reterr);
+    if (r == 0)
+        r = index_open(wish->repository, &v->index, reterr);
     if (r == 0)
         r = wish->snapshot ? find_needed(v, reterr) : find_all(v, reterr);
     if (r < 0) {

@@ -11,6 +11,7 @@ struct pack_check {
     struct block_reader *reader;
     uint8_t *record, *block;
     struct block_id name;
+    struct repository_file *file; /* while it is read */
 
     VEC(struct err) problems;
     VEC(struct block_id) damaged; /* blocks */

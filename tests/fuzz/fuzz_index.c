@@ -3,6 +3,7 @@
 
 #include "backup/bytes_int.h"
 #include "backup/index.h"
+#include "backup/repository_int.h"
 #include "base/crc32c.h"
 #include "base/mem.h"
 
@@ -48,7 +49,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         assert(dir >= 0 && atexit(remove_place) == 0);
     }
     write_file(name, bytes, len);
-    if (index_open(dir, &x, NULL) == 0) {
+    struct repository r = {.kind = &repository_directory, .areas = {[REPOSITORY_INDEX] = dir}};
+    if (index_open(&r, &x, NULL) == 0) {
         for (size_t k = 0; k < index_fragment_blocks(x, 0); k++) {
             struct block_id id;
             struct index_place found;

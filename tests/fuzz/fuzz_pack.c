@@ -62,9 +62,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     memcpy(bytes, data, len);
     mend(bytes, len);
     const struct pack pack = {bytes, len};
+    struct flow_piece piece = {bytes, len};
+    const struct flow_source source = flow_source_memory(&piece);
     if (!codec)
         codec = codec_new(CODEC_SMALLEST);
-    if (pack_read_entries(&pack, &entries, NULL) == 0) {
+    if (pack_read_entries(&source, &entries, NULL) == 0) {
         look(codec, &pack, &entries);
         free(entries.items);
     }

@@ -9,8 +9,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    char id[REPOSITORY_ID_TEXT] = "";
-    if (repository_parse((const char *)data, len, id, NULL) == 0)
-        assert(strlen(id) == REPOSITORY_ID_TEXT - 1);
+    struct repository_about about = {0};
+    if (repository_parse((const char *)data, len, &about, NULL) == 0)
+        assert(strlen(about.id) == REPOSITORY_ID_TEXT - 1);
     return 0;
 }
