@@ -106,6 +106,7 @@ class Repository:
         self.path = pathlib.Path(path)
         about = json.loads((self.path / "citadel-repository").read_text())
         need(about["format"] == 1, f"format {about['format']} is not 1")
+        need(not about.get("encrypted"), "it is encrypted, which takes libsodium: docs/backup-format.md, Encryption")
         self.places = {}  # digest of a block: pack, where its record begins, how long it is
         for pack in sorted((self.path / "packs").iterdir()):
             if len(pack.name) == 64:

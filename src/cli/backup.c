@@ -3,6 +3,7 @@
 #include "base/quantity.h"
 #include "base/text.h"
 #include "cli/load_config.h"
+#include "secrets/use.h"
 #include "sys/clock.h"
 #include "sys/work.h"
 
@@ -25,17 +26,100 @@ mount_of(const struct config *config)
     return below && config->storage.require_mounts ? disk : NULL;
 }
 
+static int
+open_repository(struct cli_backup *b, const struct repository_wish *wish)
+{
+    struct repository_wish there = *wish;
+    there.where = b->config->backup.repository;
+    there.mount = mount_of(b->config);
+    int r = repository_open(&there, &b->repository, &b->cli->err);
+    return r < 0 ? r : loop_new(&b->loop, &b->cli->err);
+}
+
 int
-cli_backup_open(struct cli *cli, bool make, struct cli_backup *ret)
+cli_backup_password(struct cli_backup *b, struct secret *ret)
+{
+    int r = secret_fetch_of(b->config, &b->config->backup.password, ret, &b->cli->err);
+    if (r < 0)
+        err_prefix(&b->cli->err, "backup.password");
+    return r;
+}
+
+/* With a passphrase nothing is ever written in clear: whoever can write to the store could else put a repository
+ * of his own there. */
+static int
+unlock(struct cli_backup *b)
+{
+    _cleanup_secret_ struct secret password = {0};
+    struct repository *repository = b->repository;
+    int r = cli_backup_password(b, &password);
+    if (r < 0 || repository->is_encrypted == secret_is_set(&password))
+        return r < 0 || !repository->is_encrypted
+                   ? r
+                   : repository_unlock(repository, &password, &b->cli->err);
+    if (repository->is_encrypted) {
+        r = err_set(&b->cli->err, ERR_SEAL_NO_KEY,
+                    "the repository %s is encrypted, and backup.password is not set",
+                    repository->where);
+        err_fix(&b->cli->err, CLI_BACKUP_SET_PASSWORD);
+    } else {
+        r = err_set(&b->cli->err, ERR_REPOSITORY_CLEAR,
+                    "backup.password is set, and the repository %s is not encrypted",
+                    repository->where);
+        err_fix(&b->cli->err, "make another for it: set backup.repository, then citadel backup "
+                              "init; or take backup.password out");
+    }
+    return r;
+}
+
+int
+cli_backup_begin(struct cli *cli, struct cli_backup *ret)
 {
     *ret = (struct cli_backup){.cli = cli, .threads = work_use_all_cores()};
-    int r = cli_load_config(cli, &ret->config);
-    if (r < 0)
-        return r;
-    const struct repository_wish wish = {
-        .where = ret->config->backup.repository, .mount = mount_of(ret->config), .make = make};
-    r = repository_open(&wish, &ret->repository, &cli->err);
-    return r < 0 ? r : loop_new(&ret->loop, &cli->err);
+    return cli_load_config(cli, &ret->config);
+}
+
+int
+cli_backup_open(struct cli *cli, struct cli_backup *ret)
+{
+    int r = cli_backup_begin(cli, ret);
+    if (r == 0)
+        r = open_repository(ret, &(struct repository_wish){0});
+    return r < 0 ? r : unlock(ret);
+}
+
+int
+cli_backup_make(struct cli_backup *b, const struct seal_key_file *keys, size_t count)
+{
+    return open_repository(
+        b, &(struct repository_wish){.make = true, .keys = keys, .keys_count = count});
+}
+
+static int
+need_encryption(struct cli_backup *b)
+{
+    if (b->repository->is_encrypted)
+        return 0;
+    int r = err_set(&b->cli->err, ERR_USAGE, "the repository %s is not encrypted: it has no keys",
+                    b->repository->where);
+    err_fix(&b->cli->err, "citadel backup init makes one that is, where backup.password is set");
+    return r;
+}
+
+int
+cli_backup_open_locked(struct cli *cli, struct cli_backup *ret)
+{
+    int r = cli_backup_begin(cli, ret);
+    if (r == 0)
+        r = open_repository(ret, &(struct repository_wish){0});
+    return r < 0 ? r : need_encryption(ret);
+}
+
+int
+cli_backup_open_encrypted(struct cli *cli, struct cli_backup *ret)
+{
+    int r = cli_backup_open_locked(cli, ret);
+    return r < 0 ? r : unlock(ret);
 }
 
 void
@@ -149,4 +233,12 @@ cli_backup_json(struct json_writer *w, const struct snapshot_row *row)
     json_u64(w, "bytes", row->end.bytes);
     json_u64(w, "new_bytes", row->end.new_bytes);
     json_u64(w, "stored_bytes", row->end.stored_bytes);
+}
+
+void
+cli_backup_json_key(struct json_writer *w, const struct seal_lock *lock)
+{
+    json_str(w, "label", lock->label);
+    json_bool(w, "passphrase", lock->is_passphrase);
+    json_bool(w, "only_adds", lock->only_adds);
 }

@@ -25,8 +25,16 @@ struct cli_backup {
     int r;
 };
 
-/* make: the repository is not there yet. */
-int cli_backup_open(struct cli *cli, bool make, struct cli_backup *ret) must_check;
+/* The repository as it is there, unlocked where it is encrypted. */
+int cli_backup_open(struct cli *cli, struct cli_backup *ret) must_check;
+/* Likewise one that must be encrypted; locked: only its keys are to be looked at. */
+int cli_backup_open_encrypted(struct cli *cli, struct cli_backup *ret) must_check;
+int cli_backup_open_locked(struct cli *cli, struct cli_backup *ret) must_check;
+
+/* For one that is not there yet: the configuration, then the repository, encrypted where there are keys. */
+int cli_backup_begin(struct cli *cli, struct cli_backup *ret) must_check;
+int cli_backup_make(struct cli_backup *b, const struct seal_key_file *keys, size_t count)
+    must_check;
 void cli_backup_close(struct cli_backup *b);
 #define _cleanup_cli_backup_ _cleanup_(cli_backup_close)
 
@@ -48,6 +56,13 @@ int cli_backup_wait(struct cli_backup *b, const struct cli_backup_task *task, ui
 const struct snapshot_row *cli_backup_find(struct cli_backup *b, const struct snapshots *all,
                                            const char *word);
 
+/* The passphrase or key of the configuration; unset: it has none. */
+int cli_backup_password(struct cli_backup *b, struct secret *ret) must_check;
+#define CLI_BACKUP_SET_PASSWORD \
+    "citadel secrets set backup; then set backup.password to {credential: backup}"
+
 #define CLI_BACKUP_ID 12 /* digits of a name that people are shown */
 
-void cli_backup_json(struct json_writer *w, const struct snapshot_row *row); /* its members */
+/* Their members. */
+void cli_backup_json(struct json_writer *w, const struct snapshot_row *row);
+void cli_backup_json_key(struct json_writer *w, const struct seal_lock *lock);

@@ -3,34 +3,97 @@
 #include "sys/root.h"
 
 const struct verb_help verb_backup_init_help = {
-    .text = "Makes the repository of backups where backup.repository of the configuration says, by "
-            "default "
-            "on the disk of paths.backup, beside what is there. Nothing is made where no disk is "
-            "mounted, "
-            "and a repository that is there already is left as it is.\n\n"
-            "Its format is written down in docs/backup-format.md: what it holds can be restored "
-            "without "
-            "Citadel.",
+    .text =
+        "Makes the repository of backups where backup.repository of the configuration says, by "
+        "default "
+        "on the disk of paths.backup, beside what is there. Nothing is made where no disk is "
+        "mounted, "
+        "and a repository that is there already is left as it is.\n\n"
+        "With backup.password in the configuration the repository is encrypted, by that passphrase "
+        "or "
+        "key; --encrypted fails where there is none. A recovery key is made as well, and shown "
+        "this "
+        "once: write it down, and keep it where the machine is not. Who loses both has lost the "
+        "backups.\n\n"
+        "Its format is written down in docs/backup-format.md: what it holds can be restored "
+        "without "
+        "Citadel.",
     .examples = VERB_EXAMPLES({"sudo citadel backup init", "once"},
+                              {"sudo citadel backup init --encrypted", "never in clear text"},
                               {"citadel config show backup.repository", "where it will be"}),
 };
+
+#define KEYS 2 /* that of the configuration, and the recovery key */
+
+struct making {
+    struct cli_backup b;
+    struct secret password, recovery;
+    struct seal_key_file files[KEYS];
+};
+
+static int
+make_keys(struct making *m, struct err *reterr)
+{
+    _cleanup_seal_keys_ struct seal_keys *keys = NULL;
+    struct seal_lock main = {.label = "main", .cost = SEAL_COST}, recovery = {.label = "recovery"};
+    int r = seal_keys_make(&keys, reterr);
+    if (r == 0)
+        r = seal_recovery_make(&m->recovery, reterr);
+    if (r == 0)
+        r = seal_keys_lock(keys, &main, &m->password, m->files[0].bytes, reterr);
+    return r < 0 ? r : seal_keys_lock(keys, &recovery, &m->recovery, m->files[1].bytes, reterr);
+}
+
+static int
+make(struct cli *cli, struct making *m)
+{
+    int r = cli_backup_begin(cli, &m->b);
+    if (r == 0)
+        r = cli_backup_password(&m->b, &m->password);
+    bool encrypted = secret_is_set(&m->password);
+    if (r == 0 && cli_flag(cli, "encrypted") && !encrypted) {
+        r = err_set(&cli->err, ERR_SEAL_NO_KEY,
+                    "backup.password is not set, which would encrypt it");
+        err_fix(&cli->err, CLI_BACKUP_SET_PASSWORD);
+    }
+    if (r == 0 && encrypted)
+        r = make_keys(m, &cli->err);
+    return r < 0 ? r : cli_backup_make(&m->b, m->files, encrypted ? KEYS : 0);
+}
+
+static void
+tell(struct cli *cli, const struct making *m)
+{
+    const struct repository *r = m->b.repository;
+    const char *recovery = secret_reveal(&m->recovery);
+    if (cli->json) {
+        json_open_map(cli->json, NULL);
+        json_str(cli->json, "repository", root_strip(r->where));
+        json_str(cli->json, "id", r->id);
+        json_u64(cli->json, "format", REPOSITORY_FORMAT);
+        json_bool(cli->json, "encrypted", r->is_encrypted);
+        if (recovery)
+            json_str(cli->json, "recovery_key", recovery);
+        json_close_map(cli->json);
+        return;
+    }
+    cli_print(cli, "The repository %s is made, with the id %s.\n", r->where, r->id);
+    if (recovery)
+        cli_print(cli,
+                  "It is encrypted. This is its recovery key, which is not shown again; write it "
+                  "down:\n\n    %s\n",
+                  recovery);
+}
 
 int
 verb_backup_init(struct cli *cli)
 {
-    _cleanup_cli_backup_ struct cli_backup b = {0};
-    int r = cli_backup_open(cli, true, &b);
-    if (r < 0)
-        return r;
-    if (cli->json) {
-        json_open_map(cli->json, NULL);
-        json_str(cli->json, "repository", root_strip(b.repository->where));
-        json_str(cli->json, "id", b.repository->id);
-        json_u64(cli->json, "format", REPOSITORY_FORMAT);
-        json_close_map(cli->json);
-    } else {
-        cli_print(cli, "The repository %s is made, with the id %s.\n", b.repository->where,
-                  b.repository->id);
-    }
-    return EXIT_CODE_OK;
+    struct making m = {0};
+    int r = make(cli, &m);
+    if (r == 0)
+        tell(cli, &m);
+    cli_backup_close(&m.b);
+    secret_finish(&m.password);
+    secret_finish(&m.recovery);
+    return r < 0 ? r : EXIT_CODE_OK;
 }

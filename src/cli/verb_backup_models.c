@@ -238,7 +238,7 @@ verb_backup_models(struct cli *cli)
     _cleanup_cli_backup_ struct cli_backup b = {0};
     const char *type = cli_option(cli, "type");
     struct backing k = {.b = &b, .type = type ? type : "", .dry = cli_flag(cli, "dry-run")};
-    int r = cli_backup_open(cli, false, &b);
+    int r = cli_backup_open(cli, &b);
     if (r == 0)
         r = check_names(cli, b.config);
     if (r == 0 && gethostname(k.host, sizeof(k.host) - 1) < 0)

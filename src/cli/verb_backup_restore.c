@@ -136,7 +136,7 @@ verb_backup_restore(struct cli *cli)
     struct snapshots all;
     int r = cli_flag(cli, "in-place") && cli_flag(cli, "replace")
                 ? err_set(&cli->err, ERR_USAGE, "--in-place and --replace exclude each other")
-                : cli_backup_open(cli, false, &b);
+                : cli_backup_open(cli, &b);
     if (r == 0)
         r = snapshots_read(b.repository, &all, &cli->err);
     if (r < 0)

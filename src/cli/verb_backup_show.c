@@ -166,7 +166,7 @@ verb_backup_show(struct cli *cli)
 {
     _cleanup_cli_backup_ struct cli_backup b = {0};
     struct snapshots all;
-    int r = cli_backup_open(cli, false, &b);
+    int r = cli_backup_open(cli, &b);
     if (r == 0)
         r = snapshots_read(b.repository, &all, &cli->err);
     if (r < 0)

@@ -132,7 +132,7 @@ verb_backup_verify(struct cli *cli)
     double percent;
     int r = check_words(cli, &percent);
     if (r == 0)
-        r = cli_backup_open(cli, false, &b);
+        r = cli_backup_open(cli, &b);
     if (r < 0 || cli->args_count == 0)
         return r < 0 ? r : verify(&b, NULL, percent);
     r = snapshots_read(b.repository, &all, &cli->err);

@@ -235,3 +235,94 @@ def test_an_interrupted_backup_goes_on(image):
     assert code == 0 and told["models"][0]["new_bytes"] < told["models"][0]["bytes"] - (8 << 20)
     assert backup(image, "restore", "phi3", "--to", image / "back").returncode == 0
     assert digest_of(image / "back") == digest_of(image / "models/phi3")
+
+
+# ---- encrypted ----
+
+
+@pytest.fixture
+def sealed(image):
+    """Encrypted with a passphrase; the recovery key of the repository."""
+    (image / "password").write_text("correct horse battery\n")
+    (image / "password").chmod(0o600)
+    configure(image, password={"file": "/password"})
+    code, told = backup_json(image, "init", "--encrypted")
+    if code != 0 and "libsodium" in str(told):
+        pytest.skip("libsodium is not there")
+    assert code == 0 and told["encrypted"] is True
+    return told["recovery_key"]
+
+
+def unlocked_by(image, key):
+    (image / "password").write_text(key + "\n")
+
+
+def test_an_encrypted_repository_is_used_as_any_other(image, sealed):
+    assert backup(image, "models").returncode == 0
+    code, rows = backup_json(image, "list")
+    assert code == 0 and [row["name"] for row in rows] == ["phi3"]
+    assert backup(image, "show", "phi3", "--sums").returncode == 0
+    done = backup(image, "verify")
+    assert done.returncode == 0 and "all are whole" in done.stdout
+    assert backup(image, "restore", "phi3", "--to", image / "back").returncode == 0
+    assert digest_of(image / "back") == digest_of(image / "models/phi3")
+    for path in (image / "backup").rglob("*"):
+        assert path.is_dir() or not re.search(b"phi3|Phi3|correct horse|model.safetensors", path.read_bytes())
+    done = subprocess.run([sys.executable, "-B", EXTRACT, image / "backup", rows[0]["snapshot"], image / "theirs"],
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and "it is encrypted" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_recovery_key_opens_it(image, sealed):
+    assert backup(image, "models").returncode == 0
+    unlocked_by(image, "another")
+    error = error_json(backup(image, "list", "--json"))
+    assert error["id"] == "backup.wrong-key" and "another" not in error["message"]
+    unlocked_by(image, sealed[:-1] + ("0" if sealed[-1] != "0" else "1"))
+    assert error_json(backup(image, "list", "--json"))["id"] == "backup.mistyped-key"
+    unlocked_by(image, sealed.lower())
+    assert backup(image, "restore", "phi3", "--to", image / "back").returncode == 0
+
+
+def test_keys_are_added_listed_and_removed(image, sealed):
+    done = backup(image, "key", "add", "office", input="a second one\n")
+    assert done.returncode == 0 and "a second one" not in done.stdout
+    code, told = backup_json(image, "key", "add", "gpu2", "--only-adds", "--generate")
+    assert code == 0 and told["only_adds"] and told["key"].startswith("citadel-")
+    assert error_json(backup(image, "key", "add", "gpu2", "--generate", "--json"))["id"] == "backup.key-there"
+    code, keys = backup_json(image, "key", "list")
+    assert {k["label"]: (k["passphrase"], k["only_adds"]) for k in keys} == {
+        "main": (True, False), "recovery": (False, False), "office": (True, False), "gpu2": (False, True)}
+    unlocked_by(image, "a second one")
+    assert backup(image, "key", "remove", "main", "-y").returncode == 0
+    assert backup(image, "key", "remove", "recovery", "-y").returncode == 0
+    assert error_json(backup(image, "key", "remove", "office", "-y", "--json"))["id"] == "backup.last-key"
+    assert error_json(backup(image, "key", "remove", "main", "-y", "--json"))["id"] == "backup.unknown-key"
+    unlocked_by(image, "correct horse battery")
+    assert backup(image, "list").returncode == 77
+    # A host that only adds: it makes a backup, and sees none.
+    unlocked_by(image, told["key"])
+    assert backup(image, "models").returncode == 0
+    for words in (["list"], ["show", "phi3"], ["verify"], ["restore", "phi3", "--to", image / "back"]):
+        assert error_json(backup(image, *words, "--json"))["id"] == "backup.key-only-adds", words
+    unlocked_by(image, "a second one")
+    assert len(backup_json(image, "list")[1]) == 1
+
+
+def test_nothing_is_written_in_clear_where_a_passphrase_is_set(image):
+    assert error_json(backup(image, "init", "--encrypted", "--json"))["id"] == "backup.no-key"
+    assert not (image / "backup").exists() and backup(image, "init").returncode == 0
+    assert error_json(backup(image, "key", "list", "--json"))["fix"].startswith("citadel backup init")
+    (image / "password").write_text("secret\n")
+    configure(image, password={"file": "/password"})
+    assert error_json(backup(image, "models", "--json"))["id"] == "backup.not-encrypted"
+    assert not list((image / "backup/packs").iterdir())
+
+
+def test_without_its_passphrase_an_encrypted_repository_says_so(image, sealed):
+    configure(image)
+    error = error_json(backup(image, "list", "--json"))
+    assert error["id"] == "backup.no-key" and "backup.password" in error["fix"]
+    (image / "password").unlink()
+    configure(image, password={"file": "/password"})
+    assert "backup.password" in error_json(backup(image, "list", "--json"))["message"]
