@@ -151,6 +151,7 @@ struct fragment {
     struct repository_object object;
     const uint8_t *packs, *entries;
     uint32_t pack_count, count;
+    bool *left_out; /* of its packs; NULL: none is */
 };
 
 struct index {
@@ -260,13 +261,20 @@ index_open(struct repository *repository, struct index **ret_index, struct err *
     return r;
 }
 
+static void
+fragment_finish(struct fragment *f)
+{
+    repository_unmap(&f->object);
+    free(f->left_out);
+}
+
 void
 index_free(struct index *x)
 {
     if (!x)
         return;
     vec_foreach (&x->fragments, f)
-        repository_unmap(&f->object);
+        fragment_finish(f);
     vec_finish(&x->fragments);
     free(x);
 }
@@ -284,6 +292,30 @@ place_at(const struct fragment *f, size_t i)
     return place;
 }
 
+static bool
+is_left_out(const struct fragment *f, size_t i)
+{
+    return f->left_out && f->left_out[get_u32(f->entries + i * ENTRY_BYTES + 32)];
+}
+
+/* Of the entries of one block, which are side by side, the nearest that is not left out. */
+static bool
+take_one(const struct fragment *f, size_t at, struct index_place *ret)
+{
+    const uint8_t *id = f->entries + at * ENTRY_BYTES;
+    size_t first = at, end = at + 1;
+    while (first > 0 && memcmp(f->entries + (first - 1) * ENTRY_BYTES, id, ID_BYTES) == 0)
+        first--;
+    while (end < f->count && memcmp(f->entries + end * ENTRY_BYTES, id, ID_BYTES) == 0)
+        end++;
+    for (size_t i = first; i < end; i++)
+        if (!is_left_out(f, i)) {
+            *ret = place_at(f, i);
+            return true;
+        }
+    return false;
+}
+
 /* Digests are spread evenly: the first bytes tell where to look. From there on by halves, so that digests
  * that are not cost no more than any. */
 static bool
@@ -295,6 +327,8 @@ find_in(const struct fragment *f, const struct block_id *id, struct index_place 
     size_t look = (size_t)((uint64_t)first * f->count >> 32);
     for (size_t reach = 16; low < high; reach *= 4) {
         int order = memcmp(id, f->entries + look * ENTRY_BYTES, ID_BYTES);
+        if (order == 0 && f->left_out)
+            return take_one(f, look, ret);
         if (order == 0) {
             *ret = place_at(f, look);
             return true;
@@ -321,6 +355,25 @@ index_find(const struct index *x, const struct block_id *id, struct index_place 
     return false;
 }
 
+static int
+by_bytes(const void *a, const void *b)
+{
+    return memcmp(a, b, ID_BYTES);
+}
+
+void
+index_leave_out(struct index *x, const struct block_id *packs, size_t count)
+{
+    vec_foreach (&x->fragments, f)
+        for (uint32_t i = 0; i < f->pack_count && count > 0; i++) {
+            if (!bsearch(f->packs + i * ID_BYTES, packs, count, ID_BYTES, by_bytes))
+                continue;
+            if (!f->left_out)
+                f->left_out = mem_alloc(f->pack_count * sizeof(*f->left_out));
+            f->left_out[i] = true;
+        }
+}
+
 uint64_t
 index_blocks(const struct index *x)
 {
@@ -331,6 +384,12 @@ size_t
 index_fragments(const struct index *x)
 {
     return x->fragments.count;
+}
+
+const uint8_t *
+index_fragment_name(const struct index *x, size_t i)
+{
+    return x->fragments.items[i].name;
 }
 
 size_t

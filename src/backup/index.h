@@ -50,9 +50,13 @@ int index_open(struct repository *repository, struct index **ret_index, struct e
     must_check;
 void index_free(struct index *x);
 
+/* From here on these packs, which are sorted, are not asked: only what others have, too, is found. */
+void index_leave_out(struct index *x, const struct block_id *packs, size_t count);
+
 bool index_find(const struct index *x, const struct block_id *id, struct index_place *ret);
 uint64_t index_blocks(const struct index *x); /* one that is there twice counts twice */
 size_t index_fragments(const struct index *x);
+const uint8_t *index_fragment_name(const struct index *x, size_t i);
 
 size_t index_fragment_packs(const struct index *x, size_t i);
 struct block_id index_pack_at(const struct index *x, size_t i, size_t k);

@@ -1,16 +1,15 @@
 #include "backup/known.h"
 
+#include "backup/blocks.h"
+#include "backup/mark.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOTS_MIN 1024 /* a power of two, as all sizes */
-
 struct known {
     struct index *index;
-    struct block_id *slots; /* of those that are being added; zeros: free */
-    size_t room, count;     /* at most 3/4 of the room: 43 to 86 bytes a block */
+    struct blocks added;
 };
 
 /* ---- packs without an index ---- */
@@ -21,20 +20,44 @@ by_bytes(const void *a, const void *b)
     return memcmp(a, b, sizeof(struct block_id));
 }
 
-/* Of all fragments, sorted. */
-static struct block_id *
-indexed_packs(const struct index *x, size_t *ret_count)
+struct packs {
+    VEC(struct block_id) items;
+};
+
+static bool
+has(const struct packs *packs, const struct block_id *pack)
 {
-    size_t count = 0;
+    return packs->items.count > 0 &&
+           bsearch(pack, packs->items.items, packs->items.count, sizeof(*pack), by_bytes) != NULL;
+}
+
+static void
+sort(struct packs *packs)
+{
+    if (packs->items.count > 1)
+        qsort(packs->items.items, packs->items.count, sizeof(*packs->items.items), by_bytes);
+}
+
+static int
+find_going(struct repository *r, struct packs *ret, struct err *reterr)
+{
+    _cleanup_marks_ struct marks marks = {0};
+    int k = marks_read(r, &marks, reterr);
+    vec_foreach (&marks.items, mark)
+        if (mark->kind == MARK_GOING)
+            vec_foreach (&mark->names, name)
+                vec_push(&ret->items, *name);
+    sort(ret);
+    return k;
+}
+
+static void
+find_indexed(const struct index *x, struct packs *ret)
+{
     for (size_t i = 0; i < index_fragments(x); i++)
-        count += index_fragment_packs(x, i);
-    struct block_id *packs = mem_alloc((count + 1) * sizeof(*packs));
-    for (size_t i = 0, at = 0; i < index_fragments(x); i++)
         for (size_t k = 0; k < index_fragment_packs(x, i); k++)
-            packs[at++] = index_pack_at(x, i, k);
-    qsort(packs, count, sizeof(*packs), by_bytes);
-    *ret_count = count;
-    return packs;
+            vec_push(&ret->items, index_pack_at(x, i, k));
+    sort(ret);
 }
 
 static int
@@ -63,49 +86,64 @@ index_pack(struct repository *r, const struct block_id *name, struct index_draft
 
 /* *ret_blocks: how many were indexed. */
 static int
-index_rest(struct repository *r, const struct index *x, size_t *ret_blocks, struct err *reterr)
+index_rest(struct repository *r, const struct index *x, const struct packs *going,
+           size_t *ret_blocks, struct err *reterr)
 {
+    const struct object_place place = repository_place(r, REPOSITORY_INDEX);
     struct repository_names names = {0};
     struct index_draft *draft = index_draft_new();
-    size_t count;
-    _cleanup_free_ struct block_id *packs = indexed_packs(x, &count);
+    struct packs indexed = {0};
     char name[HASH_SHA256_HEX];
-    const struct object_place place = repository_place(r, REPOSITORY_INDEX);
+    find_indexed(x, &indexed);
     int k = repository_list(r, REPOSITORY_PACKS, &names, reterr);
     for (size_t i = 0; i < names.count && k == 0; i++) {
         struct block_id pack;
         memcpy(pack.bytes, names.items[i], sizeof(pack));
-        if (!bsearch(&pack, packs, count, sizeof(*packs), by_bytes))
+        if (!has(&indexed, &pack) && !has(going, &pack))
             k = index_pack(r, &pack, draft, reterr);
     }
     *ret_blocks = index_draft_blocks(draft);
     if (k == 0 && *ret_blocks > 0)
         k = index_draft_write(draft, &place, name, reterr);
     index_draft_free(draft);
+    vec_finish(&indexed.items);
     free(names.items);
     return k;
+}
+
+static int
+open_index(struct repository *repository, const struct packs *going, struct index **ret,
+           struct err *reterr)
+{
+    size_t more = 0;
+    int r = index_open(repository, ret, reterr);
+    if (r == 0 && repository_need_reading(repository, NULL) == 0)
+        r = index_rest(repository, *ret, going, &more, reterr);
+    if (r == 0 && more > 0) {
+        index_free(*ret);
+        *ret = NULL;
+        r = index_open(repository, ret, reterr);
+    }
+    return r;
 }
 
 int
 known_open(struct repository *repository, struct known **ret, struct err *reterr)
 {
     struct index *x = NULL;
-    size_t more = 0;
-    int r = index_open(repository, &x, reterr);
-    if (r == 0 && repository_need_reading(repository, NULL) == 0)
-        r = index_rest(repository, x, &more, reterr);
-    if (r == 0 && more > 0) {
+    struct packs going = {0};
+    int r = find_going(repository, &going, reterr);
+    if (r == 0)
+        r = open_index(repository, &going, &x, reterr);
+    if (r == 0) {
+        index_leave_out(x, going.items.items, going.items.count);
+        *ret = mem_new(struct known);
+        (*ret)->index = x;
+    } else {
         index_free(x);
-        x = NULL;
-        r = index_open(repository, &x, reterr);
     }
-    if (r < 0) {
-        index_free(x);
-        return r;
-    }
-    *ret = mem_new(struct known);
-    (*ret)->index = x;
-    return 0;
+    vec_finish(&going.items);
+    return r;
 }
 
 void
@@ -114,7 +152,7 @@ known_free(struct known *k)
     if (!k)
         return;
     index_free(k->index);
-    free(k->slots);
+    blocks_finish(&k->added);
     free(k);
 }
 
@@ -127,42 +165,8 @@ known_has(const struct known *k, const struct block_id *id)
     return index_find(k->index, id, &place);
 }
 
-/* Where it is, or would be. Digests of what others made are no keys to rely on: hence the hash. */
-static struct block_id *
-slot_of(struct known *k, const struct block_id *id)
-{
-    static const struct block_id none;
-    size_t at = (size_t)hash_key(id, sizeof(*id)) & (k->room - 1);
-    while (memcmp(&k->slots[at], &none, sizeof(none)) != 0 &&
-           memcmp(&k->slots[at], id, sizeof(*id)) != 0)
-        at = (at + 1) & (k->room - 1);
-    return &k->slots[at];
-}
-
-static void
-grow(struct known *k)
-{
-    static const struct block_id none;
-    _cleanup_free_ struct block_id *old = k->slots;
-    size_t room = k->room;
-    k->room = room ? 2 * room : SLOTS_MIN;
-    k->slots = mem_alloc(k->room * sizeof(*k->slots));
-    for (size_t i = 0; i < room; i++)
-        if (memcmp(&old[i], &none, sizeof(none)) != 0)
-            *slot_of(k, &old[i]) = old[i];
-}
-
 bool
 known_add(struct known *k, const struct block_id *id)
 {
-    if (known_has(k, id))
-        return true;
-    if (4 * (k->count + 1) > 3 * k->room)
-        grow(k);
-    struct block_id *slot = slot_of(k, id);
-    if (memcmp(slot, id, sizeof(*id)) == 0)
-        return true;
-    *slot = *id;
-    k->count++;
-    return false;
+    return known_has(k, id) || blocks_add(&k->added, id);
 }

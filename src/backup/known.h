@@ -1,6 +1,7 @@
 #pragma once
 
-/* Which blocks a repository has: those of its index, and those that are being added. */
+/* Which blocks a repository has: those of its index, and those that are being added. What is in packs that are
+ * going (mark.h) is as good as gone. */
 
 #include "backup/index.h"
 #include "backup/repository.h"

@@ -23,10 +23,12 @@
  *       4      bytes of the block
  *       4      form; the highest bit: there is a base
  *   32 bytes   the end: "CEND", entries (4), where the trailer begins (4), CRC-32C of the trailer (4),
- *              12 zero, CRC-32C of the 28 bytes before (4)
+ *              12 of chance, CRC-32C of the 28 bytes before (4)
  *
  * The trailer tells where everything is; without it records are found one after the other, and where one
- * is damaged, the next by its first four bytes and the CRC of its head. A pack is smaller than 4 GiB. */
+ * is damaged, the next by its first four bytes and the CRC of its head. A pack is smaller than 4 GiB. Chance is
+ * in it so that no two have one name: else who stores again what was in a pack that is going (mark.h) would
+ * rely on it. */
 
 #include "backup/codec.h"
 #include "backup/flow.h"

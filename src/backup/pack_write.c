@@ -3,6 +3,9 @@
 #include "base/crc32c.h"
 #include "base/vec.h"
 
+#include <errno.h>
+#include <sys/random.h>
+
 struct pack_writer {
     struct object_writer file;
     bool is_finished;
@@ -108,6 +111,8 @@ write_trailer(struct pack_writer *w, struct err *reterr)
     put_u32(end + 4, (uint32_t)w->entries.count);
     put_u32(end + 8, begins);
     put_u32(end + 12, crc);
+    if (getrandom(end + 16, 12, 0) != 12)
+        return err_set_errno(reterr, errno, "cannot draw what makes a pack's name its own");
     put_u32(end + 28, crc32c(0, end, 28));
     return r < 0 ? r : object_write(&w->file, end, sizeof(end), reterr);
 }

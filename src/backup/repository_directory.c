@@ -281,10 +281,31 @@ directory_remove(const struct repository *r, enum repository_area area, const ch
     return k < 0 ? k : fault_sync(r->areas[area]);
 }
 
+/* The clock is that of the file system: of a server, where it is one of the network. */
+static int
+directory_touch(const struct repository *r, enum repository_area area, const char *name)
+{
+    int k = fault_point("utimensat");
+    return k < 0 ? k : utimensat(r->areas[area], name, NULL, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
+static int
+directory_changed(const struct repository *r, enum repository_area area, const char *name,
+                  uint64_t *ret_us)
+{
+    struct stat st;
+    if (fstatat(r->areas[area], name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    *ret_us = (uint64_t)st.st_mtim.tv_sec * 1000000 + (uint64_t)st.st_mtim.tv_nsec / 1000;
+    return 0;
+}
+
 const struct repository_kind repository_directory = {
     .scheme = "/",
     .open = directory_open,
     .list = directory_list,
     .get = directory_get,
     .remove = directory_remove,
+    .touch = directory_touch,
+    .changed = directory_changed,
 };

@@ -13,6 +13,10 @@ struct repository_kind {
     /* A whole object as a file, open for reading; or -errno. */
     int (*get)(const struct repository *r, enum repository_area area, const char *name);
     int (*remove)(const struct repository *r, enum repository_area area, const char *name);
+    /* Its time of change becomes now, and is told, by one clock for all (lock.h); -ENOENT. */
+    int (*touch)(const struct repository *r, enum repository_area area, const char *name);
+    int (*changed)(const struct repository *r, enum repository_area area, const char *name,
+                   uint64_t *ret_us);
 };
 
 extern const struct repository_kind repository_directory;

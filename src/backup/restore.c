@@ -1,6 +1,7 @@
 #include "backup/restore.h"
 
 #include "backup/block.h"
+#include "backup/lock.h"
 #include "backup/restore_int.h"
 #include "base/quantity.h"
 #include "base/text.h"
@@ -62,6 +63,7 @@ struct restore {
     struct snapshot_reader reader;
     bool reader_is_over;
     struct index *index;
+    struct lock *lock;
 
     struct target target;
     struct owners owners;
@@ -492,6 +494,8 @@ restore_new(struct loop *loop, const struct restore_wish *wish,
     r->target = TARGET_INIT;
     int k = repository_need_reading(repository, reterr);
     if (k == 0)
+        k = lock_take(loop, repository, LOCK_READS, "restore", &r->lock, reterr);
+    if (k == 0)
         k = repository_map(repository, REPOSITORY_SNAPSHOTS, wish->snapshot, true, &r->object,
                            reterr);
     if (k == 0)
@@ -542,6 +546,7 @@ restore_free(struct restore *r)
     }
     free(r->runs);
     index_free(r->index);
+    lock_release(r->lock);
     target_close(&r->target);
     repository_unmap(&r->object);
     free(r);

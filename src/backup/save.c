@@ -1,3 +1,4 @@
+#include "backup/lock.h"
 #include "backup/object.h"
 #include "backup/save_int.h"
 #include "backup/sums.h"
@@ -45,6 +46,7 @@ struct save {
     struct map linked_by_key;
     VEC(struct linked *) linked;
 
+    struct lock *lock;
     struct earlier *earlier;
     struct known *known;
     struct snapshot_writer *snapshot;
@@ -493,7 +495,8 @@ commit(struct save *s, struct err *reterr)
         return r;
     object_digest(sums, end.sums);
     end.ended_ns = now_ns();
-    return snapshot_commit(s->snapshot, &end, s->told.snapshot, reterr);
+    r = lock_check(s->lock, reterr);
+    return r < 0 ? r : snapshot_commit(s->snapshot, &end, s->told.snapshot, reterr);
 }
 
 /* What was stored is kept, and so is what the snapshot would have told: the next time goes on there. */
@@ -657,7 +660,11 @@ open_repository(struct save *s, struct err *reterr)
                                        .name = s->wish.name,
                                        .type = s->wish.type,
                                        .source = s->source};
-    int r = known_open(repository, &s->known, reterr);
+    char what[256];
+    (void)snprintf(what, sizeof(what), "backup of %s", s->wish.name);
+    int r = s->wish.dry ? 0 : lock_take(s->loop, repository, LOCK_WRITES, what, &s->lock, reterr);
+    if (r == 0)
+        r = known_open(repository, &s->known, reterr);
     if (r == 0)
         r = earlier_open(repository, &head, &s->earlier, reterr);
     if (r < 0 || s->wish.dry)
@@ -756,6 +763,7 @@ save_free(struct save *s)
     index_draft_free(s->index);
     earlier_free(s->earlier);
     known_free(s->known);
+    lock_release(s->lock);
     scan_free(s->scan);
     cleanup_close(&s->top);
     free(s->source);

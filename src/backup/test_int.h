@@ -225,8 +225,9 @@ rig_restore(struct backup_rig *rig, const struct restore_wish *more)
 }
 
 static inline void
-rig_ignore_problem(const struct err *problem unused_arg, void *arg unused_arg)
+rig_ignore_problem(const struct err *problem, void *arg unused_arg)
 {
+    tap_note("%s", problem->what);
 }
 
 /* What verifying all of it finds; or an error. */

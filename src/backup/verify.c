@@ -1,5 +1,7 @@
 #include "backup/verify.h"
 
+#include "backup/lock.h"
+#include "backup/mark.h"
 #include "backup/snapshot.h"
 #include "backup/verify_int.h"
 #include "base/mem.h"
@@ -26,10 +28,12 @@ struct verify {
     struct loop_defer more, defer;
 
     struct index *index;
+    struct lock *lock;
     VEC(struct block_id) packs; /* that are to be read */
     size_t next;
-    VEC(struct block_id) damaged; /* blocks, sorted in the end, */
-    VEC(struct block_id) gone;    /* and packs, likewise */
+    VEC(struct block_id) good, bad; /* snapshots */
+    VEC(struct block_id) damaged;   /* blocks, sorted in the end, */
+    VEC(struct block_id) gone;      /* and packs, likewise */
     struct checker *checkers;
     size_t checkers_count;
     unsigned at_work;
@@ -124,12 +128,50 @@ look_at_snapshots(struct verify *v, struct err *reterr)
     }
     for (size_t i = 0; i < names.count && r == 0; i++) {
         struct err err;
+        uint64_t before = v->told.damaged_files;
         v->told.snapshots++;
-        if (read_snapshot(v, names.items[i], &err) < 0)
+        int k = read_snapshot(v, names.items[i], &err);
+        if (k < 0)
             tell(v, &err);
+        bool is_good = k == 0 && v->told.damaged_files == before;
+        struct block_id *name = is_good ? vec_add(&v->good) : vec_add(&v->bad);
+        memcpy(name->bytes, names.items[i], sizeof(name->bytes));
     }
     free(names.items);
     return r;
+}
+
+/* All that it tells of was looked at now. */
+static bool
+is_outdated(const struct verify *v, const struct mark *mark)
+{
+    if (mark->kind != MARK_GOOD && mark->kind != MARK_DAMAGED)
+        return false;
+    vec_foreach (&mark->names, name)
+        if (!has(v->good.items, v->good.count, name) && !has(v->bad.items, v->bad.count, name))
+            return false;
+    return true;
+}
+
+/* So that those who remove snapshots know which to keep. What has seen only a part of the packs says nothing;
+ * nor does one who may not write. */
+static void
+keep_result(struct verify *v)
+{
+    const struct mark_wish good = {
+        .kind = MARK_GOOD, .names = v->good.items, .count = v->good.count};
+    const struct mark_wish bad = {
+        .kind = MARK_DAMAGED, .names = v->bad.items, .count = v->bad.count};
+    _cleanup_marks_ struct marks marks = {0};
+    int r = v->wish.sample_percent < 100 || !v->lock ? -EPERM
+                                                     : marks_read(v->wish.repository, &marks, NULL);
+    if (r == 0 && good.count > 0)
+        r = mark_write(v->wish.repository, &good, NULL);
+    if (r == 0 && bad.count > 0)
+        r = mark_write(v->wish.repository, &bad, NULL);
+    vec_foreach (&marks.items, mark)
+        if (r == 0 && is_outdated(v, mark))
+            r = repository_remove(v->wish.repository, REPOSITORY_MARKS, mark->name, NULL);
 }
 
 /* ---- packs ---- */
@@ -191,6 +233,8 @@ finish(struct verify *v)
         qsort(v->gone.items, v->gone.count, sizeof(struct block_id), by_bytes);
     if (v->r == 0)
         v->r = look_at_snapshots(v, &v->err);
+    if (v->r == 0)
+        keep_result(v);
     loop_defer(v->loop, &v->defer);
 }
 
@@ -303,6 +347,8 @@ verify_new(struct loop *loop, const struct verify_wish *wish,
     v->defer.run = end_verify;
     int r = repository_need_reading(wish->repository, reterr);
     if (r == 0)
+        r = lock_take(loop, wish->repository, LOCK_READS, "verify", &v->lock, reterr);
+    if (r == 0)
         r = index_open(wish->repository, &v->index, reterr);
     if (r == 0)
         r = wish->snapshot ? find_needed(v, reterr) : find_all(v, reterr);
@@ -345,7 +391,10 @@ verify_free(struct verify *v)
     vec_finish(&v->packs);
     vec_finish(&v->damaged);
     vec_finish(&v->gone);
+    vec_finish(&v->good);
+    vec_finish(&v->bad);
     index_free(v->index);
+    lock_release(v->lock);
     free(v);
 }
 

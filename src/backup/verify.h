@@ -1,7 +1,8 @@
 #pragma once
 
 /* Whether a repository, or a snapshot, is whole: every pack is read, every record unpacked, every digest
- * compared; and what is damaged is named, down to the files that cannot be restored. Nothing is changed. */
+ * compared; and what is damaged is named, down to the files that cannot be restored. Nothing is changed;
+ * which snapshots were found whole is marked (mark.h). */
 
 #include "backup/repository.h"
 #include "sys/loop.h"

@@ -7,6 +7,7 @@
 #include "sys/clock.h"
 #include "sys/work.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -241,4 +242,88 @@ cli_backup_json_key(struct json_writer *w, const struct seal_lock *lock)
     json_str(w, "label", lock->label);
     json_bool(w, "passphrase", lock->is_passphrase);
     json_bool(w, "only_adds", lock->only_adds);
+}
+
+/* ---- what is said of a snapshot ---- */
+
+static void
+tell_said(struct cli *cli, const struct snapshot_row *row, const char *word)
+{
+    if (cli->json) {
+        json_open_map(cli->json, NULL);
+        cli_backup_json(cli->json, row);
+        json_close_map(cli->json);
+    } else {
+        cli_print(cli, "%.*s of %s %s\n", CLI_BACKUP_ID, row->name, row->head.name, word);
+    }
+}
+
+/* With a row of all, which the caller finishes. */
+static int
+find_argument(struct cli_backup *b, struct snapshots *all, const struct snapshot_row **ret)
+{
+    int r = snapshots_read(b->repository, all, &b->cli->err);
+    *ret = r == 0 ? cli_backup_find(b, all, b->cli->args[0]) : NULL;
+    if (r == 0 && !*ret) {
+        snapshots_finish(all);
+        return -ENOENT;
+    }
+    return r;
+}
+
+int
+cli_backup_say(struct cli *cli, enum mark_kind kind, const char *word)
+{
+    _cleanup_cli_backup_ struct cli_backup b = {0};
+    struct snapshots all;
+    const struct snapshot_row *row = NULL;
+    struct block_id name;
+    int r = cli_backup_open(cli, &b);
+    if (r == 0)
+        r = find_argument(&b, &all, &row);
+    if (r < 0)
+        return r;
+    object_digest(row->name, name.bytes);
+    const struct mark_wish wish = {.kind = kind, .names = &name, .count = 1};
+    r = mark_write(b.repository, &wish, &cli->err);
+    if (r == 0)
+        tell_said(cli, row, word);
+    snapshots_finish(&all);
+    return r < 0 ? r : EXIT_CODE_OK;
+}
+
+static int
+unsay(struct cli_backup *b, enum mark_kind kind, const char *was, const struct snapshot_row *row)
+{
+    _cleanup_marks_ struct marks marks = {0};
+    struct block_id name;
+    size_t count = 0;
+    object_digest(row->name, name.bytes);
+    int r = marks_read(b->repository, &marks, &b->cli->err);
+    if (r == 0)
+        r = marks_take_back(b->repository, &marks, kind, &name, &count, &b->cli->err);
+    if (r < 0 || count > 0)
+        return r;
+    r = err_set(&b->cli->err, ERR_SNAPSHOT_STAYS, "the snapshot %.*s of %s is not %s",
+                CLI_BACKUP_ID, row->name, row->head.name, was);
+    err_fix(&b->cli->err, "citadel backup list");
+    return r;
+}
+
+int
+cli_backup_unsay(struct cli *cli, enum mark_kind kind, const char *was, const char *word)
+{
+    _cleanup_cli_backup_ struct cli_backup b = {0};
+    struct snapshots all;
+    const struct snapshot_row *row = NULL;
+    int r = cli_backup_open(cli, &b);
+    if (r == 0)
+        r = find_argument(&b, &all, &row);
+    if (r < 0)
+        return r;
+    r = unsay(&b, kind, was, row);
+    if (r == 0)
+        tell_said(cli, row, word);
+    snapshots_finish(&all);
+    return r < 0 ? r : EXIT_CODE_OK;
 }

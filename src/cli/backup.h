@@ -3,6 +3,7 @@
 /* What the verbs of backups share: the repository of the configuration, and a loop in which something
  * long runs, tells how far it is, and ends early when somebody wants it to. */
 
+#include "backup/mark.h"
 #include "backup/repository.h"
 #include "backup/snapshots.h"
 #include "cli/cli.h"
@@ -62,6 +63,11 @@ int cli_backup_password(struct cli_backup *b, struct secret *ret) must_check;
     "citadel secrets set backup; then set backup.password to {credential: backup}"
 
 #define CLI_BACKUP_ID 12 /* digits of a name that people are shown */
+
+/* What is said of the snapshot that is the verb's argument, and taken back: word as in "is pinned". */
+int cli_backup_say(struct cli *cli, enum mark_kind kind, const char *word) must_check;
+int cli_backup_unsay(struct cli *cli, enum mark_kind kind, const char *was, const char *word)
+    must_check;
 
 /* Their members. */
 void cli_backup_json(struct json_writer *w, const struct snapshot_row *row);

@@ -237,6 +237,135 @@ def test_an_interrupted_backup_goes_on(image):
     assert digest_of(image / "back") == digest_of(image / "models/phi3")
 
 
+# ---- what goes ----
+
+
+def three(image):
+    """Snapshots of three different contents, all of today: of which the rules keep one."""
+    assert backup(image, "init").returncode == 0
+    names = []
+    for seed in (1, 2, 3):
+        (image / "models/phi3/model.safetensors").write_bytes(weights(seed))
+        assert backup(image, "models").returncode == 0
+        names.append(backup_json(image, "list")[1][-1]["snapshot"])
+    return names
+
+
+def states(image):
+    return [row["is"] for row in backup_json(image, "list")[1]]
+
+
+def test_what_the_rules_do_not_keep_goes_and_can_come_back(image):
+    first, second, third = three(image)
+    assert backup(image, "pin", second[:8]).returncode == 0
+    done = backup(image, "prune", "--dry-run")
+    assert done.returncode == 0 and "deleted now" in done.stdout and "kept: pinned" in done.stdout, done
+    assert "newest" in done.stdout and states(image) == ["-", "pinned", "-"]
+    code, told = backup_json(image, "prune")
+    assert code == 0 and told["deleted"] == 1 and told["removed_packs"] == 0
+    assert states(image) == ["deleted", "pinned", "-"]
+    assert backup(image, "restore", first[:8], "--to", image / "back").returncode == 0  # it is all there
+    assert backup(image, "undelete", first[:8]).returncode == 0 and states(image) == ["-", "pinned", "-"]
+    assert error_json(backup(image, "undelete", third[:8], "--json"))["id"] == "backup.not-deleted"
+    assert backup(image, "unpin", second[:8]).returncode == 0
+    assert backup_json(image, "prune")[1]["deleted"] == 2
+    before = sum(p.stat().st_size for p in (image / "backup/packs").iterdir())
+    configure(image, undelete="0s")
+    code, told = backup_json(image, "prune")
+    after = sum(p.stat().st_size for p in (image / "backup/packs").iterdir())
+    assert code == 0 and told["removed"] == 2 and min(before - after, told["removed_bytes"]) > 6 << 20, told
+    assert states(image) == ["-"] and backup(image, "verify").returncode == 0 and states(image) == ["verified"]
+    assert not list((image / "backup/locks").iterdir())
+    name = backup_json(image, "list")[1][0]["snapshot"]
+    subprocess.run([sys.executable, "-B", EXTRACT, image / "backup", name[:8], image / "theirs"], check=True)
+    assert digest_of(image / "theirs") == digest_of(image / "models/phi3")
+
+
+def test_what_was_verified_last_is_not_pruned(image):
+    three(image)
+    name = backup_json(image, "list")[1][0]["snapshot"]
+    assert backup(image, "verify", name[:8]).returncode == 0 and states(image) == ["verified", "-", "-"]
+    assert backup_json(image, "prune", "--older-than", "1d")[1]["deleted"] == 0  # all are of today
+    assert backup_json(image, "prune")[1]["deleted"] == 1 and states(image) == ["verified", "deleted", "-"]
+
+
+def test_an_encrypted_repository_is_pruned(image, sealed):
+    for seed in (1, 2):
+        (image / "models/phi3/model.safetensors").write_bytes(weights(seed))
+        assert backup(image, "models").returncode == 0
+    configure(image, password={"file": "/password"}, undelete="0s")
+    assert backup_json(image, "prune")[1]["deleted"] == 1
+    assert backup_json(image, "prune")[1]["removed_packs"] >= 1
+    assert backup(image, "verify").returncode == 0
+    assert backup(image, "restore", "phi3", "--to", image / "back").returncode == 0
+    assert digest_of(image / "back") == digest_of(image / "models/phi3")
+    code, told = backup_json(image, "key", "add", "gpu2", "--only-adds", "--generate")
+    unlocked_by(image, told["key"])
+    assert error_json(backup(image, "prune", "--json"))["id"] == "backup.key-only-adds"
+
+
+def test_backups_and_prunings_run_beside_each_other(image):
+    """Three hosts at once, in effect: two store, one prunes without a grace period."""
+    assert backup(image, "init").returncode == 0
+    configure(image, undelete="0s")
+    stop = time.monotonic() + 8
+    words = [["backup", "models"], ["backup", "models"], ["backup", "prune"]]
+    running = [None] * len(words)
+    seed = rounds = 0
+    while time.monotonic() < stop or any(p.poll() is None for p in running):
+        for i, process in enumerate(running):
+            if process and process.poll() is None:
+                continue
+            if process:
+                out, err = process.communicate()
+                assert process.returncode == 0, (words[i], out, err)
+                rounds += 1
+            if time.monotonic() < stop:
+                seed += 1
+                path = image / "models/phi3/part.bin"
+                path.with_suffix(".new").write_bytes(hashlib.shake_128(b"%d" % (seed % 5)).digest(300000))
+                path.with_suffix(".new").rename(path)
+                running[i] = subprocess.Popen([CITADEL, *words[i], "--root", image], cwd=image, env=environment(),
+                                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if time.monotonic() >= stop:
+            for process in running:
+                process.wait(timeout=60)
+            break
+        time.sleep(0.01)
+    assert rounds > 10
+    done = backup(image, "verify")
+    assert done.returncode == 0 and "all are whole" in done.stdout, done
+    assert backup(image, "prune").returncode == 0 and backup(image, "verify").returncode == 0
+    assert not list((image / "backup/locks").iterdir())
+
+
+def test_locks_of_the_dead_are_told_and_removed(image):
+    assert backup(image, "init").returncode == 0
+    (image / "models/phi3/more.safetensors").write_bytes(weights(7, 60))
+    process = subprocess.Popen([CITADEL, "backup", "models", "--root", image], cwd=image, env=environment(),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list((image / "backup/locks").glob("[0-9a-f]*")):
+        time.sleep(0.002)
+    code, locks = backup_json(image, "unlock")
+    assert code == 0 and all(not lock["dead"] and not lock["removed"] for lock in locks)
+    process.kill()
+    process.wait()
+    if backup_json(image, "list")[1]:
+        pytest.skip("it was faster than the signal")
+    code, locks = backup_json(image, "unlock")
+    assert code == 0 and [(lock["what"], lock["dead"], lock["removed"]) for lock in locks] == [
+        ("backup of phi3", True, True)]
+    assert not list((image / "backup/locks").glob("[0-9a-f]*"))
+    # One of another host, of which nobody knows more.
+    lock = {"lock": "prunes", "what": "prune", "host": "gpu9", "pid": 1, "start": 1, "place": "elsewhere"}
+    text = json.dumps(lock).encode()
+    (image / "backup/locks" / hashlib.sha256(text).hexdigest()).write_bytes(text)
+    error = error_json(backup(image, "prune", "--json"))
+    assert error["id"] == "backup.busy" and "gpu9" in error["message"]
+    assert backup(image, "unlock").returncode == 0 and backup(image, "prune").returncode == 75
+    assert backup(image, "unlock", "--all", "-y").returncode == 0 and backup(image, "prune").returncode == 0
+
+
 # ---- encrypted ----
 
 
