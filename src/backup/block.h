@@ -12,12 +12,13 @@ struct block_reader *block_reader_new(const struct repository *repository,
                                       const struct index *index) must_check;
 void block_reader_free(struct block_reader *r);
 
-/* Blocks that follow each other, one behind the other, each compared with its digest: BLOCK_MISSING,
- * PACK_DAMAGED and DAMAGED_BLOCK name the block and the pack. */
+/* Blocks that follow each other, one behind the other, each compared with its digest:
+ * BLOCK_MISSING, PACK_DAMAGED and DAMAGED_BLOCK name the block and the pack. */
 int block_read(struct block_reader *r, const struct snapshot_block *blocks, size_t count,
                uint8_t *ret_bytes, struct err *reterr) must_check;
 
-/* The name of a block by the SHA-256 of its bytes: keys are those of its repository, NULL where it has none. */
+/* The name of a block by the SHA-256 of its bytes: keys are those of its repository, NULL where
+ * it has none. */
 void block_name(const struct seal_keys *keys, const uint8_t sha256[HASH_SHA256_BYTES],
                 struct block_id *ret);
 /* The names of blocks that lie one behind the other. */

@@ -33,7 +33,8 @@ static const char *const words[LOCK_KINDS] = {"reads", "writes", "prunes", "unlo
 
 /* ---- who we are ---- */
 
-/* This boot, and the numbers that processes have here: containers may share a boot. "" where it is not known. */
+/* This boot, and the numbers that processes have here: containers may share a boot. "" where it
+ * is not known. */
 static void
 find_place(char ret[PLACE_MAX])
 {

@@ -1,10 +1,11 @@
 #pragma once
 
-/* Locks: who is at work in a repository. They keep nobody out but a second pruning: they tell those who remove
- * packs for whom to wait. A lock is an object, in JSON; as long as its owner lives, its time of change is made
- * now every minute. Ages are told by the clock of who keeps the files, as the difference between two of them, so
- * that no host's own clock matters. One of a process of this machine that has ended is dead at once; any other
- * after LOCK_EXPIRES_US without a sign of life. */
+/* Locks: who is at work in a repository. They keep nobody out but a second pruning: they tell
+ * those who remove packs for whom to wait. A lock is an object, in JSON; as long as its owner
+ * lives, its time of change is made now every minute. Ages are told by the clock of who keeps
+ * the files, as the difference between two of them, so that no host's own clock matters. One of
+ * a process of this machine that has ended is dead at once; any other after LOCK_EXPIRES_US
+ * without a sign of life. */
 
 #include "backup/repository.h"
 #include "base/vec.h"
@@ -18,8 +19,8 @@ enum lock_kind { LOCK_READS, LOCK_WRITES, LOCK_PRUNES, LOCK_UNLOCKS, LOCK_KINDS 
 
 struct lock;
 
-/* Before anything is looked at. The repository outlives it. One that only reads may do without, where nothing can
- * be written: then *ret is NULL, which all calls here take. */
+/* Before anything is looked at. The repository outlives it. One that only reads may do without,
+ * where nothing can be written: then *ret is NULL, which all calls here take. */
 int lock_take(struct loop *loop, struct repository *repository, enum lock_kind kind,
               const char *what, struct lock **ret, struct err *reterr) must_check;
 /* LOCK_LOST: somebody has removed it, and may have removed more since. Any thread may ask. */

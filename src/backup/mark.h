@@ -1,14 +1,15 @@
 #pragma once
 
-/* What is said of snapshots and packs after they were made, which themselves never change: marks, small objects
- * that are written once, and removed when they do not hold any more. Each is JSON: its kind, when it was made,
- * and the names that it is about.
+/* What is said of snapshots and packs after they were made, which themselves never change:
+ * marks, small objects that are written once, and removed when they do not hold any more. Each
+ * is JSON: its kind, when it was made, and the names that it is about.
  *
  *   {"mark": "deleted", "at_ns": 1795330000000000000, "names": ["3f0c...", ...]}
  *
- * A pack that is "going" is as good as gone for whoever stores: no new snapshot relies on it. It may be removed
- * when all have ended who were at work when that was said, and may not know it: those whose locks are in
- * "waits_for". Where there is no such member, nobody has looked yet (prune.h). */
+ * A pack that is "going" is as good as gone for whoever stores: no new snapshot relies on it. It
+ * may be removed when all have ended who were at work when that was said, and may not know it:
+ * those whose locks are in "waits_for". Where there is no such member, nobody has looked yet
+ * (prune.h). */
 
 #include "backup/pack.h"
 #include "backup/repository.h"

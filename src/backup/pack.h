@@ -1,7 +1,8 @@
 #pragma once
 
-/* Packs: files that hold stored blocks, written once and never changed. A pack's name is the SHA-256 of its
- * bytes, so that `sha256sum` alone can tell whether it is whole. All numbers are little-endian:
+/* Packs: files that hold stored blocks, written once and never changed. A pack's name is the
+ * SHA-256 of its bytes, so that `sha256sum` alone can tell whether it is whole. All numbers are
+ * little-endian:
  *
  *   16 bytes   "citadel pack 1\n", and a zero
  *   records    back to back, each
@@ -25,10 +26,10 @@
  *   32 bytes   the end: "CEND", entries (4), where the trailer begins (4), CRC-32C of the trailer (4),
  *              12 of chance, CRC-32C of the 28 bytes before (4)
  *
- * The trailer tells where everything is; without it records are found one after the other, and where one
- * is damaged, the next by its first four bytes and the CRC of its head. A pack is smaller than 4 GiB. Chance is
- * in it so that no two have one name: else who stores again what was in a pack that is going (mark.h) would
- * rely on it. */
+ * The trailer tells where everything is; without it records are found one after the other, and
+ * where one is damaged, the next by its first four bytes and the CRC of its head. A pack is
+ * smaller than 4 GiB. Chance is in it so that no two have one name: else who stores again what
+ * was in a pack that is going (mark.h) would rely on it. */
 
 #include "backup/codec.h"
 #include "backup/flow.h"

@@ -175,7 +175,8 @@ refuse_second(struct prune *p, struct err *reterr)
     return 0;
 }
 
-/* Before anybody goes on without them: whoever has lost his lock finds that out before he relies on anything. */
+/* Before anybody goes on without them: whoever has lost his lock finds that out before he relies
+ * on anything. */
 static int
 remove_dead(struct prune *p, struct err *reterr)
 {
@@ -186,7 +187,8 @@ remove_dead(struct prune *p, struct err *reterr)
     return r;
 }
 
-/* What a crash has left is known from here on, and goes or stays as all else; what others store now is theirs. */
+/* What a crash has left is known from here on, and goes or stays as all else; what others store
+ * now is theirs. */
 static int
 index_rest(struct prune *p, struct err *reterr)
 {

@@ -1,17 +1,18 @@
 #pragma once
 
-/* What need not be kept goes, in two steps each, so that neither a mistake nor a backup at the same time costs
- * anything.
+/* What need not be kept goes, in two steps each, so that neither a mistake nor a backup at the
+ * same time costs anything.
  *
- * Snapshots that no rule keeps (keep.h) are marked as deleted, and can come back for a while. Then they are
- * removed, and what no snapshot needs can go:
+ * Snapshots that no rule keeps (keep.h) are marked as deleted, and can come back for a while.
+ * Then they are removed, and what no snapshot needs can go:
  *
- * Packs that hold nothing that is needed are marked as going: from there on nobody who begins relies on them.
- * They are removed when all have ended who were at work at that moment, and only if what is needed has been
- * looked for since; where a snapshot has come that needs one, it stays. Where nobody is at work, that is at
- * once. Packs of which little is needed are copied into new ones before, up to PRUNE_COPY_BYTES a time, where
- * there is room. The index goes first, the pack last: a crash between any two calls costs nothing, and the next
- * pruning goes on.
+ * Packs that hold nothing that is needed are marked as going: from there on nobody who begins
+ * relies on them. They are removed when all have ended who were at work at that moment, and only
+ * if what is needed has been looked for since; where a snapshot has come that needs one, it
+ * stays. Where nobody is at work, that is at once. Packs of which little is needed are copied
+ * into new ones before, up to PRUNE_COPY_BYTES a time, where there is room. The index goes
+ * first, the pack last: a crash between any two calls costs nothing, and the next pruning goes
+ * on.
  *
  * A backup is never kept waiting, and prunings at the same time are refused. */
 

@@ -1,8 +1,9 @@
 #pragma once
 
-/* A repository: where backups are kept (docs/backup-format.md). What its place looks like decides which
- * back end has it, and all that these differ in is a row of struct repository_kind. Objects are made in
- * directories of this machine (object.h), which of a repository elsewhere are not the repository yet. */
+/* A repository: where backups are kept (docs/backup-format.md). What its place looks like
+ * decides which back end has it, and all that these differ in is a row of struct
+ * repository_kind. Objects are made in directories of this machine (object.h), which of a
+ * repository elsewhere are not the repository yet. */
 
 #include "backup/object.h"
 
@@ -51,8 +52,8 @@ struct object_place repository_place(const struct repository *r, enum repository
 
 /* ---- one that is encrypted ---- */
 
-/* By the first of its keys that this opens; a passphrase takes up to a second for each. Nothing but the names
- * of objects can be had of it before. SEAL_WRONG_KEY. */
+/* By the first of its keys that this opens; a passphrase takes up to a second for each. Nothing
+ * but the names of objects can be had of it before. SEAL_WRONG_KEY. */
 int repository_unlock(struct repository *r, const struct secret *with, struct err *reterr)
     must_check;
 /* SEAL_ONLY_ADDS where the keys that were opened do not read. */
@@ -96,7 +97,8 @@ int repository_read_file(struct repository_file *f, uint64_t at, void *ret_bytes
 /* For what reads of anything; the error has no words. */
 struct flow_source repository_file_source(struct repository_file *f);
 
-/* Whether the bytes of an object, as they lie there, fit its name: PACK_DAMAGED, SNAPSHOT_DAMAGED. */
+/* Whether the bytes of an object, as they lie there, fit its name: PACK_DAMAGED,
+ * SNAPSHOT_DAMAGED. */
 int repository_check(const struct repository *r, enum repository_area area,
                      const uint8_t name[HASH_SHA256_BYTES], struct err *reterr) must_check;
 
@@ -105,7 +107,8 @@ int repository_read(const struct repository *r, enum repository_area area,
                     const uint8_t name[HASH_SHA256_BYTES], uint64_t at, void *ret_bytes, size_t len,
                     struct err *reterr) must_check;
 
-/* A whole object, mapped, or unsealed into memory; with `check`, -EBADMSG when its bytes do not fit its name. */
+/* A whole object, mapped, or unsealed into memory; with `check`, -EBADMSG when its bytes do not
+ * fit its name. */
 struct repository_object {
     const uint8_t *bytes;
     size_t len;

@@ -1,13 +1,13 @@
 #pragma once
 
-/* Snapshots: what was backed up, when, and of which blocks it can be made again. A snapshot is one file,
- * named by the SHA-256 of its bytes, and the last that a backup writes: what it tells of is in the
- * repository, and what no snapshot tells of was never backed up.
+/* Snapshots: what was backed up, when, and of which blocks it can be made again. A snapshot is
+ * one file, named by the SHA-256 of its bytes, and the last that a backup writes: what it tells
+ * of is in the repository, and what no snapshot tells of was never backed up.
  *
- * It is written and read from front to back in whatever memory there is, and can be searched in step with
- * a directory that is walked in the same order: hence records, and no tree of objects. They are binary
- * since digests are most of it. All numbers are little-endian; a string is 2 bytes of length, its bytes,
- * and a zero.
+ * It is written and read from front to back in whatever memory there is, and can be searched in
+ * step with a directory that is walked in the same order: hence records, and no tree of objects.
+ * They are binary since digests are most of it. All numbers are little-endian; a string is 2
+ * bytes of length, its bytes, and a zero.
  *
  *   16 bytes   "citadel snap 1\n", and a zero
  *   records    4 bytes of tag, 4 of the payload's length, the payload, 4 of the CRC-32C of all that
@@ -21,9 +21,9 @@
  *   "END "     last: entries, files, bytes, blocks; of these new to the repository: blocks, bytes, bytes
  *              stored; ended (8 each); the name of its SHA256SUMS (32)
  *
- * Entries come in the order of snapshot_order(), which is that of a walk: first the directory itself,
- * whose path is empty. Each lies in a directory that came before, so no path leads out of the snapshot
- * or through a link. The blocks of a file are exactly as long as it is. */
+ * Entries come in the order of snapshot_order(), which is that of a walk: first the directory
+ * itself, whose path is empty. Each lies in a directory that came before, so no path leads out
+ * of the snapshot or through a link. The blocks of a file are exactly as long as it is. */
 
 #include "backup/pack.h"
 
@@ -91,11 +91,12 @@ struct snapshot_end {
     uint8_t sums[HASH_SHA256_BYTES];
 };
 
-/* As strcmp(), of paths in the order of a walk that takes what is in a directory right behind it, by
- * the bytes of the names. */
+/* As strcmp(), of paths in the order of a walk that takes what is in a directory right behind
+ * it, by the bytes of the names. */
 int snapshot_order(const char *a, const char *b);
 
-/* Whether it is a path of an entry: relative, with neither "." nor "..", names and all not too long. */
+/* Whether it is a path of an entry: relative, with neither "." nor "..", names and all not too
+ * long. */
 bool snapshot_takes_path(const char *path);
 
 /* ---- writing ---- */
@@ -143,7 +144,8 @@ int snapshot_open(const void *bytes, size_t len, struct snapshot_reader *ret,
 /* 1 and the next entry, which points into the memory; 0 behind the last; or an error. */
 int snapshot_next(struct snapshot_reader *r, struct snapshot_entry *ret_entry, struct err *reterr)
     must_check;
-/* Only how it ends, for lists: of the last bytes, be they all or fewer. And the first that snapshot_open() needs. */
+/* Only how it ends, for lists: of the last bytes, be they all or fewer. And the first that
+ * snapshot_open() needs. */
 #define SNAPSHOT_END_MAX 108
 #define SNAPSHOT_HEAD_MAX 8192
 int snapshot_read_end(const void *bytes, size_t len, struct snapshot_end *ret, struct err *reterr)

@@ -46,8 +46,8 @@ cli_backup_password(struct cli_backup *b, struct secret *ret)
     return r;
 }
 
-/* With a passphrase nothing is ever written in clear: whoever can write to the store could else put a repository
- * of his own there. */
+/* With a passphrase nothing is ever written in clear: whoever can write to the store could else
+ * put a repository of his own there. */
 static int
 unlock(struct cli_backup *b)
 {
