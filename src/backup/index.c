@@ -279,6 +279,24 @@ index_free(struct index *x)
     free(x);
 }
 
+int
+index_remove_damaged(struct repository *repository, size_t *ret_count, struct err *reterr)
+{
+    struct repository_names names = {0};
+    int r = repository_list(repository, REPOSITORY_INDEX, &names, reterr);
+    *ret_count = 0;
+    for (size_t i = 0; i < names.count && r == 0; i++) {
+        struct index *x = mem_new(struct index);
+        if (open_fragment(x, repository, names.items[i], NULL) == -EBADMSG) {
+            r = repository_remove(repository, REPOSITORY_INDEX, names.items[i], reterr);
+            ++*ret_count;
+        }
+        index_free(x);
+    }
+    free(names.items);
+    return r;
+}
+
 /* ---- asking ---- */
 
 static struct index_place

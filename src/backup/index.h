@@ -1,7 +1,8 @@
 #pragma once
 
-/* Where each block of a repository is: fragments, files that are written once, each for some packs. They
- * can be merged into fewer, and made anew of the packs' trailers at any time. Little-endian:
+/* Where each block of a repository is: fragments, files that are written once, each for some
+ * packs. They can be merged into fewer, and made anew of the packs' trailers at any time.
+ * Little-endian:
  *
  *   32 bytes   "citadel index 1", a zero; packs (4), entries (4), CRC-32C of all that follows (4),
  *              CRC-32C of the 28 bytes before (4)
@@ -13,8 +14,8 @@
  *       4      bytes of the record
  *       4      bytes of the block
  *
- * A fragment's name is the SHA-256 of its bytes. It is mapped, not read: what a search touches is what
- * it costs, whatever the size of the repository. One that is sealed is held in memory. */
+ * A fragment's name is the SHA-256 of its bytes. It is mapped, not read: what a search touches
+ * is what it costs, whatever the size of the repository. One that is sealed is held in memory. */
 
 #include "backup/pack.h"
 #include "backup/repository.h"
@@ -44,13 +45,18 @@ struct index_place {
     uint32_t at, record_bytes, block_bytes;
 };
 
-/* Of all fragments of a repository. One that is damaged is an error, with its name: what a repository has
- * must never look as if it were less. */
+/* Of all fragments of a repository. One that is damaged is an error, with its name: what a
+ * repository has must never look as if it were less. */
 int index_open(struct repository *repository, struct index **ret_index, struct err *reterr)
     must_check;
 void index_free(struct index *x);
+/* Fragments that are damaged are removed: their packs are indexed anew by whoever next asks what
+ * is known (known.h). */
+int index_remove_damaged(struct repository *repository, size_t *ret_count, struct err *reterr)
+    must_check;
 
-/* From here on these packs, which are sorted, are not asked: only what others have, too, is found. */
+/* From here on these packs, which are sorted, are not asked: only what others have, too, is
+ * found. */
 void index_leave_out(struct index *x, const struct block_id *packs, size_t count);
 
 bool index_find(const struct index *x, const struct block_id *id, struct index_place *ret);

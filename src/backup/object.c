@@ -113,19 +113,31 @@ commit(struct object_writer *w, const char *name, struct err *reterr)
     return r < 0 ? failed(w, r, reterr) : 0;
 }
 
+static int
+end_writing(struct object_writer *w, struct err *reterr)
+{
+    assert(!w->has_failed && !w->is_finished);
+    int r = w->seal ? seal_finish(w->seal, reterr) : 0;
+    return r < 0 ? r : object_flush(w, reterr);
+}
+
 int
 object_finish(struct object_writer *w, char ret_name[HASH_SHA256_HEX], struct err *reterr)
 {
     uint8_t digest[HASH_SHA256_BYTES];
-    assert(!w->has_failed && !w->is_finished);
-    int r = w->seal ? seal_finish(w->seal, reterr) : 0;
-    if (r == 0)
-        r = object_flush(w, reterr);
+    int r = end_writing(w, reterr);
     if (r < 0)
         return r;
     hash_sha256_final(&w->hash, digest);
     hash_sha256_hex(digest, ret_name);
     return commit(w, ret_name, reterr);
+}
+
+int
+object_finish_as(struct object_writer *w, const char *name, struct err *reterr)
+{
+    int r = end_writing(w, reterr);
+    return r < 0 ? r : commit(w, name, reterr);
 }
 
 void

@@ -1,7 +1,7 @@
 #pragma once
 
-/* A file whose name is the SHA-256 of its bytes, as all files of a repository but a few are: written once,
- * as a draft, and there under its name only when it is whole and on the disk. */
+/* A file whose name is the SHA-256 of its bytes, as all files of a repository but a few are:
+ * written once, as a draft, and there under its name only when it is whole and on the disk. */
 
 #include "backup/seal.h"
 #include "base/buf.h"
@@ -45,6 +45,8 @@ int object_flush(struct object_writer *w, struct err *reterr) must_check;
 /* Then it is there, whatever happens; that is so, too, of one that was there before. */
 int object_finish(struct object_writer *w, char ret_name[HASH_SHA256_HEX], struct err *reterr)
     must_check;
+/* Likewise, under a name of the caller's; one that has it is replaced. */
+int object_finish_as(struct object_writer *w, const char *name, struct err *reterr) must_check;
 /* What was written so far stays as a draft that nobody writes. */
 void object_abandon(struct object_writer *w);
 /* In any case: removes what was not finished. */

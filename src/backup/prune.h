@@ -28,6 +28,7 @@ struct prune_wish {
     struct keep_wish keep;         /* of each subject that is pruned */
     const char *subject;           /* "models": what is not of it stays */
     bool dry;                      /* only tell what would go */
+    unsigned parity_percent;       /* of packs that are made */
 };
 
 struct prune_told {

@@ -1,6 +1,7 @@
 #include "backup/prune_int.h"
 
 #include "backup/block.h"
+#include "backup/mend.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -232,6 +233,8 @@ end_pack(struct copying *c, struct err *reterr)
     if (r == 0 && c->to) {
         object_digest(text, name.bytes);
         r = index_draft_add(c->draft, &name, &entries, reterr);
+        if (r == 0 && c->p->wish.parity_percent > 0)
+            r = mend_prepare(c->p->wish.repository, name.bytes, c->p->wish.parity_percent, reterr);
     }
     pack_writer_free(c->to);
     c->to = NULL;

@@ -682,7 +682,6 @@ open_repository(struct save *s, struct err *reterr)
 static void
 make_workers(struct save *s)
 {
-    const struct object_place place = repository_place(s->wish.repository, REPOSITORY_PACKS);
     s->packers_count = s->wish.dry ? 0 : s->wish.threads;
     s->slots_count = s->wish.dry ? 0 : s->packers_count + 2;
     s->slots = mem_alloc((s->slots_count + 1) * sizeof(*s->slots));
@@ -692,7 +691,7 @@ make_workers(struct save *s)
         s->slots[i].bytes = mem_alloc(SLOT_BYTES);
     }
     for (size_t i = 0; i < s->packers_count; i++) {
-        packer_init(&s->packers[i], &place, s->wish.effort);
+        packer_init(&s->packers[i], &s->wish);
         s->packers[i].save = s;
     }
 }

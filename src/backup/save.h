@@ -1,13 +1,13 @@
 #pragma once
 
-/* A backup of one directory: it becomes a snapshot of a repository, which is there as a whole or not at
- * all. What an earlier one knows to be unchanged is not read; what the repository has is not stored
- * again; what was stored before a backup broke off is neither.
+/* A backup of one directory: it becomes a snapshot of a repository, which is there as a whole or
+ * not at all. What an earlier one knows to be unchanged is not read; what the repository has is
+ * not stored again; what was stored before a backup broke off is neither.
  *
- * The loop's thread walks, decides and writes the snapshot. Threads read, hash and store: a file is read
- * by one at a time, since its digest goes from front to back, and what was read of it is stored by others.
- * Each that stores has a pack of its own. So one huge file is everybody's work, and nothing but the lists
- * of blocks of the files under way grows with them. */
+ * The loop's thread walks, decides and writes the snapshot. Threads read, hash and store: a file
+ * is read by one at a time, since its digest goes from front to back, and what was read of it is
+ * stored by others. Each that stores has a pack of its own. So one huge file is everybody's
+ * work, and nothing but the lists of blocks of the files under way grows with them. */
 
 #include "backup/codec.h"
 #include "backup/repository.h"
@@ -18,8 +18,9 @@ struct save_wish {
     const char *source;                       /* a directory, or a link to one */
     const char *host, *subject, *name, *type; /* snapshot.h */
     enum codec_effort effort;
-    unsigned threads; /* that store; 1 to SAVE_THREADS_MAX */
-    bool dry;         /* only tell what would be read */
+    unsigned parity_percent; /* of packs, beside them; 0: none */
+    unsigned threads;        /* that store; 1 to SAVE_THREADS_MAX */
+    bool dry;                /* only tell what would be read */
 };
 
 #define SAVE_THREADS_MAX 16
@@ -40,14 +41,14 @@ struct save_told {
 
 struct save;
 
-/* ended() comes once, from the loop, when nothing of it runs any more: with 0 and the snapshot is there, or
- * an error. Then it is to be freed, but not within. */
+/* ended() comes once, from the loop, when nothing of it runs any more: with 0 and the snapshot
+ * is there, or an error. Then it is to be freed, but not within. */
 int save_new(struct loop *loop, const struct save_wish *wish,
              void (*ended)(int r, const struct err *err, void *arg), void *arg, struct save **ret,
              struct err *reterr) must_check;
 void save_free(struct save *s);
 const struct save_told *save_told(const struct save *s);
 
-/* As soon as what runs has come to an end; what was stored is kept for the next time. One that writes its
- * snapshot already is not stopped any more. */
+/* As soon as what runs has come to an end; what was stored is kept for the next time. One that
+ * writes its snapshot already is not stopped any more. */
 void save_stop(struct save *s);

@@ -101,7 +101,8 @@ struct packed { /* a pack that is in the repository */
 struct packer {
     struct work work; /* to end the pack */
     struct save *save;
-    struct object_place place;
+    struct repository *repository;
+    unsigned parity_percent;
     bool is_busy;
     struct codec *codec;
     uint8_t *stored;
@@ -112,7 +113,7 @@ struct packer {
     struct err err;
 };
 
-void packer_init(struct packer *p, const struct object_place *place, enum codec_effort effort);
+void packer_init(struct packer *p, const struct save_wish *wish);
 void packer_finish(struct packer *p);
 /* On a thread: stores what is new in a slot. */
 void packer_store(struct packer *p, struct slot *slot);

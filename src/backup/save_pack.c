@@ -1,16 +1,17 @@
 /* Storing: each packer has a codec and a pack of its own, so that those who store never wait for each
  * other. */
 
+#include "backup/mend.h"
 #include "backup/save_int.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 void
-packer_init(struct packer *p, const struct object_place *place, enum codec_effort effort)
+packer_init(struct packer *p, const struct save_wish *wish)
 {
-    *p = (struct packer){.place = *place};
-    p->codec = codec_new(effort);
+    *p = (struct packer){.repository = wish->repository, .parity_percent = wish->parity_percent};
+    p->codec = codec_new(wish->effort);
     p->stored = mem_alloc(CODEC_STORED_MAX);
 }
 
@@ -45,9 +46,19 @@ end_pack(struct packer *p)
     int r = pack_finish(p->pack, name, &entries, &p->err);
     if (r == 0)
         take_entries(p, name, &entries);
+    if (r == 0 && p->parity_percent > 0)
+        r = mend_prepare(p->repository, p->packed.items[p->packed.count - 1].name.bytes,
+                         p->parity_percent, &p->err);
     pack_writer_free(p->pack);
     p->pack = NULL;
     return r;
+}
+
+static int
+begin_pack(struct packer *p)
+{
+    const struct object_place place = repository_place(p->repository, REPOSITORY_PACKS);
+    return pack_begin(&place, &p->pack, &p->err);
 }
 
 static int
@@ -58,7 +69,7 @@ store_chunk(struct packer *p, const struct slot *slot, const struct chunk *chunk
     size_t len = 0;
     int r = codec_encode(p->codec, &block, p->stored, &len, &p->err);
     if (r == 0 && !p->pack)
-        r = pack_begin(&p->place, &p->pack, &p->err);
+        r = begin_pack(p);
     if (r < 0)
         return r;
     const struct pack_record record = {.id = chunk->id,

@@ -26,6 +26,7 @@ struct backup_rig {
     unsigned threads;
     bool dry;
     const char *password; /* of one that is encrypted */
+    unsigned parity_percent;
     struct save_told told;
     struct restore_told restored;
     int r;
@@ -191,6 +192,7 @@ rig_save(struct backup_rig *rig)
                                    .subject = "models",
                                    .name = "phi3",
                                    .type = "daily",
+                                   .parity_percent = rig->parity_percent,
                                    .threads = rig->threads,
                                    .dry = rig->dry};
     struct save *s = NULL;

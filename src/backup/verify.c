@@ -1,5 +1,6 @@
 #include "backup/verify.h"
 
+#include "backup/known.h"
 #include "backup/lock.h"
 #include "backup/mark.h"
 #include "backup/snapshot.h"
@@ -8,6 +9,7 @@
 #include "sys/work.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -153,8 +155,8 @@ is_outdated(const struct verify *v, const struct mark *mark)
     return true;
 }
 
-/* So that those who remove snapshots know which to keep. What has seen only a part of the packs says nothing;
- * nor does one who may not write. */
+/* So that those who remove snapshots know which to keep. What has seen only a part of the packs
+ * says nothing; nor does one who may not write. */
 static void
 keep_result(struct verify *v)
 {
@@ -177,6 +179,22 @@ keep_result(struct verify *v)
 /* ---- packs ---- */
 
 static void
+tell_mended(struct verify *v, const struct pack_check *c)
+{
+    char name[HASH_SHA256_HEX], what[256];
+    v->told.prepared += c->is_prepared;
+    if (!c->is_mended)
+        return;
+    v->told.mended++;
+    hash_sha256_hex(c->name.bytes, name);
+    (void)snprintf(what, sizeof(what),
+                   "packs/%s is mended: %llu bytes were lost in %zu places, the first at byte %llu",
+                   name, (unsigned long long)c->told.lost_bytes, c->told.ranges_count,
+                   (unsigned long long)c->told.ranges[0].at);
+    v->wish.mended(what, v->arg);
+}
+
+static void
 on_checked(struct work *work, bool cancelled unused_arg)
 {
     struct checker *c = container_of(work, struct checker, work);
@@ -188,6 +206,7 @@ on_checked(struct work *work, bool cancelled unused_arg)
     v->told.blocks += c->check.blocks;
     vec_foreach (&c->check.problems, problem)
         tell(v, problem);
+    tell_mended(v, &c->check);
     vec_foreach (&c->check.damaged, id)
         vec_push(&v->damaged, *id);
     if (c->check.is_gone)
@@ -332,6 +351,24 @@ draw(struct verify *v)
     v->told.total_packs = count;
 }
 
+/* Of the packs, which say all that it does. */
+static int
+repair_index(struct verify *v, struct err *reterr)
+{
+    struct known *known = NULL;
+    size_t count = 0;
+    char what[128];
+    int r = index_remove_damaged(v->wish.repository, &count, reterr);
+    if (r == 0) /* also of one that broke off behind that */
+        r = known_open(v->wish.repository, &known, reterr);
+    known_free(known);
+    if (r == 0 && count > 0) {
+        (void)snprintf(what, sizeof(what), "parts of the index that are made anew: %zu", count);
+        v->wish.mended(what, v->arg);
+    }
+    return r;
+}
+
 int
 verify_new(struct loop *loop, const struct verify_wish *wish,
            void (*ended)(int r, const struct err *err, void *arg), void *arg, struct verify **ret,
@@ -347,7 +384,10 @@ verify_new(struct loop *loop, const struct verify_wish *wish,
     v->defer.run = end_verify;
     int r = repository_need_reading(wish->repository, reterr);
     if (r == 0)
-        r = lock_take(loop, wish->repository, LOCK_READS, "verify", &v->lock, reterr);
+        r = lock_take(loop, wish->repository, wish->repair ? LOCK_WRITES : LOCK_READS, "verify",
+                      &v->lock, reterr);
+    if (r == 0 && wish->repair)
+        r = repair_index(v, reterr);
     if (r == 0)
         r = index_open(wish->repository, &v->index, reterr);
     if (r == 0)
@@ -362,6 +402,8 @@ verify_new(struct loop *loop, const struct verify_wish *wish,
     for (size_t i = 0; i < v->checkers_count; i++) {
         v->checkers[i].verify = v;
         pack_check_init(&v->checkers[i].check, wish->repository, v->index);
+        v->checkers[i].check.repaired = wish->repair ? wish->repository : NULL;
+        v->checkers[i].check.parity_percent = wish->parity_percent;
     }
     loop_defer(loop, &v->more);
     *ret = v;

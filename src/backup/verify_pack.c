@@ -1,10 +1,13 @@
-/* A pack is read once, from front to back: its own digest and those of its blocks are found side by side. */
+/* A pack is read once, from front to back: its own digest and those of its blocks are found side
+ * by side. */
 
 #include "backup/verify_int.h"
 
+#include "backup/mend.h"
 #include "backup/pack_int.h"
 #include "base/mem.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -142,8 +145,8 @@ look_at_records(struct pack_check *c, const struct pack_entries *entries, uint64
 
 /* ---- the pack ---- */
 
-/* Where the trailer does not tell, records are found without it, too; not in one that is sealed, where it is
- * damaged as all of a piece is. */
+/* Where the trailer does not tell, records are found without it, too; not in one that is sealed,
+ * where it is damaged as all of a piece is. */
 static int
 salvage(struct pack_check *c, struct pack_entries *ret, struct err *reterr)
 {
@@ -204,8 +207,8 @@ check(struct pack_check *c, struct err *reterr)
     return r < 0 ? r : check_name(c, &whole, reterr);
 }
 
-void
-pack_check_run(struct pack_check *c)
+static void
+look_once(struct pack_check *c)
 {
     struct err err = {0};
     c->problems.count = c->damaged.count = 0;
@@ -213,4 +216,44 @@ pack_check_run(struct pack_check *c)
     c->bytes = c->blocks = 0;
     if (check(c, &err) < 0)
         add_problem(c, &err);
+}
+
+/* It is looked at again when it is mended, and proved so. */
+static void
+mend(struct pack_check *c)
+{
+    struct err err = {0};
+    int r = mend_pack(c->repaired, c->name.bytes, &c->told, &err);
+    if (r < 0 && r != -ENOENT)
+        add_problem(c, &err);
+    if (r < 0)
+        return;
+    look_once(c);
+    c->is_mended = c->problems.count == 0;
+}
+
+/* What was mended may have lost some of its parity as well. */
+static void
+prepare(struct pack_check *c)
+{
+    struct err err = {0};
+    bool is_there = mend_is_prepared(c->repaired, c->name.bytes) &&
+                    !(c->is_mended && c->told.parity_lost_bytes > 0);
+    if (c->parity_percent == 0 || is_there)
+        return;
+    if (mend_prepare(c->repaired, c->name.bytes, c->parity_percent, &err) < 0)
+        add_problem(c, &err);
+    else
+        c->is_prepared = true;
+}
+
+void
+pack_check_run(struct pack_check *c)
+{
+    c->is_mended = c->is_prepared = false;
+    look_once(c);
+    if (c->repaired && c->problems.count > 0)
+        mend(c);
+    if (c->repaired && c->problems.count == 0)
+        prepare(c);
 }

@@ -132,6 +132,13 @@ cli_backup_close(struct cli_backup *b)
     config_freep(&b->config);
 }
 
+unsigned
+cli_backup_parity(const struct cli_backup *b)
+{
+    const double percent = b->config->backup.parity_percent;
+    return (unsigned)percent + (percent > (unsigned)percent);
+}
+
 /* ---- what runs ---- */
 
 void

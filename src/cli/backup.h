@@ -1,7 +1,7 @@
 #pragma once
 
-/* What the verbs of backups share: the repository of the configuration, and a loop in which something
- * long runs, tells how far it is, and ends early when somebody wants it to. */
+/* What the verbs of backups share: the repository of the configuration, and a loop in which
+ * something long runs, tells how far it is, and ends early when somebody wants it to. */
 
 #include "backup/mark.h"
 #include "backup/repository.h"
@@ -32,7 +32,8 @@ int cli_backup_open(struct cli *cli, struct cli_backup *ret) must_check;
 int cli_backup_open_encrypted(struct cli *cli, struct cli_backup *ret) must_check;
 int cli_backup_open_locked(struct cli *cli, struct cli_backup *ret) must_check;
 
-/* For one that is not there yet: the configuration, then the repository, encrypted where there are keys. */
+/* For one that is not there yet: the configuration, then the repository, encrypted where there
+ * are keys. */
 int cli_backup_begin(struct cli *cli, struct cli_backup *ret) must_check;
 int cli_backup_make(struct cli_backup *b, const struct seal_key_file *keys, size_t count)
     must_check;
@@ -62,9 +63,17 @@ int cli_backup_password(struct cli_backup *b, struct secret *ret) must_check;
 #define CLI_BACKUP_SET_PASSWORD \
     "citadel secrets set backup; then set backup.password to {credential: backup}"
 
+unsigned cli_backup_parity(const struct cli_backup *b); /* percent, as packs are made now */
+
 #define CLI_BACKUP_ID 12 /* digits of a name that people are shown */
 
-/* What is said of the snapshot that is the verb's argument, and taken back: word as in "is pinned". */
+/* What the repository has, for those who have no Citadel; where it cannot be written, that is
+ * told. */
+void cli_backup_write_metadata(struct cli_backup *b);
+#define CLI_BACKUP_METADATA "backup_metadata.json"
+
+/* What is said of the snapshot that is the verb's argument, and taken back: word as in "is
+ * pinned". */
 int cli_backup_say(struct cli *cli, enum mark_kind kind, const char *word) must_check;
 int cli_backup_unsay(struct cli *cli, enum mark_kind kind, const char *was, const char *word)
     must_check;

@@ -25,7 +25,10 @@ const struct verb_help verb_backup_models_help = {
         "by the next one. Links are kept as links: what they lead to outside of the model's "
         "directory "
         "is no part of its snapshot, and is told.\n\n"
-        "How blocks are stored is backup.compression of the configuration.",
+        "How blocks are stored is backup.compression of the configuration; with backup.parity so "
+        "much "
+        "is added to each pack that lost sectors of it can be mended: citadel backup verify "
+        "--repair.",
     .examples = VERB_EXAMPLES({"sudo citadel backup models", "all of them"},
                               {"sudo citadel backup models phi3 --dry-run", "what would be read"},
                               {"sudo citadel backup models --type weekly", "as a timer does"}),
@@ -141,6 +144,7 @@ back_up(const struct backing *k, const char *name, const char *source)
                                    .name = name,
                                    .type = k->type,
                                    .effort = effort_of(b->config),
+                                   .parity_percent = cli_backup_parity(b),
                                    .threads = MIN(b->threads, (unsigned)SAVE_THREADS_MAX),
                                    .dry = k->dry};
     struct save *s = NULL;
@@ -252,6 +256,8 @@ verb_backup_models(struct cli *cli)
         json_open_list(cli->json, "models");
     }
     r = back_up_all(&k);
+    if (!k.dry)
+        cli_backup_write_metadata(&b);
     if (cli->json) {
         json_close_list(cli->json);
         json_close_map(cli->json);

@@ -185,6 +185,7 @@ verb_backup_prune(struct cli *cli)
                         .wish = {.repository = b.repository,
                                  .keep = keep_wish(cli, b.config),
                                  .subject = "models",
+                                 .parity_percent = cli_backup_parity(&b),
                                  .dry = cli_flag(cli, "dry-run")}};
     r = prune_new(b.loop, &k.wish, cli_backup_ended, &b, &p, &cli->err);
     if (r < 0)
@@ -194,5 +195,7 @@ verb_backup_prune(struct cli *cli)
     if (r == 0)
         tell(&k, p);
     prune_free(p);
+    if (r == 0 && !k.wish.dry)
+        cli_backup_write_metadata(&b);
     return r < 0 ? r : EXIT_CODE_OK;
 }

@@ -6,21 +6,27 @@
 #include <errno.h>
 
 const struct verb_help verb_backup_verify_help = {
-    .text = "Looks whether the repository is whole, or a snapshot and all that it needs: every "
-            "pack is read, "
-            "every block unpacked and compared with its SHA-256, and every snapshot read. What is "
-            "damaged is "
-            "named, down to the files that cannot be restored as they were. Nothing is changed, "
-            "but it is kept in mind which snapshots were whole: the newest of these no pruning "
-            "removes. "
-            "Exits with 3 "
-            "when something is damaged.\n\n"
-            "--sample reads only a part of the packs, drawn by chance, so that all are read in the "
-            "course of "
-            "some nights.",
+    .text =
+        "Looks whether the repository is whole, or a snapshot and all that it needs: every "
+        "pack is read, "
+        "every block unpacked and compared with its SHA-256, and every snapshot read. What is "
+        "damaged is "
+        "named, down to the files that cannot be restored as they were. Nothing is changed, "
+        "but it is kept in mind which snapshots were whole: the newest of these no pruning "
+        "removes. "
+        "Exits with 3 "
+        "when something is damaged.\n\n"
+        "--repair mends packs of which sectors are lost or spoilt, where backup.parity has kept "
+        "what that "
+        "takes, and makes damaged parts of the index anew, of the packs; what was mended is named, "
+        "and counts as whole. Packs that have no parity yet get some.\n\n"
+        "--sample reads only a part of the packs, drawn by chance, so that all are read in the "
+        "course of "
+        "some nights.",
     .examples =
         VERB_EXAMPLES({"sudo citadel backup verify --all", "the whole repository"},
                       {"sudo citadel backup verify phi3", "the newest of a model"},
+                      {"sudo citadel backup verify --repair", "and mends what it can"},
                       {"sudo citadel backup verify --sample 5%", "a part of it, in a minute"}),
 };
 
@@ -53,6 +59,19 @@ on_found(const struct err *problem, void *arg)
 }
 
 static void
+on_mended(const char *what, void *arg)
+{
+    const struct cli_backup *b = arg;
+    if (b->cli->json) {
+        json_open_map(b->cli->json, NULL);
+        json_str(b->cli->json, "mended", what);
+        json_close_map(b->cli->json);
+    } else {
+        cli_print(b->cli, "%s\n", what);
+    }
+}
+
+static void
 print(struct cli *cli, const struct verify_told *told, uint64_t us)
 {
     quantity_text size, took;
@@ -76,6 +95,8 @@ json_told(struct json_writer *w, const struct verify_told *told, uint64_t us)
     json_u64(w, "snapshots", told->snapshots);
     json_u64(w, "files", told->files);
     json_u64(w, "damaged_files", told->damaged_files);
+    json_u64(w, "mended_packs", told->mended);
+    json_u64(w, "parity_made", told->prepared);
     json_u64(w, "took_us", us);
 }
 
@@ -87,6 +108,9 @@ verify(struct cli_backup *b, const uint8_t *snapshot, double percent)
                                      .snapshot = snapshot,
                                      .sample_percent = percent,
                                      .threads = MIN(b->threads, (unsigned)VERIFY_THREADS_MAX),
+                                     .repair = cli_flag(cli, "repair"),
+                                     .parity_percent = cli_backup_parity(b),
+                                     .mended = on_mended,
                                      .found = on_found};
     struct verify *v = NULL;
     uint64_t us = 0;

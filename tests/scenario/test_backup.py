@@ -102,6 +102,8 @@ def test_models_are_saved_listed_shown_verified_and_restored(image):
     code, rows = backup_json(image, "list")
     assert code == 0 and [row["name"] for row in rows] == ["phi3"]
     name = rows[0]["snapshot"]
+    told = json.loads((image / "backup/backup_metadata.json").read_text())
+    assert not told["encrypted"] and [s["snapshot"] for s in told["snapshots"]] == [name]
     assert name[:12] in backup(image, "list").stdout
     assert f"snapshot  {name}\n" in backup(image, "show", "phi3").stdout
     code, shown = backup_json(image, "show", name[:6], "--files")
@@ -203,6 +205,25 @@ def test_damage_is_named_down_to_the_file(image):
     assert code == 3 and told["damaged_files"] == 1 and told["problems"]
 
 
+def test_what_differs_between_snapshots_is_told(image):
+    assert backup(image, "init").returncode == 0 and backup(image, "models").returncode == 0
+    first = backup_json(image, "list")[1][0]["snapshot"]
+    model = image / "models/phi3"
+    (model / "config.json").write_text("another")
+    (model / "empty").unlink()
+    (model / "new").write_text("new")
+    (model / "sub").chmod(0o700)
+    assert backup(image, "models").returncode == 0
+    code, told = backup_json(image, "diff", first[:8], "phi3")
+    assert code == 0
+    # directories tell that something in them has come or gone, by their times
+    assert {d["path"]: d["what"] for d in told["differences"]} == {
+        "": "m", "config.json": "M", "empty": "-", "new": "+", "sub": "m"}
+    assert backup(image, "diff", "phi3", "phi3").stdout == "0 added, 0 gone, 0 changed\n"
+    done = backup(image, "diff", first[:8], "phi3")
+    assert done.stdout.endswith("1 added, 1 gone, 3 changed\n") and "M config.json\n" in done.stdout
+
+
 def test_errors_say_what_mends_them(image):
     error = error_json(backup(image, "list", "--json"))
     assert error["id"] == "backup.no-repository" and error["fix"] == "citadel backup init"
@@ -235,6 +256,27 @@ def test_an_interrupted_backup_goes_on(image):
     assert code == 0 and told["models"][0]["new_bytes"] < told["models"][0]["bytes"] - (8 << 20)
     assert backup(image, "restore", "phi3", "--to", image / "back").returncode == 0
     assert digest_of(image / "back") == digest_of(image / "models/phi3")
+
+
+def test_lost_sectors_are_mended(image):
+    configure(image, parity="5%")
+    assert backup(image, "init").returncode == 0 and backup(image, "models").returncode == 0
+    packs = {p.name for p in (image / "backup/packs").iterdir()}
+    assert packs == {p.name for p in (image / "backup/parity").iterdir()}
+    pack = max((image / "backup/packs").iterdir(), key=lambda p: p.stat().st_size)
+    whole = pack.read_bytes()
+    with pack.open("r+b") as file:
+        file.seek(len(whole) // 3)
+        file.write(bytes(50000))
+    assert backup(image, "verify").returncode == 3 and pack.read_bytes() != whole
+    done = backup(image, "verify", "--repair")
+    assert done.returncode == 0 and f"packs/{pack.name} is mended" in done.stdout, done
+    assert pack.read_bytes() == whole
+    with pack.open("r+b") as file:
+        file.write(bytes(len(whole) // 2))
+    code, told = backup_json(image, "verify", "--repair")
+    assert code == 3 and told["mended_packs"] == 0
+    assert any(p["id"] == "backup.beyond-repair" for p in told["problems"]), told
 
 
 # ---- what goes ----

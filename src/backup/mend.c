@@ -1,0 +1,104 @@
+#include "backup/mend.h"
+
+#include "backup/repository_int.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* As it lies there. */
+struct raw {
+    int fd;
+    struct flow_source source;
+};
+
+static void
+raw_close(struct raw *raw)
+{
+    cleanup_close(&raw->fd);
+}
+#define _cleanup_raw_ _cleanup_(raw_close)
+
+static int
+raw_open(const struct repository *r, enum repository_area area, const char *name, struct raw *ret,
+         struct err *reterr)
+{
+    struct stat st = {0};
+    ret->fd = r->kind->get(r, area, name);
+    int k = ret->fd < 0 ? ret->fd : fstat(ret->fd, &st) < 0 ? -errno : 0;
+    if (k < 0)
+        return err_set_errno(reterr, -k, "cannot read %s/%s of the repository",
+                             repository_area_name(area), name);
+    ret->source = flow_source_fd(&ret->fd, (uint64_t)st.st_size);
+    return 0;
+}
+
+static int
+write_object(void *arg, const void *bytes, size_t len, struct err *reterr)
+{
+    return object_write(arg, bytes, len, reterr);
+}
+
+/* Of packs: as they lie there, they are not sealed once more. */
+static int
+begin(const struct repository *r, enum repository_area area, struct object_writer *w,
+      struct err *reterr)
+{
+    const struct object_place place = {.dir = r->areas[area]};
+    return object_begin(w, &place, reterr);
+}
+
+int
+mend_prepare(struct repository *r, const uint8_t pack[HASH_SHA256_BYTES], unsigned percent,
+             struct err *reterr)
+{
+    _cleanup_raw_ struct raw raw = {.fd = -1};
+    struct object_writer w;
+    char name[HASH_SHA256_HEX];
+    hash_sha256_hex(pack, name);
+    int k = raw_open(r, REPOSITORY_PACKS, name, &raw, reterr);
+    if (k == 0)
+        k = begin(r, REPOSITORY_PARITY, &w, reterr);
+    if (k < 0)
+        return k;
+    const struct flow_sink sink = {write_object, &w};
+    k = parity_make(&raw.source, pack, percent, &sink, reterr);
+    if (k == 0)
+        k = object_finish_as(&w, name, reterr);
+    object_end(&w);
+    return k;
+}
+
+bool
+mend_is_prepared(const struct repository *r, const uint8_t pack[HASH_SHA256_BYTES])
+{
+    _cleanup_raw_ struct raw raw = {.fd = -1};
+    char name[HASH_SHA256_HEX];
+    hash_sha256_hex(pack, name);
+    return raw_open(r, REPOSITORY_PARITY, name, &raw, NULL) == 0;
+}
+
+int
+mend_pack(struct repository *r, const uint8_t pack[HASH_SHA256_BYTES], struct parity_told *ret_told,
+          struct err *reterr)
+{
+    _cleanup_raw_ struct raw damaged = {.fd = -1}, parity = {.fd = -1};
+    struct object_writer w;
+    char name[HASH_SHA256_HEX], made[HASH_SHA256_HEX];
+    hash_sha256_hex(pack, name);
+    int k = raw_open(r, REPOSITORY_PARITY, name, &parity, reterr);
+    if (k == 0)
+        k = raw_open(r, REPOSITORY_PACKS, name, &damaged, reterr);
+    if (k == 0)
+        k = begin(r, REPOSITORY_PACKS, &w, reterr);
+    if (k < 0)
+        return k;
+    const struct flow_sink sink = {write_object, &w};
+    k = parity_repair(&damaged.source, &parity.source, pack, &sink, ret_told, reterr);
+    if (k == 0)
+        k = object_finish(&w, made, reterr);
+    assert(k < 0 || strcmp(made, name) == 0); /* as parity_repair() has seen */
+    object_end(&w);
+    return k;
+}
