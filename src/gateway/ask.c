@@ -242,22 +242,69 @@ keep_value(struct ask *ask, size_t member, const char *bytes, size_t from)
 #define MEDIA_BYTES 4096 /* no word is as long, and few pictures are shorter */
 #define MEDIA_TOKENS 4096
 
-/* What no base64 has, which pictures and sounds are written in, and every text in one line. */
+/* What base64 has; and what '/' may be written with. */
 static bool
-ends_run(char c)
+may_be_media(char c)
 {
-    return (unsigned char)c <= ' ' || (unsigned char)c >= 0x7f || c == '"' || c == ',';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '/' && c <= '9') || c == '+' ||
+           c == '=' || c == '\\';
+}
+
+/* Where the word in quotes begins that stands before `end`, and how long it is; 0: there is none. */
+static size_t
+word_before(const char *text, size_t end, size_t *ret_len)
+{
+    while (end > 0 && strchr(" \t\r\n:", text[end - 1]))
+        end--;
+    if (end == 0 || text[--end] != '"')
+        return 0;
+    size_t at = end;
+    while (at > 0 && text[at - 1] != '"')
+        at--;
+    *ret_len = end - at;
+    return at;
+}
+
+/* By the member that it is in: of a text an engine makes tokens, whatever that looks like. */
+static bool
+is_for_media(const char before[ASK_MEDIA_BEFORE])
+{
+    static const char marker[] = ";base64,";
+    static const char *const members[] = {"url",       "data",      "image_url",   "audio_url",
+                                          "video_url", "file_data", "image_embeds"};
+    size_t end = ASK_MEDIA_BEFORE, len = 0;
+    if (memcmp(before + end - strlen(marker), marker, strlen(marker)) == 0)
+        while (end > 0 && before[end - 1] != '"')
+            end--;
+    size_t at = end > 0 && before[end - 1] == '"' ? word_before(before, end - 1, &len) : 0;
+    for (size_t i = 0; at > 0 && i < ARRAY_SIZE(members); i++)
+        if (strlen(members[i]) == len && memcmp(members[i], before + at, len) == 0)
+            return true;
+    return false;
+}
+
+/* What of all there was stands before a byte of this piece. */
+static void
+note_before(const struct ask_media *m, const char *piece, size_t at, char ret[ASK_MEDIA_BEFORE])
+{
+    size_t here = MIN(at, (size_t)ASK_MEDIA_BEFORE), earlier = ASK_MEDIA_BEFORE - here;
+    memmove(ret, m->last + here, earlier);
+    memcpy(ret + earlier, piece + at - here, here);
 }
 
 /* Bytes of one that is no run yet. Only where the last of them stands that ends one has to be known: most
  * of a text is stepped over. */
 static size_t
-seek_media(struct ask_media *m, const char *bytes, size_t len)
+seek_media(struct ask_media *m, const char *piece, size_t at, size_t len)
 {
     size_t reach = MIN(len, MEDIA_BYTES - m->run), from = reach;
-    while (from > 0 && !ends_run(bytes[from - 1]))
+    while (from > 0 && may_be_media(piece[at + from - 1]))
         from--;
+    if (from > 0 || m->run == 0)
+        note_before(m, piece, at + from, m->before);
     m->run = (from > 0 ? 0 : m->run) + reach - from;
+    if (m->run == MEDIA_BYTES)
+        m->is_one = is_for_media(m->before);
     return reach;
 }
 
@@ -265,22 +312,24 @@ static size_t
 pass_media(struct ask_media *m, const char *bytes, size_t len)
 {
     size_t n = 0;
-    while (n < len && !ends_run(bytes[n]))
+    while (n < len && may_be_media(bytes[n]))
         n++;
     m->run += n;
     if (n == len)
         return n;
-    m->bytes += m->run;
-    m->tokens += MIN(m->run / BYTES_A_TOKEN, (uint64_t)MEDIA_TOKENS);
+    m->bytes += m->is_one ? m->run : 0;
+    m->tokens += m->is_one ? MIN(m->run / BYTES_A_TOKEN, (uint64_t)MEDIA_TOKENS) : 0;
     m->run = 0;
     return n;
 }
 
 static void
-weigh_media(struct ask_media *m, const char *bytes, size_t len)
+weigh_media(struct ask_media *m, const char *piece, size_t len)
 {
-    for (size_t n; len > 0; bytes += n, len -= n)
-        n = m->run < MEDIA_BYTES ? seek_media(m, bytes, len) : pass_media(m, bytes, len);
+    for (size_t at = 0; at < len;)
+        at += m->run < MEDIA_BYTES ? seek_media(m, piece, at, len - at)
+                                   : pass_media(m, piece + at, len - at);
+    note_before(m, piece, len, m->last);
 }
 
 int

@@ -314,29 +314,51 @@ TEST(a_body_says_about_how_much_goes_in)
 /* A text costs what it is long; a picture says little by its bytes. */
 TEST(a_talk_says_about_how_much_goes_in)
 {
+#define LONG "iVBORw0K"
     static const struct {
-        const char *unit;
+        const char *head, *unit;
         size_t count;
         uint64_t least, most;
     } rows[] = {
-        {"a b ", 100000, 100000, 100020},
-        {"\xe4\xbd\xa0\xe5\xa5\xbd", 10000, 15000, 15020}, /* no spaces, and no base64 */
-        {"iVBORw0K", 100, 200, 220},                       /* too short to be one */
-        {"iVBORw0K", 100000, 4096, 4116},
-        {"iVBORw0K\\/+", 100000, 4096, 4116},
+        {"\"image_url\":{\"url\":\"data:image/png;base64,", LONG, 100000, 4096, 4120},
+        {"\"image_url\":{\"url\":\"data:image/png;base64,", "iVBORw0K\\/+", 100000, 4096, 4120},
+        {"\"image_url\" : \r\n\t\"data:image/svg+xml;charset=utf-8;base64,", LONG, 100000, 4096,
+         4130},
+        {"\"source\":{\"type\":\"base64\",\"data\":\"", LONG, 100000, 4096, 4120},
+        {"\"input_audio\":{\"format\":\"wav\", \"data\" : \"", LONG, 100000, 4096, 4120},
+        {"\"image_url\":{\"url\":\"data:image/png;base64,", LONG, 100, 200,
+         230}, /* too short to be one */
+        {"\"text\":\"", "a b ", 100000, 100000, 100020},
+        {"\"text\":\"", "\xe4\xbd\xa0\xe5\xa5\xbd", 10000, 15000, 15020},
+        {"\"text\":\"", "a\\n", 30000, 22500, 22530},
+        {"\"text\":\"", "a\\u0020", 30000, 52500, 52530},
+        {"\"text\":\"", LONG, 10000, 20000, 20030},
+        {"\"text\":\"data:image/png;base64,", LONG, 10000, 20000, 20030},
+        {"\"text\":\"\\\"url\\\":\\\"data:image/png;base64,", LONG, 10000, 20000, 20030},
+        {"\"text\":\"url;base64,", LONG, 10000, 20000, 20030},
+        {"\"content\":\"", "a/", 10000, 5000, 5030},
+        {"\"url\":\"", "a-", 10000, 5000, 5030},
+        {"\"url\":\"https://x/?;base64,", "a%", 10000, 5000, 5040},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         _cleanup_buf_ struct buf body = BUF_INIT(4 * MIB);
-        buf_printf(&body, "{\"messages\":[{\"url\":\"data:image/png;base64,");
+        buf_printf(&body, "{\"messages\":[{%s", rows[i].head);
         for (size_t k = 0; k < rows[i].count; k++)
             buf_add_str(&body, rows[i].unit);
-        buf_add_str(&body, "\"}]}");
-        for (size_t piece = 1000; piece <= 1000000; piece *= 10) {
+        buf_add_str(&body, "\"");
+        if (strstr(rows[i].head, ":{"))
+            buf_add_str(&body, "}");
+        buf_add_str(&body, "}]}");
+        static const size_t pieces[] = {7, 95, 1000, 4096, 1000000};
+        for (size_t k = 0; k < ARRAY_SIZE(pieces); k++) {
             _cleanup_ask_ struct ask ask = {0};
-            REQUIRE(ask_pieces(&ask, body.data, body.len, piece, NULL) == 0);
+            struct err err = {0};
+            tap_note("%s%zu of %s by %zu: %s", rows[i].head, rows[i].count, rows[i].unit, pieces[k],
+                     err.what);
+            REQUIRE(ask_pieces(&ask, body.data, body.len, pieces[k], &err) == 0);
             uint64_t tokens = ask_prompt_tokens(&ask, body.len, true);
-            tap_note("%zu of %s by %zu: %llu", rows[i].count, rows[i].unit, piece,
-                     (unsigned long long)tokens);
+            tap_note("%s%zu of %s by %zu: %llu", rows[i].head, rows[i].count, rows[i].unit,
+                     pieces[k], (unsigned long long)tokens);
             CHECK(tokens >= rows[i].least && tokens <= rows[i].most);
         }
     }
