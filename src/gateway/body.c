@@ -164,10 +164,14 @@ on_done(struct spool_job *job)
         b->ready(b, &error);
         return;
     }
-    if (f->cannot_be_made)
+    if (f->cannot_be_made) {
         stay_in_memory(b);
-    else if (f->waiting.len > 0)
+    } else if (f->waiting.len > 0) {
         write_on(f);
+    } else { /* which may have more room than a body takes that stays in memory */
+        buf_finish(&f->waiting);
+        buf_finish(&f->writing);
+    }
     b->ready(b, NULL);
 }
 

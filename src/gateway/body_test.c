@@ -104,6 +104,20 @@ TEST(body_is_what_came_wherever_it_is_kept)
     close_spool();
 }
 
+/* Else a large one would cost more of it than one that stays there. */
+TEST(body_has_its_head_in_memory_and_no_more)
+{
+    struct body b;
+    REQUIRE(open_spool());
+    size_t before = tap_heap_bytes();
+    begin(&b, tap_dir(), sizeof(pattern));
+    REQUIRE(add_in_pieces(&b, BODY_MEMORY_MAX + 128 * KIB, 16384));
+    REQUIRE(LOOP_WAIT(&rig, body_is_kept(&b)));
+    CHECK(tap_heap_bytes() < before + BODY_HEAD_BYTES + 64 * KIB);
+    body_finish(&b);
+    close_spool();
+}
+
 /* A file system that takes no more, as far as a process can make one. */
 TEST(body_tells_of_a_disk_that_takes_no_more)
 {

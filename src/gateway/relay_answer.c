@@ -25,31 +25,34 @@ passage_fail_sending(struct passage *p, const struct err *error)
         passage_fail(p, error);
 }
 
-/* What the disk has to fetch is sent when it is there. */
+/* What the disk has to fetch is sent when it is there. Its last bytes are taken with the rest, whatever waits before
+ * them: so that they are the last is said at once, and once. */
 void
 passage_send(struct passage *p)
 {
-    struct sending *s = p->question->sending;
+    struct question *q = p->question;
+    struct sending *s = q ? q->sending : NULL;
     struct http_call *call = p->visit.call;
-    if (!call || !s || s->piece == s->count)
+    if (!s || !call || s->is_ended)
         return;
-    while (s->piece < s->count) {
+    for (bool goes_on = true; s->piece < s->count;) {
         const struct patch_piece *piece = &s->pieces[s->piece];
         size_t len = MIN(piece->len - s->at, (size_t)SEND_BYTES);
         const char *bytes = piece->put ? piece->put + s->at : "";
+        if (!goes_on)
+            return;
         if (!piece->put && len > 0)
-            bytes = body_look(&p->question->body, piece->at + s->at, len, &len);
+            bytes = body_look(&q->body, piece->at + s->at, len, &len);
         if (!bytes)
             return;
-        bool goes_on = http_call_write(call, bytes, len);
+        goes_on = http_call_write(call, bytes, len);
         s->at += len;
         if (s->at == piece->len) {
             s->piece++;
             s->at = 0;
         }
-        if (!goes_on)
-            return;
     }
+    s->is_ended = true;
     http_call_end(call);
     if (passage_has_begun(p))
         passage_drop_question(p);
@@ -155,7 +158,7 @@ static bool
 is_all_sent(const struct passage *p)
 {
     const struct sending *s = p->question->sending;
-    return !s || s->piece == s->count;
+    return !s || s->is_ended;
 }
 
 static void
@@ -299,6 +302,14 @@ is_cut(const struct passage *p)
     return p->is_stream && !p->usage.complete && !p->usage.failed;
 }
 
+/* An answer has no end. */
+static void
+blame(struct passage *p, const struct err *error)
+{
+    p->row.end = passage_blames(p, error);
+    p->relay->counts.cut += p->row.end == LEDGER_ENGINE;
+}
+
 static void
 end_stream(struct passage *p, const struct err *error)
 {
@@ -310,8 +321,7 @@ end_stream(struct passage *p, const struct err *error)
         struct err lost;
         (void)err_set(&lost, ERR_ENGINE_LOST, "%s ended before its answer was complete",
                       p->target->name);
-        p->relay->counts.cut++;
-        p->row.end = LEDGER_ENGINE;
+        blame(p, error ? error : &lost);
         problem_write_event(&event, p->route->dialect, error ? error : &lost, p->reply.id,
                             p->usage.events);
         (void)pass(p, event.data, event.len);
@@ -326,14 +336,14 @@ end_answer(struct passage *p, const struct err *error)
     p->state = PASSAGE_OVER;
     if (p->traced)
         p->traced->answer_end_us = loop_now_us(p->relay->loop) - p->since_us;
-    if (error)
-        p->row.end = LEDGER_ENGINE;
     if (is_refused) {
+        if (error)
+            p->row.end = passage_blames(p, error);
         passage_told_end(p, error);
     } else if (p->is_stream) {
         end_stream(p, error);
     } else if (error) {
-        p->relay->counts.cut++;
+        blame(p, error);
         http_answer_cut(p->request);
     } else {
         end_paid(p);

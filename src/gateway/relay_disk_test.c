@@ -86,3 +86,62 @@ TEST(relay_says_that_a_disk_hangs)
     CHECK_EQ(relay_counts(relay)->bodies_bytes, 0);
     (void)sem_destroy(&gate);
 }
+
+/* ---- bodies about as long as what is sent of one at a time ---- */
+
+#define AT_A_TIME (256 * KIB)
+
+static size_t
+fill_body(size_t len)
+{
+    memset(large, ' ', len);
+    memcpy(large, ONE, strlen(ONE) - 1);
+    large[len - 1] = '}';
+    return len;
+}
+
+/* That it was all of it has to be said, or its connection is not asked again. */
+TEST(relay_ends_a_body_that_fills_what_is_sent_at_a_time)
+{
+    static const size_t lens[] = {AT_A_TIME - 1000, AT_A_TIME - 200,    AT_A_TIME - 1,
+                                  AT_A_TIME,        AT_A_TIME + 1,      2 * AT_A_TIME,
+                                  5 * AT_A_TIME,    5 * AT_A_TIME - 100};
+    for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+        RELAY("");
+        _cleanup_client_ struct client c, next;
+        size_t len = fill_body(lens[i]);
+        tap_note("%zu bytes", len);
+        client_open(&c);
+        client_open(&next);
+        post_n(&c, "/v1/chat/completions", large, len);
+        REQUIRE(engine_accept(&first));
+        REQUIRE(WAIT(engine_read(&first) && first.got.len > len));
+        engine_answer(&first, "{}");
+        REQUIRE(ENDS(&c));
+        buf_clear(&first.got);
+        post(&next, ONE);
+        REQUIRE(HEARS(&first, ONE));
+    }
+}
+
+/* As one does that refuses a body for its length. */
+TEST(relay_goes_on_when_an_engine_answers_before_it_has_read)
+{
+    static const size_t lens[] = {AT_A_TIME, 2 * AT_A_TIME, 12 * AT_A_TIME};
+    for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+        RELAY("");
+        _cleanup_client_ struct client c;
+        size_t len = fill_body(lens[i]);
+        tap_note("%zu bytes", len);
+        client_open(&c);
+        post_n(&c, "/v1/chat/completions", large, len);
+        REQUIRE(engine_accept(&first));
+        engine_say(&first, "HTTP/1.1 413 Too Large\r\nContent-Length: 100\r\n\r\n");
+        REQUIRE(SEES(&c, " 413 "));
+        REQUIRE(WAIT(engine_read(&first) && first.got.len > len));
+        for (int k = 0; k < 10; k++)
+            engine_say(&first, "0123456789");
+        CHECK(ENDS(&c));
+        CHECK(WAIT(relay_counts(relay)->requests == 0));
+    }
+}

@@ -57,6 +57,7 @@ struct sending {
     struct patch_piece pieces[PATCH_PIECES_MAX];
     size_t count, length;
     size_t piece, at; /* what is before it was sent */
+    bool is_ended;    /* all was, and the call knows it */
 };
 
 /* What is asked; it goes when nobody can be asked it any more: an answer has begun, or there is none. */
@@ -162,6 +163,7 @@ void relay_leave(struct relay *relay);
 
 /* relay_take.c */
 void passage_fail(struct passage *p, const struct err *error); /* nothing was answered so far */
+enum ledger_end passage_blames(const struct passage *p, const struct err *error); /* for that */
 void passage_drop_question(struct passage *p);
 
 /* relay_room.c: what it has of what all have together. share.h says how much that may be. */

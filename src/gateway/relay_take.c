@@ -34,6 +34,15 @@ passage_drop_question(struct passage *p)
     free(q);
 }
 
+/* What this host could not do is no fault of the engine that was asked. */
+enum ledger_end
+passage_blames(const struct passage *p, const struct err *error)
+{
+    if (error->id == ERR_SPOOL || error->id == ERR_SYSTEM)
+        return LEDGER_GATEWAY;
+    return p->row.backend[0] ? LEDGER_ENGINE : LEDGER_REFUSED;
+}
+
 void
 passage_fail(struct passage *p, const struct err *error)
 {
@@ -41,7 +50,7 @@ passage_fail(struct passage *p, const struct err *error)
     assert(p->state <= PASSAGE_TOLD);
     p->state = PASSAGE_FAILED;
     p->row.status = problem_status(error);
-    p->row.end = p->row.backend[0] ? LEDGER_ENGINE : LEDGER_REFUSED;
+    p->row.end = passage_blames(p, error);
     passage_progress_stop(p);
     if (is_told)
         passage_told_fail(p, error);
