@@ -441,18 +441,26 @@ refuse_unknown(const char *token, size_t len, struct err *reterr)
 }
 
 int
+holder_check(const struct holder *holder, struct err *reterr)
+{
+    enum key_state state = key_state(&holder->key, clock_wall_us());
+    if (state == KEY_ACTIVE)
+        return 0;
+    return err_set(reterr, ERR_NO_KEY, "the key '%s' %s", holder->key.name,
+                   state == KEY_EXPIRED ? "has expired" : "was revoked");
+}
+
+int
 keyring_find(const struct keyring *ring, const char *token, size_t len, struct holder **ret_holder,
              struct err *reterr)
 {
     struct holder *h = find_token(ring, token, len);
     if (!h)
         return refuse_unknown(token, len, reterr);
-    enum key_state state = key_state(&h->key, clock_wall_us());
-    if (state != KEY_ACTIVE)
-        return err_set(reterr, ERR_NO_KEY, "the key '%s' %s", h->key.name,
-                       state == KEY_EXPIRED ? "has expired" : "was revoked");
-    *ret_holder = h;
-    return 0;
+    int r = holder_check(h, reterr);
+    if (r == 0)
+        *ret_holder = h;
+    return r;
 }
 
 const struct key *

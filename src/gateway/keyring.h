@@ -1,8 +1,8 @@
 #pragma once
 
 /* All keys, as the gateway goes by them: in memory, with what each may still use, before the database
- * that makes both last. A change takes effect when it is durable, for whatever comes from then on; who
- * runs already, runs on. Only that a key is revoked holds at once, whatever the disk does, and is tried
+ * that makes both last. A change takes effect when it is durable, for whatever comes from then on; what
+ * an engine has already, runs on. Only that a key is revoked holds at once, whatever the disk does, and is tried
  * until it is durable. Keys are never removed: a holder is there as long as the keyring. */
 
 #include "gateway/store.h"
@@ -32,6 +32,7 @@ int keyring_find(const struct keyring *ring, const char *token, size_t len,
                  struct holder **ret_holder, struct err *reterr) must_check;
 
 const struct key *holder_key(const struct holder *holder);
+int holder_check(const struct holder *holder, struct err *reterr) must_check; /* NO_KEY: not good */
 /* False: it has no such limit. */
 bool holder_level(struct holder *holder, enum allowance_limit limit,
                   struct allowance_level *ret_level);

@@ -25,7 +25,7 @@ passage_fail_sending(struct passage *p, const struct err *error)
         passage_fail(p, error);
 }
 
-/* What the disk has to fetch is sent when it is there. Its last bytes are taken with the rest, whatever waits before
+/* What the disk has to fetch is sent when it is there. The last bytes are taken whatever waits before
  * them: so that they are the last is said at once, and once. */
 void
 passage_send(struct passage *p)
@@ -404,7 +404,13 @@ on_go(struct visit *v)
                                              .finished = on_call_finished};
     struct passage *p = v->user;
     const struct question *q = p->question;
+    struct err gone;
     passage_works(p);
+    if (p->reply.caller && holder_check(p->reply.caller, &gone) < 0) { /* while it waited */
+        visit_end(v, NULL, 0);
+        passage_fail(p, &gone);
+        return;
+    }
     struct http_call *call = visit_call(v, http_method_name(p->route->method), q->path, &ops);
     passage_goes(p);
     for (const struct carried *c = q->carried; c; c = c->next)

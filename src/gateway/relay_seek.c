@@ -98,6 +98,23 @@ choose(struct passage *p)
     return target_choose(t, loads, p->relay->turn++);
 }
 
+/* Whoever may not ask for it by its name gets no answer of it in another's place. */
+static bool
+may_have(const struct passage *p, const struct target *target)
+{
+    const struct holder *caller = p->reply.caller;
+    return !caller || key_allows(holder_key(caller), target->name);
+}
+
+static bool
+could_answer(const struct passage *p, const struct target *target)
+{
+    for (size_t i = 0; may_have(p, target) && i < target->back_count; i++)
+        if (could_ask(p, &target->backs[i]))
+            return true;
+    return false;
+}
+
 bool
 passage_has_other(struct passage *p)
 {
@@ -107,9 +124,8 @@ passage_has_other(struct passage *p)
         if (may_try(p, i))
             return true;
     for (size_t i = p->question->fallbacks; i < p->asked->fallback_count; i++)
-        for (size_t k = 0; k < p->asked->fallbacks[i]->back_count; k++)
-            if (could_ask(p, &p->asked->fallbacks[i]->backs[k]))
-                return true;
+        if (could_answer(p, p->asked->fallbacks[i]))
+            return true;
     return false;
 }
 
@@ -233,6 +249,8 @@ static bool
 may_fall_back(struct passage *p)
 {
     size_t *next = &p->question->fallbacks;
+    while (*next < p->asked->fallback_count && !may_have(p, p->asked->fallbacks[*next]))
+        ++*next;
     return *next < p->asked->fallback_count && set_target(p, p->asked->fallbacks[(*next)++]);
 }
 

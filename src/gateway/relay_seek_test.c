@@ -169,6 +169,54 @@ TEST(relay_tells_no_client_that_a_server_has_too_much_to_do)
     }
 }
 
+TEST(relay_asks_no_fallback_that_the_key_may_not_use)
+{
+    for (int may = 0; may < 2; may++) {
+        RELAY("  fallbacks: {far: [one]}\n");
+        _cleanup_client_ struct client c;
+        const char *models = may ? "{\"models\":[\"far\",\"one\"]}" : "{\"models\":[\"far\"]}";
+        REQUIRE(open_keys() && (caller = make_key(may ? "bob" : "alice", models)));
+        client_open(&c);
+        post(&c, "{\"model\":\"far\"}");
+        REQUIRE(engine_accept(&remote) && HEARS(&remote, "far"));
+        engine_say(&remote, "HTTP/1.1 503 Away\r\nContent-Length: 0\r\n\r\n");
+        if (may) {
+            REQUIRE(engine_accept(&first) && HEARS(&first, "one"));
+            engine_answer(&first, "{}");
+        }
+        REQUIRE(ENDS(&c));
+        CHECK(strstr(c.got.data, may ? "HTTP/1.1 200 " : "HTTP/1.1 503 ") == c.got.data);
+    }
+}
+
+static bool
+revoke_key(const char *name)
+{
+    struct made made = {.wish = {.deed = KEYRING_REVOKE, .name = name, .done = on_made}};
+    return keyring_do(ring, &made.wish, NULL) == 0 && WAIT(made.holder);
+}
+
+/* What waited for its turn does not begin. */
+TEST(relay_asks_nobody_for_a_key_that_was_revoked)
+{
+    RELAY("");
+    _cleanup_client_ struct client c, d;
+    REQUIRE(open_keys() && (caller = make_key("alice", NULL)));
+    client_open(&c);
+    client_open(&d);
+    post(&c, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    post(&d, ONE);
+    REQUIRE(WAIT(backend_queue(relay_backend(relay, 0))->waiting == 1));
+    REQUIRE(revoke_key("alice"));
+    engine_answer(&first, "{}");
+    REQUIRE(ENDS(&c) && ENDS(&d));
+    CHECK(strstr(c.got.data, "HTTP/1.1 200 ") == c.got.data);
+    CHECK(strstr(d.got.data, "HTTP/1.1 401 ") == d.got.data);
+    CHECK(strstr(d.got.data, "the key 'alice' was revoked"));
+    REQUIRE(WAIT(relay_counts(relay)->requests == 0));
+}
+
 TEST(relay_asks_others_for_a_model_that_a_peer_does_not_have)
 {
     for (int falls_back = 0; falls_back < 2; falls_back++) {
