@@ -782,7 +782,7 @@ visit_heard(struct visit *v)
 {
     v->is_heard = true;
     v->backend->state = BACKEND_ANSWERS;
-    breaker_succeed(&v->backend->breaker);
+    breaker_last(&v->backend->breaker); /* others may try, too; that it can is known at the end */
     v->trial = 0;
     give_orders(v->backend);
 }
@@ -872,6 +872,7 @@ visit_told(struct visit *v, const struct err *error, struct err *ret_error)
     struct backend *b = v->backend;
     struct http_call *call = take_ptr(v->call);
     if (!error) {
+        breaker_succeed(&b->breaker);
         b->counts.answered++;
         b->refuses_us = false;
         if (!v->is_about_stored)

@@ -32,8 +32,8 @@ uint64_t breaker_opens_us(const struct breaker *b, uint64_t now_us);
  * And how it ended: a trial of an earlier time than this is a request like any other. */
 bool breaker_begin(struct breaker *b, uint64_t now_us, uint64_t *ret_trial) must_check;
 void breaker_succeed(struct breaker *b);
-void
-breaker_last(struct breaker *b); /* its trial has lasted BREAKER_TRIAL_US, and has not failed */
+/* Its trial has lasted BREAKER_TRIAL_US, or has begun to answer, and has not failed. */
+void breaker_last(struct breaker *b);
 void breaker_fail(struct breaker *b, uint64_t trial, uint64_t now_us);
 /* It failed since its connection was cut. since_us: when it set out; those that were on their way at the last
  * cut tell of the same one, as all streams of a server do that has ended. */

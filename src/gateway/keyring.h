@@ -2,8 +2,8 @@
 
 /* All keys, as the gateway goes by them: in memory, with what each may still use, before the database
  * that makes both last. A change takes effect when it is durable, for whatever comes from then on; what
- * an engine has already, runs on. Only that a key is revoked holds at once, whatever the disk does, and is tried
- * until it is durable. Keys are never removed: a holder is there as long as the keyring. */
+ * an engine has already, runs on. Only that a key is revoked holds at once, whatever the disk does, and
+ * is tried until it is durable. Keys are never removed: a holder is there as long as the keyring. */
 
 #include "gateway/store.h"
 

@@ -69,6 +69,27 @@ TEST(relay_passes_an_error_that_comes_with_200)
     }
 }
 
+/* That one answers is no success before its answer has an end. */
+TEST(relay_asks_no_more_of_an_engine_that_breaks_off_all_it_begins)
+{
+    RELAY("");
+    for (unsigned i = 0; i <= BREAKER_FAILURES; i++) {
+        _cleanup_client_ struct client c;
+        client_open(&c);
+        post(&c, ONE);
+        if (i == BREAKER_FAILURES) {
+            REQUIRE(ENDS(&c));
+            CHECK(strstr(c.got.data, "HTTP/1.1 503 ") == c.got.data);
+            break;
+        }
+        REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+        engine_say(&first, BEGIN_JSON "{");
+        REQUIRE(SEES(&c, "HTTP/1.1 200 "));
+        engine_hang_up(&first);
+        REQUIRE(WAIT(c.ended));
+    }
+}
+
 TEST(relay_asks_an_engine_again_as_soon_as_it_listens)
 {
     RELAY("");
