@@ -36,7 +36,10 @@ struct keyring {
     struct map by_hash, by_name;
 
     /* the change that is under way */
-    struct keyring_wish *wish;
+    bool is_putting;
+    struct keyring_wish *wish; /* NULL: nobody is told of it any more */
+    enum keyring_deed deed;
+    bool is_overtaken; /* its key was revoked since */
     struct key next;
     key_token token;
     struct store_put put;
@@ -44,9 +47,12 @@ struct keyring {
     size_t waiting;
 
     struct keyring_wish
-        again; /* to revoke what is unwritten; it has a name while it is under way */
+        again; /* writes as it is what is unwritten; it has a name while it is under way */
     struct loop_timer again_timer;
     bool is_closing;
+
+    void (*tell)(struct holder *holder, void *arg);
+    void *tell_arg;
 };
 
 static struct allowance_time
@@ -333,7 +339,7 @@ keyring_open(struct loop *loop, const char *path, struct keyring **ret_ring, str
     ring->store = store;
     ring->put.done = on_put;
     ring->last = &ring->first;
-    ring->again = (struct keyring_wish){.deed = KEYRING_REVOKE, .done = on_again_done};
+    ring->again = (struct keyring_wish){.deed = KEYRING_CHANGE, .done = on_again_done};
     ring->again_timer.expired = on_again;
     ring->had_keys = database_had_keys(store_database(store));
     r = database_load(store_database(store), on_load, ring, reterr);
@@ -528,9 +534,11 @@ name_at(size_t i, const void *arg)
 static void
 revoke(struct holder *h)
 {
+    struct keyring *ring = h->ring;
     if (!h->key.revoked_us)
         h->key.revoked_us = clock_wall_us();
     h->is_unwritten = true;
+    ring->is_overtaken |= ring->is_putting && ring->next.id == h->key.id;
 }
 
 static int
@@ -578,7 +586,10 @@ begin(struct keyring *ring, struct keyring_wish *wish, struct err *reterr)
         key_finish(&ring->next);
         return r;
     }
+    ring->is_putting = true;
+    ring->is_overtaken = false;
     ring->wish = wish;
+    ring->deed = wish->deed;
     ring->put.id = ring->next.id;
     ring->put.key = &ring->next;
     store_put(ring->store, &ring->put);
@@ -601,28 +612,118 @@ wait_in_line(struct keyring *ring, struct keyring_wish *wish, struct err *reterr
     return 0;
 }
 
+static bool
+leave_line(struct keyring *ring, struct keyring_wish *wish)
+{
+    struct keyring_wish **at = &ring->first;
+    while (*at && *at != wish)
+        at = &(*at)->next;
+    if (!*at)
+        return false;
+    *at = wish->next;
+    if (!*at)
+        ring->last = at;
+    ring->waiting--;
+    return true;
+}
+
+static void
+tell(struct keyring_wish *wish, struct holder *h, const char *token, const struct err *error)
+{
+    loop_timer_stop(&wish->patience);
+    wish->done(wish, h, token, error);
+}
+
+static void
+begin_next(struct keyring *ring)
+{
+    while (!ring->is_putting && ring->first) {
+        struct keyring_wish *wish = ring->first;
+        struct err err;
+        (void)leave_line(ring, wish);
+        if (begin(ring, wish, &err) < 0)
+            tell(wish, NULL, NULL, &err);
+    }
+}
+
+/* Those that are revoked, and of which that is not durable yet. */
+static void
+try_again_later(struct keyring *ring)
+{
+    if (!ring->is_closing)
+        loop_timer_start(ring->loop, &ring->again_timer, AGAIN_US, 0);
+}
+
+/* False: it is under way, and told to nobody any more. */
+static bool
+take_back(struct keyring_wish *wish)
+{
+    struct keyring *ring = wish->ring;
+    loop_timer_stop(&wish->patience);
+    if (wish->deed == KEYRING_REVOKE)
+        try_again_later(ring);
+    if (leave_line(ring, wish))
+        return true;
+    assert(ring->wish == wish);
+    ring->wish = NULL;
+    if (wish->deed == KEYRING_REVOKE || !store_forget(ring->store, &ring->put))
+        return false;
+    ring->is_putting = false;
+    explicit_bzero(ring->token, sizeof(ring->token));
+    key_finish(&ring->next);
+    begin_next(ring);
+    return true;
+}
+
+void
+keyring_forget(struct keyring_wish *wish)
+{
+    (void)take_back(wish);
+}
+
+/* Before whoever asks has lost patience. */
+static void
+on_wish_late(struct loop_timer *timer)
+{
+    struct keyring_wish *wish = container_of(timer, struct keyring_wish, patience);
+    struct keyring *ring = wish->ring;
+    bool is_revoke = wish->deed == KEYRING_REVOKE;
+    struct holder *h = is_revoke ? map_get(&ring->by_name, wish->name) : NULL;
+    bool draws = wish->deed == KEYRING_CREATE || wish->deed == KEYRING_ROTATE;
+    bool is_undone = take_back(wish);
+    struct err late;
+    (void)err_set(&late, ERR_KEYS_UNWRITTEN,
+                  "the database has not taken it after %u s: its disk hangs%s",
+                  (unsigned)(KEYRING_WISH_US / SECOND_US),
+                  is_undone || is_revoke ? ""
+                  : draws                ? "; should it be yet, the key is revoked"
+                                         : "; it may be yet");
+    err_fix(&late, "citadel keys list shows what became of it, once the disk answers");
+    wish->done(wish, h, NULL, &late);
+}
+
 int
 keyring_do(struct keyring *ring, struct keyring_wish *wish, struct err *reterr)
 {
     struct holder *h = wish->deed == KEYRING_REVOKE ? map_get(&ring->by_name, wish->name) : NULL;
     if (h)
         revoke(h);
-    return ring->wish ? wait_in_line(ring, wish, reterr) : begin(ring, wish, reterr);
+    wish->ring = ring;
+    wish->patience = (struct loop_timer){.expired = on_wish_late};
+    int r = ring->is_putting ? wait_in_line(ring, wish, reterr) : begin(ring, wish, reterr);
+    if (r == 0)
+        loop_timer_start(ring->loop, &wish->patience, KEYRING_WISH_US, 0);
+    else if (h)
+        try_again_later(ring);
+    return r;
 }
 
-static void
-begin_next(struct keyring *ring)
+void
+keyring_tell_of_unheard(struct keyring *ring, void (*unheard)(struct holder *holder, void *arg),
+                        void *arg)
 {
-    while (!ring->wish && ring->first) {
-        struct keyring_wish *wish = ring->first;
-        struct err err;
-        ring->first = wish->next;
-        if (!ring->first)
-            ring->last = &ring->first;
-        ring->waiting--;
-        if (begin(ring, wish, &err) < 0)
-            wish->done(wish, NULL, NULL, &err);
-    }
+    ring->tell = unheard;
+    ring->tell_arg = arg;
 }
 
 static void
@@ -651,16 +752,27 @@ take_up(struct keyring *ring)
     return h;
 }
 
+void
+holder_unheard(struct holder *h)
+{
+    struct keyring *ring = h->ring;
+    revoke(h);
+    if (ring->tell)
+        ring->tell(h, ring->tell_arg);
+    on_again(&ring->again_timer);
+}
+
 static void
 on_put(struct store_put *put, const struct err *error)
 {
     struct keyring *ring = container_of(put, struct keyring, put);
     struct keyring_wish *wish = take_ptr(ring->wish);
-    bool is_revoke = wish->deed == KEYRING_REVOKE;
+    bool is_revoke = ring->deed == KEYRING_REVOKE;
     struct holder *h = is_revoke ? map_get(&ring->by_name, ring->next.name) : NULL;
     key_token token;
     memcpy(token, ring->token, sizeof(token));
     explicit_bzero(ring->token, sizeof(ring->token));
+    ring->is_putting = false;
     if (error) {
         key_finish(&ring->next);
     } else {
@@ -668,9 +780,16 @@ on_put(struct store_put *put, const struct err *error)
         h->is_unwritten = false;
     }
     ring->next.models = NULL;
-    if (error && is_revoke && !ring->is_closing)
-        loop_timer_start(ring->loop, &ring->again_timer, AGAIN_US, 0);
-    wish->done(wish, h, token[0] && !error ? token : NULL, error);
+    if (error && is_revoke)
+        try_again_later(ring);
+    if (!error && ring->is_overtaken && !is_revoke) {
+        revoke(h);
+        try_again_later(ring);
+    }
+    if (wish)
+        tell(wish, h, token[0] && !error ? token : NULL, error);
+    else if (token[0] && !error)
+        holder_unheard(h);
     explicit_bzero(token, sizeof(token));
     begin_next(ring);
 }
@@ -702,7 +821,9 @@ on_again_done(struct keyring_wish *wish, struct holder *holder unused_arg,
 {
     struct keyring *ring = container_of(wish, struct keyring, again);
     wish->name = NULL;
-    if (!error)
+    if (error)
+        try_again_later(ring);
+    else
         on_again(&ring->again_timer);
 }
 

@@ -3,7 +3,8 @@
 /* All keys, as the gateway goes by them: in memory, with what each may still use, before the database
  * that makes both last. A change takes effect when it is durable, for whatever comes from then on; what
  * an engine has already, runs on. Only that a key is revoked holds at once, whatever the disk does, and
- * is tried until it is durable. Keys are never removed: a holder is there as long as the keyring. */
+ * is tried until it is durable. A token that nobody was told is good for nothing: its key is revoked. Keys
+ * are never removed: a holder is there as long as the keyring. */
 
 #include "gateway/store.h"
 
@@ -92,9 +93,10 @@ void holder_correct(struct holder *holder, const struct allowance_estimate *esti
 enum keyring_deed { KEYRING_CREATE, KEYRING_CHANGE, KEYRING_ROTATE, KEYRING_REVOKE };
 
 #define KEYRING_WISHES_MAX 64
+#define KEYRING_WISH_US UINT64_C(4000000) /* what takes longer has failed: the disk hangs */
 
-/* Within the caller's struct, and there with its members until done(). One goes after the other, and so
- * many may wait (KEYS_BUSY). */
+/* Within the caller's struct, and there with its members until done(), or until it is forgotten. One goes
+ * after the other, and so many may wait (KEYS_BUSY). */
 struct keyring_wish {
     enum keyring_deed deed;
     const char *name;
@@ -103,10 +105,22 @@ struct keyring_wish {
      * only where it is revoked, and that is not durable yet. */
     void (*done)(struct keyring_wish *wish, struct holder *holder, const char *token,
                  const struct err *error);
+
+    /* the rest is the keyring's own */
+    struct keyring *ring;
     struct keyring_wish *next;
+    struct loop_timer patience;
 };
 /* On success done() is told, later. */
 int keyring_do(struct keyring *ring, struct keyring_wish *wish, struct err *reterr) must_check;
+/* One that is not done: whoever wished it has left. It is not done if it had not begun; a key is revoked all
+ * the same. */
+void keyring_forget(struct keyring_wish *wish);
+/* The token that it was given just now could not be told. */
+void holder_unheard(struct holder *holder);
+/* Who was given a token that nobody was told, and is revoked for it. */
+void keyring_tell_of_unheard(struct keyring *ring, void (*tell)(struct holder *holder, void *arg),
+                             void *arg);
 
 const char *keyring_deed_word(enum keyring_deed deed); /* "created" */
 /* What one has come to: {"key", "token"}; token NULL: null. */

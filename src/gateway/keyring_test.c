@@ -491,6 +491,192 @@ TEST(a_claim_waits_for_no_disk_that_hangs)
     close_ring();
 }
 
+/* ---- changes, and a disk that hangs ---- */
+
+static sqlite3 *other;
+
+static bool
+hang_disk(void)
+{
+    return sqlite.open_v2(path, &other, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
+           sqlite.exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK;
+}
+
+static void
+heal_disk(void)
+{
+    CHECK(sqlite.exec(other, "ROLLBACK", NULL, NULL, NULL) == SQLITE_OK);
+    (void)sqlite.close(take_ptr(other));
+}
+
+static void
+wish(struct asked *a, enum keyring_deed deed, const char *name)
+{
+    *a = (struct asked){.wish = {.deed = deed, .name = name, .done = on_done}};
+    CHECK_EQ(keyring_do(ring, &a->wish, NULL), 0);
+}
+
+static unsigned unheard;
+
+static void
+on_unheard(struct holder *holder, void *arg)
+{
+    CHECK(text_eq(holder_key(holder)->name, arg));
+    unheard++;
+}
+
+/* The one key that there is. */
+static bool
+is_revoked(void)
+{
+    _cleanup_buf_ struct buf list = BUF_INIT(64 * KIB);
+    struct json_writer w;
+    json_init(&w, &list, false);
+    keyring_print(ring, &w);
+    buf_add_char(&list, '\0');
+    return strstr(list.data, "\"state\":\"revoked\"") != NULL;
+}
+
+TEST(a_key_is_not_made_for_who_has_left)
+{
+    struct asked alice, first, left, last;
+    REQUIRE(open_ring());
+    REQUIRE(ask(&alice, KEYRING_CREATE, "alice", NULL));
+    REQUIRE(hang_disk());
+    struct ledger_row row = {.time_us = 1};
+    CHECK(store_add_row(keyring_store(ring), &row));
+    loop_rig_run(&rig, 2 * STORE_DELAY_US); /* a batch is under way, and others wait for it */
+    wish(&first, KEYRING_CREATE, "first");
+    wish(&left, KEYRING_CREATE, "left");
+    wish(&last, KEYRING_CREATE, "last");
+    keyring_forget(&left.wish);
+    keyring_forget(&first.wish);
+    heal_disk();
+    CHECK(LOOP_WAIT(&rig, last.is_done));
+    CHECK(find(last.token) != NULL);
+    CHECK(!first.is_done && !left.is_done);
+    CHECK(ask(&first, KEYRING_CREATE, "first", NULL)); /* their names are free */
+    CHECK(ask(&left, KEYRING_CREATE, "left", NULL));
+    close_ring();
+}
+
+TEST(a_key_that_nobody_was_told_is_revoked)
+{
+    struct asked a;
+    unheard = 0;
+    REQUIRE(open_ring());
+    keyring_tell_of_unheard(ring, on_unheard, (char[]){"alice"});
+    REQUIRE(hang_disk());
+    wish(&a, KEYRING_CREATE, "alice");
+    loop_rig_run(&rig, 100000); /* it has begun */
+    keyring_forget(&a.wish);
+    heal_disk();
+    CHECK(LOOP_WAIT(&rig, unheard == 1 && store_counts(keyring_store(ring))->batches == 2));
+    CHECK(!a.is_done && is_revoked());
+    close_ring();
+    REQUIRE(open_ring());
+    CHECK(keyring_is_needed(ring) && is_revoked());
+    CHECK(ask(&a, KEYRING_ROTATE, "alice", NULL));
+    CHECK(find(a.token) != NULL);
+    close_ring();
+}
+
+/* Before the ten seconds of who asks at the control socket. */
+TEST(a_change_waits_for_no_disk_that_hangs)
+{
+    struct asked alice, bob, limits;
+    REQUIRE(open_ring());
+    REQUIRE(ask(&alice, KEYRING_CREATE, "alice", NULL));
+    const uint64_t batches = store_counts(keyring_store(ring))->batches;
+    REQUIRE(hang_disk());
+    wish(&bob, KEYRING_CREATE, "bob");
+    wish(&limits, KEYRING_CHANGE, "alice");
+    REQUIRE(LOOP_WAIT(&rig, bob.is_done && limits.is_done));
+    CHECK_EQ(bob.err.id, ERR_KEYS_UNWRITTEN);
+    CHECK(strstr(bob.err.what, "after 4 s") && strstr(bob.err.what, "the key is revoked"));
+    CHECK(strstr(limits.err.what, "its disk hangs"));
+    heal_disk();
+    CHECK(LOOP_WAIT(&rig, store_counts(keyring_store(ring))->batches > batches));
+    CHECK(ask(&limits, KEYRING_CHANGE, "alice", NULL));
+    close_ring();
+}
+
+TEST(that_a_key_is_revoked_outlasts_a_change_that_had_begun)
+{
+    struct asked a, change, revoked;
+    REQUIRE(open_ring());
+    REQUIRE(ask(&a, KEYRING_CREATE, "alice", NULL));
+    REQUIRE(hang_disk());
+    wish(&change, KEYRING_CHANGE, "alice");
+    loop_rig_run(&rig, 100000);
+    wish(&revoked, KEYRING_REVOKE, "alice");
+    keyring_forget(&revoked.wish);
+    heal_disk();
+    REQUIRE(LOOP_WAIT(&rig, change.is_done));
+    CHECK(!find(a.token));
+    close_ring();
+    REQUIRE(open_ring());
+    CHECK(!find(a.token));
+    close_ring();
+}
+
+TEST(who_is_given_another_token_is_not_revoked_behind_that)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+    struct asked a, revoked, rotated;
+    (void)sigaction(SIGXFSZ, &ignore, &before);
+    REQUIRE(open_ring());
+    struct store *store = keyring_store(ring);
+    REQUIRE(ask(&a, KEYRING_CREATE, "alice", NULL));
+    limit_files(0);
+    CHECK(ask(&revoked, KEYRING_REVOKE, "alice", NULL)); /* which is tried again in five seconds */
+    limit_files(RLIM_INFINITY);
+    (void)sigaction(SIGXFSZ, &before, NULL);
+    loop_rig_run(&rig, 4000000);
+    REQUIRE(hang_disk());
+    wish(&rotated, KEYRING_ROTATE, "alice");
+    loop_rig_run(&rig, 2000000); /* that is, behind this */
+    heal_disk();
+    const uint64_t batches = store_counts(store)->batches;
+    REQUIRE(LOOP_WAIT(&rig, store_counts(store)->batches == batches + 2));
+    CHECK(find(rotated.token) != NULL);
+    close_ring();
+}
+
+static struct {
+    unsigned begins, ends;
+} trouble;
+
+static void
+on_trouble(const struct err *error, void *arg unused_arg)
+{
+    trouble.begins += error != NULL;
+    trouble.ends += error == NULL;
+}
+
+TEST(a_disk_that_hangs_is_told_once_and_when_it_is_over)
+{
+    struct ledger_row row = {.time_us = 1};
+    REQUIRE(open_ring());
+    trouble.begins = trouble.ends = 0;
+    struct store *store = keyring_store(ring);
+    store_tell_of_trouble(store, on_trouble, NULL);
+    REQUIRE(hang_disk());
+    CHECK(store_add_row(store, &row));
+    REQUIRE(LOOP_WAIT(&rig, trouble.begins));
+    CHECK(strstr(store_trouble(store)->what, "hangs"));
+    CHECK_EQ(store_counts(store)->batches, 0); /* while it does */
+    CHECK(store_add_row(store, &row));
+    loop_rig_run(&rig, 2 * STORE_DELAY_US);
+    heal_disk();
+    REQUIRE(LOOP_WAIT(&rig, trouble.ends));
+    CHECK_EQ(trouble.begins, 1);
+    CHECK_EQ(trouble.ends, 1);
+    CHECK(!store_trouble(store));
+    CHECK(LOOP_WAIT(&rig, store_counts(store)->rows == 2));
+    close_ring();
+}
+
 /* ---- and a resolver that does ---- */
 
 static sem_t gate;

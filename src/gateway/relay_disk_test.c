@@ -83,6 +83,7 @@ TEST(relay_says_that_a_disk_hangs)
     REQUIRE(heal_disk());
     REQUIRE(sees);
     CHECK(strstr(a.got.data, "HTTP/1.1 503 ") == a.got.data);
+    CHECK(strstr(a.got.data, "\r\nRetry-After: 5\r\n") != NULL);
     CHECK_EQ(relay_counts(relay)->bodies_bytes, 0);
     (void)sem_destroy(&gate);
 }

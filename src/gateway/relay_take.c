@@ -43,9 +43,13 @@ passage_blames(const struct passage *p, const struct err *error)
     return p->row.backend[0] ? LEDGER_ENGINE : LEDGER_REFUSED;
 }
 
+#define DISK_AGAIN_S 5 /* when to come again with a body that the disk did not take */
+
 void
 passage_fail(struct passage *p, const struct err *error)
 {
+    if (error->id == ERR_SPOOL)
+        p->retry_after_s = DISK_AGAIN_S;
     bool is_told = p->state == PASSAGE_TOLD;
     assert(p->state <= PASSAGE_TOLD);
     p->state = PASSAGE_FAILED;

@@ -7,7 +7,6 @@
 #define RETRY_US UINT64_C(1000000)
 #define PRUNE_US UINT64_C(60000000) /* between two looks for old rows, when the last found all */
 #define PRUNE_ROWS 1000             /* beyond as many as are added meanwhile */
-#define DRAIN_US UINT64_C(30000000)
 
 struct batch {
     struct store_put *first, **last;
@@ -18,10 +17,12 @@ struct store {
     struct loop *loop;
     struct database *db;
     struct batch next;
-    struct loop_timer delay, prune;
+    struct loop_timer delay, prune, patience;
     uint64_t keep_us;
     struct store_counts counts;
     struct err trouble;
+    void (*tell)(const struct err *trouble, void *arg);
+    void *tell_arg;
 
     /* the work's, while it runs */
     struct work work;
@@ -32,7 +33,7 @@ struct store {
 
     bool is_prune_due;
     bool prune_again;
-    bool is_flushing; /* no work is started */
+    bool is_flushing; /* no work is started but by that */
 };
 
 static void
@@ -95,12 +96,34 @@ keep_rows(struct store *s)
 }
 
 static void
+note_trouble(struct store *s, const struct err *error)
+{
+    bool was_sick = s->trouble.id != ERR_NONE;
+    s->trouble = *error;
+    if (s->tell && was_sick != (error->id != ERR_NONE))
+        s->tell(store_trouble(s), s->tell_arg);
+}
+
+static void
+on_late(struct loop_timer *timer)
+{
+    struct store *s = container_of(timer, struct store, patience);
+    struct err late;
+    (void)err_set(&late, ERR_KEYS_UNWRITTEN,
+                  "the database of keys and usage is not written after %u s: its disk hangs",
+                  (unsigned)(STORE_PATIENCE_US / 1000000));
+    err_fix(&late, "see to that disk; what waits is written when it answers");
+    note_trouble(s, &late);
+}
+
+static void
 conclude(struct store *s)
 {
     const struct err *error = s->error.id == ERR_NONE ? NULL : &s->error;
     struct store_put *put = take_ptr(s->batch.first);
     s->is_running = false;
-    s->trouble = s->error;
+    loop_timer_stop(&s->patience);
+    note_trouble(s, &s->error);
     s->counts.batches++;
     s->counts.failed_batches += error != NULL;
     if (error)
@@ -135,27 +158,33 @@ take_batch(struct store *s)
     s->is_running = true;
 }
 
-static void start(struct store *s);
+static void
+carry_out_alone(struct store *s)
+{
+    take_batch(s);
+    loop_timer_start(s->loop, &s->patience, STORE_PATIENCE_US, 0);
+    work_start_alone(s->loop, &s->work);
+}
+
+static void
+start(struct store *s)
+{
+    if (!s->is_running && !s->is_flushing)
+        carry_out_alone(s);
+}
 
 static void
 on_done(struct work *work, bool cancelled unused_arg)
 {
     struct store *s = container_of(work, struct store, work);
     conclude(s);
-    if (s->next.first)
+    if (s->is_flushing)
+        loop_stop(s->loop);
+    else if (s->next.first)
         start(s);
     else if ((has_more(s) || s->prune_again) && !s->is_running)
         loop_timer_start(s->loop, &s->delay, s->trouble.id == ERR_NONE ? STORE_DELAY_US : RETRY_US,
                          0);
-}
-
-static void
-start(struct store *s)
-{
-    if (s->is_running || s->is_flushing)
-        return;
-    take_batch(s);
-    work_start_alone(s->loop, &s->work);
 }
 
 static void
@@ -179,6 +208,20 @@ store_put(struct store *s, struct store_put *put)
     *s->next.last = put;
     s->next.last = &put->next;
     start(s);
+}
+
+bool
+store_forget(struct store *s, const struct store_put *put)
+{
+    struct store_put **at = &s->next.first;
+    while (*at && *at != put)
+        at = &(*at)->next;
+    if (!*at)
+        return false;
+    *at = put->next;
+    if (!*at)
+        s->next.last = at;
+    return true;
 }
 
 bool
@@ -216,6 +259,14 @@ store_trouble(const struct store *s)
     return s->trouble.id == ERR_NONE ? NULL : &s->trouble;
 }
 
+void
+store_tell_of_trouble(struct store *s, void (*tell)(const struct err *trouble, void *arg),
+                      void *arg)
+{
+    s->tell = tell;
+    s->tell_arg = arg;
+}
+
 /* ---- a life ---- */
 
 int
@@ -230,6 +281,7 @@ store_open(struct loop *loop, const char *path, struct store **ret_store, struct
     s->db = db;
     s->delay.expired = on_delay;
     s->prune.expired = on_prune;
+    s->patience.expired = on_late;
     s->work.run = on_run;
     s->work.done = on_done;
     batch_init(&s->next);
@@ -244,25 +296,42 @@ store_database(struct store *s)
     return s->db;
 }
 
-/* What a put that is told of leads to is written, too. */
+struct limit {
+    struct loop_timer timer;
+    struct loop *loop;
+    bool is_over;
+};
+
+static void
+on_limit(struct loop_timer *timer)
+{
+    struct limit *l = container_of(timer, struct limit, timer);
+    l->is_over = true;
+    loop_stop(l->loop);
+}
+
+/* What a put that is told of leads to is written, too. It is the thread's, even now: the disk may hang. */
 bool
 store_flush(struct store *s)
 {
+    struct limit limit = {.timer.expired = on_limit, .loop = s->loop};
+    bool failed = false;
     s->is_flushing = true;
     loop_timer_stop(&s->delay);
     loop_timer_stop(&s->prune);
-    if (s->is_running && !loop_drain(s->loop, DRAIN_US))
-        return false;
-    bool failed = false;
-    while (s->next.first || (!failed && has_more(s))) {
-        take_batch(s);
-        carry_out(s);
+    loop_timer_start(s->loop, &limit.timer, STORE_FLUSH_US, 0);
+    while (s->is_running || s->next.first || (!failed && has_more(s))) {
+        if (!s->is_running)
+            carry_out_alone(s);
+        while (s->is_running && !limit.is_over)
+            loop_run(s->loop);
+        if (s->is_running)
+            break;
         failed = s->error.id != ERR_NONE;
-        conclude(s);
     }
-    loop_timer_stop(&s->delay);
-    s->is_flushing = false;
-    return true;
+    loop_timer_stop(&limit.timer);
+    s->is_flushing = s->is_running;
+    return !s->is_running;
 }
 
 void

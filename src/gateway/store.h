@@ -11,13 +11,16 @@
 
 #define STORE_DELAY_US UINT64_C(200000)
 #define STORE_ROWS_MAX 8192
+#define STORE_PATIENCE_US UINT64_C(3000000) /* a transaction that lasts longer hangs */
 
 struct store;
 
 int store_open(struct loop *loop, const char *path, struct store **ret_store, struct err *reterr)
     must_check;
-/* Writes what waits, or fails to, while the loop does not run; puts are told so. False: the disk hangs, and
- * with it a thread that has hold of the store and of what was put: neither these nor the loop can go. */
+#define STORE_FLUSH_US UINT64_C(15000000)
+/* Writes what waits, or fails to, while the loop does not run; puts are told so. False: the disk hangs for
+ * longer than that, and with it a thread that has hold of the store and of what was put: neither these nor
+ * the loop can go. */
 bool store_flush(struct store *store) must_check;
 void store_close(struct store *store); /* flushed; rows that could not be written are lost */
 
@@ -33,6 +36,8 @@ struct store_put {
     struct store_put *next;
 };
 void store_put(struct store *store, struct store_put *put);
+/* True: it had not begun, and is forgotten. */
+bool store_forget(struct store *store, const struct store_put *put) must_check;
 
 /* False: there is no room, and it is lost. */
 bool store_add_row(struct store *store, const struct ledger_row *row);
@@ -44,5 +49,7 @@ struct store_counts {
     size_t waiting_rows; /* now */
 };
 const struct store_counts *store_counts(const struct store *store);
-const struct err *
-store_trouble(const struct store *store); /* of the last batch; NULL: all is well */
+/* Of the last batch, or of one that hangs; NULL: all is well. Told when it begins and when it is over. */
+const struct err *store_trouble(const struct store *store);
+void store_tell_of_trouble(struct store *store, void (*tell)(const struct err *trouble, void *arg),
+                           void *arg);

@@ -271,7 +271,9 @@ bool
 transcripts_flush(struct transcripts *t)
 {
     loop_timer_stop(&t->delay);
-    if (t->is_running && !loop_drain(t->loop, DRAIN_US))
+    if (t->is_running)
+        (void)!loop_drain(t->loop, DRAIN_US); /* what else is under way is others' */
+    if (t->is_running)
         return false;
     loop_timer_stop(&t->delay);
     t->batch = take_waiting(t);

@@ -12,14 +12,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#define WORK_US UINT64_C(15000000) /* for threads that work on something to come back, at the end */
+
 /* ---- its addresses ---- */
 
 static void
 tell_how(struct gateway *g)
 {
-    if (gateway_is_local(g))
+    g->was_local = gateway_is_local(g);
+    if (g->was_local)
         log_info("there are no keys: only this host is answered, whatever gateway.listen says");
-    notify_status(&g->life.notify, gateway_is_local(g) ? "answers this host" : "answers everybody");
+    notify_status(&g->life.notify, g->was_local ? "answers this host" : "answers everybody");
 }
 
 /* What of this host stands for an address: only loopback and files while everybody else would be refused.
@@ -187,6 +190,18 @@ die_of_disk(const char *path, const char *what)
     exit(EXIT_CODE_FAILED);
 }
 
+/* Threads that hang are not waited for any longer: a large body's, the access log's, a resolver's. */
+static void
+end_work(const struct gateway *g)
+{
+    if (loop_drain(g->life.loop, WORK_US))
+        return;
+    log_error("what is under way does not end within %u s: a large body on the disk of '%s', the "
+              "access log on that of '%s', or a resolver",
+              (unsigned)(WORK_US / 1000000), g->config->gateway.keys_file, g->config->paths.logs);
+    exit(EXIT_CODE_FAILED);
+}
+
 static void
 close_all(struct gateway *g)
 {
@@ -205,6 +220,7 @@ close_all(struct gateway *g)
         die_of_disk(g->config->paths.logs, "what was said last");
     if (!gateway_keys_close(g))
         die_of_disk(g->config->gateway.keys_file, "what the last requests used");
+    end_work(g);
     config_free(last);
     life_close(&g->life);
 }

@@ -28,22 +28,16 @@ gateway_answer_keys(struct gateway *g, struct http_request *r)
 
 /* ---- a change ---- */
 
-/* From its request until both that and the wish are over. */
+/* As long as its request. */
 struct deed {
     struct gateway *gateway;
-    struct http_request *request; /* NULL: nobody waits for the answer any more */
+    struct http_request *request;
     struct keyring_wish wish;
-    bool is_under_way, was_local;
+    struct holder *holder; /* who was given a token */
+    bool is_under_way;
     char name[TEXT_NAME_MAX + 1];
     struct arena arena;
 };
-
-static void
-free_deed(struct deed *d)
-{
-    arena_finish(&d->arena);
-    free(d);
-}
 
 static void
 on_done(struct keyring_wish *wish, struct holder *holder, const char *token,
@@ -54,20 +48,19 @@ on_done(struct keyring_wish *wish, struct holder *holder, const char *token,
     struct json_writer w;
     struct err told;
     d->is_under_way = false;
+    d->holder = token ? holder : NULL;
     if (error && holder) {
         told = *error;
         err_prefix(&told, "the key '%s' is revoked, but that is not durable yet", d->name);
-        err_fix(&told, "room on that disk: it is tried again every few seconds");
+        err_fix(&told, "see to that disk; it is tried again every few seconds");
         log_err(&told);
         error = &told;
     }
     if (!error)
         log_info("key '%s': %s", d->name, keyring_deed_word(wish->deed));
-    if (!error && d->was_local && !gateway_is_local(d->gateway))
+    if (!error && d->gateway->was_local != gateway_is_local(d->gateway))
         gateway_listen_anew(d->gateway);
-    if (!d->request) {
-        free_deed(d);
-    } else if (error) {
+    if (error) {
         http_local_answer_error(d->request, error);
     } else {
         json_init(&w, &body, false);
@@ -87,7 +80,6 @@ on_complete(struct http_request *r)
                                         &members, NULL, &err)
                            : 0;
     d->wish.members = members;
-    d->was_local = gateway_is_local(d->gateway);
     if (e == 0)
         e = keyring_do(d->gateway->keys, &d->wish, &err);
     d->is_under_way = e == 0;
@@ -96,12 +88,15 @@ on_complete(struct http_request *r)
 }
 
 static void
-on_finished(struct http_request *r, bool answered unused_arg)
+on_finished(struct http_request *r, bool answered)
 {
     struct deed *d = r->user;
-    d->request = NULL;
-    if (!d->is_under_way)
-        free_deed(d);
+    if (d->is_under_way)
+        keyring_forget(&d->wish);
+    if (d->holder && !answered)
+        holder_unheard(d->holder);
+    arena_finish(&d->arena);
+    free(d);
 }
 
 void

@@ -36,7 +36,6 @@ struct gateway_monitor {
 
 /* What is kept and told of requests, beside the ledger. */
 struct gateway_told {
-    bool is_store_sick; /* the disk of the ledger fails, and that was told */
     struct access_log access_log;
     struct transcripts *transcripts;
     struct exporter *exporter;
@@ -51,6 +50,7 @@ struct gateway {
     struct relay *relay;
     struct http_server *server;
     bool is_handed;      /* its addresses are */
+    bool was_local;      /* gateway_is_local(), when it was told */
     VEC(char *) sockets; /* files that it listens at, of gateway.listen */
     struct role_control control;
     struct gateway_monitor monitor;

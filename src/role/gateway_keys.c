@@ -84,12 +84,30 @@ gateway_identify(const struct gateway *g, const struct http_request *r, struct r
 
 /* ---- a life ---- */
 
+static void
+on_trouble(const struct err *trouble, void *arg unused_arg)
+{
+    if (trouble)
+        log_err(trouble);
+    else
+        log_info("the database of keys and usage is written again");
+}
+
+static void
+on_unheard(struct holder *holder, void *arg unused_arg)
+{
+    log_warning("key '%s': whoever asked for it had left before it could be told; it is revoked",
+                holder_key(holder)->name);
+}
+
 int
 gateway_keys_open(struct gateway *g, struct err *reterr)
 {
     int r = keyring_open(g->life.loop, g->config->gateway.keys_file, &g->keys, reterr);
     if (r < 0)
         return r;
+    store_tell_of_trouble(keyring_store(g->keys), on_trouble, g);
+    keyring_tell_of_unheard(g->keys, on_unheard, g);
     const char *aside = keyring_set_aside(g->keys);
     if (aside)
         log_error("the database of keys and usage was damaged, and is now '%s': %s", aside,
@@ -101,5 +119,8 @@ gateway_keys_open(struct gateway *g, struct err *reterr)
 bool
 gateway_keys_close(struct gateway *g)
 {
+    if (g->keys && store_trouble(keyring_store(g->keys)))
+        log_warning("the end waits for the disk of '%s', for %u s at most",
+                    g->config->gateway.keys_file, (unsigned)(STORE_FLUSH_US / 1000000));
     return keyring_close(g->keys);
 }

@@ -24,7 +24,6 @@ tell_what_changed(const struct config_diff *diff)
 static int
 take(struct gateway *g, struct config_reread *reread, struct err *reterr)
 {
-    bool was_local = gateway_is_local(g);
     struct tls_context *context;
     int r = gateway_read_tls(reread->config, &context, reterr);
     if (r < 0)
@@ -40,7 +39,7 @@ take(struct gateway *g, struct config_reread *reread, struct err *reterr)
     gateway_limits_changed(g);
     gateway_told_watch(g);
     gateway_monitor_look(g);
-    if (was_local != gateway_is_local(g))
+    if (g->was_local != gateway_is_local(g))
         gateway_listen_anew(g);
     tell_what_changed(&reread->diff);
     return 0;

@@ -18,18 +18,6 @@
 
 /* ---- a request is over ---- */
 
-/* A disk that fails, and that is well again, is told once. */
-static void
-look_after_store(struct gateway *g)
-{
-    const struct err *trouble = store_trouble(keyring_store(g->keys));
-    if (trouble && !g->told.is_store_sick)
-        log_err(trouble);
-    if (!trouble && g->told.is_store_sick)
-        log_info("the database of keys and usage is written again");
-    g->told.is_store_sick = trouble != NULL;
-}
-
 static void
 tell_losses(struct gateway *g)
 {
@@ -56,7 +44,6 @@ on_over(const struct ledger_row *row, const struct reply *reply, void *arg)
     struct gateway *g = arg;
     (void)!store_add_row(keyring_store(g->keys), row); /* one that is lost is counted there */
     access_log_add(&g->told.access_log, row, reply->id);
-    look_after_store(g);
     tell_losses(g);
 }
 
