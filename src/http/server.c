@@ -97,14 +97,32 @@ on_retry(struct loop_timer *timer)
     watch_listeners(s, true);
 }
 
+/* There may be room for one that waits. */
+static void
+accept_again(struct http_server *s)
+{
+    if (s->full && !loop_timer_is_set(&s->retry))
+        watch_listeners(s, true);
+}
+
 /* Without room for one more, a connection that is asking for nothing makes some: the one that has been
- * idle longest, or has not got so far as to ask. */
+ * idle longest, or was answered, or has not got so far as to ask. */
+static const enum conn_state giving_way[] = {CONN_IDLE, CONN_LINGER, CONN_SKIP, CONN_HANDSHAKE,
+                                             CONN_HEAD};
+
+void
+server_entered(struct http_server *s, enum conn_state state)
+{
+    for (size_t i = 0; s->full && i < ARRAY_SIZE(giving_way); i++)
+        if (giving_way[i] == state)
+            accept_again(s);
+}
+
 static bool
 make_room(struct http_server *s)
 {
-    static const enum conn_state states[] = {CONN_IDLE, CONN_LINGER, CONN_HANDSHAKE, CONN_HEAD};
-    for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
-        struct wait *first = s->lists[states[i]].first;
+    for (size_t i = 0; i < ARRAY_SIZE(giving_way); i++) {
+        struct wait *first = s->lists[giving_way[i]].first;
         if (!first)
             continue;
         s->counts.evicted++;
@@ -224,7 +242,9 @@ http_server_configure(struct http_server *s, const struct http_server_config *co
     s->lists[CONN_HEAD].limit_us = config->head_us;
     s->lists[CONN_BODY].limit_us = config->body_us;
     s->lists[CONN_WRITE].limit_us = config->write_us;
+    s->lists[CONN_SKIP].limit_us = config->linger_us;
     s->lists[CONN_LINGER].limit_us = config->linger_us;
+    accept_again(s);
     waits_limits_changed(&s->waits);
 }
 
@@ -250,8 +270,7 @@ server_bury(struct conn *c)
     conn_enter(c, CONN_DEAD);
     loop_defer(s->loop, &c->defer);
     s->counts.connections--;
-    if (s->full && !loop_timer_is_set(&s->retry))
-        watch_listeners(s, true);
+    accept_again(s);
     if (s->draining && s->counts.connections == 0)
         loop_defer(s->loop, &s->drained);
 }

@@ -63,10 +63,10 @@ struct http_server_config {
     uint64_t handshake_us;      /* of TLS */
     uint64_t idle_us;           /* before a request begins */
     uint64_t head_us;           /* from a head's first byte to its last */
-    uint64_t body_us;           /* in which 4 KiB of a body must come, or its end */
+    uint64_t body_us;           /* of a body; and again of what follows each 4 MiB */
     uint64_t write_us;          /* in which a client must take 4 KiB, or the rest */
-    uint64_t linger_us;         /* for a client to read our last words when it still sends */
-    const char *name;           /* Server; NULL: none */
+    uint64_t linger_us; /* for a client to end what nobody wants; then to read our last words */
+    const char *name;   /* Server; NULL: none */
 };
 extern const struct http_server_config http_server_config_default;
 

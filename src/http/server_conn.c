@@ -10,17 +10,45 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What counts as getting on, where a client could stretch a body byte by byte for ever. */
-#define PROGRESS_BYTES (4 * KIB)
+/* What counts as getting on, where a client could stretch it byte by byte for ever. A head is given its
+ * time once; so is a body, but for the largest: a client that is slow, and no worse, can send these. */
+#define BODY_STEP_BYTES (4 * MIB)
+#define WRITE_STEP_BYTES (4 * KIB)
 
-/* In the direction that `state` waits for. A head is given its time once: no byte of it counts. */
 static void
-moved(struct conn *c, enum conn_state state, size_t bytes)
+has_read(struct conn *c, size_t bytes)
 {
-    if (c->state != state)
+    struct exchange *x = c->exchange;
+    if (!x->in_flight || x->body_whole)
         return;
-    c->moved_bytes += bytes;
-    c->touched |= c->moved_bytes >= PROGRESS_BYTES;
+    x->step_bytes += bytes;
+    if (x->step_bytes < BODY_STEP_BYTES)
+        return;
+    x->step_bytes = x->step_us = 0;
+    c->touched = true;
+}
+
+static void
+has_written(struct conn *c, size_t bytes)
+{
+    if (c->state != CONN_WRITE)
+        return;
+    c->written_bytes += bytes;
+    c->touched |= c->written_bytes >= WRITE_STEP_BYTES;
+}
+
+static uint64_t
+waited_us(const struct conn *c)
+{
+    return loop_now_us(c->server->loop) - c->wait.since_us;
+}
+
+/* Its list knows only of the time since it was last paused. */
+static bool
+is_late(const struct conn *c)
+{
+    uint64_t limit_us = c->server->lists[CONN_BODY].limit_us;
+    return c->state == CONN_BODY && limit_us && c->exchange->step_us + waited_us(c) >= limit_us;
 }
 
 /* Exchanges */
@@ -32,6 +60,7 @@ open_exchange(struct conn *c)
     http1_request_init(&x->request.head, &c->server->config.head);
     x->conn = c;
     x->in_flight = x->begun = x->head_open = x->ended = x->held = x->told_full = false;
+    x->body_whole = true;
     c->exchange = x;
     return x;
 }
@@ -52,6 +81,7 @@ begin_request(struct conn *c)
     http1_body_init(&x->body, &r->head, 0);
     x->body_whole = x->paused = x->begun = x->head_open = x->chunked = false;
     x->no_content = x->ended = x->told_full = false;
+    x->step_bytes = x->step_us = 0;
     x->wants_continue = r->head.expect_continue;
     x->in_flight = true;
     r->ops = NULL;
@@ -147,8 +177,6 @@ static void
 take_piece(struct conn *c, const char *bytes, size_t len)
 {
     struct http_request *r = &c->exchange->request;
-    if (c->exchange->ended)
-        return;
     if (r->ops->body)
         r->ops->body(r, bytes, len);
     else
@@ -160,7 +188,7 @@ take_body_end(struct exchange *x)
 {
     const struct http_request_ops *ops = x->request.ops;
     x->body_whole = true;
-    if (!x->ended && ops->complete)
+    if (ops->complete)
         ops->complete(&x->request);
 }
 
@@ -178,10 +206,6 @@ refuse_body(struct conn *c)
 {
     struct exchange *x = c->exchange;
     const struct http1_reason_row *row = http1_reason_row(x->body.reason);
-    if (x->ended) { /* only its rest was to be skipped */
-        c->ends = true;
-        return true;
-    }
     c->server->counts.refused++;
     fail_request(c, (unsigned)row->status, row->name, row->why);
     return true;
@@ -192,7 +216,7 @@ step_body(struct conn *c)
 {
     struct exchange *x = c->exchange;
     size_t used, piece;
-    if (x->body_whole || (x->paused && !x->ended))
+    if (x->body_whole || x->paused)
         return false;
     const char *bytes = x->in.data + x->in_at;
     enum http1_verdict verdict =
@@ -222,9 +246,23 @@ step_writable(struct conn *c)
     if (!x->told_full || exchange_unsent(x) > c->server->config.low_bytes)
         return false;
     x->told_full = false;
-    if (!x->ended && x->request.ops->writable)
+    if (x->request.ops->writable)
         x->request.ops->writable(&x->request);
     return true;
+}
+
+/* The handler has gone, and what it did not want is thrown away. */
+static bool
+step_skip(struct conn *c)
+{
+    struct exchange *x = c->exchange;
+    size_t used, piece;
+    enum http1_verdict verdict =
+        http1_body_read(&x->body, x->in.data + x->in_at, exchange_unread(x), &used, &piece);
+    x->in_at += used;
+    x->body_whole = verdict == HTTP1_DONE;
+    c->ends |= verdict == HTTP1_REFUSED;
+    return verdict != HTTP1_MORE;
 }
 
 static bool
@@ -234,8 +272,8 @@ step(struct conn *c)
     if (!x)
         return false;
     if (!x->in_flight)
-        return !c->ends && step_head(c);
-    if (x->ended && (x->body_whole || c->ends || c->has_left)) {
+        return !c->ends && (x->body_whole ? step_head(c) : step_skip(c));
+    if (x->ended) {
         finish_request(c, true);
         return true;
     }
@@ -278,7 +316,7 @@ receive(struct conn *c)
     ssize_t n = conn_receive(c, to, CONN_READ_BYTES);
     if (n > 0) {
         buf_commit(&x->in, (size_t)n);
-        moved(c, CONN_BODY, (size_t)n);
+        has_read(c, (size_t)n);
     } else if (n == 0) {
         c->has_left = true;
     } else if (n == -EPROTONOSUPPORT) {
@@ -302,7 +340,7 @@ flush(struct conn *c)
         return;
     }
     x->out_at += (size_t)n;
-    moved(c, CONN_WRITE, (size_t)n);
+    has_written(c, (size_t)n);
     /* Moving the rest costs no more than what was sent. */
     if (!x->head_open && x->out_at >= exchange_unsent(x)) {
         buf_consume(&x->out, x->out_at);
@@ -320,8 +358,9 @@ void
 conn_enter(struct conn *c, enum conn_state state)
 {
     c->state = state;
-    c->moved_bytes = 0;
+    c->written_bytes = 0;
     wait_begin(&c->server->waits, &c->server->lists[state], &c->wait);
+    server_entered(c->server, state);
 }
 
 /* Not within an answer: where that ends with the connection, it would look complete. */
@@ -373,6 +412,8 @@ find_state(const struct conn *c)
         return CONN_WRITE;
     if (x->in_flight)
         return x->body_whole || x->paused ? CONN_ANSWER : CONN_BODY;
+    if (!x->body_whole)
+        return CONN_SKIP;
     return exchange_unread(x) > 0 ? CONN_HEAD : CONN_IDLE;
 }
 
@@ -433,6 +474,8 @@ settle(struct conn *c)
         bury(c);
         return;
     }
+    if (c->state == CONN_BODY && state != CONN_BODY && c->exchange && !c->touched)
+        c->exchange->step_us += waited_us(c);
     if (state != c->state || c->touched)
         conn_enter(c, state);
     c->touched = false;
@@ -491,6 +534,9 @@ conn_expire(struct conn *c)
     case CONN_BODY:
         fail_request(c, 408, "body-timeout", "the body did not come in time");
         break;
+    case CONN_SKIP:
+        c->ends = true;
+        break;
     case CONN_HANDSHAKE:
     case CONN_IDLE:
     case CONN_ANSWER:
@@ -507,6 +553,10 @@ static void
 on_ready(struct loop_fd *fd, unsigned events)
 {
     struct conn *c = container_of(fd, struct conn, watch);
+    if (is_late(c)) {
+        conn_expire(c);
+        return;
+    }
     if (c->linger)
         discard(c);
     else if ((events & LOOP_READ) || wants_to_shake(c))

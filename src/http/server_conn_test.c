@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
+/* A request that is answered by its head, with a body that is not whole. */
+#define UNWANTED "POST /none HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\na"
+
 /* Clients that leave */
 
 TEST(server_tells_when_a_waiting_client_leaves)
@@ -281,6 +284,82 @@ TEST(server_ends_a_slow_body)
     CHECK_EQ(rig->gone, 1);
 }
 
+/* Whatever it sends meanwhile: else it would hold its place for as long as it likes. */
+TEST(server_gives_a_body_its_time_once)
+{
+    static char piece[5000];
+    RIG(r_.config.body_us = 100000);
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    CHECK(client_send(&c, "POST /late HTTP/1.1\r\n" HOST "Content-Length: 3000000\r\n\r\n"));
+    uint64_t since_us = loop_now_us(rig->turn.loop);
+    while (!c.got.len && !c.ended && rig->body_bytes < 2900000) {
+        if (!client_send_n(&c, piece, sizeof(piece)))
+            break;
+        run_for(5000);
+    }
+    REQUIRE(WAIT(strstr(c.got.data, "408 Request Timeout: body-timeout")));
+    CHECK(loop_now_us(rig->turn.loop) - since_us >= 100000);
+    CHECK(rig->body_bytes < 2900000);
+}
+
+/* Nor does a pause give it more: who sends much at a time can make us pause. */
+TEST(server_counts_the_time_of_a_body_over_pauses)
+{
+    static char piece[5000];
+    RIG(r_.config.body_us = 100000, r_.pause_body = true);
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    CHECK(client_send(&c, "POST /late HTTP/1.1\r\n" HOST "Content-Length: 3000000\r\n\r\n"));
+    REQUIRE(WAIT(rig->late_count == 1));
+    while (!c.got.len && !c.ended && rig->body_bytes < 2900000) {
+        uint64_t before = rig->body_bytes;
+        http_request_resume(rig->late[0]);
+        run_for(5000);
+        if (!rig->late[0] || !client_send_n(&c, piece, sizeof(piece)))
+            break;
+        (void)WAIT(rig->body_bytes > before || !rig->late[0]);
+    }
+    REQUIRE(WAIT(strstr(c.got.data, "408 Request Timeout: body-timeout")));
+    CHECK(rig->body_bytes < 2900000);
+}
+
+TEST(server_gives_a_large_body_time_again)
+{
+    static char piece[5 * MIB];
+    RIG(r_.config.body_us = 1000000);
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    CHECK(client_send(&c, "POST /late HTTP/1.1\r\n" HOST "Content-Length: 5242881\r\n\r\n"));
+    run_for(500000);
+    REQUIRE(client_send_n(&c, piece, sizeof(piece)));
+    REQUIRE(WAIT(rig->body_bytes == sizeof(piece)));
+    run_for(600000);
+    CHECK(client_send(&c, "a"));
+    REQUIRE(WAIT(rig->body_bytes == sizeof(piece) + 1));
+    http_answer(rig->late[0], 204, NULL, "", 0);
+    EXPECT(&c, "HTTP/1.1 204 No Content\r\n\r\n");
+}
+
+/* It is over, and waits for no more of the body than the client sends at once. */
+TEST(server_ends_a_request_with_its_answer)
+{
+    RIG(r_.config.linger_us = 20000);
+    _cleanup_client_ struct client c, d;
+    client_open(&c);
+    CHECK(client_send(&c, UNWANTED));
+    EXPECT(&c, "HTTP/1.1 204 No Content\r\n\r\n");
+    CHECK_EQ(rig->answered, 1);
+    CHECK_EQ(counts()->in_flight, 0);
+    CHECK(client_send(&c, "bcdefghij" GET("/hello")));
+    EXPECT(&c, HELLO);
+    client_open(&d);
+    CHECK(client_send(&d, UNWANTED));
+    EXPECT(&d, "HTTP/1.1 204 No Content\r\n\r\n");
+    EXPECT_END(&d);
+    CHECK(WAIT(counts()->connections == 1));
+}
+
 TEST(server_waits_for_a_handler_as_long_as_it_takes)
 {
     RIG(r_.config.idle_us = 10000, r_.config.head_us = 10000, r_.config.body_us = 10000,
@@ -346,6 +425,59 @@ TEST(server_makes_room_by_closing_the_longest_idle)
     CHECK(!a.ended);
     CHECK_EQ(counts()->evicted, 1);
     CHECK_EQ(counts()->connections, 2);
+}
+
+TEST(server_makes_room_by_closing_whose_body_nobody_wants)
+{
+    RIG(r_.config.connections_max = 2);
+    _cleanup_client_ struct client a, b, c;
+    client_open(&a);
+    CHECK(client_send(&a, UNWANTED));
+    EXPECT(&a, "HTTP/1.1 204 No Content\r\n\r\n");
+    client_open(&b);
+    CHECK(client_send(&b, "POST /late HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\na"));
+    REQUIRE(WAIT(rig->late_count == 1));
+    client_open(&c);
+    CHECK(client_send(&c, GET("/hello")));
+    EXPECT(&c, HELLO);
+    CHECK(WAIT(a.ended));
+    CHECK(!b.ended);
+    CHECK_EQ(counts()->evicted, 1);
+}
+
+TEST(server_makes_room_once_one_has_been_answered)
+{
+    RIG(r_.config.connections_max = 1);
+    _cleanup_client_ struct client a, b;
+    client_open(&a);
+    CHECK(client_send(&a, GET("/late")));
+    REQUIRE(WAIT(rig->late_count == 1));
+    client_open(&b);
+    CHECK(client_send(&b, GET("/hello")));
+    run_for(20000);
+    CHECK_EQ(counts()->accepted, 1);
+    http_answer(rig->late[0], 204, NULL, "", 0);
+    EXPECT(&b, HELLO);
+    EXPECT(&a, "HTTP/1.1 204 No Content\r\n\r\n");
+    EXPECT_END(&a);
+    CHECK_EQ(counts()->evicted, 1);
+}
+
+/* ... or more are allowed. */
+TEST(server_takes_who_waits_when_more_are_allowed)
+{
+    RIG(r_.config.connections_max = 1);
+    _cleanup_client_ struct client a, b;
+    client_open(&a);
+    CHECK(client_send(&a, GET("/late")));
+    REQUIRE(WAIT(rig->late_count == 1));
+    client_open(&b);
+    CHECK(client_send(&b, GET("/hello")));
+    run_for(20000);
+    rig->config.connections_max = 2;
+    http_server_configure(rig->server, &rig->config);
+    EXPECT(&b, HELLO);
+    CHECK(!a.ended);
 }
 
 TEST(server_lets_new_connections_wait_when_all_are_busy)

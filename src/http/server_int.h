@@ -22,6 +22,7 @@ enum conn_state {
     CONN_BODY,      /* for more of a body */
     CONN_ANSWER,    /* for the handler */
     CONN_WRITE,     /* for the client to read */
+    CONN_SKIP,      /* for the rest of a body that nobody wants: its request was answered */
     CONN_LINGER,    /* for the client to leave: our last words are said */
     CONN_DEAD,      /* for the end of the pass */
     CONN_STATES,
@@ -40,7 +41,9 @@ struct exchange {
     struct http_writer writer;
 
     bool in_flight;      /* the handler has the request */
-    bool body_whole;     /* all of it has come */
+    bool body_whole;     /* all of it has come; so it is where there is no request */
+    uint64_t step_bytes; /* of it have come since it has been given its time, */
+    uint64_t step_us;    /* and so long it was waited for before it was last paused */
     bool wants_continue; /* and was not told to */
     bool paused;         /* by the handler */
     bool begun;          /* the answer */
@@ -64,14 +67,14 @@ struct conn {
     int fd;
     struct tls *tls; /* NULL: none */
     enum conn_state state;
-    uint64_t moved_bytes; /* since it waits, of what it waits for */
-    bool is_fresh;        /* it has asked for nothing yet */
-    bool running;         /* inside conn_run() */
-    bool touched;         /* got on with what it waits for: the time starts again */
-    bool ends;            /* nothing more is read as requests; closes when all is sent */
-    bool linger;          /* our side is shut down */
-    bool has_left;        /* the client will send no more */
-    bool broken;          /* nothing can be sent or expected */
+    uint64_t written_bytes; /* since it waits for the client to read */
+    bool is_fresh;          /* it has asked for nothing yet */
+    bool running;           /* inside conn_run() */
+    bool touched;           /* got on with what it waits for: the time starts again */
+    bool ends;              /* nothing more is read as requests; closes when all is sent */
+    bool linger;            /* our side is shut down */
+    bool has_left;          /* the client will send no more */
+    bool broken;            /* nothing can be sent or expected */
 };
 
 struct listener {
@@ -104,6 +107,7 @@ struct exchange *server_take_exchange(struct http_server *s);
 void server_give_exchange(struct http_server *s, struct exchange *x);
 void server_bury(struct conn *c);      /* its socket is closed; freed at the end of the pass */
 void server_free_conn(struct conn *c); /* a dead one */
+void server_entered(struct http_server *s, enum conn_state state); /* by one of its connections */
 
 /* server_conn.c */
 struct conn *conn_new(struct http_server *s, int fd);
