@@ -1,0 +1,299 @@
+/* Against a strict server (tests/s3_server.py), which checks each signature by itself. */
+
+#include "backup/s3.h"
+
+#include "backup/s3_int.h"
+#include "base/mem.h"
+#include "http/fetch.h"
+#include "sys/proc.h"
+#include "tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct err err;
+
+struct rig {
+    struct s3 *s3;
+    struct proc proc;
+    unsigned port;
+};
+
+static int
+open_s3(unsigned port, const char *password, const char *region, struct s3 **ret)
+{
+    _cleanup_secret_ struct secret secret = {0};
+    struct s3_wish wish = {.key_id = "AKIAEXAMPLE", .secret = &secret};
+    _cleanup_free_ char *place =
+        mem_printf("s3+http://127.0.0.1:%u/bucket/a/b/?region=%s", port, region);
+    secret_set(&secret, password);
+    int r = s3_parse(place, &wish.place, &err);
+    return r < 0 ? r : s3_open(&wish, ret, &err);
+}
+
+static int
+open_rig(struct rig *rig)
+{
+    const char *const argv[] = {"/usr/bin/python3", "-B", tap_source("tests/s3_server.py"), NULL};
+    int out[2];
+    char port[16] = {0};
+    *rig = (struct rig){0};
+    if (pipe2(out, O_CLOEXEC) < 0)
+        return -errno;
+    const struct proc_wish wish = {.argv = argv, .fds = {-1, out[1], 2}, .death_signal = SIGKILL};
+    int r = proc_start(&wish, &rig->proc, &err);
+    (void)close(out[1]);
+    for (size_t len = 0; r == 0 && len < sizeof(port) - 1 && !strchr(port, '\n');) {
+        ssize_t n = read(out[0], port + len, sizeof(port) - 1 - len);
+        r = n > 0 ? 0 : -EIO;
+        len += n > 0 ? (size_t)n : 0;
+    }
+    (void)close(out[0]);
+    rig->port = (unsigned)strtoul(port, NULL, 10);
+    return r < 0 ? r : open_s3(rig->port, "the/secret+of=tests", "eu-test-1", &rig->s3);
+}
+
+static void
+close_rig(struct rig *rig)
+{
+    struct proc_end end;
+    s3_free(rig->s3);
+    if (rig->proc.pid <= 0)
+        return;
+    (void)!proc_signal(&rig->proc, SIGKILL);
+    (void)!proc_wait(&rig->proc, &end);
+}
+#define _cleanup_rig_ _cleanup_(close_rig)
+
+/* The answer's body. */
+static const char *
+tell(const struct rig *rig, const char *method, const char *target)
+{
+    static char said[64];
+    _cleanup_buf_ struct buf body = BUF_INIT(sizeof(said) - 1);
+    _cleanup_free_ char *address = mem_printf("127.0.0.1:%u", rig->port);
+    const struct http_fetch fetch = {
+        .address = address, .method = method, .target = target, .type = "text/plain", .body = ""};
+    unsigned status = 0;
+    bool told = http_fetch(&fetch, &status, &body, NULL) == 0 && status == 200;
+    (void)snprintf(said, sizeof(said), "%s", told ? body.data : "failed");
+    return said;
+}
+
+/* The next request is treated so. */
+static bool
+next(const struct rig *rig, const char *how, unsigned count)
+{
+    _cleanup_free_ char *target = mem_printf("/_next/%s/%u", how, count);
+    return strcmp(tell(rig, "POST", target), "") == 0;
+}
+
+static int
+file_of(uint64_t seed, size_t len)
+{
+    int fd = memfd_create("s3", MFD_CLOEXEC);
+    _cleanup_free_ uint8_t *bytes = mem_alloc(len + 1);
+    for (size_t i = 0; i < len; i++) {
+        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        bytes[i] = (uint8_t)(seed >> 56);
+    }
+    return fd < 0 || pwrite(fd, bytes, len, 0) != (ssize_t)len ? -1 : fd;
+}
+
+static bool
+are_same(int a, int b, size_t len)
+{
+    struct stat st;
+    _cleanup_free_ uint8_t *x = mem_alloc(len + 1), *y = mem_alloc(len + 1);
+    return fstat(b, &st) == 0 && (size_t)st.st_size == len && pread(a, x, len, 0) == (ssize_t)len &&
+           pread(b, y, len, 0) == (ssize_t)len && memcmp(x, y, len) == 0;
+}
+
+TEST(s3_objects_go_there_and_come_back)
+{
+    static const size_t lens[] = {0, 1, 1000, 3 * MIB};
+    _cleanup_rig_ struct rig rig;
+    REQUIRE(open_rig(&rig) == 0);
+    rig.s3->part_bytes = MIB - 1; /* so that the last is stored in parts */
+    for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+        _cleanup_close_ int from = file_of(i, lens[i]), to = file_of(0, 0);
+        uint64_t bytes = 1;
+        tap_note("%zu bytes: %s", lens[i], err.what);
+        REQUIRE(s3_store(rig.s3, from, "packs/00", &err) == 0);
+        REQUIRE(s3_size(rig.s3, "packs/00", &bytes, &err) == 0);
+        CHECK_EQ(bytes, lens[i]);
+        REQUIRE(s3_fetch(rig.s3, "packs/00", to, &err) == 0);
+        CHECK(are_same(from, to, lens[i]));
+    }
+    CHECK_STR(tell(&rig, "GET", "/_uploads"), "0");
+}
+
+TEST(s3_reads_from_anywhere)
+{
+    static uint8_t bytes[1000], want[1000];
+    _cleanup_rig_ struct rig rig;
+    _cleanup_close_ int from = file_of(3, 1500);
+    REQUIRE(open_rig(&rig) == 0 && s3_store(rig.s3, from, "x", &err) == 0);
+    for (uint64_t at = 0; at <= 500; at += 125) {
+        REQUIRE(s3_read(rig.s3, "x", at, bytes, sizeof(bytes), &err) == 0);
+        REQUIRE(pread(from, want, sizeof(want), (off_t)at) == sizeof(want));
+        CHECK(memcmp(bytes, want, sizeof(want)) == 0);
+    }
+    CHECK_EQ(s3_read(rig.s3, "x", 501, bytes, sizeof(bytes), &err), -ENODATA);
+    CHECK_EQ(s3_read(rig.s3, "x", 1500, bytes, 1, &err), -ENODATA);
+    CHECK_EQ(s3_read(rig.s3, "y", 0, bytes, 1, &err), -ENOENT);
+    CHECK_EQ(err.id, ERR_NOT_FOUND);
+}
+
+static int
+note(void *arg, const char *key, uint64_t bytes)
+{
+    buf_printf(arg, "%s=%llu ", key, (unsigned long long)bytes);
+    return 0;
+}
+
+TEST(s3_lists_page_by_page_and_removes)
+{
+    _cleanup_rig_ struct rig rig;
+    _cleanup_close_ int from = file_of(1, 5);
+    _cleanup_buf_ struct buf got = BUF_INIT(KIB), want = BUF_INIT(KIB);
+    REQUIRE(open_rig(&rig) == 0);
+    REQUIRE(s3_list(rig.s3, "", note, &got, &err) == 0);
+    CHECK_STR(got.data, "");
+    for (int i = 0; i < 10; i++) {
+        _cleanup_free_ char *key = mem_printf("packs/%d+& <", i);
+        REQUIRE(s3_store(rig.s3, from, key, &err) == 0);
+        buf_printf(&want, "%s=5 ", key);
+    }
+    REQUIRE(s3_store(rig.s3, from, "index/0", &err) == 0);
+    REQUIRE(s3_list(rig.s3, "packs/", note, &got, &err) == 0);
+    CHECK_STR(got.data, want.data);
+    for (int i = 0; i < 2; i++)
+        REQUIRE(s3_remove(rig.s3, "index/0", &err) == 0);
+    buf_clear(&got);
+    REQUIRE(s3_list(rig.s3, "index/", note, &got, &err) == 0);
+    CHECK_STR(got.data, "");
+}
+
+/* Whatever goes wrong for a while is tried again, and leaves nothing half. */
+TEST(s3_outlasts_what_goes_wrong_for_a_while)
+{
+    static const char *const ways[] = {"503", "429", "500", "cut", "drop"};
+    _cleanup_rig_ struct rig rig;
+    _cleanup_close_ int from = file_of(7, 3 * MIB);
+    REQUIRE(open_rig(&rig) == 0);
+    rig.s3->part_bytes = MIB;
+    for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+        _cleanup_close_ int to = file_of(0, 0);
+        _cleanup_buf_ struct buf got = BUF_INIT(KIB);
+        uint64_t bytes = 0;
+        tap_note("%s: %s", ways[i], err.what);
+        for (unsigned at = 0; at < 6; at++) { /* each request of a store in its turn */
+            REQUIRE(at == 0 || next(&rig, "as-always", at));
+            REQUIRE(next(&rig, ways[i], 2) && next(&rig, "as-always", 1));
+            REQUIRE(s3_store(rig.s3, from, "x", &err) == 0);
+            REQUIRE(s3_size(rig.s3, "x", &bytes, &err) == 0 && bytes == 3 * MIB);
+            while (strcmp(tell(&rig, "GET", "/_planned"), "0") != 0)
+                REQUIRE(s3_size(rig.s3, "x", &bytes, &err) == 0);
+        }
+        REQUIRE(next(&rig, ways[i], 1));
+        REQUIRE(s3_fetch(rig.s3, "x", to, &err) == 0);
+        CHECK(are_same(from, to, 3 * MIB));
+        REQUIRE(next(&rig, ways[i], 1));
+        REQUIRE(s3_list(rig.s3, "", note, &got, &err) == 0);
+        CHECK_STR(got.data, "x=3145728 ");
+    }
+}
+
+TEST(s3_says_what_does_not_pass)
+{
+    _cleanup_rig_ struct rig rig;
+    _cleanup_s3_ struct s3 *wrong = NULL, *elsewhere = NULL;
+    _cleanup_close_ int from = file_of(1, 100);
+    uint64_t bytes;
+    REQUIRE(open_rig(&rig) == 0);
+    REQUIRE(next(&rig, "503", S3_TRIES));
+    CHECK_EQ(s3_store(rig.s3, from, "x", &err), -EIO);
+    CHECK_EQ(err.id, ERR_REMOTE_REFUSED);
+    CHECK(strstr(err.what, "answers 503 to PUT of 'x': SlowDown: said <SlowDown>"));
+    REQUIRE(next(&rig, "moved", 1));
+    CHECK_EQ(s3_store(rig.s3, from, "x", &err), -EIO);
+    CHECK(strstr(err.fix, "?region="));
+    REQUIRE(open_s3(rig.port, "another", "eu-test-1", &wrong) == 0);
+    CHECK_EQ(s3_store(wrong, from, "x", &err), -EACCES);
+    CHECK(strstr(err.what, "SignatureDoesNotMatch") && !strstr(err.what, "another"));
+    REQUIRE(open_s3(rig.port, "the/secret+of=tests", "us-east-1", &elsewhere) == 0);
+    CHECK_EQ(s3_store(elsewhere, from, "x", &err), -EIO);
+    CHECK_EQ(s3_size(rig.s3, "x", &bytes, &err), -ENOENT);
+}
+
+/* An upload that is not completed leaves no parts, which somebody would pay for. */
+TEST(s3_drops_what_is_not_completed)
+{
+    _cleanup_rig_ struct rig rig;
+    _cleanup_close_ int from = file_of(1, 3 * MIB);
+    uint64_t bytes;
+    REQUIRE(open_rig(&rig) == 0);
+    rig.s3->part_bytes = MIB;
+    REQUIRE(next(&rig, "as-always", 4) && next(&rig, "late-error", 1));
+    CHECK_EQ(s3_store(rig.s3, from, "x", &err), -EIO);
+    CHECK(strstr(err.what, "does not complete 'x': InternalError"));
+    CHECK_STR(tell(&rig, "GET", "/_uploads"), "0");
+    CHECK_EQ(s3_size(rig.s3, "x", &bytes, &err), -ENOENT);
+}
+
+TEST(s3_tells_that_nobody_is_there)
+{
+    _cleanup_s3_ struct s3 *s3 = NULL;
+    uint64_t bytes;
+    REQUIRE(open_s3(1, "x", "eu-test-1", &s3) == 0);
+    CHECK(s3_size(s3, "x", &bytes, &err) < 0);
+    CHECK_EQ(err.id, ERR_REMOTE_LOST);
+    CHECK(strstr(err.what, "127.0.0.1:1"));
+}
+
+TEST(s3_places)
+{
+    static const struct {
+        const char *text, *host, *bucket, *prefix, *region;
+    } rows[] = {
+        {"s3://s3.amazonaws.com/bucket", "s3.amazonaws.com", "bucket", "", "us-east-1"},
+        {"s3://minio:9000/a.b-c/x/Y_z/", "minio:9000", "a.b-c", "x/Y_z/", "us-east-1"},
+        {"s3://h:443/abc/?region=eu-central-1", "h", "abc", "", "eu-central-1"},
+        {"s3+http://[::1]:80/abc", "[::1]", "abc", "", "us-east-1"},
+        {"s3://h", NULL, NULL, NULL, NULL},
+        {"s3://h/", NULL, NULL, NULL, NULL},
+        {"s3://h/ab", NULL, NULL, NULL, NULL},
+        {"s3://h/Bucket", NULL, NULL, NULL, NULL},
+        {"s3:///abc", NULL, NULL, NULL, NULL},
+        {"s3://h x/abc", NULL, NULL, NULL, NULL},
+        {"s3://h/abc/a//b", NULL, NULL, NULL, NULL},
+        {"s3://h/abc//b", NULL, NULL, NULL, NULL},
+        {"s3://h/abc/a%20b", NULL, NULL, NULL, NULL},
+        {"s3://h/abc?zone=x", NULL, NULL, NULL, NULL},
+        {"s3://h/abc?region=", NULL, NULL, NULL, NULL},
+        {"https://h/abc", NULL, NULL, NULL, NULL},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct s3_place place = {0};
+        tap_note("%s", rows[i].text);
+        int r = s3_parse(rows[i].text, &place, &err);
+        CHECK_EQ(r == 0, rows[i].host != NULL);
+        if (r < 0) {
+            CHECK(strstr(err.what, rows[i].text) && err.fix[0]);
+            continue;
+        }
+        CHECK_STR(place.host, rows[i].host);
+        CHECK_STR(place.bucket, rows[i].bucket);
+        CHECK_STR(place.prefix, rows[i].prefix);
+        CHECK_STR(place.region, rows[i].region);
+    }
+    CHECK(s3_parse("s3://AKIA:secret@h/abc", &(struct s3_place){0}, &err) < 0);
+    CHECK(!strstr(err.what, "secret@") && strstr(err.what, "keys are secrets"));
+}
