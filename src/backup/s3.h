@@ -1,8 +1,9 @@
 #pragma once
 
-/* A bucket of S3, or of what speaks as S3 does. Calls wait for their answers; any number of threads may call at
- * once. What fails for a while (a connection, 500, 503, "slow down") is tried again, up to S3_TRIES times; a server
- * that says nothing for a minute is lost. Bodies are signed, so that none is taken that changed on its way. */
+/* A bucket of S3, or of what speaks as S3 does. Calls wait for their answers; any number of
+ * threads may call at once. What fails for a while (a connection, 500, 503, "slow down") is tried
+ * again, up to S3_TRIES times; a server that says nothing for a minute is lost. Bodies are signed,
+ * so that none is taken that changed on its way. */
 
 #include "base/err.h"
 #include "base/hash.h"

@@ -44,9 +44,10 @@ take_prefix(struct s3_place *place, const char *from, const char *end)
         end--;
     if (from == end)
         return true;
-    bool taken = take(place->prefix, sizeof(place->prefix) - 1, from, end, LETTERS "/");
-    (void)strcat(place->prefix, taken ? "/" : "");
-    return taken && !strstr(place->prefix, "//") && place->prefix[0] != '/';
+    if (!take(place->prefix, sizeof(place->prefix) - 1, from, end, LETTERS "/"))
+        return false;
+    memcpy(place->prefix + (end - from), "/", sizeof("/"));
+    return !strstr(place->prefix, "//") && place->prefix[0] != '/';
 }
 
 int

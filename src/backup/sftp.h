@@ -1,9 +1,10 @@
 #pragma once
 
-/* Files of another host, through the SFTP server of its OpenSSH (version 3 of the protocol), which the `ssh`
- * program reaches: so keys, known hosts and jumps are those of ssh_config. Calls wait for their answers, and
- * several threads may call: one goes after the other. A host that says nothing for SFTP_SILENCE_MS is lost;
- * then, and after words that are none of the protocol, every call fails with REMOTE_LOST. */
+/* Files of another host, through the SFTP server of its OpenSSH (version 3 of the protocol), which
+ * the `ssh` program reaches: so keys, known hosts and jumps are those of ssh_config. Calls wait
+ * for their answers, and several threads may call: one goes after the other. A host that says
+ * nothing for SFTP_SILENCE_MS is lost; then, and after words that are none of the protocol, every
+ * call fails with REMOTE_LOST. */
 
 #include "base/err.h"
 
@@ -11,7 +12,8 @@ struct sftp;
 
 #define SFTP_SILENCE_MS 60000
 
-/* Over what is open; takes in and out in any case. `words`, or -1: where the other end says why it ends. */
+/* Over what is open; takes in and out in any case. `words`, or -1: where the other end says why it
+ * ends. */
 int sftp_open(int in, int out, int words, struct sftp **ret, struct err *reterr) must_check;
 
 /* Of "sftp://[USER@]HOST[:PORT]/PATH". */
@@ -53,8 +55,8 @@ int sftp_read(struct sftp *s, const char *path, uint64_t at, void *ret_bytes, si
 /* All of a file, into another that is open, from its start on. */
 int sftp_fetch(struct sftp *s, const char *path, int to, struct err *reterr) must_check;
 
-/* The other way: written as `draft`, brought to the disk where the server can, and then renamed: what has
- * the name is whole. What fails leaves the draft, or nothing. */
+/* The other way: written as `draft`, brought to the disk where the server can, and then renamed:
+ * what has the name is whole. What fails leaves the draft, or nothing. */
 int sftp_store(struct sftp *s, int from, const char *draft, const char *path, struct err *reterr)
     must_check;
 

@@ -1,7 +1,8 @@
 /* What the other host does with its files.
  *
- * Of one transfer up to WINDOW requests are under way, SFTP_PIECE bytes each. Their answers take less room than a pipe
- * has when we write, and so do they when we read: neither side ever waits for the other to read first. */
+ * Of one transfer up to WINDOW requests are under way, SFTP_PIECE bytes each. Their answers take
+ * less room than a pipe has when we write, and so do they when we read: neither side ever waits
+ * for the other to read first. */
 
 #include "backup/sftp_int.h"
 
@@ -223,7 +224,8 @@ list_it(struct sftp *s, const char *path, const struct listing *l, struct err *r
     return r == -ENODATA ? MIN(k, 0) : r;
 }
 
-/* One transfer: `len` bytes of a file from `at` on, SFTP_PIECE bytes a request, and what is done with them. */
+/* One transfer: `len` bytes of a file from `at` on, SFTP_PIECE bytes a request, and what is done
+ * with them. */
 struct transfer {
     const struct handle *handle;
     const char *path;
@@ -347,7 +349,8 @@ hear_written(struct sftp *s, struct transfer *t, struct err *reterr)
                                  : sftp_strange(s, reterr);
 }
 
-/* What is under way is heard to its end, whatever went wrong: the next call wants answers of its own. */
+/* What is under way is heard to its end, whatever went wrong: the next call wants answers of its
+ * own. */
 static int
 transfer(struct sftp *s, struct transfer *t, bool writes, struct err *reterr)
 {

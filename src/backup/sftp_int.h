@@ -1,8 +1,8 @@
 #pragma once
 
-/* The packets of SFTP: their length (4, of what follows), their type (1), and, of all but the first of each side,
- * the number of the request (4) that they are or answer. Numbers are big-endian, a string is its length (4) and its
- * bytes. */
+/* The packets of SFTP: their length (4, of what follows), their type (1), and, of all but the
+ * first of each side, the number of the request (4) that they are or answer. Numbers are big-
+ * endian, a string is its length (4) and its bytes. */
 
 #include "backup/sftp.h"
 

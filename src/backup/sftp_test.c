@@ -1,4 +1,5 @@
-/* Against the server of OpenSSH itself, over pipes where ssh would be; and against what is said here. */
+/* Against the server of OpenSSH itself, over pipes where ssh would be; and against what is said
+ * here. */
 
 #include "backup/sftp.h"
 

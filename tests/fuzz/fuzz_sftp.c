@@ -1,5 +1,6 @@
-/* Any bytes as all that an SFTP server says, from its greeting on; the first is what is asked of it. Whatever it says,
- * nothing is kept beyond what was asked for, and a connection that was lost stays so. */
+/* Any bytes as all that an SFTP server says, from its greeting on; the first is what is asked of
+ * it. Whatever it says, nothing is kept beyond what was asked for, and a connection that was lost
+ * stays so. */
 
 #include "backup/sftp_int.h"
 
