@@ -4,6 +4,7 @@
 
 #include "backup/s3_int.h"
 #include "base/mem.h"
+#include "file_rig.h"
 #include "http/fetch.h"
 #include "sys/proc.h"
 #include "tap.h"
@@ -13,8 +14,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static struct err err;
@@ -94,27 +93,6 @@ next(const struct rig *rig, const char *how, unsigned count)
     return strcmp(tell(rig, "POST", target), "") == 0;
 }
 
-static int
-file_of(uint64_t seed, size_t len)
-{
-    int fd = memfd_create("s3", MFD_CLOEXEC);
-    _cleanup_free_ uint8_t *bytes = mem_alloc(len + 1);
-    for (size_t i = 0; i < len; i++) {
-        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        bytes[i] = (uint8_t)(seed >> 56);
-    }
-    return fd < 0 || pwrite(fd, bytes, len, 0) != (ssize_t)len ? -1 : fd;
-}
-
-static bool
-are_same(int a, int b, size_t len)
-{
-    struct stat st;
-    _cleanup_free_ uint8_t *x = mem_alloc(len + 1), *y = mem_alloc(len + 1);
-    return fstat(b, &st) == 0 && (size_t)st.st_size == len && pread(a, x, len, 0) == (ssize_t)len &&
-           pread(b, y, len, 0) == (ssize_t)len && memcmp(x, y, len) == 0;
-}
-
 TEST(s3_objects_go_there_and_come_back)
 {
     static const size_t lens[] = {0, 1, 1000, 3 * MIB};
@@ -122,14 +100,14 @@ TEST(s3_objects_go_there_and_come_back)
     REQUIRE(open_rig(&rig) == 0);
     rig.s3->part_bytes = MIB - 1; /* so that the last is stored in parts */
     for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
-        _cleanup_close_ int from = file_of(i, lens[i]), to = file_of(0, 0);
+        _cleanup_close_ int from = file_of_noise(i, lens[i]), to = file_of_noise(0, 0);
         uint64_t bytes = 1;
         tap_note("%zu bytes: %s", lens[i], err.what);
         REQUIRE(s3_store(rig.s3, from, "packs/00", &err) == 0);
         REQUIRE(s3_size(rig.s3, "packs/00", &bytes, &err) == 0);
         CHECK_EQ(bytes, lens[i]);
         REQUIRE(s3_fetch(rig.s3, "packs/00", to, &err) == 0);
-        CHECK(are_same(from, to, lens[i]));
+        CHECK(files_are_same(from, to, lens[i]));
     }
     CHECK_STR(tell(&rig, "GET", "/_uploads"), "0");
 }
@@ -138,7 +116,7 @@ TEST(s3_reads_from_anywhere)
 {
     static uint8_t bytes[1000], want[1000];
     _cleanup_rig_ struct rig rig;
-    _cleanup_close_ int from = file_of(3, 1500);
+    _cleanup_close_ int from = file_of_noise(3, 1500);
     REQUIRE(open_rig(&rig) == 0 && s3_store(rig.s3, from, "x", &err) == 0);
     for (uint64_t at = 0; at <= 500; at += 125) {
         REQUIRE(s3_read(rig.s3, "x", at, bytes, sizeof(bytes), &err) == 0);
@@ -161,7 +139,7 @@ note(void *arg, const char *key, uint64_t bytes)
 TEST(s3_lists_page_by_page_and_removes)
 {
     _cleanup_rig_ struct rig rig;
-    _cleanup_close_ int from = file_of(1, 5);
+    _cleanup_close_ int from = file_of_noise(1, 5);
     _cleanup_buf_ struct buf got = BUF_INIT(KIB), want = BUF_INIT(KIB);
     REQUIRE(open_rig(&rig) == 0);
     REQUIRE(s3_list(rig.s3, "", note, &got, &err) == 0);
@@ -186,11 +164,11 @@ TEST(s3_outlasts_what_goes_wrong_for_a_while)
 {
     static const char *const ways[] = {"503", "429", "500", "cut", "drop"};
     _cleanup_rig_ struct rig rig;
-    _cleanup_close_ int from = file_of(7, 3 * MIB);
+    _cleanup_close_ int from = file_of_noise(7, 3 * MIB);
     REQUIRE(open_rig(&rig) == 0);
     rig.s3->part_bytes = MIB;
     for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
-        _cleanup_close_ int to = file_of(0, 0);
+        _cleanup_close_ int to = file_of_noise(0, 0);
         _cleanup_buf_ struct buf got = BUF_INIT(KIB);
         uint64_t bytes = 0;
         tap_note("%s: %s", ways[i], err.what);
@@ -204,7 +182,7 @@ TEST(s3_outlasts_what_goes_wrong_for_a_while)
         }
         REQUIRE(next(&rig, ways[i], 1));
         REQUIRE(s3_fetch(rig.s3, "x", to, &err) == 0);
-        CHECK(are_same(from, to, 3 * MIB));
+        CHECK(files_are_same(from, to, 3 * MIB));
         REQUIRE(next(&rig, ways[i], 1));
         REQUIRE(s3_list(rig.s3, "", note, &got, &err) == 0);
         CHECK_STR(got.data, "x=3145728 ");
@@ -215,7 +193,7 @@ TEST(s3_says_what_does_not_pass)
 {
     _cleanup_rig_ struct rig rig;
     _cleanup_s3_ struct s3 *wrong = NULL, *elsewhere = NULL;
-    _cleanup_close_ int from = file_of(1, 100);
+    _cleanup_close_ int from = file_of_noise(1, 100);
     uint64_t bytes;
     REQUIRE(open_rig(&rig) == 0);
     REQUIRE(next(&rig, "503", S3_TRIES));
@@ -237,7 +215,7 @@ TEST(s3_says_what_does_not_pass)
 TEST(s3_drops_what_is_not_completed)
 {
     _cleanup_rig_ struct rig rig;
-    _cleanup_close_ int from = file_of(1, 3 * MIB);
+    _cleanup_close_ int from = file_of_noise(1, 3 * MIB);
     uint64_t bytes;
     REQUIRE(open_rig(&rig) == 0);
     rig.s3->part_bytes = MIB;

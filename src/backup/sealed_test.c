@@ -5,16 +5,6 @@
 
 #define PASSWORD "correct horse"
 
-static bool
-has_sodium(void)
-{
-    _cleanup_seal_keys_ struct seal_keys *keys = NULL;
-    if (seal_keys_make(&keys, NULL) == 0)
-        return true;
-    tap_skip("libsodium is not there");
-    return false;
-}
-
 static int
 reopen(struct backup_rig *rig, const char *with)
 {
@@ -30,8 +20,6 @@ TEST(what_is_encrypted_comes_back_as_it_was)
     struct backup_rig rig;
     char first[HASH_SHA256_HEX];
     _cleanup_free_ char *to = mem_printf("%s/back", tap_dir());
-    if (!has_sodium())
-        return;
     REQUIRE(rig_open_with(&rig, PASSWORD));
     rig_settle(&rig);
     CHECK_EQ(rig_save(&rig), 0);
@@ -55,8 +43,6 @@ TEST(what_is_encrypted_tells_nothing)
     static const char *const words[] = {"Phi3ForCausalLM", "model.safetensors", "gpu1", "phi3",
                                         PASSWORD};
     struct backup_rig rig;
-    if (!has_sodium())
-        return;
     REQUIRE(rig_open_with(&rig, PASSWORD) && rig_save(&rig) == 0);
     unsigned looked = 0;
     for (enum repository_area area = 0; area < REPOSITORY_AREAS; area++) {
@@ -83,8 +69,6 @@ TEST(a_key_that_only_adds_adds_and_reads_nothing)
 {
     struct backup_rig rig;
     _cleanup_free_ char *to = mem_printf("%s/back", tap_dir());
-    if (!has_sodium())
-        return;
     REQUIRE(rig_open_with(&rig, PASSWORD));
     rig_settle(&rig);
     REQUIRE(rig_save(&rig) == 0 && rig.told.new_blocks > 5);
@@ -105,8 +89,6 @@ TEST(a_key_that_only_adds_adds_and_reads_nothing)
 TEST(another_passphrase_opens_nothing)
 {
     struct backup_rig rig;
-    if (!has_sodium())
-        return;
     REQUIRE(rig_open_with(&rig, PASSWORD));
     CHECK_EQ(reopen(&rig, "correct horses"), -EACCES);
     CHECK_EQ(rig.err.id, ERR_SEAL_WRONG_KEY);
@@ -122,8 +104,6 @@ TEST(what_is_damaged_in_what_is_encrypted_is_found)
     static const enum repository_area areas[] = {REPOSITORY_PACKS, REPOSITORY_INDEX,
                                                  REPOSITORY_SNAPSHOTS};
     struct backup_rig rig;
-    if (!has_sodium())
-        return;
     REQUIRE(rig_open_with(&rig, PASSWORD));
     rig.threads = 1;
     (void)snprintf(rig.source, sizeof(rig.source), "%s/small", tap_dir());
@@ -157,8 +137,6 @@ TEST(an_encrypted_backup_goes_on_where_it_was_stopped)
 {
     struct backup_rig rig;
     struct save *s = NULL;
-    if (!has_sodium())
-        return;
     REQUIRE(rig_open_with(&rig, PASSWORD));
     REQUIRE(rig_write_noise(&rig, "config.d", 200 * MIB, 9) == 0);
     for (unsigned i = 0; i < 1200; i++) { /* so that its entries are more than a piece of a seal */
@@ -201,8 +179,6 @@ make_one(void *arg)
 /* No repository is there whose keys are not; and what a making that broke off has left opens nothing. */
 TEST(an_encrypted_repository_is_whole_or_can_be_made_again)
 {
-    if (!has_sodium())
-        return;
     for (unsigned n = 1;; n++) {
         struct backup_rig rig = {.password = PASSWORD};
         (void)snprintf(rig.where, sizeof(rig.where), "%s/r%u", tap_dir(), n);

@@ -5,6 +5,7 @@
 
 #include "backup/sftp_int.h"
 #include "base/mem.h"
+#include "file_rig.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -12,8 +13,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define SERVER "/usr/lib/openssh/sftp-server"
@@ -62,34 +61,13 @@ at(const struct rig *rig, const char *name)
     return path;
 }
 
-static int
-file_of(uint64_t seed, size_t len)
-{
-    int fd = memfd_create("sftp", MFD_CLOEXEC);
-    _cleanup_free_ uint8_t *bytes = mem_alloc(len + 1);
-    for (size_t i = 0; i < len; i++) {
-        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        bytes[i] = (uint8_t)(seed >> 56);
-    }
-    return fd < 0 || pwrite(fd, bytes, len, 0) != (ssize_t)len ? -1 : fd;
-}
-
-static bool
-are_same(int a, int b, size_t len)
-{
-    struct stat st;
-    _cleanup_free_ uint8_t *x = mem_alloc(len + 1), *y = mem_alloc(len + 1);
-    return fstat(b, &st) == 0 && (size_t)st.st_size == len && pread(a, x, len, 0) == (ssize_t)len &&
-           pread(b, y, len, 0) == (ssize_t)len && memcmp(x, y, len) == 0;
-}
-
 TEST(sftp_files_go_there_and_come_back)
 {
     static const size_t lens[] = {0, 1, SFTP_PIECE, SFTP_PIECE + 1, 200 * SFTP_PIECE + 7};
     _cleanup_rig_ struct rig rig;
     REQUIRE(open_rig(&rig, false) == 0);
     for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
-        _cleanup_close_ int from = file_of(i, lens[i]), to = file_of(0, 0);
+        _cleanup_close_ int from = file_of_noise(i, lens[i]), to = file_of_noise(0, 0);
         struct sftp_file file;
         tap_note("%zu bytes: %s", lens[i], err.what);
         REQUIRE(from >= 0 && to >= 0);
@@ -98,7 +76,7 @@ TEST(sftp_files_go_there_and_come_back)
         CHECK(file.is_file && !file.is_directory && file.bytes == lens[i]);
         CHECK_EQ(sftp_stat(rig.sftp, at(&rig, "draft"), &file, &err), -ENOENT);
         REQUIRE(sftp_fetch(rig.sftp, at(&rig, "name"), to, &err) == 0);
-        CHECK(are_same(from, to, lens[i]));
+        CHECK(files_are_same(from, to, lens[i]));
     }
 }
 
@@ -107,7 +85,7 @@ TEST(sftp_reads_from_anywhere)
     static uint8_t bytes[3 * SFTP_PIECE], want[3 * SFTP_PIECE];
     const size_t len = sizeof(bytes) + 1000;
     _cleanup_rig_ struct rig rig;
-    _cleanup_close_ int from = file_of(5, len);
+    _cleanup_close_ int from = file_of_noise(5, len);
     REQUIRE(open_rig(&rig, false) == 0);
     REQUIRE(sftp_store(rig.sftp, from, at(&rig, "draft"), at(&rig, "name"), &err) == 0);
     for (size_t i = 0; i < 1001; i += 77) {
@@ -161,7 +139,7 @@ TEST(sftp_lists_makes_renames_and_removes)
 TEST(sftp_says_what_the_other_host_does_not_do)
 {
     _cleanup_rig_ struct rig rig;
-    _cleanup_close_ int from = file_of(1, 100 * SFTP_PIECE);
+    _cleanup_close_ int from = file_of_noise(1, 100 * SFTP_PIECE);
     struct sftp_file file;
     REQUIRE(open_rig(&rig, true) == 0);
     CHECK_EQ(sftp_store(rig.sftp, from, at(&rig, "draft"), at(&rig, "name"), &err), -EACCES);
@@ -177,7 +155,7 @@ TEST(sftp_says_what_the_other_host_does_not_do)
 TEST(sftp_goes_on_after_a_disk_that_is_full)
 {
     _cleanup_rig_ struct rig rig;
-    _cleanup_close_ int from = file_of(1, 300 * SFTP_PIECE);
+    _cleanup_close_ int from = file_of_noise(1, 300 * SFTP_PIECE);
     struct sftp_file file;
     REQUIRE(open_rig(&rig, false) == 0);
     CHECK_EQ(sftp_store(rig.sftp, from, "/dev/full", at(&rig, "name"), &err), -EIO);

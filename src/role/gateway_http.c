@@ -120,9 +120,11 @@ is_own_name(const char *name)
 {
     char own[HOST_NAME_MAX + 1] = "";
     unsigned char address[sizeof(struct in6_addr)];
+    if (inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1 ||
+        strcasecmp(name, "localhost") == 0)
+        return true;
     (void)gethostname(own, sizeof(own) - 1);
-    return inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1 ||
-           strcasecmp(name, "localhost") == 0 || (own[0] && strcasecmp(name, own) == 0);
+    return own[0] && strcasecmp(name, own) == 0;
 }
 
 /* The host without its port, and an address without its brackets; too long: "?". */
