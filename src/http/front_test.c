@@ -149,6 +149,12 @@ answer_completion(struct http_request *r)
     http_answer(r, 200, NULL, "{}", 2);
 }
 
+static bool
+is_of_no_method(const struct http1_head *h)
+{
+    return h->method == HTTP_CONNECT || http1_is(h, h->path, "/v1/completions");
+}
+
 static void
 on_asked(struct http_request *r)
 {
@@ -164,10 +170,12 @@ on_asked(struct http_request *r)
     }
     record(r);
     buf_add(&reached, "\n", 1);
-    if (http1_is(h, h->path, "/v1/models"))
+    if (h->method == HTTP_OPTIONS)
+        http_answer(r, 204, NULL, "", 0);
+    else if (http1_is(h, h->path, "/v1/models"))
         http_answer(r, gets ? 200 : 405, NULL, "{}", 2);
     else
-        http_answer(r, http1_is(h, h->path, "/v1/completions") ? 405 : 404, NULL, "{}", 2);
+        http_answer(r, is_of_no_method(h) ? 405 : 404, NULL, "{}", 2);
 }
 
 /* ---- one connection ---- */
