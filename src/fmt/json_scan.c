@@ -186,14 +186,48 @@ find_name(const struct json_scan *s)
     return i;
 }
 
+static bool
+is_set(const uint64_t *bits, unsigned depth)
+{
+    unsigned level = depth - 1;
+    return bits[level / 64] >> level % 64 & 1;
+}
+
+static bool
+is_in_map(const struct json_scan *s)
+{
+    return is_set(s->maps, s->depth);
+}
+
 static void
 spell(struct json_scan *s, const char *bytes, size_t len)
 {
-    if (!s->is_name || s->depth != 1)
+    if (!s->is_name || (s->depth != 1 && !is_set(s->ways, s->depth)))
         return;
     if (s->name_len < sizeof(s->name))
         memcpy(s->name + s->name_len, bytes, MIN(len, sizeof(s->name) - s->name_len));
     s->name_len += len;
+}
+
+static bool
+is_among(const struct json_scan *s, const char *const *names)
+{
+    size_t len = s->name_len - 2;
+    for (; *names; names++)
+        if (**names == s->name[1] && strncmp(*names, s->name + 1, len) == 0 && !(*names)[len])
+            return true;
+    return false;
+}
+
+/* Where the member leads that was named now. */
+static void
+find_way(struct json_scan *s)
+{
+    const struct json_strings *t = s->strings;
+    bool is_known = t && is_set(s->ways, s->depth) && s->name_len <= sizeof(s->name) &&
+                    (s->depth > 1 || is_among(s, t->roots));
+    s->leads = is_known && (s->depth == 1 || is_among(s, t->ways));
+    s->is_one = is_known && is_among(s, t->names);
 }
 
 static int
@@ -219,11 +253,19 @@ count_item(struct json_scan *s)
 
 /* ---- levels ---- */
 
-static bool
-is_in_map(const struct json_scan *s)
+static void
+set_bit(uint64_t *bits, unsigned level, bool is_on)
 {
-    unsigned level = s->depth - 1;
-    return s->maps[level / 64] >> level % 64 & 1;
+    uint64_t bit = UINT64_C(1) << level % 64, *word = &bits[level / 64];
+    *word = is_on ? *word | bit : *word & ~bit;
+}
+
+static bool
+is_on_way(const struct json_scan *s)
+{
+    if (s->depth == 0)
+        return s->strings != NULL;
+    return is_in_map(s) ? s->leads : is_set(s->ways, s->depth);
 }
 
 static int
@@ -232,8 +274,8 @@ open_level(struct reading *r, bool is_map)
     struct json_scan *s = r->scan;
     if (s->depth == JSON_SCAN_DEPTH_MAX)
         return refuse(r, "nothing nested that deep");
-    uint64_t bit = UINT64_C(1) << s->depth % 64, *word = &s->maps[s->depth / 64];
-    *word = is_map ? *word | bit : *word & ~bit;
+    set_bit(s->ways, s->depth, is_on_way(s));
+    set_bit(s->maps, s->depth, is_map);
     s->depth++;
     s->state = is_map ? MEMBER : ITEM;
     r->at++;
@@ -290,6 +332,7 @@ open_string(struct reading *r, bool is_name)
     struct json_scan *s = r->scan;
     s->state = STRING;
     s->is_name = is_name;
+    s->tells = !is_name && s->is_one && is_in_map(s);
     s->name_len = 0;
     spell(s, r->at, 1);
     r->at++;
@@ -330,14 +373,18 @@ read_string(struct reading *r)
     bool is_over = r->at == r->end;
     if (!is_over && *r->at != '"' && *r->at != '\\')
         return refuse(r, "the rest of a string");
+    bool ends = !is_over && *r->at == '"';
     r->at += !is_over;
     spell(s, from, (size_t)(r->at - from));
+    if (s->tells)
+        s->strings->told(s, from, (size_t)(r->at - from) - ends, ends);
     if (is_over)
         return 0;
-    if (r->at[-1] == '\\') {
+    if (!ends) {
         s->state = ESCAPE;
     } else if (s->is_name) {
         s->state = COLON;
+        find_way(s);
         if (s->depth == 1)
             s->open = find_name(s);
     } else {

@@ -34,6 +34,19 @@ struct json_place {
     enum json_kind first;
 };
 
+struct json_scan;
+
+/* Strings that stand deeper, told while they are read: of members with one of these names, in objects that
+ * members with other names lead to, be it by lists. All lists end with NULL. A name that is spelt with
+ * escapes is none of them. */
+struct json_strings {
+    const char *const *roots; /* of the outermost object: the only ones there */
+    const char *const *ways;  /* from there on */
+    const char *const *names;
+    /* As it is spelt, but for what stands behind a backslash; ends: nothing of it is to come. */
+    void (*told)(struct json_scan *s, const char *bytes, size_t len, bool ends);
+};
+
 /* A text that comes in pieces. Whatever these are, it is read as the whole would be. */
 struct json_scan {
     const char *const *names; /* as they were asked for */
@@ -43,15 +56,20 @@ struct json_scan {
     size_t open;    /* the member whose value is being read; count: none */
     size_t root_at; /* the object's bracket */
     bool is_empty;  /* it has no members, as far as is known */
+    const struct json_strings
+        *strings; /* NULL: none are told; to be set behind json_scan_begin() */
 
     /* the rest is the reader's own */
     uint8_t state, number, word, hex;
     enum json_kind kind;
-    bool is_name; /* the string that is being read */
+    bool is_name;       /* the string that is being read */
+    bool leads, is_one; /* the member that was named last: to strings that are told; such a one */
+    bool tells;         /* the string that is being read is told */
     unsigned depth;
     size_t token_at;
     uint64_t
         maps[JSON_SCAN_DEPTH_MAX / 64]; /* a bit for each level that is open: it is an object */
+    uint64_t ways[JSON_SCAN_DEPTH_MAX / 64]; /* likewise: there may be strings that are told */
     size_t name_len;
     char name[JSON_SCAN_SPELT_MAX]; /* with its quotes; of one that is longer, so much */
 };

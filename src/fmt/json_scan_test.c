@@ -187,3 +187,51 @@ TEST(a_string_is_decoded_into_its_room)
             CHECK_STR(room, rows[i].want);
     }
 }
+
+static struct buf heard = BUF_INIT(1 * KIB);
+
+static void
+hear(struct json_scan *s unused_arg, const char *bytes, size_t len, bool ends)
+{
+    buf_add(&heard, bytes, len);
+    buf_add_str(&heard, ends ? "|" : "");
+}
+
+static const struct json_strings strings = {
+    .roots = (const char *const[]){"a", "t", NULL},
+    .ways = (const char *const[]){"b", NULL},
+    .names = (const char *const[]){"t", "text", NULL},
+    .told = hear,
+};
+
+TEST(strings_are_told_by_the_way_that_leads_to_them)
+{
+    static const struct {
+        const char *text, *told;
+    } rows[] = {
+        {"{\"t\":\"x\",\"text\":\"y\",\"b\":{\"t\":\"z\"}}", "x|"},
+        {"{\"a\":{\"t\":\"x\",\"b\":[[{\"text\":\"y\"}]],\"t\":\"\"}}", "x|y||"},
+        {"{\"a\":{\"c\":{\"t\":\"x\"},\"b\":{\"c\":1,\"t\":\"y\"}}}", "y|"},
+        {"{\"a\":[\"x\",{\"t\":[\"y\",{\"t\":\"z\"}]}],\"t\":null}", ""},
+        {"{\"a\":{\"te\":\"x\",\"textt\":\"y\",\"\":\"z\",\"\\u0074\":\"q\"}}", ""},
+        {"{\"a\":{\"t\":\"1\\n2\\u00e43\\\"\"}}", "1\\2\\3\\|"},
+        {"{\"c\":{\"a\":{\"t\":\"x\"},\"t\":\"y\"},\"a\":{\"x\":{},\"t\":\"z\"}}", "z|"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        size_t len = strlen(rows[i].text);
+        for (size_t step = 1; step <= len; step++) {
+            struct json_place places[3];
+            struct json_scan s;
+            tap_note("%s by %zu", rows[i].text, step);
+            json_scan_begin(&s, names, ARRAY_SIZE(names), places);
+            s.strings = &strings;
+            for (size_t at = 0; at < len; at += step)
+                REQUIRE(json_scan_more(&s, rows[i].text + at, MIN(step, len - at), NULL) == 0);
+            CHECK_EQ(json_scan_end(&s, NULL), 0);
+            buf_add_char(&heard, '\0');
+            CHECK_STR(heard.data, rows[i].told);
+            buf_clear(&heard);
+        }
+    }
+    buf_finish(&heard);
+}

@@ -190,6 +190,49 @@ read_tier(struct ask *ask)
         ask->tier = ASK_TIER_FLEX;
 }
 
+/* ---- pictures and sounds ---- */
+
+#define BYTES_A_TOKEN 4
+#define MEDIA_TOKENS 4096
+#define MEDIA_HEAD 128 /* of a data: URL: what says that base64 follows */
+
+/* What base64 has; and what '/' may be written with. */
+static bool
+may_be_media(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '/' && c <= '9') || c == '+' ||
+           c == '=' || c == '\\';
+}
+
+/* Of a value where a picture can stand. */
+static void
+weigh_media(struct json_scan *scan, const char *bytes, size_t len, bool ends)
+{
+    struct ask_media *m = &container_of(scan, struct ask, scan)->media;
+    size_t head = MEDIA_HEAD - MIN(m->len, (size_t)MEDIA_HEAD), at = MIN(head, len);
+    while (at < len && may_be_media(bytes[at]))
+        at++;
+    m->is_text = m->is_text || at < len;
+    m->len += len + (len > 0 && bytes[len - 1] == '\\');
+    if (!ends)
+        return;
+    m->bytes += m->is_text ? 0 : m->len;
+    m->tokens += m->is_text ? 0 : MIN(m->len / BYTES_A_TOKEN, (size_t)MEDIA_TOKENS);
+    m->len = 0;
+    m->is_text = false;
+}
+
+/* In what is said, and what a tool has answered. Of anything else an engine makes text, whatever that is
+ * called and looks like: of tools, and of what they are asked with. */
+static const struct json_strings media = {
+    .roots = (const char *const[]){"messages", "input", NULL},
+    .ways = (const char *const[]){"content", "output", "source", "file", "image_url", "input_audio",
+                                  "audio_url", "video_url", NULL},
+    .names = (const char *const[]){"url", "data", "image_url", "audio_url", "video_url",
+                                   "file_data", "image_embeds", NULL},
+    .told = weigh_media,
+};
+
 /* ---- a body as it comes ---- */
 
 void
@@ -200,6 +243,7 @@ ask_begin(struct ask *ask, const char *const *names, size_t count)
                         .places = mem_alloc(count * sizeof(*ask->places)),
                         .texts = BUF_INIT(VALUES_MAX)};
     json_scan_begin(&ask->scan, names, count, ask->places);
+    ask->scan.strings = &media;
 }
 
 void
@@ -238,100 +282,6 @@ keep_value(struct ask *ask, size_t member, const char *bytes, size_t from)
     buf_add(&ask->texts, bytes + (at - from), fits);
 }
 
-#define BYTES_A_TOKEN 4
-#define MEDIA_BYTES 4096 /* no word is as long, and few pictures are shorter */
-#define MEDIA_TOKENS 4096
-
-/* What base64 has; and what '/' may be written with. */
-static bool
-may_be_media(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '/' && c <= '9') || c == '+' ||
-           c == '=' || c == '\\';
-}
-
-/* Where the word in quotes begins that stands before `end`, and how long it is; 0: there is none. */
-static size_t
-word_before(const char *text, size_t end, size_t *ret_len)
-{
-    while (end > 0 && strchr(" \t\r\n:", text[end - 1]))
-        end--;
-    if (end == 0 || text[--end] != '"')
-        return 0;
-    size_t at = end;
-    while (at > 0 && text[at - 1] != '"')
-        at--;
-    *ret_len = end - at;
-    return at;
-}
-
-/* By the member that it is in: of a text an engine makes tokens, whatever that looks like. */
-static bool
-is_for_media(const char before[ASK_MEDIA_BEFORE])
-{
-    static const char marker[] = ";base64,";
-    static const char *const members[] = {"url",       "data",      "image_url",   "audio_url",
-                                          "video_url", "file_data", "image_embeds"};
-    size_t end = ASK_MEDIA_BEFORE, len = 0;
-    if (memcmp(before + end - strlen(marker), marker, strlen(marker)) == 0)
-        while (end > 0 && before[end - 1] != '"')
-            end--;
-    size_t at = end > 0 && before[end - 1] == '"' ? word_before(before, end - 1, &len) : 0;
-    for (size_t i = 0; at > 0 && i < ARRAY_SIZE(members); i++)
-        if (strlen(members[i]) == len && memcmp(members[i], before + at, len) == 0)
-            return true;
-    return false;
-}
-
-/* What of all there was stands before a byte of this piece. */
-static void
-note_before(const struct ask_media *m, const char *piece, size_t at, char ret[ASK_MEDIA_BEFORE])
-{
-    size_t here = MIN(at, (size_t)ASK_MEDIA_BEFORE), earlier = ASK_MEDIA_BEFORE - here;
-    memmove(ret, m->last + here, earlier);
-    memcpy(ret + earlier, piece + at - here, here);
-}
-
-/* Bytes of one that is no run yet. Only where the last of them stands that ends one has to be known: most
- * of a text is stepped over. */
-static size_t
-seek_media(struct ask_media *m, const char *piece, size_t at, size_t len)
-{
-    size_t reach = MIN(len, MEDIA_BYTES - m->run), from = reach;
-    while (from > 0 && may_be_media(piece[at + from - 1]))
-        from--;
-    if (from > 0 || m->run == 0)
-        note_before(m, piece, at + from, m->before);
-    m->run = (from > 0 ? 0 : m->run) + reach - from;
-    if (m->run == MEDIA_BYTES)
-        m->is_one = is_for_media(m->before);
-    return reach;
-}
-
-static size_t
-pass_media(struct ask_media *m, const char *bytes, size_t len)
-{
-    size_t n = 0;
-    while (n < len && may_be_media(bytes[n]))
-        n++;
-    m->run += n;
-    if (n == len)
-        return n;
-    m->bytes += m->is_one ? m->run : 0;
-    m->tokens += m->is_one ? MIN(m->run / BYTES_A_TOKEN, (uint64_t)MEDIA_TOKENS) : 0;
-    m->run = 0;
-    return n;
-}
-
-static void
-weigh_media(struct ask_media *m, const char *piece, size_t len)
-{
-    for (size_t at = 0; at < len;)
-        at += m->run < MEDIA_BYTES ? seek_media(m, piece, at, len - at)
-                                   : pass_media(m, piece + at, len - at);
-    note_before(m, piece, len, m->last);
-}
-
 int
 ask_read(struct ask *ask, const char *bytes, size_t len, struct err *reterr)
 {
@@ -339,7 +289,6 @@ ask_read(struct ask *ask, const char *bytes, size_t len, struct err *reterr)
     int r = json_scan_more(&ask->scan, bytes, len, reterr);
     if (r < 0)
         return r;
-    weigh_media(&ask->media, bytes, len);
     /* What is kept of a value lies together: first the rest of one, last the beginning of another. */
     keep_value(ask, begun, bytes, from);
     for (size_t i = 0; i < ASK_MEMBER_COUNT; i++)

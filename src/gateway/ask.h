@@ -65,8 +65,6 @@ struct ask_text {
     bool is_cut;
 };
 
-#define ASK_MEDIA_BEFORE 96 /* enough for a member, and what says that base64 follows */
-
 struct ask {
     char model[ASK_MODEL_MAX + 1]; /* "" when none is named */
     bool stream;
@@ -78,11 +76,10 @@ struct ask {
     enum ask_tier tier;
     struct ask_text user, session; /* who asks, and in which talk: strings, or ABSENT */
     struct ask_media {
-        uint64_t run;                                          /* bytes of what may become one */
-        bool is_one;                                           /* so it is, by its member */
-        uint64_t bytes, tokens;                                /* of those that are over */
-        char before[ASK_MEDIA_BEFORE], last[ASK_MEDIA_BEFORE]; /* bytes: before the run; of all */
-    } media;                                                   /* pictures and sounds */
+        size_t len;             /* of what may be one, so far */
+        bool is_text;           /* it is none */
+        uint64_t bytes, tokens; /* of those that are over */
+    } media;                    /* pictures and sounds */
 
     /* of a JSON body */
     struct json_scan scan;

@@ -364,6 +364,56 @@ TEST(a_talk_says_about_how_much_goes_in)
     }
 }
 
+/* Of the same bytes an engine makes text where no picture can stand, whatever they are called there. */
+TEST(a_picture_is_one_where_it_can_stand)
+{
+#define URL "data:image/png;base64,%s"
+    static const struct {
+        const char *body;
+        bool is_one;
+    } rows[] = {
+        {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
+         "{\"image_url\":{\"detail\":\"low\",\"url\":\"" URL "\"}}]}]}",
+         true},
+        {"{\"messages\":[{\"content\":[{\"type\":\"tool_result\",\"content\":[{\"source\":"
+         "{\"data\":\"%s\"}}]}]}]}",
+         true},
+        {"{\"messages\":[{\"content\":[{\"file\":{\"file_data\":\"" URL "\"}}]}]}", true},
+        {"{\"input\":[{\"content\":[{\"type\":\"input_image\",\"image_url\":\"" URL "\"}]}]}",
+         true},
+        {"{\"input\":[{\"output\":{\"type\":\"computer_screenshot\",\"image_url\":\"" URL "\"}}]}",
+         true},
+        {"{\"tools\":[{\"function\":{\"image_url\":{\"url\":\"" URL "\"}}}]}", false},
+        {"{\"tools\":[{\"function\":{\"description\":\"" URL "\"}}]}", false},
+        {"{\"url\":\"" URL "\",\"messages\":[]}", false},
+        {"{\"system\":[{\"source\":{\"data\":\"%s\"}}],\"messages\":[]}", false},
+        {"{\"metadata\":{\"content\":{\"url\":\"" URL "\"}}}", false},
+        {"{\"messages\":[{\"content\":[{\"type\":\"tool_use\",\"input\":{\"source\":"
+         "{\"data\":\"%s\"}}}]}]}",
+         false},
+        {"{\"messages\":[{\"tool_calls\":[{\"function\":{\"arguments\":{\"url\":\"" URL "\"}}}]}]}",
+         false},
+        {"{\"input\":\"" URL "\"}", false},
+    };
+    _cleanup_free_ char *sound = mem_alloc(100001);
+    memset(sound, 'A', 100000);
+    sound[100000] = '\0';
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_buf_ struct buf body = BUF_INIT(1 * MIB);
+        const char *at = strstr(rows[i].body, "%s");
+        buf_add(&body, rows[i].body, (size_t)(at - rows[i].body));
+        buf_add_str(&body, sound);
+        buf_add_str(&body, at + 2);
+        for (size_t piece = 5; piece < 2 * body.len; piece *= 11) {
+            _cleanup_ask_ struct ask ask = {0};
+            tap_note("%s by %zu", rows[i].body, piece);
+            REQUIRE(ask_pieces(&ask, body.data, body.len, piece, NULL) == 0);
+            uint64_t tokens = ask_prompt_tokens(&ask, body.len, true);
+            CHECK(rows[i].is_one ? tokens > 4096 && tokens < 4150 : tokens >= 25000);
+        }
+    }
+}
+
 TEST(a_request_says_how_soon_it_wants_to_be_served)
 {
     static const struct {

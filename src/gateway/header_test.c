@@ -23,7 +23,7 @@ TEST(header_passes_what_is_listed_and_nothing_else)
         {"Cookie", false, false},
         {"Set-Cookie", false, false},
         {"traceparent", false, false},
-        {"Retry-After", false, true},
+        {"Retry-After", false, false},
         {"Retry-After-", false, false},
         {"Accept-Encoding", false, false},
         {"Connection", false, false},

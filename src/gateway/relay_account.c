@@ -212,9 +212,30 @@ take_all(struct passage *p)
     p->row.tokens_out = p->tokens - p->prompt_tokens;
 }
 
-/* As the engine has told it. Else, of a stream, by what went through: an event has a token, or little
- * more; and what it was thought to take where nobody can say: of JSON that its client did not wait for,
- * and of sounds and pictures, which engines tell in seconds or not at all. */
+/* Of English a token has some four and a half: who sends one in each event is not told to have sent more. */
+#define BYTES_A_TOKEN 5
+
+/* By what went through: an event has a token or, where an engine sends several at a time, as many as its
+ * text is long. */
+static uint64_t
+tokens_heard(const struct passage *p)
+{
+    uint64_t bytes = p->reads ? p->usage.text_bytes : p->unread_bytes;
+    uint64_t tokens = (bytes + BYTES_A_TOKEN - 1) / BYTES_A_TOKEN;
+    return p->is_stream ? MAX(tokens, p->usage.events) : tokens;
+}
+
+/* Of JSON that its client did not wait for, and of sounds and pictures, which engines tell in seconds or
+ * not at all. */
+static bool
+can_nobody_say(const struct passage *p)
+{
+    bool is_cut = p->row.end == LEDGER_CLIENT || p->row.end == LEDGER_GATEWAY;
+    return !p->is_stream && (p->route->body == ROUTE_BODY_FORM || is_cut);
+}
+
+/* As the engine has told it. Else by what was heard; and what it was thought to take where nobody can
+ * say. */
 static void
 count_tokens(struct passage *p)
 {
@@ -230,15 +251,14 @@ count_tokens(struct passage *p)
     row->tokens_in = row->is_estimate ? p->prompt_tokens : told->in;
     row->tokens_out = told ? told->out : 0;
     row->tokens_cached = told ? told->cached : 0;
-    bool is_form = p->route->body == ROUTE_BODY_FORM;
-    bool is_part = p->is_stream && (row->is_estimate || !p->usage.complete);
-    if (is_part && p->usage.events > row->tokens_out) {
-        row->tokens_out = p->usage.events;
-        row->is_estimate = true;
-    }
-    bool is_cut = row->end == LEDGER_CLIENT || row->end == LEDGER_GATEWAY;
-    if (!p->is_stream && row->is_estimate && (is_form || is_cut))
+    bool is_part = p->is_stream && !p->usage.complete;
+    if (row->is_estimate && can_nobody_say(p)) {
         row->tokens_out = p->tokens - row->tokens_in;
+    } else if ((row->is_estimate || is_part) && (p->is_stream || route_generates(p->route))) {
+        uint64_t heard = tokens_heard(p);
+        row->is_estimate = row->is_estimate || heard > row->tokens_out;
+        row->tokens_out = MAX(row->tokens_out, heard);
+    }
 }
 
 /* Who leaves while an engine works on his answer, of which nothing is known yet. What we cut costs him

@@ -5,6 +5,8 @@
 #include "gateway/problem.h"
 #include "gateway/relay_int.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <strings.h>
 
 #define SEND_BYTES (256 * KIB) /* of a body at a time, so that it is not held twice */
@@ -76,6 +78,18 @@ is_type(const struct http1_head *head, const char *type)
            strncasecmp(head->bytes + field->value.at, type, len) == 0;
 }
 
+/* What is no number of seconds says nothing, as where we try again ourselves. */
+static void
+pass_retry_after(struct passage *p, const struct http1_head *head)
+{
+    uint64_t seconds = http1_retry_after_s(head);
+    char text[24];
+    if (seconds == 0)
+        return;
+    (void)snprintf(text, sizeof(text), "%" PRIu64, seconds);
+    http_answer_field(p->request, "Retry-After", text);
+}
+
 static void
 begin_answer(struct passage *p, const struct http1_head *head)
 {
@@ -93,6 +107,7 @@ begin_answer(struct passage *p, const struct http1_head *head)
         name[f->name.len] = '\0';
         http_answer_field_n(p->request, name, head->bytes + f->value.at, f->value.len);
     }
+    pass_retry_after(p, head);
     if (head->framing == HTTP1_LENGTH && !p->is_stream)
         http_answer_length(p->request, head->content_length);
     else
@@ -248,6 +263,7 @@ on_call_body(struct http_call *call, const char *bytes, size_t len)
     }
     if (!p->row.first_us)
         passage_works(p);
+    p->unread_bytes += p->reads ? 0 : len;
     bool goes_on = p->reads || pass(p, bytes, len);
     if (!p->row.first_us)
         p->row.first_us = loop_now_us(p->relay->loop) - p->since_us;

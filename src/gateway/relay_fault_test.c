@@ -279,6 +279,8 @@ TEST(relay_tells_that_it_has_not_waited_for_the_rest_of_a_body)
 
 #define FORM "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\none\r\n--x--\r\n"
 
+#define TEN_WORDS "good ones have five at most, and that is such a 50"
+
 TEST(relay_estimates_what_an_answer_took_that_does_not_say)
 {
     static const struct {
@@ -297,6 +299,16 @@ TEST(relay_estimates_what_an_answer_took_that_does_not_say)
          "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 42\r\n\r\n"
          "{\"usage\":{\"type\":\"duration\",\"seconds\":19}}",
          false, 512},
+        {"chat/completions", "application/json", SHORT, SHORT,
+         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 50\r\n\r\n" TEN_WORDS,
+         false, 10},
+        {"chat/completions", "application/json", SHORT, SHORT,
+         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 125\r\n\r\n"
+         "{\"choices\":[{\"text\":\"" TEN_WORDS TEN_WORDS "\"}]}",
+         false, 20},
+        {"embeddings", "application/json", ONE, ONE,
+         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 50\r\n\r\n" TEN_WORDS,
+         false, 0},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         RELAY("");
@@ -318,5 +330,106 @@ TEST(relay_estimates_what_an_answer_took_that_does_not_say)
         REQUIRE(WAIT(tellings == 1));
         CHECK_EQ(told.tokens_out, rows[i].out);
         CHECK(told.is_estimate);
+    }
+}
+
+/* Words of English, as models cut them: four and a half bytes on average. */
+static const char *const words[] = {"The",   " quick",    " brown", " fox",  " jump", "ed",
+                                    " over", " the",      " lazy",  " dog",  ".",     " And",
+                                    " it",   " was",      " happ",  "y",     " ever", " after",
+                                    ",",     " wherever", " it",    " went", "!\\n",  " Indeed"};
+
+static void
+say_words(const char *head, const char *tail, size_t events, size_t at_a_time)
+{
+    for (size_t i = 0; i < events; i++) {
+        _cleanup_buf_ struct buf event = BUF_INIT(64 * KIB);
+        buf_printf(&event, "data: %s", head);
+        for (size_t k = 0; k < at_a_time; k++)
+            buf_add_str(&event, words[(i * at_a_time + k) % ARRAY_SIZE(words)]);
+        buf_printf(&event, "%s\n\n", tail);
+        buf_add_char(&event, '\0');
+        engine_say_chunk(&first, event.data);
+    }
+}
+
+/* What was heard of a stream that is broken off: about the tokens, however they were sent. */
+TEST(relay_counts_the_tokens_of_a_stream_and_not_its_events)
+{
+    static const struct {
+        const char *path, *head, *tail;
+        size_t events, at_a_time;
+        bool is_whole;
+    } rows[] = {
+        {"chat/completions",
+         "{\"id\":\"chatcmpl-1\",\"model\":\"one\",\"choices\":[{\"delta\":{"
+         "\"content\":\"",
+         "\"},\"finish_reason\":null}]}", 240, 1, false},
+        {"chat/completions", "{\"choices\":[{\"delta\":{\"content\":\"", "\"}}]}", 24, 100, false},
+        {"chat/completions", "{\"choices\":[{\"delta\":{\"content\":\"", "\"}}]}", 5, 1200, true},
+        {"chat/completions",
+         "{\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":{"
+         "\"arguments\":\"",
+         "\"}}]}}]}", 240, 10, false},
+        {"completions", "{\"choices\":[{\"text\":\"", "\"}]}", 24, 10, true},
+        {"messages",
+         "{\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\","
+         "\"text\":\"",
+         "\"}}", 240, 10, false},
+        {"messages",
+         "{\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\","
+         "\"text\":\"",
+         "\"}}", 240, 1, false},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        RELAY("");
+        _cleanup_client_ struct client c;
+        uint64_t tokens = rows[i].events * rows[i].at_a_time;
+        tellings = 0;
+        relay_tell_of_ends(relay, on_over, NULL);
+        client_open(&c);
+        _cleanup_free_ char *text =
+            mem_printf("POST /v1/%s HTTP/1.1\r\n" HOST "Content-Length: %zu\r\n\r\n%s",
+                       rows[i].path, strlen(STREAM_ONE), STREAM_ONE);
+        CHECK(client_send(&c, text));
+        REQUIRE(engine_accept(&first) && HEARS(&first, "stream"));
+        engine_say(&first, OK_STREAM);
+        say_words(rows[i].head, rows[i].tail, rows[i].events, rows[i].at_a_time);
+        engine_say_chunk(&first, rows[i].is_whole ? "data: [DONE]\n\n" : "data: \"last\"\n\n");
+        engine_say(&first, rows[i].is_whole ? "0\r\n\r\n" : "");
+        REQUIRE(SEES(&c, rows[i].is_whole ? "[DONE]" : "\"last\""));
+        client_close(&c);
+        REQUIRE(WAIT(tellings == 1));
+        tap_note("%s, %zu of %zu: %llu", rows[i].path, rows[i].events, rows[i].at_a_time,
+                 (unsigned long long)told.tokens_out);
+        CHECK(told.is_estimate);
+        CHECK(told.tokens_out * 100 >= tokens * 80);
+        CHECK(told.tokens_out * 100 <= tokens * 103);
+    }
+}
+
+TEST(relay_passes_on_no_wait_without_end)
+{
+    static const struct {
+        const char *said, *passed;
+    } rows[] = {
+        {"Retry-After: 99999999999999999999\r\n", "Retry-After: 3600\r\n"},
+        {"Retry-After: 12\r\n", "Retry-After: 12\r\n"},
+        {"Retry-After: soon\r\n", NULL},
+        {"Retry-After: Wed, 21 Oct 2099 07:28:00 GMT\r\n", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        RELAY("");
+        _cleanup_client_ struct client c;
+        tap_note("%s", rows[i].said);
+        client_open(&c);
+        post(&c, ONE);
+        REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+        engine_say(&first, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n");
+        engine_say(&first, rows[i].said);
+        engine_say(&first, "\r\nno");
+        REQUIRE(ENDS(&c));
+        CHECK(rows[i].passed ? strstr(c.got.data, rows[i].passed) != NULL
+                             : !strstr(c.got.data, "Retry-After"));
     }
 }

@@ -141,6 +141,7 @@ struct passage {
     bool is_stream; /* of events */
     bool reads;     /* usage is begun */
     struct usage_reader usage;
+    uint64_t unread_bytes; /* of an answer that is not read */
     bool reads_id;
     struct stored_reader id_reader; /* of a response that is made */
     bool has_id;                    /* it is told, and stored */

@@ -200,6 +200,41 @@ take_inner(struct usage_reader *r, const char *data, const struct json_place *ou
         take_usage(r, data + outer->at + usage.at, usage.len, false);
 }
 
+struct event {
+    struct json_scan scan;
+    uint64_t text_bytes;
+};
+
+static void
+count_text(struct json_scan *scan, const char *bytes unused_arg, size_t len, bool ends unused_arg)
+{
+    container_of(scan, struct event, scan)->text_bytes += len;
+}
+
+/* What an event adds to an answer, whatever the dialect. */
+static const struct json_strings said = {
+    .roots = (const char *const[]){"choices", "delta", NULL},
+    .ways =
+        (const char *const[]){"delta", "content", "tool_calls", "function", "function_call", NULL},
+    .names = (const char *const[]){"content", "delta", "text", "reasoning_content", "reasoning",
+                                   "thinking", "arguments", "partial_json", "refusal", NULL},
+    .told = count_text,
+};
+
+static int
+scan_event(struct usage_reader *r, const char *data, size_t len, struct json_place *ret_places)
+{
+    struct event e = {.text_bytes = 0};
+    json_scan_begin(&e.scan, members, MEMBER_COUNT, ret_places);
+    e.scan.strings = &said;
+    int error = json_scan_more(&e.scan, data, len, NULL);
+    if (error == 0)
+        error = json_scan_end(&e.scan, NULL);
+    if (error == 0)
+        r->text_bytes += e.text_bytes;
+    return error;
+}
+
 /* Whether it is passed on. */
 static bool
 take_data(struct usage_reader *r, const char *data, size_t len)
@@ -208,7 +243,7 @@ take_data(struct usage_reader *r, const char *data, size_t len)
     const struct json_place *usage = &places[USAGE];
     if (r->dialect == DIALECT_OPENAI && len == strlen("[DONE]") && memcmp(data, "[DONE]", len) == 0)
         r->complete = true;
-    if (json_scan(data, len, members, MEMBER_COUNT, places, NULL) < 0)
+    if (scan_event(r, data, len, places) < 0)
         return true;
     take_type(r, data, &places[TYPE]);
     if (r->dialect == DIALECT_OPENAI && places[ERROR].kind > JSON_NULL)
@@ -300,6 +335,8 @@ what_for(const struct usage_reader *r)
                                                                                 : FOR_NOTHING;
 }
 
+#define LONG_TEXT 64 /* names, words and ids are shorter */
+
 /* A byte within a text that means something there. */
 static void
 take_text(struct usage_reader *r, char c)
@@ -312,6 +349,8 @@ take_text(struct usage_reader *r, char c)
         j->name_len = sizeof(j->name);
     } else if (c == '"') {
         j->in_text = false;
+        if (r->form == USAGE_JSON && j->text_len >= LONG_TEXT)
+            r->text_bytes += j->text_len;
         if (j->in_name)
             j->wanted = what_for(r);
         j->in_name = false;
@@ -341,7 +380,7 @@ take_mark(struct usage_json *j, char c)
     j->in_text = c == '"';
     if (j->in_text) {
         j->in_name = j->depth == level(j) && j->at_name;
-        j->name_len = 0;
+        j->name_len = j->text_len = 0;
     }
     j->depth += opens;
     j->depth -= closes && j->depth > 0;
@@ -405,6 +444,7 @@ find_stop(struct usage_json *j, const char *at, const char *end)
         return at;
     if (j->in_text) {
         const char *stop = json_past_plain(at, end);
+        j->text_len += (size_t)(stop - at);
         if (j->in_name)
             take_name(j, at, stop);
         return stop;

@@ -28,6 +28,8 @@ struct usage_reader {
     bool failed;     /* an event was an error that the engine tells */
     bool pending;    /* a response is not made yet: what is told of usage is not all */
     uint64_t events; /* with data, that were passed on */
+    /* Of what they say, without what is around it; in JSON, of texts that are too long to be that. */
+    uint64_t text_bytes;
 
     /* the rest is the reader's own */
     enum dialect dialect;
@@ -50,6 +52,7 @@ struct usage_reader {
         bool over, whole;      /* nothing more is read; it was an object, which has ended */
         bool failed;
         const struct usage_end_type *type;
+        size_t text_len; /* of the text that is being read */
         size_t name_len;
         char name[12]; /* longer than any that is wanted */
     } json;

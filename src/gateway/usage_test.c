@@ -361,3 +361,66 @@ TEST(no_more_is_believed_than_an_answer_can_take)
         usage_finish(&r);
     }
 }
+
+/* What is told of it is in no proportion to what is around it. */
+TEST(what_a_stream_says_is_as_long_as_its_texts)
+{
+    static const struct {
+        enum dialect dialect;
+        const char *event;
+        uint64_t bytes;
+    } rows[] = {
+        {DIALECT_OPENAI, "{\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}",
+         0},
+        {DIALECT_OPENAI,
+         "{\"id\":\"chatcmpl-1\",\"model\":\"text\",\"choices\":[{\"index\":0,\"delta\":"
+         "{\"content\":\"a word\"},\"logprobs\":{\"content\":[{\"token\":\"a word\"}]}}]}",
+         6},
+        {DIALECT_OPENAI, "{\"choices\":[{\"text\":\"one\"},{\"text\":\"three\"}]}", 8},
+        {DIALECT_OPENAI,
+         "{\"choices\":[{\"delta\":{\"reasoning_content\":\"so\",\"reasoning\":\"be\"}}]}", 4},
+        {DIALECT_OPENAI,
+         "{\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"call_1\",\"function\":"
+         "{\"name\":\"f\",\"arguments\":\"{\\\"a\\\": 1}\"}}]}}]}",
+         8},
+        {DIALECT_OPENAI, "{\"type\":\"transcript.text.delta\",\"delta\":\" spoken\"}", 7},
+        {DIALECT_MESSAGES,
+         "{\"type\":\"message_start\",\"message\":{\"content\":[{\"text\":\"none\"}]}}", 0},
+        {DIALECT_MESSAGES, "{\"type\":\"content_block_delta\",\"delta\":{\"text\":\"some\"}}", 4},
+        {DIALECT_MESSAGES, "{\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"hm\"}}", 2},
+        {DIALECT_MESSAGES, "{\"delta\":{\"partial_json\":\"{}\"}}", 2},
+        {DIALECT_RESPONSES, "{\"type\":\"response.output_text.delta\",\"delta\":\"some\"}", 4},
+        {DIALECT_RESPONSES, "{\"type\":\"response.output_text.done\",\"text\":\"again\"}", 0},
+        {DIALECT_RESPONSES,
+         "{\"type\":\"response.created\",\"response\":{\"tools\":[{\"text\":\"no\"}]}}", 0},
+        {DIALECT_OPENAI, "{\"choices\":[{\"delta\":{\"content\":\"broken\"}}", 0},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_buf_ struct buf text = BUF_INIT(4 * KIB), out = BUF_INIT(4 * KIB);
+        struct usage_reader r;
+        tap_note("%s", rows[i].event);
+        buf_printf(&text, "data: %s\n\n", rows[i].event);
+        usage_init(&r, rows[i].dialect, USAGE_EVENTS, false);
+        pass(&r, text.data, text.len, 11, &out);
+        CHECK_EQ(r.text_bytes, rows[i].bytes);
+        CHECK_EQ(r.events, 1);
+        usage_finish(&r);
+    }
+}
+
+TEST(what_an_answer_says_are_its_long_texts)
+{
+#define TEN "0123456789"
+#define SIXTY TEN TEN TEN TEN TEN TEN
+    static const char text[] = "{\"id\":\"chatcmpl-" TEN TEN TEN "\",\"choices\":[{\"message\":"
+                               "{\"role\":\"assistant\",\"content\":\"" SIXTY "\\n" SIXTY
+                               "\"}},{\"text\":\"" SIXTY "1234\"}],\"data\":[1,2,\"" SIXTY "\"]}";
+    for (size_t step = 1; step <= sizeof(text); step++) {
+        _cleanup_buf_ struct buf out = BUF_INIT(4 * KIB);
+        struct usage_reader r;
+        usage_init(&r, DIALECT_OPENAI, USAGE_JSON, false);
+        pass(&r, text, sizeof(text) - 1, step, &out);
+        CHECK(r.text_bytes >= 184 && r.text_bytes <= 186);
+        usage_finish(&r);
+    }
+}

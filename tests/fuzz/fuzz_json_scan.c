@@ -34,8 +34,27 @@ kind_of(const struct value *v)
     return JSON_NULL;
 }
 
-/* Split in any way, it is read as the whole: the same places, the same words about what is wrong. */
+static uint64_t told;
+
 static void
+hear(struct json_scan *s unused_arg, const char *bytes, size_t len, bool ends)
+{
+    for (size_t i = 0; i < len; i++)
+        told = told * 31 + (uint8_t)bytes[i];
+    if (ends)
+        told = told * 31 + 256;
+}
+
+static const struct json_strings strings = {
+    .roots = (const char *const[]){"messages", "stream", NULL},
+    .ways = (const char *const[]){"content", "stream_options", NULL},
+    .names = (const char *const[]){"stream", "text", "role", NULL},
+    .told = hear,
+};
+
+/* Split in any way, it is read as the whole: the same places and strings, the same words about what is
+ * wrong. */
+static uint64_t
 check_pieces(const char *text, size_t len, size_t step, int want, const struct err *want_err,
              const struct json_place *want_places)
 {
@@ -44,7 +63,9 @@ check_pieces(const char *text, size_t len, size_t step, int want, const struct e
     struct err err = {0};
     uint32_t size = (uint32_t)len;
     int r = 0;
+    told = 0;
     json_scan_begin(&s, names, ARRAY_SIZE(names), places);
+    s.strings = &strings;
     for (size_t at = 0, piece; at < len && r == 0; at += piece) {
         size = size * 1103515245 + 12345;
         piece = MIN(step ? step : 1 + (size >> 16) % 29, len - at);
@@ -57,6 +78,7 @@ check_pieces(const char *text, size_t len, size_t step, int want, const struct e
     r = r == 0 ? json_scan_end(&s, &err) : r;
     assert(r == want && strcmp(err.what, want_err->what) == 0);
     assert(r < 0 || memcmp(places, want_places, sizeof(places)) == 0);
+    return r < 0 ? 0 : told;
 }
 
 int
@@ -74,8 +96,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     int r = json_scan(text, len, names, ARRAY_SIZE(names), places, &err);
     int strict = json_parse(&arena, text, len, JSON_STRICT, &root, NULL, NULL);
     assert(r == 0 || err.id == ERR_SYNTAX);
+    uint64_t whole = check_pieces(text, len, len + 1, r, &err, places);
     for (size_t step = 0; step < 4; step++)
-        check_pieces(text, len, step, r, &err, places);
+        assert(check_pieces(text, len, step, r, &err, places) == whole);
     if (strict == 0)
         assert((r == 0) == (root->type == VALUE_MAP));
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
