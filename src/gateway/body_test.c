@@ -20,7 +20,7 @@ static struct err failure; /* that a body has told */
 static unsigned told;
 
 static bool
-open_spool(void)
+open_patient_spool(uint64_t patience_us)
 {
     for (size_t i = 0; i < sizeof(pattern); i++)
         pattern[i] = (char)('a' + i % 23 + i / 4096 % 3);
@@ -28,8 +28,14 @@ open_spool(void)
     told = 0;
     if (!loop_rig_open(&rig))
         return false;
-    spool = spool_new(rig.loop);
+    spool = spool_new(rig.loop, patience_us);
     return true;
+}
+
+static bool
+open_spool(void)
+{
+    return open_patient_spool(SPOOL_PATIENCE_US);
 }
 
 static void
@@ -157,9 +163,9 @@ on_hung(struct spool_job *job unused_arg)
 static struct spool_job jobs[SPOOL_WORKERS];
 
 static bool
-hang_disk(void)
+hang_disk(uint64_t patience_us)
 {
-    if (!open_spool() || sem_init(&gate, 0, 0) < 0)
+    if (!open_patient_spool(patience_us) || sem_init(&gate, 0, 0) < 0)
         return false;
     for (size_t i = 0; i < ARRAY_SIZE(jobs); i++) {
         jobs[i] = (struct spool_job){.run = hang, .done = on_hung, .late = on_hung};
@@ -179,7 +185,7 @@ heal_disk(void)
 TEST(body_waits_for_a_disk_and_the_loop_does_not)
 {
     struct body small, large;
-    REQUIRE(hang_disk());
+    REQUIRE(hang_disk(SPOOL_PATIENCE_US));
     begin(&small, tap_dir(), sizeof(pattern));
     begin(&large, tap_dir(), sizeof(pattern));
     CHECK_EQ(body_add(&small, pattern, MIB, NULL), 0);
@@ -202,7 +208,7 @@ TEST(body_waits_for_a_disk_and_the_loop_does_not)
 TEST(body_that_is_finished_leaves_nothing_behind_a_disk_that_hangs)
 {
     struct body b;
-    REQUIRE(hang_disk());
+    REQUIRE(hang_disk(SPOOL_PATIENCE_US));
     for (unsigned i = 0; i < 100; i++) {
         begin(&b, tap_dir(), sizeof(pattern));
         CHECK_EQ(body_add(&b, pattern, 2 * MIB, NULL), 0);
@@ -219,7 +225,7 @@ TEST(body_tells_of_a_disk_that_hangs)
 {
     struct body b, next;
     struct err err = {0};
-    REQUIRE(hang_disk());
+    REQUIRE(hang_disk(100000));
     begin(&b, tap_dir(), sizeof(pattern));
     begin(&next, tap_dir(), sizeof(pattern));
     CHECK_EQ(body_add(&b, pattern, 2 * MIB, NULL), 0);

@@ -18,7 +18,7 @@ relay_new(struct loop *loop, const struct config *config, struct relay **ret_rel
     relay->loop = loop;
     relay->affinity = affinity_new(AFFINITY_PLACES);
     relay->shares = shares_new();
-    relay->spool = spool_new(loop);
+    relay->spool = spool_new(loop, SPOOL_PATIENCE_US);
     int r = routing_new(loop, config, NULL, &relay->routing, reterr);
     if (r < 0)
         relay_free(relay);

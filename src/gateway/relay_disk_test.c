@@ -74,6 +74,8 @@ TEST(relay_says_that_a_disk_hangs)
     _cleanup_client_ struct client a, b;
     client_open(&a);
     client_open(&b);
+    spool_close(relay->spool);
+    relay->spool = spool_new(relay->loop, 100000);
     REQUIRE(sem_init(&gate, 0, 0) == 0 && hang_disk());
     post_n(&a, "/v1/embeddings", large, sizeof(large));
     bool sees = SEES(&a, "the disk hangs");

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-/* A thread of the pool, while a job is on it. */
+/* A thread, while a job is on it. */
 struct spool_work {
     struct spool *spool;
     struct work work;
@@ -17,17 +17,19 @@ struct spool {
     unsigned holders;
     struct spool_work works[SPOOL_WORKERS];
     struct spool_job *first, *last; /* that wait */
-    struct loop_timer patience;     /* since a job has ended last, while there are any */
-    bool hangs, is_closed;
+    uint64_t patience_us;
+    struct loop_timer patience; /* with the oldest job that may be told of */
+    bool is_closed;
 };
 
 static void on_late(struct loop_timer *timer);
 
 struct spool *
-spool_new(struct loop *loop)
+spool_new(struct loop *loop, uint64_t patience_us)
 {
     struct spool *s = mem_new(struct spool);
     s->loop = loop;
+    s->patience_us = patience_us;
     s->holders = 1;
     s->patience.expired = on_late;
     return s;
@@ -62,7 +64,39 @@ spool_close(struct spool *s)
 bool
 spool_hangs(const struct spool *s)
 {
-    return s->hangs;
+    bool all = true;
+    for (size_t i = 0; i < SPOOL_WORKERS; i++)
+        all &= s->works[i].job && s->works[i].job->is_late;
+    return all;
+}
+
+/* ---- patience ---- */
+
+static uint64_t
+late_us(const struct spool *s, const struct spool_job *job)
+{
+    return job->since_us + s->patience_us;
+}
+
+/* When somebody is to be told: of a job that runs; or of the first that waits, behind others that all hang. */
+static uint64_t
+next_us(const struct spool *s)
+{
+    uint64_t next = s->first && spool_hangs(s) ? late_us(s, s->first) : UINT64_MAX;
+    for (size_t i = 0; i < SPOOL_WORKERS; i++)
+        if (s->works[i].job && !s->works[i].job->is_late)
+            next = MIN(next, late_us(s, s->works[i].job));
+    return next;
+}
+
+static void
+be_patient(struct spool *s)
+{
+    uint64_t next = next_us(s), now_us = loop_now_us(s->loop);
+    if (s->is_closed || next == UINT64_MAX)
+        loop_timer_stop(&s->patience);
+    else
+        loop_timer_start(s->loop, &s->patience, next > now_us ? next - now_us : 0, 0);
 }
 
 /* ---- jobs that wait ---- */
@@ -71,6 +105,7 @@ static void
 put_on(struct spool *s, struct spool_job *job)
 {
     job->state = SPOOL_WAITS;
+    job->since_us = loop_now_us(s->loop);
     job->next = NULL;
     job->previous = s->last;
     *(s->last ? &s->last->next : &s->first) = job;
@@ -103,21 +138,10 @@ on_done(struct work *work, bool cancelled unused_arg)
     struct spool_work *w = container_of(work, struct spool_work, work);
     struct spool *s = spool_hold(w->spool);
     struct spool_job *job = take_ptr(w->job);
-    s->hangs = false;
-    loop_timer_stop(&s->patience);
     start_next(s);
     job->state = SPOOL_IDLE;
     job->done(job);
     spool_drop(s);
-}
-
-static bool
-runs_any(const struct spool *s)
-{
-    bool any = false;
-    for (size_t i = 0; i < SPOOL_WORKERS; i++)
-        any |= s->works[i].job != NULL;
-    return any;
 }
 
 static void
@@ -130,11 +154,16 @@ start_next(struct spool *s)
         struct spool_job *job = s->first;
         take_off(s, job);
         job->state = SPOOL_RUNS;
-        *w = (struct spool_work){.spool = s, .work = {.run = on_run, .done = on_done}, .job = job};
-        work_start(s->loop, &w->work);
+        job->since_us = loop_now_us(s->loop);
+        job->is_late = false;
+        *w = (struct spool_work){
+            .spool = s,
+            .work = {.run = on_run, .done = on_done, .works_at = job->dir},
+            .job = job,
+        };
+        work_start_alone(s->loop, &w->work);
     }
-    if (!s->is_closed && runs_any(s) && !loop_timer_is_set(&s->patience))
-        loop_timer_start(s->loop, &s->patience, SPOOL_PATIENCE_US, 0);
+    be_patient(s);
 }
 
 /* What is told may lead to others that are started: those wait for their own time. */
@@ -142,18 +171,19 @@ static void
 on_late(struct loop_timer *timer)
 {
     struct spool *s = spool_hold(container_of(timer, struct spool, patience));
-    size_t waiting = 0;
-    s->hangs = true;
-    for (const struct spool_job *job = s->first; job; job = job->next)
-        waiting++;
-    for (size_t i = 0; i < SPOOL_WORKERS; i++)
-        if (s->works[i].job)
-            s->works[i].job->late(s->works[i].job);
-    for (; waiting > 0 && s->first; waiting--) {
-        struct spool_job *job = s->first;
+    uint64_t now_us = loop_now_us(s->loop);
+    for (size_t i = 0; i < SPOOL_WORKERS; i++) {
+        struct spool_job *job = s->works[i].job;
+        if (job && !job->is_late && late_us(s, job) <= now_us) {
+            job->is_late = true;
+            job->late(job);
+        }
+    }
+    for (struct spool_job *job; spool_hangs(s) && (job = s->first) && late_us(s, job) <= now_us;) {
         take_off(s, job);
         job->late(job);
     }
+    be_patient(s);
     spool_drop(s);
 }
 
@@ -171,5 +201,6 @@ spool_forget(struct spool *s, struct spool_job *job)
     if (job->state != SPOOL_WAITS)
         return false;
     take_off(s, job);
+    be_patient(s);
     return true;
 }

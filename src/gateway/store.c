@@ -15,6 +15,7 @@ struct batch {
 
 struct store {
     struct loop *loop;
+    char *path;
     struct database *db;
     struct batch next;
     struct loop_timer delay, prune, patience;
@@ -278,12 +279,14 @@ store_open(struct loop *loop, const char *path, struct store **ret_store, struct
         return r;
     struct store *s = mem_new(struct store);
     s->loop = loop;
+    s->path = mem_strdup(path);
     s->db = db;
     s->delay.expired = on_delay;
     s->prune.expired = on_prune;
     s->patience.expired = on_late;
     s->work.run = on_run;
     s->work.done = on_done;
+    s->work.works_at = s->path;
     batch_init(&s->next);
     batch_init(&s->batch);
     *ret_store = s;
@@ -334,12 +337,29 @@ store_flush(struct store *s)
     return !s->is_running;
 }
 
+/* Its file is put in order, and another removed: of a disk that may hang. */
+static void
+on_close(struct work *work)
+{
+    database_close(container_of(work, struct store, work)->db);
+}
+
+static void
+on_closed(struct work *work, bool cancelled unused_arg)
+{
+    struct store *s = container_of(work, struct store, work);
+    free(s->path);
+    free(s);
+}
+
 void
 store_close(struct store *s)
 {
     assert(!s->is_running && !s->next.first);
     loop_timer_stop(&s->delay);
+    loop_timer_stop(&s->prune);
     vec_finish(&s->next.rows);
-    database_close(s->db);
-    free(s);
+    s->work.run = on_close;
+    s->work.done = on_closed;
+    work_start_alone(s->loop, &s->work);
 }

@@ -22,7 +22,8 @@ int store_open(struct loop *loop, const char *path, struct store **ret_store, st
  * longer than that, and with it a thread that has hold of the store and of what was put: neither these nor
  * the loop can go. */
 bool store_flush(struct store *store) must_check;
-void store_close(struct store *store); /* flushed; rows that could not be written are lost */
+/* Flushed; rows that could not be written are lost. The database is closed by a work. */
+void store_close(struct store *store);
 
 /* Until the first put or row. */
 struct database *store_database(struct store *store);

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define DELAY_US UINT64_C(200000) /* so that a thread is not woken for each request */
-#define DRAIN_US UINT64_C(30000000)
 /* A control character is six bytes in JSON. */
 #define LINE_MAX_BYTES (2 * 6 * TRANSCRIPT_TEXT_MAX + 16 * KIB)
 
@@ -32,7 +31,7 @@ struct transcript {
 struct transcripts {
     struct loop *loop;
     char *path;
-    bool is_on;
+    bool is_on, is_ended;
     uint64_t turn;
     size_t held_bytes; /* of all texts */
     uint64_t lost;
@@ -139,9 +138,32 @@ conclude(struct transcripts *t)
 }
 
 static void
-wait_for_more(struct transcripts *t)
+start(struct transcripts *t)
 {
-    if (t->first && !t->is_running && !loop_timer_is_set(&t->delay))
+    loop_timer_stop(&t->delay);
+    t->batch = take_waiting(t);
+    t->is_running = true;
+    work_start_alone(t->loop, &t->work);
+}
+
+static void
+free_all(struct transcripts *t)
+{
+    assert(t->held_bytes == 0);
+    line_file_close(&t->file);
+    free(t->path);
+    free(t);
+}
+
+/* With what waits, after a while; at the end at once, and then it goes. */
+static void
+go_on(struct transcripts *t)
+{
+    if (t->is_running)
+        return;
+    if (t->is_ended)
+        t->first ? start(t) : free_all(t);
+    else if (t->first && !loop_timer_is_set(&t->delay))
         loop_timer_start(t->loop, &t->delay, DELAY_US, 0);
 }
 
@@ -150,16 +172,13 @@ on_done(struct work *work, bool cancelled unused_arg)
 {
     struct transcripts *t = container_of(work, struct transcripts, work);
     conclude(t);
-    wait_for_more(t);
+    go_on(t);
 }
 
 static void
 on_delay(struct loop_timer *timer)
 {
-    struct transcripts *t = container_of(timer, struct transcripts, delay);
-    t->batch = take_waiting(t);
-    t->is_running = true;
-    work_start(t->loop, &t->work);
+    start(container_of(timer, struct transcripts, delay));
 }
 
 /* ---- one request ---- */
@@ -232,7 +251,7 @@ transcript_end(struct transcript *s, const struct ledger_row *row, const char *i
     (void)snprintf(s->id, sizeof(s->id), "%s", id);
     *t->last = s;
     t->last = &s->next;
-    wait_for_more(t);
+    go_on(t);
 }
 
 /* ---- a life ---- */
@@ -247,6 +266,7 @@ transcripts_new(struct loop *loop, const char *path)
     t->delay.expired = on_delay;
     t->work.run = on_run;
     t->work.done = on_done;
+    t->work.works_at = t->path;
     return t;
 }
 
@@ -267,30 +287,14 @@ transcripts_is_on(const struct transcripts *t)
     return t->is_on;
 }
 
-bool
-transcripts_flush(struct transcripts *t)
-{
-    loop_timer_stop(&t->delay);
-    if (t->is_running)
-        (void)!loop_drain(t->loop, DRAIN_US); /* what else is under way is others' */
-    if (t->is_running)
-        return false;
-    loop_timer_stop(&t->delay);
-    t->batch = take_waiting(t);
-    carry_out(t);
-    conclude(t);
-    return true;
-}
-
 void
-transcripts_free(struct transcripts *t)
+transcripts_end(struct transcripts *t)
 {
     if (!t)
         return;
-    assert(!t->is_running && !t->first && t->held_bytes == 0);
-    line_file_close(&t->file);
-    free(t->path);
-    free(t);
+    loop_timer_stop(&t->delay);
+    t->is_ended = true;
+    go_on(t);
 }
 
 const char *

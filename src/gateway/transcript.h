@@ -28,9 +28,8 @@ struct transcripts *transcripts_new(struct loop *loop, const char *path) must_ch
 /* Off: what is under way, or not written yet, is forgotten. */
 void transcripts_switch(struct transcripts *t, bool on);
 bool transcripts_is_on(const struct transcripts *t);
-/* Writes what waits, while the loop does not run. False: the disk hangs; neither it nor the loop can go. */
-bool transcripts_flush(struct transcripts *t) must_check;
-void transcripts_free(struct transcripts *t); /* flushed; each transcript has ended */
+/* Each transcript has ended. What waits is written yet, by a work; with its end they go. */
+void transcripts_end(struct transcripts *t);
 
 const char *transcripts_path(const struct transcripts *t);
 uint64_t transcripts_lost(const struct transcripts *t);

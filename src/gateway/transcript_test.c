@@ -28,9 +28,8 @@ struct keeping {
 static void
 close_keeping(struct keeping *k)
 {
-    CHECK(transcripts_flush(k->all));
-    transcripts_free(k->all);
-    loop_rig_close(&k->turn);
+    transcripts_end(k->all);
+    loop_rig_close(&k->turn); /* when they have gone */
     free(k->path);
     buf_finish(&k->file);
 }
@@ -59,7 +58,7 @@ static struct transcript *
 begin(struct keeping *k, const char *text)
 {
     struct body body;
-    struct spool *spool = spool_new(k->turn.loop);
+    struct spool *spool = spool_new(k->turn.loop, SPOOL_PATIENCE_US);
     body_init(&body, spool, tap_dir(), 4 * MIB);
     CHECK_EQ(body_add(&body, text, strlen(text), NULL), 0);
     struct transcript *s = transcript_begin(k->all, &body);
@@ -116,8 +115,6 @@ TEST(transcript_is_none_while_it_is_off)
     transcripts_switch(k.all, false);
     transcript_hear(s, "b", 1);
     transcript_end(s, &row, "mine");
-    CHECK(transcripts_flush(k.all));
-    CHECK_EQ(count_lines(&k), 0);
     CHECK(!begin(&k, "a"));
     CHECK(!transcript_begin(NULL, NULL));
     transcripts_switch(k.all, true);
@@ -126,6 +123,16 @@ TEST(transcript_is_none_while_it_is_off)
     CHECK_EQ(count_lines(&k), 1);
     CHECK(strstr(k.file.data, "again"));
     CHECK_EQ(transcripts_lost(k.all), 0);
+}
+
+TEST(transcripts_that_wait_are_written_at_the_end)
+{
+    KEEPING(k);
+    for (int i = 0; i < 3; i++)
+        say(&k, "a", "b");
+    transcripts_end(take_ptr(k.all));
+    CHECK(loop_drain(k.turn.loop, LOOP_PATIENCE_US));
+    CHECK_EQ(count_lines(&k), 3);
 }
 
 TEST(transcript_ends_where_a_text_is_too_long)

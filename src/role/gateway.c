@@ -7,6 +7,7 @@
 #include "sys/clock.h"
 #include "sys/handed.h"
 #include "sys/log.h"
+#include "sys/work.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -183,23 +184,32 @@ open_all(struct gateway *g, struct err *reterr)
     return open_server(g, reterr);
 }
 
-static _Noreturn void
-die_of_disk(const char *path, const char *what)
+static bool
+was_named(const struct loop *loop, size_t i)
 {
-    log_error("the disk of '%s' does not answer; %s is not written", path, what);
-    exit(EXIT_CODE_FAILED);
+    const char *name = work_under_way(loop, i), *before;
+    for (size_t k = 0; k < i && (before = work_under_way(loop, k)); k++)
+        if (text_eq(before, name))
+            return true;
+    return false;
 }
 
-/* Threads that hang are not waited for any longer: a large body's, the access log's, a resolver's. */
+/* Threads that hang are not waited for any longer; nor does the end of the process, which asks them nothing. */
 static void
-end_work(const struct gateway *g)
+end_work(const struct gateway *g, bool is_written)
 {
-    if (loop_drain(g->life.loop, WORK_US))
+    const struct loop *loop = g->life.loop;
+    const char *name;
+    bool has_ended = loop_drain(g->life.loop, is_written ? WORK_US : 0);
+    if (has_ended && is_written)
         return;
-    log_error("what is under way does not end within %u s: a large body on the disk of '%s', the "
-              "access log on that of '%s', or a resolver",
-              (unsigned)(WORK_US / 1000000), g->config->gateway.keys_file, g->config->paths.logs);
-    exit(EXIT_CODE_FAILED);
+    if (!is_written)
+        log_error("what the last requests used is not written into '%s'",
+                  g->config->gateway.keys_file);
+    for (size_t i = 0; (name = work_under_way(loop, i)); i++)
+        if (*name && !was_named(loop, i))
+            log_error("'%s' does not answer; the gateway ends without it", name);
+    _exit(EXIT_CODE_FAILED);
 }
 
 static void
@@ -216,11 +226,8 @@ close_all(struct gateway *g)
     http_client_free(g->pages);
     struct config *last = relay_take_config(g->relay); /* g->config, which the keys go by yet */
     relay_free(g->relay);
-    if (!gateway_told_close(g)) /* nor can the loop, then */
-        die_of_disk(g->config->paths.logs, "what was said last");
-    if (!gateway_keys_close(g))
-        die_of_disk(g->config->gateway.keys_file, "what the last requests used");
-    end_work(g);
+    gateway_told_close(g);
+    end_work(g, gateway_keys_close(g));
     config_free(last);
     life_close(&g->life);
 }

@@ -92,7 +92,7 @@ int gateway_read_tls(const struct config *config, struct tls_context **ret_conte
 /* gateway_told.c: what is kept of requests that are over, and where it is told */
 void gateway_told_open(struct gateway *g);  /* before the relay has requests */
 void gateway_told_watch(struct gateway *g); /* as the configuration is now */
-bool gateway_told_close(struct gateway *g); /* False: a disk hangs; the process can only end */
+void gateway_told_close(struct gateway *g); /* what is to be written is, by works */
 #define GATEWAY_LOSSES 4
 void gateway_told_losses(const struct gateway *g, struct metrics_lost ret_lost[GATEWAY_LOSSES]);
 

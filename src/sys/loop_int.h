@@ -13,6 +13,7 @@ struct loop {
     uv_idle_t awake; /* active while something is deferred: then the loop does not wait */
     struct loop_defer *deferred;
     struct loop_defer **deferred_end;
-    uint64_t now_us; /* 0: to be read */
+    struct work_state *works; /* under way */
+    uint64_t now_us;          /* 0: to be read */
     bool running;
 };

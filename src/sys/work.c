@@ -15,6 +15,8 @@ struct work_state {
     uv_thread_t thread;
     uv_async_t ended; /* which keeps the loop alive */
     struct work *work;
+    struct loop *loop;
+    struct work_state *next, *previous; /* of that loop */
 };
 
 static void
@@ -29,6 +31,9 @@ tell(struct work_state *state, bool cancelled)
 {
     struct work *work = state->work;
     work->state = NULL;
+    *(state->previous ? &state->previous->next : &state->loop->works) = state->next;
+    if (state->next)
+        state->next->previous = state->previous;
     free(state);
     work->done(work, cancelled);
 }
@@ -40,26 +45,42 @@ on_done(uv_work_t *request, int status)
 }
 
 static struct work_state *
-new_state(struct work *work)
+new_state(struct loop *loop, struct work *work)
 {
     assert(!work->state);
-    work->state = mem_new(struct work_state);
-    work->state->work = work;
-    return work->state;
+    struct work_state *state = work->state = mem_new(struct work_state);
+    state->work = work;
+    state->loop = loop;
+    state->next = loop->works;
+    if (state->next)
+        state->next->previous = state;
+    loop->works = state;
+    return state;
 }
 
 static void
-queue(struct loop *loop, struct work_state *state)
+queue(struct work_state *state)
 {
     state->request.data = state;
-    int r = uv_queue_work(&loop->uv, &state->request, on_thread, on_done);
+    int r = uv_queue_work(&state->loop->uv, &state->request, on_thread, on_done);
     assert(r == 0);
 }
 
 void
 work_start(struct loop *loop, struct work *work)
 {
-    queue(loop, new_state(work));
+    queue(new_state(loop, work));
+}
+
+const char *
+work_under_way(const struct loop *loop, size_t i)
+{
+    const struct work_state *state = loop->works;
+    for (; state && i > 0; i--)
+        state = state->next;
+    if (!state)
+        return NULL;
+    return state->work->works_at ? state->work->works_at : "";
 }
 
 bool
@@ -88,8 +109,7 @@ on_closed(uv_handle_t *ended)
 static void
 on_closed_unused(uv_handle_t *ended)
 {
-    struct work_state *state = ended->data;
-    queue(container_of(ended->loop, struct loop, uv), state);
+    queue(ended->data);
 }
 
 static void
@@ -103,7 +123,7 @@ on_ended(uv_async_t *ended)
 void
 work_start_alone(struct loop *loop, struct work *work)
 {
-    struct work_state *state = new_state(work);
+    struct work_state *state = new_state(loop, work);
     int r = uv_async_init(&loop->uv, &state->ended, on_ended);
     assert(r == 0);
     state->ended.data = state;

@@ -9,6 +9,7 @@
 struct work {
     void (*run)(struct work *work);                  /* on another thread */
     void (*done)(struct work *work, bool cancelled); /* back on the loop */
+    const char *works_at; /* a path or a host that may keep it from its end; NULL: none */
     struct work_state *state;
 };
 
@@ -19,5 +20,8 @@ void work_start_alone(struct loop *loop, struct work *work);
 /* As many threads as this process may use cores, and a few at least. Before the first work; returns how
  * many cores. */
 unsigned work_use_all_cores(void);
+
+/* What the i-th that is under way works at; "" where it does not say, and NULL behind the last. */
+const char *work_under_way(const struct loop *loop, size_t i) must_check;
 
 bool work_cancel(struct work *work); /* true when it had not begun; done() still comes */

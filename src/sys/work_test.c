@@ -86,13 +86,21 @@ TEST(who_must_end_does_not_wait_for_work_that_hangs)
     struct loop *loop;
     sem_t gate;
     REQUIRE(loop_new(&loop, NULL) == 0 && sem_init(&gate, 0, 0) == 0);
-    struct job job = {.work = {.run = on_run, .done = on_done}, .gate = &gate};
+    struct job job = {.work = {.run = on_run, .done = on_done, .works_at = "/a"}, .gate = &gate},
+               alone = {.work = {.run = on_run, .done = on_done}, .gate = &gate};
+    CHECK(!work_under_way(loop, 0));
     work_start(loop, &job.work);
+    work_start_alone(loop, &alone.work);
     CHECK(!loop_drain(loop, 20000));
-    CHECK(!job.done);
+    CHECK(!job.done && !alone.done);
+    CHECK_STR(work_under_way(loop, 0), "");
+    CHECK_STR(work_under_way(loop, 1), "/a");
+    CHECK(!work_under_way(loop, 2));
+    CHECK_EQ(sem_post(&gate), 0);
     CHECK_EQ(sem_post(&gate), 0);
     CHECK(loop_drain(loop, 60 * UINT64_C(1000000)));
-    CHECK(job.ran && job.done);
+    CHECK(job.ran && job.done && alone.done);
+    CHECK(!work_under_way(loop, 0));
     CHECK(loop_drain(loop, 0)); /* there is none */
     loop_free(loop);
     (void)sem_destroy(&gate);
