@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "gateway/peer.h"
+#include "gateway/share.h"
 #include "http/tls.h"
 #include "sys/files.h"
 #include "sys/log.h"
@@ -26,8 +27,8 @@
 #define PEER_SLOTS 4096
 /* A stream may be as long as it likes: it is passed on, and never held. */
 #define ANSWER_BYTES_MAX (UINT64_C(1) << 40)
-/* A name is not asked for more often than that. */
 #define AUTHORITIES_BYTES_MAX (16 * MIB) /* of their file */
+/* A name is not asked for more often than that. */
 #define RESOLVE_PAUSE_US UINT64_C(10000000)
 
 /* For a model that is cold. */
@@ -52,6 +53,7 @@ struct backend {
     struct loop_timer lasts;              /* until it has lasted */
     struct visit *first_held, *last_held; /* they have a slot, and wait for what it finds out */
     unsigned asides;                      /* visits that take no slot */
+    struct shares *callers;               /* of these */
     enum backend_state state;
     bool refuses_us; /* it was said that its server does */
     bool gives_orders;
@@ -94,11 +96,20 @@ explain_refusal(const struct backend *b, const struct admit_ask *ask, struct err
 }
 
 static void
+drop_aside(struct visit *v)
+{
+    struct backend *b = v->backend;
+    b->asides--;
+    share_drop(b->callers, take_ptr(v->aside));
+}
+
+static void
 refuse(struct visit *v, const struct err *error)
 {
-    struct backend *b = take_ptr(v->backend);
-    b->counts.refused++;
-    b->asides -= v->is_about_stored;
+    v->backend->counts.refused++;
+    if (v->aside)
+        drop_aside(v);
+    v->backend = NULL;
     v->ops->refused(v, error);
 }
 
@@ -160,7 +171,7 @@ on_lasts(struct loop_timer *timer)
     give_orders(b);
 }
 
-/* Nobody who has waited is refused for a trial that is under way: it soon tells. */
+/* Nobody is refused for a trial that is under way: it soon tells. */
 static void
 set_out(struct visit *v)
 {
@@ -175,7 +186,7 @@ set_out(struct visit *v)
     }
     if (v->trial)
         begin_trial(v);
-    if (!v->is_about_stored)
+    if (!v->aside)
         histogram_add(&b->times.queue, v->ask.started_us - v->ask.arrived_us);
     v->ops->go(v);
 }
@@ -406,6 +417,7 @@ backend_new(struct loop *loop, const struct backend_place *place,
     b->name = mem_strdup(place->model ? place->model->name : place->peer->name);
     b->tick.expired = on_tick;
     b->lasts.expired = on_lasts;
+    b->callers = shares_new();
     take_limits(b, place->model, limits);
     const struct admit_limits queue = queue_limits(b);
     b->admit = admit_new(&queue);
@@ -444,6 +456,7 @@ backend_drop(struct backend *b)
     http_client_free(b->client);
     tls_context_free(b->tls);
     admit_free(b->admit);
+    shares_free(b->callers);
     forget(b->authorization);
     free(b->authorities);
     free(b->url);
@@ -495,6 +508,12 @@ backend_is_usable(const struct backend *b)
     return b->client && breaker_admits(&b->breaker, loop_now_us(b->loop));
 }
 
+bool
+backend_is_tried(const struct backend *b)
+{
+    return breaker_is_tried(&b->breaker);
+}
+
 uint64_t
 backend_explain(const struct backend *b, struct err *ret_error)
 {
@@ -515,6 +534,12 @@ unsigned
 backend_asides(const struct backend *b)
 {
     return b->asides;
+}
+
+unsigned
+backend_asides_of(const struct backend *b, uint64_t caller)
+{
+    return share_requests(b->callers, caller);
 }
 
 enum backend_state
@@ -688,19 +713,13 @@ backend_times(const struct backend *b)
 
 /* It has its own connections, so that it takes none of those who have a slot. */
 static void
-begin_aside(struct visit *v)
+begin_aside(struct visit *v, uint64_t caller)
 {
     struct backend *b = v->backend;
-    struct err error;
-    if (++b->asides <= BACKEND_ASIDES_MAX) {
-        set_out(v);
-        return;
-    }
-    (void)err_set(&error, ERR_SHARE_TAKEN, "%u requests about responses of %s are under way",
-                  BACKEND_ASIDES_MAX, b->name);
-    err_fix(&error, "no more are at a time: end some first");
-    v->ask.retry_after_s = 1;
-    refuse(v, &error);
+    assert(b->asides < BACKEND_ASIDES_MAX);
+    b->asides++;
+    v->aside = share_take(b->callers, caller);
+    set_out(v);
 }
 
 void
@@ -710,13 +729,12 @@ visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish)
     v->backend = b;
     v->has_called = false;
     v->trial = v->passed_us = 0;
-    v->is_about_stored = wish->is_about_stored;
     v->ask = (struct admit_ask){.key = wish->key,
                                 .class = wish->class,
                                 .tokens = wish->tokens,
                                 .wait_us = b->queue_timeout_us};
     if (wish->is_about_stored) {
-        begin_aside(v);
+        begin_aside(v, wish->caller);
         return;
     }
     ask_for_it(b);
@@ -744,7 +762,7 @@ visit_waits(const struct visit *v, char *text, size_t room)
                        snprintf(text, room, "%s has failed, and is being tried", b->name));
         return true;
     }
-    if (!b || v->is_about_stored || v->ask.state != ADMIT_WAITING)
+    if (!b || v->aside || v->ask.state != ADMIT_WAITING)
         return false;
     const struct admit_counts *n = admit_counts(b->admit);
     int wanted =
@@ -763,12 +781,12 @@ visit_call(struct visit *v, const char *method, const char *target, const struct
     struct backend *b = v->backend;
     _cleanup_free_ char *based =
         b->peer.base_len ? mem_printf("%.*s%s", (int)b->peer.base_len, b->peer.base, target) : NULL;
-    assert(b->client && !v->call && (v->ask.state == ADMIT_RUNNING || v->is_about_stored));
+    assert(b->client && !v->call && (v->ask.state == ADMIT_RUNNING || v->aside));
     v->has_called = true;
     v->is_heard = false;
     v->begun_us = loop_now_us(b->loop);
     v->call = http_call_new(b->client, method, based ? based : target, ops, v);
-    /* Servers close what is idle. What such a one may have begun on has told nobody anything. */
+    /* Servers close what is idle: hardly anybody has begun on what is lost at once. */
     http_call_repeatable(v->call);
     if (b->authorization)
         http_call_field(v->call, "Authorization", b->authorization);
@@ -806,7 +824,7 @@ visit_passes(struct visit *v, bool is_stream)
 {
     struct backend *b = v->backend;
     uint64_t now_us = loop_now_us(b->loop);
-    if (v->is_about_stored)
+    if (v->aside)
         return;
     if (v->passed_us == 0)
         histogram_add(&b->times.first, now_us - v->ask.arrived_us);
@@ -875,7 +893,7 @@ visit_told(struct visit *v, const struct err *error, struct err *ret_error)
         breaker_succeed(&b->breaker);
         b->counts.answered++;
         b->refuses_us = false;
-        if (!v->is_about_stored)
+        if (!v->aside)
             histogram_add(&b->times.whole, loop_now_us(b->loop) - v->ask.arrived_us);
         return VISIT_ANSWERED;
     }
@@ -898,11 +916,12 @@ cancel_call(struct visit *v)
 
 /* A slot that was not used, and one that was. */
 static void
-leave(struct visit *v, struct backend *b, uint64_t took)
+leave(struct visit *v, uint64_t took)
 {
+    struct backend *b = v->backend;
     uint64_t now_us = loop_now_us(b->loop);
-    if (v->is_about_stored)
-        b->asides--;
+    if (v->aside)
+        drop_aside(v);
     else if (v->has_called)
         admit_done(b->admit, &v->ask, took, now_us);
     else
@@ -927,7 +946,7 @@ visit_end(struct visit *v, const struct usage *usage, uint64_t took)
         b->counts.tokens_in += usage->in;
         b->counts.tokens_out += usage->out;
     }
+    leave(v, took);
     v->backend = NULL;
-    leave(v, b, took);
     give_orders(b);
 }

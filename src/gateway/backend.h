@@ -63,11 +63,15 @@ bool backend_is_of(const struct backend *b, const struct backend_place *place);
 const char *backend_name(const struct backend *b);
 bool backend_is_peer(const struct backend *b);
 bool backend_is_usable(const struct backend *b);
+/* Nor is it while it is tried; but whoever comes then waits for what that finds out, as who was there does. */
+bool backend_is_tried(const struct backend *b);
 /* Why it is not; and in how many seconds it may be. */
 uint64_t backend_explain(const struct backend *b, struct err *ret_error);
 enum backend_state backend_state(const struct backend *b);
-unsigned backend_asides(const struct backend *b); /* visits that take no slot */
-uint32_t backend_load(const struct backend *b);   /* visits that run or wait */
+/* Visits that take no slot; and those of one caller, as share.h has him. */
+unsigned backend_asides(const struct backend *b);
+unsigned backend_asides_of(const struct backend *b, uint64_t caller);
+uint32_t backend_load(const struct backend *b); /* visits that run or wait */
 const struct admit_counts *backend_queue(const struct backend *b);
 unsigned backend_slots(const struct backend *b); /* requests that it is given at a time */
 const struct backend_counts *backend_counts(const struct backend *b);
@@ -101,15 +105,17 @@ struct visit {
     uint64_t trial;    /* of the breaker's; 0: it is none */
     bool is_held;      /* until another's trial is over: */
     struct visit *next_held, *previous_held;
-    uint64_t passed_us;   /* the last part of the answer came; 0: none has */
-    bool is_about_stored; /* it has no place in the queue */
+    uint64_t passed_us;  /* the last part of the answer came; 0: none has */
+    struct share *aside; /* its caller's, of those that have no place in the queue; NULL: it has */
 };
 
 struct visit_wish {
-    uint64_t key; /* whose it is */
+    uint64_t key;    /* whose it is */
+    uint64_t caller; /* who that is, also without a key: share.h */
     unsigned class;
-    uint64_t tokens;      /* that it may take: an estimate */
-    bool is_about_stored; /* it takes nothing, and waits for nobody */
+    uint64_t tokens; /* that it may take: an estimate */
+    bool
+        is_about_stored; /* it takes none, and waits for nobody: there are BACKEND_ASIDES_MAX at most */
 };
 void visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish);
 /* Whether it waits yet; for what, is put into text, in one line. */

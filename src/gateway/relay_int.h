@@ -113,7 +113,6 @@ struct passage {
     struct reply reply;
     uint64_t key;        /* whose it is */
     struct share *share; /* of that caller */
-    bool is_aside;       /* it takes no slot */
 
     struct question *question;           /* NULL: it has gone */
     const struct target *asked, *target; /* as the client has it; that is tried */
@@ -172,7 +171,7 @@ int passage_enter(struct passage *p, struct err *reterr) must_check;
 /* Room for so much of a body, or to come. */
 int passage_reserve(struct passage *p, uint64_t bytes, struct err *reterr) must_check;
 void passage_drop_room(struct passage *p);
-/* It takes no slot of that one. */
+/* Whether it may ask that one without a slot. */
 int passage_step_aside(struct passage *p, const struct backend *b, struct err *reterr) must_check;
 void passage_leave(struct passage *p);
 

@@ -47,7 +47,6 @@ passage_enter(struct passage *p, struct err *reterr)
 void
 passage_leave(struct passage *p)
 {
-    p->share->asides -= p->is_aside;
     share_drop(p->relay->shares, p->share);
 }
 
@@ -93,17 +92,16 @@ passage_drop_room(struct passage *p)
     q->room_bytes = 0;
 }
 
-/* What takes no slot: else one key could have all connections to a server that are kept for it. */
+/* What takes no slot: else one key could have all connections to a server that are kept for it. Each server
+ * has its own, so that a key has no less of one for what it asks another. */
 int
 passage_step_aside(struct passage *p, const struct backend *b, struct err *reterr)
 {
-    uint64_t all = backend_asides(b), has = p->share->asides;
+    unsigned all = backend_asides(b), has = backend_asides_of(b, p->share->caller);
     char refused[128];
-    if (share_allows(has, 1, BACKEND_ASIDES_MAX - MIN(all, BACKEND_ASIDES_MAX))) {
-        p->share->asides++;
-        p->is_aside = true;
+    if (share_allows(has, 1, BACKEND_ASIDES_MAX - all))
         return 0;
-    }
-    (void)snprintf(refused, sizeof(refused), "%" PRIu64 " requests about responses under way", has);
+    (void)snprintf(refused, sizeof(refused), "%u requests about responses under way at %s", has,
+                   backend_name(b));
     return refuse_share(p, refused, "the connections for these", reterr);
 }

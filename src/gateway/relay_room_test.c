@@ -87,28 +87,55 @@ TEST(relay_refuses_by_the_head_who_is_over_a_limit)
     }
 }
 
-/* They take no slot, and so have connections of their own: of these a caller has his share. */
+/* It makes a response, which is about to be asked for. */
+static bool
+make_response(struct engine *e, const char *model, const char *id)
+{
+    _cleanup_client_ struct client maker;
+    _cleanup_free_ char *ask = mem_printf("{\"model\":\"%s\"}", model);
+    _cleanup_free_ char *answer = mem_printf("{\"id\":\"%s\",\"output\":[]}", id);
+    client_open(&maker);
+    post_n(&maker, "/v1/responses", ask, strlen(ask));
+    if (!engine_accept(e) || !HEARS(e, model))
+        return false;
+    engine_answer(e, answer);
+    return ENDS(&maker);
+}
+
+/* True: it is on its way; false: it was answered. */
+static bool
+asks_for_response(struct client *c, const struct backend *b, const char *id)
+{
+    unsigned before = backend_asides(b);
+    _cleanup_free_ char *head =
+        mem_printf("GET /v1/responses/%s?stream=true HTTP/1.1\r\n" HOST "\r\n", id);
+    client_open(c);
+    CHECK(client_send(c, head));
+    CHECK(WAIT(backend_asides(b) > before || c->got.len > 0));
+    return backend_asides(b) > before;
+}
+
+/* They take no slot, and so have connections of their own: of these a caller has his share, at each server. */
 TEST(relay_asks_for_so_many_responses_at_a_time)
 {
+    enum { SHARE = BACKEND_ASIDES_MAX / 2 };
     RELAY("");
-    static struct client c[BACKEND_ASIDES_MAX / 2 + 1];
-    _cleanup_client_ struct client maker;
-    client_open(&maker);
-    post_n(&maker, "/v1/responses", "{\"model\":\"two\"}", 15);
-    REQUIRE(engine_accept(&second) && HEARS(&second, "two"));
-    engine_answer(&second, "{\"id\":\"resp_1\",\"output\":[]}");
-    REQUIRE(ENDS(&maker));
-    const struct backend *two = relay_backend(relay, 1);
-    for (size_t i = 0; i < ARRAY_SIZE(c); i++) {
-        client_open(&c[i]);
-        CHECK(client_send(&c[i], "GET /v1/responses/resp_1?stream=true HTTP/1.1\r\n" HOST "\r\n"));
-        REQUIRE(WAIT(backend_asides(two) == i + 1 || c[i].got.len > 0));
+    static struct client at_two[SHARE], at_peer[SHARE];
+    struct client last;
+    const struct backend *two = relay_backend(relay, 1), *peer = relay_backend(relay, 2);
+    REQUIRE(make_response(&second, "two", "resp_1") && make_response(&remote, "far", "resp_2"));
+    for (size_t i = 0; i < SHARE; i++) {
+        REQUIRE(asks_for_response(&at_two[i], two, "resp_1"));
+        REQUIRE(asks_for_response(&at_peer[i], peer, "resp_2"));
     }
-    const struct client *last = &c[ARRAY_SIZE(c) - 1];
-    REQUIRE(SEES(last, "gateway.share-taken"));
-    CHECK(strstr(last->got.data, "HTTP/1.1 429 ") == last->got.data);
-    CHECK_EQ(backend_asides(two), BACKEND_ASIDES_MAX / 2);
+    CHECK(!asks_for_response(&last, two, "resp_1"));
+    REQUIRE(SEES(&last, "gateway.share-taken"));
+    CHECK(strstr(last.got.data, "HTTP/1.1 429 ") == last.got.data);
+    CHECK(strstr(last.got.data, "has 128 requests about responses under way at two"));
+    CHECK_EQ(backend_asides(two), SHARE);
     CHECK_EQ(backend_state(two), BACKEND_ANSWERS);
-    close_all(c, ARRAY_SIZE(c));
-    CHECK(WAIT(backend_asides(two) == 0));
+    close_all(at_two, SHARE);
+    close_all(at_peer, SHARE);
+    close_all(&last, 1);
+    CHECK(WAIT(backend_asides(two) == 0 && backend_asides(peer) == 0));
 }

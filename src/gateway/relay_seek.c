@@ -69,7 +69,8 @@ static bool
 could_ask(const struct passage *p, const struct target_back *back)
 {
     const struct backend *b = routing_backend_of(p->routing, back);
-    return backend_is_usable(b) && !(p->is_from_peer && backend_is_peer(b));
+    bool may_answer = backend_is_usable(b) || backend_is_tried(b);
+    return may_answer && !(p->is_from_peer && backend_is_peer(b));
 }
 
 static bool
@@ -78,6 +79,19 @@ may_try(const struct passage *p, size_t i)
     return !p->question->tried[i] && could_ask(p, &p->target->backs[i]);
 }
 
+static const struct target_back *
+choose_of(struct passage *p, struct target_load *loads, bool is_tried)
+{
+    const struct target *t = p->target;
+    for (size_t i = 0; i < t->back_count; i++) {
+        const struct backend *b = routing_backend_of(p->routing, &t->backs[i]);
+        loads[i].usable = may_try(p, i) && backend_is_tried(b) == is_tried;
+        loads[i].in_flight = loads[i].usable ? backend_load(b) : 0;
+    }
+    return target_choose(t, loads, p->relay->turn++);
+}
+
+/* Where it would wait for a trial only if there is no other. */
 static const struct target_back *
 choose(struct passage *p)
 {
@@ -89,13 +103,10 @@ choose(struct passage *p)
         return NULL;
     if (marks)
         affinity_find(p->relay->affinity, marks, seen);
-    for (size_t i = 0; i < t->back_count; i++)
-        if (may_try(p, i))
-            loads[i] = (struct target_load){
-                .usable = true,
-                .in_flight = backend_load(routing_backend_of(p->routing, &t->backs[i])),
-                .seen = i < ARRAY_SIZE(seen) ? seen[i] : 0};
-    return target_choose(t, loads, p->relay->turn++);
+    for (size_t i = 0; i < MIN(t->back_count, ARRAY_SIZE(seen)); i++)
+        loads[i].seen = seen[i];
+    const struct target_back *back = choose_of(p, loads, false);
+    return back ? back : choose_of(p, loads, true);
 }
 
 /* Whoever may not ask for it by its name gets no answer of it in another's place. */
@@ -179,6 +190,7 @@ visit_back(struct passage *p, const struct target_back *back)
     size_t i = (size_t)(back - p->target->backs);
     struct visit_wish wish = {
         .key = p->key,
+        .caller = p->share->caller,
         .class = class_of(p),
         .tokens = p->tokens,
         .is_about_stored = p->stored_id != NULL,

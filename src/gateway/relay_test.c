@@ -607,12 +607,11 @@ TEST(relay_asks_an_engine_again_whose_trial_lasts)
     REQUIRE(make_fail(&c) && WAIT(backend_is_usable(one)));
     post(&a, ONE);
     REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
-    post(&b, ONE);
-    REQUIRE(SEES(&b, "has failed repeatedly"));
-    CHECK(strstr(b.got.data, "\r\nRetry-After: 1\r\n"));
-    buf_clear(&b.got);
-    REQUIRE(WAIT(backend_is_usable(one)));
-    post(&b, ONE);
+    post(&b, ONE); /* and is held as who was there would be, until it has lasted */
+    REQUIRE(WAIT(backend_queue(one)->running == 2));
+    CHECK(!backend_is_usable(one));
+    CHECK_EQ(sock_accept(first.listener, NULL), -EAGAIN);
+    CHECK_EQ(b.got.len, 0);
     other.listener = first.listener;
     REQUIRE(engine_accept(&other) && HEARS(&other, ONE));
     engine_answer(&other, "{}");
@@ -620,6 +619,33 @@ TEST(relay_asks_an_engine_again_whose_trial_lasts)
     engine_answer(&first, "{}");
     CHECK(SEES(&a, "HTTP/1.1 200 "));
     buf_finish(&other.got);
+}
+
+/* Though by its weight the one that is tried would be asked. */
+TEST(relay_waits_for_no_trial_where_another_can_answer)
+{
+    static const char M[] = "{\"model\":\"m\"}";
+    RELAY("");
+    _cleanup_client_ struct client c, a, b;
+    client_open(&c);
+    client_open(&a);
+    client_open(&b);
+    _cleanup_free_ char *text =
+        mem_printf("models:\n  one: {port: %u, served_names: [one, m], weight: 1000}\n"
+                   "  two: {port: %u, served_names: [two, m], weight: 1}\n",
+                   ports[0], ports[1]);
+    struct config *next = parse(text);
+    REQUIRE(next && relay_configure(relay, next, NULL) == 0);
+    REQUIRE(make_fail(&c) && WAIT(backend_is_usable(relay_backend(relay, 0))));
+    post(&a, ONE);
+    REQUIRE(WAIT(backend_is_tried(relay_backend(relay, 0))));
+    post(&b, M);
+    REQUIRE(engine_accept(&second) && HEARS(&second, M));
+    engine_answer(&second, "{}");
+    CHECK(SEES(&b, "HTTP/1.1 200 "));
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    engine_answer(&first, "{}");
+    CHECK(SEES(&a, "HTTP/1.1 200 "));
 }
 
 TEST(relay_asks_no_more_of_an_engine_that_failed_while_others_waited)

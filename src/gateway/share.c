@@ -51,18 +51,25 @@ share_address(int fd)
     return hash | IS_ADDRESS;
 }
 
-static struct share **
-bucket_of(struct shares *s, uint64_t caller)
+static size_t
+bucket_of(uint64_t caller)
 {
-    return &s->buckets[hash_key(&caller, sizeof(caller)) % BUCKETS];
+    return hash_key(&caller, sizeof(caller)) % BUCKETS;
+}
+
+static struct share *
+find(const struct shares *s, uint64_t caller)
+{
+    struct share *share = s->buckets[bucket_of(caller)];
+    while (share && share->caller != caller)
+        share = share->next;
+    return share;
 }
 
 struct share *
 share_take(struct shares *s, uint64_t caller)
 {
-    struct share **bucket = bucket_of(s, caller), *share = *bucket;
-    while (share && share->caller != caller)
-        share = share->next;
+    struct share **bucket = &s->buckets[bucket_of(caller)], *share = find(s, caller);
     if (!share) {
         share = mem_new(struct share);
         share->caller = caller;
@@ -73,13 +80,20 @@ share_take(struct shares *s, uint64_t caller)
     return share;
 }
 
+unsigned
+share_requests(const struct shares *s, uint64_t caller)
+{
+    const struct share *share = find(s, caller);
+    return share ? share->requests : 0;
+}
+
 void
 share_drop(struct shares *s, struct share *share)
 {
-    struct share **at = bucket_of(s, share->caller);
+    struct share **at = &s->buckets[bucket_of(share->caller)];
     if (--share->requests > 0)
         return;
-    assert(share->bytes == 0 && share->asides == 0);
+    assert(share->bytes == 0);
     while (*at != share)
         at = &(*at)->next;
     *at = share->next;

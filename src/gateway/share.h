@@ -13,8 +13,7 @@ struct shares;
 struct share {
     uint64_t caller;
     unsigned requests;
-    unsigned asides; /* of these, requests that take no slot */
-    uint64_t bytes;  /* room for bodies */
+    uint64_t bytes; /* room for bodies */
     struct share *next;
 };
 
@@ -27,6 +26,7 @@ uint64_t share_address(int fd);
 /* A request begins; and ends. */
 struct share *share_take(struct shares *s, uint64_t caller) must_check;
 void share_drop(struct shares *s, struct share *share);
+unsigned share_requests(const struct shares *s, uint64_t caller); /* that he has */
 
 /* has: the caller, besides what is wanted now; free: of what all have together, without that. Who has nothing
  * may have all that is free. */

@@ -48,6 +48,8 @@ TEST(a_caller_is_one_as_long_as_a_request_is_there)
     struct share *first = share_take(s, 7), *other = share_take(s, 8);
     CHECK(share_take(s, 7) == first);
     CHECK(other != first);
+    CHECK_EQ(share_requests(s, 7), 2);
+    CHECK_EQ(share_requests(s, 9), 0);
     first->bytes = 5;
     share_drop(s, first);
     CHECK_EQ(first->requests, 1);

@@ -246,14 +246,14 @@ find_freest(const struct target *target, const struct target_load *loads, uint64
 }
 
 /* What all that may be chosen have to do, with this request. */
-struct share {
+struct total {
     uint64_t in_flight, weight;
 };
 
-static struct share
+static struct total
 sum_up(const struct target *target, const struct target_load *loads)
 {
-    struct share all = {.in_flight = 1};
+    struct total all = {.in_flight = 1};
     for (size_t i = 0; i < target->back_count; i++)
         if (loads[i].usable && target->backs[i].weight) {
             all.in_flight += loads[i].in_flight;
@@ -264,7 +264,7 @@ sum_up(const struct target *target, const struct target_load *loads)
 
 /* in_flight <= 1 + 5/4 of its share, so that no talk that all take part in makes one of them hot. */
 static bool
-has_room(const struct share *all, const struct target_back *back, const struct target_load *load)
+has_room(const struct total *all, const struct target_back *back, const struct target_load *load)
 {
     uint64_t above = load->in_flight > 1 ? load->in_flight - UINT64_C(1) : 0;
     return above * 4 * all->weight <= 5 * all->in_flight * back->weight;
@@ -273,7 +273,7 @@ has_room(const struct share *all, const struct target_back *back, const struct t
 static size_t
 find_seen(const struct target *target, const struct target_load *loads, size_t freest)
 {
-    const struct share all = sum_up(target, loads);
+    const struct total all = sum_up(target, loads);
     size_t best = freest;
     for (size_t i = 0; i < target->back_count; i++)
         if (loads[i].usable && target->backs[i].weight && loads[i].seen > loads[best].seen &&
