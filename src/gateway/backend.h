@@ -63,7 +63,7 @@ bool backend_is_of(const struct backend *b, const struct backend_place *place);
 const char *backend_name(const struct backend *b);
 bool backend_is_peer(const struct backend *b);
 bool backend_is_usable(const struct backend *b);
-/* Nor is it while it is tried; but whoever comes then waits for what that finds out, as who was there does. */
+/* Nor is it while it is tried; but whoever comes then waits for what that finds out. */
 bool backend_is_tried(const struct backend *b);
 /* Why it is not; and in how many seconds it may be. */
 uint64_t backend_explain(const struct backend *b, struct err *ret_error);

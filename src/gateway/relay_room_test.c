@@ -115,7 +115,7 @@ asks_for_response(struct client *c, const struct backend *b, const char *id)
     return backend_asides(b) > before;
 }
 
-/* They take no slot, and so have connections of their own: of these a caller has his share, at each server. */
+/* They take no slot, and have connections of their own: of these a caller has his share at each. */
 TEST(relay_asks_for_so_many_responses_at_a_time)
 {
     enum { SHARE = BACKEND_ASIDES_MAX / 2 };

@@ -78,7 +78,7 @@ late_us(const struct spool *s, const struct spool_job *job)
     return job->since_us + s->patience_us;
 }
 
-/* When somebody is to be told: of a job that runs; or of the first that waits, behind others that all hang. */
+/* When somebody is to be told: of a job that runs; or of the first that waits where all hang. */
 static uint64_t
 next_us(const struct spool *s)
 {

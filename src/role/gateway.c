@@ -194,7 +194,7 @@ was_named(const struct loop *loop, size_t i)
     return false;
 }
 
-/* Threads that hang are not waited for any longer; nor does the end of the process, which asks them nothing. */
+/* Threads that hang are not waited for any longer: nor by exit(), which might ask them. */
 static void
 end_work(const struct gateway *g, bool is_written)
 {
