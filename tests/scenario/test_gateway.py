@@ -219,6 +219,7 @@ def test_a_socket_that_is_a_file_is_asked_by_this_host(tmp_path, sim):
     with Gateway(tmp_path, {"one": sim.port}, listen) as g:
         assert stat.S_ISSOCK(path.stat().st_mode) and stat.S_IMODE(path.stat().st_mode) == 0o660
         assert by_file(path, *chat)[0] == 200
+        assert by_file(path, "-H", "Origin: http://x", "-H", "Host: x", *chat)[0] == 200
         assert "citadel_gateway" in by_file(path, "http://localhost/metrics")[1]
         done = run("keys", "create", "alice", "-c", g.config)
         assert by_file(path, *chat)[0] == 401
