@@ -66,7 +66,6 @@ on_done(struct keyring_wish *wish, struct holder *holder, const char *token,
         json_init(&w, &body, false);
         keyring_print_deed(holder, token, &w);
         http_local_answer(d->request, 200, &body);
-        explicit_bzero(body.data, body.len);
     }
 }
 
