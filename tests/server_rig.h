@@ -25,7 +25,8 @@ struct rig {
     struct http_request *late[8]; /* requests that the test answers */
     size_t late_count;
     unsigned answered, gone; /* as ops->finished() was told */
-    unsigned drained;
+    unsigned cut;            /* of those that are gone: by the server */
+    unsigned drained, dismissed;
     uint64_t produced_bytes, wanted_bytes; /* of /stream */
     uint64_t body_bytes;
     bool pause_body;
@@ -36,9 +37,10 @@ static struct rig *rig;
 /* Handlers */
 
 static inline void
-on_finished(struct http_request *r unused_arg, bool answered)
+on_finished(struct http_request *r, bool answered)
 {
     (*(answered ? &rig->answered : &rig->gone))++;
+    rig->cut += r->is_cut;
     for (size_t i = 0; i < rig->late_count; i++)
         if (rig->late[i] == r)
             rig->late[i] = NULL;
@@ -61,7 +63,21 @@ late_body(struct http_request *r, const char *bytes unused_arg, size_t len)
         http_request_pause(r);
 }
 
-static const struct http_request_ops late_ops = {.body = late_body, .finished = on_finished};
+/* r->user: of one whose answer has begun. */
+static inline void
+late_dismissed(struct http_request *r)
+{
+    rig->dismissed++;
+    if (!r->user) {
+        http_answer(r, 503, NULL, "", 0);
+        return;
+    }
+    (void)http_answer_write(r, "bye", 3);
+    http_answer_end(r);
+}
+
+static const struct http_request_ops late_ops = {
+    .body = late_body, .dismissed = late_dismissed, .finished = on_finished};
 
 static inline void
 stream_more(struct http_request *r)

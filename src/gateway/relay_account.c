@@ -226,12 +226,14 @@ tokens_heard(const struct passage *p)
 }
 
 /* Of JSON that its client did not wait for, and of sounds and pictures, which engines tell in seconds or
- * not at all. */
+ * not at all. What we cut ourselves costs no more than was heard. */
 static bool
 can_nobody_say(const struct passage *p)
 {
-    bool is_cut = p->row.end == LEDGER_CLIENT || p->row.end == LEDGER_GATEWAY;
-    return !p->is_stream && (p->route->body == ROUTE_BODY_FORM || is_cut);
+    bool is_form = p->route->body == ROUTE_BODY_FORM;
+    if (p->is_stream || p->row.end == LEDGER_GATEWAY)
+        return false;
+    return is_form || p->row.end == LEDGER_CLIENT;
 }
 
 /* As the engine has told it. Else by what was heard; and what it was thought to take where nobody can
@@ -261,8 +263,8 @@ count_tokens(struct passage *p)
     }
 }
 
-/* Who leaves while an engine works on his answer, of which nothing is known yet. What we cut costs him
- * nothing. */
+/* Who leaves, or does not read, while an engine works on his answer, of which nothing is known yet.
+ * What we cut costs him nothing. */
 static bool
 has_left_work(const struct passage *p)
 {

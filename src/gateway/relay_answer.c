@@ -16,9 +16,8 @@ static void end_answer(struct passage *p, const struct err *error);
 
 /* ---- out ---- */
 
-/* What has begun of it ends here. */
 void
-passage_fail_sending(struct passage *p, const struct err *error)
+passage_break_off(struct passage *p, const struct err *error)
 {
     visit_end(&p->visit, NULL, 0);
     if (passage_has_begun(p))

@@ -261,7 +261,7 @@ TEST(relay_tells_what_it_has_cut_itself)
     }
 }
 
-TEST(relay_tells_that_it_has_not_waited_for_the_rest_of_a_body)
+TEST(relay_tells_that_a_body_was_not_sent_in_time)
 {
     RELAY("");
     _cleanup_client_ struct client c;
@@ -274,7 +274,51 @@ TEST(relay_tells_that_it_has_not_waited_for_the_rest_of_a_body)
     CHECK(client_send(&c,
                       "POST /v1/chat/completions HTTP/1.1\r\n" HOST "Content-Length: 99\r\n\r\n{"));
     REQUIRE(SEES(&c, "HTTP/1.1 408 ") && WAIT(tellings == 1));
-    CHECK_EQ(told.end, LEDGER_GATEWAY);
+    CHECK_EQ(told.end, LEDGER_CLIENT);
+}
+
+static bool
+engine_say_large(struct engine *e, const char *bytes, size_t len)
+{
+    struct client as_client = {.fd = e->fd};
+    return client_send_n(&as_client, bytes, len);
+}
+
+#define LARGE_JSON \
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8388608\r\n\r\n"
+
+/* Who lets one answer lie, and has an engine work on the next, has left both. */
+TEST(relay_charges_who_does_not_read)
+{
+    static char large[8 * MIB];
+    RELAY("");
+    _cleanup_client_ struct client c;
+    struct http_server_config impatient = rig->config;
+    struct allowance_level level;
+    tellings = 0;
+    relay_tell_of_ends(relay, on_over, NULL);
+    impatient.write_us = 300000;
+    impatient.high_bytes = 2 * sizeof(large);
+    http_server_configure(rig->server, &impatient);
+    REQUIRE(open_keys());
+    caller = make_key("alice", "{\"tokens_per_day\":100000,\"requests_per_minute\":10}");
+    REQUIRE(caller);
+    client_open(&c);
+    loop_fd_stop(&c.watch);
+    post(&c, "{\"model\":\"two\"}");
+    post(&c, "{\"model\":\"one\",\"max_tokens\":90000}");
+    REQUIRE(engine_accept(&second) && HEARS(&second, "two"));
+    engine_say(&second, LARGE_JSON);
+    REQUIRE(engine_say_large(&second, large, sizeof(large)));
+    REQUIRE(engine_accept(&first) && HEARS(&first, "90000"));
+    CHECK_EQ(told.end, LEDGER_WHOLE);
+    REQUIRE(WAIT(tellings == 2));
+    CHECK_EQ(told.end, LEDGER_CLIENT);
+    CHECK_EQ(told.tokens_out, 90000);
+    REQUIRE(holder_level(caller, ALLOWANCE_TOKENS_DAY, &level));
+    CHECK(level.left < 10000);
+    REQUIRE(holder_level(caller, ALLOWANCE_REQUESTS_MINUTE, &level));
+    CHECK_EQ(level.left, 8);
 }
 
 #define FORM "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\none\r\n--x--\r\n"

@@ -206,9 +206,9 @@ void passage_account_end(struct passage *p, bool answered);
 /* relay_answer.c */
 extern const struct visit_ops passage_visit_ops;
 void passage_send(struct passage *p); /* as much as there is of the request */
-void passage_fail_sending(struct passage *p,
-                          const struct err *error); /* the disk does not give it back */
-void passage_go_on(struct passage *p);              /* the client has caught up, or it has paid */
+/* Whatever it is at, there will be no answer, or no more of one. */
+void passage_break_off(struct passage *p, const struct err *error);
+void passage_go_on(struct passage *p); /* the client has caught up, or it has paid */
 
 /* relay_progress.c: who waits for a stream is told why */
 void passage_progress_begin(struct passage *p);

@@ -34,11 +34,11 @@ passage_drop_question(struct passage *p)
     free(q);
 }
 
-/* What this host could not do is no fault of the engine that was asked. */
+/* What this host could not do, or did not wait for, is no fault of the engine that was asked. */
 enum ledger_end
 passage_blames(const struct passage *p, const struct err *error)
 {
-    if (error->id == ERR_SPOOL || error->id == ERR_SYSTEM)
+    if (error->id == ERR_SPOOL || error->id == ERR_SYSTEM || error->id == ERR_GATEWAY_STOPPED)
         return LEDGER_GATEWAY;
     return p->row.backend[0] ? LEDGER_ENGINE : LEDGER_REFUSED;
 }
@@ -50,6 +50,8 @@ passage_fail(struct passage *p, const struct err *error)
 {
     if (error->id == ERR_SPOOL)
         p->retry_after_s = DISK_AGAIN_S;
+    else if (error->id == ERR_GATEWAY_STOPPED)
+        p->retry_after_s = REPLY_NEXT_S;
     bool is_told = p->state == PASSAGE_TOLD;
     assert(p->state <= PASSAGE_TOLD);
     p->state = PASSAGE_FAILED;
@@ -61,6 +63,21 @@ passage_fail(struct passage *p, const struct err *error)
     else
         reply_problem(p->request, p->route->dialect, error, &p->reply, p->retry_after_s, NULL);
     passage_drop_question(p); /* which may have the error */
+}
+
+/* The gateway ends: its client hears so as of an engine that died. All hear it in one pass, so that no
+ * engine is asked for who comes after whom. */
+static void
+on_dismissed(struct http_request *r)
+{
+    struct passage *p = r->user;
+    struct err error;
+    if (p->state == PASSAGE_FAILED || p->state >= PASSAGE_OWES)
+        return;
+    (void)err_set(&error, ERR_GATEWAY_STOPPED, "the gateway was stopped before %s",
+                  passage_has_begun(p) ? "the answer was complete" : "the request was answered");
+    err_fix(&error, "ask again: the next one may be there already");
+    passage_break_off(p, &error);
 }
 
 static void
@@ -194,7 +211,7 @@ on_body_ready(struct body *body, const struct err *error)
         return;
     passage_works(p);
     if (error)
-        passage_fail_sending(p, error);
+        passage_break_off(p, error);
     else if (p->state == PASSAGE_COLLECTS)
         passage_kept(p);
     else
@@ -324,10 +341,12 @@ relay_take(struct relay *relay, struct http_request *r, const struct route_found
     static const struct http_request_ops ops = {.body = on_body,
                                                 .complete = on_complete,
                                                 .writable = on_writable,
+                                                .dismissed = on_dismissed,
                                                 .finished = on_finished},
                                          stored_ops = {.body = on_body,
                                                        .complete = on_complete_stored,
                                                        .writable = on_writable,
+                                                       .dismissed = on_dismissed,
                                                        .finished = on_finished};
     struct passage *p = mem_new(struct passage);
     struct err error;

@@ -13,6 +13,7 @@ struct http_request;
 #define REPLY_ID_MAX 128
 #define REPLY_OWN_ID_MAX 36
 #define REPLY_ORIGIN_MAX 255
+#define REPLY_NEXT_S 5 /* when to come again, to the next gateway: this one ends */
 
 struct reply {
     char id[REPLY_ID_MAX + 1]; /* the client's own where it is short and printable */

@@ -320,6 +320,16 @@ http_server_drain(struct http_server *server)
 }
 
 void
+http_server_dismiss(struct http_server *server)
+{
+    assert(server->draining);
+    server->dismisses = true;
+    for (int state = 0; state < CONN_DEAD; state++)
+        for (struct wait *w = server->lists[state].first; w; w = w->next)
+            conn_schedule(container_of(w, struct conn, wait));
+}
+
+void
 http_server_stop(struct http_server *server)
 {
     http_server_unlisten(server);

@@ -28,6 +28,8 @@ struct http_request_ops {
     void (*complete)(struct http_request *r);
     /* After http_answer_write() returned false: the client has caught up. */
     void (*writable)(struct http_request *r);
+    /* http_server_dismiss(): its answer, or the end of it, is to be given now. NULL: it is cut. */
+    void (*dismissed)(struct http_request *r);
     /* answered: the whole answer was given, and the last of it is on its way. */
     void (*finished)(struct http_request *r, bool answered);
 };
@@ -38,7 +40,7 @@ struct http_request {
     void *user;                         /* the handler's */
     void *arg;                          /* of the service */
     uint64_t body_bytes_max;            /* of the server; may be changed there */
-    bool is_cut; /* in ops->finished(): by the server, which stops, or has waited long enough */
+    bool is_cut;                        /* in ops->finished(): by the server, which stops */
     struct buf content;
 };
 
@@ -100,8 +102,12 @@ void http_server_unlisten(struct http_server *server);
 /* Serves one connection, and owns it then, also on failure. */
 int http_server_adopt(struct http_server *server, int fd) must_check;
 
-/* No new connections; requests in flight are finished, and so is one of each that has just connected. */
+/* No new connections; requests in flight are finished, and so is one of each that has just
+ * connected. */
 void http_server_drain(struct http_server *server);
+/* While it drains: that is over, and each request is told, at the end of the pass; so is one that
+ * comes yet. Answers go on to who reads them, until the server is stopped. */
+void http_server_dismiss(struct http_server *server);
 void http_server_stop(struct http_server *server); /* cuts every connection */
 const struct http_server_counts *http_server_counts(const struct http_server *server);
 
@@ -109,7 +115,7 @@ const struct http_server_counts *http_server_counts(const struct http_server *se
 void http_request_pause(struct http_request *r);
 void http_request_resume(struct http_request *r);
 
-int http_request_fd(const struct http_request *r); /* to ask who is there */
+int http_request_fd(const struct http_request *r);            /* to ask who is there */
 
 /* An answer in one call; type may be NULL. */
 void http_answer(struct http_request *r, unsigned status, const char *type, const void *bytes,

@@ -80,7 +80,7 @@ begin_request(struct conn *c)
     struct http_request *r = &x->request;
     http1_body_init(&x->body, &r->head, 0);
     x->body_whole = x->paused = x->begun = x->head_open = x->chunked = false;
-    x->no_content = x->ended = x->told_full = false;
+    x->no_content = x->ended = x->told_full = x->dismissed = false;
     x->step_bytes = x->step_us = 0;
     x->wants_continue = r->head.expect_continue;
     x->in_flight = true;
@@ -239,6 +239,29 @@ step_body(struct conn *c)
     return false;
 }
 
+static void
+break_off(struct conn *c)
+{
+    if (c->exchange)
+        c->exchange->request.is_cut = true;
+    c->broken = true;
+}
+
+/* An answer that has ended in this pass is not told of it. */
+static bool
+step_dismiss(struct conn *c)
+{
+    struct exchange *x = c->exchange;
+    if (!c->server->dismisses || x->dismissed)
+        return false;
+    x->dismissed = true;
+    if (x->request.ops->dismissed)
+        x->request.ops->dismissed(&x->request);
+    else
+        break_off(c);
+    return true;
+}
+
 static bool
 step_writable(struct conn *c)
 {
@@ -277,7 +300,7 @@ step(struct conn *c)
         finish_request(c, true);
         return true;
     }
-    return step_writable(c) || step_body(c);
+    return step_dismiss(c) || step_writable(c) || step_body(c);
 }
 
 /* Reading and writing */
@@ -506,27 +529,19 @@ conn_schedule(struct conn *c)
         loop_defer(c->server->loop, &c->defer);
 }
 
-static void
-mark_cut(struct conn *c)
-{
-    if (c->exchange)
-        c->exchange->request.is_cut = true;
-}
-
 void
 conn_break(struct conn *c)
 {
-    mark_cut(c);
-    c->broken = true;
+    break_off(c);
     conn_run(c);
 }
 
+/* It has waited for its client in vain, and that is the client's doing. */
 void
 conn_expire(struct conn *c)
 {
     if (c->state != CONN_IDLE)
         c->server->counts.timed_out++;
-    mark_cut(c);
     switch (c->state) {
     case CONN_HEAD:
         answer_error(c->exchange, 408, "head-timeout", "the head did not come in time");

@@ -382,6 +382,7 @@ TEST(server_cuts_a_client_that_does_not_read)
     CHECK(client_send(&c, GET("/stream")));
     CHECK(WAIT(rig->gone == 1));
     CHECK_EQ(counts()->timed_out, 1);
+    CHECK_EQ(rig->cut, 0); /* it is the client's doing */
 }
 
 /* Connections */

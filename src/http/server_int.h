@@ -56,6 +56,7 @@ struct exchange {
     bool ended;      /* the answer is complete */
     bool held;       /* something waits until the client has caught up */
     bool told_full;  /* the handler: http_answer_write() returned false */
+    bool dismissed;  /* and this, too */
 };
 
 struct conn {
@@ -99,7 +100,8 @@ struct http_server {
     struct buf room;      /* that is lent to them */
     struct http_date date;
     bool draining;
-    bool full; /* listeners are not watched */
+    bool dismisses; /* likewise, and who is in flight is told */
+    bool full;      /* listeners are not watched */
 };
 
 /* server.c */

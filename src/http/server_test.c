@@ -383,6 +383,65 @@ TEST(server_that_drains_answers_who_has_just_connected)
     CHECK(WAIT(rig->drained == 1));
 }
 
+#define DISMISSED \
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+/* Each hears it, once, whatever it waits for; also who has just connected. */
+TEST(server_dismisses_who_is_in_flight)
+{
+    RIG();
+    _cleanup_client_ struct client waits, begun, sends, asks, other;
+    struct client *const all[] = {&waits, &begun, &sends, &asks};
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+        client_open(all[i]);
+    CHECK(client_send(&waits, GET("/late") GET("/late")));
+    REQUIRE(WAIT(rig->late_count == 1));
+    CHECK(client_send(&begun, GET("/late")));
+    REQUIRE(WAIT(rig->late_count == 2));
+    http_answer_begin(rig->late[1], 200);
+    http_answer_stream(rig->late[1]);
+    rig->late[1]->user = rig;
+    EXPECT(&begun, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    CHECK(client_send(&sends, "POST /late HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\na"));
+    REQUIRE(WAIT(rig->late_count == 3));
+    client_open(&other);
+    CHECK(client_send(&other, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\na"));
+    REQUIRE(WAIT(counts()->in_flight == 4 && counts()->connections == 5));
+    http_server_drain(rig->server);
+    http_server_dismiss(rig->server);
+    EXPECT(&waits, DISMISSED);
+    EXPECT_END(&waits);
+    EXPECT(&begun, "3\r\nbye\r\n0\r\n\r\n");
+    EXPECT_END(&begun);
+    EXPECT(&sends, DISMISSED);
+    EXPECT_END(&sends);
+    CHECK(WAIT(other.ended));
+    CHECK_STR(other.got.data, "");
+    CHECK(client_send(&asks, GET("/late")));
+    EXPECT(&asks, DISMISSED);
+    CHECK_EQ(rig->dismissed, 4);
+    CHECK_EQ(rig->gone, 1);
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+        client_close(all[i]);
+    CHECK(WAIT(rig->drained == 1));
+}
+
+/* It is the server's doing. */
+TEST(server_cuts_whom_it_cannot_dismiss)
+{
+    RIG();
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    CHECK(client_send(&c, "POST /kept HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\na"));
+    REQUIRE(WAIT(rig->late_count == 1));
+    http_server_drain(rig->server);
+    http_server_dismiss(rig->server);
+    CHECK(WAIT(c.ended));
+    CHECK_STR(c.got.data, "");
+    CHECK_EQ(rig->gone, 1);
+    CHECK_EQ(rig->cut, 1);
+}
+
 TEST(server_drains_at_once_when_nobody_is_there)
 {
     RIG();

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define LAST_US UINT64_C(2000000)  /* for clients to read what they are told last */
 #define WORK_US UINT64_C(15000000) /* for threads that work on something to come back, at the end */
 
 /* ---- its addresses ---- */
@@ -138,22 +139,40 @@ gateway_listen_anew(struct gateway *g)
 
 /* ---- a life ---- */
 
+/* First who waits for an answer, or for more of one, is told that there will be none; what he does not
+ * read soon is cut. */
+static void
+hurry(struct gateway *g)
+{
+    if (g->dismisses) {
+        loop_stop(g->life.loop);
+        return;
+    }
+    g->dismisses = true;
+    http_server_dismiss(g->server);
+    loop_timer_start(g->life.loop, &g->deadline, LAST_US, 0);
+}
+
 static void
 on_deadline(struct loop_timer *timer)
 {
     struct gateway *g = container_of(timer, struct gateway, deadline);
-    log_warning("%u answers were not complete within gateway.drain_timeout; they are cut",
-                http_server_counts(g->server)->in_flight);
-    loop_stop(g->life.loop);
+    unsigned count = http_server_counts(g->server)->in_flight;
+    if (!g->dismisses && count > 0)
+        log_warning("%u answers were not complete within gateway.drain_timeout; they are broken "
+                    "off, and their clients told",
+                    count);
+    hurry(g);
 }
 
-/* What is under way is answered; http_service.drained() tells when that is done. */
+/* What is under way is answered; http_service.drained() tells when that is done. Who says it once more
+ * does not wait for that. */
 static void
 end(struct life *life)
 {
     struct gateway *g = container_of(life, struct gateway, life);
     if (g->drains) {
-        loop_stop(life->loop);
+        hurry(g);
         return;
     }
     g->drains = true;

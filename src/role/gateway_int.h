@@ -57,7 +57,8 @@ struct gateway {
     struct http_client *pages; /* of the monitor; NULL: none is configured */
     uint64_t since_us;         /* 1970 */
     bool drains;
-    struct loop_timer deadline; /* of that */
+    bool dismisses;             /* that is over: who is under way is told */
+    struct loop_timer deadline; /* of either */
 };
 
 /* gateway.c */

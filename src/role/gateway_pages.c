@@ -52,6 +52,19 @@ on_fetched(struct http_call *call, const struct err *error)
     http_answer_whole(p->request, call->content.data, call->content.len);
 }
 
+static void
+on_dismissed(struct http_request *r)
+{
+    struct page *p = r->user;
+    struct err error;
+    if (!p->call)
+        return;
+    http_call_cancel(take_ptr(p->call));
+    (void)err_set(&error, ERR_GATEWAY_STOPPED, "the gateway was stopped before the monitor told %s",
+                  p->route->path);
+    reply_problem(r, p->route->dialect, &error, &p->reply, REPLY_NEXT_S, NULL);
+}
+
 /* Who asked for it is answered, or has gone. */
 static void
 on_finished(struct http_request *r, bool answered unused_arg)
@@ -66,7 +79,7 @@ void
 gateway_page_answer(struct gateway *g, struct http_request *r, const struct route *route,
                     const struct reply *reply)
 {
-    static const struct http_request_ops ops = {.finished = on_finished};
+    static const struct http_request_ops ops = {.dismissed = on_dismissed, .finished = on_finished};
     static const struct http_call_ops call_ops = {.finished = on_fetched};
     struct page *p = mem_new(struct page);
     struct err err;

@@ -135,9 +135,53 @@ def test_a_second_signal_ends_it_at_once(tmp_path, slow):
                     with contextlib.suppress(ConnectionResetError):
                         g.connect().connect()
             g.process.send_signal(signal.SIGTERM)
-            with pytest.raises(http.client.IncompleteRead):
-                answer.read()
+            assert stopped(events(answer.read().decode())[-1])
         assert g.process.wait(PATIENCE_S) == 0
+
+
+def stopped(told):
+    return told["error"]["message"].startswith("the gateway was stopped before ")
+
+
+def ask_and_wait(g, path, body, length=None):
+    """Its answer is read later."""
+    connection, text = g.connect(), json.dumps(body)
+    connection.putrequest("POST", path)
+    connection.putheader("Content-Length", length or len(text))
+    connection.endheaders(text.encode())
+    return connection
+
+
+def test_what_is_not_complete_in_time_is_told_so(tmp_path, slow):
+    """The engine has two, one waits, and one is not here whole."""
+    chat, long = "/v1/chat/completions", {**ASK, "messages": [{"role": "user", "content": "word " * 500}]}
+    one = f"port: {slow.port}, max_concurrent: 2"
+    with Gateway(tmp_path, {"one": one}, ", drain_timeout: 1s, access_log: file") as g:
+        connection, answer = g.begin("POST", chat, {**long, "stream": True})
+        with contextlib.closing(connection):
+            answer.readline()
+            waiting = [ask_and_wait(g, "/v1/messages", {**long, "max_tokens": 400})]
+            assert g.comes_to("citadel_gateway_requests_running", 2)
+            waiting.append(ask_and_wait(g, chat, long))
+            assert g.comes_to("citadel_gateway_requests_waiting", 1)
+            waiting.append(ask_and_wait(g, chat, long, 10000))
+            assert comes_true(lambda: g.control("GET", "/state")[1]["in_flight"] == 4)
+            g.process.send_signal(signal.SIGTERM)
+            told = events(answer.read().decode())
+            assert stopped(told[-1]) and "[DONE]" not in told
+        for each in waiting:
+            refused = each.getresponse()
+            body = json.loads(refused.read())
+            assert (refused.status, refused.getheader("Connection")) == (503, "close")
+            assert int(refused.getheader("Retry-After")) > 0
+            assert stopped(body)
+            assert body["error"]["type"] == ("overloaded_error" if each is waiting[0] else "server_error")
+            each.close()
+        assert g.process.wait(PATIENCE_S) == 0
+        assert comes_true(lambda: slow.metric("vllm:num_requests_running") == 0)
+    assert g.log.count("4 answers were not complete within gateway.drain_timeout") == 1
+    rows = [json.loads(line) for line in (tmp_path / "logs/services/access.log").read_text().splitlines()]
+    assert sorted((row["end"], row["status"]) for row in rows) == [("gateway", 200)] + 3 * [("gateway", 503)]
 
 
 def test_a_socket_that_it_was_handed_stays_open_behind_it(tmp_path, sim):
