@@ -7,14 +7,20 @@ right are treated so:
   drop            done, and then not answered
   moved           301
   late-error      200, with an error as its body
+  slow            a second later
+  other           with one bit of the body flipped
   as-always       as always
-GET /_uploads, /_planned: how many of these there are."""
+GET /_uploads, /_planned: how many of these there are; POST /_calm: how many were planned still, and as always from now on.
+GET /_keys: all of them, with their sizes. POST /_age/SECONDS/KEY: it was changed so long ago; POST /_flip/KEY: the lowest bit
+in its middle is another; POST /_remove/KEY."""
 
 import collections
+import email.utils
 import hashlib
 import hmac
 import http.server
 import sys
+import threading
 import time
 import urllib.parse
 import uuid
@@ -23,11 +29,21 @@ import xml.sax.saxutils
 KEY, SECRET, REGION, BUCKET = "AKIAEXAMPLE", "the/secret+of=tests", "eu-test-1", "bucket"
 PAGE = 3  # keys of a list: few, so that all lists have several
 
-objects, uploads, plan = {}, collections.defaultdict(dict), collections.deque()
+objects, changed, uploads, plan = {}, {}, collections.defaultdict(dict), collections.deque()
+lock = threading.Lock()
 
 
 def encoded(text, safe=""):
     return urllib.parse.quote(text, safe="-._~" + safe)
+
+
+def flipped(body):
+    middle = len(body) // 2
+    return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+
+
+def keep(key, body):
+    objects[key], changed[key] = body, time.time()
 
 
 class Refused(Exception):
@@ -56,6 +72,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if how == "cut":
             self.close_connection = True
             body = body[: len(body) // 2]
+        if how == "other" and body:
+            body = flipped(body)
         if self.command != "HEAD":
             self.wfile.write(body)
 
@@ -121,6 +139,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path in ("/_uploads", "/_planned"):
             self.say(200, str(len(uploads if self.path == "/_uploads" else plan)).encode())
             return
+        if self.path == "/_calm":
+            self.say(200, str(len(plan)).encode())
+            plan.clear()
+            return
+        if self.path == "/_keys":
+            self.say(200, "".join(f"{key} {len(body)}\n" for key, body in sorted(objects.items())).encode())
+            return
+        if self.path.startswith("/_age/"):
+            _, _, seconds, key = self.path.split("/", 3)
+            changed[key] -= int(seconds)
+            self.say(200)
+            return
+        if self.path.startswith("/_remove/"):
+            del objects[self.path.removeprefix("/_remove/")]
+            self.say(200)
+            return
+        if self.path.startswith("/_flip/"):
+            key = self.path.removeprefix("/_flip/")
+            objects[key] = flipped(objects[key])
+            self.say(200)
+            return
         try:
             self.check(body)
             path, _, query = self.path.partition("?")
@@ -134,6 +173,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 raise Refused(301, "PermanentRedirect")
             if self.how == "late-error":
                 raise Refused(200, "InternalError")
+            if self.how == "slow":
+                time.sleep(1)
             self.do(key[:-1], dict(urllib.parse.parse_qsl(query, keep_blank_values=True)), body)
         except Refused as why:
             self.say_error(why.status, why.code)
@@ -160,7 +201,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         whole = objects[key]
         asked = self.headers["Range"]
         if self.command == "HEAD":
-            self.say(200, **{"Content-Length": len(whole)})
+            when = email.utils.formatdate(changed[key], usegmt=True)
+            self.say(200, **{"Content-Length": len(whole), "Last-Modified": when})
         elif asked:
             first, last = map(int, asked.removeprefix("bytes=").split("-"))
             if first >= len(whole):
@@ -174,8 +216,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if query["uploadId"] not in uploads:
                 raise Refused(404, "NoSuchUpload")
             uploads[query["uploadId"]][int(query["partNumber"])] = body
+        elif source := self.headers["x-amz-copy-source"]:
+            if source != self.path or self.headers["x-amz-metadata-directive"] != "REPLACE":
+                raise Refused(400, "InvalidRequest")
+            if key not in objects:
+                raise Refused(404, "NoSuchKey")
+            keep(key, objects[key])
+            self.say_xml("<CopyObjectResult><ETag/></CopyObjectResult>")
+            return
         else:
-            objects[key] = body
+            with lock:
+                if self.headers["If-None-Match"] == "*" and key in objects:
+                    raise Refused(412, "PreconditionFailed")
+                keep(key, body)
         self.say(200, ETag=f'"{hashlib.md5(body).hexdigest()}"')
 
     def upload(self, key, query, body):
@@ -192,12 +245,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             for n, part in sorted(parts.items()))
         if body.decode() != f"<CompleteMultipartUpload>{want}</CompleteMultipartUpload>":
             raise Refused(400, "InvalidPart")
-        objects[key] = b"".join(part for _, part in sorted(parts.items()))
+        keep(key, b"".join(part for _, part in sorted(parts.items())))
         del uploads[query["uploadId"]]
         self.say_xml("<CompleteMultipartUploadResult><Key/></CompleteMultipartUploadResult>")
 
     def list(self, query):
-        names = sorted(k for k in objects if k.startswith(query["prefix"]) and k > query.get("continuation-token", ""))
+        names = sorted(k for k in list(objects) if k.startswith(query["prefix"]) and k > query.get("continuation-token", ""))
         quote = xml.sax.saxutils.escape
         rows = "".join(f"<Contents><Key>{quote(k)}</Key><Size>{len(objects[k])}</Size></Contents>" for k in names[:PAGE])
         more = f"<NextContinuationToken>{quote(names[PAGE - 1])}</NextContinuationToken>" if len(names) > PAGE else ""

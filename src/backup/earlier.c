@@ -46,21 +46,17 @@ source_free(struct source *s)
     free(s);
 }
 
-/* NULL: it is none of the same. Takes the object. */
+/* Takes the object. One that has no head is over at once. */
 static struct source *
-source_new(struct repository_object *object, const struct snapshot_head *head,
-           struct snapshot_head *ret_head)
+source_new(struct repository_object *object, struct snapshot_head *ret_head)
 {
     struct source *s = mem_new(struct source);
     s->fd = -1;
     s->object = *object;
     *object = (struct repository_object){0};
     s->entry.path = "";
-    if (snapshot_open(s->object.bytes, s->object.len, &s->reader, ret_head, NULL) == 0 &&
-        is_same(head, ret_head))
-        return s;
-    source_free(s);
-    return NULL;
+    s->is_over = snapshot_open(s->object.bytes, s->object.len, &s->reader, ret_head, NULL) < 0;
+    return s;
 }
 
 /* Of the head only: most snapshots are of something else, or older. */
@@ -68,15 +64,20 @@ static bool
 is_newer(const struct repository *r, const uint8_t name[HASH_SHA256_BYTES],
          const struct snapshot_head *head, int64_t *newest_ns)
 {
-    _cleanup_repository_object_ struct repository_object object = {0};
+    struct repository_file *file = NULL;
     struct snapshot_head found;
-    if (repository_map(r, REPOSITORY_SNAPSHOTS, name, false, &object, NULL) < 0)
+    uint8_t first[SNAPSHOT_HEAD_MAX];
+    if (repository_open_file(r, REPOSITORY_SNAPSHOTS, name, &file, NULL) < 0)
         return false;
-    struct source *s = source_new(&object, head, &found);
-    bool newer = s && found.begun_ns > *newest_ns;
+    const size_t len = (size_t)MIN(repository_file_bytes(file), (uint64_t)sizeof(first));
+    struct snapshot_reader *reader = mem_new(struct snapshot_reader);
+    bool newer = repository_read_file(file, 0, first, len, NULL) == 0 &&
+                 snapshot_open(first, len, reader, &found, NULL) == 0 && is_same(head, &found) &&
+                 found.begun_ns > *newest_ns;
     if (newer)
         *newest_ns = found.begun_ns;
-    source_free(s);
+    free(reader);
+    repository_close_file(file);
     return newer;
 }
 
@@ -96,25 +97,27 @@ find_snapshot(struct earlier *e, struct repository *r, const struct snapshot_hea
     free(names.items);
     if (newest_ns > INT64_MIN &&
         repository_map(r, REPOSITORY_SNAPSHOTS, e->name, true, &object, NULL) == 0)
-        e->snapshot = source_new(&object, head, &found);
+        e->snapshot = source_new(&object, &found);
     return k;
 }
 
+/* Those of the same, and those of which nothing can be told any more: with them it is over. */
 static void
 find_drafts(struct earlier *e, const struct repository *r, const struct snapshot_head *head)
 {
     _cleanup_dir_ DIR *dir = file_open_dir(e->dir, ".", 0);
-    struct repository_object object = {0};
-    struct snapshot_head found;
     char name[OBJECT_DRAFT_MAX];
     for (int fd; dir && (fd = object_next_abandoned(dir, name)) >= 0;) {
-        struct source *s =
-            repository_map_draft(r, fd, &object) == 0 ? source_new(&object, head, &found) : NULL;
-        if (!s) {
-            (void)close(fd);
+        struct repository_object object = {0};
+        struct snapshot_head found;
+        if (repository_map_draft(r, fd, &object) < 0)
+            object = (struct repository_object){0};
+        struct source *s = source_new(&object, &found);
+        s->fd = fd;
+        if (!s->is_over && !is_same(head, &found)) {
+            source_free(s);
             continue;
         }
-        s->fd = fd;
         memcpy(s->draft, name, sizeof(name));
         vec_push(&e->drafts, s);
     }

@@ -95,19 +95,19 @@ write_lock(struct repository *repository, enum lock_kind kind, const char *what,
 }
 
 static int
-touch(const struct lock *lock, uint64_t *ret_us)
+touch(const struct lock *lock, uint64_t *ret_us, struct err *reterr)
 {
     char name[HASH_SHA256_HEX];
     const struct repository *r = lock->repository;
     hash_sha256_hex(lock->name, name);
-    int k = r->kind->touch(r, REPOSITORY_LOCKS, name);
-    return k < 0 || !ret_us ? k : r->kind->changed(r, REPOSITORY_LOCKS, name, ret_us);
+    int k = r->kind->touch(r, REPOSITORY_LOCKS, name, reterr);
+    return k < 0 || !ret_us ? k : r->kind->changed(r, REPOSITORY_LOCKS, name, ret_us, reterr);
 }
 
 static void
 run_touch(struct work *work)
 {
-    (void)!touch(container_of(work, struct lock, touch), NULL); /* who relies on it asks */
+    (void)!touch(container_of(work, struct lock, touch), NULL, NULL); /* who relies on it asks */
 }
 
 static void
@@ -166,9 +166,9 @@ lock_take(struct loop *loop, struct repository *repository, enum lock_kind kind,
 int
 lock_check(const struct lock *lock, struct err *reterr)
 {
-    int r = lock ? touch(lock, NULL) : 0;
+    int r = lock ? touch(lock, NULL, reterr) : 0;
     if (r != -ENOENT)
-        return r < 0 ? err_set_errno(reterr, -r, "cannot look at the lock of the repository") : 0;
+        return r;
     r = err_set(reterr, ERR_LOCK_LOST,
                 "somebody has removed the lock of this work in the repository %s, as that of one "
                 "that has ended",
@@ -227,7 +227,7 @@ has_ended(const struct lock_seen *seen, const char *place, uint64_t start)
 /* 0: it has gone; 1. One that cannot be read is somebody's all the same. */
 static int
 look(struct repository *repository, const uint8_t name[HASH_SHA256_BYTES], uint64_t now_us,
-     struct lock_seen *ret)
+     struct lock_seen *ret, struct err *reterr)
 {
     _cleanup_repository_object_ struct repository_object object = {0};
     char text[HASH_SHA256_HEX], place[PLACE_MAX] = "";
@@ -235,7 +235,7 @@ look(struct repository *repository, const uint8_t name[HASH_SHA256_BYTES], uint6
     *ret = (struct lock_seen){.kind = LOCK_WRITES};
     memcpy(ret->name, name, sizeof(ret->name));
     hash_sha256_hex(name, text);
-    int r = repository->kind->changed(repository, REPOSITORY_LOCKS, text, &changed_us);
+    int r = repository->kind->changed(repository, REPOSITORY_LOCKS, text, &changed_us, reterr);
     if (r < 0)
         return r == -ENOENT ? 0 : r;
     r = repository_map(repository, REPOSITORY_LOCKS, name, true, &object, NULL);
@@ -255,21 +255,19 @@ locks_read(struct repository *repository, const struct lock *ours, struct locks 
     struct repository_names names = {0};
     uint64_t now_us = 0;
     *ret = (struct locks){0};
-    int r = touch(ours, &now_us);
+    int r = touch(ours, &now_us, reterr);
     if (r < 0)
-        return err_set_errno(reterr, -r, "cannot look at the lock of the repository");
+        return r;
     r = repository_list(repository, REPOSITORY_LOCKS, &names, reterr);
     if (r == 0 && names.count > LOCKS_MAX)
         r = err_set(reterr, ERR_TOO_LARGE, "the repository has %zu locks, of at most %d",
                     names.count, LOCKS_MAX);
     for (size_t i = 0; i < names.count && r >= 0; i++) {
         struct lock_seen seen;
-        r = look(repository, names.items[i], now_us, &seen);
+        r = look(repository, names.items[i], now_us, &seen, reterr);
         seen.is_ours = memcmp(seen.name, ours->name, sizeof(seen.name)) == 0;
         if (r > 0)
             vec_push(&ret->items, seen);
-        else if (r < 0)
-            r = err_set_errno(reterr, -r, "cannot look at the locks of the repository");
     }
     free(names.items);
     if (r < 0)

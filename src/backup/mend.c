@@ -25,10 +25,11 @@ raw_open(const struct repository *r, enum repository_area area, const char *name
          struct err *reterr)
 {
     struct stat st = {0};
-    ret->fd = r->kind->get(r, area, name);
-    int k = ret->fd < 0 ? ret->fd : fstat(ret->fd, &st) < 0 ? -errno : 0;
-    if (k < 0)
-        return err_set_errno(reterr, -k, "cannot read %s/%s of the repository",
+    ret->fd = r->kind->get(r, area, name, reterr);
+    if (ret->fd < 0)
+        return ret->fd;
+    if (fstat(ret->fd, &st) < 0)
+        return err_set_errno(reterr, errno, "cannot read %s/%s of the repository",
                              repository_area_name(area), name);
     ret->source = flow_source_fd(&ret->fd, (uint64_t)st.st_size);
     return 0;
@@ -45,7 +46,7 @@ static int
 begin(const struct repository *r, enum repository_area area, struct object_writer *w,
       struct err *reterr)
 {
-    const struct object_place place = {.dir = r->areas[area]};
+    const struct object_place place = repository_place_raw(r, area);
     return object_begin(w, &place, reterr);
 }
 
@@ -75,8 +76,10 @@ mend_is_prepared(const struct repository *r, const uint8_t pack[HASH_SHA256_BYTE
 {
     _cleanup_raw_ struct raw raw = {.fd = -1};
     char name[HASH_SHA256_HEX];
+    uint64_t bytes;
     hash_sha256_hex(pack, name);
-    return raw_open(r, REPOSITORY_PARITY, name, &raw, NULL) == 0;
+    return r->kind->find ? r->kind->find(r, REPOSITORY_PARITY, name, &bytes, NULL) >= 0
+                         : raw_open(r, REPOSITORY_PARITY, name, &raw, NULL) == 0;
 }
 
 int

@@ -33,14 +33,19 @@ is_ours(int fd)
     return fstat(fd, &st) < 0 || st.st_nlink > 0;
 }
 
-static int
-make_draft(struct object_writer *w)
+int
+object_make_draft(int dir, char ret_name[OBJECT_DRAFT_MAX])
 {
-    uint64_t chance = 0;
-    (void)!getrandom(&chance, sizeof(chance), 0);
-    (void)snprintf(w->draft, sizeof(w->draft), OBJECT_DRAFT "%016llx", (unsigned long long)chance);
-    w->fd = fault_create(w->dir, w->draft, 0600);
-    return w->fd;
+    for (;;) {
+        uint64_t chance = 0;
+        (void)!getrandom(&chance, sizeof(chance), 0);
+        (void)snprintf(ret_name, OBJECT_DRAFT_MAX, OBJECT_DRAFT "%016llx",
+                       (unsigned long long)chance);
+        int fd = fault_create(dir, ret_name, 0600);
+        if (fd < 0 || is_ours(fd))
+            return fd;
+        (void)close(fd);
+    }
 }
 
 /* What lies there in the end. */
@@ -70,9 +75,8 @@ put_sealed(void *arg, const void *bytes, size_t len, struct err *reterr)
 int
 object_begin(struct object_writer *w, const struct object_place *place, struct err *reterr)
 {
-    *w = (struct object_writer){.dir = place->dir};
-    while (make_draft(w) >= 0 && !is_ours(w->fd))
-        (void)close(w->fd);
+    *w = (struct object_writer){.place = *place};
+    w->fd = object_make_draft(place->dir, w->draft);
     if (w->fd < 0)
         return failed(w, w->fd, reterr);
     hash_sha256_init(&w->hash);
@@ -100,17 +104,36 @@ object_write(struct object_writer *w, const void *bytes, size_t len, struct err 
     return w->seal ? seal_write(w->seal, bytes, len, reterr) : put(w, bytes, len, reterr);
 }
 
-/* What it holds is on the disk before its name is, and its name before anybody relies on it. */
+/* What it holds is on the disk before its name is. */
 static int
-commit(struct object_writer *w, const char *name, struct err *reterr)
+take_name(struct object_writer *w, const char *name)
 {
     int r = fault_sync(w->fd);
     if (r == 0)
-        r = fault_rename(w->dir, w->draft, name);
+        r = fault_rename(w->place.dir, w->draft, name);
+    w->keeps_draft = r == 0;
+    return r;
+}
+
+/* And its name before anybody relies on it. Of what is elsewhere the copy is no more than that. */
+static int
+commit(struct object_writer *w, const char *name, struct err *reterr)
+{
+    int r = 0;
+    if (w->place.put) {
+        r = w->place.put(w->place.arg, w->fd, name, reterr);
+        w->has_failed = r < 0;
+        if (r == 0 && w->place.keeps)
+            (void)!take_name(w, name);
+    } else {
+        r = take_name(w, name);
+        if (r == 0)
+            r = fault_sync(w->place.dir);
+        if (r < 0)
+            r = failed(w, r, reterr);
+    }
     w->is_finished = r == 0;
-    if (r == 0)
-        r = fault_sync(w->dir);
-    return r < 0 ? failed(w, r, reterr) : 0;
+    return r;
 }
 
 static int
@@ -144,7 +167,7 @@ void
 object_abandon(struct object_writer *w)
 {
     if (!w->has_failed && !w->is_finished)
-        w->is_finished = object_flush(w, NULL) == 0;
+        w->is_finished = w->keeps_draft = object_flush(w, NULL) == 0;
 }
 
 void
@@ -153,13 +176,13 @@ object_end(struct object_writer *w)
     if (w->fd < 0)
         return;
     (void)close(w->fd);
-    if (!w->is_finished)
-        (void)!fault_unlink(w->dir, w->draft, false);
+    if (!w->keeps_draft)
+        (void)!fault_unlink(w->place.dir, w->draft, false);
     buf_finish(&w->pending);
     seal_writer_free(w->seal);
 }
 
-/* ---- what a crash has left ---- */
+/* ---- drafts, and what a crash has left of them ---- */
 
 int
 object_next_abandoned(DIR *dir, char ret_name[OBJECT_DRAFT_MAX])

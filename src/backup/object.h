@@ -10,11 +10,16 @@
 
 #include <dirent.h>
 
-/* Where objects are made. */
+/* Where objects are made. Where that is not where they belong, as of a repository on another host,
+ * put() brings each there when it is whole, and a copy stays if it `keeps` one. */
 struct object_place {
     int dir;                      /* stays open */
     const struct seal_keys *keys; /* they are sealed with these; NULL: they lie there as they are */
     enum seal_for whom;
+    int (*put)(void *arg, int fd, const char *name,
+               struct err *reterr); /* NULL: they belong here */
+    void *arg;
+    bool keeps;
 };
 
 /* Begins the names of drafts. They are locked (flock) as long as somebody writes them. */
@@ -25,9 +30,11 @@ struct object_writer {
     uint64_t bytes; /* so far, before they are sealed */
 
     /* the rest is its own */
-    int dir, fd;
+    struct object_place place;
+    int fd;
     char draft[OBJECT_DRAFT_MAX];
     bool is_finished, has_failed;
+    bool keeps_draft; /* or it has its name */
     struct hash_sha256 hash;
     struct buf pending;       /* small pieces go to the disk together */
     struct seal_writer *seal; /* NULL: it is not sealed */
@@ -52,12 +59,15 @@ void object_abandon(struct object_writer *w);
 /* In any case: removes what was not finished. */
 void object_end(struct object_writer *w);
 
-/* ---- what a crash has left ---- */
+/* ---- drafts, and what a crash has left of them ---- */
 
 /* The next draft that nobody writes any more, open for reading, and locked; -1 behind the last. */
 int object_next_abandoned(DIR *dir, char ret_name[OBJECT_DRAFT_MAX]) must_check;
 /* Removes them all; that one cannot be removed keeps nobody from anything. */
 void object_clear_abandoned(int dir);
+
+/* A new one, open for reading and writing, and locked; -errno. */
+int object_make_draft(int dir, char ret_name[OBJECT_DRAFT_MAX]) must_check;
 
 /* Whether that is a name of an object, not of a draft or of something else. */
 bool object_is_name(const char *name);

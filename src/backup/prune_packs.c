@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 #define LITTLE_PERCENT 60 /* needed of a pack: below that it is copied */
 #define RECORD_MAX (CODEC_STORED_MAX + 128)
@@ -315,10 +314,9 @@ find_what_moves(struct copying *c, struct err *reterr)
 static uint64_t
 find_room(const struct prune *p)
 {
-    struct statvfs st;
-    if (fstatvfs(p->wish.repository->areas[REPOSITORY_PACKS], &st) < 0)
+    uint64_t room = 0;
+    if (repository_find_room(p->wish.repository, &room, NULL) < 0)
         return 0;
-    uint64_t room = (uint64_t)st.f_bavail * st.f_frsize;
     return room > ROOM_LEFT ? room - ROOM_LEFT : 0;
 }
 

@@ -2,29 +2,35 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "fmt/json.h"
+#include "sys/clock.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PARSED_MAX (MIB)
 #define CHECK_BYTES (256 * KIB)
 
-static const struct repository_kind *const kinds[] = {&repository_directory};
+static const struct repository_kind *const kinds[] = {&repository_directory, &repository_sftp,
+                                                      &repository_s3};
 
 static const struct area {
     const char *name;
     enum seal_for whom; /* of one that is encrypted; 0: what lies there is in clear all the same */
+    bool is_copied;     /* of what is elsewhere this machine keeps copies */
 } areas[REPOSITORY_AREAS] = {
     [REPOSITORY_PACKS] = {"packs", SEAL_FOR_READERS},
-    [REPOSITORY_INDEX] = {"index", SEAL_FOR_ALL},
+    [REPOSITORY_INDEX] = {"index", SEAL_FOR_ALL, true},
     [REPOSITORY_SUMS] = {"sums", SEAL_FOR_READERS},
-    [REPOSITORY_SNAPSHOTS] = {"snapshots", SEAL_FOR_READERS},
-    [REPOSITORY_KEYS] = {"keys", 0},
-    [REPOSITORY_MARKS] = {"marks", SEAL_FOR_ALL},
+    [REPOSITORY_SNAPSHOTS] = {"snapshots", SEAL_FOR_READERS, true},
+    [REPOSITORY_KEYS] = {"keys", 0, true},
+    [REPOSITORY_MARKS] = {"marks", SEAL_FOR_ALL, true},
     [REPOSITORY_LOCKS] = {"locks", SEAL_FOR_ALL},
     [REPOSITORY_PARITY] = {"parity", 0},
 };
@@ -42,12 +48,28 @@ is_sealed(const struct repository *r, enum repository_area area)
 }
 
 struct object_place
+repository_place_raw(const struct repository *r, enum repository_area area)
+{
+    return (struct object_place){.dir = r->areas[area],
+                                 .put = r->kind->put,
+                                 .arg = (void *)(uintptr_t)&r->shelves[area],
+                                 .keeps = areas[area].is_copied};
+}
+
+struct object_place
 repository_place(const struct repository *r, enum repository_area area)
 {
+    struct object_place place = repository_place_raw(r, area);
     assert(!is_sealed(r, area) || r->keys);
-    return (struct object_place){.dir = r->areas[area],
-                                 .keys = is_sealed(r, area) ? r->keys : NULL,
-                                 .whom = areas[area].whom};
+    place.keys = is_sealed(r, area) ? r->keys : NULL;
+    place.whom = areas[area].whom;
+    return place;
+}
+
+bool
+repository_is_copied(enum repository_area area)
+{
+    return areas[area].is_copied;
 }
 
 /* ---- what it is ---- */
@@ -89,6 +111,41 @@ repository_parse(const char *text, size_t len, struct repository_about *ret, str
     return 0;
 }
 
+int
+repository_print(bool is_encrypted, struct buf *out, struct repository_about *ret,
+                 struct err *reterr)
+{
+    uint8_t chance[(REPOSITORY_ID_TEXT - 1) / 2] = {0};
+    char made[32];
+    const time_t now = (time_t)(clock_wall_us() / 1000000);
+    struct tm tm;
+    if (getrandom(chance, sizeof(chance), 0) != sizeof(chance))
+        return err_set_errno(reterr, errno, "cannot draw an id for the repository");
+    for (size_t i = 0; i < sizeof(chance); i++)
+        (void)snprintf(ret->id + 2 * i, 3, "%02x", chance[i]);
+    ret->is_encrypted = is_encrypted;
+    (void)strftime(made, sizeof(made), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+    buf_printf(out, "{\"format\": %d, \"id\": \"%s\", \"made\": \"%s\"%s}\n", REPOSITORY_FORMAT,
+               ret->id, made, is_encrypted ? ", \"encrypted\": true" : "");
+    return 0;
+}
+
+int
+repository_none(const char *where, struct err *reterr)
+{
+    int r = err_set(reterr, ERR_REPOSITORY_NONE, "there is no repository in %s", where);
+    err_fix(reterr, "citadel backup init");
+    return r;
+}
+
+int
+repository_is_there(const char *where, struct err *reterr)
+{
+    int r = err_set(reterr, ERR_REPOSITORY_THERE, "there is a repository in %s already", where);
+    err_fix(reterr, "citadel backup list");
+    return r;
+}
+
 /* ---- opening ---- */
 
 /* "/srv/backup" and "sftp://..." differ in how they begin. */
@@ -107,12 +164,16 @@ repository_open(const struct repository_wish *wish, struct repository **ret, str
     _cleanup_repository_ struct repository *r = mem_new(struct repository);
     r->where = mem_strdup(wish->where);
     r->kind = find_kind(wish->where);
-    for (size_t i = 0; i < REPOSITORY_AREAS; i++)
+    for (enum repository_area i = 0; i < REPOSITORY_AREAS; i++) {
         r->areas[i] = -1;
+        r->shelves[i] = (struct repository_shelf){r, i};
+    }
     if (!r->kind) {
         int k = err_set(reterr, ERR_REPOSITORY_OTHER,
-                        "this release keeps backups in directories, and '%s' is none", wish->where);
-        err_fix(reterr, "set backup.repository to a path, as in /mnt/citadel-backup");
+                        "'%s' is neither a path nor a place for SFTP or S3", wish->where);
+        err_fix(reterr,
+                "set backup.repository as in /mnt/citadel-backup, sftp://backup@nas/srv/citadel or "
+                "s3://HOST/BUCKET");
         return k;
     }
     int k = r->kind->open(r, wish, reterr);
@@ -127,6 +188,8 @@ repository_free(struct repository *r)
 {
     if (!r)
         return;
+    if (r->elsewhere)
+        r->kind->close(r);
     for (size_t i = 0; i < REPOSITORY_AREAS; i++)
         cleanup_close(&r->areas[i]);
     seal_keys_free(r->keys);
@@ -148,13 +211,33 @@ by_bytes(const void *a, const void *b)
     return memcmp(a, b, HASH_SHA256_BYTES);
 }
 
+/* Each once: a list that broke off and was begun anew has some of them twice. */
+void
+repository_names_sort(struct repository_names *names)
+{
+    size_t count = MIN(names->count, (size_t)1);
+    if (names->count > 1)
+        qsort(names->items, names->count, sizeof(*names->items), by_bytes);
+    for (size_t i = 1; i < names->count; i++)
+        if (by_bytes(names->items[count - 1], names->items[i]) != 0)
+            memmove(names->items[count++], names->items[i], sizeof(*names->items));
+    names->count = count;
+}
+
+bool
+repository_names_have(const struct repository_names *sorted, const uint8_t name[HASH_SHA256_BYTES])
+{
+    return sorted->count > 0 &&
+           bsearch(name, sorted->items, sorted->count, sizeof(*sorted->items), by_bytes) != NULL;
+}
+
 int
 repository_list(struct repository *r, enum repository_area area, struct repository_names *ret,
                 struct err *reterr)
 {
     int k = r->kind->list(r, area, ret, reterr);
-    if (k == 0 && ret->count > 1)
-        qsort(ret->items, ret->count, sizeof(*ret->items), by_bytes);
+    if (k == 0)
+        repository_names_sort(ret);
     return k;
 }
 
@@ -163,10 +246,7 @@ get(const struct repository *r, enum repository_area area, const uint8_t digest[
     char ret_name[HASH_SHA256_HEX], struct err *reterr)
 {
     hash_sha256_hex(digest, ret_name);
-    int fd = r->kind->get(r, area, ret_name);
-    return fd < 0 ? err_set_errno(reterr, -fd, "cannot read %s/%s of the repository",
-                                  areas[area].name, ret_name)
-                  : fd;
+    return r->kind->get(r, area, ret_name, reterr);
 }
 
 static ssize_t
@@ -189,30 +269,76 @@ repository_remove(struct repository *r, enum repository_area area,
                   const uint8_t name[HASH_SHA256_BYTES], struct err *reterr)
 {
     char text[HASH_SHA256_HEX];
+    struct err err;
     hash_sha256_hex(name, text);
-    int k = r->kind->remove(r, area, text);
-    return k < 0 && k != -ENOENT
-               ? err_set_errno(reterr, -k, "cannot remove %s/%s of the repository",
-                               areas[area].name, text)
-               : 0;
+    int k = r->kind->remove(r, area, text, &err);
+    if (k == 0 || k == -ENOENT)
+        return 0;
+    if (reterr)
+        *reterr = err;
+    return k;
+}
+
+int
+repository_write(struct repository *r, const char *name, const void *bytes, size_t len,
+                 struct err *reterr)
+{
+    return r->kind->write(r, name, bytes, len, reterr);
+}
+
+int
+repository_find_room(const struct repository *r, uint64_t *ret_bytes, struct err *reterr)
+{
+    return r->kind->find_room(r, ret_bytes, reterr);
+}
+
+void
+repository_forget(struct repository *r)
+{
+    if (r->kind->forget)
+        r->kind->forget(r);
 }
 
 /* ---- one that is open ---- */
 
 struct repository_file {
-    int fd;
+    const struct repository *repository;
+    int fd; /* -1: parts of it are read */
     enum repository_area area;
     char name[HASH_SHA256_HEX];
     uint64_t bytes;
     struct seal_reader *seal; /* NULL: it lies there as it is */
 };
 
+/* As it lies there. */
 static int
-unseal(struct repository_file *f, const struct repository *r, struct err *reterr)
+read_lying(struct repository_file *f, uint64_t at, void *ret_bytes, size_t len, struct err *reterr)
 {
-    const struct flow_source source = flow_source_fd(&f->fd, f->bytes);
-    assert(r->keys);
-    int k = seal_open(r->keys, &source, &f->seal, reterr);
+    const struct repository *r = f->repository;
+    if (f->fd < 0)
+        return r->kind->read(r, f->area, f->name, at, ret_bytes, len, reterr);
+    ssize_t n = read_at(f->fd, ret_bytes, len, at);
+    if (n < 0)
+        return err_set_errno(reterr, (int)-n, "cannot read %s/%s of the repository",
+                             areas[f->area].name, f->name);
+    return (size_t)n == len
+               ? 0
+               : err_set(reterr, ERR_PACK_DAMAGED, "%s/%s of the repository ends at byte %llu",
+                         areas[f->area].name, f->name, (unsigned long long)(at + (size_t)n));
+}
+
+static int
+read_sealed(void *arg, uint64_t at, void *ret_bytes, size_t len)
+{
+    return read_lying(arg, at, ret_bytes, len, NULL);
+}
+
+static int
+unseal(struct repository_file *f, struct err *reterr)
+{
+    const struct flow_source source = {.read = read_sealed, .arg = f, .bytes = f->bytes};
+    assert(f->repository->keys);
+    int k = seal_open(f->repository->keys, &source, &f->seal, reterr);
     if (k < 0)
         err_prefix(reterr, "%s/%s of the repository", areas[f->area].name, f->name);
     else
@@ -220,28 +346,52 @@ unseal(struct repository_file *f, const struct repository *r, struct err *reterr
     return k;
 }
 
+static int
+open_fd(struct repository_file *f, struct err *reterr)
+{
+    struct stat st;
+    f->fd = f->repository->kind->get(f->repository, f->area, f->name, reterr);
+    if (f->fd >= 0 && fstat(f->fd, &st) < 0)
+        return err_set_errno(reterr, errno, "cannot read %s/%s of the repository",
+                             areas[f->area].name, f->name);
+    f->bytes = f->fd < 0 ? 0 : (uint64_t)st.st_size;
+    return MIN(f->fd, 0);
+}
+
+static int
+open_file(const struct repository *r, enum repository_area area,
+          const uint8_t name[HASH_SHA256_BYTES], bool whole, struct repository_file **ret,
+          struct err *reterr)
+{
+    struct repository_file *f = mem_new(struct repository_file);
+    *f = (struct repository_file){.repository = r, .fd = -1, .area = area};
+    hash_sha256_hex(name, f->name);
+    int k = whole || !r->kind->find ? 0 : r->kind->find(r, area, f->name, &f->bytes, reterr);
+    if (k == 0)
+        k = open_fd(f, reterr);
+    if (k >= 0 && is_sealed(r, area))
+        k = unseal(f, reterr);
+    if (k < 0)
+        repository_close_file(f);
+    else
+        *ret = f;
+    return MIN(k, 0);
+}
+
 int
 repository_open_file(const struct repository *r, enum repository_area area,
                      const uint8_t name[HASH_SHA256_BYTES], struct repository_file **ret,
                      struct err *reterr)
 {
-    struct stat st;
-    struct repository_file *f = mem_new(struct repository_file);
-    f->area = area;
-    f->fd = get(r, area, name, f->name, reterr);
-    int k = MIN(f->fd, 0);
-    if (k == 0 && fstat(f->fd, &st) < 0)
-        k = err_set_errno(reterr, errno, "cannot read %s/%s of the repository", areas[area].name,
-                          f->name);
-    else if (k == 0)
-        f->bytes = (uint64_t)st.st_size;
-    if (k == 0 && is_sealed(r, area))
-        k = unseal(f, r, reterr);
-    if (k < 0)
-        repository_close_file(f);
-    else
-        *ret = f;
-    return k;
+    return open_file(r, area, name, false, ret, reterr);
+}
+
+int
+repository_open_whole(const struct repository *r, enum repository_area area,
+                      const uint8_t name[HASH_SHA256_BYTES], struct repository_file **ret,
+                      struct err *reterr)
+{
+    return open_file(r, area, name, true, ret, reterr);
 }
 
 void
@@ -271,14 +421,7 @@ repository_read_file(struct repository_file *f, uint64_t at, void *ret_bytes, si
             err_prefix(reterr, "%s/%s of the repository", areas[f->area].name, f->name);
         return k;
     }
-    ssize_t n = read_at(f->fd, ret_bytes, len, at);
-    if (n < 0)
-        return err_set_errno(reterr, (int)-n, "cannot read %s/%s of the repository",
-                             areas[f->area].name, f->name);
-    return (size_t)n == len
-               ? 0
-               : err_set(reterr, ERR_PACK_DAMAGED, "%s/%s of the repository ends at byte %llu",
-                         areas[f->area].name, f->name, (unsigned long long)(at + (size_t)n));
+    return read_lying(f, at, ret_bytes, len, reterr);
 }
 
 static int
@@ -326,6 +469,19 @@ repository_map_fd(int fd, struct repository_object *ret)
     return 0;
 }
 
+int
+repository_hash_fd(int fd, uint8_t ret[HASH_SHA256_BYTES])
+{
+    struct hash_sha256 hash;
+    ssize_t n;
+    _cleanup_free_ uint8_t *piece = mem_alloc(CHECK_BYTES);
+    hash_sha256_init(&hash);
+    for (uint64_t at = 0; (n = read_at(fd, piece, CHECK_BYTES, at)) > 0; at += (size_t)n)
+        hash_sha256_update(&hash, piece, (size_t)n);
+    hash_sha256_final(&hash, ret);
+    return (int)MIN(n, 0);
+}
+
 static int
 misnamed(enum repository_area area, const char *name, struct err *reterr)
 {
@@ -334,25 +490,16 @@ misnamed(enum repository_area area, const char *name, struct err *reterr)
 }
 
 int
-repository_check(const struct repository *r, enum repository_area area,
-                 const uint8_t name[HASH_SHA256_BYTES], struct err *reterr)
+repository_check_file(struct repository_file *f, struct err *reterr)
 {
-    char text[HASH_SHA256_HEX];
     uint8_t digest[HASH_SHA256_BYTES];
-    struct hash_sha256 hash;
-    ssize_t n = 0;
-    _cleanup_free_ uint8_t *piece = mem_alloc(CHECK_BYTES);
-    _cleanup_close_ int fd = get(r, area, name, text, reterr);
-    if (fd < 0)
-        return fd;
-    hash_sha256_init(&hash);
-    for (uint64_t at = 0; (n = read_at(fd, piece, CHECK_BYTES, at)) > 0; at += (size_t)n)
-        hash_sha256_update(&hash, piece, (size_t)n);
-    if (n < 0)
-        return err_set_errno(reterr, (int)-n, "cannot read %s/%s of the repository",
-                             areas[area].name, text);
-    hash_sha256_final(&hash, digest);
-    return memcmp(digest, name, sizeof(digest)) == 0 ? 0 : misnamed(area, text, reterr);
+    char name[HASH_SHA256_HEX];
+    int k = repository_hash_fd(f->fd, digest);
+    if (k < 0)
+        return err_set_errno(reterr, -k, "cannot read %s/%s of the repository", areas[f->area].name,
+                             f->name);
+    hash_sha256_hex(digest, name);
+    return strcmp(name, f->name) == 0 ? 0 : misnamed(f->area, f->name, reterr);
 }
 
 /* Of memory of its own, so that it is unmapped as what is mapped. */

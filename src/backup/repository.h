@@ -1,9 +1,9 @@
 #pragma once
 
 /* A repository: where backups are kept (docs/backup-format.md). What its place looks like
- * decides which back end has it, and all that these differ in is a row of struct
- * repository_kind. Objects are made in directories of this machine (object.h), which of a
- * repository elsewhere are not the repository yet. */
+ * decides which back end has it: a directory, or another host (remote.h); and all that these
+ * differ in is a row of struct repository_kind. Objects are made in directories of this machine
+ * (object.h), which of a repository elsewhere are only its drafts, and copies of what is small. */
 
 #include "backup/object.h"
 
@@ -29,11 +29,25 @@ struct repository {
     char id[REPOSITORY_ID_TEXT];
     int areas[REPOSITORY_AREAS]; /* where objects are made; -1: an older one that has none */
     bool is_encrypted;
-    struct seal_keys *keys; /* NULL until it is unlocked */
+    struct seal_keys *keys;      /* NULL until it is unlocked */
+    struct elsewhere *elsewhere; /* of one on another host */
+    struct repository_shelf {
+        struct repository *repository;
+        enum repository_area area;
+    } shelves[REPOSITORY_AREAS];
+};
+
+/* Of one on another host; what is NULL is as ssh_config or the system has it. */
+struct repository_access {
+    const char *copies; /* a directory of this machine for drafts and copies, of all repositories */
+    const char *ssh_key, *ssh_known_hosts;
+    const char *ca;              /* who vouches for the host of a bucket (PEM) */
+    const struct secret *s3_key; /* "KEY:SECRET" */
 };
 
 struct repository_wish {
     const char *where;
+    struct repository_access access;
     const char *mount; /* it lies in or below what is mounted there; NULL: anywhere */
     bool make;         /* it must not be there yet */
     const struct seal_key_file *keys; /* of one that is made: with some it is encrypted */
@@ -49,6 +63,17 @@ void repository_freep(struct repository **r);
 
 const char *repository_area_name(enum repository_area area);
 struct object_place repository_place(const struct repository *r, enum repository_area area);
+/* For what is brought there as it is, sealed or not. */
+struct object_place repository_place_raw(const struct repository *r, enum repository_area area);
+
+/* A file beside the areas, for people: replaced. */
+int repository_write(struct repository *r, const char *name, const void *bytes, size_t len,
+                     struct err *reterr) must_check;
+/* How much can be stored still; UINT64_MAX: nobody says. */
+int repository_find_room(const struct repository *r, uint64_t *ret_bytes, struct err *reterr)
+    must_check;
+/* From here on what lies there is looked at, not copies of it on this machine. */
+void repository_forget(struct repository *r);
 
 /* ---- one that is encrypted ---- */
 
@@ -90,6 +115,10 @@ struct repository_file;
 int repository_open_file(const struct repository *r, enum repository_area area,
                          const uint8_t name[HASH_SHA256_BYTES], struct repository_file **ret,
                          struct err *reterr) must_check;
+/* For who reads all of it. */
+int repository_open_whole(const struct repository *r, enum repository_area area,
+                          const uint8_t name[HASH_SHA256_BYTES], struct repository_file **ret,
+                          struct err *reterr) must_check;
 void repository_close_file(struct repository_file *f);
 uint64_t repository_file_bytes(const struct repository_file *f);
 int repository_read_file(struct repository_file *f, uint64_t at, void *ret_bytes, size_t len,
@@ -97,10 +126,9 @@ int repository_read_file(struct repository_file *f, uint64_t at, void *ret_bytes
 /* For what reads of anything; the error has no words. */
 struct flow_source repository_file_source(struct repository_file *f);
 
-/* Whether the bytes of an object, as they lie there, fit its name: PACK_DAMAGED,
- * SNAPSHOT_DAMAGED. */
-int repository_check(const struct repository *r, enum repository_area area,
-                     const uint8_t name[HASH_SHA256_BYTES], struct err *reterr) must_check;
+/* Whether the bytes of one that was opened as a whole, as they lie there, fit its name:
+ * PACK_DAMAGED, SNAPSHOT_DAMAGED. */
+int repository_check_file(struct repository_file *f, struct err *reterr) must_check;
 
 /* Exactly len bytes of an object. Any thread may ask. */
 int repository_read(const struct repository *r, enum repository_area area,

@@ -5,7 +5,6 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/vec.h"
-#include "sys/clock.h"
 #include "sys/fault.h"
 #include "sys/files.h"
 #include "sys/mounts.h"
@@ -16,9 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
-#include <time.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define DIRECTORY_MODE 0700
@@ -97,22 +95,20 @@ open_path(const struct repository_wish *wish, struct err *reterr)
 /* ---- making and opening ---- */
 
 static int
+write_beside(int dir, const char *name, const void *bytes, size_t len, struct err *reterr)
+{
+    char path[96];
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, name);
+    return file_write(path, bytes, len, FILE_MODE, reterr);
+}
+
+static int
 write_file(int dir, bool is_encrypted, struct err *reterr)
 {
-    uint8_t chance[(REPOSITORY_ID_TEXT - 1) / 2] = {0};
-    char path[64], made[32], id[REPOSITORY_ID_TEXT];
-    const time_t now = (time_t)(clock_wall_us() / 1000000);
-    struct tm tm;
+    struct repository_about about;
     _cleanup_buf_ struct buf text = BUF_INIT(REPOSITORY_FILE_BYTES);
-    if (getrandom(chance, sizeof(chance), 0) != sizeof(chance))
-        return err_set_errno(reterr, errno, "cannot draw an id for the repository");
-    for (size_t i = 0; i < sizeof(chance); i++)
-        (void)snprintf(id + 2 * i, 3, "%02x", chance[i]);
-    (void)strftime(made, sizeof(made), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-    buf_printf(&text, "{\"format\": %d, \"id\": \"%s\", \"made\": \"%s\"%s}\n", REPOSITORY_FORMAT,
-               id, made, is_encrypted ? ", \"encrypted\": true" : "");
-    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d/" REPOSITORY_FILE, dir);
-    return file_write(path, text.data, text.len, FILE_MODE, reterr);
+    int r = repository_print(is_encrypted, &text, &about, reterr);
+    return r < 0 ? r : write_beside(dir, REPOSITORY_FILE, text.data, text.len, reterr);
 }
 
 /* Of one whose making broke off: they open nothing. */
@@ -136,8 +132,9 @@ write_keys(int dir, const struct repository_wish *wish, struct err *reterr)
     int r = keys < 0 ? -errno : clear_keys(keys);
     if (r < 0)
         return err_set_errno(reterr, -r, "cannot make %s of the repository", area);
+    const struct object_place place = {.dir = keys};
     for (size_t i = 0; i < wish->keys_count && r == 0; i++)
-        r = repository_write_key(keys, &wish->keys[i], reterr);
+        r = repository_write_key(&place, &wish->keys[i], reterr);
     return r;
 }
 
@@ -147,11 +144,8 @@ make(int dir, const struct repository_wish *wish, struct err *reterr)
 {
     const char *where = wish->where;
     struct stat st;
-    if (fstatat(dir, REPOSITORY_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-        int r = err_set(reterr, ERR_REPOSITORY_THERE, "there is a repository in %s already", where);
-        err_fix(reterr, "citadel backup list");
-        return r;
-    }
+    if (fstatat(dir, REPOSITORY_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return repository_is_there(where, reterr);
     int r = root_holds(dir);
     for (enum repository_area i = 0; i < REPOSITORY_AREAS && r == 0; i++) {
         r = fault_mkdir(dir, repository_area_name(i), DIRECTORY_MODE);
@@ -171,11 +165,8 @@ read_file(int dir, const char *where, struct repository_about *ret, struct err *
     _cleanup_buf_ struct buf text = BUF_INIT(REPOSITORY_FILE_BYTES);
     const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
     _cleanup_close_ int fd = dir < 0 ? -1 : openat(dir, REPOSITORY_FILE, flags);
-    if (dir < 0 || (fd < 0 && errno == ENOENT)) {
-        int r = err_set(reterr, ERR_REPOSITORY_NONE, "there is no repository in %s", where);
-        err_fix(reterr, "citadel backup init");
-        return r;
-    }
+    if (dir < 0 || (fd < 0 && errno == ENOENT))
+        return repository_none(where, reterr);
     int r = fd < 0 ? -errno : file_read_fd(fd, &text);
     if (r < 0)
         return err_set_errno(reterr, -r, "cannot read %s/" REPOSITORY_FILE, where);
@@ -262,7 +253,15 @@ directory_list(struct repository *r, enum repository_area area, struct repositor
 }
 
 static int
-directory_get(const struct repository *r, enum repository_area area, const char *name)
+cannot(int k, const char *doing, enum repository_area area, const char *name, struct err *reterr)
+{
+    return k < 0 ? err_set_errno(reterr, -k, "cannot %s %s/%s of the repository", doing,
+                                 repository_area_name(area), name)
+                 : k;
+}
+
+static int
+open_object(const struct repository *r, enum repository_area area, const char *name)
 {
     struct stat st;
     const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
@@ -275,28 +274,64 @@ directory_get(const struct repository *r, enum repository_area area, const char 
 }
 
 static int
-directory_remove(const struct repository *r, enum repository_area area, const char *name)
+directory_get(const struct repository *r, enum repository_area area, const char *name,
+              struct err *reterr)
+{
+    return cannot(open_object(r, area, name), "read", area, name, reterr);
+}
+
+/* From a descriptor on: a disk that is unmounted meanwhile keeps it. */
+static int
+directory_write(struct repository *r, const char *name, const void *bytes, size_t len,
+                struct err *reterr)
+{
+    const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+    _cleanup_close_ int dir = openat(r->areas[REPOSITORY_SNAPSHOTS], "..", flags);
+    if (dir < 0)
+        return err_set_errno(reterr, errno, "cannot open the repository %s", r->where);
+    return write_beside(dir, name, bytes, len, reterr);
+}
+
+static int
+directory_remove(const struct repository *r, enum repository_area area, const char *name,
+                 struct err *reterr)
 {
     int k = r->areas[area] < 0 ? -ENOENT : fault_unlink(r->areas[area], name, false);
-    return k < 0 ? k : fault_sync(r->areas[area]);
+    if (k == 0)
+        k = fault_sync(r->areas[area]);
+    return cannot(k, "remove", area, name, reterr);
 }
 
 /* The clock is that of the file system: of a server, where it is one of the network. */
 static int
-directory_touch(const struct repository *r, enum repository_area area, const char *name)
+directory_touch(const struct repository *r, enum repository_area area, const char *name,
+                struct err *reterr)
 {
     int k = fault_point("utimensat");
-    return k < 0 ? k : utimensat(r->areas[area], name, NULL, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+    if (k == 0 && utimensat(r->areas[area], name, NULL, AT_SYMLINK_NOFOLLOW) < 0)
+        k = -errno;
+    return cannot(k, "touch", area, name, reterr);
 }
 
 static int
 directory_changed(const struct repository *r, enum repository_area area, const char *name,
-                  uint64_t *ret_us)
+                  uint64_t *ret_us, struct err *reterr)
 {
     struct stat st;
     if (fstatat(r->areas[area], name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return -errno;
+        return cannot(-errno, "look at", area, name, reterr);
     *ret_us = (uint64_t)st.st_mtim.tv_sec * 1000000 + (uint64_t)st.st_mtim.tv_nsec / 1000;
+    return 0;
+}
+
+static int
+directory_find_room(const struct repository *r, uint64_t *ret_bytes, struct err *reterr)
+{
+    struct statvfs st;
+    if (fstatvfs(r->areas[REPOSITORY_PACKS], &st) < 0)
+        return err_set_errno(reterr, errno, "cannot tell what room the repository %s has",
+                             r->where);
+    *ret_bytes = (uint64_t)st.f_bavail * st.f_frsize;
     return 0;
 }
 
@@ -305,7 +340,9 @@ const struct repository_kind repository_directory = {
     .open = directory_open,
     .list = directory_list,
     .get = directory_get,
+    .write = directory_write,
     .remove = directory_remove,
     .touch = directory_touch,
     .changed = directory_changed,
+    .find_room = directory_find_room,
 };

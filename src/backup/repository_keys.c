@@ -8,12 +8,12 @@
 #include <string.h>
 
 int
-repository_write_key(int dir, const struct seal_key_file *key, struct err *reterr)
+repository_write_key(const struct object_place *place, const struct seal_key_file *key,
+                     struct err *reterr)
 {
-    const struct object_place place = {.dir = dir};
     struct object_writer w;
     char name[HASH_SHA256_HEX];
-    int r = object_begin(&w, &place, reterr);
+    int r = object_begin(&w, place, reterr);
     if (r < 0)
         return r;
     r = object_write(&w, key->bytes, sizeof(key->bytes), reterr);
@@ -26,7 +26,8 @@ repository_write_key(int dir, const struct seal_key_file *key, struct err *reter
 int
 repository_add_key(struct repository *r, const struct seal_key_file *key, struct err *reterr)
 {
-    return repository_write_key(r->areas[REPOSITORY_KEYS], key, reterr);
+    const struct object_place place = repository_place(r, REPOSITORY_KEYS);
+    return repository_write_key(&place, key, reterr);
 }
 
 static int

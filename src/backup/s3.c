@@ -68,6 +68,46 @@ s3_remove(struct s3 *s, const char *key, struct err *reterr)
     return r == -ENOENT ? 0 : r;
 }
 
+/* An error may come as 200: the answer begins before it is known. */
+static int
+do_long(struct s3 *s, const struct s3_ask *ask, struct s3_answer *answer, const char *doing,
+        struct err *reterr)
+{
+    struct s3_said said = {0};
+    int r = s3_do(s, ask, answer, reterr);
+    if (r == 0)
+        r = s3_xml_read(answer->text.data, answer->text.len, s3_hear_error, &said, reterr);
+    if (r == 0 && said.code[0])
+        r = err_set(reterr, ERR_REMOTE_REFUSED, "%s does not %s '%s': %s: %s", s->place.host, doing,
+                    ask->key, said.code, said.message);
+    return r;
+}
+
+int
+s3_changed(struct s3 *s, const char *key, uint64_t *ret_us, struct err *reterr)
+{
+    _cleanup_s3_answer_ struct s3_answer answer = S3_ANSWER_INIT;
+    const struct s3_ask ask = {.method = "HEAD", .key = key, .query = ""};
+    int r = s3_do(s, &ask, &answer, reterr);
+    if (r == 0 && answer.changed_s < 0)
+        r = err_set(reterr, ERR_REMOTE_REFUSED, "%s does not say when '%s' was changed",
+                    s->place.host, key);
+    if (r == 0)
+        *ret_us = (uint64_t)answer.changed_s * 1000000;
+    return r;
+}
+
+/* What is not there any more is no copy of itself: so nothing comes back that somebody has removed. */
+int
+s3_touch(struct s3 *s, const char *key, struct err *reterr)
+{
+    _cleanup_s3_answer_ struct s3_answer answer = S3_ANSWER_INIT;
+    struct s3_body nothing = {.text = "", .sha256 = S3_EMPTY_SHA256};
+    const struct s3_ask ask = {
+        .method = "PUT", .key = key, .query = "", .body = &nothing, .from_itself = true};
+    return do_long(s, &ask, &answer, "touch", reterr);
+}
+
 /* ---- lists ---- */
 
 struct listing {
@@ -156,11 +196,13 @@ hash_body(struct s3_body *b, struct err *reterr)
 }
 
 static int
-store_whole(struct s3 *s, int from, uint64_t bytes, const char *key, struct err *reterr)
+store_whole(struct s3 *s, int from, uint64_t bytes, const char *key, bool only_new,
+            struct err *reterr)
 {
     _cleanup_s3_answer_ struct s3_answer answer = S3_ANSWER_INIT;
     struct s3_body body = {.file = from, .bytes = bytes};
-    const struct s3_ask ask = {.method = "PUT", .key = key, .query = "", .body = &body};
+    const struct s3_ask ask = {
+        .method = "PUT", .key = key, .query = "", .body = &body, .only_new = only_new};
     int r = hash_body(&body, reterr);
     return r < 0 ? r : s3_do(s, &ask, &answer, reterr);
 }
@@ -215,24 +257,16 @@ store_part(struct upload *u, struct s3_body *body, unsigned number, struct err *
     return r;
 }
 
-/* An error may come as 200: the answer begins before it is known. */
 static int
 end_upload(struct upload *u, struct err *reterr)
 {
     _cleanup_s3_answer_ struct s3_answer answer = S3_ANSWER_INIT;
-    struct s3_said said = {0};
     _cleanup_free_ char *query = mem_printf("uploadId=%s", u->id);
     buf_add_str(&u->parts, "</CompleteMultipartUpload>");
     struct s3_body body = {.text = u->parts.data, .bytes = u->parts.len};
     const struct s3_ask ask = {.method = "POST", .key = u->key, .query = query, .body = &body};
     hash_sha256_text(body.text, u->parts.len, body.sha256);
-    int r = s3_do(u->s, &ask, &answer, reterr);
-    if (r == 0)
-        r = s3_xml_read(answer.text.data, answer.text.len, s3_hear_error, &said, reterr);
-    if (r == 0 && said.code[0])
-        r = err_set(reterr, ERR_REMOTE_REFUSED, "%s does not complete '%s': %s: %s",
-                    u->s->place.host, u->key, said.code, said.message);
-    return r;
+    return do_long(u->s, &ask, &answer, "complete", reterr);
 }
 
 /* What was stored of it would be paid for, and seen by nobody. */
@@ -286,5 +320,15 @@ s3_store(struct s3 *s, int from, const char *key, struct err *reterr)
                        key, (unsigned long long)bytes,
                        (unsigned long long)(s->part_bytes * PARTS_MAX));
     return bytes > s->part_bytes ? store_parts(s, from, bytes, key, reterr)
-                                 : store_whole(s, from, bytes, key, reterr);
+                                 : store_whole(s, from, bytes, key, false, reterr);
+}
+
+int
+s3_store_new(struct s3 *s, int from, const char *key, struct err *reterr)
+{
+    struct stat st;
+    if (fstat(from, &st) < 0)
+        return err_set_errno(reterr, errno, "cannot read what is to be stored as '%s'", key);
+    assert((uint64_t)st.st_size <= s->part_bytes);
+    return store_whole(s, from, (uint64_t)st.st_size, key, true, reterr);
 }

@@ -2,14 +2,12 @@
 
 /* A bucket of S3, or of what speaks as S3 does. Calls wait for their answers; any number of
  * threads may call at once. What fails for a while (a connection, 500, 503, "slow down") is tried
- * again, up to S3_TRIES times; a server that says nothing for a minute is lost. Bodies are signed,
+ * again (again.h); a server that says nothing for a minute is lost. Bodies are signed,
  * so that none is taken that changed on its way. */
 
 #include "base/err.h"
 #include "base/hash.h"
 #include "base/secret.h"
-
-#define S3_TRIES 6
 
 /* Of "s3://HOST[:PORT]/BUCKET[/PREFIX][?region=REGION]"; "s3+http://" goes without TLS. */
 struct s3_place {
@@ -52,6 +50,13 @@ int s3_fetch(struct s3 *s, const char *key, int to, struct err *reterr) must_che
 
 /* The other way; it is there as a whole or not at all. */
 int s3_store(struct s3 *s, int from, const char *key, struct err *reterr) must_check;
+
+/* Likewise where there is none yet: -EEXIST. A host that does not know that condition replaces it. */
+int s3_store_new(struct s3 *s, int from, const char *key, struct err *reterr) must_check;
+
+/* When it was changed, by the clock of the host; and that becomes now. */
+int s3_changed(struct s3 *s, const char *key, uint64_t *ret_us, struct err *reterr) must_check;
+int s3_touch(struct s3 *s, const char *key, struct err *reterr) must_check;
 
 /* 0, too, where there is none. */
 int s3_remove(struct s3 *s, const char *key, struct err *reterr) must_check;

@@ -2,6 +2,7 @@
 
 #include "backup/s3_int.h"
 
+#include "backup/again.h"
 #include "backup/s3_sign.h"
 #include "backup/s3_xml.h"
 #include "base/mem.h"
@@ -16,7 +17,6 @@
 
 #define CONNECT_S 20L
 #define SILENCE_S 60L
-#define FIRST_WAIT_MS 200
 #define PART_BYTES ((uint64_t)(64 * MIB))
 
 /* ---- handles ---- */
@@ -199,10 +199,16 @@ sign(struct s3 *s, const struct s3_ask *ask, const char *path)
     const char *sha256 = ask->body ? ask->body->sha256 : S3_EMPTY_SHA256;
     s3_time((time_t)(clock_wall_us() / 1000000), when);
     fields[n++] = (struct s3_field){"host", s->place.host};
+    if (ask->only_new)
+        fields[n++] = (struct s3_field){"if-none-match", "*"};
     if (ask->range)
         fields[n++] = (struct s3_field){"range", ask->range};
     fields[n++] = (struct s3_field){"x-amz-content-sha256", sha256};
+    if (ask->from_itself)
+        fields[n++] = (struct s3_field){"x-amz-copy-source", path};
     fields[n++] = (struct s3_field){"x-amz-date", when};
+    if (ask->from_itself) /* else nothing would change */
+        fields[n++] = (struct s3_field){"x-amz-metadata-directive", "REPLACE"};
     const struct s3_signing signing = {.method = ask->method,
                                        .path = path,
                                        .query = ask->query,
@@ -237,6 +243,7 @@ set_up(struct s3 *s, CURL *handle, const struct s3_ask *ask, struct hearing *h, 
     SET(LOW_SPEED_LIMIT, 1L);
     SET(LOW_SPEED_TIME, SILENCE_S);
     SET(PATH_AS_IS, 1L);
+    SET(FILETIME, 1L);
     if (s->authorities)
         SET(CAINFO, s->authorities);
     SET(WRITEFUNCTION, on_bytes);
@@ -266,7 +273,7 @@ try(struct s3 *s, CURL *handle, const struct s3_ask *ask, struct s3_answer *ret,
     _cleanup_buf_ struct buf path = BUF_INIT(S3_URL_MAX), url = BUF_INIT(S3_URL_MAX);
     struct hearing hearing = {s, handle, ret, ask->target};
     long status = 0;
-    curl_off_t bytes = 0;
+    curl_off_t bytes = 0, changed_s = -1;
     buf_clear(&ret->text);
     ret->etag[0] = '\0';
     if (ask->target)
@@ -285,6 +292,8 @@ try(struct s3 *s, CURL *handle, const struct s3_ask *ask, struct s3_answer *ret,
     s->curl->curl_slist_free_all(fields);
     (void)s->curl->curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &status);
     (void)s->curl->curl_easy_getinfo(handle, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &bytes);
+    (void)s->curl->curl_easy_getinfo(handle, CURLINFO_FILETIME_T, &changed_s);
+    ret->changed_s = changed_s;
     ret->status = (unsigned)status;
     ret->bytes = (uint64_t)MAX(bytes, (curl_off_t)0);
     return code;
@@ -304,17 +313,6 @@ may_pass(CURLcode code, unsigned status)
     return code == CURLE_OK && (status >= 500 || status == 429 || status == 408);
 }
 
-/* Longer each time, and not all of many hosts at once. */
-static void
-wait_a_while(unsigned tries)
-{
-    uint64_t ms = (uint64_t)FIRST_WAIT_MS << tries;
-    uint64_t now = clock_now_us(), chance = hash_key(&now, sizeof(now)) % (ms / 2 + 1);
-    ms = ms / 2 + chance;
-    const struct timespec wait = {(time_t)(ms / 1000), (long)(ms % 1000 * 1000000)};
-    (void)nanosleep(&wait, NULL);
-}
-
 int
 s3_hear_error(void *arg, const char *path, const char *text)
 {
@@ -332,6 +330,16 @@ refused(struct s3 *s, const struct s3_ask *ask, const struct s3_answer *answer, 
     struct s3_said said = {0};
     (void)!s3_xml_read(answer->text.data, answer->text.len, s3_hear_error, &said, NULL);
     const char *key = ask->key ? ask->key : s->place.bucket;
+    if (strcmp(said.code, "NoSuchBucket") == 0) {
+        int r = err_set(reterr, ERR_REMOTE_REFUSED, "%s has no bucket '%s'", s->place.host,
+                        s->place.bucket);
+        err_fix(reterr, "make it there first, or set backup.repository to another");
+        return r;
+    }
+    if (answer->status == 412) {
+        (void)err_set(reterr, ERR_REMOTE_REFUSED, "%s has '%s' already", s->place.host, key);
+        return -EEXIST;
+    }
     if (answer->status == 404) {
         (void)err_set(reterr, ERR_NOT_FOUND, "%s has no '%s'%s%s", s->place.host, key,
                       said.code[0] ? ": " : "", said.code);
@@ -351,9 +359,9 @@ s3_do(struct s3 *s, const struct s3_ask *ask, struct s3_answer *ret, struct err 
     CURL *handle = take_handle(s);
     char why[CURL_ERROR_SIZE];
     CURLcode code = CURLE_OK;
-    for (unsigned tries = 0; tries < S3_TRIES; tries++) {
+    for (unsigned tries = 0; tries < AGAIN_TRIES; tries++) {
         if (tries > 0)
-            wait_a_while(tries - 1);
+            again_wait(tries);
         code = try(s, handle, ask, ret, why);
         if (!may_pass(code, ret->status))
             break;

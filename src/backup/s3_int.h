@@ -47,13 +47,16 @@ struct s3_ask {
     const char *key;          /* NULL: the bucket itself */
     const char *query;        /* encoded, and sorted by name; "": none */
     const char *range;        /* NULL: all of it */
+    bool only_new;            /* where there is none yet */
+    bool from_itself;         /* it is a copy of itself */
     struct s3_body *body;     /* NULL: none */
     struct s3_target *target; /* NULL: kept as text */
 };
 
 struct s3_answer {
     unsigned status;
-    uint64_t bytes; /* that it would have, of HEAD */
+    uint64_t bytes;    /* that it would have, of HEAD */
+    int64_t changed_s; /* -1: nobody says */
     struct buf text;
     char etag[S3_ETAG_MAX];
 };

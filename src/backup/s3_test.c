@@ -2,6 +2,7 @@
 
 #include "backup/s3.h"
 
+#include "backup/again.h"
 #include "backup/s3_int.h"
 #include "base/mem.h"
 #include "file_rig.h"
@@ -196,7 +197,7 @@ TEST(s3_says_what_does_not_pass)
     _cleanup_close_ int from = file_of_noise(1, 100);
     uint64_t bytes;
     REQUIRE(open_rig(&rig) == 0);
-    REQUIRE(next(&rig, "503", S3_TRIES));
+    REQUIRE(next(&rig, "503", AGAIN_TRIES));
     CHECK_EQ(s3_store(rig.s3, from, "x", &err), -EIO);
     CHECK_EQ(err.id, ERR_REMOTE_REFUSED);
     CHECK(strstr(err.what, "answers 503 to PUT of 'x': SlowDown: said <SlowDown>"));

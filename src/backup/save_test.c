@@ -197,6 +197,19 @@ TEST(a_crash_costs_no_snapshot)
     backup_rig_close(&rig);
 }
 
+/* One that was killed before it had a head is nobody's. */
+TEST(an_empty_draft_of_a_snapshot_goes_with_the_next_backup)
+{
+    static const char name[] = OBJECT_DRAFT "0123456789abcdef";
+    struct backup_rig rig;
+    REQUIRE(backup_rig_open(&rig));
+    const int dir = rig.repository->areas[REPOSITORY_SNAPSHOTS];
+    _cleanup_close_ int fd = openat(dir, name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    REQUIRE(fd >= 0 && rig_save(&rig) == 0);
+    CHECK(faccessat(dir, name, F_OK, 0) < 0);
+    backup_rig_close(&rig);
+}
+
 /* What was stored before it was killed is not stored again, and whole files are not read again. */
 TEST(a_backup_goes_on_where_it_was_stopped)
 {

@@ -23,7 +23,11 @@ struct sftp_place {
     const char *path; /* within the text; "/~/x" is x in the home directory */
 };
 int sftp_parse(const char *text, struct sftp_place *ret, struct err *reterr) must_check;
-int sftp_start(const struct sftp_place *place, struct sftp **ret, struct err *reterr) must_check;
+struct sftp_wish {
+    struct sftp_place place;
+    const char *key, *known_hosts; /* files; NULL: as ssh_config has it */
+};
+int sftp_start(const struct sftp_wish *wish, struct sftp **ret, struct err *reterr) must_check;
 
 void sftp_free(struct sftp *s);
 void sftp_freep(struct sftp **s);
@@ -59,6 +63,13 @@ int sftp_fetch(struct sftp *s, const char *path, int to, struct err *reterr) mus
  * what has the name is whole. What fails leaves the draft, or nothing. */
 int sftp_store(struct sftp *s, int from, const char *draft, const char *path, struct err *reterr)
     must_check;
+
+/* Likewise where there is none yet: -EEXIST. */
+int sftp_store_new(struct sftp *s, int from, const char *draft, const char *path,
+                   struct err *reterr) must_check;
+
+/* Its time of change becomes now, by the clock of the other host; it has a byte or more. */
+int sftp_touch(struct sftp *s, const char *path, struct err *reterr) must_check;
 
 int sftp_rename(struct sftp *s, const char *from, const char *to, struct err *reterr) must_check;
 int sftp_remove(struct sftp *s, const char *path, struct err *reterr) must_check;

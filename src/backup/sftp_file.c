@@ -27,6 +27,7 @@ enum {
 };
 
 #define OPEN_READ 0x01
+#define OPEN_BOTH 0x03
 #define OPEN_NEW 0x1a /* write, create, truncate */
 
 #define ATTR_SIZE 0x1
@@ -409,14 +410,53 @@ write_it(struct sftp *s, struct transfer *t, struct err *reterr)
 }
 
 static int
-rename_it(struct sftp *s, const char *from, const char *to, struct err *reterr)
+rename_it(struct sftp *s, const char *from, const char *to, bool replaces, struct err *reterr)
 {
-    sftp_begin(s, s->can_replace ? PACKET_EXTENDED : PACKET_RENAME);
-    if (s->can_replace)
+    bool extended = replaces && s->can_replace;
+    sftp_begin(s, extended ? PACKET_EXTENDED : PACKET_RENAME);
+    if (extended)
         sftp_add_string(s, "posix-rename@openssh.com");
     sftp_add_string(s, from);
     sftp_add_string(s, to);
     return ask_status(s, "rename", from, reterr);
+}
+
+/* That the name is taken is a failure like others. */
+static int
+rename_new(struct sftp *s, const char *from, const char *to, struct err *reterr)
+{
+    struct sftp_file file;
+    int r = rename_it(s, from, to, false, reterr);
+    return r == -EIO && stat_it(s, to, &file, NULL) == 0 ? -EEXIST : r;
+}
+
+/* The protocol sets times to what we say; what is written has that of the other host. */
+static int
+touch_it(struct sftp *s, const char *path, struct err *reterr)
+{
+    struct handle handle;
+    struct rest answer;
+    int r = open_handle(s, PACKET_OPEN, path, OPEN_BOTH, &handle, reterr);
+    if (r < 0)
+        return r;
+    sftp_begin(s, PACKET_READ);
+    sftp_add_bytes(s, handle.bytes, handle.len);
+    sftp_add_u64(s, 0);
+    sftp_add_u32(s, 1);
+    r = ask_for(s, PACKET_DATA, &answer, "read", path, reterr);
+    struct rest first = r == 0 ? take_string(&answer) : (struct rest){0};
+    if (r == 0 && first.len != 1)
+        r = sftp_strange(s, reterr);
+    if (r == 0) {
+        const uint8_t byte = *first.at;
+        sftp_begin(s, PACKET_WRITE);
+        sftp_add_bytes(s, handle.bytes, handle.len);
+        sftp_add_u64(s, 0);
+        sftp_add_bytes(s, &byte, 1);
+        r = ask_status(s, "write", path, reterr);
+    }
+    int k = close_handle(s, &handle, path, r == 0 ? reterr : NULL);
+    return r < 0 ? r : k;
 }
 
 static int
@@ -533,8 +573,9 @@ sftp_fetch(struct sftp *s, const char *path, int to, struct err *reterr)
     return leave(s, read_it(s, &t, reterr));
 }
 
-int
-sftp_store(struct sftp *s, int from, const char *draft, const char *path, struct err *reterr)
+static int
+store(struct sftp *s, int from, const char *draft, const char *path, bool only_new,
+      struct err *reterr)
 {
     struct stat st;
     if (fstat(from, &st) < 0)
@@ -544,14 +585,35 @@ sftp_store(struct sftp *s, int from, const char *draft, const char *path, struct
     if (r < 0)
         return r;
     r = write_it(s, &t, reterr);
-    return leave(s, r < 0 ? r : rename_it(s, draft, path, reterr));
+    if (r == 0)
+        r = only_new ? rename_new(s, draft, path, reterr) : rename_it(s, draft, path, true, reterr);
+    return leave(s, r);
+}
+
+int
+sftp_store(struct sftp *s, int from, const char *draft, const char *path, struct err *reterr)
+{
+    return store(s, from, draft, path, false, reterr);
+}
+
+int
+sftp_store_new(struct sftp *s, int from, const char *draft, const char *path, struct err *reterr)
+{
+    return store(s, from, draft, path, true, reterr);
+}
+
+int
+sftp_touch(struct sftp *s, const char *path, struct err *reterr)
+{
+    int r = enter(s, path, reterr);
+    return r < 0 ? r : leave(s, touch_it(s, path, reterr));
 }
 
 int
 sftp_rename(struct sftp *s, const char *from, const char *to, struct err *reterr)
 {
     int r = enter(s, from, reterr);
-    return r < 0 ? r : leave(s, rename_it(s, from, to, reterr));
+    return r < 0 ? r : leave(s, rename_it(s, from, to, true, reterr));
 }
 
 int

@@ -2,6 +2,7 @@
 
 #include "backup/sftp_int.h"
 
+#include "base/mem.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -106,10 +107,13 @@ close_all(int fds[3])
 }
 
 int
-sftp_start(const struct sftp_place *place, struct sftp **ret, struct err *reterr)
+sftp_start(const struct sftp_wish *wanted, struct sftp **ret, struct err *reterr)
 {
+    const struct sftp_place *place = &wanted->place;
     char port[16];
-    const char *argv[20] = {"ssh",
+    _cleanup_free_ char *known =
+        wanted->known_hosts ? mem_printf("-oUserKnownHostsFile=%s", wanted->known_hosts) : NULL;
+    const char *argv[24] = {"ssh",
                             "-oBatchMode=yes",
                             "-oConnectTimeout=20",
                             "-oServerAliveInterval=15",
@@ -124,6 +128,15 @@ sftp_start(const struct sftp_place *place, struct sftp **ret, struct err *reterr
     if (place->user[0]) {
         argv[n++] = "-l";
         argv[n++] = place->user;
+    }
+    if (wanted->key) {
+        argv[n++] = "-oIdentitiesOnly=yes";
+        argv[n++] = "-i";
+        argv[n++] = wanted->key;
+    }
+    if (known) {
+        argv[n++] = known;
+        argv[n++] = "-oStrictHostKeyChecking=yes";
     }
     argv[n++] = "-s";
     argv[n++] = "--";
@@ -144,7 +157,10 @@ sftp_start(const struct sftp_place *place, struct sftp **ret, struct err *reterr
         (*ret)->proc = proc;
     else
         sftp_end_program(&proc);
-    if (r < 0)
+    if (r < 0) {
         err_prefix(reterr, "ssh %s", place->host);
+        err_fix(reterr, "ssh -v%s%s%s%s %s, as the same user, tells more", place->port ? " " : "",
+                place->port ? port : "", place->user[0] ? " -l " : "", place->user, place->host);
+    }
     return r;
 }

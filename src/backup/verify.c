@@ -383,6 +383,7 @@ verify_new(struct loop *loop, const struct verify_wish *wish,
     v->more.run = on_more;
     v->defer.run = end_verify;
     int r = repository_need_reading(wish->repository, reterr);
+    repository_forget(wish->repository);
     if (r == 0)
         r = lock_take(loop, wish->repository, wish->repair ? LOCK_WRITES : LOCK_READS, "verify",
                       &v->lock, reterr);

@@ -162,7 +162,7 @@ static int
 find_records(struct pack_check *c, struct pack_entries *ret, struct err *reterr)
 {
     struct err err;
-    int r = repository_open_file(c->repository, REPOSITORY_PACKS, c->name.bytes, &c->file, reterr);
+    int r = repository_open_whole(c->repository, REPOSITORY_PACKS, c->name.bytes, &c->file, reterr);
     c->is_gone = r < 0;
     if (r < 0)
         return r;
@@ -182,7 +182,7 @@ check_name(const struct pack_check *c, struct hash_sha256 *whole, struct err *re
 {
     struct block_id name;
     if (c->repository->is_encrypted)
-        return repository_check(c->repository, REPOSITORY_PACKS, c->name.bytes, reterr);
+        return repository_check_file(c->file, reterr);
     hash_sha256_final(whole, name.bytes);
     return memcmp(&name, &c->name, sizeof(name)) == 0
                ? 0
@@ -201,10 +201,12 @@ check(struct pack_check *c, struct err *reterr)
         r = look_at_records(c, &entries, &at, &whole, reterr);
     if (r == 0)
         r = pass(c, &whole, &at, c->bytes, reterr);
+    if (r == 0)
+        r = check_name(c, &whole, reterr);
     free(entries.items);
     repository_close_file(c->file);
     c->file = NULL;
-    return r < 0 ? r : check_name(c, &whole, reterr);
+    return r;
 }
 
 static void

@@ -1,5 +1,6 @@
 #include "cli/backup.h"
 
+#include "base/mem.h"
 #include "base/quantity.h"
 #include "base/text.h"
 #include "cli/load_config.h"
@@ -30,10 +31,23 @@ mount_of(const struct config *config)
 static int
 open_repository(struct cli_backup *b, const struct repository_wish *wish)
 {
+    const struct config_backup *backup = &b->config->backup;
     struct repository_wish there = *wish;
-    there.where = b->config->backup.repository;
+    _cleanup_secret_ struct secret credentials = {0};
+    _cleanup_free_ char *copies = mem_printf("%s/repositories", b->config->paths.state);
+    int r = secret_fetch_of(b->config, &backup->credentials, &credentials, &b->cli->err);
+    if (r < 0) {
+        err_prefix(&b->cli->err, "backup.credentials");
+        return r;
+    }
+    there.where = backup->repository;
     there.mount = mount_of(b->config);
-    int r = repository_open(&there, &b->repository, &b->cli->err);
+    there.access = (struct repository_access){.copies = copies,
+                                              .ssh_key = backup->ssh_key,
+                                              .ssh_known_hosts = backup->ssh_known_hosts,
+                                              .ca = backup->ca,
+                                              .s3_key = &credentials};
+    r = repository_open(&there, &b->repository, &b->cli->err);
     return r < 0 ? r : loop_new(&b->loop, &b->cli->err);
 }
 

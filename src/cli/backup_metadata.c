@@ -4,12 +4,8 @@
 
 #include "cli/backup.h"
 #include "sys/clock.h"
-#include "sys/files.h"
-
-#include <stdio.h>
 
 #define TEXT_MAX ((size_t)(256 * MIB))
-#define FILE_MODE 0600
 
 static int
 add_snapshots(struct cli_backup *b, struct json_writer *w, struct err *reterr)
@@ -34,7 +30,6 @@ write_all(struct cli_backup *b, struct err *reterr)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(TEXT_MAX);
     struct json_writer w;
-    char path[96];
     int r = 0;
     json_init(&w, &text, true);
     json_open_map(&w, NULL);
@@ -48,10 +43,9 @@ write_all(struct cli_backup *b, struct err *reterr)
     buf_add_char(&text, '\n');
     if (r == 0 && buf_error(&text) < 0)
         r = err_set(reterr, ERR_TOO_LARGE, "the repository has more snapshots than are told");
-    /* from a descriptor on: a disk that is unmounted meanwhile keeps it */
-    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d/../" CLI_BACKUP_METADATA,
-                   b->repository->areas[REPOSITORY_SNAPSHOTS]);
-    return r < 0 ? r : file_write(path, text.data, text.len, FILE_MODE, reterr);
+    return r < 0
+               ? r
+               : repository_write(b->repository, CLI_BACKUP_METADATA, text.data, text.len, reterr);
 }
 
 void

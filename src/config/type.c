@@ -64,7 +64,7 @@ const struct type types[OPTION_TYPES] = {
     [OPTION_PLACE] = TEXT("path", PLACE, NULL, root_takes, true, ".+"),
     [OPTION_REPOSITORY] =
         TEXT("repository", "an absolute path, sftp://USER@HOST/PATH or s3://HOST/BUCKET/PREFIX",
-             NULL, type_is_repository, true, "(/|sftp://|s3://).*"),
+             NULL, type_is_repository, true, "(/|sftp://|s3://|s3[+]http://).*"),
     [OPTION_CHOICE] = PLAIN(unsigned, "word", "one of", NULL, choice, "choice", NULL),
     [OPTION_TEXTS] = LIST("list of texts", "a list", "[a, b]", OPTION_TEXT),
     [OPTION_HOSTS] =

@@ -282,13 +282,15 @@ type_is_url(const char *text)
     return len > 0 && !memchr(host, '@', len) && !strchr(text, ' ') && *host != ':';
 }
 
-/* An absolute path, sftp://[USER@]HOST/PATH or s3://HOST/BUCKET[/PREFIX]; no password. */
+/* An absolute path, sftp://[USER@]HOST/PATH or s3://HOST/BUCKET[/PREFIX], or s3+http: without TLS; no
+ * password. */
 bool
 type_is_repository(const char *text)
 {
-    const char *rest = text_starts(text, "sftp://") ? text + 7
-                       : text_starts(text, "s3://") ? text + 5
-                                                    : NULL;
+    const char *rest = text_starts(text, "sftp://")      ? text + 7
+                       : text_starts(text, "s3://")      ? text + 5
+                       : text_starts(text, "s3+http://") ? text + 10
+                                                         : NULL;
     if (!rest)
         return root_takes_absolute(text);
     size_t host = strcspn(rest, "/");

@@ -24,10 +24,11 @@ has_path_below(const struct unit_draft *d, const char *dir)
 {
     const struct config *c = d->config;
     const char *paths[] = {
-        c->paths.root,         c->paths.models,       c->paths.backup,    c->paths.vllm_env,
-        c->paths.llama_server, c->paths.logs,         c->paths.state,     c->paths.run,
-        c->paths.generations,  d->in->program,        d->in->config_file, c->gateway.keys_file,
-        c->backup.repository,  d->in->plan->vllm.env,
+        c->paths.root,         c->paths.models, c->paths.backup,    c->paths.vllm_env,
+        c->paths.llama_server, c->paths.logs,   c->paths.state,     c->paths.run,
+        c->paths.generations,  d->in->program,  d->in->config_file, c->gateway.keys_file,
+        c->backup.repository,  c->backup.ca,    c->backup.ssh_key,  c->backup.ssh_known_hosts,
+        d->in->plan->vllm.env,
     };
     for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
         if (paths[i] && is_below(root_strip(paths[i]), dir))

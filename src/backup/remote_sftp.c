@@ -1,0 +1,370 @@
+/* A repository on another host, by SFTP: some connections, each for one call at a time. One that is
+ * lost is made anew, and what was asked of it asked again, which none of these calls minds. */
+
+#include "backup/again.h"
+#include "backup/remote.h"
+#include "backup/sftp.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define TRANSFERS 4
+#define CONNECTIONS (TRANSFERS + 2) /* no transfer keeps a lock from being touched */
+
+struct host {
+    struct sftp_wish wish;
+    char *where, *key, *known_hosts;
+    pthread_mutex_t lock;
+    pthread_cond_t given;
+    struct sftp *idle[CONNECTIONS];
+    size_t idle_count, open_count;
+    bool was_reached; /* once: from then on what is lost is looked for again */
+};
+
+/* ---- connections ---- */
+
+static int
+take(struct host *h, struct sftp **ret, struct err *reterr)
+{
+    (void)pthread_mutex_lock(&h->lock);
+    while (h->idle_count == 0 && h->open_count == CONNECTIONS)
+        (void)pthread_cond_wait(&h->given, &h->lock);
+    *ret = h->idle_count > 0 ? h->idle[--h->idle_count] : NULL;
+    h->open_count += !*ret;
+    (void)pthread_mutex_unlock(&h->lock);
+    return *ret ? 0 : sftp_start(&h->wish, ret, reterr);
+}
+
+/* NULL: it was not made. One that is lost ends. */
+static void
+give(struct host *h, struct sftp *s)
+{
+    struct sftp *over = s && sftp_is_lost(s) ? s : NULL;
+    (void)pthread_mutex_lock(&h->lock);
+    if (s && !over)
+        h->idle[h->idle_count++] = s;
+    else
+        h->open_count--;
+    h->was_reached = h->was_reached || s;
+    (void)pthread_cond_signal(&h->given);
+    (void)pthread_mutex_unlock(&h->lock);
+    sftp_free(over);
+}
+
+/* ---- asking ---- */
+
+struct ask {
+    int (*call)(struct sftp *s, const struct ask *ask, struct err *reterr);
+    char path[PATH_MAX], draft[PATH_MAX];
+    uint64_t at;
+    void *bytes;
+    size_t len;
+    int file;
+    uint64_t *ret_number;
+    int (*each)(void *arg, const char *name, uint64_t bytes);
+    void *arg;
+};
+
+static void
+find_path(const struct host *h, const char *key, struct ask *ask)
+{
+    (void)snprintf(ask->path, sizeof(ask->path), "%s%s%s", h->wish.place.path, key[0] ? "/" : "",
+                   key);
+}
+
+/* Another each time: what is left of an earlier try may still be written to. */
+static void
+draw_draft(struct ask *ask)
+{
+    uint64_t chance = 0;
+    const char *name = strrchr(ask->path, '/');
+    int dir = name ? (int)(name - ask->path) + 1 : 0;
+    (void)!getrandom(&chance, sizeof(chance), 0);
+    (void)snprintf(ask->draft, sizeof(ask->draft), "%.*s" OBJECT_DRAFT "%016llx", dir, ask->path,
+                   (unsigned long long)chance);
+}
+
+/* Once; *ret_lost: it may go better another time. */
+static int
+try(struct host *h, struct ask *ask, bool *ret_lost, struct err *reterr)
+{
+    struct sftp *s = NULL;
+    int r = take(h, &s, reterr);
+    *ret_lost = r < 0 && h->was_reached;
+    if (r == 0) {
+        r = ask->call(s, ask, reterr);
+        *ret_lost = sftp_is_lost(s);
+        if (r < 0)
+            err_prefix(reterr, "%s", h->wish.place.host);
+    }
+    give(h, s);
+    return r;
+}
+
+static int
+run(struct host *h, struct ask *ask, const char *key, struct err *reterr)
+{
+    struct err err;
+    bool lost = true;
+    int r = -ECONNRESET;
+    find_path(h, key, ask);
+    for (unsigned tries = 0; tries < AGAIN_TRIES && lost; tries++) {
+        if (tries > 0)
+            again_wait(tries);
+        r = try(h, ask, &lost, &err);
+    }
+    if (r < 0 && reterr)
+        *reterr = err;
+    return r;
+}
+
+/* ---- opening and making ---- */
+
+static void
+free_host(void *there)
+{
+    struct host *h = there;
+    for (size_t i = 0; i < h->idle_count; i++)
+        sftp_free(h->idle[i]);
+    (void)pthread_mutex_destroy(&h->lock);
+    (void)pthread_cond_destroy(&h->given);
+    free(h->where);
+    free(h->key);
+    free(h->known_hosts);
+    free(h);
+}
+
+static int
+open_host(const struct repository_wish *wish, void **ret, struct err *reterr)
+{
+    const struct repository_access *access = &wish->access;
+    struct host *h = mem_new(struct host);
+    (void)pthread_mutex_init(&h->lock, NULL);
+    (void)pthread_cond_init(&h->given, NULL);
+    h->where = mem_strdup(wish->where);
+    h->wish.key = h->key = access->ssh_key ? mem_strdup(access->ssh_key) : NULL;
+    h->wish.known_hosts = h->known_hosts =
+        access->ssh_known_hosts ? mem_strdup(access->ssh_known_hosts) : NULL;
+    int r = sftp_parse(h->where, &h->wish.place, reterr);
+    if (r == 0 && strlen(h->wish.place.path) > PATH_MAX - REMOTE_KEY_MAX - OBJECT_DRAFT_MAX)
+        r = err_set(reterr, ERR_REPOSITORY_OTHER, "'%s' has a path that is too long", h->where);
+    if (r < 0)
+        free_host(h);
+    else
+        *ret = h;
+    return r;
+}
+
+/* Each directory of the path, then those of the areas. */
+static int
+do_make(struct sftp *s, const struct ask *ask, struct err *reterr)
+{
+    char path[PATH_MAX + REMOTE_KEY_MAX];
+    int r = 0;
+    for (const char *end = ask->path; r == 0 && *end;) {
+        end += strspn(end, "/");
+        end += strcspn(end, "/");
+        (void)snprintf(path, sizeof(path), "%.*s", (int)(end - ask->path), ask->path);
+        struct sftp_file file;
+        if (sftp_stat(s, path, &file, NULL) < 0 || !file.is_directory)
+            r = sftp_make_directory(s, path, reterr);
+    }
+    for (enum repository_area i = 0; i < REPOSITORY_AREAS && r == 0; i++) {
+        (void)snprintf(path, sizeof(path), "%s/%s", ask->path, repository_area_name(i));
+        r = sftp_make_directory(s, path, reterr);
+    }
+    return r;
+}
+
+static int
+make(void *there, struct err *reterr)
+{
+    return run(there, &(struct ask){.call = do_make}, "", reterr);
+}
+
+/* ---- files ---- */
+
+static int
+do_size(struct sftp *s, const struct ask *ask, struct err *reterr)
+{
+    struct sftp_file file;
+    int r = sftp_stat(s, ask->path, &file, reterr);
+    if (r == 0)
+        *ask->ret_number = file.bytes;
+    return r;
+}
+
+static int
+size(void *there, const char *key, uint64_t *ret_bytes, struct err *reterr)
+{
+    return run(there, &(struct ask){.call = do_size, .ret_number = ret_bytes}, key, reterr);
+}
+
+static int
+on_name(void *arg, const char *name, const struct sftp_file *file)
+{
+    const struct ask *ask = arg;
+    return file->is_file ? ask->each(ask->arg, name, file->bytes) : 0;
+}
+
+static int
+do_list(struct sftp *s, const struct ask *ask, struct err *reterr)
+{
+    return sftp_list(s, ask->path, on_name, (void *)(uintptr_t)ask, reterr);
+}
+
+static int
+list(void *there, const char *area, int (*each)(void *arg, const char *name, uint64_t bytes),
+     void *arg, struct err *reterr)
+{
+    return run(there, &(struct ask){.call = do_list, .each = each, .arg = arg}, area, reterr);
+}
+
+static int
+do_read(struct sftp *s, const struct ask *ask, struct err *reterr)
+{
+    return sftp_read(s, ask->path, ask->at, ask->bytes, ask->len, reterr);
+}
+
+static int
+read_part(void *there, const char *key, uint64_t at, void *ret_bytes, size_t len,
+          struct err *reterr)
+{
+    struct ask ask = {.call = do_read, .at = at, .bytes = ret_bytes, .len = len};
+    return run(there, &ask, key, reterr);
+}
+
+static int
+do_fetch(struct sftp *s, const struct ask *ask, struct err *reterr)
+{
+    return sftp_fetch(s, ask->path, ask->file, reterr);
+}
+
+static int
+fetch(void *there, const char *key, int to, struct err *reterr)
+{
+    return run(there, &(struct ask){.call = do_fetch, .file = to}, key, reterr);
+}
+
+/* An area that came with a later release is made where there is none. */
+static int
+store_as(struct sftp *s, const struct ask *ask, bool only_new, struct err *reterr)
+{
+    struct ask drawn = *ask;
+    int r = -ENOENT;
+    for (unsigned tries = 0; tries < 2 && r == -ENOENT; tries++) {
+        char dir[PATH_MAX];
+        const char *slash = strrchr(ask->path, '/');
+        (void)snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - ask->path) : 0, ask->path);
+        if (tries > 0 && sftp_make_directory(s, dir, NULL) < 0)
+            break;
+        draw_draft(&drawn);
+        r = only_new ? sftp_store_new(s, ask->file, drawn.draft, ask->path, reterr)
+                     : sftp_store(s, ask->file, drawn.draft, ask->path, reterr);
+    }
+    if (r < 0 && !sftp_is_lost(s))
+        (void)!sftp_remove(s, drawn.draft, NULL);
+    return r;
+}
+
+static int
+do_store(struct sftp *s, const struct ask *ask, struct err *reterr)
+{
+    return store_as(s, ask, false, reterr);
+}
+
+static int
+do_store_new(struct sftp *s, const struct ask *ask, struct err *reterr)
+{
+    return store_as(s, ask, true, reterr);
+}
+
+static int
+store(void *there, int from, const char *key, struct err *reterr)
+{
+    return run(there, &(struct ask){.call = do_store, .file = from}, key, reterr);
+}
+
+static int
+store_new(void *there, int from, const char *key, struct err *reterr)
+{
+    return run(there, &(struct ask){.call = do_store_new, .file = from}, key, reterr);
+}
+
+static int
+do_remove(struct sftp *s, const struct ask *ask, struct err *reterr)
+{
+    return sftp_remove(s, ask->path, reterr);
+}
+
+static int
+remove_file(void *there, const char *key, struct err *reterr)
+{
+    return run(there, &(struct ask){.call = do_remove}, key, reterr);
+}
+
+static int
+do_touch(struct sftp *s, const struct ask *ask, struct err *reterr)
+{
+    return sftp_touch(s, ask->path, reterr);
+}
+
+static int
+touch(void *there, const char *key, struct err *reterr)
+{
+    return run(there, &(struct ask){.call = do_touch}, key, reterr);
+}
+
+static int
+do_changed(struct sftp *s, const struct ask *ask, struct err *reterr)
+{
+    struct sftp_file file;
+    int r = sftp_stat(s, ask->path, &file, reterr);
+    if (r == 0)
+        *ask->ret_number = (uint64_t)MAX(file.changed_s, (int64_t)0) * 1000000;
+    return r;
+}
+
+static int
+changed(void *there, const char *key, uint64_t *ret_us, struct err *reterr)
+{
+    return run(there, &(struct ask){.call = do_changed, .ret_number = ret_us}, key, reterr);
+}
+
+static int
+do_find_room(struct sftp *s, const struct ask *ask, struct err *reterr)
+{
+    int r = sftp_free_bytes(s, ask->path, ask->ret_number, reterr);
+    if (r == -EOPNOTSUPP)
+        *ask->ret_number = UINT64_MAX;
+    return r == -EOPNOTSUPP ? 0 : r;
+}
+
+static int
+find_room(void *there, uint64_t *ret_bytes, struct err *reterr)
+{
+    return run(there, &(struct ask){.call = do_find_room, .ret_number = ret_bytes}, "", reterr);
+}
+
+const struct remote_kind remote_sftp = {
+    .transfers = TRANSFERS,
+    .open = open_host,
+    .free = free_host,
+    .make = make,
+    .size = size,
+    .list = list,
+    .read = read_part,
+    .fetch = fetch,
+    .store = store,
+    .store_new = store_new,
+    .remove = remove_file,
+    .touch = touch,
+    .changed = changed,
+    .find_room = find_room,
+};
