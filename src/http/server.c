@@ -32,6 +32,7 @@ const struct http_server_config http_server_config_default = {
     .head_us = 10 * 1000000,
     .body_us = 30 * 1000000,
     .write_us = 30 * 1000000,
+    .stall_us = 1 * 1000000,
     .linger_us = 2 * 1000000,
     .name = "citadel",
 };
@@ -107,8 +108,8 @@ accept_again(struct http_server *s)
 
 /* Without room for one more, a connection that is asking for nothing makes some: the one that has been
  * idle longest, or was answered, or has not got so far as to ask. */
-static const enum conn_state giving_way[] = {CONN_IDLE, CONN_LINGER, CONN_SKIP, CONN_HANDSHAKE,
-                                             CONN_HEAD};
+static const enum conn_state giving_way[] = {CONN_IDLE,    CONN_LINGER,    CONN_SKIP,
+                                             CONN_STALLED, CONN_HANDSHAKE, CONN_HEAD};
 
 void
 server_entered(struct http_server *s, enum conn_state state)
@@ -130,6 +131,41 @@ make_room(struct http_server *s)
         return true;
     }
     return false;
+}
+
+static bool
+has_room(const struct http_server *s)
+{
+    return s->counts.connections < s->config.connections_max;
+}
+
+/* At who does not read: by two looks those are found who have taken nothing between them. */
+static void
+look(struct http_server *s)
+{
+    for (struct wait *w = s->lists[CONN_WRITE].first, *next; w; w = next) {
+        next = w->next;
+        conn_look(container_of(w, struct conn, wait));
+    }
+}
+
+static void
+on_look(struct loop_timer *timer)
+{
+    struct http_server *s = container_of(timer, struct http_server, look);
+    if (has_room(s))
+        loop_timer_stop(timer);
+    else
+        look(s);
+}
+
+static void
+begin_to_look(struct http_server *s)
+{
+    if (loop_timer_is_set(&s->look))
+        return;
+    look(s);
+    loop_timer_start(s->loop, &s->look, s->config.stall_us, s->config.stall_us);
 }
 
 static bool
@@ -156,9 +192,11 @@ on_connection(struct loop_fd *watch, unsigned events unused_arg)
     struct listener *l = container_of(watch, struct listener, watch);
     struct http_server *s = l->server;
     for (int i = 0; i < ACCEPT_BATCH; i++) {
-        bool at_most = s->counts.connections >= s->config.connections_max;
+        bool at_most = !has_room(s);
         if (at_most && i > 0) /* that one waits is known for the first only */
             return;
+        if (at_most)
+            begin_to_look(s);
         if (at_most && !make_room(s)) {
             watch_listeners(s, false);
             return;
@@ -210,6 +248,7 @@ http_server_unlisten(struct http_server *s)
         free(l);
     }
     loop_timer_stop(&s->retry);
+    loop_timer_stop(&s->look);
 }
 
 /* The server as a whole */
@@ -242,6 +281,7 @@ http_server_configure(struct http_server *s, const struct http_server_config *co
     s->lists[CONN_HEAD].limit_us = config->head_us;
     s->lists[CONN_BODY].limit_us = config->body_us;
     s->lists[CONN_WRITE].limit_us = config->write_us;
+    s->lists[CONN_STALLED].limit_us = config->write_us;
     s->lists[CONN_SKIP].limit_us = config->linger_us;
     s->lists[CONN_LINGER].limit_us = config->linger_us;
     accept_again(s);
@@ -258,6 +298,7 @@ http_server_new(struct loop *loop, const struct http_server_config *config,
     s->service = *service;
     waits_init(&s->waits, loop, s->lists, CONN_STATES, on_expired);
     s->retry.expired = on_retry;
+    s->look.expired = on_look;
     s->drained.run = on_drained;
     http_server_configure(s, config);
     return s;

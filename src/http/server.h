@@ -67,6 +67,7 @@ struct http_server_config {
     uint64_t head_us;           /* from a head's first byte to its last */
     uint64_t body_us;           /* of a body; and again of what follows each 4 MiB */
     uint64_t write_us;          /* in which a client must take 4 KiB, or the rest */
+    uint64_t stall_us;          /* in which he must take something, where room is needed */
     uint64_t linger_us; /* for a client to end what nobody wants; then to read our last words */
     const char *name;   /* Server; NULL: none */
 };
@@ -74,7 +75,7 @@ extern const struct http_server_config http_server_config_default;
 
 struct http_server_counts {
     uint64_t accepted; /* connections */
-    uint64_t evicted;  /* idle ones, to make room */
+    uint64_t evicted;  /* that asked for nothing, to make room */
     uint64_t requests; /* given to the handler */
     uint64_t answered;
     uint64_t gone;    /* not answered: the client left or failed, or the handler cut it */
@@ -115,7 +116,7 @@ const struct http_server_counts *http_server_counts(const struct http_server *se
 void http_request_pause(struct http_request *r);
 void http_request_resume(struct http_request *r);
 
-int http_request_fd(const struct http_request *r);            /* to ask who is there */
+int http_request_fd(const struct http_request *r); /* to ask who is there */
 
 /* An answer in one call; type may be NULL. */
 void http_answer(struct http_request *r, unsigned status, const char *type, const void *bytes,

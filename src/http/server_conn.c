@@ -6,7 +6,9 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,6 +16,7 @@
  * time once; so is a body, but for the largest: a client that is slow, and no worse, can send these. */
 #define BODY_STEP_BYTES (4 * MIB)
 #define WRITE_STEP_BYTES (4 * KIB)
+#define NEVER_LOOKED INT64_MIN
 
 static void
 has_read(struct conn *c, size_t bytes)
@@ -28,11 +31,18 @@ has_read(struct conn *c, size_t bytes)
     c->touched = true;
 }
 
+static bool
+is_writing(enum conn_state state)
+{
+    return state == CONN_WRITE || state == CONN_STALLED;
+}
+
 static void
 has_written(struct conn *c, size_t bytes)
 {
-    if (c->state != CONN_WRITE)
+    if (!is_writing(c->state))
         return;
+    c->is_stalled = false;
     c->written_bytes += bytes;
     c->touched |= c->written_bytes >= WRITE_STEP_BYTES;
 }
@@ -382,6 +392,7 @@ conn_enter(struct conn *c, enum conn_state state)
 {
     c->state = state;
     c->written_bytes = 0;
+    c->taken_bytes = NEVER_LOOKED;
     wait_begin(&c->server->waits, &c->server->lists[state], &c->wait);
     server_entered(c->server, state);
 }
@@ -432,7 +443,7 @@ find_state(const struct conn *c)
     if (!x)
         return CONN_IDLE;
     if (exchange_unsent(x) > 0)
-        return CONN_WRITE;
+        return c->is_stalled && !x->in_flight ? CONN_STALLED : CONN_WRITE;
     if (x->in_flight)
         return x->body_whole || x->paused ? CONN_ANSWER : CONN_BODY;
     if (!x->body_whole)
@@ -460,7 +471,7 @@ static void
 watch(struct conn *c)
 {
     unsigned events = wants_to_read(c) ? LOOP_READ : c->has_left ? 0 : LOOP_HANGUP;
-    if (c->state == CONN_WRITE || wants_to_shake(c))
+    if (is_writing(c->state) || wants_to_shake(c))
         events |= LOOP_WRITE;
     loop_fd_change(&c->watch, events);
 }
@@ -471,7 +482,7 @@ is_over(const struct conn *c, enum conn_state state)
     if (c->broken)
         return true;
     if (c->has_left) /* a half-closed connection is there for what is to be sent only */
-        return state != CONN_WRITE || !c->exchange || c->exchange->in_flight;
+        return !is_writing(state) || !c->exchange || c->exchange->in_flight;
     return (state == CONN_IDLE || state == CONN_HANDSHAKE) && c->server->draining && !c->is_fresh;
 }
 
@@ -556,12 +567,29 @@ conn_expire(struct conn *c)
     case CONN_IDLE:
     case CONN_ANSWER:
     case CONN_WRITE:
+    case CONN_STALLED:
     case CONN_LINGER:
     case CONN_DEAD:
     case CONN_STATES:
         c->broken = true;
     }
     conn_run(c);
+}
+
+/* The kernel holds more of an answer than a client may read in a second: so what is asked is what it has
+ * passed on, and not what it has taken from us. */
+void
+conn_look(struct conn *c)
+{
+    const struct exchange *x = c->exchange;
+    int kept_bytes = 0;
+    if (c->state != CONN_WRITE || x->in_flight || ioctl(c->fd, SIOCOUTQ, &kept_bytes) < 0)
+        return;
+    int64_t taken_bytes = (int64_t)c->written_bytes - kept_bytes;
+    c->is_stalled = taken_bytes == c->taken_bytes;
+    c->taken_bytes = taken_bytes;
+    if (c->is_stalled)
+        conn_enter(c, CONN_STALLED);
 }
 
 static void

@@ -446,6 +446,67 @@ TEST(server_makes_room_by_closing_whose_body_nobody_wants)
     CHECK_EQ(counts()->evicted, 1);
 }
 
+#define LARGE_BYTES (16 * MIB)
+#define LARGE_RIG(connections)                                                  \
+    RIG(r_.config.connections_max = (connections), r_.config.stall_us = 300000, \
+        r_.config.high_bytes = 2 * LARGE_BYTES)
+
+/* Its answer is there, and nothing of it is read. */
+static bool
+open_unread(struct client *c, const char *requests)
+{
+    static const char large[LARGE_BYTES];
+    size_t i = rig->late_count;
+    client_open(c);
+    loop_fd_stop(&c->watch);
+    if (!client_send(c, requests) || !WAIT(rig->late_count == i + 1))
+        return false;
+    http_answer(rig->late[i], 200, NULL, large, sizeof(large));
+    return WAIT(!rig->late[i]);
+}
+
+/* ... and nobody who does, however slowly. */
+TEST(server_makes_room_by_closing_who_does_not_read)
+{
+    static char bytes[16 * KIB];
+    LARGE_RIG(2);
+    _cleanup_client_ struct client a, reads, c;
+    size_t has_read = 0;
+    REQUIRE(open_unread(&reads, GET("/late")));
+    REQUIRE(open_unread(&a, GET("/late")));
+    client_open(&c);
+    CHECK(client_send(&c, GET("/hello")));
+    while (c.got.len == 0 && has_read < LARGE_BYTES) {
+        ssize_t n = recv(reads.fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+        REQUIRE(n > 0 || errno == EAGAIN);
+        has_read += n > 0 ? (size_t)n : 0;
+        run_for(10000);
+    }
+    EXPECT(&c, HELLO);
+    CHECK_EQ(counts()->evicted, 1);
+    client_hear(&reads);
+    client_hear(&a);
+    CHECK(WAIT(has_read + reads.got.len > LARGE_BYTES));
+    CHECK(WAIT(a.ended));
+    CHECK(a.got.len < LARGE_BYTES);
+}
+
+TEST(server_leaves_who_does_not_read_while_it_works_for_him)
+{
+    LARGE_RIG(1);
+    _cleanup_client_ struct client a, c;
+    REQUIRE(open_unread(&a, GET("/late") GET("/late")));
+    REQUIRE(WAIT(rig->late_count == 2));
+    client_open(&c);
+    CHECK(client_send(&c, GET("/hello")));
+    run_for(1000000);
+    REQUIRE(counts()->accepted == 1);
+    http_answer(rig->late[1], 204, NULL, "", 0);
+    EXPECT(&c, HELLO);
+    CHECK_EQ(counts()->evicted, 1);
+    CHECK_EQ(rig->answered, 3);
+}
+
 TEST(server_makes_room_once_one_has_been_answered)
 {
     RIG(r_.config.connections_max = 1);

@@ -22,6 +22,7 @@ enum conn_state {
     CONN_BODY,      /* for more of a body */
     CONN_ANSWER,    /* for the handler */
     CONN_WRITE,     /* for the client to read */
+    CONN_STALLED,   /* likewise: he takes nothing, and nothing else is under way for him */
     CONN_SKIP,      /* for the rest of a body that nobody wants: its request was answered */
     CONN_LINGER,    /* for the client to leave: our last words are said */
     CONN_DEAD,      /* for the end of the pass */
@@ -69,9 +70,11 @@ struct conn {
     struct tls *tls; /* NULL: none */
     enum conn_state state;
     uint64_t written_bytes; /* since it waits for the client to read */
+    int64_t taken_bytes;    /* of these he had when he was looked at last */
     bool is_fresh;          /* it has asked for nothing yet */
     bool running;           /* inside conn_run() */
     bool touched;           /* got on with what it waits for: the time starts again */
+    bool is_stalled;        /* since it was looked at last */
     bool ends;              /* nothing more is read as requests; closes when all is sent */
     bool linger;            /* our side is shut down */
     bool has_left;          /* the client will send no more */
@@ -94,6 +97,7 @@ struct http_server {
     struct waits waits;
     struct wait_list lists[CONN_STATES];
     struct loop_timer retry; /* of accepting, where descriptors ran out */
+    struct loop_timer look;  /* at who does not read, while there is no room */
     struct loop_defer drained;
     struct listener *listeners;
     struct spares spares; /* exchanges */
@@ -118,6 +122,8 @@ void conn_run(struct conn *c);
 void conn_schedule(struct conn *c); /* conn_run() at the end of the pass */
 void conn_expire(struct conn *c);
 void conn_break(struct conn *c); /* and whatever it has */
+/* Finds out whether its client has taken anything since the look before. */
+void conn_look(struct conn *c);
 
 /* server_wire.c: recv() and send() of a connection, through TLS if it speaks that; or -errno */
 ssize_t conn_receive(struct conn *c, void *to, size_t len) must_check;
