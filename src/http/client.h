@@ -1,7 +1,7 @@
 #pragma once
 
-/* An HTTP/1.1 client of one server, on the loop: its connections are kept and used again, each phase
- * of a call has its own timeout, both bodies may be streams with back-pressure.
+/* An HTTP/1.1 client of one server, on the loop: its connections are kept and used again, each
+ * phase of a call has its own timeout, both bodies may be streams with back-pressure.
  *
  * A call is there from http_call_new() until ops->finished(), which is told exactly once, last,
  * never from inside a call of this room; or until http_call_cancel(), after which nothing is told.
@@ -43,8 +43,8 @@ struct http_call {
     void *user;             /* the caller's */
     enum http_phase phase;
     bool sent_anew; /* somebody may have had it before, on a connection that was lost */
-    /* In ops->finished(): the connection was lost before a byte of an answer, and so soon behind the first of
-     * the request that hardly anybody has worked on it. */
+    /* In ops->finished(): the connection was lost before a byte of an answer, and so soon behind
+     * the first of the request that hardly anybody has worked on it. */
     bool lost_at_once;
     struct buf content;
 };
@@ -77,8 +77,8 @@ int http_client_move(struct http_client *client, const char *address, struct err
     must_check;
 void http_client_free(struct http_client *client); /* not from a callback of it; cancels calls */
 
-/* It speaks TLS, to a server whose certificate is for that name. Said before the first call; the context
- * (http/tls.h) outlives the client. */
+/* It speaks TLS, to a server whose certificate is for that name. Said before the first call; the
+ * context (http/tls.h) outlives the client. */
 void http_client_speak_tls(struct http_client *client, const struct tls_context *context,
                            const char *name);
 
@@ -89,8 +89,8 @@ void http_client_speak_tls(struct http_client *client, const struct tls_context 
 struct http_call *http_call_new(struct http_client *client, const char *method, const char *target,
                                 const struct http_call_ops *ops, void *user) must_check;
 void http_call_field(struct http_call *call, const char *name, const char *value);
-/* It does no harm to send it once more, whatever its method, where it was lost at once; said before its
- * body. One that is too large to be kept for that goes on a new connection at once. */
+/* It does no harm to send it once more, whatever its method, where it was lost at once; said before
+ * its body. One that is too large to be kept for that goes on a new connection at once. */
 void http_call_repeatable(struct http_call *call);
 void http_call_whole(struct http_call *call, const void *bytes, size_t len); /* len 0: no body */
 

@@ -137,8 +137,8 @@ http1_find(const struct http1_head *head, enum http_field id)
 
 /* Likewise, by a name that is not in http/field.def. */
 const struct http1_field *http1_find_other(const struct http1_head *head, const char *name);
-/* Of an answer: in how many seconds it is to be asked for again, as Retry-After says, and an hour at the
- * most; 0: it does not say, or by a date. */
+/* Of an answer: in how many seconds it is to be asked for again, as Retry-After says, and an hour
+ * at the most; 0: it does not say, or by a date. */
 uint64_t http1_retry_after_s(const struct http1_head *head);
 
 static inline bool

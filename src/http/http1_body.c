@@ -3,8 +3,8 @@
  *
  *     size [extensions] CR LF content CR LF ... 0 CR LF trailers CR LF
  *
- * An extension is ;token, ;token=token or ;token="text"; in text a backslash quotes what follows it.
- * A size has at most 16 hexadecimal digits, leading zeros among them, since real servers pad.
+ * An extension is ;token, ;token=token or ;token="text"; in text a backslash quotes what follows
+ * it. A size has at most 16 hexadecimal digits, leading zeros among them, since real servers pad.
  * Extensions and trailers are held to their grammar, without white space around ; and =, and thrown
  * away, with a budget for the whole message: a sender of tiny chunks with long extensions must not
  * get our time for nothing. */

@@ -7,7 +7,7 @@
  *   - 1xx and 204 may say `Content-Length: 0`, as many servers do, and nothing else about a body;
  *   - a path keeps to RFC 3986; a query may hold what browsers send in one: [ ] \ ^ ` { | }
  *   - dots in a path are the caller's matter: nothing here is decoded;
- *   - a host is made of unreserved characters, or is an IPv6 address in brackets; a port has digits;
+ *   - a host is made of unreserved characters, or an IPv6 address in brackets; a port has digits;
  *   - an absolute target must name the same host as Host. */
 
 #include "http/http1_int.h"

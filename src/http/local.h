@@ -1,7 +1,7 @@
 #pragma once
 
-/* What the control sockets have in common, at which processes of ours are asked: who may ask, and how
- * an error is told. Its body is {"id", "what", "fix", "exit"}, by the row of the error. */
+/* What the control sockets have in common, at which processes of ours are asked: who may ask, and
+ * how an error is told. Its body is {"id", "what", "fix", "exit"}, by the row of the error. */
 
 #include "http/server.h"
 

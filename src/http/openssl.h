@@ -1,7 +1,7 @@
 #pragma once
 
-/* OpenSSL 3, loaded when TLS is first asked for: linked, it would be the half of the memory of each process
- * that has none. */
+/* OpenSSL 3, loaded when TLS is first asked for: linked, it would be the half of the memory of each
+ * process that has none. */
 
 #include "base/err.h"
 

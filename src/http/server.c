@@ -106,8 +106,8 @@ accept_again(struct http_server *s)
         watch_listeners(s, true);
 }
 
-/* Without room for one more, a connection that is asking for nothing makes some: the one that has been
- * idle longest, or was answered, or has not got so far as to ask. */
+/* Without room for one more, a connection that is asking for nothing makes some: the one that has
+ * been idle longest, or was answered, or has not got so far as to ask. */
 static const enum conn_state giving_way[] = {CONN_IDLE,    CONN_LINGER,    CONN_SKIP,
                                              CONN_STALLED, CONN_HANDSHAKE, CONN_HEAD};
 
@@ -335,7 +335,7 @@ break_list(struct http_server *s, enum conn_state state, bool also_running)
     }
 }
 
-/* Who has just connected is about to ask, and can be told by nothing but an answer to go elsewhere. */
+/* Who has just connected is about to ask, and only an answer can tell him to go elsewhere. */
 static void
 break_stale(struct http_server *s)
 {

@@ -1,7 +1,8 @@
 #pragma once
 
-/* An HTTP/1.1 server on the loop: keep-alive, pipelining (answered in order), streams both ways with
- * back-pressure, a timeout for each thing a client can be slow at, a ceiling for each it can grow.
+/* An HTTP/1.1 server on the loop: keep-alive, pipelining (answered in order), streams both ways
+ * with back-pressure, a timeout for each thing a client can be slow at, a ceiling for each that he
+ * can grow.
  *
  * A request is what the handler holds on to. From service->request() until ops->finished() it is
  * there and may be answered, at once or any time later, from any callback of the loop. finished()
@@ -95,8 +96,8 @@ void http_server_free(struct http_server *server); /* stops it; not from a callb
 
 /* Serves a listening socket, and owns it then. */
 int http_server_listen(struct http_server *server, int fd, struct err *reterr) must_check;
-/* From now on new connections speak TLS, with what is in the context (http/tls.h), which is the server's
- * then; NULL: none. Those that are there go on as they are. */
+/* From now on new connections speak TLS, with what is in the context (http/tls.h), which is the
+ * server's then; NULL: none. Those that are there go on as they are. */
 void http_server_speak_tls(struct http_server *server, struct tls_context *context);
 /* Closes what it listens on; connections go on. */
 void http_server_unlisten(struct http_server *server);
@@ -122,9 +123,9 @@ int http_request_fd(const struct http_request *r); /* to ask who is there */
 void http_answer(struct http_request *r, unsigned status, const char *type, const void *bytes,
                  size_t len);
 
-/* An answer in pieces: begin, fields, then either whole; or length or stream, writes and end. The fields of
- * framing and connection, Date and Server are the server's: one of these, or one that could not be
- * read back as it is (http/write.h), makes the answer a 500. */
+/* An answer in pieces: begin, fields, then either whole; or length or stream, writes and end. The
+ * fields of framing and connection, Date and Server are the server's: one of these, or one that
+ * could not be read back as it is (http/write.h), makes the answer a 500. */
 void http_answer_begin(struct http_request *r, unsigned status);
 void http_answer_field(struct http_request *r, const char *name, const char *value);
 void http_answer_field_n(struct http_request *r, const char *name, const char *value, size_t len);

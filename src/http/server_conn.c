@@ -12,8 +12,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What counts as getting on, where a client could stretch it byte by byte for ever. A head is given its
- * time once; so is a body, but for the largest: a client that is slow, and no worse, can send these. */
+/* What counts as getting on, where a client could stretch it byte by byte for ever. A head is given
+ * its time once; so is a body, but for the largest: a client that is slow, and no worse, can send
+ * these. */
 #define BODY_STEP_BYTES (4 * MIB)
 #define WRITE_STEP_BYTES (4 * KIB)
 #define NEVER_LOOKED INT64_MIN
@@ -576,8 +577,8 @@ conn_expire(struct conn *c)
     conn_run(c);
 }
 
-/* The kernel holds more of an answer than a client may read in a second: so what is asked is what it has
- * passed on, and not what it has taken from us. */
+/* The kernel holds more of an answer than a client may read in a second: so what is asked is what
+ * it has passed on, and not what it has taken from us. */
 void
 conn_look(struct conn *c)
 {

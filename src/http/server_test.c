@@ -364,7 +364,7 @@ TEST(server_drains)
     CHECK_EQ(counts()->connections, 0);
 }
 
-/* Who has connected before is answered, and told that it is over; who does not ask is not waited for. */
+/* Who has connected before is answered, and told that it is over; whoever asks nothing is cut. */
 TEST(server_that_drains_answers_who_has_just_connected)
 {
     RIG();

@@ -121,8 +121,8 @@ use_own(struct tls_context *context, const struct tls_files *files, struct err *
     return r;
 }
 
-/* SSL_read() comes back after each record that has no content (no SSL_MODE_AUTO_RETRY): who sends nothing
- * but such ones does not keep the loop. */
+/* SSL_read() comes back after each record that has no content (no SSL_MODE_AUTO_RETRY): who sends
+ * nothing but such ones does not keep the loop. */
 static struct tls_context *
 new_context(const SSL_METHOD *method)
 {

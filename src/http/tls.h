@@ -2,11 +2,12 @@
 
 /* TLS 1.2 and 1.3, by OpenSSL, at either end of connections that do not block.
  *
- * A context is what all connections of one server, or to one, have in common: certificate, key, whom to
- * trust. Other files come into use by a new context: connections keep what they need of theirs.
+ * A context is what all connections of one server, or to one, have in common: certificate, key,
+ * whom to trust. Other files come into use by a new context: connections keep what they need of
+ * theirs.
  *
- * Not offered: renegotiation, compression, early data, other protocols than http/1.1 (ALPN). A server
- * keeps no sessions; who comes again brings a ticket. */
+ * Not offered: renegotiation, compression, early data, other protocols than http/1.1 (ALPN). A
+ * server keeps no sessions; who comes again brings a ticket. */
 
 #include "base/err.h"
 

@@ -1,6 +1,6 @@
 /* Connections. OpenSSL reads and writes the descriptor through a BIO of ours, which sends without
- * SIGPIPE and knows whether the other end went without a word. It reads a record at a time, never ahead,
- * so that nothing waits in here while the descriptor is silent. */
+ * SIGPIPE and knows whether the other end went without a word. It reads a record at a time, never
+ * ahead, so that nothing waits in here while the descriptor is silent. */
 
 #include "http/tls_int.h"
 

@@ -1,8 +1,8 @@
 #pragma once
 
 /* Heads and chunks, into a buffer. A head in which something could not be read back as it is fails
- * as a whole: a field with CR, LF, NUL or any control byte in it, with white space at an end, with a
- * name that is no token, a second one where our own parser takes one only. */
+ * as a whole: a field with CR, LF, NUL or any control byte in it, with white space at an end, with
+ * a name that is no token, a second one where our own parser takes one only. */
 
 #include "base/buf.h"
 #include "http/http1.h"

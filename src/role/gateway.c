@@ -27,8 +27,8 @@ tell_how(struct gateway *g)
     notify_status(&g->life.notify, g->was_local ? "answers this host" : "answers everybody");
 }
 
-/* What of this host stands for an address: only loopback and files while everybody else would be refused.
- * NULL: nothing does. */
+/* What of this host stands for an address: only loopback and files while everybody else would be
+ * refused. NULL: nothing does. */
 static const char *
 narrow(const struct gateway *g, const char *address)
 {
@@ -139,8 +139,8 @@ gateway_listen_anew(struct gateway *g)
 
 /* ---- a life ---- */
 
-/* First who waits for an answer, or for more of one, is told that there will be none; what he does not
- * read soon is cut. */
+/* First who waits for an answer, or for more of one, is told that there will be none; what he does
+ * not read soon is cut. */
 static void
 hurry(struct gateway *g)
 {
@@ -165,8 +165,8 @@ on_deadline(struct loop_timer *timer)
     hurry(g);
 }
 
-/* What is under way is answered; http_service.drained() tells when that is done. Who says it once more
- * does not wait for that. */
+/* What is under way is answered; http_service.drained() tells when that is done. Who says it once
+ * more does not wait for that. */
 static void
 end(struct life *life)
 {

@@ -9,13 +9,13 @@
  *
  * RUN/gateway/control.sock has the operations of api/operations.def that are its own.
  *
- * Until a key is made, and without `gateway.anonymous`, it listens on loopback only, and answers nobody else;
- * from then on it needs one of everybody. */
+ * Until a key is made, and without `gateway.anonymous`, it listens on loopback only, and answers
+ * nobody else; from then on it needs one of everybody. */
 
 #include "base/err.h"
 
 struct config;
 
-/* Until SIGTERM or SIGINT, and then until what is under way is answered, for gateway.drain_timeout at
- * most; a second signal ends it at once. */
+/* Until SIGTERM or SIGINT, and then until what is under way is answered, for gateway.drain_timeout
+ * at most, or until a second signal; what is not, is told that there will be no answer. */
 int gateway_run(const struct config *config, struct err *reterr) must_check;

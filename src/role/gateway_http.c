@@ -142,8 +142,8 @@ copy_host(const struct http1_head *head, char *to, size_t room)
     (void)snprintf(to, room, "%.*s", len < room ? (int)len : 1, len < room ? host : "?");
 }
 
-/* A page that somebody on this host looks at asks from this host, too: as that page, or by a name of its
- * own which it has led here. HTTP/1.0 needs no host, and no browser speaks it. */
+/* A page that somebody on this host looks at asks from this host, too: as that page, or by a name
+ * of its own which it has led here. HTTP/1.0 needs no host, and no browser speaks it. */
 static int
 check_page(const struct asked *a, struct err *reterr)
 {

@@ -1,9 +1,10 @@
 #pragma once
 
 /* Inside the gateway: gateway.c has its life and its addresses, gateway_http.c who asks what,
- * gateway_control.c the control socket, gateway_reload.c another configuration, gateway_monitor.c what it
- * has from the monitor, gateway_pages.c the monitor's metrics, gateway_keys.c who it is that asks,
- * gateway_control_keys.c what is asked about that, gateway_told.c what is kept of requests. */
+ * gateway_control.c the control socket, gateway_reload.c another configuration, gateway_monitor.c
+ * what it has from the monitor, gateway_pages.c the monitor's metrics, gateway_keys.c who it is
+ * that asks, gateway_control_keys.c what is asked about that, gateway_told.c what is kept of
+ * requests. */
 
 #include "base/vec.h"
 #include "gateway/keyring.h"
@@ -71,8 +72,8 @@ int gateway_control_open(struct gateway *g, struct err *reterr) must_check;
 /* gateway_monitor.c */
 int gateway_monitor_open(struct gateway *g, struct err *reterr) must_check;
 void gateway_monitor_close(struct gateway *g);
-void
-gateway_monitor_look(struct gateway *g); /* now: there may be models that it was not asked about */
+/* Now: there may be models that it was not asked about. */
+void gateway_monitor_look(struct gateway *g);
 
 /* gateway_pages.c */
 struct route;
@@ -84,8 +85,8 @@ void gateway_page_answer(struct gateway *g, struct http_request *r, const struct
 struct json_writer;
 int gateway_reload(struct gateway *g, struct json_writer *w, struct err *reterr) must_check;
 
-/* gateway_tls.c: what the server is to speak TLS with (http_server_speak_tls()), as the files are now; NULL:
- * the configuration names none. */
+/* gateway_tls.c: what the server is to speak TLS with (http_server_speak_tls()), as the files are
+ * now; NULL: the configuration names none. */
 struct tls_context;
 int gateway_read_tls(const struct config *config, struct tls_context **ret_context,
                      struct err *reterr) must_check;
@@ -111,7 +112,7 @@ int gateway_keys_open(struct gateway *g, struct err *reterr) must_check;
 bool gateway_keys_close(struct gateway *g); /* keyring_close() */
 /* Only those on this host are answered, as long as no key was made. */
 bool gateway_is_local(const struct gateway *g);
-/* Puts the key that the request shows into reply->caller. NO_KEY: it is not good, or there is none and
- * one is needed. */
+/* Puts the key that the request shows into reply->caller. NO_KEY: it is not good, or there is none
+ * and one is needed. */
 int gateway_identify(const struct gateway *g, const struct http_request *r, struct reply *reply,
                      struct err *reterr) must_check;

@@ -1,6 +1,6 @@
-/* What the gateway has from the monitor: how the models are, asked for in the background, and that one is
- * brought which is needed. Without a monitor what requests find out counts, after a while in which it may
- * come back. */
+/* What the gateway has from the monitor: how the models are, asked for in the background, and that
+ * one is brought which is needed. Without a monitor what requests find out counts, after a while in
+ * which it may come back. */
 
 #include "role/gateway_int.h"
 
@@ -89,7 +89,7 @@ find(const struct value *list, const char *name)
     return NULL;
 }
 
-/* list: NULL: nobody says anything. A monitor that has just started does not know all of them yet. */
+/* list: NULL: nobody says anything. A monitor that has just started does not know them all yet. */
 static void
 tell_backends(struct gateway_monitor *m, const struct value *list)
 {

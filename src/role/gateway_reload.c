@@ -1,5 +1,6 @@
-/* A changed configuration, while answers are under way: none of them is cut. What the gateway reads only
- * when it starts (its addresses, the paths) makes it refuse the whole: who asked starts it anew.
+/* A changed configuration, while answers are under way: none of them is cut. What the gateway reads
+ * only when it starts (its addresses, the paths) makes it refuse the whole: who asked starts it
+ * anew.
  *
  * What was renewed stands under its old name: files that the configuration names (certificates, the
  * keys of peers, whom those are trusted by) are read whether or not an option has changed. */

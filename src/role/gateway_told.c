@@ -1,5 +1,6 @@
-/* What is kept of each request once it is over: a row of the ledger, a line of the access log, what was said
- * where that is wanted, and its spans. Nobody waits for any of it; what was lost is said and counted. */
+/* What is kept of each request once it is over: a row of the ledger, a line of the access log, what
+ * was said where that is wanted, and its spans. Nobody waits for any of it; what was lost is said
+ * and counted. */
 
 #include "role/gateway_int.h"
 
