@@ -76,7 +76,7 @@ on_dismissed(struct http_request *r)
         return;
     (void)err_set(&error, ERR_GATEWAY_STOPPED, "the gateway was stopped before %s",
                   passage_has_begun(p) ? "the answer was complete" : "the request was answered");
-    err_fix(&error, "ask again: the next one may be there already");
+    err_fix(&error, "ask again in a few seconds: it may only be started anew");
     passage_break_off(p, &error);
 }
 

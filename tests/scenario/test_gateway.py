@@ -184,6 +184,19 @@ def test_what_is_not_complete_in_time_is_told_so(tmp_path, slow):
     assert sorted((row["end"], row["status"]) for row in rows) == [("gateway", 200)] + 3 * [("gateway", 503)]
 
 
+def test_a_page_that_has_not_come_in_time_is_told_so(tmp_path, sim):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monitor = f", drain_timeout: 100ms}}\nmonitor: {{port: {silent.getsockname()[1]}"
+        with Gateway(tmp_path, {"one": sim.port}, monitor) as g, contextlib.closing(g.connect()) as connection:
+            connection.request("GET", "/metrics/system")
+            assert comes_true(lambda: g.control("GET", "/state")[1]["in_flight"] == 1)
+            g.process.send_signal(signal.SIGTERM)
+            answer = connection.getresponse()
+            assert answer.status == 503 and int(answer.getheader("Retry-After")) > 0
+            assert stopped(json.loads(answer.read()))
+            assert g.process.wait(PATIENCE_S) == 0
+
+
 def test_a_socket_that_it_was_handed_stays_open_behind_it(tmp_path, sim):
     with socket.create_server(("127.0.0.1", 0)) as port:
         for turn in ("first", "second"):
