@@ -8,6 +8,7 @@
 #include "config/problems.h"
 #include "gateway/backend.h"
 #include "gateway/keyring.h"
+#include "gateway/papers.h"
 #include "gateway/relay.h"
 #include "gateway/reply.h"
 #include "gateway/route.h"
@@ -201,7 +202,12 @@ open_relay(struct rig *r, const char *more)
 {
     rig_config(r);
     r->service.request = take_request;
-    return load(more) && rig_start(r) && relay_new(r->turn.loop, config, &relay, NULL) == 0;
+    struct papers *papers = NULL;
+    if (!load(more) || !rig_start(r) || papers_read_peers(config, &papers, NULL) < 0)
+        return false;
+    int e = relay_new(r->turn.loop, config, papers, &relay, NULL);
+    papers_free_peers(config, papers);
+    return e == 0;
 }
 
 #define RELAY(more)                                       \
@@ -246,13 +252,25 @@ is_whole(const struct client *c)
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" \
     "Transfer-Encoding: chunked\r\n\r\n"
 
-/* Another configuration, of one model. */
+/* Another configuration, which is the relay's then. */
+static inline int
+take_up(struct config *next, struct err *reterr)
+{
+    struct papers *papers = NULL;
+    int e = papers_read_peers(next, &papers, reterr);
+    if (e == 0)
+        e = relay_configure(relay, next, papers, reterr);
+    papers_free_peers(next, papers);
+    return e;
+}
+
+/* And one of one model. */
 static inline bool
 configure(const char *name, unsigned port, const char *more)
 {
     _cleanup_free_ char *text = mem_printf("models: {%s: {port: %u%s}}", name, port, more);
     struct config *next = parse(text);
-    return next && relay_configure(relay, next, NULL) == 0;
+    return next && take_up(next, NULL) == 0;
 }
 
 /* ---- who shows a key ---- */

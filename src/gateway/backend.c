@@ -1,15 +1,13 @@
 #include "gateway/backend.h"
 
-#include "base/hash.h"
 #include "base/mem.h"
 #include "base/quantity.h"
-#include "base/secret.h"
 #include "base/text.h"
 #include "config/config.h"
+#include "gateway/papers.h"
 #include "gateway/peer.h"
 #include "gateway/share.h"
 #include "http/tls.h"
-#include "sys/files.h"
 #include "sys/log.h"
 #include "sys/loop.h"
 #include "sys/resolve.h"
@@ -27,7 +25,6 @@
 #define PEER_SLOTS 4096
 /* A stream may be as long as it likes: it is passed on, and never held. */
 #define ANSWER_BYTES_MAX (UINT64_C(1) << 40)
-#define AUTHORITIES_BYTES_MAX (16 * MIB) /* of their file */
 /* A name is not asked for more often than that. */
 #define RESOLVE_PAUSE_US UINT64_C(10000000)
 
@@ -365,27 +362,22 @@ open_model(struct backend *b, const struct config_model *model, struct err *rete
     return open_client(b, sock_ip_print("127.0.0.1", model->port, address), NULL, reterr);
 }
 
-/* "": those of the system, and what cannot be read. */
-static void
-hash_authorities(const char *path, char hash[HASH_SHA256_HEX])
-{
-    _cleanup_buf_ struct buf text = BUF_INIT(AUTHORITIES_BYTES_MAX);
-    hash[0] = '\0';
-    if (path && file_read(path, &text, NULL) == 0)
-        hash_sha256_text(text.data, text.len, hash);
-}
-
 static int
 read_url(struct backend *b, const struct config_peer *peer, struct err *reterr)
 {
     _cleanup_free_ char *option = mem_printf("gateway.peers.%s.url", peer->name);
     b->url = mem_strdup(peer->url);
+    return peer_read_url(option, b->url, &b->peer, reterr);
+}
+
+static void
+take_papers(struct backend *b, const struct config_peer *peer, struct papers *papers)
+{
     b->authorities = peer->ca ? mem_strdup(peer->ca) : NULL;
-    hash_authorities(peer->ca, b->authorities_hash);
-    int r = peer_read_url(option, b->url, &b->peer, reterr);
-    if (r == 0 && b->peer.is_tls)
-        r = tls_client(&(struct tls_files){.authorities = peer->ca}, &b->tls, reterr);
-    return r;
+    memcpy(b->authorities_hash, papers->authorities_hash, sizeof(b->authorities_hash));
+    b->tls = take_ptr(papers->tls);
+    if (secret_is_set(&papers->key))
+        b->authorization = mem_printf("Bearer %s", secret_reveal(&papers->key));
 }
 
 /* An address is used at once, a name is asked for. */
@@ -396,8 +388,7 @@ open_peer(struct backend *b, const struct backend_place *place, struct err *rete
     int r = read_url(b, place->peer, reterr);
     if (r < 0)
         return r;
-    if (secret_is_set(place->key))
-        b->authorization = mem_printf("Bearer %s", secret_reveal(place->key));
+    take_papers(b, place->peer, place->papers);
     if (b->peer.is_ip)
         return open_client(b, sock_ip_print(b->peer.host, b->peer.port, address), b->peer.authority,
                            reterr);
@@ -472,13 +463,11 @@ has_key(const struct backend *b, const struct secret *key)
     return text_eq(b->authorization + strlen("Bearer "), secret_reveal(key));
 }
 
-/* As that file is now. */
+/* As their file was read last. */
 static bool
-has_authorities(const struct backend *b, const char *path)
+has_authorities(const struct backend *b, const char *path, const struct papers *papers)
 {
-    char hash[HASH_SHA256_HEX];
-    hash_authorities(path, hash);
-    return text_eq(b->authorities, path) && text_eq(b->authorities_hash, hash);
+    return text_eq(b->authorities, path) && text_eq(b->authorities_hash, papers->authorities_hash);
 }
 
 bool
@@ -487,7 +476,7 @@ backend_is_of(const struct backend *b, const struct backend_place *place)
     if (place->model)
         return !b->url && b->port == place->model->port && text_eq(b->name, place->model->name);
     return text_eq(b->url, place->peer->url) && text_eq(b->name, place->peer->name) &&
-           has_authorities(b, place->peer->ca) && has_key(b, place->key);
+           has_authorities(b, place->peer->ca, place->papers) && has_key(b, &place->papers->key);
 }
 
 const char *

@@ -18,7 +18,7 @@ struct backend;
 struct config_gateway_limits;
 struct config_model;
 struct config_peer;
-struct secret;
+struct papers;
 struct visit;
 
 /* Visits at a time that take no slot: requests about responses that are there. */
@@ -43,7 +43,7 @@ struct backend_times {
 struct backend_place {
     const struct config_model *model; /* of this host; or */
     const struct config_peer *peer;   /* another gateway, */
-    const struct secret *key;         /* which asks for this; may be unset */
+    struct papers *papers;            /* with which it is asked: a new back end takes the context */
 };
 
 /* Held once. It keeps nothing of the configuration. A peer's name is resolved meanwhile, and again when

@@ -2,9 +2,9 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "base/secret.h"
 #include "base/text.h"
 #include "fmt/json.h"
+#include "gateway/papers.h"
 #include "gateway/peer.h"
 #include "gateway/span.h"
 #include "http/client.h"
@@ -354,14 +354,11 @@ enter_place(struct exporter *e, const struct exporter_place *place, struct err *
     if (r < 0)
         return r;
     e->path = e->at.base_len ? mem_strndup(e->at.base, e->at.base_len) : mem_strdup("/v1/traces");
-    if (secret_is_set(place->key))
-        e->authorization = mem_printf("Bearer %s", secret_reveal(place->key));
-    if (e->at.is_tls)
-        r = tls_client(&(struct tls_files){.authorities = place->authorities}, &e->tls, reterr);
+    if (secret_is_set(&place->papers->key))
+        e->authorization = mem_printf("Bearer %s", secret_reveal(&place->papers->key));
+    e->tls = take_ptr(place->papers->tls);
     e->must_resolve = !e->at.is_ip;
-    if (r == 0 && e->at.is_ip)
-        r = find_client(e, e->at.host, reterr);
-    return r;
+    return e->at.is_ip ? find_client(e, e->at.host, reterr) : 0;
 }
 
 int

@@ -12,7 +12,7 @@
 
 struct exporter;
 struct loop;
-struct secret;
+struct papers;
 struct span_request;
 
 #define EXPORTER_BYTES_MAX (1 * MIB)
@@ -20,9 +20,8 @@ struct span_request;
 #define EXPORTER_AGAIN_MAX_S 30
 
 struct exporter_place {
-    const char *url;          /* of gateway.trace_url; NULL: spans go nowhere */
-    const char *authorities;  /* whom it is trusted by (PEM); NULL: those of the system */
-    const struct secret *key; /* which it asks for; may be unset */
+    const char *url;       /* of gateway.trace_url; NULL: spans go nowhere */
+    struct papers *papers; /* it takes the context */
 };
 
 /* told: how it is, whenever that changes; NULL: spans are taken again. */

@@ -1,9 +1,9 @@
 #include "gateway/exporter.h"
 
 #include "base/mem.h"
-#include "base/secret.h"
 #include "fmt/json.h"
 #include "gateway/ledger.h"
+#include "gateway/papers.h"
 #include "gateway/route.h"
 #include "gateway/span.h"
 #include "http/server.h"
@@ -63,7 +63,7 @@ on_told(void *arg unused_arg, const struct err *trouble)
         at.trouble = *trouble;
 }
 
-static const struct secret no_key;
+static struct papers no_papers;
 
 static bool
 open_collector(void)
@@ -81,7 +81,7 @@ open_collector(void)
     (void)snprintf(at.url, sizeof(at.url), "http://127.0.0.1:%d", sock_bound_port(fd));
     at.exporter = exporter_new(at.turn.loop, on_told, NULL);
     return http_server_listen(at.server, fd, NULL) == 0 &&
-           exporter_aim(at.exporter, &(struct exporter_place){.url = at.url, .key = &no_key},
+           exporter_aim(at.exporter, &(struct exporter_place){.url = at.url, .papers = &no_papers},
                         NULL) == 0;
 }
 
@@ -146,10 +146,10 @@ count_spans(void)
 
 TEST(exporter_sends_what_has_come_in_a_while_as_one_document)
 {
-    _cleanup_secret_ struct secret key = {0};
+    _cleanup_(papers_finish) struct papers papers = {0};
     COLLECTOR();
-    secret_set(&key, "sesame");
-    const struct exporter_place place = {.url = at.url, .key = &key};
+    secret_set(&papers.key, "sesame");
+    const struct exporter_place place = {.url = at.url, .papers = &papers};
     REQUIRE(exporter_aim(at.exporter, &place, NULL) == 0);
     CHECK(exporter_is_on(at.exporter));
     for (unsigned i = 0; i < 3; i++)
@@ -253,8 +253,8 @@ TEST(exporter_is_not_aimed_at_what_is_no_url)
 {
     struct err err;
     COLLECTOR();
-    CHECK(exporter_aim(at.exporter, &(struct exporter_place){.url = "ftp://x", .key = &no_key},
-                       &err) < 0);
+    CHECK(exporter_aim(at.exporter,
+                       &(struct exporter_place){.url = "ftp://x", .papers = &no_papers}, &err) < 0);
     CHECK(strstr(err.what, "gateway.trace_url") && strstr(err.what, "ftp://x"));
     CHECK(!exporter_is_on(at.exporter));
 }

@@ -11,15 +11,15 @@
 #define TRIM_AFTER_US UINT64_C(1000000)
 
 int
-relay_new(struct loop *loop, const struct config *config, struct relay **ret_relay,
-          struct err *reterr)
+relay_new(struct loop *loop, const struct config *config, struct papers *papers,
+          struct relay **ret_relay, struct err *reterr)
 {
     struct relay *relay = mem_new(struct relay);
     relay->loop = loop;
     relay->affinity = affinity_new(AFFINITY_PLACES);
     relay->shares = shares_new();
     relay->spool = spool_new(loop, SPOOL_PATIENCE_US);
-    int r = routing_new(loop, config, NULL, &relay->routing, reterr);
+    int r = routing_new(loop, config, papers, NULL, &relay->routing, reterr);
     if (r < 0)
         relay_free(relay);
     else
@@ -28,10 +28,11 @@ relay_new(struct loop *loop, const struct config *config, struct relay **ret_rel
 }
 
 int
-relay_configure(struct relay *relay, struct config *config, struct err *reterr)
+relay_configure(struct relay *relay, struct config *config, struct papers *papers,
+                struct err *reterr)
 {
     struct routing *next, *before = relay->routing;
-    int r = routing_new(relay->loop, config, before, &next, reterr);
+    int r = routing_new(relay->loop, config, papers, before, &next, reterr);
     if (r < 0)
         return r;
     next->owned = config;

@@ -27,6 +27,7 @@ struct exporter;
 struct http_request;
 struct ledger_row;
 struct loop;
+struct papers;
 struct relay;
 struct reply;
 struct route_found;
@@ -35,13 +36,14 @@ struct transcripts;
 struct target_back;
 struct target_table;
 
-/* The configuration outlives it, and every request that has come under it. */
-int relay_new(struct loop *loop, const struct config *config, struct relay **ret_relay,
-              struct err *reterr) must_check;
+/* The configuration outlives it, and every request that has come under it. papers: of its peers. */
+int relay_new(struct loop *loop, const struct config *config, struct papers *papers,
+              struct relay **ret_relay, struct err *reterr) must_check;
 /* For what comes from here on; requests that are there go on as they began, and what has not changed
  * keeps its queue and its connections. On success the configuration is the relay's: it is there until
  * the next one, at least. */
-int relay_configure(struct relay *relay, struct config *config, struct err *reterr) must_check;
+int relay_configure(struct relay *relay, struct config *config, struct papers *papers,
+                    struct err *reterr) must_check;
 /* Every request has ended. The last configuration goes with it, unless it is taken before. */
 struct config *relay_take_config(struct relay *relay) must_check;
 void relay_free(struct relay *relay);

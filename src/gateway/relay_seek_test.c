@@ -36,12 +36,12 @@ TEST(relay_reads_the_key_of_a_peer_anew)
                    " key: {file: %s}}}",
                    tap_dir(), ports[2], key);
     struct config *next;
-    REQUIRE((next = parse(text)) && relay_configure(relay, next, NULL) == 0);
+    REQUIRE((next = parse(text)) && take_up(next, NULL) == 0);
     const struct backend *before = relay_backend(relay, 1);
-    REQUIRE((next = parse(text)) && relay_configure(relay, next, NULL) == 0);
+    REQUIRE((next = parse(text)) && take_up(next, NULL) == 0);
     CHECK(relay_backend(relay, 1) == before);
     REQUIRE(file_write(key, "renewed\n", 8, 0600, NULL) == 0);
-    REQUIRE((next = parse(text)) && relay_configure(relay, next, NULL) == 0);
+    REQUIRE((next = parse(text)) && take_up(next, NULL) == 0);
     client_open(&c);
     post(&c, "{\"model\":\"far\"}");
     REQUIRE(engine_accept(&remote) && HEARS(&remote, "{\"model\":\"far\"}"));
@@ -60,12 +60,12 @@ TEST(relay_reads_the_authorities_of_a_peer_anew)
                    tap_dir(), ports[2], ca);
     struct config *next;
     REQUIRE(file_write(ca, "old", 3, 0600, NULL) == 0);
-    REQUIRE((next = parse(text)) && relay_configure(relay, next, NULL) == 0);
+    REQUIRE((next = parse(text)) && take_up(next, NULL) == 0);
     const struct backend *before = relay_backend(relay, 1);
-    REQUIRE((next = parse(text)) && relay_configure(relay, next, NULL) == 0);
+    REQUIRE((next = parse(text)) && take_up(next, NULL) == 0);
     CHECK(relay_backend(relay, 1) == before);
     REQUIRE(file_write(ca, "new", 3, 0600, NULL) == 0);
-    REQUIRE((next = parse(text)) && relay_configure(relay, next, NULL) == 0);
+    REQUIRE((next = parse(text)) && take_up(next, NULL) == 0);
     CHECK(relay_backend(relay, 1) != before);
 }
 
@@ -107,7 +107,7 @@ TEST(relay_says_that_the_address_of_a_peer_is_not_known)
     struct config *next = parse("models: {one: {}}\n"
                                 "gateway: {peers: {p: {url: 'http://nowhere.invalid', "
                                 "models: [far]}}}");
-    REQUIRE(next && relay_configure(relay, next, NULL) == 0);
+    REQUIRE(next && take_up(next, NULL) == 0);
     post(&c, "{\"model\":\"far\"}");
     REQUIRE(SEES(&c, "the address of the host p is not known yet"));
     CHECK(strstr(c.got.data, "HTTP/1.1 503 ") == c.got.data);
@@ -245,7 +245,7 @@ TEST(relay_sends_nothing_to_a_peer_that_is_not_trusted)
         "models: {one: {}}\ngateway: {peers: {p: {url: 'https://127.0.0.1:%u', models: [far]}}}",
         ports[2]);
     struct config *next = parse(text);
-    REQUIRE(next && relay_configure(relay, next, NULL) == 0);
+    REQUIRE(next && take_up(next, NULL) == 0);
     post(&c, "{\"model\":\"far\"}");
     REQUIRE(engine_accept(&remote) && WAIT(engine_read(&remote) && remote.got.len > 5));
     CHECK(!strstr(remote.got.data, "far"));
@@ -262,7 +262,7 @@ TEST(relay_says_which_file_of_authorities_is_none)
         parse("models: {one: {}}\ngateway: {peers: {p: {url: 'https://127.0.0.1', "
               "models: [far], ca: /nowhere/ca}}}");
     REQUIRE(next);
-    CHECK(relay_configure(relay, next, &err) < 0);
+    CHECK(take_up(next, &err) < 0);
     CHECK(strstr(err.what, "/nowhere/ca"));
     config_free(next);
 }
@@ -567,7 +567,7 @@ TEST(relay_shares_a_name_among_models_by_their_weight)
                    "  b: {port: %u, served_names: [m], weight: 100}\n",
                    ports[0], ports[1]);
     struct config *next = parse(text);
-    REQUIRE(next && relay_configure(relay, next, NULL) == 0);
+    REQUIRE(next && take_up(next, NULL) == 0);
     for (size_t i = 0; i < ARRAY_SIZE(c); i++)
         client_open(&c[i]);
     for (size_t i = 0; i < ARRAY_SIZE(c); i++)

@@ -635,7 +635,7 @@ TEST(relay_waits_for_no_trial_where_another_can_answer)
                    "  two: {port: %u, served_names: [two, m], weight: 1}\n",
                    ports[0], ports[1]);
     struct config *next = parse(text);
-    REQUIRE(next && relay_configure(relay, next, NULL) == 0);
+    REQUIRE(next && take_up(next, NULL) == 0);
     REQUIRE(make_fail(&c) && WAIT(backend_is_usable(relay_backend(relay, 0))));
     post(&a, ONE);
     REQUIRE(WAIT(backend_is_tried(relay_backend(relay, 0))));

@@ -4,9 +4,9 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "gateway/backend.h"
+#include "gateway/papers.h"
 #include "gateway/params.h"
 #include "gateway/target.h"
-#include "secrets/use.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -49,16 +49,14 @@ open_models(struct routing *routing, struct loop *loop, const struct routing *be
 
 static int
 open_peers(struct routing *routing, struct loop *loop, const struct routing *before,
-           struct err *reterr)
+           struct papers *papers, struct err *reterr)
 {
     const struct config *config = routing->config;
     int r = 0;
     for (size_t i = 0; i < config->gateway.peers.count && r == 0; i++) {
-        _cleanup_secret_ struct secret key = {0};
-        const struct backend_place place = {.peer = &config->gateway.peers.items[i], .key = &key};
-        r = secret_fetch_of(config, &place.peer->key, &key, reterr);
-        if (r == 0)
-            r = open_backend(routing, config->models.count + i, loop, before, &place, reterr);
+        const struct backend_place place = {.peer = &config->gateway.peers.items[i],
+                                            .papers = &papers[i]};
+        r = open_backend(routing, config->models.count + i, loop, before, &place, reterr);
     }
     return r;
 }
@@ -90,8 +88,8 @@ open_params(struct routing *routing)
 }
 
 int
-routing_new(struct loop *loop, const struct config *config, const struct routing *before,
-            struct routing **ret_routing, struct err *reterr)
+routing_new(struct loop *loop, const struct config *config, struct papers *papers,
+            const struct routing *before, struct routing **ret_routing, struct err *reterr)
 {
     struct routing *routing = mem_new(struct routing);
     const char *keys = config->gateway.keys_file;
@@ -105,7 +103,7 @@ routing_new(struct loop *loop, const struct config *config, const struct routing
     routing->backends = mem_alloc(MAX(routing->count, (size_t)1) * sizeof(*routing->backends));
     int r = open_models(routing, loop, before, reterr);
     if (r == 0)
-        r = open_peers(routing, loop, before, reterr);
+        r = open_peers(routing, loop, before, papers, reterr);
     if (r < 0)
         routing_drop(routing);
     else

@@ -12,6 +12,7 @@ struct backend;
 struct config;
 struct config_model;
 struct loop;
+struct papers;
 struct params;
 struct target_back;
 struct target_table;
@@ -29,9 +30,11 @@ struct routing {
     unsigned holders;
 };
 
-/* Held once. before: whose back ends are taken over where they ask the same server; NULL: none are. */
-int routing_new(struct loop *loop, const struct config *config, const struct routing *before,
-                struct routing **ret_routing, struct err *reterr) must_check;
+/* Held once. papers: of its peers; new back ends take from them. before: whose back ends are taken
+ * over where they ask the same server; NULL: none are. */
+int routing_new(struct loop *loop, const struct config *config, struct papers *papers,
+                const struct routing *before, struct routing **ret_routing, struct err *reterr)
+    must_check;
 /* From here on its back ends go by its limits. */
 void routing_enter(struct routing *routing);
 

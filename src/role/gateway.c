@@ -99,18 +99,14 @@ server_config(const struct config_gateway_limits *limits)
 }
 
 static int
-open_server(struct gateway *g, struct err *reterr)
+open_server(struct gateway *g, struct gateway_papers *papers, struct err *reterr)
 {
     const struct http_server_config config = server_config(&g->config->gateway.limits);
     const struct http_service service = gateway_service(g);
-    struct tls_context *context;
     int handed = handed_take();
-    int r = gateway_read_tls(g->config, &context, reterr);
-    if (r < 0)
-        return r;
     g->is_handed = handed > 0;
     g->server = http_server_new(g->life.loop, &config, &service);
-    http_server_speak_tls(g->server, context);
+    gateway_speak_tls(g, papers);
     return handed ? listen_handed(g, handed, reterr) : listen_all(g, reterr);
 }
 
@@ -185,13 +181,16 @@ end(struct life *life)
 static int
 open_all(struct gateway *g, struct err *reterr)
 {
+    _cleanup_(gateway_papers_finish) struct gateway_papers papers = {0};
     int r = life_open(&g->life, end, reterr);
     if (r == 0)
         r = gateway_control_open(g, reterr); /* the first: there is one gateway */
     if (r == 0)
         r = gateway_keys_open(g, reterr);
     if (r == 0)
-        r = relay_new(g->life.loop, g->config, &g->relay, reterr);
+        r = gateway_papers_read(g->config, &papers, reterr);
+    if (r == 0)
+        r = relay_new(g->life.loop, g->config, papers.peers, &g->relay, reterr);
     if (r == 0)
         r = gateway_monitor_open(g, reterr);
     if (r == 0)
@@ -199,8 +198,8 @@ open_all(struct gateway *g, struct err *reterr)
     if (r < 0)
         return r;
     gateway_told_open(g);
-    gateway_told_watch(g);
-    return open_server(g, reterr);
+    gateway_told_watch(g, &papers);
+    return open_server(g, &papers, reterr);
 }
 
 static bool
@@ -236,6 +235,7 @@ close_all(struct gateway *g)
 {
     if (!g->life.loop)
         return;
+    g->has_ended = true;
     life_leave(&g->life);
     loop_timer_stop(&g->deadline);
     remove_sockets(g);

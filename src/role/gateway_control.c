@@ -61,14 +61,7 @@ on_GATEWAY_STATE(struct asking *a)
 static void
 on_GATEWAY_RELOAD(struct asking *a)
 {
-    _cleanup_buf_ struct buf body = BUF_INIT(CONTROL_ANSWER_MAX);
-    struct json_writer w;
-    struct err err = {0};
-    json_init(&w, &body, false);
-    if (gateway_reload(a->gateway, &w, &err) < 0)
-        http_local_answer_error(a->request, &err);
-    else
-        http_local_answer(a->request, 200, &body);
+    gateway_reload(a->gateway, a->request);
 }
 
 /* ---- keys ---- */

@@ -1,15 +1,16 @@
 #pragma once
 
 /* Inside the gateway: gateway.c has its life and its addresses, gateway_http.c who asks what,
- * gateway_control.c the control socket, gateway_reload.c another configuration, gateway_monitor.c
- * what it has from the monitor, gateway_pages.c the monitor's metrics, gateway_keys.c who it is
- * that asks, gateway_control_keys.c what is asked about that, gateway_told.c what is kept of
- * requests. */
+ * gateway_control.c the control socket, gateway_reload.c another configuration, gateway_papers.c
+ * files that it names, gateway_monitor.c what it has from the monitor, gateway_pages.c the
+ * monitor's metrics, gateway_keys.c who it is that asks, gateway_control_keys.c what is asked about
+ * that, gateway_told.c what is kept of requests. */
 
 #include "base/vec.h"
 #include "gateway/keyring.h"
 #include "gateway/ledger.h"
 #include "gateway/metrics.h"
+#include "gateway/papers.h"
 #include "gateway/presence.h"
 #include "gateway/relay.h"
 #include "gateway/reply.h"
@@ -21,6 +22,7 @@
 #include "role/losses.h"
 
 struct exporter;
+struct reload;
 struct transcripts;
 struct wanted;
 
@@ -57,9 +59,11 @@ struct gateway {
     struct gateway_monitor monitor;
     struct http_client *pages; /* of the monitor; NULL: none is configured */
     uint64_t since_us;         /* 1970 */
+    struct reload *reloads;    /* one after the other: the first is under way */
     bool drains;
     bool dismisses;             /* that is over: who is under way is told */
     struct loop_timer deadline; /* of either */
+    bool has_ended;
 };
 
 /* gateway.c */
@@ -81,19 +85,28 @@ int gateway_pages_open(struct gateway *g, struct err *reterr) must_check;
 void gateway_page_answer(struct gateway *g, struct http_request *r, const struct route *route,
                          const struct reply *reply);
 
-/* gateway_reload.c: what has changed is printed, whether or not it could be taken up */
-struct json_writer;
-int gateway_reload(struct gateway *g, struct json_writer *w, struct err *reterr) must_check;
+/* gateway_reload.c: answers with what has changed, once it is taken up */
+void gateway_reload(struct gateway *g, struct http_request *r);
 
-/* gateway_tls.c: what the server is to speak TLS with (http_server_speak_tls()), as the files are
- * now; NULL: the configuration names none. */
+/* gateway_papers.c: what the configuration names in files, as these are now; what is taken up of it
+ * is taken out. Reading waits for disks. */
 struct tls_context;
-int gateway_read_tls(const struct config *config, struct tls_context **ret_context,
-                     struct err *reterr) must_check;
+struct gateway_papers {
+    const struct config *config;
+    struct tls_context *own; /* that its server speaks with; NULL: it speaks none */
+    struct papers *peers;    /* papers_read_peers() */
+    struct papers collector; /* of traces */
+    struct err no_collector; /* why these go nowhere */
+};
+int gateway_papers_read(const struct config *config, struct gateway_papers *ret, struct err *reterr)
+    must_check;
+void gateway_papers_finish(struct gateway_papers *papers);
+void gateway_speak_tls(struct gateway *g, struct gateway_papers *papers);
 
 /* gateway_told.c: what is kept of requests that are over, and where it is told */
-void gateway_told_open(struct gateway *g);  /* before the relay has requests */
-void gateway_told_watch(struct gateway *g); /* as the configuration is now */
+void gateway_told_open(struct gateway *g); /* before the relay has requests */
+/* As it is configured now. */
+void gateway_told_watch(struct gateway *g, struct gateway_papers *papers);
 void gateway_told_close(struct gateway *g); /* what is to be written is, by works */
 #define GATEWAY_LOSSES 4
 void gateway_told_losses(const struct gateway *g, struct metrics_lost ret_lost[GATEWAY_LOSSES]);

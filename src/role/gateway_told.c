@@ -5,12 +5,10 @@
 #include "role/gateway_int.h"
 
 #include "base/mem.h"
-#include "base/secret.h"
 #include "config/config.h"
 #include "gateway/exporter.h"
 #include "gateway/metrics.h"
 #include "gateway/transcript.h"
-#include "secrets/use.h"
 #include "sys/log.h"
 
 #include <string.h>
@@ -73,22 +71,16 @@ on_collector(void *arg, const struct err *trouble)
                  exporter_authority(g->told.exporter));
 }
 
-/* Nobody is sent away because it cannot be told. */
 static void
-aim(struct gateway *g)
+aim(struct gateway *g, struct gateway_papers *papers)
 {
-    _cleanup_secret_ struct secret key = {0};
-    const struct config_gateway *c = &g->config->gateway;
-    const struct exporter_place place = {c->trace_url, c->trace_ca, &key};
-    struct err err;
-    int r = secret_fetch_of(g->config, &c->trace_key, &key, &err);
-    if (r == 0)
-        r = exporter_aim(g->told.exporter, &place, &err);
-    if (r == 0)
-        return;
-    err_prefix(&err, "no traces are told");
-    log_err(&err);
-    (void)!exporter_aim(g->told.exporter, &(struct exporter_place){0}, NULL);
+    bool knows = papers->no_collector.id == ERR_NONE;
+    const struct exporter_place place = {knows ? g->config->gateway.trace_url : NULL,
+                                         &papers->collector};
+    if (exporter_aim(g->told.exporter, &place, &papers->no_collector) < 0)
+        err_prefix(&papers->no_collector, "no traces are told");
+    if (papers->no_collector.id != ERR_NONE)
+        log_err(&papers->no_collector);
 }
 
 static void
@@ -105,13 +97,13 @@ switch_transcripts(struct gateway *g)
 }
 
 void
-gateway_told_watch(struct gateway *g)
+gateway_told_watch(struct gateway *g, struct gateway_papers *papers)
 {
     access_log_close(&g->told.access_log);
     access_log_open(&g->told.access_log, g->life.loop, g->config);
     store_set_keep(keyring_store(g->keys), g->config->gateway.ledger_keep_us);
     switch_transcripts(g);
-    aim(g);
+    aim(g, papers);
 }
 
 /* ---- a life ---- */

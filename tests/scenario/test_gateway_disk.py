@@ -3,11 +3,14 @@
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import socket
+import subprocess
 
 import pytest
 from gateway import Gateway
+from program import CITADEL, environment
 from sim import PATIENCE_S
 
 ASK = b'{"model": "one", "messages": [{"role": "user", "content": "good morning"}]}'
@@ -52,3 +55,22 @@ def test_a_gateway_that_ends_waits_for_no_disk_that_hangs(tmp_path, sim):
     assert g.process.returncode == 1
     for place in ("state/gateway", "state/gateway/keys.db", "logs/services/access.log", "logs/services/prompts.log"):
         assert f"'{tmp_path}/{place}'" in log, place
+
+
+def test_no_stream_waits_for_a_disk_that_a_reload_reads(tmp_path, slow):
+    folder = tmp_path / "trusted"
+    folder.mkdir()
+    shutil.copy("/etc/ssl/certs/ca-certificates.crt", folder / "ca.pem")
+    there = f"{{url: 'https://127.0.0.1:1', models: [far], ca: '{folder}/ca.pem'}}"
+    with Gateway(tmp_path, {"one": slow.port}, f", peers: {{there: {there}}}") as g:
+        with contextlib.closing(post(g, ASK[:-1] + b', "stream": true, "max_tokens": 300, "ignore_eos": true}')) as s, hangs(folder):
+            words = [CITADEL, "reread", "gateway", "-c", g.config]
+            reload = subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, text=True)
+            while reload.poll() is None:
+                assert s.recv(4096)
+            said = reload.communicate()[1]
+            assert reload.returncode != 0
+            assert f"{g.config}, or a file that it names, is not read after 8 s: its disk hangs" in said
+            assert g.ask("GET", "/v1/models").status == 200
+        assert g.reload().returncode == 0
+    assert "no option changed; keys and certificates were read anew" in g.log
