@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <grp.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,7 +20,7 @@
 struct self {
     bool is_away;
     int count;
-    gid_t groups[NGROUPS_MAX];
+    gid_t *groups;
 };
 
 /* Groups while it is root, on both ways. */
@@ -41,11 +40,12 @@ become_owner(const char *keys_file, struct self *self, struct err *reterr)
     _cleanup_free_ char *dir =
         mem_strndup(keys_file, (size_t)(strrchr(keys_file, '/') - keys_file));
     struct stat st;
-    self->is_away = false;
+    *self = (struct self){0};
     if (geteuid() != 0 || stat(dir, &st) < 0 || st.st_uid == 0)
         return 0;
-    self->count = getgroups(NGROUPS_MAX, self->groups);
-    if (self->count < 0)
+    self->count = getgroups(0, NULL);
+    self->groups = mem_alloc(MAX((size_t)self->count, (size_t)1) * sizeof(*self->groups));
+    if (getgroups(self->count, self->groups) != self->count)
         return err_set_errno(reterr, errno, "the groups of this process");
     self->is_away = true;
     return become(st.st_uid, st.st_gid, &st.st_gid, 1, reterr);
@@ -53,10 +53,11 @@ become_owner(const char *keys_file, struct self *self, struct err *reterr)
 
 /* r: how it went meanwhile, which stays the error. */
 static int
-become_self(const struct self *self, int r, struct err *reterr)
+become_self(struct self *self, int r, struct err *reterr)
 {
     int e =
         self->is_away ? become(0, getgid(), self->groups, self->count, r < 0 ? NULL : reterr) : 0;
+    free(take_ptr(self->groups));
     return r < 0 ? r : e;
 }
 
@@ -107,7 +108,7 @@ static int
 ask_offline(const struct config *config, struct offline *o, struct err *reterr)
 {
     struct keyring *ring = NULL;
-    struct self self;
+    struct self self = {0};
     struct loop *loop;
     int r = loop_new(&loop, reterr);
     if (r < 0)

@@ -116,8 +116,8 @@ enum allowance_verdict {
 struct allowance_refusal {
     enum allowance_limit limit;
     uint64_t used; /* of it, reserved included */
-    uint64_t
-        wait_us; /* after which it may be granted; 0: never, it is more than the limit itself */
+    /* After which it may be granted; 0: never, it is more than the limit itself. */
+    uint64_t wait_us;
 };
 
 /* A request begins. takes: it will claim tokens, and is refused where there are none left. */

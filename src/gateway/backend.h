@@ -21,7 +21,8 @@ struct config_peer;
 struct papers;
 struct visit;
 
-/* Visits at a time that take no slot: requests about responses that are there. */
+/* Visits at a time that take no slot: requests about responses that are there. Who begins one has
+ * seen to that. */
 #define BACKEND_ASIDES_MAX 256
 
 /* As its last visit has found it. */
@@ -113,9 +114,8 @@ struct visit_wish {
     uint64_t key;    /* whose it is */
     uint64_t caller; /* who that is, also without a key: share.h */
     unsigned class;
-    uint64_t tokens; /* that it may take: an estimate */
-    bool
-        is_about_stored; /* it takes none, and waits for nobody: there are BACKEND_ASIDES_MAX at most */
+    uint64_t tokens;      /* that it may take: an estimate */
+    bool is_about_stored; /* it takes no slot, and waits for nobody */
 };
 void visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish);
 /* Whether it waits yet; for what, is put into text, in one line. */

@@ -15,8 +15,8 @@ struct patch {
 };
 
 struct patch_list {
-    struct patch
-        items[PATCH_MAX]; /* by place; of one place, in the order in which they were added */
+    /* By place; of one place, in the order in which they were added. */
+    struct patch items[PATCH_MAX];
     size_t count;
 };
 

@@ -19,28 +19,30 @@ void
 passage_account_begin(struct passage *p)
 {
     const struct holder *caller = p->reply.caller;
-    p->since_us = loop_now_us(p->relay->loop);
-    p->row.time_us = clock_wall_us();
+    struct account *a = &p->account;
+    a->since_us = loop_now_us(p->relay->loop);
+    a->row.time_us = clock_wall_us();
     if (!caller)
         return;
-    p->key = p->row.key = holder_key(caller)->id;
-    p->tally = tally_begin(&p->relay->tallies, holder_key(caller));
-    (void)snprintf(p->row.key_name, sizeof(p->row.key_name), "%s", holder_key(caller)->name);
+    p->key = a->row.key = holder_key(caller)->id;
+    a->tally = tally_begin(&p->relay->tallies, holder_key(caller));
+    (void)snprintf(a->row.key_name, sizeof(a->row.key_name), "%s", holder_key(caller)->name);
 }
 
 void
 passage_works(struct passage *p)
 {
-    if (!p->works_us)
-        p->works_us = loop_now_us(p->relay->loop);
+    if (!p->account.works_us)
+        p->account.works_us = loop_now_us(p->relay->loop);
 }
 
 void
 passage_waits(struct passage *p)
 {
-    if (p->works_us)
-        p->own_us += clock_now_us() - p->works_us;
-    p->works_us = 0;
+    struct account *a = &p->account;
+    if (a->works_us)
+        a->own_us += clock_now_us() - a->works_us;
+    a->works_us = 0;
 }
 
 /* ---- before ---- */
@@ -110,18 +112,19 @@ static void
 claim_all(struct passage *p)
 {
     const struct question *q = p->question;
+    struct account *a = &p->account;
     if (!q->is_let_in || !q->is_whole || !body_is_kept(&q->body))
         return;
-    p->prompt_tokens = estimate_prompt(p);
-    p->tokens = allowance_sum(p->prompt_tokens, estimate_answers(p));
-    claim_tokens(&p->claim, p->tokens);
+    a->prompt_tokens = estimate_prompt(p);
+    a->tokens = allowance_sum(a->prompt_tokens, estimate_answers(p));
+    claim_tokens(&a->claim, a->tokens);
 }
 
 /* First that it may come at all, while its body is on its way; then its tokens. */
 static void
 on_granted(struct claim *claim)
 {
-    struct passage *p = container_of(claim, struct passage, claim);
+    struct passage *p = container_of(claim, struct passage, account.claim);
     struct question *q = p->question;
     if (p->state == PASSAGE_FAILED) /* it was refused for something else */
         return;
@@ -138,7 +141,7 @@ on_granted(struct claim *claim)
 static void
 on_refused(struct claim *claim, const struct err *error, uint64_t retry_after_s)
 {
-    struct passage *p = container_of(claim, struct passage, claim);
+    struct passage *p = container_of(claim, struct passage, account.claim);
     if (p->state == PASSAGE_FAILED)
         return;
     p->retry_after_s = retry_after_s;
@@ -148,7 +151,7 @@ on_refused(struct claim *claim, const struct err *error, uint64_t retry_after_s)
 static void
 on_paid(struct claim *claim)
 {
-    passage_go_on(container_of(claim, struct passage, claim));
+    passage_go_on(container_of(claim, struct passage, account.claim));
 }
 
 void
@@ -156,14 +159,14 @@ passage_begin_claim(struct passage *p)
 {
     static const struct claim_ops ops = {
         .granted = on_granted, .refused = on_refused, .paid = on_paid};
-    p->claim.ops = &ops;
-    claim_begin(&p->claim, p->reply.caller, !p->stored_id);
+    p->account.claim.ops = &ops;
+    claim_begin(&p->account.claim, p->reply.caller, !p->stored_id);
 }
 
 void
 passage_claim(struct passage *p)
 {
-    (void)snprintf(p->row.model, sizeof(p->row.model), "%s", p->asked->name);
+    (void)snprintf(p->account.row.model, sizeof(p->account.row.model), "%s", p->asked->name);
     p->question->is_whole = true;
     claim_all(p);
 }
@@ -180,10 +183,11 @@ void
 passage_goes(struct passage *p)
 {
     const struct visit *v = &p->visit;
-    (void)snprintf(p->row.backend, sizeof(p->row.backend), "%s", backend_name(v->backend));
-    p->row.queue_us += v->ask.started_us - v->ask.arrived_us;
+    struct ledger_row *row = &p->account.row;
+    (void)snprintf(row->backend, sizeof(row->backend), "%s", backend_name(v->backend));
+    row->queue_us += v->ask.started_us - v->ask.arrived_us;
     if (p->traced)
-        p->traced->call_us = loop_now_us(p->relay->loop) - p->since_us;
+        p->traced->call_us = loop_now_us(p->relay->loop) - p->account.since_us;
 }
 
 /* ---- after ---- */
@@ -205,11 +209,11 @@ is_made(const struct passage *p)
 }
 
 static void
-take_all(struct passage *p)
+take_all(struct account *a)
 {
-    p->row.is_estimate = true;
-    p->row.tokens_in = p->prompt_tokens;
-    p->row.tokens_out = p->tokens - p->prompt_tokens;
+    a->row.is_estimate = true;
+    a->row.tokens_in = a->prompt_tokens;
+    a->row.tokens_out = a->tokens - a->prompt_tokens;
 }
 
 /* Of English a token has some four and a half: who sends one in each event is not told to have sent more. */
@@ -231,9 +235,9 @@ static bool
 can_nobody_say(const struct passage *p)
 {
     bool is_form = p->route->body == ROUTE_BODY_FORM;
-    if (p->is_stream || p->row.end == LEDGER_GATEWAY)
+    if (p->is_stream || p->account.row.end == LEDGER_GATEWAY)
         return false;
-    return is_form || p->row.end == LEDGER_CLIENT;
+    return is_form || p->account.row.end == LEDGER_CLIENT;
 }
 
 /* As the engine has told it. Else by what was heard; and what it was thought to take where nobody can
@@ -242,20 +246,20 @@ static void
 count_tokens(struct passage *p)
 {
     const struct usage *told = p->reads ? &p->usage.usage : NULL;
-    struct ledger_row *row = &p->row;
+    struct ledger_row *row = &p->account.row;
     if (p->stored_id) /* it was counted when it was asked for */
         return;
     if (is_in_background(p) && !is_made(p)) {
-        take_all(p);
+        take_all(&p->account);
         return;
     }
     row->is_estimate = !told || !told->told;
-    row->tokens_in = row->is_estimate ? p->prompt_tokens : told->in;
+    row->tokens_in = row->is_estimate ? p->account.prompt_tokens : told->in;
     row->tokens_out = told ? told->out : 0;
     row->tokens_cached = told ? told->cached : 0;
     bool is_part = p->is_stream && !p->usage.complete;
     if (row->is_estimate && can_nobody_say(p)) {
-        row->tokens_out = p->tokens - row->tokens_in;
+        row->tokens_out = p->account.tokens - row->tokens_in;
     } else if ((row->is_estimate || is_part) && (p->is_stream || route_generates(p->route))) {
         uint64_t heard = tokens_heard(p);
         row->is_estimate = row->is_estimate || heard > row->tokens_out;
@@ -268,7 +272,7 @@ count_tokens(struct passage *p)
 static bool
 has_left_work(const struct passage *p)
 {
-    return !passage_has_begun(p) && p->row.end == LEDGER_CLIENT && p->visit.backend &&
+    return !passage_has_begun(p) && p->account.row.end == LEDGER_CLIENT && p->visit.backend &&
            p->visit.has_called;
 }
 
@@ -276,11 +280,11 @@ has_left_work(const struct passage *p)
 uint64_t
 passage_took(struct passage *p)
 {
-    struct ledger_row *row = &p->row;
+    struct ledger_row *row = &p->account.row;
     if (passage_has_begun(p) && row->status < 400) {
         count_tokens(p);
     } else if (has_left_work(p)) {
-        take_all(p);
+        take_all(&p->account);
     }
     return allowance_sum(row->tokens_in, row->tokens_out);
 }
@@ -291,10 +295,11 @@ passage_took(struct passage *p)
 bool
 passage_pays(struct passage *p)
 {
+    struct claim *claim = &p->account.claim;
     uint64_t took = passage_took(p);
-    if (p->state == PASSAGE_PASSES && took > p->claim.own.tokens + p->claim.own.grown)
+    if (p->state == PASSAGE_PASSES && took > claim->own.tokens + claim->own.grown)
         took = allowance_sum(took, AHEAD_TOKENS);
-    return claim_grow(&p->claim, took);
+    return claim_grow(claim, took);
 }
 
 /* Who asks for it later hears what it took; until then it took what was reserved. */
@@ -310,7 +315,7 @@ static void
 correct_estimate(const struct passage *p)
 {
     const struct usage *told = &p->usage.usage;
-    if (!p->relay->stored || p->row.status != 200 || !is_made(p))
+    if (!p->relay->stored || p->account.row.status != 200 || !is_made(p))
         return;
     const struct allowance_estimate estimate =
         stored_take_estimate(p->relay->stored, p->stored_id, strlen(p->stored_id), p->key);
@@ -323,9 +328,9 @@ settle(struct passage *p)
 {
     uint64_t took = passage_took(p);
     if (passage_has_begun(p) || has_left_work(p))
-        claim_settle(&p->claim, took);
+        claim_settle(&p->account.claim, took);
     else
-        claim_end(&p->claim);
+        claim_end(&p->account.claim);
     if (p->reply.caller && passage_has_begun(p))
         p->stored_id ? correct_estimate(p) : remember_estimate(p, took);
 }
@@ -338,7 +343,7 @@ tell_spans(const struct passage *p)
     uint64_t arrived_us = p->visit.ask.arrived_us;
     const struct span_request s = {
         .trace = &t->trace,
-        .row = &p->row,
+        .row = &p->account.row,
         .route = p->route,
         .id = p->reply.id,
         .model = t->model,
@@ -346,7 +351,7 @@ tell_spans(const struct passage *p)
         .max_tokens = t->max_tokens,
         .is_stream = p->is_stream,
         .has_waited = arrived_us != 0,
-        .wait_us = arrived_us ? arrived_us - p->since_us : 0,
+        .wait_us = arrived_us ? arrived_us - p->account.since_us : 0,
         .call_us = t->call_us,
         .answer_end_us = t->answer_end_us,
     };
@@ -356,18 +361,19 @@ tell_spans(const struct passage *p)
 void
 passage_account_end(struct passage *p, bool answered)
 {
+    struct account *a = &p->account;
     bool is_over = p->state == PASSAGE_FAILED || p->state >= PASSAGE_OWES;
-    if (!is_over || (p->row.end == LEDGER_WHOLE && !answered))
-        p->row.end = p->request->is_cut ? LEDGER_GATEWAY : LEDGER_CLIENT;
-    p->row.duration_us = loop_now_us(p->relay->loop) - p->since_us;
+    if (!is_over || (a->row.end == LEDGER_WHOLE && !answered))
+        a->row.end = p->request->is_cut ? LEDGER_GATEWAY : LEDGER_CLIENT;
+    a->row.duration_us = loop_now_us(p->relay->loop) - a->since_us;
     settle(p);
     if (passage_has_begun(p))
-        histogram_add(&p->relay->counts.own, p->own_us);
-    if (p->tally)
-        tally_end(p->tally, &p->row, p->is_stream);
-    transcript_end(take_ptr(p->transcript), &p->row, p->reply.id);
+        histogram_add(&p->relay->counts.own, a->own_us);
+    if (a->tally)
+        tally_end(a->tally, &a->row, p->is_stream);
+    transcript_end(take_ptr(p->transcript), &a->row, p->reply.id);
     if (p->traced)
         tell_spans(p);
     if (p->relay->over)
-        p->relay->over(&p->row, &p->reply, p->relay->over_arg);
+        p->relay->over(&a->row, &p->reply, p->relay->over_arg);
 }

@@ -92,7 +92,7 @@ pass_retry_after(struct passage *p, const struct http1_head *head)
 static void
 begin_answer(struct passage *p, const struct http1_head *head)
 {
-    p->row.status = head->status;
+    p->account.row.status = head->status;
     reply_begin(p->request, head->status, &p->reply);
     if (p->target != p->asked)
         http_answer_field(p->request, "X-Citadel-Fallback", p->target->name);
@@ -260,12 +260,12 @@ on_call_body(struct http_call *call, const char *bytes, size_t len)
         buf_add(&p->refusal, bytes, len);
         return;
     }
-    if (!p->row.first_us)
+    if (!p->account.row.first_us)
         passage_works(p);
     p->unread_bytes += p->reads ? 0 : len;
     bool goes_on = p->reads || pass(p, bytes, len);
-    if (!p->row.first_us)
-        p->row.first_us = loop_now_us(p->relay->loop) - p->since_us;
+    if (!p->account.row.first_us)
+        p->account.row.first_us = loop_now_us(p->relay->loop) - p->account.since_us;
     for (size_t used; p->reads && len > 0; bytes += used, len -= used) {
         struct usage_piece piece;
         usage_read(&p->usage, bytes, len, &used, &piece);
@@ -298,7 +298,7 @@ end_paid(struct passage *p)
 void
 passage_go_on(struct passage *p)
 {
-    if (claim_owes(&p->claim))
+    if (claim_owes(&p->account.claim))
         return;
     if (p->visit.call) {
         http_call_resume(p->visit.call);
@@ -321,8 +321,8 @@ is_cut(const struct passage *p)
 static void
 blame(struct passage *p, const struct err *error)
 {
-    p->row.end = passage_blames(p, error);
-    p->relay->counts.cut += p->row.end == LEDGER_ENGINE;
+    p->account.row.end = passage_blames(p, error);
+    p->relay->counts.cut += p->account.row.end == LEDGER_ENGINE;
 }
 
 static void
@@ -350,10 +350,10 @@ end_answer(struct passage *p, const struct err *error)
     bool is_refused = p->state == PASSAGE_REFUSED;
     p->state = PASSAGE_OVER;
     if (p->traced)
-        p->traced->answer_end_us = loop_now_us(p->relay->loop) - p->since_us;
+        p->traced->answer_end_us = loop_now_us(p->relay->loop) - p->account.since_us;
     if (is_refused) {
         if (error)
-            p->row.end = passage_blames(p, error);
+            p->account.row.end = passage_blames(p, error);
         passage_told_end(p, error);
     } else if (p->is_stream) {
         end_stream(p, error);

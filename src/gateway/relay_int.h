@@ -91,6 +91,17 @@ struct traced {
     uint64_t answer_end_us;        /* and when its answer had ended; 0: it has not */
 };
 
+/* What it may take and has taken, and what is told of it. */
+struct account {
+    struct claim claim;
+    uint64_t prompt_tokens, tokens; /* that it may take: estimates, of the prompt and of all */
+    struct ledger_row row;          /* as far as it is known */
+    struct tally *tally;            /* NULL: it has no key */
+    uint64_t since_us;              /* by the loop's clock: its head came */
+    uint64_t works_us;              /* since then we are at it; 0: it waits for somebody else */
+    uint64_t own_us;                /* that we were */
+};
+
 /* In their order: from REFUSED on an engine's answer has begun, and nothing else may be asked. */
 enum passage_state {
     PASSAGE_COLLECTS, /* what comes from the client */
@@ -121,14 +132,8 @@ struct passage {
     const char *stored_id; /* of the response that it is about; NULL: it is about none */
     struct arena arena;    /* of that, and of who has it */
 
-    struct claim claim;
-    uint64_t prompt_tokens, tokens; /* that it may take: estimates, of the prompt and of all */
-    bool asks_background;           /* for an answer before there is one */
-    struct ledger_row row;          /* as far as it is known */
-    uint64_t since_us;              /* by the loop's clock: its head came */
-    struct tally *tally;            /* NULL: it has no key */
-    uint64_t works_us;              /* since then we are at it; 0: it waits for somebody else */
-    uint64_t own_us;                /* that we were */
+    struct account account;
+    bool asks_background; /* for an answer before there is one */
 
     struct loop_timer progress; /* to be told of */
     struct buf refusal;
@@ -199,8 +204,8 @@ void passage_begin_claim(struct passage *p); /* of a request, by its head; or it
 void passage_claim(struct passage *p);       /* all has come; then passage_seek(), or it fails */
 void passage_kept(struct passage *p);        /* the disk has caught up with its body */
 void passage_goes(struct passage *p);        /* a back end is asked */
-bool
-passage_pays(struct passage *p); /* for what it took so far; false: it will, and then goes on */
+/* For what it took so far; false: it will, and then goes on. */
+bool passage_pays(struct passage *p);
 void passage_account_end(struct passage *p, bool answered);
 
 /* relay_answer.c */

@@ -24,7 +24,7 @@ static void
 begin(struct passage *p)
 {
     p->state = PASSAGE_TOLD;
-    p->row.status = 200;
+    p->account.row.status = 200;
     reply_begin(p->request, 200, &p->reply);
     http_answer_field(p->request, "Content-Type", "text/event-stream");
     http_answer_field(p->request, "Cache-Control", "no-cache");
@@ -93,7 +93,7 @@ void
 passage_told_head(struct passage *p, const struct http1_head *head)
 {
     char text[COMMENT_MAX / 2];
-    p->row.status = head->status;
+    p->account.row.status = head->status;
     if (p->target != p->asked) {
         (void)snprintf(text, sizeof(text), "X-Citadel-Fallback: %s", p->target->name);
         comment(p, text);
@@ -128,7 +128,7 @@ passage_told_end(struct passage *p, const struct err *error)
         (void)http_answer_write(p->request, event.data, event.len);
     } else {
         (void)err_set(&none, ERR_ENGINE_LOST, "%s answered with %u, and no stream", p->target->name,
-                      p->row.status);
+                      p->account.row.status);
         write_event(p, error ? error : &none);
     }
     http_answer_end(p->request);

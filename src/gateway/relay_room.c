@@ -18,7 +18,7 @@ refuse_share(struct passage *p, const char *refused, const char *option, struct 
 {
     char who[TEXT_NAME_MAX + 16] = "your address";
     if (p->reply.caller)
-        (void)snprintf(who, sizeof(who), "the key '%s'", p->row.key_name);
+        (void)snprintf(who, sizeof(who), "the key '%s'", p->account.row.key_name);
     int r = err_set(reterr, ERR_SHARE_TAKEN, "%s has %s", who, refused);
     err_fix(reterr, "one may have half of %s; fewer at a time, or wait for some to end", option);
     p->retry_after_s = 1;

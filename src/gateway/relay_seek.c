@@ -192,7 +192,7 @@ visit_back(struct passage *p, const struct target_back *back)
         .key = p->key,
         .caller = p->share->caller,
         .class = class_of(p),
-        .tokens = p->tokens,
+        .tokens = p->account.tokens,
         .is_about_stored = p->stored_id != NULL,
     };
     struct backend *b = routing_backend_of(p->routing, back);

@@ -40,7 +40,7 @@ passage_blames(const struct passage *p, const struct err *error)
 {
     if (error->id == ERR_SPOOL || error->id == ERR_SYSTEM || error->id == ERR_GATEWAY_STOPPED)
         return LEDGER_GATEWAY;
-    return p->row.backend[0] ? LEDGER_ENGINE : LEDGER_REFUSED;
+    return p->account.row.backend[0] ? LEDGER_ENGINE : LEDGER_REFUSED;
 }
 
 #define DISK_AGAIN_S 5 /* when to come again with a body that the disk did not take */
@@ -55,8 +55,8 @@ passage_fail(struct passage *p, const struct err *error)
     bool is_told = p->state == PASSAGE_TOLD;
     assert(p->state <= PASSAGE_TOLD);
     p->state = PASSAGE_FAILED;
-    p->row.status = problem_status(error);
-    p->row.end = passage_blames(p, error);
+    p->account.row.status = problem_status(error);
+    p->account.row.end = passage_blames(p, error);
     passage_progress_stop(p);
     if (is_told)
         passage_told_fail(p, error);

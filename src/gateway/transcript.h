@@ -33,8 +33,7 @@ void transcripts_end(struct transcripts *t);
 
 const char *transcripts_path(const struct transcripts *t);
 uint64_t transcripts_lost(const struct transcripts *t);
-int
-transcripts_error(const struct transcripts *t); /* of the last line, as errno; 0: it was written */
+int transcripts_error(const struct transcripts *t); /* errno of the last line; 0: it was written */
 
 /* Of a request; body: it is whole; NULL: it is no text. Returns NULL where it is not wanted. */
 struct transcript *transcript_begin(struct transcripts *t, const struct body *body) must_check;
