@@ -165,6 +165,31 @@ TEST(changes_wait_for_one_another_up_to_a_number)
     close_ring();
 }
 
+/* Which is in force at once, and durable though nobody asks for it once more. */
+TEST(a_revocation_that_had_no_place_in_line_is_tried_again)
+{
+    static struct asked asked[KEYRING_WISHES_MAX + 1];
+    static char names[ARRAY_SIZE(asked)][16];
+    struct asked alice, revoked;
+    REQUIRE(open_ring());
+    const struct store_counts *counts = store_counts(keyring_store(ring));
+    REQUIRE(ask(&alice, KEYRING_CREATE, "alice", NULL));
+    for (size_t i = 0; i < ARRAY_SIZE(asked); i++) {
+        (void)snprintf(names[i], sizeof(names[i]), "key-%zu", i);
+        asked[i] = (struct asked){.wish = {.name = names[i], .done = on_done}};
+        REQUIRE(keyring_do(ring, &asked[i].wish, NULL) == 0);
+    }
+    CHECK(!ask(&revoked, KEYRING_REVOKE, "alice", NULL));
+    CHECK_EQ(revoked.err.id, ERR_KEYS_BUSY);
+    CHECK(!find(alice.token));
+    REQUIRE(LOOP_WAIT(&rig, asked[KEYRING_WISHES_MAX].is_done));
+    const uint64_t batches = counts->batches;
+    CHECK(LOOP_WAIT(&rig, counts->batches == batches + 1));
+    CHECK_EQ(counts->failed_batches, 0);
+    CHECK(!find(alice.token));
+    close_ring();
+}
+
 TEST(who_has_expired_gets_no_other_token)
 {
     struct asked a;

@@ -59,10 +59,9 @@ struct http_client_config {
     unsigned idle_max;          /* connections kept; 0: none, and each request says so */
     uint64_t idle_us;           /* shorter than the server keeps them: vLLM closes after 5 s */
     uint64_t connect_us;
-    uint64_t
-        first_byte_us;   /* from the last byte sent to the answer's first, and to its whole head */
-    uint64_t between_us; /* between two pieces of the answer */
-    uint64_t total_us;   /* 0: no limit, likewise of the others */
+    uint64_t first_byte_us; /* from the last byte sent to the first one, and to the whole head */
+    uint64_t between_us;    /* between two pieces of the answer */
+    uint64_t total_us;      /* 0: no limit, likewise of the others */
 };
 extern const struct http_client_config http_client_config_default;
 
