@@ -10,9 +10,9 @@ right are treated so:
   slow            a second later
   other           with one bit of the body flipped
   as-always       as always
-GET /_uploads, /_planned: how many of these there are; POST /_calm: how many were planned still, and as always from now on.
-GET /_keys: all of them, with their sizes. POST /_age/SECONDS/KEY: it was changed so long ago; POST /_flip/KEY: the lowest bit
-in its middle is another; POST /_remove/KEY."""
+GET /_planned: of how many that is so; POST /_calm: likewise, and from now on as always. GET /_uploads: their names; POST
+/_upload/SECONDS/KEY: one is begun so long ago. GET /_keys: all of them, with their sizes. POST /_age/SECONDS/KEY: it was
+changed so long ago; POST /_flip/KEY: the lowest bit in its middle is another."""
 
 import collections
 import email.utils
@@ -54,6 +54,7 @@ class Refused(Exception):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm, wbufsize = True, 65536  # an answer is one packet, and goes at once
 
     def log_message(self, *_):
         pass
@@ -136,8 +137,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             plan.extend([how] * int(count))
             self.say(200)
             return
-        if self.path in ("/_uploads", "/_planned"):
-            self.say(200, str(len(uploads if self.path == "/_uploads" else plan)).encode())
+        if self.path == "/_uploads":
+            self.say(200, " ".join(sorted(uploads)).encode())
+            return
+        if self.path == "/_planned":
+            self.say(200, str(len(plan)).encode())
             return
         if self.path == "/_calm":
             self.say(200, str(len(plan)).encode())
@@ -151,8 +155,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             changed[key] -= int(seconds)
             self.say(200)
             return
-        if self.path.startswith("/_remove/"):
-            del objects[self.path.removeprefix("/_remove/")]
+        if self.path.startswith("/_upload/"):
+            _, _, seconds, key = self.path.split("/", 3)
+            uploads[f"{uuid.uuid4()}+/="] = {"key": key, "begun": time.time() - int(seconds)}
             self.say(200)
             return
         if self.path.startswith("/_flip/"):
@@ -183,7 +188,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do(self, key, query, body):
         if self.command in ("GET", "HEAD"):
-            self.list(query) if not key else self.get(key)
+            self.get(key) if key else self.list_uploads(query) if "uploads" in query else self.list(query)
         elif self.command == "PUT":
             self.put(key, query, body)
         elif self.command == "POST":
@@ -234,12 +239,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def upload(self, key, query, body):
         if "uploads" in query:
             name = f"{uuid.uuid4()}+/="
-            uploads[name] = {}
+            uploads[name] = {"key": key, "begun": time.time()}
             self.say_xml(f"<InitiateMultipartUploadResult><UploadId>{name}</UploadId></InitiateMultipartUploadResult>")
             return
         if query["uploadId"] not in uploads:
             raise Refused(404, "NoSuchUpload")
-        parts = uploads[query["uploadId"]]
+        parts = {n: part for n, part in uploads[query["uploadId"]].items() if isinstance(n, int)}
         want = "".join(
             f'<Part><PartNumber>{n}</PartNumber><ETag>"{hashlib.md5(part).hexdigest()}"</ETag></Part>'
             for n, part in sorted(parts.items()))
@@ -248,6 +253,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         keep(key, b"".join(part for _, part in sorted(parts.items())))
         del uploads[query["uploadId"]]
         self.say_xml("<CompleteMultipartUploadResult><Key/></CompleteMultipartUploadResult>")
+
+    def list_uploads(self, query):
+        rows = ""
+        for name, upload in sorted(uploads.items()):
+            if upload["key"].startswith(query["prefix"]):
+                begun = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(upload["begun"]))
+                rows += f"<Upload><Key>{upload['key']}</Key><UploadId>{name}</UploadId><Initiated>{begun}</Initiated></Upload>"
+        self.say_xml(f"<ListMultipartUploadsResult>{rows}</ListMultipartUploadsResult>")
 
     def list(self, query):
         names = sorted(k for k in list(objects) if k.startswith(query["prefix"]) and k > query.get("continuation-token", ""))

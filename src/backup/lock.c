@@ -253,9 +253,8 @@ locks_read(struct repository *repository, const struct lock *ours, struct locks 
            struct err *reterr)
 {
     struct repository_names names = {0};
-    uint64_t now_us = 0;
     *ret = (struct locks){0};
-    int r = touch(ours, &now_us, reterr);
+    int r = touch(ours, &ret->now_us, reterr);
     if (r < 0)
         return r;
     r = repository_list(repository, REPOSITORY_LOCKS, &names, reterr);
@@ -264,7 +263,7 @@ locks_read(struct repository *repository, const struct lock *ours, struct locks 
                     names.count, LOCKS_MAX);
     for (size_t i = 0; i < names.count && r >= 0; i++) {
         struct lock_seen seen;
-        r = look(repository, names.items[i], now_us, &seen, reterr);
+        r = look(repository, names.items[i], ret->now_us, &seen, reterr);
         seen.is_ours = memcmp(seen.name, ours->name, sizeof(seen.name)) == 0;
         if (r > 0)
             vec_push(&ret->items, seen);

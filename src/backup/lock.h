@@ -38,6 +38,7 @@ struct lock_seen {
 
 struct locks {
     VEC(struct lock_seen) items;
+    uint64_t now_us; /* by the clock of who keeps the files */
 };
 
 /* All there are, by who holds one. */

@@ -25,6 +25,8 @@ by_name(const void *a, const void *b)
     return memcmp(a, b, HASH_SHA256_BYTES);
 }
 
+#define TIDY_AFTER_US UINT64_C(86400000000) /* nobody sends one object for so long */
+
 /* ---- which snapshots ---- */
 
 static struct block_id
@@ -208,6 +210,8 @@ look_around(struct prune *p, struct err *reterr)
         r = refuse_second(p, reterr);
     if (r == 0)
         r = remove_dead(p, reterr);
+    if (r == 0 && !p->wish.dry && p->locks.now_us > TIDY_AFTER_US) /* not all hosts can tell */
+        (void)!repository_tidy(p->wish.repository, p->locks.now_us - TIDY_AFTER_US, NULL);
     if (r == 0)
         r = marks_read(p->wish.repository, &p->marks, reterr);
     if (r == 0)

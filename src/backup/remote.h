@@ -20,13 +20,15 @@ struct remote_kind {
                 struct err *reterr);
     int (*read)(void *there, const char *key, uint64_t at, void *ret_bytes, size_t len,
                 struct err *reterr);
-    int (*fetch)(void *there, const char *key, int to, struct err *reterr);
+    int (*fetch)(void *there, const char *key, int to, uint64_t most, struct err *reterr);
     int (*store)(void *there, int from, const char *key, struct err *reterr);
     int (*store_new)(void *there, int from, const char *key, struct err *reterr); /* -EEXIST */
     int (*remove)(void *there, const char *key, struct err *reterr);
     /* By the clock of the other host; -ENOENT. */
     int (*touch)(void *there, const char *key, struct err *reterr);
     int (*changed)(void *there, const char *key, uint64_t *ret_us, struct err *reterr);
+    /* What is left of files of an area that were begun before then, and never got their keys. */
+    int (*tidy)(void *there, const char *area, uint64_t before_us, struct err *reterr);
     /* NULL: it has room without end. UINT64_MAX: nobody says. */
     int (*find_room)(void *there, uint64_t *ret_bytes, struct err *reterr);
 };

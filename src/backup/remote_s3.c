@@ -83,9 +83,9 @@ read_part(void *there, const char *key, uint64_t at, void *ret_bytes, size_t len
 }
 
 static int
-fetch(void *there, const char *key, int to, struct err *reterr)
+fetch(void *there, const char *key, int to, uint64_t most, struct err *reterr)
 {
-    return s3_fetch(there, key, to, reterr);
+    return s3_fetch(there, key, to, most, reterr);
 }
 
 static int
@@ -118,6 +118,13 @@ changed(void *there, const char *key, uint64_t *ret_us, struct err *reterr)
     return s3_changed(there, key, ret_us, reterr);
 }
 
+static int
+tidy(void *there, const char *area, uint64_t before_us, struct err *reterr)
+{
+    _cleanup_free_ char *begins = mem_printf("%s/", area);
+    return s3_drop_uploads(there, begins, before_us, reterr);
+}
+
 const struct remote_kind remote_s3 = {
     .transfers = TRANSFERS,
     .open = open_s3,
@@ -131,4 +138,5 @@ const struct remote_kind remote_s3 = {
     .remove = remove_object,
     .touch = touch,
     .changed = changed,
+    .tidy = tidy,
 };

@@ -5,6 +5,8 @@
 #include "backup/remote.h"
 #include "backup/sftp.h"
 #include "base/mem.h"
+#include "base/text.h"
+#include "base/vec.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -15,6 +17,7 @@
 #include <sys/random.h>
 
 #define TRANSFERS 4
+#define LEFT_MAX 10000              /* drafts that are removed at once */
 #define CONNECTIONS (TRANSFERS + 2) /* no transfer keeps a lock from being touched */
 
 struct host {
@@ -62,7 +65,7 @@ give(struct host *h, struct sftp *s)
 struct ask {
     int (*call)(struct sftp *s, const struct ask *ask, struct err *reterr);
     char path[PATH_MAX], draft[PATH_MAX];
-    uint64_t at;
+    uint64_t at; /* or how many bytes at most */
     void *bytes;
     size_t len;
     int file;
@@ -243,13 +246,13 @@ read_part(void *there, const char *key, uint64_t at, void *ret_bytes, size_t len
 static int
 do_fetch(struct sftp *s, const struct ask *ask, struct err *reterr)
 {
-    return sftp_fetch(s, ask->path, ask->file, reterr);
+    return sftp_fetch(s, ask->path, ask->file, ask->at, reterr);
 }
 
 static int
-fetch(void *there, const char *key, int to, struct err *reterr)
+fetch(void *there, const char *key, int to, uint64_t most, struct err *reterr)
 {
-    return run(there, &(struct ask){.call = do_fetch, .file = to}, key, reterr);
+    return run(there, &(struct ask){.call = do_fetch, .file = to, .at = most}, key, reterr);
 }
 
 /* An area that came with a later release is made where there is none. */
@@ -337,6 +340,42 @@ changed(void *there, const char *key, uint64_t *ret_us, struct err *reterr)
     return run(there, &(struct ask){.call = do_changed, .ret_number = ret_us}, key, reterr);
 }
 
+struct left {
+    uint64_t before_us;
+    VEC(char *) names;
+};
+
+static int
+on_left(void *arg, const char *name, const struct sftp_file *file)
+{
+    struct left *l = arg;
+    if (file->is_file && text_starts(name, OBJECT_DRAFT) && l->names.count < LEFT_MAX &&
+        (uint64_t)MAX(file->changed_s, (int64_t)0) * 1000000 < l->before_us)
+        vec_push(&l->names, mem_strdup(name));
+    return 0;
+}
+
+static int
+do_tidy(struct sftp *s, const struct ask *ask, struct err *reterr)
+{
+    struct left l = {.before_us = ask->at};
+    int r = sftp_list(s, ask->path, on_left, &l, reterr);
+    vec_foreach (&l.names, name) {
+        _cleanup_free_ char *path = mem_printf("%s/%s", ask->path, *name);
+        int k = r == 0 ? sftp_remove(s, path, reterr) : r;
+        r = k == -ENOENT ? 0 : k;
+        free(*name);
+    }
+    vec_finish(&l.names);
+    return r;
+}
+
+static int
+tidy(void *there, const char *area, uint64_t before_us, struct err *reterr)
+{
+    return run(there, &(struct ask){.call = do_tidy, .at = before_us}, area, reterr);
+}
+
 static int
 do_find_room(struct sftp *s, const struct ask *ask, struct err *reterr)
 {
@@ -366,5 +405,6 @@ const struct remote_kind remote_sftp = {
     .remove = remove_file,
     .touch = touch,
     .changed = changed,
+    .tidy = tidy,
     .find_room = find_room,
 };

@@ -22,17 +22,18 @@ static const struct repository_kind *const kinds[] = {&repository_directory, &re
 
 static const struct area {
     const char *name;
-    enum seal_for whom; /* of one that is encrypted; 0: what lies there is in clear all the same */
-    bool is_copied;     /* of what is elsewhere this machine keeps copies */
+    enum seal_for whom;  /* of one that is encrypted; 0: what lies there is in clear all the same */
+    bool is_copied;      /* of what is elsewhere this machine keeps copies */
+    uint64_t most_bytes; /* of an object */
 } areas[REPOSITORY_AREAS] = {
-    [REPOSITORY_PACKS] = {"packs", SEAL_FOR_READERS},
-    [REPOSITORY_INDEX] = {"index", SEAL_FOR_ALL, true},
-    [REPOSITORY_SUMS] = {"sums", SEAL_FOR_READERS},
-    [REPOSITORY_SNAPSHOTS] = {"snapshots", SEAL_FOR_READERS, true},
-    [REPOSITORY_KEYS] = {"keys", 0, true},
-    [REPOSITORY_MARKS] = {"marks", SEAL_FOR_ALL, true},
-    [REPOSITORY_LOCKS] = {"locks", SEAL_FOR_ALL},
-    [REPOSITORY_PARITY] = {"parity", 0},
+    [REPOSITORY_PACKS] = {"packs", SEAL_FOR_READERS, false, 5 * GIB},
+    [REPOSITORY_INDEX] = {"index", SEAL_FOR_ALL, true, 16 * GIB},
+    [REPOSITORY_SUMS] = {"sums", SEAL_FOR_READERS, false, 16 * GIB},
+    [REPOSITORY_SNAPSHOTS] = {"snapshots", SEAL_FOR_READERS, true, 64 * GIB},
+    [REPOSITORY_KEYS] = {"keys", 0, true, 4 * KIB},
+    [REPOSITORY_MARKS] = {"marks", SEAL_FOR_ALL, true, 128 * MIB},
+    [REPOSITORY_LOCKS] = {"locks", SEAL_FOR_ALL, false, 64 * KIB},
+    [REPOSITORY_PARITY] = {"parity", 0, false, 5 * GIB},
 };
 
 const char *
@@ -70,6 +71,12 @@ bool
 repository_is_copied(enum repository_area area)
 {
     return areas[area].is_copied;
+}
+
+uint64_t
+repository_most_bytes(enum repository_area area)
+{
+    return areas[area].most_bytes;
 }
 
 /* ---- what it is ---- */
@@ -290,6 +297,12 @@ int
 repository_find_room(const struct repository *r, uint64_t *ret_bytes, struct err *reterr)
 {
     return r->kind->find_room(r, ret_bytes, reterr);
+}
+
+int
+repository_tidy(struct repository *r, uint64_t before_us, struct err *reterr)
+{
+    return r->kind->tidy ? r->kind->tidy(r, before_us, reterr) : 0;
 }
 
 void

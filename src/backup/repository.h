@@ -72,6 +72,8 @@ int repository_write(struct repository *r, const char *name, const void *bytes, 
 /* How much can be stored still; UINT64_MAX: nobody says. */
 int repository_find_room(const struct repository *r, uint64_t *ret_bytes, struct err *reterr)
     must_check;
+/* What was begun on the other host before then, by its clock, and never finished, goes. */
+int repository_tidy(struct repository *r, uint64_t before_us, struct err *reterr) must_check;
 /* From here on what lies there is looked at, not copies of it on this machine. */
 void repository_forget(struct repository *r);
 

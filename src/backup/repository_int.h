@@ -36,6 +36,8 @@ struct repository_kind {
                    uint64_t *ret_us, struct err *reterr);
     /* What can be stored still; UINT64_MAX: nobody says. */
     int (*find_room)(const struct repository *r, uint64_t *ret_bytes, struct err *reterr);
+    /* Removes what was begun before then, and never finished; NULL: whoever writes does. */
+    int (*tidy)(struct repository *r, uint64_t before_us, struct err *reterr);
     /* Copies on this machine are not believed any more; may be NULL. */
     void (*forget)(struct repository *r);
 };
@@ -65,6 +67,9 @@ int repository_is_there(const char *where, struct err *reterr);
 
 /* Whether copies of what lies in that area are kept on this machine. */
 bool repository_is_copied(enum repository_area area);
+
+/* That an object of it may have: what is fetched is a stranger's. */
+uint64_t repository_most_bytes(enum repository_area area);
 
 /* Of all that an open file holds; -errno. */
 int repository_hash_fd(int fd, uint8_t ret[HASH_SHA256_BYTES]) must_check;

@@ -24,9 +24,10 @@
 #include <unistd.h>
 
 #define DIRECTORY_MODE 0700
-#define OBJECTS_MAX 4000000             /* of an area: 512 TiB of packs */
-#define COPIES_BYTES_MAX (4 * GIB)      /* then all go, and come again as they are needed */
-#define SNAPSHOT_COPIED_BYTES (2 * MIB) /* a larger one is not brought here for its ends */
+#define OBJECTS_MAX 4000000                  /* of an area: 512 TiB of packs */
+#define FILE_BYTES_MAX ((uint64_t)INT64_MAX) /* of what a stranger tells: so that sums stay sums */
+#define COPIES_BYTES_MAX (4 * GIB)           /* then all go, and come again as they are needed */
+#define SNAPSHOT_COPIED_BYTES (2 * MIB)      /* a larger one is not brought here for its ends */
 
 /* How long a file is, as was told with its name, or asked for. */
 struct known_size {
@@ -102,7 +103,7 @@ remember_size(struct elsewhere *e, const char *key, uint64_t bytes)
         vec_push(&e->sizes, known);
         (void)map_add(&e->size_by_key, known->key, known);
     }
-    known->bytes = bytes;
+    known->bytes = MIN(bytes, FILE_BYTES_MAX);
     (void)pthread_mutex_unlock(&e->lock);
 }
 
@@ -117,9 +118,11 @@ find_size(struct elsewhere *e, const char *key, uint64_t *ret_bytes, struct err 
     if (known)
         return 0;
     int r = e->kind->size(e->there, key, ret_bytes, reterr);
-    if (r == 0)
-        remember_size(e, key, *ret_bytes);
-    return r;
+    if (r < 0)
+        return r;
+    *ret_bytes = MIN(*ret_bytes, FILE_BYTES_MAX);
+    remember_size(e, key, *ret_bytes);
+    return 0;
 }
 
 /* ---- copies ---- */
@@ -214,7 +217,7 @@ fetch(struct repository *r, enum repository_area area, const char *name, struct 
         return err_set_errno(reterr, -fd, "cannot make a file for what is fetched from %s",
                              r->where);
     begin_transfer(e);
-    int k = end_transfer(e, e->kind->fetch(e->there, key, fd, reterr));
+    int k = end_transfer(e, e->kind->fetch(e->there, key, fd, repository_most_bytes(area), reterr));
     bool keeps = k == 0 && repository_is_copied(area) && fits(fd, name);
     if (keeps)
         count_copy(r, fd);
@@ -382,6 +385,18 @@ remote_changed(const struct repository *r, enum repository_area area, const char
 }
 
 static int
+remote_tidy(struct repository *r, uint64_t before_us, struct err *reterr)
+{
+    const struct elsewhere *e = r->elsewhere;
+    int k = 0;
+    for (enum repository_area i = 0; i < REPOSITORY_AREAS && k == 0; i++) {
+        k = e->kind->tidy(e->there, repository_area_name(i), before_us, reterr);
+        k = k == -ENOENT ? 0 : k;
+    }
+    return k;
+}
+
+static int
 remote_find_room(const struct repository *r, uint64_t *ret_bytes, struct err *reterr)
 {
     const struct elsewhere *e = r->elsewhere;
@@ -535,7 +550,8 @@ remote_open(struct repository *r, const struct repository_wish *wish, struct err
         .scheme = (scheme_), .remote = (remote_), .open = remote_open, .close = remote_close,     \
         .list = remote_list, .get = remote_get, .find = remote_find, .read = remote_read,         \
         .put = remote_put, .write = remote_write, .remove = remote_remove, .touch = remote_touch, \
-        .changed = remote_changed, .find_room = remote_find_room, .forget = remote_forget         \
+        .changed = remote_changed, .tidy = remote_tidy, .find_room = remote_find_room,            \
+        .forget = remote_forget                                                                   \
     }
 
 const struct repository_kind repository_sftp = KIND("sftp://", &remote_sftp);

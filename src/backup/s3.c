@@ -6,12 +6,14 @@
 #include "backup/s3_xml.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "base/vec.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define KEYS_MAX 5000000
@@ -51,12 +53,17 @@ s3_read(struct s3 *s, const char *key, uint64_t at, void *ret_bytes, size_t len,
 }
 
 int
-s3_fetch(struct s3 *s, const char *key, int to, struct err *reterr)
+s3_fetch(struct s3 *s, const char *key, int to, uint64_t most, struct err *reterr)
 {
     _cleanup_s3_answer_ struct s3_answer answer = S3_ANSWER_INIT;
-    struct s3_target target = {.file = to, .most = UINT64_MAX};
+    struct s3_target target = {.file = to, .most = most};
     const struct s3_ask ask = {.method = "GET", .key = key, .query = "", .target = &target};
-    return s3_do(s, &ask, &answer, reterr);
+    int r = s3_do(s, &ask, &answer, reterr);
+    return target.r == -EMSGSIZE
+               ? err_set(reterr, ERR_TOO_LARGE,
+                         "'%s' at %s has more than the %llu bytes that it may have", key,
+                         s->place.host, (unsigned long long)most)
+               : r;
 }
 
 int
@@ -168,6 +175,76 @@ s3_list(struct s3 *s, const char *begins, int (*each)(void *arg, const char *key
     return r == -EFBIG ? err_set(reterr, ERR_TOO_LARGE, "%s has more than %d objects of that kind",
                                  s->place.host, KEYS_MAX)
                        : r;
+}
+
+/* ---- uploads that broke off ---- */
+
+struct uploads {
+    struct s3 *s;
+    uint64_t before_us;
+    char key[1100], id[UPLOAD_MAX]; /* of the one that is told */
+    uint64_t begun_us;
+    VEC(char *) queries; /* that drop them, */
+    VEC(char *) keys;    /* and of what */
+};
+
+/* "2026-11-22T10:11:12.000Z"; 0: none. */
+static uint64_t
+parse_time(const char *text)
+{
+    struct tm tm = {0};
+    return strptime(text, "%Y-%m-%dT%H:%M:%S", &tm) ? (uint64_t)timegm(&tm) * 1000000 : 0;
+}
+
+static int
+on_unfinished(void *arg, const char *path, const char *text)
+{
+    struct uploads *u = arg;
+    const char *prefix = u->s->place.prefix;
+    if (strcmp(path, "ListMultipartUploadsResult/Upload/Key") == 0)
+        (void)snprintf(u->key, sizeof(u->key), "%s", text);
+    else if (strcmp(path, "ListMultipartUploadsResult/Upload/UploadId") == 0)
+        (void)snprintf(u->id, sizeof(u->id), "%s", text);
+    else if (strcmp(path, "ListMultipartUploadsResult/Upload/Initiated") == 0)
+        u->begun_us = parse_time(text);
+    if (strcmp(path, "ListMultipartUploadsResult/Upload") != 0 || !text_starts(u->key, prefix) ||
+        u->begun_us == 0 || u->begun_us >= u->before_us)
+        return 0;
+    _cleanup_buf_ struct buf query = BUF_INIT(S3_URL_MAX);
+    buf_add_str(&query, "uploadId=");
+    s3_encode(&query, u->id, false);
+    vec_push(&u->queries, mem_strdup(query.data));
+    vec_push(&u->keys, mem_strdup(u->key + strlen(prefix)));
+    return 0;
+}
+
+/* The first thousand: what is left goes another time. */
+int
+s3_drop_uploads(struct s3 *s, const char *begins, uint64_t before_us, struct err *reterr)
+{
+    _cleanup_s3_answer_ struct s3_answer answer = S3_ANSWER_INIT;
+    _cleanup_buf_ struct buf query = BUF_INIT(S3_URL_MAX);
+    struct uploads u = {.s = s, .before_us = before_us};
+    buf_add_str(&query, "prefix=");
+    s3_encode(&query, s->place.prefix, false);
+    s3_encode(&query, begins, false);
+    buf_add_str(&query, "&uploads=");
+    const struct s3_ask ask = {.method = "GET", .query = query.data};
+    int r = s3_do(s, &ask, &answer, reterr);
+    if (r == 0)
+        r = s3_xml_read(answer.text.data, answer.text.len, on_unfinished, &u, reterr);
+    for (size_t i = 0; i < u.keys.count; i++) {
+        _cleanup_s3_answer_ struct s3_answer gone = S3_ANSWER_INIT;
+        const struct s3_ask drop = {
+            .method = "DELETE", .key = u.keys.items[i], .query = u.queries.items[i]};
+        int k = r == 0 ? s3_do(s, &drop, &gone, reterr) : r;
+        r = k == -ENOENT ? 0 : k;
+        free(u.keys.items[i]);
+        free(u.queries.items[i]);
+    }
+    vec_finish(&u.keys);
+    vec_finish(&u.queries);
+    return r;
 }
 
 /* ---- storing ---- */

@@ -45,8 +45,8 @@ int s3_list(struct s3 *s, const char *begins,
 int s3_read(struct s3 *s, const char *key, uint64_t at, void *ret_bytes, size_t len,
             struct err *reterr) must_check;
 
-/* All of it, into a file, from its start on. */
-int s3_fetch(struct s3 *s, const char *key, int to, struct err *reterr) must_check;
+/* All of it, into a file, from its start on. -EFBIG: it has more than `most` bytes. */
+int s3_fetch(struct s3 *s, const char *key, int to, uint64_t most, struct err *reterr) must_check;
 
 /* The other way; it is there as a whole or not at all. */
 int s3_store(struct s3 *s, int from, const char *key, struct err *reterr) must_check;
@@ -57,6 +57,10 @@ int s3_store_new(struct s3 *s, int from, const char *key, struct err *reterr) mu
 /* When it was changed, by the clock of the host; and that becomes now. */
 int s3_changed(struct s3 *s, const char *key, uint64_t *ret_us, struct err *reterr) must_check;
 int s3_touch(struct s3 *s, const char *key, struct err *reterr) must_check;
+
+/* What uploads to keys that begin so, begun before then, have left that were not completed. */
+int s3_drop_uploads(struct s3 *s, const char *begins, uint64_t before_us, struct err *reterr)
+    must_check;
 
 /* 0, too, where there is none. */
 int s3_remove(struct s3 *s, const char *key, struct err *reterr) must_check;

@@ -6,8 +6,8 @@
 #include "backup/s3_int.h"
 #include "base/mem.h"
 #include "file_rig.h"
-#include "http/fetch.h"
-#include "sys/proc.h"
+#include "s3_rig.h"
+#include "sys/clock.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -21,15 +21,14 @@ static struct err err;
 
 struct rig {
     struct s3 *s3;
-    struct proc proc;
-    unsigned port;
+    struct s3_rig server;
 };
 
 static int
 open_s3(unsigned port, const char *password, const char *region, struct s3 **ret)
 {
     _cleanup_secret_ struct secret secret = {0};
-    struct s3_wish wish = {.key_id = "AKIAEXAMPLE", .secret = &secret};
+    struct s3_wish wish = {.key_id = S3_RIG_KEY, .secret = &secret};
     _cleanup_free_ char *place =
         mem_printf("s3+http://127.0.0.1:%u/bucket/a/b/?region=%s", port, region);
     secret_set(&secret, password);
@@ -40,50 +39,32 @@ open_s3(unsigned port, const char *password, const char *region, struct s3 **ret
 static int
 open_rig(struct rig *rig)
 {
-    const char *const argv[] = {"/usr/bin/python3", "-B", tap_source("tests/s3_server.py"), NULL};
-    int out[2];
-    char port[16] = {0};
     *rig = (struct rig){0};
-    if (pipe2(out, O_CLOEXEC) < 0)
-        return -errno;
-    const struct proc_wish wish = {.argv = argv, .fds = {-1, out[1], 2}, .death_signal = SIGKILL};
-    int r = proc_start(&wish, &rig->proc, &err);
-    (void)close(out[1]);
-    for (size_t len = 0; r == 0 && len < sizeof(port) - 1 && !strchr(port, '\n');) {
-        ssize_t n = read(out[0], port + len, sizeof(port) - 1 - len);
-        r = n > 0 ? 0 : -EIO;
-        len += n > 0 ? (size_t)n : 0;
-    }
-    (void)close(out[0]);
-    rig->port = (unsigned)strtoul(port, NULL, 10);
-    return r < 0 ? r : open_s3(rig->port, "the/secret+of=tests", "eu-test-1", &rig->s3);
+    int r = s3_rig_start(&rig->server);
+    return r < 0 ? r : open_s3(rig->server.port, S3_RIG_SECRET, S3_RIG_REGION, &rig->s3);
 }
 
 static void
 close_rig(struct rig *rig)
 {
-    struct proc_end end;
     s3_free(rig->s3);
-    if (rig->proc.pid <= 0)
-        return;
-    (void)!proc_signal(&rig->proc, SIGKILL);
-    (void)!proc_wait(&rig->proc, &end);
+    s3_rig_stop(&rig->server);
 }
 #define _cleanup_rig_ _cleanup_(close_rig)
 
-/* The answer's body. */
 static const char *
 tell(const struct rig *rig, const char *method, const char *target)
 {
-    static char said[64];
-    _cleanup_buf_ struct buf body = BUF_INIT(sizeof(said) - 1);
-    _cleanup_free_ char *address = mem_printf("127.0.0.1:%u", rig->port);
-    const struct http_fetch fetch = {
-        .address = address, .method = method, .target = target, .type = "text/plain", .body = ""};
-    unsigned status = 0;
-    bool told = http_fetch(&fetch, &status, &body, NULL) == 0 && status == 200;
-    (void)snprintf(said, sizeof(said), "%s", told ? body.data : "failed");
-    return said;
+    return s3_rig_tell(&rig->server, method, target);
+}
+
+static unsigned
+count_uploads(const struct rig *rig)
+{
+    unsigned count = 0;
+    for (const char *at = tell(rig, "GET", "/_uploads"); *at; at++)
+        count += *at == '=';
+    return count;
 }
 
 /* The next request is treated so. */
@@ -107,10 +88,10 @@ TEST(s3_objects_go_there_and_come_back)
         REQUIRE(s3_store(rig.s3, from, "packs/00", &err) == 0);
         REQUIRE(s3_size(rig.s3, "packs/00", &bytes, &err) == 0);
         CHECK_EQ(bytes, lens[i]);
-        REQUIRE(s3_fetch(rig.s3, "packs/00", to, &err) == 0);
+        REQUIRE(s3_fetch(rig.s3, "packs/00", to, UINT64_MAX, &err) == 0);
         CHECK(files_are_same(from, to, lens[i]));
     }
-    CHECK_STR(tell(&rig, "GET", "/_uploads"), "0");
+    CHECK_STR(tell(&rig, "GET", "/_uploads"), "");
 }
 
 TEST(s3_reads_from_anywhere)
@@ -182,7 +163,7 @@ TEST(s3_outlasts_what_goes_wrong_for_a_while)
                 REQUIRE(s3_size(rig.s3, "x", &bytes, &err) == 0);
         }
         REQUIRE(next(&rig, ways[i], 1));
-        REQUIRE(s3_fetch(rig.s3, "x", to, &err) == 0);
+        REQUIRE(s3_fetch(rig.s3, "x", to, UINT64_MAX, &err) == 0);
         CHECK(files_are_same(from, to, 3 * MIB));
         REQUIRE(next(&rig, ways[i], 1));
         REQUIRE(s3_list(rig.s3, "", note, &got, &err) == 0);
@@ -204,10 +185,10 @@ TEST(s3_says_what_does_not_pass)
     REQUIRE(next(&rig, "moved", 1));
     CHECK_EQ(s3_store(rig.s3, from, "x", &err), -EIO);
     CHECK(strstr(err.fix, "?region="));
-    REQUIRE(open_s3(rig.port, "another", "eu-test-1", &wrong) == 0);
+    REQUIRE(open_s3(rig.server.port, "another", "eu-test-1", &wrong) == 0);
     CHECK_EQ(s3_store(wrong, from, "x", &err), -EACCES);
     CHECK(strstr(err.what, "SignatureDoesNotMatch") && !strstr(err.what, "another"));
-    REQUIRE(open_s3(rig.port, "the/secret+of=tests", "us-east-1", &elsewhere) == 0);
+    REQUIRE(open_s3(rig.server.port, "the/secret+of=tests", "us-east-1", &elsewhere) == 0);
     CHECK_EQ(s3_store(elsewhere, from, "x", &err), -EIO);
     CHECK_EQ(s3_size(rig.s3, "x", &bytes, &err), -ENOENT);
 }
@@ -223,8 +204,56 @@ TEST(s3_drops_what_is_not_completed)
     REQUIRE(next(&rig, "as-always", 4) && next(&rig, "late-error", 1));
     CHECK_EQ(s3_store(rig.s3, from, "x", &err), -EIO);
     CHECK(strstr(err.what, "does not complete 'x': InternalError"));
-    CHECK_STR(tell(&rig, "GET", "/_uploads"), "0");
+    CHECK_STR(tell(&rig, "GET", "/_uploads"), "");
     CHECK_EQ(s3_size(rig.s3, "x", &bytes, &err), -ENOENT);
+}
+
+TEST(s3_touches_what_is_there_and_nothing_else)
+{
+    _cleanup_rig_ struct rig rig;
+    _cleanup_close_ int from = file_of_noise(1, 100);
+    uint64_t then = 0, now = 0, bytes;
+    REQUIRE(open_rig(&rig) == 0 && s3_store(rig.s3, from, "locks/x+y", &err) == 0);
+    CHECK_STR(tell(&rig, "POST", "/_age/1000/a/b/locks/x+y"), "");
+    REQUIRE(s3_changed(rig.s3, "locks/x+y", &then, &err) == 0);
+    REQUIRE(s3_touch(rig.s3, "locks/x+y", &err) == 0);
+    REQUIRE(s3_changed(rig.s3, "locks/x+y", &now, &err) == 0);
+    CHECK(now >= then + 999 * UINT64_C(1000000) && now < then + 1100 * UINT64_C(1000000));
+    REQUIRE(s3_size(rig.s3, "locks/x+y", &bytes, &err) == 0);
+    CHECK_EQ(bytes, 100);
+    CHECK_EQ(s3_touch(rig.s3, "locks/y", &err), -ENOENT);
+    CHECK_EQ(s3_changed(rig.s3, "locks/y", &now, &err), -ENOENT);
+    REQUIRE(next(&rig, "late-error", 1));
+    CHECK_EQ(s3_touch(rig.s3, "locks/x+y", &err), -EIO);
+    CHECK(strstr(err.what, "does not touch 'locks/x+y': InternalError"));
+}
+
+TEST(s3_stores_what_is_new_once)
+{
+    _cleanup_rig_ struct rig rig;
+    _cleanup_close_ int from = file_of_noise(1, 100), other = file_of_noise(2, 100),
+                        to = file_of_noise(0, 0);
+    REQUIRE(open_rig(&rig) == 0);
+    CHECK_EQ(s3_store_new(rig.s3, from, "x", &err), 0);
+    CHECK_EQ(s3_store_new(rig.s3, other, "x", &err), -EEXIST);
+    REQUIRE(s3_fetch(rig.s3, "x", to, 100, &err) == 0);
+    CHECK(files_are_same(from, to, 100));
+    CHECK_EQ(s3_fetch(rig.s3, "x", to, 99, &err), -EFBIG);
+    CHECK_EQ(err.id, ERR_TOO_LARGE);
+}
+
+/* Of somebody who was killed; whose runs still, is younger. */
+TEST(s3_drops_uploads_of_long_ago)
+{
+    _cleanup_rig_ struct rig rig;
+    const uint64_t now_us = clock_wall_us();
+    REQUIRE(open_rig(&rig) == 0);
+    for (int i = 0; i < 5; i++)
+        CHECK_STR(tell(&rig, "POST", i < 4 ? "/_upload/0/a/b/packs/x" : "/_upload/0/other/x"), "");
+    REQUIRE(s3_drop_uploads(rig.s3, "packs/", now_us - 60 * UINT64_C(1000000), &err) == 0);
+    CHECK_EQ(count_uploads(&rig), 5);
+    REQUIRE(s3_drop_uploads(rig.s3, "packs/", now_us + 60 * UINT64_C(1000000), &err) == 0);
+    CHECK_EQ(count_uploads(&rig), 1);
 }
 
 TEST(s3_tells_that_nobody_is_there)

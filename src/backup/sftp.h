@@ -56,8 +56,10 @@ int sftp_make_directory(struct sftp *s, const char *path, struct err *reterr) mu
 int sftp_read(struct sftp *s, const char *path, uint64_t at, void *ret_bytes, size_t len,
               struct err *reterr) must_check;
 
-/* All of a file, into another that is open, from its start on. */
-int sftp_fetch(struct sftp *s, const char *path, int to, struct err *reterr) must_check;
+/* All of a file, into another that is open, from its start on. -EFBIG: it has more than `most`
+ * bytes. */
+int sftp_fetch(struct sftp *s, const char *path, int to, uint64_t most, struct err *reterr)
+    must_check;
 
 /* The other way: written as `draft`, brought to the disk where the server can, and then renamed:
  * what has the name is whole. What fails leaves the draft, or nothing. */

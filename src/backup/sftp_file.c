@@ -560,13 +560,16 @@ sftp_read(struct sftp *s, const char *path, uint64_t at, void *ret_bytes, size_t
 }
 
 int
-sftp_fetch(struct sftp *s, const char *path, int to, struct err *reterr)
+sftp_fetch(struct sftp *s, const char *path, int to, uint64_t most, struct err *reterr)
 {
     struct sftp_file file;
     int r = enter(s, path, reterr);
     if (r < 0)
         return r;
     r = stat_it(s, path, &file, reterr);
+    if (r == 0 && file.bytes > most)
+        r = err_set(reterr, ERR_TOO_LARGE, "'%s' has %llu bytes, of at most %llu", path,
+                    (unsigned long long)file.bytes, (unsigned long long)most);
     if (r < 0)
         return leave(s, r);
     struct transfer t = {.path = path, .len = file.bytes, .file = to};

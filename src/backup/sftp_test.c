@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SERVER "/usr/lib/openssh/sftp-server"
@@ -75,7 +76,7 @@ TEST(sftp_files_go_there_and_come_back)
         REQUIRE(sftp_stat(rig.sftp, at(&rig, "name"), &file, &err) == 0);
         CHECK(file.is_file && !file.is_directory && file.bytes == lens[i]);
         CHECK_EQ(sftp_stat(rig.sftp, at(&rig, "draft"), &file, &err), -ENOENT);
-        REQUIRE(sftp_fetch(rig.sftp, at(&rig, "name"), to, &err) == 0);
+        REQUIRE(sftp_fetch(rig.sftp, at(&rig, "name"), to, UINT64_MAX, &err) == 0);
         CHECK(files_are_same(from, to, lens[i]));
     }
 }
@@ -97,6 +98,37 @@ TEST(sftp_reads_from_anywhere)
     CHECK_EQ(sftp_read(rig.sftp, at(&rig, "name"), 1000, bytes, sizeof(bytes), &err), 0);
     CHECK_EQ(sftp_read(rig.sftp, at(&rig, "none"), 0, bytes, 1, &err), -ENOENT);
     CHECK(!sftp_is_lost(rig.sftp));
+}
+
+TEST(sftp_touches_what_is_there_and_nothing_else)
+{
+    const struct timespec then[2] = {{1000000000, 0}, {1000000000, 0}};
+    _cleanup_rig_ struct rig rig;
+    _cleanup_close_ int from = file_of_noise(1, 100), to = file_of_noise(0, 0);
+    struct sftp_file file;
+    REQUIRE(open_rig(&rig, false) == 0);
+    REQUIRE(sftp_store(rig.sftp, from, at(&rig, "draft"), at(&rig, "x"), &err) == 0);
+    REQUIRE(utimensat(AT_FDCWD, at(&rig, "x"), then, 0) == 0);
+    REQUIRE(sftp_touch(rig.sftp, at(&rig, "x"), &err) == 0);
+    REQUIRE(sftp_stat(rig.sftp, at(&rig, "x"), &file, &err) == 0);
+    CHECK(file.changed_s > 1700000000 && file.bytes == 100);
+    REQUIRE(sftp_fetch(rig.sftp, at(&rig, "x"), to, 100, &err) == 0);
+    CHECK(files_are_same(from, to, 100));
+    CHECK_EQ(sftp_fetch(rig.sftp, at(&rig, "x"), to, 99, &err), -EFBIG);
+    CHECK_EQ(sftp_touch(rig.sftp, at(&rig, "y"), &err), -ENOENT);
+    CHECK_EQ(sftp_stat(rig.sftp, at(&rig, "y"), &file, &err), -ENOENT);
+}
+
+TEST(sftp_stores_what_is_new_once)
+{
+    _cleanup_rig_ struct rig rig;
+    _cleanup_close_ int from = file_of_noise(1, 100), other = file_of_noise(2, 100),
+                        to = file_of_noise(0, 0);
+    REQUIRE(open_rig(&rig, false) == 0);
+    CHECK_EQ(sftp_store_new(rig.sftp, from, at(&rig, "draft"), at(&rig, "x"), &err), 0);
+    CHECK_EQ(sftp_store_new(rig.sftp, other, at(&rig, "draft"), at(&rig, "x"), &err), -EEXIST);
+    REQUIRE(sftp_fetch(rig.sftp, at(&rig, "x"), to, UINT64_MAX, &err) == 0);
+    CHECK(files_are_same(from, to, 100));
 }
 
 static int
@@ -161,7 +193,7 @@ TEST(sftp_goes_on_after_a_disk_that_is_full)
     CHECK_EQ(sftp_store(rig.sftp, from, "/dev/full", at(&rig, "name"), &err), -EIO);
     CHECK_EQ(err.id, ERR_REMOTE_REFUSED);
     CHECK_EQ(sftp_stat(rig.sftp, rig.top, &file, &err), 0);
-    CHECK_EQ(sftp_fetch(rig.sftp, rig.top, from, &err), -EIO); /* that is a directory */
+    CHECK_EQ(sftp_fetch(rig.sftp, rig.top, from, UINT64_MAX, &err), -EIO); /* that is a directory */
     CHECK_EQ(sftp_stat(rig.sftp, rig.top, &file, &err), 0);
 }
 

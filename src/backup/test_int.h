@@ -22,7 +22,8 @@
 struct backup_rig {
     struct loop_rig loop;
     struct repository *repository;
-    char source[300], where[300];
+    char source[300], where[300], copies[300];
+    struct repository_access access;
     unsigned threads;
     bool dry;
     const char *password; /* of one that is encrypted */
@@ -126,7 +127,7 @@ rig_unlock(struct backup_rig *rig, const char *with)
 static inline bool
 rig_open_repository(struct backup_rig *rig)
 {
-    const struct repository_wish wish = {.where = rig->where};
+    const struct repository_wish wish = {.where = rig->where, .access = rig->access};
     repository_free(rig->repository);
     rig->repository = NULL;
     return repository_open(&wish, &rig->repository, NULL) == 0 &&
@@ -161,6 +162,20 @@ rig_open_with(struct backup_rig *rig, const char *password)
     return (!password || rig_make_keys(password, keys)) && loop_rig_open(&rig->loop) &&
            rig_fill(rig) && repository_open(&wish, &rig->repository, &rig->err) == 0 &&
            rig_open_repository(rig);
+}
+
+/* On another host. */
+static inline bool
+rig_open_there(struct backup_rig *rig, const char *where, const struct secret *s3_key)
+{
+    *rig = (struct backup_rig){.threads = 2};
+    (void)snprintf(rig->source, sizeof(rig->source), "%s/source", tap_dir());
+    (void)snprintf(rig->copies, sizeof(rig->copies), "%s/copies", tap_dir());
+    (void)snprintf(rig->where, sizeof(rig->where), "%s", where);
+    rig->access = (struct repository_access){.copies = rig->copies, .s3_key = s3_key};
+    const struct repository_wish wish = {.where = where, .access = rig->access, .make = true};
+    return loop_rig_open(&rig->loop) && rig_fill(rig) &&
+           repository_open(&wish, &rig->repository, &rig->err) == 0;
 }
 
 static inline bool

@@ -166,23 +166,29 @@ cli_backup_ended(int r, const struct err *err, void *arg)
     loop_stop(b->loop);
 }
 
+/* What is under way ends first, which another host may take minutes for: who asks twice does not
+ * wait. */
 static void
-stop(struct cli_backup *b)
+stop(struct cli_backup *b, struct loop_signal *watch, int signo)
 {
+    if (b->was_stopped) {
+        loop_signal_stop(watch);
+        (void)raise(signo);
+    }
     b->was_stopped = true;
     b->task->stop(b->task->engine);
 }
 
 static void
-on_interrupt(struct loop_signal *watch, int signo unused_arg)
+on_interrupt(struct loop_signal *watch, int signo)
 {
-    stop(container_of(watch, struct cli_backup, interrupt));
+    stop(container_of(watch, struct cli_backup, interrupt), watch, signo);
 }
 
 static void
-on_end(struct loop_signal *watch, int signo unused_arg)
+on_end(struct loop_signal *watch, int signo)
 {
-    stop(container_of(watch, struct cli_backup, end));
+    stop(container_of(watch, struct cli_backup, end), watch, signo);
 }
 
 static void

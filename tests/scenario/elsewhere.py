@@ -66,8 +66,13 @@ class Sftp:
         then = path.stat().st_mtime - seconds
         os.utime(path, (then, then))
 
-    def remove(self, key):
-        (self.files / "a/b" / key).unlink()
+    def leave(self, key, age):
+        """What somebody has begun to send so long ago."""
+        (self.files / "a/b" / key).write_bytes(b"begun")
+        self.age(key, age)
+
+    def left(self):
+        return {key for key in self.keys() if "/.draft-" in key}
 
 
 class S3:
@@ -106,5 +111,8 @@ class S3:
     def age(self, key, seconds):
         self.ask("POST", f"/_age/{seconds}/a/b/{key}")
 
-    def remove(self, key):
-        self.ask("POST", f"/_remove/a/b/{key}")
+    def leave(self, key, age):
+        self.ask("POST", f"/_upload/{age}/a/b/{key}")
+
+    def left(self):
+        return set(self.ask("GET", "/_uploads").split())

@@ -210,6 +210,35 @@ def test_locks_there_tell_who_is_alive(image, there):  # noqa: F811
     assert backup(image, "models").returncode == 0
 
 
+def test_what_others_have_left_there_goes_with_a_pruning(image, there):  # noqa: F811
+    assert backup(image, "init").returncode == 0 and backup(image, "models").returncode == 0
+    there.leave("packs/.draft-0123456789abcdef", 7 * 86400)
+    there.leave("packs/.draft-fedcba9876543210", 60)
+    before = there.left()
+    assert backup(image, "prune", "--dry-run").returncode == 0
+    assert len(before) == 2 and there.left() == before
+    assert backup(image, "prune").returncode == 0
+    assert len(there.left()) == 1 and there.left() <= before
+    assert "all are whole" in backup(image, "verify", "--all").stdout
+
+
+def test_who_interrupts_twice_does_not_wait(image, s3):  # noqa: F811
+    assert backup(image, "init").returncode == 0
+    p = subprocess.Popen([CITADEL, "backup", "models", "--root", image], cwd=image, env=environment(),
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not packs(s3) and p.poll() is None:
+        pass
+    s3.server.send_signal(signal.SIGSTOP)
+    for _ in range(2):
+        p.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    p.communicate(timeout=10)
+    s3.server.send_signal(signal.SIGCONT)
+    assert p.returncode == -signal.SIGINT
+    assert backup(image, "models").returncode == 0
+    assert "all are whole" in backup(image, "verify", "--all").stdout
+
+
 # ---- what is wrong with the place ----
 
 
