@@ -7,11 +7,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* The requests of one key in one class. It lives as long as it has any, and then until another takes
- * its place among the idle ones, or has been given as much.
+/* The requests of one key in one class. It lives as long as it has any, and then until another
+ * takes its place among the idle ones, or has been given as much.
  *
- * `taken` counts what the key was given, on a scale that all lanes of a class share: `floor` is where
- * the last one stood that started, without what is only estimated: who claims much lifts nobody. */
+ * `taken` counts what the key was given, on a scale that all lanes of a class share:
+ * `floor` is where the last one stood that started, without what is only estimated: who
+ * claims much lifts nobody. */
 struct admit_lane {
     uint64_t key;
     unsigned class;
@@ -287,7 +288,8 @@ send_away(struct admit *a, struct admit_ask *ask, enum admit_order order, uint64
 
 /* ---- slots ---- */
 
-/* Beside those that run, the reserved slots of higher classes that are free are not there for it. */
+/* Beside those that run, the reserved slots of higher classes that are
+ * free are not there for it. */
 static bool
 may_start(const struct admit *a, unsigned class)
 {
@@ -331,8 +333,8 @@ fill_slots(struct admit *a, uint64_t now_us)
 
 /* ---- events ---- */
 
-/* A place in a full queue: that of the last one of who has the most there, in the lowest class that has
- * any. Not for who has as many himself. */
+/* A place in a full queue: that of the last one of who has the most there, in the lowest class that
+ * has any. Not for who has as many himself. */
 static bool
 make_room(struct admit *a, const struct admit_lane *lane, uint64_t now_us)
 {

@@ -4,21 +4,22 @@
  * socket and no model. Events go in, orders come out; the caller carries them out.
  *
  * Slots      A model has so many; some are reserved for a class and those above it.
- * Classes    0 is the first. A request of a lower class starts only when no higher one waits that could,
- *            and never in a slot that is reserved for a higher one.
- * Keys       Within a class the key that was given the least starts next, counted in tokens: estimated
- *            when a request starts, put right when it is done. A key that comes back after a pause
- *            begins where the others are, less what runs for them: what it did not use is not saved up,
- *            what it took beyond them is remembered. Within a key: first come, first served.
+ * Classes    0 is the first. A request of a lower class starts only when no higher one waits that
+ *            could, and never in a slot that is reserved for a higher one.
+ * Keys       Within a class the key that was given the least starts next, counted in tokens:
+ *            estimated when a request starts, put right when it is done. A key that comes back
+ *            after a pause begins where the others are, less what runs for them: what it did not
+ *            use is not saved up, what it took beyond them is remembered. Within a key: first come,
+ *            first served.
  * Queue      So long, and no wait is longer than its request allows. When it is full, the last of
  *            whoever has the most waiting in the lowest class makes room, so that no key fills it.
  *
- * (Deficit round robin by tokens, which this is instead of, goes round many times for one long request,
- * and cannot put an estimate right.)
+ * (Deficit round robin by tokens, which this is instead of, goes round many times for one long
+ * request, and cannot put an estimate right.)
  *
- * Every request that arrives gets exactly one end: done, left or refused. An event costs O(log n) of
- * what waits for each order that follows from it, and allocates only when more keys are there than ever
- * before. */
+ * Every request that arrives gets exactly one end: done, left or refused. An event costs
+ * O(log n) of what waits for each order that follows from it, and allocates only when more
+ * keys are there than ever before. */
 
 #include "base/err.h"
 #include "base/heap.h"
@@ -96,8 +97,8 @@ void admit_set_limits(struct admit *a, const struct admit_limits *limits, uint64
 void admit_arrive(struct admit *a, struct admit_ask *ask, uint64_t now_us);
 /* It ran and is over; tokens: that it took, as far as anybody knows. */
 void admit_done(struct admit *a, struct admit_ask *ask, uint64_t tokens, uint64_t now_us);
-/* It goes without having used a slot; nothing happens to who is outside. An order that was not taken is
- * none any more. */
+/* It goes without having used a slot; nothing happens to who is outside. An order that was
+ * not taken is none any more. */
 void admit_leave(struct admit *a, struct admit_ask *ask, uint64_t now_us);
 void admit_tick(struct admit *a, uint64_t now_us);
 /* When admit_tick() has something to do; UINT64_MAX: not as it is. */
@@ -107,8 +108,8 @@ uint64_t admit_next_us(const struct admit *a);
 struct admit_ask *admit_take_order(struct admit *a);
 
 const struct admit_counts *admit_counts(const struct admit *a);
-/* So many of those that wait with it may start before it, at the most; of those that come yet, who was
- * given less, or is of a higher class, may, too. */
+/* So many of those that wait with it may start before it, at the most; of those that come yet, who
+ * was given less, or is of a higher class, may, too. */
 uint32_t admit_before(const struct admit *a, const struct admit_ask *ask);
 
 /* What an order that is a refusal says, and its Retry-After as a fix. */

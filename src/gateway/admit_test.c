@@ -204,8 +204,9 @@ TEST(a_full_queue_makes_room_for_a_higher_class)
     admit_free(a);
 }
 
-/* With one slot, and always something to do: each key gets the same tokens, whatever its requests ask
- * for and however wrong the estimates are; to within its largest request and that of another. */
+/* With one slot, and always something to do: each key gets the same tokens, whatever
+ * its requests ask for and however wrong the estimates are; to within its largest
+ * request and that of another. */
 TEST(keys_share_by_tokens_and_not_by_requests)
 {
     static const struct {
@@ -234,7 +235,8 @@ TEST(keys_share_by_tokens_and_not_by_requests)
     admit_free(a);
 }
 
-/* A pause earns nothing: of what runs and the next slots who comes back gets as many as who was there. */
+/* A pause earns nothing: of what runs and the next slots who comes back gets
+ * as many as who was there. */
 TEST(a_key_that_comes_back_begins_where_the_others_are)
 {
     struct admit *a = admit_new(&(struct admit_limits){.slots = 4, .queue = 99});

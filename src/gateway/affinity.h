@@ -1,17 +1,17 @@
 #pragma once
 
-/* Which of a model's replicas has seen the beginning of a request before, and so has its keys and values
- * in memory: a bounded table, that forgets what was not asked for longest.
+/* Which of a model's replicas has seen the beginning of a request before, and so has its keys and
+ * values in memory: a bounded table, that forgets what was not asked for longest.
  *
  * A request is a row of marks. The mark of a place in its prompt is a hash of all bytes before that
- * place, so two prompts share the marks of the beginning that they share. Places lie 256 bytes apart at
- * first (about 64 tokens, of which engines make blocks), and from 4 KiB on each is an eighth further
- * than the one before: however long a prompt is, it has less than a hundred marks, and how much of it
- * was seen is known to an eighth. A name, as of a talk, is one mark.
+ * place, so two prompts share the marks of the beginning that they share. Places lie 256 bytes
+ * apart at first (about 64 tokens, of which engines make blocks), and from 4 KiB on each is an
+ * eighth further than the one before: however long a prompt is, it has less than a hundred marks,
+ * and how much of it was seen is known to an eighth. A name, as of a talk, is one mark.
  *
  * The table says where something was sent, not what an engine still has: it is advice. Who chooses
- * weighs it against load (target.h). Hashes are keyed, and of 64 bits: who makes two collide on purpose
- * has to know the key, and would win nothing but a slower answer. */
+ * weighs it against load (target.h). Hashes are keyed, and of 64 bits: who makes two collide on
+ * purpose has to know the key, and would win nothing but a slower answer. */
 
 #include "base/util.h"
 
@@ -36,7 +36,8 @@ void affinity_free(struct affinity *a);
 void affinity_begin(const struct affinity *a, struct affinity_marks *marks, const char *model);
 /* The next part of the prompt. */
 void affinity_add_prompt(struct affinity_marks *marks, const char *bytes, size_t len);
-/* A name that a talk or a user has. It counts more than what was added before, less than what comes. */
+/* A name that a talk or a user has. It counts more than what was added
+ * before, less than what comes. */
 void affinity_add_name(struct affinity_marks *marks, const char *name, size_t len);
 
 /* How much of it each replica has seen: 0 nothing, else the place of the last mark that it has. */

@@ -55,7 +55,8 @@ period_ends_in(const struct allowance *a, enum allowance_period p, uint64_t wall
     return end_us > wall_us ? end_us - wall_us : 1;
 }
 
-/* Whether days that have begun were none: the clock is behind them for longer than it takes to be set. */
+/* Whether days that have begun were none: the clock is behind them for longer
+ * than it takes to be set. */
 static bool
 were_errors(struct allowance *a, uint64_t today, const struct allowance_time *t)
 {
@@ -66,8 +67,8 @@ were_errors(struct allowance *a, uint64_t today, const struct allowance_time *t)
     return a->behind_us && t->now_us - a->behind_us >= ALLOWANCE_BELIEVED_US;
 }
 
-/* Another day has no claims settled in it; what is reserved goes along. Each part of a stream asks: on a
- * day that was looked at before, and was no error, nothing turns. */
+/* Another day has no claims settled in it; what is reserved goes along. Each part of a stream asks:
+ * on a day that was looked at before, and was no error, nothing turns. */
 static void
 turn(struct allowance *a, const struct allowance_time *t)
 {
@@ -141,8 +142,8 @@ minute_used(const struct allowance *a, enum allowance_limit limit, uint64_t now_
     return sum;
 }
 
-/* When no more than `most` of what counts now will count, which is more: when the last second is over
- * from which on it is more. */
+/* When no more than `most` of what counts now will count, which is more: when the last second is
+ * over from which on it is more. */
 static uint64_t
 minute_frees_in(const struct allowance *a, enum allowance_limit limit, uint64_t most,
                 uint64_t now_us)
@@ -471,7 +472,8 @@ allowance_correct(struct allowance *a, const struct allowance_estimate *estimate
 
 /* ---- what is to be written ---- */
 
-/* So much as is used and wanted, and a slice ahead, but not beyond the limit; once half of that is gone. */
+/* So much as is used and wanted, and a slice ahead, but not beyond the limit;
+ * once half of that is gone. */
 static bool
 order_period(struct allowance *a, unsigned p, struct allowance_saved *order)
 {

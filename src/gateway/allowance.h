@@ -2,27 +2,27 @@
 
 /* What one key may still use: a state machine that knows no clock, no disk and no request.
  *
- * Claim      A request counts, and is one of those that run, from its head on. Before it goes anywhere, it
- *            claims the tokens that it may take; from then on those are reserved.
- *            It is settled by what it took, or cancelled when nothing was asked for it. What it took
- *            beyond its claim counts, too: so a limit is exceeded by no more than that of the requests
- *            that ran when it was reached.
+ * Claim      A request counts, and is one of those that run, from its head on. Before it goes
+ *            anywhere, it claims the tokens that it may take; from then on those are reserved. It
+ *            is settled by what it took, or cancelled when nothing was asked for it. What it took
+ *            beyond its claim counts, too: so a limit is exceeded by no more than that of the
+ *            requests that ran when it was reached.
  * Minutes    are any 60 seconds, looked at in steps of one: never is more granted in them than the
  *            limit. A claim counts from when it was made, what exceeds it from when it is settled.
  * Days and months  are those of UTC. What runs over midnight belongs to the day in which it ends. A
- *            clock that is set back makes no new day: the later one stays until it comes. Where it is
- *            days ahead, the clock was wrong then, or is now: after an hour the one of now is
+ *            clock that is set back makes no new day: the later one stays until it comes. Where it
+ *            is days ahead, the clock was wrong then, or is now: after an hour the one of now is
  *            believed, and what was used counts as used today.
- * Crashes    Nothing is spent that was not debited durably before: tokens of a day or a month by the
- *            slice, a minute as a whole. The machine orders what is to be written, and is told when
- *            it was. So a crash forfeits a slice, or the rest of a minute, and nothing is spent twice.
- *            After a proper end (allowance_close()) nothing is forfeited. A request that takes more
- *            than its claim makes that grow meanwhile, and is over when all it took is debited: so
- *            what a crash forgets is of requests that run, and no more than they took within a
- *            debit. Of a minute, what is beyond claims is forgotten with it.
+ * Crashes    Nothing is spent that was not debited durably before: tokens of a day or a month by
+ *            the slice, a minute as a whole. The machine orders what is to be written, and is told
+ *            when it was. So a crash forfeits a slice, or the rest of a minute, and nothing is
+ *            spent twice. After a proper end (allowance_close()) nothing is forfeited. A request
+ *            that takes more than its claim makes that grow meanwhile, and is over when all it took
+ *            is debited: so what a crash forgets is of requests that run, and no more than they
+ *            took within a debit. Of a minute, what is beyond claims is forgotten with it.
  * Estimates  What somebody has to come again for, to hear what it took, is settled by an estimate,
- *            and put right when that is known: in the day and the month in which it was settled, or,
- *            if it is more, now. */
+ *            and put right when that is known: in the day and the month in which it was settled,
+ *            or, if it is more, now. */
 
 #include "base/err.h"
 
@@ -46,8 +46,8 @@ extern const struct allowance_limit_row allowance_limit_rows[ALLOWANCE_LIMITS];
 #define ALLOWANCE_BELIEVED_US UINT64_C(3600000000) /* after that, one of the past */
 
 #define ALLOWANCE_MAX INT64_MAX /* of a limit, and of what counts as used */
-/* No answer takes more tokens, whatever a server tells; and as many as there may be are reserved, or summed
- * up, without a sum that is cut. */
+/* No answer takes more tokens, whatever a server tells; and as many as there may be are reserved,
+ * or summed up, without a sum that is cut. */
 #define ALLOWANCE_CLAIM_MAX (UINT64_C(1) << 40)
 uint64_t allowance_sum(uint64_t a, uint64_t b); /* ALLOWANCE_MAX at the most */
 
@@ -91,8 +91,8 @@ struct allowance {
     } seconds[ALLOWANCE_SECONDS + 1]; /* the place of each is its remainder */
 };
 
-/* saved: as it was written last; by a process that ended without allowance_close() or not. Where the clock
- * of now_us has begun anew since then, a minute_us that is not 0 is to be now_us. */
+/* saved: as it was written last; by a process that ended without allowance_close() or not. Where
+ * the clock of now_us has begun anew since then, a minute_us that is not 0 is to be now_us. */
 void allowance_open(struct allowance *a, const struct allowance_limits *limits,
                     const struct allowance_saved *saved, const struct allowance_time *t);
 /* What is to be written at the end. */
@@ -128,8 +128,8 @@ enum allowance_verdict allowance_begin(struct allowance *a, struct allowance_cla
 enum allowance_verdict allowance_claim(struct allowance *a, struct allowance_claim *claim,
                                        uint64_t tokens, const struct allowance_time *t,
                                        struct allowance_refusal *ret_refusal) must_check;
-/* It has taken so much so far; what of that is beyond its claim is reserved, whatever the limits. False:
- * it is not debited, and the next order is of it. */
+/* It has taken so much so far; what of that is beyond its claim is reserved, whatever the limits.
+ * False: it is not debited, and the next order is of it. */
 bool allowance_grow(struct allowance *a, struct allowance_claim *claim, uint64_t tokens,
                     const struct allowance_time *t);
 bool allowance_is_paid(const struct allowance *a); /* whatever was taken of it is debited */
@@ -147,8 +147,8 @@ struct allowance_estimate allowance_estimated(const struct allowance *a, uint64_
 void allowance_correct(struct allowance *a, const struct allowance_estimate *estimate,
                        uint64_t tokens, const struct allowance_time *t);
 
-/* After each of these: whether something is to be written. Until one of the next two is told, nothing
- * else is ordered. */
+/* After each of these: whether something is to be written. Until one of the next two is told,
+ * nothing else is ordered. */
 bool allowance_order(struct allowance *a, const struct allowance_time *t,
                      struct allowance_saved *ret_order);
 void allowance_debited(struct allowance *a);

@@ -635,7 +635,8 @@ step(struct allowance *a)
         end(a);
 }
 
-/* check_minute() goes back to the first grant that is too old: a cancelled one has to be passed over. */
+/* check_minute() goes back to the first grant that is too old: a cancelled
+ * one has to be passed over. */
 static void
 drop_cancelled(void)
 {

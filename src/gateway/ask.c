@@ -60,7 +60,8 @@ read_bool(const struct ask *ask, const char *name, const struct ask_text *value,
     return 0;
 }
 
-/* A number that is none of ours (negative, a fraction) is the engine's to refuse, and says nothing. */
+/* A number that is none of ours (negative, a fraction) is the engine's to
+ * refuse, and says nothing. */
 static int
 read_number(const struct ask *ask, enum ask_member member, uint64_t *ret_most, struct err *reterr)
 {
@@ -222,8 +223,8 @@ weigh_media(struct json_scan *scan, const char *bytes, size_t len, bool ends)
     m->is_text = false;
 }
 
-/* In what is said, and what a tool has answered. Of anything else an engine makes text, whatever that is
- * called and looks like: of tools, and of what they are asked with. */
+/* In what is said, and what a tool has answered. Of anything else an engine makes text, whatever
+ * that is called and looks like: of tools, and of what they are asked with. */
 static const struct json_strings media = {
     .roots = (const char *const[]){"messages", "input", NULL},
     .ways = (const char *const[]){"content", "output", "source", "file", "image_url", "input_audio",
@@ -289,7 +290,8 @@ ask_read(struct ask *ask, const char *bytes, size_t len, struct err *reterr)
     int r = json_scan_more(&ask->scan, bytes, len, reterr);
     if (r < 0)
         return r;
-    /* What is kept of a value lies together: first the rest of one, last the beginning of another. */
+    /* What is kept of a value lies together: first the rest of one, last
+     * the beginning of another. */
     keep_value(ask, begun, bytes, from);
     for (size_t i = 0; i < ASK_MEMBER_COUNT; i++)
         if (i != begun && i != ask->scan.open)
@@ -369,7 +371,8 @@ is_numbers(const struct json_place *place)
     return place->kind == JSON_LIST && place->first == JSON_NUMBER;
 }
 
-/* Lists of one length are read pair by pair. No text is longer than a body may be: nothing wraps. */
+/* Lists of one length are read pair by pair. No text is longer than a
+ * body may be: nothing wraps. */
 static uint64_t
 read_again(const struct json_place *one, const struct json_place *other)
 {
@@ -443,7 +446,8 @@ ask_read_form(struct ask *ask, const struct multipart *form, struct err *reterr)
 
 /* ---- changes ---- */
 
-/* Text that was written, for as long as the arena lives; NULL, and the arena full, when it did not fit. */
+/* Text that was written, for as long as the arena lives; NULL, and the arena
+ * full, when it did not fit. */
 static const char *
 keep(struct arena *arena, const struct buf *text)
 {

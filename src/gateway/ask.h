@@ -90,14 +90,14 @@ struct ask {
 
 extern const char *const ask_member_names[ASK_MEMBER_COUNT];
 
-/* A JSON body, read as it comes. names: those, and behind them whatever else may be given; of the caller,
- * and there as long as the ask. */
+/* A JSON body, read as it comes. names: those, and behind them whatever else may be given; of the
+ * caller, and there as long as the ask. */
 void ask_begin(struct ask *ask, const char *const *names, size_t count);
 int ask_read(struct ask *ask, const char *bytes, size_t len, struct err *reterr) must_check;
 int ask_end(struct ask *ask, struct err *reterr) must_check; /* now it says what is asked for */
 void ask_finish(struct ask *ask);                            /* zeroed is finished */
-/* How long answers may be, and how many are made to each prompt, once the configuration has given what it
- * gives; as max_tokens and answers. */
+/* How long answers may be, and how many are made to each prompt, once the configuration has given
+ * what it gives; as max_tokens and answers. */
 struct ask_param;
 struct ask_size {
     uint64_t max_tokens, answers;
@@ -105,8 +105,8 @@ struct ask_size {
 struct ask_size ask_size(const struct ask *ask, const struct ask_param *params, size_t count);
 /* How many prompts it has, of each of which an answer is made. */
 uint64_t ask_prompts(const struct ask *ask);
-/* How many tokens go in: an estimate by the bytes of the body. In a talk, those of pictures and sounds
- * say little. */
+/* How many tokens go in: an estimate by the bytes of the body. In a talk, those of
+ * pictures and sounds say little. */
 uint64_t ask_prompt_tokens(const struct ask *ask, uint64_t body_bytes, bool is_talk);
 const char *ask_text_bytes(const struct ask *ask, const struct ask_text *text);
 /* "" where there is none, or it is no string that fits. */

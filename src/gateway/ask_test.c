@@ -364,7 +364,8 @@ TEST(a_talk_says_about_how_much_goes_in)
     }
 }
 
-/* Of the same bytes an engine makes text where no picture can stand, whatever they are called there. */
+/* Of the same bytes an engine makes text where no picture can stand,
+ * whatever they are called there. */
 TEST(a_picture_is_one_where_it_can_stand)
 {
 #define URL "data:image/png;base64,%s"

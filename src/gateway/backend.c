@@ -18,8 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Where neither the configuration nor the engine says: the largest batch that vLLM makes by itself. An
- * engine that makes a smaller one queues the rest. */
+/* Where neither the configuration nor the engine says: the largest batch that vLLM makes by itself.
+ * An engine that makes a smaller one queues the rest. */
 #define SLOTS 1024
 /* On another gateway, which has a queue of its own: connections are the limit. */
 #define PEER_SLOTS 4096
@@ -822,8 +822,9 @@ visit_passes(struct visit *v, bool is_stream)
     v->passed_us = now_us;
 }
 
-/* Whose fault it is. An answer that takes longer than a request may is nobody's. A connection that is
- * refused costs nothing, and the next one tells at once that the server is there: no breaker is needed. */
+/* Whose fault it is. An answer that takes longer than a request may is nobody's. A
+ * connection that is refused costs nothing, and the next one tells at once that the server
+ * is there: no breaker is needed. */
 static bool
 is_servers_fault(const struct visit *v, enum err_id id)
 {

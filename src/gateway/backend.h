@@ -1,8 +1,8 @@
 #pragma once
 
-/* One server that answers for models, of this host or a gateway on another: the connections to it, the
- * queue before it, and whether it is worth asking. And a visit: one request there, from its wait to the
- * last byte of its answer.
+/* One server that answers for models, of this host or a gateway on another: the connections to it,
+ * the queue before it, and whether it is worth asking. And a visit: one request there, from its
+ * wait to the last byte of its answer.
  *
  * A visit owns a place in the queue or a slot, the load that others see, and the call. visit_end()
  * gives back whatever it has by then, in whatever state it is; a second one does nothing. */
@@ -47,8 +47,8 @@ struct backend_place {
     struct papers *papers;            /* with which it is asked: a new back end takes the context */
 };
 
-/* Held once. It keeps nothing of the configuration. A peer's name is resolved meanwhile, and again when
- * nobody is to be reached there; until then it is not usable. */
+/* Held once. It keeps nothing of the configuration. A peer's name is resolved meanwhile, and again
+ * when nobody is to be reached there; until then it is not usable. */
 int backend_new(struct loop *loop, const struct backend_place *place,
                 const struct config_gateway_limits *limits, struct backend **ret_backend,
                 struct err *reterr) must_check;
@@ -78,8 +78,9 @@ unsigned backend_slots(const struct backend *b); /* requests that it is given at
 const struct backend_counts *backend_counts(const struct backend *b);
 const struct backend_times *backend_times(const struct backend *b);
 
-/* What who watches over it says. A model that is cold is asked for when a request comes, once for all
- * that come meanwhile, which wait in its queue. asker: outlives it; NULL: nobody can be asked. */
+/* What who watches over it says. A model that is cold is asked for when a request
+ * comes, once for all that come meanwhile, which wait in its queue. asker: outlives it;
+ * NULL: nobody can be asked. */
 void backend_set_presence(struct backend *b, const struct presence *presence,
                           const struct presence_asker *asker);
 /* That it comes (NULL), as backend_set_presence() will tell; or why not. */
@@ -87,7 +88,8 @@ void backend_was_asked(struct backend *b, const struct err *why);
 const struct presence *backend_presence(const struct backend *b);
 bool backend_is_asked_for(const struct backend *b); /* and there is no answer yet */
 
-/* One of these is told, once, perhaps from inside visit_begin(). Who has a slot sets out at once. */
+/* One of these is told, once, perhaps from inside visit_begin(). Who has
+ * a slot sets out at once. */
 struct visit_ops {
     void (*go)(struct visit *v);                               /* it has its slot */
     void (*refused)(struct visit *v, const struct err *error); /* and has ended */
@@ -120,14 +122,16 @@ struct visit_wish {
 void visit_begin(struct visit *v, struct backend *b, const struct visit_wish *wish);
 /* Whether it waits yet; for what, is put into text, in one line. */
 bool visit_waits(const struct visit *v, char *text, size_t room) must_check;
-/* Sets out. The caller completes the call, and tells how it ends: by visit_told() from its finished(). */
+/* Sets out. The caller completes the call, and tells how it ends: by
+ * visit_told() from its finished(). */
 struct http_call *visit_call(struct visit *v, const char *method, const char *target,
                              const struct http_call_ops *ops) must_check;
-/* The head of an answer has come: the server lives. And a part of its body; it may be passed on now. */
+/* The head of an answer has come: the server lives. And a part of its body;
+ * it may be passed on now. */
 void visit_heard(struct visit *v);
 void visit_passes(struct visit *v, bool is_stream);
-/* By that status the server does not let the gateway itself in; what that means for the client is put
- * into ret_error, and said in the log, once until it does. Then the visit is to be ended. */
+/* By that status the server does not let the gateway itself in; what that means for the client is
+ * put into ret_error, and said in the log, once until it does. Then the visit is to be ended. */
 void visit_refuses_us(struct visit *v, unsigned status, struct err *ret_error);
 
 enum visit_outcome {
@@ -136,7 +140,8 @@ enum visit_outcome {
     VISIT_LOST,      /* hardly anybody has: it was lost at once */
     VISIT_BEGUN,     /* somebody has, or still does */
 };
-/* As ops->finished() has it. What that means for the client is put into ret_error, without addresses. */
+/* As ops->finished() has it. What that means for the client is put into
+ * ret_error, without addresses. */
 enum visit_outcome visit_told(struct visit *v, const struct err *error, struct err *ret_error);
 /* usage: as its server has told it, or NULL. took: the tokens that count as taken of it. */
 void visit_end(struct visit *v, const struct usage *usage, uint64_t took);

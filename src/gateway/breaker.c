@@ -57,7 +57,8 @@ breaker_last(struct breaker *b)
     b->trial = 0;
 }
 
-/* Those that were on their way when it opened fail, too: they are no trials, and prolong nothing. */
+/* Those that were on their way when it opened fail, too: they are no
+ * trials, and prolong nothing. */
 void
 breaker_fail(struct breaker *b, uint64_t trial, uint64_t now_us)
 {

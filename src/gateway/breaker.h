@@ -28,14 +28,14 @@ bool breaker_admits(const struct breaker *b, uint64_t now_us);
 /* Before that it admits none, as far as anybody can say; now_us where it may. */
 uint64_t breaker_opens_us(const struct breaker *b, uint64_t now_us);
 
-/* A request sets out, if it is admitted. ret_trial: its number when it is the one that finds out, else 0.
- * And how it ended: a trial of an earlier time than this is a request like any other. */
+/* A request sets out, if it is admitted. ret_trial: its number when it is the one that finds out,
+ * else 0. And how it ended: a trial of an earlier time than this is a request like any other. */
 bool breaker_begin(struct breaker *b, uint64_t now_us, uint64_t *ret_trial) must_check;
 void breaker_succeed(struct breaker *b);
 /* Its trial has lasted BREAKER_TRIAL_US, or has begun to answer, and has not failed. */
 void breaker_last(struct breaker *b);
 void breaker_fail(struct breaker *b, uint64_t trial, uint64_t now_us);
-/* It failed since its connection was cut. since_us: when it set out; those that were on their way at the last
- * cut tell of the same one, as all streams of a server do that has ended. */
+/* It failed since its connection was cut. since_us: when it set out; those that were on their way
+ * at the last cut tell of the same one, as all streams of a server do that has ended. */
 void breaker_cut(struct breaker *b, uint64_t trial, uint64_t since_us, uint64_t now_us);
 void breaker_pass(struct breaker *b, uint64_t trial); /* it says nothing about the server */

@@ -74,7 +74,8 @@ TEST(breaker_lets_others_follow_a_trial_that_lasts)
     CHECK_EQ(breaker_opens_us(&b, now), now + 2 * BREAKER_PAUSE_US);
 }
 
-/* One that answered meanwhile has closed it, and it opened again: what the late one tells is not of now. */
+/* One that answered meanwhile has closed it, and it opened again: what the late
+ * one tells is not of now. */
 TEST(breaker_knows_a_trial_of_an_earlier_time)
 {
     struct breaker b = {0};

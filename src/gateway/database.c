@@ -5,9 +5,10 @@
  *   ledger  struct ledger_row
  *   meta    boot: the one to which minute_us of debits belongs
  *
- * Beside it PATH.lock: locked while a process has the database, and not empty once a key was made. So a
- * file that was lost, emptied or set aside is not taken for one that never had a key. Where the lock is
- * lost, the rows of keys tell; and where those are lost with it, it is as if there had been some. */
+ * Beside it PATH.lock: locked while a process has the database, and not empty once a key was
+ * made. So a file that was lost, emptied or set aside is not taken for one that never had a
+ * key. Where the lock is lost, the rows of keys tell; and where those are lost with it, it is
+ * as if there had been some. */
 
 #include "gateway/database.h"
 
@@ -37,8 +38,9 @@
 
 static const char witness[] = "keys were made\n";
 
-/* How a file comes to its form of today, one after the other; its user_version has how many it has had.
- * None that was released is ever changed: what limit.def comes to have is a column of another form. */
+/* How a file comes to its form of today, one after the other; its user_version has how
+ * many it has had. None that was released is ever changed: what limit.def comes to have is
+ * a column of another form. */
 static const char *const forms[] = {
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
     "CREATE TABLE keys(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
@@ -632,7 +634,8 @@ spent_print(const struct spent_sum *sum, struct json_writer *w)
     json_close_map(w);
 }
 
-/* total() is exact to 2^53, and never fails: sum() does, of rows that an engine told absurd counts for. */
+/* total() is exact to 2^53, and never fails: sum() does, of rows that an
+ * engine told absurd counts for. */
 static int
 print_query(enum spent_by by, char *sql, size_t room)
 {

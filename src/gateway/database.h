@@ -1,7 +1,7 @@
 #pragma once
 
-/* Keys, what is debited of them, and the ledger, in one file of SQLite (WAL, each commit on the disk when
- * it returns). For one process at a time, which has it locked; what blocks here, blocks.
+/* Keys, what is debited of them, and the ledger, in one file of SQLite (WAL, each commit on the
+ * disk when it returns). For one process at a time, which has it locked; what blocks here, blocks.
  *
  * A file that is damaged is set aside, as PATH.damaged-TIME, and another begun. That one knows that
  * there were keys, so that nobody is let in who was not before: until a new key is made all are
@@ -18,15 +18,15 @@ void database_close(struct database *db);
 const char *database_set_aside(const struct database *db); /* where to; NULL: it was whole */
 bool database_had_keys(const struct database *db);         /* a key is needed from then on */
 
-/* Every key, revoked ones too, with what is debited of it; each(): 0, or an error that ends it. The key
- * is lent; saved is as allowance_open() takes it. */
+/* Every key, revoked ones too, with what is debited of it; each(): 0, or an error that ends it. The
+ * key is lent; saved is as allowance_open() takes it. */
 int database_load(struct database *db,
                   int (*each)(const struct key *key, const struct allowance_saved *saved,
                               void *arg),
                   void *arg, struct err *reterr) must_check;
 
-/* What is put and added between these two is there altogether after the second, or not at all. After an
- * error it is to be given up. */
+/* What is put and added between these two is there altogether after the second, or not at all.
+ * After an error it is to be given up. */
 int database_begin(struct database *db, struct err *reterr) must_check;
 int database_commit(struct database *db, struct err *reterr) must_check;
 void database_give_up(struct database *db);
@@ -53,8 +53,8 @@ struct spent_sum {
 void spent_print(const struct spent_sum *sum, struct json_writer *w);
 #define SPENT_SUMS_MAX 100000
 
-/* Of the rows since then, the largest first; of days, the latest. It may go on beside the process that
- * has the database open. */
+/* Of the rows since then, the largest first; of days, the latest. It may go on beside the process
+ * that has the database open. */
 int spent_read(const char *path, enum spent_by by, uint64_t since_us,
                void (*each)(const struct spent_sum *sum, void *arg), void *arg, struct err *reterr)
     must_check;

@@ -1,7 +1,7 @@
 #pragma once
 
-/* How long something took, counted in the buckets that Prometheus reads: from what a proxy takes to what
- * a long answer does. Zeroed: nothing was counted. */
+/* How long something took, counted in the buckets that Prometheus reads: from what a proxy takes to
+ * what a long answer does. Zeroed: nothing was counted. */
 
 #include "base/buf.h"
 

@@ -46,7 +46,8 @@ const char *key_state_word(enum key_state state);
 
 /* ---- tokens ---- */
 
-/* Another token: told, and its digest and hint put into the key. -errno: the system has no random bytes. */
+/* Another token: told, and its digest and hint put into the key. -errno: the
+ * system has no random bytes. */
 int key_draw_token(struct key *key, key_token ret_token) must_check;
 /* A well-formed one, whether or not a key has it. */
 bool key_is_token(const char *text, size_t len);

@@ -157,8 +157,8 @@ refuse_waiting(struct holder *h)
     }
 }
 
-/* Those that a debit up to that one pays for, of those that are there: told of it, one may owe again, or
- * end another. */
+/* Those that a debit up to that one pays for, of those that are there: told of it, one may
+ * owe again, or end another. */
 static void
 let_go(struct holder *h, uint64_t debit)
 {

@@ -1,10 +1,10 @@
 #pragma once
 
-/* All keys, as the gateway goes by them: in memory, with what each may still use, before the database
- * that makes both last. A change takes effect when it is durable, for whatever comes from then on; what
- * an engine has already, runs on. Only that a key is revoked holds at once, whatever the disk does, and
- * is tried until it is durable. A token that nobody was told is good for nothing: its key is revoked. Keys
- * are never removed: a holder is there as long as the keyring. */
+/* All keys, as the gateway goes by them: in memory, with what each may still use, before the
+ * database that makes both last. A change takes effect when it is durable, for whatever comes from
+ * then on; what an engine has already, runs on. Only that a key is revoked holds at once, whatever
+ * the disk does, and is tried until it is durable. A token that nobody was told is good for
+ * nothing: its key is revoked. Keys are never removed: a holder is there as long as the keyring. */
 
 #include "gateway/store.h"
 
@@ -14,7 +14,8 @@ struct keyring;
 struct value;
 
 #define KEYRING_KEYS_MAX 10000
-/* So long a claim waits for a debit: a disk that takes longer hangs, or is not worth waiting for. */
+/* So long a claim waits for a debit: a disk that takes longer hangs, or
+ * is not worth waiting for. */
 #define KEYRING_DEBIT_US UINT64_C(3000000)
 
 int keyring_open(struct loop *loop, const char *path, struct keyring **ret_ring, struct err *reterr)
@@ -43,7 +44,8 @@ bool holder_level(struct holder *holder, enum allowance_limit limit,
 struct claim;
 struct claim_list;
 
-/* Of the first two one is told after each of claim_begin() and claim_tokens(), perhaps from inside. */
+/* Of the first two one is told after each of claim_begin() and
+ * claim_tokens(), perhaps from inside. */
 struct claim_ops {
     void (*granted)(struct claim *claim);
     /* And it may be ended then. retry_after_s: 0: nobody can say, or never. */
@@ -75,8 +77,8 @@ struct claim {
 /* A request begins; takes: it will claim tokens. Then, once, which. */
 void claim_begin(struct claim *claim, struct holder *holder, bool takes);
 void claim_tokens(struct claim *claim, uint64_t tokens);
-/* It has taken so much so far, which may be more than it claimed. False: nothing more is to be passed on
- * before ops->paid(). */
+/* It has taken so much so far, which may be more than it claimed. False: nothing more is to be
+ * passed on before ops->paid(). */
 bool claim_grow(struct claim *claim, uint64_t tokens) must_check;
 bool claim_owes(const struct claim *claim); /* that is not told yet */
 /* What it took; then, and when it is ended instead, nothing of it is left. */
@@ -95,14 +97,14 @@ enum keyring_deed { KEYRING_CREATE, KEYRING_CHANGE, KEYRING_ROTATE, KEYRING_REVO
 #define KEYRING_WISHES_MAX 64
 #define KEYRING_WISH_US UINT64_C(4000000) /* what takes longer has failed: the disk hangs */
 
-/* Within the caller's struct, and there with its members until done(), or until it is forgotten. One goes
- * after the other, and so many may wait (KEYS_BUSY). */
+/* Within the caller's struct, and there with its members until done(), or until it is forgotten.
+ * One goes after the other, and so many may wait (KEYS_BUSY). */
 struct keyring_wish {
     enum keyring_deed deed;
     const char *name;
     const struct value *members; /* as key_change() takes them; NULL: none */
-    /* token: of a key that has got one; it is wiped behind this call. With an error there is a holder
-     * only where it is revoked, and that is not durable yet. */
+    /* token: of a key that has got one; it is wiped behind this call. With an error there is a
+     * holder only where it is revoked, and that is not durable yet. */
     void (*done)(struct keyring_wish *wish, struct holder *holder, const char *token,
                  const struct err *error);
 
@@ -113,8 +115,8 @@ struct keyring_wish {
 };
 /* On success done() is told, later. */
 int keyring_do(struct keyring *ring, struct keyring_wish *wish, struct err *reterr) must_check;
-/* One that is not done: whoever wished it has left. It is not done if it had not begun; a key is revoked all
- * the same. */
+/* One that is not done: whoever wished it has left. It is not done if it had not begun; a key
+ * is revoked all the same. */
 void keyring_forget(struct keyring_wish *wish);
 /* The token that it was given just now could not be told. */
 void holder_unheard(struct holder *holder);

@@ -1,7 +1,7 @@
 #pragma once
 
-/* Who used what: a row for each request for a model that a client was told the end of, or left. Never
- * what was said in it. The database keeps the rows; the access log has them as lines. */
+/* Who used what: a row for each request for a model that a client was told the end of, or left.
+ * Never what was said in it. The database keeps the rows; the access log has them as lines. */
 
 #include "base/text.h"
 #include "gateway/ask.h"

@@ -296,7 +296,8 @@ take_value(struct multipart *m, const char *bytes, size_t len)
     v->len += len;
 }
 
-/* A CR is only at the beginning of the mark: what does not go on like it begins anew at that byte. */
+/* A CR is only at the beginning of the mark: what does not go on like it
+ * begins anew at that byte. */
 static size_t
 seek_mark(struct multipart *m, const char *bytes, size_t at, size_t len)
 {

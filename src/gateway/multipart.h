@@ -1,12 +1,13 @@
 #pragma once
 
-/* A few fields of a form (multipart/form-data, RFC 7578), found while it arrives: what they say, and
- * where in the body that stands. Files are passed over at the speed of memchr; nothing of them is kept.
+/* A few fields of a form (multipart/form-data, RFC 7578), found while it arrives: what they
+ * say, and where in the body that stands. Files are passed over at the speed of memchr;
+ * nothing of them is kept.
  *
- * One way to read a form, or none, since an engine reads it again: lines end with CR LF; a line that
- * begins like a boundary is one; a field that is asked for is there once, is no file, and is not
- * encoded for its transfer; names have no escapes but \" and \\. The verdict does not depend on how the bytes
- * arrive. */
+ * One way to read a form, or none, since an engine reads it again: lines end with CR LF; a line
+ * that begins like a boundary is one; a field that is asked for is there once, is no file, and is
+ * not encoded for its transfer; names have no escapes but \" and \\. The verdict does not depend
+ * on how the bytes arrive. */
 
 #include "base/err.h"
 

@@ -1,7 +1,8 @@
 #pragma once
 
-/* Members that the configuration gives to the requests for a model: those that hold where a client says
- * nothing, and those that hold whatever he says. Each is written as JSON; what is none is a text. */
+/* Members that the configuration gives to the requests for a model: those that hold
+ * where a client says nothing, and those that hold whatever he says. Each is written as
+ * JSON; what is none is a text. */
 
 #include "base/mem.h"
 #include "gateway/ask.h"

@@ -1,7 +1,7 @@
 #pragma once
 
-/* A body with a few places replaced, as pieces of the old one and of the new texts: nothing large is
- * copied, and every other byte is the client's. Texts outlive the list. */
+/* A body with a few places replaced, as pieces of the old one and of the new texts: nothing large
+ * is copied, and every other byte is the client's. Texts outlive the list. */
 
 #include "base/util.h"
 
@@ -26,7 +26,8 @@ struct patch_piece {
     size_t len;
 };
 
-/* Places do not overlap, and there are no more than PATCH_MAX: what is replaced is our own choice. */
+/* Places do not overlap, and there are no more than PATCH_MAX: what is
+ * replaced is our own choice. */
 void patch_add(struct patch_list *list, size_t at, size_t cut, const char *put);
 
 size_t patch_length(const struct patch_list *list, size_t body_len);

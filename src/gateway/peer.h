@@ -1,7 +1,7 @@
 #pragma once
 
-/* Where another gateway is, as its URL says: http[s]://HOST[:PORT][/BASE]. A BASE that ends with /v1, as
- * clients are given it, means the same without that: our paths bring it. */
+/* Where another gateway is, as its URL says: http[s]://HOST[:PORT][/BASE]. A BASE that ends with
+ * /v1, as clients are given it, means the same without that: our paths bring it. */
 
 #include "base/err.h"
 
@@ -21,5 +21,6 @@ struct peer_url {
 int peer_read_url(const char *option, const char *url, struct peer_url *ret_url, struct err *reterr)
     must_check;
 
-/* Of a request that comes from another gateway, which does not go on to a third: so none goes round. */
+/* Of a request that comes from another gateway, which does not go on to a
+ * third: so none goes round. */
 #define PEER_FIELD "X-Citadel-Peer"

@@ -1,7 +1,7 @@
 #pragma once
 
-/* Whether a model is there, as who watches over it says: beside what requests find out (backend.h), and
- * before they do. */
+/* Whether a model is there, as who watches over it says: beside what requests find out
+ * (backend.h), and before they do. */
 
 #include "base/util.h"
 

@@ -1,8 +1,8 @@
 #pragma once
 
-/* An error as the API that was called writes it, so that its client libraries raise what their users
- * expect. The sentence, and what mends it, is that of struct err; words for type and code are rows of
- * problem.def. */
+/* An error as the API that was called writes it, so that its client libraries raise what their
+ * users expect. The sentence, and what mends it, is that of struct err; words for type and code
+ * are rows of problem.def. */
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -17,7 +17,7 @@ unsigned problem_status(const struct err *err);
 void problem_write(struct buf *out, enum dialect dialect, const struct err *err,
                    const char *request_id);
 
-/* The last event of a stream that has begun: no end that looks complete follows it. events: how many
- * were sent before it, which Responses counts. */
+/* The last event of a stream that has begun: no end that looks complete follows it. events: how
+ * many were sent before it, which Responses counts. */
 void problem_write_event(struct buf *out, enum dialect dialect, const struct err *err,
                          const char *request_id, uint64_t events);

@@ -78,8 +78,8 @@ on_trim(struct loop_timer *timer unused_arg)
     (void)malloc_trim(0);
 }
 
-/* What many requests had at a time goes back to the host once few of them are left; but while crowds come
- * and go, the next one has it. */
+/* What many requests had at a time goes back to the host once few of them are left; but while
+ * crowds come and go, the next one has it. */
 void
 relay_leave(struct relay *relay)
 {

@@ -82,8 +82,8 @@ answer_tokens(const struct passage *p, const struct target_back *back)
     return times(each, times(size.answers, generates ? ask_prompts(&q->ask) : 1));
 }
 
-/* Whatever a client asks for, an answer is no longer than a model can make it; but there is one to each
- * prompt, as often as it is wanted. */
+/* Whatever a client asks for, an answer is no longer than a model can make it; but there is one to
+ * each prompt, as often as it is wanted. */
 static uint64_t
 estimate_answers(const struct passage *p)
 {
@@ -216,11 +216,12 @@ take_all(struct account *a)
     a->row.tokens_out = a->tokens - a->prompt_tokens;
 }
 
-/* Of English a token has some four and a half: who sends one in each event is not told to have sent more. */
+/* Of English a token has some four and a half: who sends one in each event is
+ * not told to have sent more. */
 #define BYTES_A_TOKEN 5
 
-/* By what went through: an event has a token or, where an engine sends several at a time, as many as its
- * text is long. */
+/* By what went through: an event has a token or, where an engine sends several at a time, as
+ * many as its text is long. */
 static uint64_t
 tokens_heard(const struct passage *p)
 {
@@ -229,8 +230,8 @@ tokens_heard(const struct passage *p)
     return p->is_stream ? MAX(tokens, p->usage.events) : tokens;
 }
 
-/* Of JSON that its client did not wait for, and of sounds and pictures, which engines tell in seconds or
- * not at all. What we cut ourselves costs no more than was heard. */
+/* Of JSON that its client did not wait for, and of sounds and pictures, which engines tell in
+ * seconds or not at all. What we cut ourselves costs no more than was heard. */
 static bool
 can_nobody_say(const struct passage *p)
 {
@@ -240,8 +241,8 @@ can_nobody_say(const struct passage *p)
     return is_form || p->account.row.end == LEDGER_CLIENT;
 }
 
-/* As the engine has told it. Else by what was heard; and what it was thought to take where nobody can
- * say. */
+/* As the engine has told it. Else by what was heard; and what it was thought to
+ * take where nobody can say. */
 static void
 count_tokens(struct passage *p)
 {
@@ -276,7 +277,8 @@ has_left_work(const struct passage *p)
            p->visit.has_called;
 }
 
-/* He has taken what he might have. What an engine refuses costs nothing, nor what none has answered. */
+/* He has taken what he might have. What an engine refuses costs nothing,
+ * nor what none has answered. */
 uint64_t
 passage_took(struct passage *p)
 {

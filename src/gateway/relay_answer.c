@@ -26,8 +26,8 @@ passage_break_off(struct passage *p, const struct err *error)
         passage_fail(p, error);
 }
 
-/* What the disk has to fetch is sent when it is there. The last bytes are taken whatever waits before
- * them: so that they are the last is said at once, and once. */
+/* What the disk has to fetch is sent when it is there. The last bytes are taken whatever waits
+ * before them: so that they are the last is said at once, and once. */
 void
 passage_send(struct passage *p)
 {
@@ -133,8 +133,8 @@ goes_on_to_another(struct passage *p, const struct http_call *call)
     return may_go_on && p->question->losses <= LOSSES_MAX && passage_has_other(p);
 }
 
-/* It is our key that the server does not take, or no key of ours: nothing that the client has shown.
- * Nobody has worked on the request. */
+/* It is our key that the server does not take, or no key of ours: nothing that the client has
+ * shown. Nobody has worked on the request. */
 static bool
 is_refused_to_us(unsigned status)
 {
@@ -150,7 +150,8 @@ end_refused_to_us(struct passage *p, unsigned status)
     passage_try(p);
 }
 
-/* Nor does it know of any limit of the client's: it has too much to do, or waited for the body too long. */
+/* Nor does it know of any limit of the client's: it has too much to do, or
+ * waited for the body too long. */
 static bool
 is_too_much_for_it(unsigned status)
 {
@@ -365,8 +366,8 @@ end_answer(struct passage *p, const struct err *error)
     }
 }
 
-/* Whether the request may be asked for once more. Of a call that was sent anew, either time may have
- * been the end of who had it. */
+/* Whether the request may be asked for once more. Of a call that was sent anew, either time may
+ * have been the end of who had it. */
 static bool
 may_ask_again(struct passage *p, enum visit_outcome outcome, const struct http_call *call)
 {

@@ -1,4 +1,5 @@
-/* What engines do wrong, and what may happen at all: each request gets one end, and nothing stays taken. */
+/* What engines do wrong, and what may happen at all: each request gets one end,
+ * and nothing stays taken. */
 
 #include "gateway/ledger.h"
 #include "gateway/relay.h"
@@ -141,8 +142,8 @@ dice(unsigned sides)
     return (unsigned)(dice_state >> 33) % sides;
 }
 
-/* A request, whole or only begun, on a connection of its own: of what a client has sent behind one that
- * is under way, only so much is taken that its end of file may never come. */
+/* A request, whole or only begun, on a connection of its own: of what a client has sent behind one
+ * that is under way, only so much is taken that its end of file may never come. */
 static void
 ask_something(struct client *c, const char *large)
 {
@@ -240,7 +241,8 @@ on_over(const struct ledger_row *row, const struct reply *reply unused_arg, void
 
 #define SHORT "{\"model\":\"one\",\"max_tokens\":100}"
 
-/* One that its client has left takes what it may have taken; one that we cut is not charged to him. */
+/* One that its client has left takes what it may have taken; one that we
+ * cut is not charged to him. */
 TEST(relay_tells_what_it_has_cut_itself)
 {
     for (int is_cut = 0; is_cut < 2; is_cut++) {

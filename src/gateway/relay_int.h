@@ -1,8 +1,9 @@
 #pragma once
 
-/* What the parts of a request share. relay_take.c has it while it comes, relay_seek.c until somebody is
- * asked, relay_answer.c from there to its end; relay_progress.c tells who waits of that. relay_account.c
- * knows what it takes, relay_stored.c responses that are there; relay.c has what all share. */
+/* What the parts of a request share. relay_take.c has it while it comes, relay_seek.c until
+ * somebody is asked, relay_answer.c from there to its end; relay_progress.c tells who waits
+ * of that. relay_account.c knows what it takes, relay_stored.c responses that are there;
+ * relay.c has what all share. */
 
 #include "base/mem.h"
 #include "gateway/affinity.h"
@@ -60,7 +61,8 @@ struct sending {
     bool is_ended;    /* all was, and the call knows it */
 };
 
-/* What is asked; it goes when nobody can be asked it any more: an answer has begun, or there is none. */
+/* What is asked; it goes when nobody can be asked it any more: an answer has
+ * begun, or there is none. */
 struct question {
     struct arena arena; /* of fields and changes */
     struct carried *carried;
@@ -186,8 +188,9 @@ void passage_try(struct passage *p);  /* the next back end that there is, or say
 bool passage_has_other(struct passage *p); /* that could be tried yet */
 
 /* relay_stored.c */
-/* The response that it is about is asked for where it was made; or that it goes on from: by who has it, and
- * by no other (NULL: nobody is known to, or it goes on from none). Who has a key has his own only. */
+/* The response that it is about is asked for where it was made; or that it goes on from:
+ * by who has it, and by no other (NULL: nobody is known to, or it goes on from none). Who
+ * has a key has his own only. */
 int passage_find_stored(struct passage *p, struct err *reterr) must_check;
 int passage_check_previous(struct passage *p, struct err *reterr) must_check;
 const struct target_back *passage_previous(struct passage *p);
@@ -196,7 +199,8 @@ void passage_forget(struct passage *p); /* it was deleted */
 
 /* relay_account.c: what a request may take, and what it has taken */
 void passage_account_begin(struct passage *p);
-/* Whenever something has come that lets it go on, until its answer has begun; and when it waits again. */
+/* Whenever something has come that lets it go on, until its answer has begun;
+ * and when it waits again. */
 void passage_works(struct passage *p);
 void passage_waits(struct passage *p);
 uint64_t passage_took(struct passage *p);    /* tokens, as far as anybody knows */
@@ -218,7 +222,8 @@ void passage_go_on(struct passage *p); /* the client has caught up, or it has pa
 /* relay_progress.c: who waits for a stream is told why */
 void passage_progress_begin(struct passage *p);
 void passage_progress_stop(struct passage *p);
-/* To who was told: that nobody answers; and an answer, whose end is told here if it is no stream. */
+/* To who was told: that nobody answers; and an answer, whose end is told
+ * here if it is no stream. */
 void passage_told_fail(struct passage *p, const struct err *error);
 void passage_told_head(struct passage *p, const struct http1_head *head);
 void passage_told_end(struct passage *p, const struct err *error);

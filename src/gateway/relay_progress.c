@@ -1,8 +1,10 @@
-/* Who waits for a stream is told why: by comments, which clients of streams pass over. The first of them
- * begins his answer, with 200, before anybody has answered; so from there on a failure is an event, and
- * what else the head of an answer would say is a comment. Another back end may still be asked.
+/* Who waits for a stream is told why: by comments, which clients of streams pass over. The
+ * first of them begins his answer, with 200, before anybody has answered; so from there on a
+ * failure is an event, and what else the head of an answer would say is a comment. Another
+ * back end may still be asked.
  *
- * Not told is who asks as a gateway: it would take the stream for an answer, and ask nobody else. */
+ * Not told is who asks as a gateway: it would take the stream for an
+ * answer, and ask nobody else. */
 
 #include "config/config.h"
 #include "fmt/json.h"
@@ -40,7 +42,8 @@ comment(struct passage *p, const char *text)
     (void)http_answer_write(p->request, out.data, out.len);
 }
 
-/* As long as nobody was told, an engine that works on it may still say by its status what it thinks. */
+/* As long as nobody was told, an engine that works on it may still say by
+ * its status what it thinks. */
 static void
 on_progress(struct loop_timer *timer)
 {

@@ -92,8 +92,8 @@ passage_drop_room(struct passage *p)
     q->room_bytes = 0;
 }
 
-/* What takes no slot: else one key could have all connections to a server that are kept for it. Each server
- * has its own, so that a key has no less of one for what it asks another. */
+/* What takes no slot: else one key could have all connections to a server that are kept for it.
+ * Each server has its own, so that a key has no less of one for what it asks another. */
 int
 passage_step_aside(struct passage *p, const struct backend *b, struct err *reterr)
 {

@@ -1,5 +1,5 @@
-/* To whom a request goes: to the best of the back ends of its name, then to the others, then to what
- * the configuration names as fallbacks; to each with what is changed of it there. */
+/* To whom a request goes: to the best of the back ends of its name, then to the others, then to
+ * what the configuration names as fallbacks; to each with what is changed of it there. */
 
 #include "config/config.h"
 #include "gateway/params.h"
@@ -170,8 +170,8 @@ change_body(struct passage *p, const struct target_back *back, struct err *reter
     return 0;
 }
 
-/* Before others goes who asks to, and whose key has that right. Who needs no key may be anybody; unless
- * there are none, and so only this host. */
+/* Before others goes who asks to, and whose key has that right. Who needs no key may be anybody;
+ * unless there are none, and so only this host. */
 static unsigned
 class_of(const struct passage *p)
 {
@@ -211,8 +211,8 @@ visit_back(struct passage *p, const struct target_back *back)
 
 /* ---- where nobody is left ---- */
 
-/* Of some that cannot be asked, the one that can be again the soonest. For another gateway, those of other
- * hosts are none. */
+/* Of some that cannot be asked, the one that can be again the soonest. For another gateway, those
+ * of other hosts are none. */
 static void
 explain_away(struct passage *p, const struct target_back *backs, size_t count)
 {

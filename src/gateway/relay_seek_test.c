@@ -24,7 +24,8 @@ TEST(relay_asks_a_peer_with_our_key_and_below_its_base)
     CHECK(SEES(&c, "HTTP/1.1 200 "));
 }
 
-/* As the peer has it from now on: its file has another value, and the configuration is as it was. */
+/* As the peer has it from now on: its file has another value, and the
+ * configuration is as it was. */
 TEST(relay_reads_the_key_of_a_peer_anew)
 {
     RELAY("");

@@ -1,4 +1,5 @@
-/* Requests that are about a response that is there, or go on from one: only who has made it has it. */
+/* Requests that are about a response that is there, or go on from one:
+ * only who has made it has it. */
 
 #include "base/text.h"
 #include "config/config.h"
@@ -39,7 +40,8 @@ is_at(const struct target_back *back, const struct stored_at *at)
                        : back->model && text_eq(back->model->name, at->server);
 }
 
-/* What goes on from a response can be done by who has it, and by no other. NULL: nobody is known to. */
+/* What goes on from a response can be done by who has it, and by no other.
+ * NULL: nobody is known to. */
 const struct target_back *
 passage_previous(struct passage *p)
 {

@@ -1,5 +1,5 @@
-/* What a request says, from its head to the end of its body, until it claims what it may take; and how
- * it ends. */
+/* What a request says, from its head to the end of its body, until it claims what it
+ * may take; and how it ends. */
 
 #include "config/config.h"
 #include "gateway/exporter.h"
@@ -65,8 +65,8 @@ passage_fail(struct passage *p, const struct err *error)
     passage_drop_question(p); /* which may have the error */
 }
 
-/* The gateway ends: its client hears so as of an engine that died. All hear it in one pass, so that no
- * engine is asked for who comes after whom. */
+/* The gateway ends: its client hears so as of an engine that died. All hear it in one pass, so that
+ * no engine is asked for who comes after whom. */
 static void
 on_dismissed(struct http_request *r)
 {

@@ -1,5 +1,5 @@
-/* The relay between a real client and fake engines, all in one loop: whatever happens at either end in
- * whatever state, each request gets one end, and nothing stays taken. */
+/* The relay between a real client and fake engines, all in one loop: whatever happens at either end
+ * in whatever state, each request gets one end, and nothing stays taken. */
 
 #include "gateway/relay.h"
 

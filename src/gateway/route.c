@@ -31,8 +31,8 @@ route_row(enum route_id id)
     return &routes[id];
 }
 
-/* An id goes on to an engine as part of a path: letters that mean nothing there, and not the names of
- * directories, which a proxy on the way would resolve. */
+/* An id goes on to an engine as part of a path: letters that mean nothing there, and not the names
+ * of directories, which a proxy on the way would resolve. */
 static bool
 is_id(const char *part, size_t len)
 {

@@ -1,8 +1,8 @@
 #pragma once
 
-/* Which of the gateway's paths a request asks for: the rows of route.def, and nothing else. Paths are
- * compared as they were sent. Nothing is decoded or normalised, so that no two spellings can be taken
- * for one by us and for two by an engine. */
+/* Which of the gateway's paths a request asks for: the rows of route.def, and nothing else. Paths
+ * are compared as they were sent. Nothing is decoded or normalised, so that no two spellings can be
+ * taken for one by us and for two by an engine. */
 
 #include "base/err.h"
 #include "gateway/dialect.h"
@@ -52,8 +52,8 @@ const char *route_allow(const char *path, size_t len, char text[ROUTE_ALLOW_MAX]
 /* The API that a path belongs to, also one that is not in the table: for the shape of its error. */
 enum dialect route_dialect(const char *path, size_t len);
 
-/* The {name} of a path, with each %XX decoded. -EBADMSG: an escape is none, or stands for what no name
- * has; -EMSGSIZE: it is longer than `size` - 1. */
+/* The {name} of a path, with each %XX decoded. -EBADMSG: an escape is none, or stands for what no
+ * name has; -EMSGSIZE: it is longer than `size` - 1. */
 int route_decode(const struct route_found *found, char *to, size_t size) must_check;
 
 const struct route *route_row(enum route_id id);

@@ -1,8 +1,9 @@
 #pragma once
 
-/* A request as OpenTelemetry tells of it, in the JSON of OTLP: one span of kind server, and below it those of
- * its wait for a turn, of the call to the engine (with the attributes gen_ai.* of the conventions for
- * generative AI), and within that one of the stream that came. What was said is in none of them. */
+/* A request as OpenTelemetry tells of it, in the JSON of OTLP: one span of kind server, and
+ * below it those of its wait for a turn, of the call to the engine (with the attributes gen_ai.*
+ * of the conventions for generative AI), and within that one of the stream that came. What was
+ * said is in none of them. */
 
 #include "gateway/route.h"
 #include "gateway/trace.h"

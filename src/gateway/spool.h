@@ -1,8 +1,9 @@
 #pragma once
 
-/* The disk that large bodies lie on: what is done on it, off the loop, by SPOOL_WORKERS threads that are its
- * own. A job that has not come back after a while is told of, whatever the others do: one that hangs stops
- * those whose bodies are on it, and nobody else. Who waits behind jobs that all hang is told likewise. */
+/* The disk that large bodies lie on: what is done on it, off the loop, by SPOOL_WORKERS threads
+ * that are its own. A job that has not come back after a while is told of, whatever the others do:
+ * one that hangs stops those whose bodies are on it, and nobody else. Who waits behind jobs that
+ * all hang is told likewise. */
 
 #include "base/err.h"
 
@@ -19,7 +20,8 @@ struct spool_job {
     const char *dir;                     /* it works at */
     void (*run)(struct spool_job *job);  /* on another thread */
     void (*done)(struct spool_job *job); /* back on the loop */
-    /* It hangs, and done() comes when it does no more; or it waits behind those that do, and is forgotten. */
+    /* It hangs, and done() comes when it does no more; or it waits behind those
+     * that do, and is forgotten. */
     void (*late)(struct spool_job *job);
 
     /* the rest is the spool's own */

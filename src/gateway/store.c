@@ -313,7 +313,8 @@ on_limit(struct loop_timer *timer)
     loop_stop(l->loop);
 }
 
-/* What a put that is told of leads to is written, too. It is the thread's, even now: the disk may hang. */
+/* What a put that is told of leads to is written, too. It is the thread's,
+ * even now: the disk may hang. */
 bool
 store_flush(struct store *s)
 {

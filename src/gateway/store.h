@@ -18,9 +18,9 @@ struct store;
 int store_open(struct loop *loop, const char *path, struct store **ret_store, struct err *reterr)
     must_check;
 #define STORE_FLUSH_US UINT64_C(15000000)
-/* Writes what waits, or fails to, while the loop does not run; puts are told so. False: the disk hangs for
- * longer than that, and with it a thread that has hold of the store and of what was put: neither these nor
- * the loop can go. */
+/* Writes what waits, or fails to, while the loop does not run; puts are told so. False: the disk
+ * hangs for longer than that, and with it a thread that has hold of the store and of what was put:
+ * neither these nor the loop can go. */
 bool store_flush(struct store *store) must_check;
 /* Flushed; rows that could not be written are lost. The database is closed by a work. */
 void store_close(struct store *store);
@@ -50,7 +50,8 @@ struct store_counts {
     size_t waiting_rows; /* now */
 };
 const struct store_counts *store_counts(const struct store *store);
-/* Of the last batch, or of one that hangs; NULL: all is well. Told when it begins and when it is over. */
+/* Of the last batch, or of one that hangs; NULL: all is well. Told when it
+ * begins and when it is over. */
 const struct err *store_trouble(const struct store *store);
 void store_tell_of_trouble(struct store *store, void (*tell)(const struct err *trouble, void *arg),
                            void *arg);

@@ -67,7 +67,8 @@ count_of(const struct place *line, uint64_t key)
     return count;
 }
 
-/* A free place; else the oldest of a key that has most of them, so that no key takes those of others. */
+/* A free place; else the oldest of a key that has most of them, so that no
+ * key takes those of others. */
 static size_t
 place_for(const struct place *line)
 {

@@ -1,10 +1,11 @@
 #pragma once
 
-/* Which server has made which response, so that GET /v1/responses/{id} and what else goes by an id finds
- * it: a bounded table of what answers told, that forgets what was not asked for longest, of the key that
- * has most. An id that is not there is unknown to clients as it is to us.
+/* Which server has made which response, so that GET /v1/responses/{id} and what else goes by an id
+ * finds it: a bounded table of what answers told, that forgets what was not asked for longest, of
+ * the key that has most. An id that is not there is unknown to clients as it is to us.
  *
- * An entry is found by a keyed hash of its id: of 64 bits, so that no two are ever taken for one. */
+ * An entry is found by a keyed hash of its id: of 64 bits, so that no
+ * two are ever taken for one. */
 
 #include "gateway/allowance.h"
 
@@ -43,7 +44,8 @@ bool stored_is_anothers(const struct stored *s, const char *id, size_t len, uint
 /* Whether it can be one: letters, digits, '-' and '_'. */
 bool stored_is_id(const char *id, size_t len);
 
-/* The id of a response, found where its answer begins: the first member "id" that begins with "resp". */
+/* The id of a response, found where its answer begins: the first member "id"
+ * that begins with "resp". */
 struct stored_reader {
     size_t seen; /* bytes */
     size_t matched;

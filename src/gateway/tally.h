@@ -1,8 +1,9 @@
 #pragma once
 
-/* What was asked for under each key, for who draws it over time: by the name of the key, and of so many
- * keys at most. The rest is counted together as TALLY_REST, and so is a key that is called that. A key
- * has its place from its first request on, until it is good no more: then its name is told no more. */
+/* What was asked for under each key, for who draws it over time: by the name of the key, and of
+ * so many keys at most. The rest is counted together as TALLY_REST, and so is a key that is
+ * called that. A key has its place from its first request on, until it is good no more: then
+ * its name is told no more. */
 
 #include "gateway/histogram.h"
 #include "gateway/key.h"

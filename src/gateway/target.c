@@ -262,7 +262,8 @@ sum_up(const struct target *target, const struct target_load *loads)
     return all;
 }
 
-/* in_flight <= 1 + 5/4 of its share, so that no talk that all take part in makes one of them hot. */
+/* in_flight <= 1 + 5/4 of its share, so that no talk that all take part
+ * in makes one of them hot. */
 static bool
 has_room(const struct total *all, const struct target_back *back, const struct target_load *load)
 {

@@ -1,8 +1,8 @@
 #pragma once
 
 /* Which back ends a name of a model means: served names, LoRA adapters, aliases, the default model,
- * models of other hosts with their weights, and what is asked when none of these can answer. Made of a
- * configuration that was checked, and never changed; it outlives the table. */
+ * models of other hosts with their weights, and what is asked when none of these can answer. Made
+ * of a configuration that was checked, and never changed; it outlives the table. */
 
 #include "base/err.h"
 
@@ -31,8 +31,8 @@ struct target {
 struct target_table *target_table_new(const struct config *config) must_check;
 void target_table_free(struct target_table *table);
 
-/* "" asks for the default model. NO_MODEL, with the nearest name there is: what a key may not ask for is
- * not there for it. key: NULL: whoever asks may ask for all. */
+/* "" asks for the default model. NO_MODEL, with the nearest name there is: what a key may not ask
+ * for is not there for it. key: NULL: whoever asks may ask for all. */
 int target_find(const struct target_table *table, const struct key *key, const char *name,
                 const struct target **ret_target, struct err *reterr) must_check;
 
@@ -47,9 +47,9 @@ struct target_load {
     uint32_t seen;      /* how much of this request it has seen before (affinity.h) */
 };
 
-/* The back end that has seen the most of the request, as long as it has not more than a quarter and one
- * above its share of what all have to do; else the one that has the least to do for its weight, and among
- * equals the next one each time that `turn` grows. One of weight 0 only where no other is usable.
- * NULL: none is. */
+/* The back end that has seen the most of the request, as long as it has not more than a quarter
+ * and one above its share of what all have to do; else the one that has the least to do for its
+ * weight, and among equals the next one each time that `turn` grows. One of weight 0 only where no
+ * other is usable. NULL: none is. */
 const struct target_back *target_choose(const struct target *target,
                                         const struct target_load *loads, uint64_t turn);

@@ -54,7 +54,8 @@ trace_is_sampled(const char *parent)
 
 /* ---- our part ---- */
 
-/* Hashes of a count under this process' own key: nobody foresees them, and no two processes draw the same. */
+/* Hashes of a count under this process' own key: nobody foresees them, and no two
+ * processes draw the same. */
 static void
 draw(char *id, size_t len)
 {

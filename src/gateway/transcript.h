@@ -1,15 +1,17 @@
 #pragma once
 
-/* What was asked and answered, word by word: for as long as gateway.log_prompts wants it, and nowhere else. A
- * line of JSON for each request whose body came whole, in a file that the gateway alone may read:
+/* What was asked and answered, word by word: for as long as gateway.log_prompts wants it,
+ * and nowhere else. A line of JSON for each request whose body came whole, in a file that
+ * the gateway alone may read:
  *
  *     {"id", "body", "answer", "cut", and what the ledger has of it}
  *
- * body and answer are texts, as the client sent and got them; null where they are none (sound, pictures)
- * or there was none. cut: one of them is longer than TRANSCRIPT_TEXT_MAX, and ends there.
+ * body and answer are texts, as the client sent and got them; null where they are none (sound,
+ * pictures) or there was none. cut: one of them is longer than TRANSCRIPT_TEXT_MAX, and ends there.
  *
- * Nobody waits for it. Texts are kept in memory, so many bytes of all requests together, and written by
- * a thread (sys/line_file.h); what finds no room there or on the disk is lost, and counted. */
+ * Nobody waits for it. Texts are kept in memory, so many bytes of all requests
+ * together, and written by a thread (sys/line_file.h); what finds no room there or on
+ * the disk is lost, and counted. */
 
 #include "base/err.h"
 

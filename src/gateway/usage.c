@@ -52,7 +52,8 @@ static const char *const count_members[] = {
     [BILLED] = "billed_units",
 };
 
-/* As a number without a sign, a fraction or a power; one that is absurd is the most that is believed. */
+/* As a number without a sign, a fraction or a power; one that is absurd is
+ * the most that is believed. */
 static bool
 read_count(const char *text, const struct json_place *place, uint64_t *ret)
 {
@@ -111,7 +112,8 @@ take_counts(struct usage_reader *r, const char *text, const struct json_place *p
     usage->told = usage->told || has_in || has_out;
 }
 
-/* What is told later counts; what is not told again stays. Of "meta" only what is billed is usage. */
+/* What is told later counts; what is not told again stays. Of "meta" only
+ * what is billed is usage. */
 static void
 take_usage(struct usage_reader *r, const char *text, size_t len, bool is_meta)
 {
@@ -436,7 +438,8 @@ keep(struct usage_reader *r, const char *from, const char *to, bool ends)
     r->json.wanted = FOR_NOTHING;
 }
 
-/* The next byte at which something happens. An escape makes a name longer than any that is looked for. */
+/* The next byte at which something happens. An escape makes a name longer
+ * than any that is looked for. */
 static const char *
 find_stop(struct usage_json *j, const char *at, const char *end)
 {
@@ -523,8 +526,8 @@ end_large(struct usage_reader *r)
 
 /* ---- pieces ---- */
 
-/* Behind the empty line that ends the event, which may have begun before these bytes; 0: it does not
- * end here. */
+/* Behind the empty line that ends the event, which may have begun before these bytes;
+ * 0: it does not end here. */
 static size_t
 find_event_end(struct usage_reader *r, const char *bytes, size_t len)
 {
@@ -559,8 +562,8 @@ give(size_t used, const char *bytes, size_t len, size_t *ret_used, struct usage_
     *ret_piece = (struct usage_piece){bytes, len};
 }
 
-/* Bytes of an event of which the beginning is held, or which is the last and not whole. False: there
- * is no room; what is held passes, and then the rest. */
+/* Bytes of an event of which the beginning is held, or which is the last and not whole. False:
+ * there is no room; what is held passes, and then the rest. */
 static bool
 hold(struct usage_reader *r, const char *bytes, size_t len)
 {

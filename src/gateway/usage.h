@@ -1,12 +1,12 @@
 #pragma once
 
-/* What an answer cost, read while it passes: from JSON, or from the events of a stream; and whether a
- * stream came to its proper end, or was cut.
+/* What an answer cost, read while it passes: from JSON, or from the events of a stream; and whether
+ * a stream came to its proper end, or was cut.
  *
- * Of a stream only whole events are passed on, each at once when its last byte came. So an event can
- * still be held back that the client did not ask for, and what is said after an engine's death is not
- * glued to half an event. One that is larger than USAGE_EVENT_MAX passes as it comes; what it says of
- * usage, failure and the end is read on its way. JSON passes so, whatever its size. */
+ * Of a stream only whole events are passed on, each at once when its last byte came. So an event
+ * can still be held back that the client did not ask for, and what is said after an engine's death
+ * is not glued to half an event. One that is larger than USAGE_EVENT_MAX passes as it comes; what
+ * it says of usage, failure and the end is read on its way. JSON passes so, whatever its size. */
 
 #include "base/buf.h"
 #include "gateway/dialect.h"
@@ -28,7 +28,8 @@ struct usage_reader {
     bool failed;     /* an event was an error that the engine tells */
     bool pending;    /* a response is not made yet: what is told of usage is not all */
     uint64_t events; /* with data, that were passed on */
-    /* Of what they say, without what is around it; in JSON, of texts that are too long to be that. */
+    /* Of what they say, without what is around it; in JSON, of texts that
+     * are too long to be that. */
     uint64_t text_bytes;
 
     /* the rest is the reader's own */
@@ -69,11 +70,11 @@ struct usage_piece {
     size_t len;        /* may be 0 */
 };
 
-/* Reads on in len bytes, of which *ret_used are taken; *ret_piece is to be passed on. Call again with
- * the rest until there is none. */
+/* Reads on in len bytes, of which *ret_used are taken; *ret_piece is to be passed on. Call again
+ * with the rest until there is none. */
 void usage_read(struct usage_reader *r, const char *bytes, size_t len, size_t *ret_used,
                 struct usage_piece *ret_piece);
 
-/* The body has ended as HTTP has it. An event without the empty line behind it is none, and is not passed
- * on; unless it is the end of the stream, which some leave without that line. */
+/* The body has ended as HTTP has it. An event without the empty line behind it is none, and is not
+ * passed on; unless it is the end of the stream, which some leave without that line. */
 void usage_end(struct usage_reader *r, struct usage_piece *ret_piece);

@@ -316,7 +316,8 @@ TEST(the_end_of_a_stream_is_seen_however_large_its_event_is)
         check_large(rows[i].dialect, rows[i].begin, rows[i].end, rows[i].want);
 }
 
-/* Also where the piece that is too much begins with the end of a line: it is not the end of the event. */
+/* Also where the piece that is too much begins with the end of a line: it is
+ * not the end of the event. */
 TEST(lines_of_an_event_above_its_ceiling_belong_to_it)
 {
     static const char rest[] = "\ndata: " LAST "\n\n";

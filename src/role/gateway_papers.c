@@ -1,5 +1,5 @@
-/* What the configuration names in files, read at once: certificates, keys of other servers, and whom
- * those are trusted by. */
+/* What the configuration names in files, read at once: certificates, keys of other servers, and
+ * whom those are trusted by. */
 
 #include "config/config.h"
 #include "http/tls.h"
