@@ -52,7 +52,8 @@ period_ends_in(const struct allowance *a, enum allowance_period p, uint64_t wall
 {
     uint64_t end_us =
         p == ALLOWANCE_DAY ? (a->numbers[p] + 1) * DAY_S * SECOND_US : month_end_us(a->numbers[p]);
-    return end_us > wall_us ? end_us - wall_us : 1;
+    uint64_t wait_us = end_us > wall_us ? end_us - wall_us : 1;
+    return a->behind_us ? MIN(wait_us, ALLOWANCE_BELIEVED_US) : wait_us; /* were_errors(), then */
 }
 
 /* Whether days that have begun were none: the clock is behind them for longer
@@ -80,8 +81,10 @@ turn(struct allowance *a, const struct allowance_time *t)
         [ALLOWANCE_MONTH] = month_of(t->wall_us),
     };
     a->today = today;
-    if (were_errors(a, today, t))
+    if (were_errors(a, today, t)) {
         memcpy(a->numbers, numbers, sizeof(numbers));
+        a->behind_us = 0;
+    }
     for (unsigned p = 0; p < ALLOWANCE_PERIODS; p++) {
         if (numbers[p] <= a->numbers[p])
             continue;
@@ -330,6 +333,13 @@ judge(struct allowance *a, struct wanted wanted, uint64_t reserves, const struct
     return ALLOWANCE_WAIT;
 }
 
+void
+allowance_count(struct allowance *a, const struct allowance_time *t)
+{
+    struct allowance_second *s = second_at(a, t->now_us / SECOND_US);
+    s->requests = allowance_sum(s->requests, 1);
+}
+
 enum allowance_verdict
 allowance_begin(struct allowance *a, struct allowance_claim *claim, bool takes,
                 const struct allowance_time *t, struct allowance_refusal *ret_refusal)
@@ -341,8 +351,7 @@ allowance_begin(struct allowance *a, struct allowance_claim *claim, bool takes,
     uint64_t second = t->now_us / SECOND_US;
     *claim = (struct allowance_claim){
         .begun = second, .second = second, .day = a->numbers[ALLOWANCE_DAY]};
-    struct allowance_second *s = second_at(a, second);
-    s->requests = allowance_sum(s->requests, 1);
+    allowance_count(a, t);
     a->running++;
     return ALLOWANCE_GRANTED;
 }

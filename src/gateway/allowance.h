@@ -124,6 +124,8 @@ struct allowance_refusal {
 enum allowance_verdict allowance_begin(struct allowance *a, struct allowance_claim *claim,
                                        bool takes, const struct allowance_time *t,
                                        struct allowance_refusal *ret_refusal) must_check;
+/* One that was over before it could be judged counts as a request. */
+void allowance_count(struct allowance *a, const struct allowance_time *t);
 /* Once, of one that has begun. */
 enum allowance_verdict allowance_claim(struct allowance *a, struct allowance_claim *claim,
                                        uint64_t tokens, const struct allowance_time *t,

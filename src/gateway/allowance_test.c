@@ -246,6 +246,7 @@ TEST(a_clock_that_was_far_ahead_locks_nothing_for_good)
     allowance_settle(&a, &c, 100, &now);
     now.wall_us -= 2000 * DAY;
     CHECK_EQ(claim(&a, &c, 1, &why), ALLOWANCE_REFUSED);
+    CHECK_EQ(why.wait_us, ALLOWANCE_BELIEVED_US);
     pass(ALLOWANCE_BELIEVED_US);
     CHECK_EQ(claim(&a, &c, 1, &why), ALLOWANCE_REFUSED); /* today it was used, as far as is known */
     CHECK(why.wait_us < DAY);

@@ -248,11 +248,13 @@ claim_owes(const struct claim *c)
 void
 claim_settle(struct claim *c, uint64_t tokens)
 {
+    const struct allowance_time t = now();
+    if (c->state == CLAIM_BEGINS)
+        allowance_count(&c->holder->allowance, &t);
     if (!runs(c)) {
         claim_end(c);
         return;
     }
-    const struct allowance_time t = now();
     if (c->list)
         take_off(c);
     c->state = CLAIM_NONE;

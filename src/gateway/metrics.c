@@ -209,22 +209,30 @@ write_keys(struct buf *out, struct tallies *tallies)
 }
 
 static void
-write_lost(struct buf *out, const struct metrics_lost *lost, size_t count)
+write_counts(struct buf *out, const struct prom_family *family, const char *label,
+             const struct metrics_count *counts)
 {
-    static const struct prom_family family = {"citadel_gateway_lost_total", PROM_COUNTER,
-                                              "What was told of requests and could not be kept: "
-                                              "its disk or its reader was too slow, or failed"};
-    prom_write_family(out, &family);
-    for (size_t i = 0; i < count; i++)
-        prom_write_sample(out, &family, (double)lost[i].count, PROM_LABELS("what", lost[i].what));
+    prom_write_family(out, family);
+    for (; counts->word; counts++)
+        prom_write_sample(out, family, (double)counts->count, PROM_LABELS(label, counts->word));
 }
 
 void
-metrics_write(struct buf *out, struct relay *relay, const struct metrics_lost *lost,
-              size_t lost_count)
+metrics_write(struct buf *out, struct relay *relay, const struct metrics_count *lost,
+              const struct metrics_count *away)
 {
+    static const struct prom_family of_lost = {"citadel_gateway_lost_total", PROM_COUNTER,
+                                               "What was told of requests and could not be kept: "
+                                               "its disk or its reader was too slow, or failed"},
+                                    of_away = {
+                                        "citadel_gateway_turned_away_total", PROM_COUNTER,
+                                        "Requests that were refused before it was known whose they "
+                                        "are: they showed no key that is good, came from where "
+                                        "nobody may ask, asked for what is not there, or were no "
+                                        "HTTP as it should be"};
     write_models(out, relay);
     write_all_together(out, relay_counts(relay));
     write_keys(out, relay_tallies(relay));
-    write_lost(out, lost, lost_count);
+    write_counts(out, &of_lost, "what", lost);
+    write_counts(out, &of_away, "why", away);
 }

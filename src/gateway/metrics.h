@@ -6,11 +6,13 @@
 
 struct relay;
 
-/* What could not be kept, since nobody waits for it. */
-struct metrics_lost {
-    const char *what; /* a word */
+/* How often there was what a word says. */
+struct metrics_count {
+    const char *word;
     uint64_t count;
 };
 
-void metrics_write(struct buf *out, struct relay *relay, const struct metrics_lost *lost,
-                   size_t lost_count);
+/* Both end with a word that is NULL. lost: what could not be kept, since nobody waits for it; away: who was
+ * turned away before it was known who he is. */
+void metrics_write(struct buf *out, struct relay *relay, const struct metrics_count *lost,
+                   const struct metrics_count *away);

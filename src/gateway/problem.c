@@ -1,9 +1,12 @@
 #include "gateway/problem.h"
 
 #include "fmt/json.h"
+#include "gateway/key.h"
 #include "http/sse.h"
 
+#include <ctype.h>
 #include <stdio.h>
+#include <string.h>
 
 static const struct {
     unsigned status;
@@ -56,6 +59,15 @@ code_of(enum err_id id, const char **ret_param)
     return id == ERR_NONE ? NULL : err_row(id)->name;
 }
 
+/* A key that stands where none belongs, in a path for instance, is told nobody again. */
+static void
+hide_tokens(char *text)
+{
+    for (char *at = text; (at = strstr(at, KEY_TOKEN_START));)
+        for (at += strlen(KEY_TOKEN_START); isalnum((unsigned char)*at); at++)
+            *at = '*';
+}
+
 /* One text for the client: what is wrong, and what mends it. */
 static void
 write_message(struct json_writer *w, const struct err *err)
@@ -63,6 +75,7 @@ write_message(struct json_writer *w, const struct err *err)
     char text[sizeof(err->what) + sizeof(err->fix) + 4];
     const char *what = err->what[0] ? err->what : "something went wrong inside the gateway";
     (void)snprintf(text, sizeof(text), "%s%s%s", what, err->fix[0] ? "; " : "", err->fix);
+    hide_tokens(text);
     json_str(w, "message", text);
 }
 

@@ -95,3 +95,14 @@ TEST(what_a_client_sent_is_escaped_and_bounded)
         CHECK_EQ(json_parse(&arena, out.data, out.len, JSON_STRICT, &root, NULL, NULL), 0);
     }
 }
+
+TEST(a_key_is_told_nobody_again)
+{
+    _cleanup_buf_ struct buf out = BUF_INIT(PROBLEM_MAX);
+    struct err err = {0};
+    (void)err_set(&err, ERR_NO_PATH, "there is no path '/v1/ctdl_0aF/ctdl_9' here");
+    err_fix(&err, "ask for ctdl_77z, or show a key: ctdl_ is how they begin");
+    problem_write(&out, DIALECT_OPENAI, &err, NULL);
+    CHECK(
+        strstr(out.data, "'/v1/ctdl_***/ctdl_*' here; ask for ctdl_***, or show a key: ctdl_ is"));
+}

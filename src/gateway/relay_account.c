@@ -325,11 +325,21 @@ correct_estimate(const struct passage *p)
         holder_correct(p->reply.caller, &estimate, allowance_sum(told->in, told->out));
 }
 
+/* What was wrong in itself was a request all the same, and so was one that its client gave up: else there
+ * were no end of either. Who was sent away for a limit, or for what he could not help, has had none. */
+static bool
+has_asked(const struct passage *p)
+{
+    const struct ledger_row *row = &p->account.row;
+    bool is_wrong = row->end == LEDGER_REFUSED && row->status / 100 == 4 && row->status != 429;
+    return passage_has_begun(p) || is_wrong || row->end == LEDGER_CLIENT;
+}
+
 static void
 settle(struct passage *p)
 {
     uint64_t took = passage_took(p);
-    if (passage_has_begun(p) || has_left_work(p))
+    if (has_asked(p))
         claim_settle(&p->account.claim, took);
     else
         claim_end(&p->account.claim);

@@ -139,3 +139,50 @@ TEST(relay_asks_for_so_many_responses_at_a_time)
     close_all(&last, 1);
     CHECK(WAIT(backend_asides(two) == 0 && backend_asides(peer) == 0));
 }
+
+/* Else who asks for what is not there, or breaks off what he begins, could go on for ever. */
+TEST(relay_counts_a_request_that_was_wrong_and_none_that_nobody_could_answer)
+{
+    static const struct {
+        const char *text, *status;
+        bool counts;
+    } rows[] = {
+        {"POST /v1/chat/completions HTTP/1.1\r\n" HOST "Content-Length: 18\r\n\r\n"
+         "{\"model\":\"nobody\"}",
+         "HTTP/1.1 404 ", true},
+        {"POST /v1/chat/completions HTTP/1.1\r\n" HOST "Content-Length: 1\r\n\r\n}",
+         "HTTP/1.1 400 ", true},
+        {"POST /v1/chat/completions HTTP/1.1\r\n" HOST "Content-Length: 99999999999\r\n\r\n",
+         "HTTP/1.1 413 ", true},
+        {"POST /v1/audio/transcriptions HTTP/1.1\r\n" HOST "Content-Length: 1\r\n\r\nx",
+         "HTTP/1.1 400 ", true},
+        {"POST /v1/chat/completions HTTP/1.1\r\n" HOST "Content-Length: 90\r\n\r\n{\"model\"", NULL,
+         true},
+        {"GET /v1/responses/resp_0 HTTP/1.1\r\n" HOST "\r\n", "HTTP/1.1 404 ", true},
+        {"POST /v1/chat/completions HTTP/1.1\r\n" HOST "Content-Length: 15\r\n\r\n"
+         "{\"model\":\"one\"}",
+         "HTTP/1.1 503 ", false},
+    };
+    RELAY("");
+    (void)close(take_fd(&first.listener));
+    REQUIRE(open_keys());
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_client_ struct client c;
+        struct allowance_level level;
+        char name[] = {(char)('a' + i), '\0'};
+        tap_note("%s", rows[i].text);
+        REQUIRE((caller = make_key(name, "{\"requests_per_minute\":5,\"tokens_per_day\":100000}")));
+        client_open(&c);
+        CHECK(client_send(&c, rows[i].text));
+        if (rows[i].status)
+            REQUIRE(SEES(&c, rows[i].status));
+        else
+            REQUIRE(WAIT(relay_counts(relay)->requests == 1));
+        client_close(&c);
+        REQUIRE(WAIT(relay_counts(relay)->requests == 0));
+        REQUIRE(holder_level(caller, ALLOWANCE_REQUESTS_MINUTE, &level));
+        CHECK_EQ(level.left, rows[i].counts ? 4 : 5);
+        REQUIRE(holder_level(caller, ALLOWANCE_TOKENS_DAY, &level));
+        CHECK_EQ(level.left, 100000);
+    }
+}

@@ -365,8 +365,12 @@ relay_take(struct relay *relay, struct http_request *r, const struct route_found
     relay_enter(relay);
     read_path(p, &r->head, found);
     passage_account_begin(p);
-    if (passage_enter(p, &error) < 0 || read_head(p, &r->head, &error) < 0)
+    if (passage_enter(p, &error) < 0) {
         passage_fail(p, &error);
-    else
-        passage_begin_claim(p);
+        return;
+    }
+    int e = read_head(p, &r->head, &error);
+    passage_begin_claim(p); /* also of a head that is wrong: it counts */
+    if (e < 0 && p->state != PASSAGE_FAILED)
+        passage_fail(p, &error);
 }

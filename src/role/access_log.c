@@ -199,7 +199,8 @@ access_log_close(struct access_log *log)
 }
 
 void
-access_log_add(struct access_log *log, const struct ledger_row *row, const char *id)
+access_log_add(struct access_log *log, const struct ledger_row *row, const char *id,
+               const char *address)
 {
     _cleanup_buf_ struct buf line = BUF_INIT(PIPE_BYTES);
     struct json_writer w;
@@ -208,6 +209,8 @@ access_log_add(struct access_log *log, const struct ledger_row *row, const char 
     json_init(&w, &line, false);
     json_open_map(&w, NULL);
     ledger_print(row, id, &w);
+    if (address)
+        json_str(&w, "address", address);
     json_close_map(&w);
     buf_add_char(&line, '\n');
     bool taken =

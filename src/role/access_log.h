@@ -36,7 +36,9 @@ struct access_log {
 void access_log_open(struct access_log *log, struct loop *loop, const struct config *config);
 /* What waits is written yet: a file by a work, which the end of the loop waits for. */
 void access_log_close(struct access_log *log);
-void access_log_add(struct access_log *log, const struct ledger_row *row, const char *id);
+/* address: of who was turned away, and has no name; NULL: it is not told. */
+void access_log_add(struct access_log *log, const struct ledger_row *row, const char *id,
+                    const char *address);
 
 const char *access_log_name(const struct access_log *log);
 const char *access_log_why(const struct access_log *log); /* lines were lost */

@@ -51,11 +51,11 @@ TEST(lines_of_an_access_log_come_a_little_later_and_none_is_lost)
     struct access_log log;
     REQUIRE(open_log(&log));
     for (unsigned i = 0; i < 100; i++)
-        access_log_add(&log, &row, "req_1");
+        access_log_add(&log, &row, "req_1", NULL);
     CHECK_EQ(lines(), 0);
     CHECK(LOOP_WAIT(&rig, lines() == 100));
     for (unsigned i = 0; i < 100; i++)
-        access_log_add(&log, &row, "req_1");
+        access_log_add(&log, &row, "req_1", NULL);
     access_log_close(&log);
     loop_rig_close(&rig);
     CHECK_EQ(lines(), 200);
@@ -70,7 +70,7 @@ TEST(lines_of_an_access_log_that_wait_have_a_ceiling)
     struct access_log log;
     REQUIRE(open_log(&log));
     for (unsigned i = 0; i < count; i++)
-        access_log_add(&log, &row, "req_1");
+        access_log_add(&log, &row, "req_1", NULL);
     CHECK(log.lost > 0 && log.lost < count);
     CHECK(LOOP_WAIT(&rig, lines() == count - log.lost));
     struct stat st;
@@ -87,11 +87,11 @@ TEST(lines_of_an_access_log_that_are_lost_have_their_own_reason)
     struct access_log log;
     REQUIRE(open_log(&log));
     REQUIRE(file_remove_tree(dir, NULL) == 0 && file_write(dir, "", 0, 0600, NULL) == 0);
-    access_log_add(&log, &row, "req_1");
+    access_log_add(&log, &row, "req_1", NULL);
     CHECK(LOOP_WAIT(&rig, log.lost == 1));
     CHECK(strcmp(access_log_why(&log), strerror(ENOTDIR)) == 0);
     while (log.lost == 1)
-        access_log_add(&log, &row, "req_1");
+        access_log_add(&log, &row, "req_1", NULL);
     CHECK(strcmp(access_log_why(&log), "its disk is too slow") == 0);
     REQUIRE(unlink(dir) == 0);
     access_log_close(&log);

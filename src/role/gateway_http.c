@@ -34,6 +34,15 @@ refuse(const struct asked *a, enum dialect dialect, const struct err *err, const
     reply_problem(a->request, dialect, err, &a->reply, 0, allow);
 }
 
+/* Before anybody knows whose request it is. */
+static void
+turn_away(const struct asked *a, enum stranger_why why, enum dialect dialect, const struct err *err,
+          const char *allow)
+{
+    gateway_told_stranger(a->gateway, a->request, &a->reply, why, problem_status(err));
+    refuse(a, dialect, err, allow);
+}
+
 static void
 answer(const struct asked *a, const char *type, const struct buf *body)
 {
@@ -86,9 +95,10 @@ answer_health(const struct asked *a)
 static void
 write_metrics(struct gateway *g, struct buf *body)
 {
-    struct metrics_lost lost[GATEWAY_LOSSES];
+    struct metrics_count lost[GATEWAY_LOSSES + 1], away[GATEWAY_AWAY + 1];
     gateway_told_losses(g, lost);
-    metrics_write(body, g->relay, lost, ARRAY_SIZE(lost));
+    gateway_told_strangers(g, away);
+    metrics_write(body, g->relay, lost, away);
 }
 
 static void
@@ -99,7 +109,7 @@ answer_metrics(const struct asked *a)
     struct err err;
     if (!allow_peer(&config->gateway.metrics_allow, http_request_fd(a->request))) {
         (void)err_set(&err, ERR_NOT_PERMITTED, "your address is not one of gateway.metrics_allow");
-        refuse(a, a->found.route->dialect, &err, NULL);
+        turn_away(a, STRANGER_METRICS, a->found.route->dialect, &err, NULL);
     } else if (a->found.route->id != ROUTE_METRICS) {
         gateway_page_answer(a->gateway, a->request, a->found.route, &a->reply);
     } else {
@@ -176,13 +186,15 @@ asks_at_file(const struct asked *a)
 }
 
 static int
-check_asker(const struct asked *a, struct err *reterr)
+check_asker(const struct asked *a, enum stranger_why *ret_why, struct err *reterr)
 {
     static const char *networks[] = {"127.0.0.0/8", "::1"};
     static const struct config_list loopback = {networks, ARRAY_SIZE(networks)};
     if (!gateway_is_local(a->gateway))
         return 0;
-    if (allow_peer(&loopback, http_request_fd(a->request)))
+    bool is_here = allow_peer(&loopback, http_request_fd(a->request));
+    *ret_why = is_here ? STRANGER_PAGE : STRANGER_ADDRESS;
+    if (is_here)
         return asks_at_file(a) ? 0 : check_page(a, reterr);
     int r = err_set(reterr, ERR_NOT_PERMITTED, "without keys the gateway answers this host only");
     err_fix(reterr, "`gateway: {anonymous: true}` lets everybody ask who reaches it");
@@ -192,10 +204,11 @@ check_asker(const struct asked *a, struct err *reterr)
 static bool
 may_ask(const struct asked *a, enum dialect dialect)
 {
+    enum stranger_why why;
     struct err err;
-    if (check_asker(a, &err) == 0)
+    if (check_asker(a, &why, &err) == 0)
         return true;
-    refuse(a, dialect, &err, NULL);
+    turn_away(a, why, dialect, &err, NULL);
     return false;
 }
 
@@ -208,7 +221,7 @@ identify(struct asked *a)
     if (answers == ROUTE_BY_HEALTH || answers == ROUTE_BY_METRICS ||
         gateway_identify(a->gateway, a->request, &a->reply, &err) == 0)
         return true;
-    refuse(a, a->found.route->dialect, &err, NULL);
+    turn_away(a, STRANGER_KEY, a->found.route->dialect, &err, NULL);
     return false;
 }
 
@@ -225,7 +238,7 @@ is_about_server(const struct asked *a)
         http_answer_whole(a->request, "", 0);
     } else if (form == HTTP1_AUTHORITY) {
         (void)err_set(&err, ERR_NO_METHOD, "the gateway is no proxy, and takes no CONNECT");
-        refuse(a, DIALECT_OPENAI, &err, allow);
+        turn_away(a, STRANGER_METHOD, DIALECT_OPENAI, &err, allow);
     }
     return form == HTTP1_ASTERISK || form == HTTP1_AUTHORITY;
 }
@@ -238,7 +251,8 @@ find(struct asked *a, const char *path, size_t len)
     if (route_find(a->request->head.method, path, len, &a->found, &err) == 0)
         return true;
     bool is_there = err.id == ERR_NO_METHOD;
-    refuse(a, route_dialect(path, len), &err, is_there ? route_allow(path, len, allow) : NULL);
+    turn_away(a, is_there ? STRANGER_METHOD : STRANGER_PATH, route_dialect(path, len), &err,
+              is_there ? route_allow(path, len, allow) : NULL);
     return false;
 }
 

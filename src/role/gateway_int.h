@@ -14,6 +14,7 @@
 #include "gateway/presence.h"
 #include "gateway/relay.h"
 #include "gateway/reply.h"
+#include "gateway/strangers.h"
 #include "http/server.h"
 #include "role/access_log.h"
 #include "role/control.h"
@@ -43,6 +44,8 @@ struct gateway_told {
     struct transcripts *transcripts;
     struct exporter *exporter;
     struct losses ledger_losses, access_log_losses, transcript_losses;
+    struct strangers strangers;
+    struct loop_timer minute; /* of theirs */
 };
 
 struct gateway {
@@ -108,8 +111,16 @@ void gateway_told_open(struct gateway *g); /* before the relay has requests */
 /* As it is configured now. */
 void gateway_told_watch(struct gateway *g, struct gateway_papers *papers);
 void gateway_told_close(struct gateway *g); /* what is to be written is, by works */
+/* One is turned away, of whom no more is known than his address. */
+void gateway_told_stranger(struct gateway *g, const struct http_request *r,
+                           const struct reply *reply, enum stranger_why why, unsigned status);
+/* For metrics_write(). */
 #define GATEWAY_LOSSES 4
-void gateway_told_losses(const struct gateway *g, struct metrics_lost ret_lost[GATEWAY_LOSSES]);
+#define GATEWAY_AWAY (STRANGER_WHYS + 1)
+void gateway_told_losses(const struct gateway *g,
+                         struct metrics_count ret_lost[GATEWAY_LOSSES + 1]);
+void gateway_told_strangers(const struct gateway *g,
+                            struct metrics_count ret_away[GATEWAY_AWAY + 1]);
 
 /* gateway_http.c */
 struct http_service gateway_service(struct gateway *g);

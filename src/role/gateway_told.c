@@ -1,6 +1,6 @@
-/* What is kept of each request once it is over: a row of the ledger, a line of the access log, what
- * was said where that is wanted, and its spans. Nobody waits for any of it; what was lost is said
- * and counted. */
+/* What is kept of each request once it is over, or was turned away: a row of the ledger, a line of
+ * the access log, what was said where that is wanted, and its spans. Nobody waits for any of it;
+ * what was lost is said and counted. */
 
 #include "role/gateway_int.h"
 
@@ -8,10 +8,15 @@
 #include "config/config.h"
 #include "gateway/exporter.h"
 #include "gateway/metrics.h"
+#include "gateway/share.h"
 #include "gateway/transcript.h"
+#include "sys/clock.h"
 #include "sys/log.h"
+#include "sys/sock.h"
 
+#include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LAST_SPANS_US UINT64_C(2000000) /* for the collector to take them, at the end */
 
@@ -42,14 +47,57 @@ on_over(const struct ledger_row *row, const struct reply *reply, void *arg)
 {
     struct gateway *g = arg;
     (void)!store_add_row(keyring_store(g->keys), row); /* one that is lost is counted there */
-    access_log_add(&g->told.access_log, row, reply->id);
+    access_log_add(&g->told.access_log, row, reply->id, NULL);
+    tell_losses(g);
+}
+
+/* ---- a request is turned away ---- */
+
+static void
+on_minute(struct loop_timer *timer)
+{
+    struct gateway_told *t = container_of(timer, struct gateway_told, minute);
+    uint64_t left_out = strangers_turn(&t->strangers);
+    if (left_out > 0 && losses_has_room(STDERR_FILENO))
+        log_warning("within a minute %" PRIu64 " more requests showed no key that is good, or came "
+                    "from where nobody may ask, than ledger and access log have",
+                    left_out);
+}
+
+void
+gateway_told_stranger(struct gateway *g, const struct http_request *r, const struct reply *reply,
+                      enum stranger_why why, unsigned status)
+{
+    struct gateway_told *t = &g->told;
+    struct ledger_row row = {.time_us = clock_wall_us(), .status = status, .end = LEDGER_REFUSED};
+    struct sock_addr from;
+    sock_addr_text address = "";
+    int fd = http_request_fd(r);
+    if (!strangers_take(&t->strangers, why, share_address(fd)))
+        return;
+    if (t->strangers.requests == 1)
+        loop_timer_start(g->life.loop, &t->minute, STRANGERS_MINUTE_US, 0);
+    if (sock_peer_addr(fd, &from) == 0)
+        (void)sock_addr_print(&from, address);
+    (void)!store_add_row(keyring_store(g->keys), &row);
+    access_log_add(&t->access_log, &row, reply->id, address);
     tell_losses(g);
 }
 
 void
-gateway_told_losses(const struct gateway *g, struct metrics_lost ret_lost[GATEWAY_LOSSES])
+gateway_told_strangers(const struct gateway *g, struct metrics_count ret_away[GATEWAY_AWAY + 1])
 {
-    const struct metrics_lost lost[GATEWAY_LOSSES] = {
+    for (size_t i = 0; i < STRANGER_WHYS; i++)
+        ret_away[i] = (struct metrics_count){stranger_words[i], g->told.strangers.counts[i]};
+    ret_away[STRANGER_WHYS] =
+        (struct metrics_count){"malformed", http_server_counts(g->server)->refused};
+    ret_away[GATEWAY_AWAY] = (struct metrics_count){0};
+}
+
+void
+gateway_told_losses(const struct gateway *g, struct metrics_count ret_lost[GATEWAY_LOSSES + 1])
+{
+    const struct metrics_count lost[GATEWAY_LOSSES + 1] = {
         {"ledger", store_counts(keyring_store(g->keys))->lost_rows},
         {"access-log", g->told.access_log.lost},
         {"prompts", transcripts_lost(g->told.transcripts)},
@@ -114,6 +162,7 @@ gateway_told_open(struct gateway *g)
     struct gateway_told *t = &g->told;
     _cleanup_free_ char *path = mem_printf("%s/services/prompts.log", g->config->paths.logs);
     t->access_log = (struct access_log){.fd = -1, .lost_some = on_lost};
+    t->minute.expired = on_minute;
     t->transcripts = transcripts_new(g->life.loop, path);
     t->exporter = exporter_new(g->life.loop, on_collector, g);
     relay_tell_of_ends(g->relay, on_over, g);
@@ -127,6 +176,8 @@ gateway_told_close(struct gateway *g)
     struct gateway_told *t = &g->told;
     if (!t->transcripts)
         return;
+    loop_timer_stop(&t->minute);
+    on_minute(&t->minute);
     access_log_close(&t->access_log);
     transcripts_end(take_ptr(t->transcripts));
     exporter_flush(t->exporter, LAST_SPANS_US);

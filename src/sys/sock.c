@@ -390,6 +390,17 @@ is_of_connection(int errno_value)
 }
 
 int
+sock_peer_addr(int fd, struct sock_addr *ret_peer)
+{
+    union address address = {0};
+    socklen_t len = sizeof(address);
+    if (getpeername(fd, &address.any, &len) < 0)
+        return -errno;
+    from_kernel(&address, ret_peer);
+    return 0;
+}
+
+int
 sock_accept(int fd, struct sock_addr *ret_peer)
 {
     union address from = {0};

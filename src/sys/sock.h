@@ -47,6 +47,7 @@ int sock_bind_at(int dir, const char *name, int type) must_check;
 /* The next connection; -EAGAIN when there is none. -EMFILE, -ENFILE, -ENOBUFS and -ENOMEM: stop
  * watching for a while, since the connection stays in the queue. ret_peer may be NULL. */
 int sock_accept(int fd, struct sock_addr *ret_peer) must_check;
+int sock_peer_addr(int fd, struct sock_addr *ret_peer) must_check; /* of a connection, or -errno */
 
 /* A descriptor whose connection may still be under way: when it is writable, sock_connected()
  * tells 0 or -errno. */

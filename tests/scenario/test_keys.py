@@ -499,6 +499,35 @@ def test_a_key_that_is_shown_as_an_id_stands_nowhere(tmp_path, sim):
     assert token not in g.log
 
 
+def test_who_guesses_keys_is_seen_and_fills_no_disk(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        token = create(g, "alice")
+        for _ in range(15):
+            assert g.ask("POST", CHAT, ASK, **bearer("ctdl_guess")).status == 401
+        assert g.ask("GET", "/v1/nothing").status == 404
+        assert g.metric('citadel_gateway_turned_away_total{why="key"}') == 15
+        assert g.metric('citadel_gateway_turned_away_total{why="path"}') == 1
+        assert g.ask("POST", CHAT, ASK, **bearer(token)).status == 200
+        assert comes_true(lambda: usage_of(g, "") == 10)
+        path = f"/v1/nothing/{token}"
+        assert token not in g.ask("GET", path).body.decode()
+    lines = [json.loads(line) for line in g.log.splitlines() if line.startswith("{")]
+    guesses = [line for line in lines if line["status"] == 401]
+    assert len(guesses) == 10 and all(line["address"].startswith("127.0.0.1:") for line in guesses)
+    assert all(line["key"] is None and line["end"] == "refused" and line["id"] for line in guesses)
+    assert "address" not in next(line for line in lines if line["status"] == 200)
+    assert "within a minute 5 more requests showed no key that is good" in g.log
+    assert "guess" not in g.log and token not in g.log
+
+
+def test_a_request_that_is_wrong_is_one_of_a_minute(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        fields = bearer(create(g, "alice", "--requests-per-minute", "2"))
+        assert g.ask("POST", CHAT, {**ASK, "model": "nobody"}, **fields).status == 404
+        assert g.ask("POST", CHAT, "no object", **fields).status == 400
+        assert g.ask("POST", CHAT, ASK, **fields).status == 429
+
+
 def test_two_keys_that_differ_are_refused(tmp_path, sim):
     with gateway_of(tmp_path, sim) as g:
         good = create(g, "alice")
