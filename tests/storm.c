@@ -1,11 +1,12 @@
 /* Many streams at a time, of which every byte is looked at.
  *
  *     storm PORT STREAMS SECONDS ABORTS MODEL=ENGINE...
- *     CITADEL_KEY: whose they are
+ *     CITADEL_KEYS: whose they are, in turns: KEY[,KEY]...
  *
  * Asks whoever serves at PORT of 127.0.0.1 for streams of these models, so many at a time: one
  * that has ended is followed by another, until the time is over; then it waits for those that
- * are left. So many of a hundred are left in their middle. What each should say the engine
+ * are left. So many of a hundred are left in their middle; some are not read for a while, and some have
+ * a large body, which stops for a while before it is whole. What each should say the engine
  * itself has told at port ENGINE, before the storm: of the same question, but for one word that
  * only one stream has. Names and times that an engine makes anew are left out of that
  * comparison; that a stream keeps its name is not.
@@ -15,6 +16,7 @@
  *     whole     every byte is right, to the last one
  *     told      it broke off, was right so far, and the stream says so
  *     refused   there was an answer with an error's status instead
+ *     limited   likewise: 429, by its key
  *     left      by us
  *     wrong     anything else; the first ones are told on standard error, and the exit status is 1 */
 
@@ -34,13 +36,19 @@ enum {
     EVENTS_MAX = 1000,
     TOKENS = 30,
     WRONGS_SHOWN = 10,
-    PAUSE_US = 100000, /* before one that was refused is followed */
+    PAUSE_US = 100000,  /* before one that was refused is followed */
+    STALL_US = 1500000, /* that a client does nothing in the middle */
+    STALLS = 3,         /* of 100 */
+    LARGES = 2,         /* of 100 */
+    KEYS_MAX = 16,
 };
 #define EVENT_BYTES_MAX (64 * KIB)
+#define PAD_BYTES (1280 * KIB) /* of a large body: more than a gateway keeps in memory */
 #define PATIENCE_US UINT64_C(120000000)
 
-enum fate { WHOLE, TOLD, REFUSED, LEFT, WRONG, FATES };
-static const char *const fate_names[FATES] = {"whole", "told", "refused", "left", "wrong"};
+enum fate { WHOLE, TOLD, REFUSED, LIMITED, LEFT, WRONG, FATES };
+static const char *const fate_names[FATES] = {"whole",   "told", "refused",
+                                              "limited", "left", "wrong"};
 
 struct model {
     const char *name;
@@ -50,11 +58,13 @@ struct model {
 };
 
 struct storm {
+    char pad[PAD_BYTES];
     struct loop *loop;
     struct http_client *client;
     struct model models[MODELS_MAX];
     size_t model_count;
-    const char *key;
+    char *keys[KEYS_MAX]; /* as fields have them */
+    size_t key_count;
     uint64_t until_us;
     unsigned aborts; /* of 100 */
     unsigned asked;  /* so far: each has a number */
@@ -67,9 +77,11 @@ struct stream {
     struct storm *storm;
     struct model *model;
     struct http_call *call;
-    struct loop_timer pause;
+    struct loop_timer pause; /* until the next, or within it */
     unsigned number;
     size_t leaves_at; /* this event, when it is left */
+    size_t stalls_at; /* likewise, when it is not read for a while */
+    bool lacks_body;  /* the rest of it is to come */
     bool is_reference;
 
     struct buf in; /* what has no end yet */
@@ -169,6 +181,7 @@ end(struct stream *s, enum fate fate)
 {
     struct storm *storm = s->storm;
     s->call = NULL;
+    loop_timer_stop(&s->pause);
     storm->running--;
     if (!s->is_reference)
         s->model->fates[fate]++;
@@ -193,6 +206,10 @@ on_body(struct http_call *call, const char *bytes, size_t len)
     if (s->leaves_at && s->events >= s->leaves_at) {
         http_call_cancel(call);
         end(s, s->wrong ? WRONG : LEFT);
+    } else if (s->stalls_at && s->events >= s->stalls_at) {
+        s->stalls_at = 0;
+        http_call_pause(call);
+        loop_timer_start(s->storm->loop, &s->pause, STALL_US, 0);
     }
 }
 
@@ -209,12 +226,42 @@ on_finished(struct http_call *call, const struct err *error)
         find_wrong(s, "it ended too early", "");
     else if (!answers && (call->head.status < 429 || !strstr(s->in.data, "\"error\"")))
         find_wrong(s, "it is no refusal", s->in.data);
-    end(s, s->wrong ? WRONG : !answers ? REFUSED : s->told ? TOLD : WHOLE);
+    enum fate refused = call->head.status == 429 ? LIMITED : REFUSED;
+    end(s, s->wrong ? WRONG : !answers ? refused : s->told ? TOLD : WHOLE);
+}
+
+static const char pad_end[] = "\"}";
+
+/* What no engine looks at makes a body large; its first half goes at once. */
+static void
+send(struct stream *s, const struct buf *body, bool is_large)
+{
+    static const char pad_begin[] = ",\"pad\":\"";
+    if (!is_large) {
+        http_call_whole(s->call, body->data, body->len);
+        return;
+    }
+    http_call_length(s->call, body->len - 1 + strlen(pad_begin) + PAD_BYTES + strlen(pad_end));
+    (void)http_call_write(s->call, body->data, body->len - 1);
+    (void)http_call_write(s->call, pad_begin, strlen(pad_begin));
+    (void)http_call_write(s->call, s->storm->pad, PAD_BYTES / 2);
+    s->lacks_body = true;
+    loop_timer_start(s->storm->loop, &s->pause, STALL_US, 0);
 }
 
 static void
-ask(struct stream *s, struct http_client *client)
+send_rest(struct stream *s)
 {
+    s->lacks_body = false;
+    (void)http_call_write(s->call, s->storm->pad, PAD_BYTES - PAD_BYTES / 2);
+    (void)http_call_write(s->call, pad_end, strlen(pad_end));
+    http_call_end(s->call);
+}
+
+static void
+ask(struct stream *s, struct http_client *client, bool is_large)
+{
+    const struct storm *storm = s->storm;
     static const struct http_call_ops ops = {.body = on_body, .finished = on_finished};
     _cleanup_buf_ struct buf body = BUF_INIT(4 * KIB);
     buf_printf(
@@ -224,9 +271,9 @@ ask(struct stream *s, struct http_client *client)
         s->model->name, TOKENS, s->number);
     s->call = http_call_new(client, "POST", "/v1/chat/completions", &ops, s);
     http_call_field(s->call, "Content-Type", "application/json");
-    if (s->storm->key && !s->is_reference)
-        http_call_field(s->call, "Authorization", s->storm->key);
-    http_call_whole(s->call, body.data, body.len);
+    if (storm->key_count && !s->is_reference)
+        http_call_field(s->call, "Authorization", storm->keys[s->number % storm->key_count]);
+    send(s, &body, is_large);
 }
 
 static void
@@ -238,18 +285,28 @@ begin(struct stream *s)
     s->told = s->wrong = false;
     s->number = ++storm->asked;
     /* Spread evenly, and the same in every run. */
-    bool leaves = s->number * 61 % 100 < storm->aborts;
+    bool leaves = s->number * 61 % 100 < storm->aborts, stalls = s->number * 43 % 100 < STALLS;
     s->leaves_at = leaves ? 1 + s->number * 17 % (s->model->count - 1) : 0;
+    s->stalls_at = stalls ? 1 + s->number * 13 % (s->model->count - 1) : 0;
+    s->lacks_body = false;
     storm->running++;
-    ask(s, storm->client);
+    ask(s, storm->client, s->number * 37 % 100 < LARGES);
 }
 
 static void
 on_pause(struct loop_timer *timer)
 {
     struct stream *s = container_of(timer, struct stream, pause);
-    if (!is_over(s->storm))
+    if (s->lacks_body && s->leaves_at) {
+        http_call_cancel(s->call);
+        end(s, LEFT);
+    } else if (s->lacks_body) {
+        send_rest(s);
+    } else if (s->call) {
+        http_call_resume(s->call);
+    } else if (!is_over(s->storm)) {
         begin(s);
+    }
 }
 
 /* ---- the storm ---- */
@@ -262,6 +319,7 @@ client_of(struct loop *loop, const char *port, unsigned connections)
     struct http_client *client;
     struct err error;
     config.connections_max = connections;
+    config.request_bytes_max = 4 * MIB;
     config.first_byte_us = config.between_us = config.total_us = PATIENCE_US;
     if (http_client_new(loop, address, NULL, &config, &client, &error) < 0) {
         (void)fprintf(stderr, "storm: %s\n", error.what);
@@ -293,7 +351,7 @@ read_model(struct storm *storm, struct model *m, char *word)
     s.is_reference = true;
     struct http_client *client = client_of(storm->loop, engine, 1);
     storm->running = 1;
-    ask(&s, client);
+    ask(&s, client, false);
     loop_run(storm->loop);
     http_client_free(client);
     buf_finish(&s.in);
@@ -341,18 +399,32 @@ number(const char *text)
     return (unsigned)n;
 }
 
+static void
+read_keys(struct storm *storm)
+{
+    const char *listed = getenv("CITADEL_KEYS");
+    _cleanup_free_ char *words = mem_strdup(listed ? listed : "");
+    char *rest = words;
+    for (char *key; *words && (key = strsep(&rest, ","));) {
+        if (storm->key_count == KEYS_MAX) {
+            (void)fprintf(stderr, "storm: more than %d keys\n", KEYS_MAX);
+            exit(2);
+        }
+        storm->keys[storm->key_count++] = mem_printf("Bearer %s", key);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
     static struct storm storm;
     struct err error;
-    const char *key = getenv("CITADEL_KEY");
     if (argc < 6 || argc > 5 + MODELS_MAX || loop_new(&storm.loop, &error) < 0) {
         (void)fprintf(stderr, "usage: storm PORT STREAMS SECONDS ABORTS MODEL=ENGINE...\n");
         return 2;
     }
-    _cleanup_free_ char *bearer = key ? mem_printf("Bearer %s", key) : NULL;
-    storm.key = bearer;
+    memset(storm.pad, 'x', sizeof(storm.pad));
+    read_keys(&storm);
     unsigned streams = number(argv[2]);
     for (int i = 5; i < argc; i++)
         read_model(&storm, &storm.models[storm.model_count++], argv[i]);
@@ -366,5 +438,7 @@ main(int argc, char **argv)
     for (size_t i = 0; i < storm.model_count; i++)
         for (size_t k = 0; k < storm.models[i].count; k++)
             free(storm.models[i].events[k]);
+    for (size_t i = 0; i < storm.key_count; i++)
+        free(storm.keys[i]);
     return storm.wrongs > 0;
 }

@@ -199,35 +199,36 @@ is_in_map(const struct json_scan *s)
     return is_set(s->maps, s->depth);
 }
 
+static bool
+is_on_way(const struct json_scan *s)
+{
+    return is_set(s->ways, s->depth);
+}
+
 static void
 spell(struct json_scan *s, const char *bytes, size_t len)
 {
-    if (!s->is_name || (s->depth != 1 && !is_set(s->ways, s->depth)))
+    if (!s->is_name || (s->depth != 1 && !is_on_way(s)))
         return;
     if (s->name_len < sizeof(s->name))
         memcpy(s->name + s->name_len, bytes, MIN(len, sizeof(s->name) - s->name_len));
     s->name_len += len;
 }
 
-static bool
-is_among(const struct json_scan *s, const char *const *names)
-{
-    size_t len = s->name_len - 2;
-    for (; *names; names++)
-        if (**names == s->name[1] && strncmp(*names, s->name + 1, len) == 0 && !(*names)[len])
-            return true;
-    return false;
-}
-
-/* Where the member leads that was named now. */
+/* Where the member leads whose value begins. */
 static void
 find_way(struct json_scan *s)
 {
-    const struct json_strings *t = s->strings;
-    bool is_known = t && is_set(s->ways, s->depth) && s->name_len <= sizeof(s->name) &&
-                    (s->depth > 1 || is_among(s, t->roots));
-    s->leads = is_known && (s->depth == 1 || is_among(s, t->ways));
-    s->is_one = is_known && is_among(s, t->names);
+    const struct json_lead *l = s->strings->leads;
+    const char *name = s->name + 1;
+    size_t len = s->name_len - 2;
+    bool is_first = s->depth == 1;
+    while (l->name && (!is_first || l->flags & JSON_FROM) &&
+           (l->len != len || l->name[0] != name[0] || memcmp(l->name, name, len) != 0))
+        l++;
+    unsigned flags = l->name ? l->flags : 0;
+    s->leads = flags & (is_first ? JSON_FROM : JSON_WAY);
+    s->is_one = (flags & JSON_TOLD) && (!is_first || s->leads);
 }
 
 static int
@@ -260,12 +261,13 @@ set_bit(uint64_t *bits, unsigned level, bool is_on)
     *word = is_on ? *word | bit : *word & ~bit;
 }
 
+/* Whether the level that begins now is. */
 static bool
-is_on_way(const struct json_scan *s)
+goes_on(const struct json_scan *s)
 {
     if (s->depth == 0)
         return s->strings != NULL;
-    return is_in_map(s) ? s->leads : is_set(s->ways, s->depth);
+    return is_in_map(s) ? s->leads : is_on_way(s);
 }
 
 static int
@@ -274,7 +276,7 @@ open_level(struct reading *r, bool is_map)
     struct json_scan *s = r->scan;
     if (s->depth == JSON_SCAN_DEPTH_MAX)
         return refuse(r, "nothing nested that deep");
-    set_bit(s->ways, s->depth, is_on_way(s));
+    set_bit(s->ways, s->depth, goes_on(s));
     set_bit(s->maps, s->depth, is_map);
     s->depth++;
     s->state = is_map ? MEMBER : ITEM;
@@ -332,7 +334,7 @@ open_string(struct reading *r, bool is_name)
     struct json_scan *s = r->scan;
     s->state = STRING;
     s->is_name = is_name;
-    s->tells = !is_name && s->is_one && is_in_map(s);
+    s->tells = !is_name && s->is_one && is_on_way(s) && is_in_map(s);
     s->name_len = 0;
     spell(s, r->at, 1);
     r->at++;
@@ -352,6 +354,8 @@ open_value(struct reading *r)
         return e;
     if (s->depth == 2 && s->open < s->count)
         count_item(s);
+    if (s->kind >= JSON_STRING && is_on_way(s) && is_in_map(s))
+        find_way(s);
     s->token_at = place_of(r);
     if (s->kind == JSON_STRING)
         return open_string(r, false);
@@ -384,7 +388,6 @@ read_string(struct reading *r)
         s->state = ESCAPE;
     } else if (s->is_name) {
         s->state = COLON;
-        find_way(s);
         if (s->depth == 1)
             s->open = find_name(s);
     } else {

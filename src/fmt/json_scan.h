@@ -36,13 +36,20 @@ struct json_place {
 
 struct json_scan;
 
-/* Strings that stand deeper, told while they are read: of members with one of these names, in objects that
- * members with other names lead to, be it by lists. All lists end with NULL. A name that is spelt with
- * escapes is none of them. */
+/* Strings that stand deeper, told while they are read. A name that is spelt with escapes is none of
+ * these. */
+enum {
+    JSON_FROM = 1, /* the outermost object's members of that name lead to some, */
+    JSON_WAY = 2,  /* and so do those of an object, or of one in a list, that others have led to; */
+    JSON_TOLD = 4, /* and if one is a string, it is told, in either */
+};
+struct json_lead {
+    const char *name; /* NULL: the last one; those of JSON_FROM stand first */
+    uint8_t len, flags;
+};
+#define JSON_NAME(name) name, sizeof(name) - 1
 struct json_strings {
-    const char *const *roots; /* of the outermost object: the only ones there */
-    const char *const *ways;  /* from there on */
-    const char *const *names;
+    const struct json_lead *leads;
     /* As it is spelt, but for what stands behind a backslash; ends: nothing of it is to come. */
     void (*told)(struct json_scan *s, const char *bytes, size_t len, bool ends);
 };

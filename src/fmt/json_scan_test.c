@@ -198,9 +198,14 @@ hear(struct json_scan *s unused_arg, const char *bytes, size_t len, bool ends)
 }
 
 static const struct json_strings strings = {
-    .roots = (const char *const[]){"a", "t", NULL},
-    .ways = (const char *const[]){"b", NULL},
-    .names = (const char *const[]){"t", "text", NULL},
+    .leads =
+        (const struct json_lead[]){
+            {JSON_NAME("a"), JSON_FROM},
+            {JSON_NAME("t"), JSON_FROM | JSON_TOLD},
+            {JSON_NAME("b"), JSON_WAY},
+            {JSON_NAME("text"), JSON_TOLD},
+            {NULL, 0, 0},
+        },
     .told = hear,
 };
 

@@ -226,11 +226,24 @@ weigh_media(struct json_scan *scan, const char *bytes, size_t len, bool ends)
 /* In what is said, and what a tool has answered. Of anything else an engine makes text, whatever
  * that is called and looks like: of tools, and of what they are asked with. */
 static const struct json_strings media = {
-    .roots = (const char *const[]){"messages", "input", NULL},
-    .ways = (const char *const[]){"content", "output", "source", "file", "image_url", "input_audio",
-                                  "audio_url", "video_url", NULL},
-    .names = (const char *const[]){"url", "data", "image_url", "audio_url", "video_url",
-                                   "file_data", "image_embeds", NULL},
+    .leads =
+        (const struct json_lead[]){
+            {JSON_NAME("messages"), JSON_FROM},
+            {JSON_NAME("input"), JSON_FROM},
+            {JSON_NAME("content"), JSON_WAY},
+            {JSON_NAME("output"), JSON_WAY},
+            {JSON_NAME("source"), JSON_WAY},
+            {JSON_NAME("file"), JSON_WAY},
+            {JSON_NAME("input_audio"), JSON_WAY},
+            {JSON_NAME("image_url"), JSON_WAY | JSON_TOLD},
+            {JSON_NAME("audio_url"), JSON_WAY | JSON_TOLD},
+            {JSON_NAME("video_url"), JSON_WAY | JSON_TOLD},
+            {JSON_NAME("url"), JSON_TOLD},
+            {JSON_NAME("data"), JSON_TOLD},
+            {JSON_NAME("file_data"), JSON_TOLD},
+            {JSON_NAME("image_embeds"), JSON_TOLD},
+            {NULL, 0, 0},
+        },
     .told = weigh_media,
 };
 

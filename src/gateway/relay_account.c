@@ -325,8 +325,9 @@ correct_estimate(const struct passage *p)
         holder_correct(p->reply.caller, &estimate, allowance_sum(told->in, told->out));
 }
 
-/* What was wrong in itself was a request all the same, and so was one that its client gave up: else there
- * were no end of either. Who was sent away for a limit, or for what he could not help, has had none. */
+/* What was wrong in itself was a request all the same, and so was one that its client gave up: else
+ * there were no end of either. Who was sent away for a limit, or for what he could not help, has
+ * had none. */
 static bool
 has_asked(const struct passage *p)
 {

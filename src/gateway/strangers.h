@@ -1,9 +1,10 @@
 #pragma once
 
-/* Who is turned away before it is known whose request it is. Each one is counted, by why. One that shows no
- * key that is good, or comes from where nobody may ask, is written down like any other request; but a flood
- * of guesses is to fill neither ledger nor log: within a minute STRANGER_ROWS of each address are, and
- * STRANGERS_ROWS of all. What is left out of that is told as one sum, when the minute is over. */
+/* Who is turned away before it is known whose request it is. Each one is counted, by why. One that
+ * shows no key that is good, or comes from where nobody may ask, is written down like any other
+ * request; but a flood of guesses is to fill neither ledger nor log: within a minute STRANGER_ROWS
+ * of each address are, and STRANGERS_ROWS of all. What is left out of that is told as one sum, when
+ * the minute is over. */
 
 #include "base/util.h"
 
@@ -11,9 +12,9 @@ enum stranger_why {
     STRANGER_KEY,     /* shows none that is good */
     STRANGER_ADDRESS, /* may not ask from there */
     STRANGER_PAGE,    /* nor may a page of that one */
-    STRANGER_METRICS, /* asks for metrics, likewise: as those below, that is no request for a model */
+    STRANGER_METRICS, /* asks for metrics, likewise: no request for a model, nor are those below */
     STRANGER_PATH,    /* asks for what is not there, */
-    STRANGER_METHOD, /* or otherwise than it is asked for */
+    STRANGER_METHOD,  /* or otherwise than it is asked for */
     STRANGER_WHYS
 };
 extern const char *const stranger_words[STRANGER_WHYS];

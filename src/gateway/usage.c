@@ -215,18 +215,31 @@ count_text(struct json_scan *scan, const char *bytes unused_arg, size_t len, boo
 
 /* What an event adds to an answer, whatever the dialect. */
 static const struct json_strings said = {
-    .roots = (const char *const[]){"choices", "delta", NULL},
-    .ways =
-        (const char *const[]){"delta", "content", "tool_calls", "function", "function_call", NULL},
-    .names = (const char *const[]){"content", "delta", "text", "reasoning_content", "reasoning",
-                                   "thinking", "arguments", "partial_json", "refusal", NULL},
+    .leads =
+        (const struct json_lead[]){
+            {JSON_NAME("choices"), JSON_FROM},
+            {JSON_NAME("delta"), JSON_FROM | JSON_WAY | JSON_TOLD},
+            {JSON_NAME("content"), JSON_WAY | JSON_TOLD},
+            {JSON_NAME("text"), JSON_TOLD},
+            {JSON_NAME("reasoning_content"), JSON_TOLD},
+            {JSON_NAME("reasoning"), JSON_TOLD},
+            {JSON_NAME("thinking"), JSON_TOLD},
+            {JSON_NAME("refusal"), JSON_TOLD},
+            {JSON_NAME("partial_json"), JSON_TOLD},
+            {JSON_NAME("tool_calls"), JSON_WAY},
+            {JSON_NAME("function"), JSON_WAY},
+            {JSON_NAME("function_call"), JSON_WAY},
+            {JSON_NAME("arguments"), JSON_TOLD},
+            {NULL, 0, 0},
+        },
     .told = count_text,
 };
 
 static int
 scan_event(struct usage_reader *r, const char *data, size_t len, struct json_place *ret_places)
 {
-    struct event e = {.text_bytes = 0};
+    struct event e;
+    e.text_bytes = 0;
     json_scan_begin(&e.scan, members, MEMBER_COUNT, ret_places);
     e.scan.strings = &said;
     int error = json_scan_more(&e.scan, data, len, NULL);

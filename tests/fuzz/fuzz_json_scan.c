@@ -46,9 +46,16 @@ hear(struct json_scan *s unused_arg, const char *bytes, size_t len, bool ends)
 }
 
 static const struct json_strings strings = {
-    .roots = (const char *const[]){"messages", "stream", NULL},
-    .ways = (const char *const[]){"content", "stream_options", NULL},
-    .names = (const char *const[]){"stream", "text", "role", NULL},
+    .leads =
+        (const struct json_lead[]){
+            {JSON_NAME("messages"), JSON_FROM},
+            {JSON_NAME("stream"), JSON_FROM | JSON_TOLD},
+            {JSON_NAME("content"), JSON_WAY | JSON_TOLD},
+            {JSON_NAME("stream_options"), JSON_WAY},
+            {JSON_NAME("text"), JSON_TOLD},
+            {JSON_NAME("role"), JSON_TOLD},
+            {NULL, 0, 0},
+        },
     .told = hear,
 };
 
