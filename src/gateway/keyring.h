@@ -81,8 +81,8 @@ void claim_tokens(struct claim *claim, uint64_t tokens);
  * passed on before ops->paid(). */
 bool claim_grow(struct claim *claim, uint64_t tokens) must_check;
 bool claim_owes(const struct claim *claim); /* that is not told yet */
-/* What it took; it was a request, also where it was not let in yet. Then, and when it is ended instead, nothing
- * of it is left. */
+/* What it took; it was a request, also where it was not let in yet. Then, and when it is ended
+ * instead, nothing of it is left. */
 void claim_settle(struct claim *claim, uint64_t tokens);
 void claim_end(struct claim *claim);
 
