@@ -5,6 +5,7 @@
 #include "backup/remote.h"
 #include "backup/sftp.h"
 #include "base/mem.h"
+#include "base/quantity.h"
 #include "base/text.h"
 #include "base/vec.h"
 
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #define TRANSFERS 4
 #define LEFT_MAX 10000              /* drafts that are removed at once */
@@ -27,6 +29,7 @@ struct host {
     pthread_cond_t given;
     struct sftp *idle[CONNECTIONS];
     size_t idle_count, open_count;
+    size_t most;      /* connections; fewer where the other host takes no more */
     bool was_reached; /* once: from then on what is lost is looked for again */
 };
 
@@ -36,12 +39,24 @@ static int
 take(struct host *h, struct sftp **ret, struct err *reterr)
 {
     (void)pthread_mutex_lock(&h->lock);
-    while (h->idle_count == 0 && h->open_count == CONNECTIONS)
+    while (h->idle_count == 0 && h->open_count >= h->most)
         (void)pthread_cond_wait(&h->given, &h->lock);
     *ret = h->idle_count > 0 ? h->idle[--h->idle_count] : NULL;
     h->open_count += !*ret;
     (void)pthread_mutex_unlock(&h->lock);
     return *ret ? 0 : sftp_start(&h->wish, ret, reterr);
+}
+
+/* One more that could not be made is no loss while there are others. */
+static bool
+does_with_fewer(struct host *h)
+{
+    (void)pthread_mutex_lock(&h->lock);
+    bool has_others = h->open_count > 1;
+    if (has_others)
+        h->most = h->open_count - 1;
+    (void)pthread_mutex_unlock(&h->lock);
+    return has_others;
 }
 
 /* NULL: it was not made. One that is lost ends. */
@@ -98,7 +113,9 @@ static int
 try(struct host *h, struct ask *ask, bool *ret_lost, struct err *reterr)
 {
     struct sftp *s = NULL;
-    int r = take(h, &s, reterr);
+    int r;
+    while ((r = take(h, &s, reterr)) < 0 && does_with_fewer(h))
+        give(h, NULL);
     *ret_lost = r < 0 && h->was_reached;
     if (r == 0) {
         r = ask->call(s, ask, reterr);
@@ -150,6 +167,7 @@ open_host(const struct repository_wish *wish, void **ret, struct err *reterr)
     struct host *h = mem_new(struct host);
     (void)pthread_mutex_init(&h->lock, NULL);
     (void)pthread_cond_init(&h->given, NULL);
+    h->most = CONNECTIONS;
     h->where = mem_strdup(wish->where);
     h->wish.key = h->key = access->ssh_key ? mem_strdup(access->ssh_key) : NULL;
     h->wish.known_hosts = h->known_hosts =
@@ -255,22 +273,42 @@ fetch(void *there, const char *key, int to, uint64_t most, struct err *reterr)
     return run(there, &(struct ask){.call = do_fetch, .file = to, .at = most}, key, reterr);
 }
 
+/* A full disk is a failure like others to the protocol, so it is asked for. */
+static int
+look_for_room(struct sftp *s, const struct ask *ask, const char *dir, int r, struct err *reterr)
+{
+    struct stat st;
+    uint64_t room = 0;
+    quantity_text has, needs;
+    if (fstat(ask->file, &st) < 0 || sftp_free_bytes(s, dir, &room, NULL) < 0 ||
+        room > (uint64_t)st.st_size)
+        return r;
+    r = err_set(reterr, ERR_STORAGE_FULL,
+                "the disk of the other host has room for %s, and %s are to go to '%s'",
+                quantity_show_bytes(room, has), quantity_show_bytes((uint64_t)st.st_size, needs),
+                ask->path);
+    err_fix(reterr, "make room there, or let go of what is old: citadel backup prune");
+    return r;
+}
+
 /* An area that came with a later release is made where there is none. */
 static int
 store_as(struct sftp *s, const struct ask *ask, bool only_new, struct err *reterr)
 {
     struct ask drawn = *ask;
+    char dir[PATH_MAX];
+    const char *slash = strrchr(ask->path, '/');
     int r = -ENOENT;
+    (void)snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - ask->path) : 0, ask->path);
     for (unsigned tries = 0; tries < 2 && r == -ENOENT; tries++) {
-        char dir[PATH_MAX];
-        const char *slash = strrchr(ask->path, '/');
-        (void)snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - ask->path) : 0, ask->path);
         if (tries > 0 && sftp_make_directory(s, dir, NULL) < 0)
             break;
         draw_draft(&drawn);
         r = only_new ? sftp_store_new(s, ask->file, drawn.draft, ask->path, reterr)
                      : sftp_store(s, ask->file, drawn.draft, ask->path, reterr);
     }
+    if (r == -EIO)
+        r = look_for_room(s, ask, dir, r, reterr);
     if (r < 0 && !sftp_is_lost(s))
         (void)!sftp_remove(s, drawn.draft, NULL);
     return r;

@@ -313,6 +313,9 @@ may_pass(CURLcode code, unsigned status)
     return code == CURLE_OK && (status >= 500 || status == 429 || status == 408);
 }
 
+#define ANOTHER_REGION "put the region of the bucket behind the place, as in ?region=eu-central-1"
+#define ANOTHER_KEY "set backup.credentials to KEY:SECRET as the host has them"
+
 int
 s3_hear_error(void *arg, const char *path, const char *text)
 {
@@ -348,9 +351,28 @@ refused(struct s3 *s, const struct s3_ask *ask, const struct s3_answer *answer, 
     (void)err_set(reterr, ERR_REMOTE_REFUSED, "%s answers %u to %s of '%s'%s%s%s%s", s->place.host,
                   answer->status, ask->method, key, said.code[0] ? ": " : "", said.code,
                   said.message[0] ? ": " : "", said.message);
-    if (answer->status == 301 || answer->status == 307)
-        err_fix(reterr, "the bucket is in another region: put ?region=REGION behind the place");
+    static const struct {
+        const char *code, *fix;
+    } known[] = {
+        {"PermanentRedirect", ANOTHER_REGION},
+        {"TemporaryRedirect", ANOTHER_REGION},
+        {"AuthorizationHeaderMalformed", ANOTHER_REGION},
+        {"InvalidAccessKeyId", ANOTHER_KEY},
+        {"SignatureDoesNotMatch", ANOTHER_KEY},
+        {"RequestTimeTooSkewed", "set the clock of this machine: timedatectl"},
+        {"AccessDenied",
+         "allow the key of backup.credentials to get, put, list and delete objects"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+        if (strcmp(said.code, known[i].code) == 0)
+            err_fix(reterr, "%s", known[i].fix);
     return answer->status == 403 || answer->status == 401 ? -EACCES : -EIO;
+}
+
+static unsigned
+count_tries(struct s3 *s)
+{
+    return __atomic_load_n(&s->was_reached, __ATOMIC_RELAXED) ? AGAIN_TRIES : AGAIN_TRIES_FIRST;
 }
 
 int
@@ -359,10 +381,12 @@ s3_do(struct s3 *s, const struct s3_ask *ask, struct s3_answer *ret, struct err 
     CURL *handle = take_handle(s);
     char why[CURL_ERROR_SIZE];
     CURLcode code = CURLE_OK;
-    for (unsigned tries = 0; tries < AGAIN_TRIES; tries++) {
+    for (unsigned tries = 0; tries < count_tries(s); tries++) {
         if (tries > 0)
             again_wait(tries);
         code = try(s, handle, ask, ret, why);
+        if (code == CURLE_OK)
+            __atomic_store_n(&s->was_reached, true, __ATOMIC_RELAXED);
         if (!may_pass(code, ret->status))
             break;
     }

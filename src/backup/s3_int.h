@@ -21,6 +21,7 @@ struct s3 {
     pthread_mutex_t lock;
     CURL *idle[S3_IDLE_MAX];
     size_t idle_count;
+    bool was_reached;    /* of all threads */
     uint64_t part_bytes; /* what is larger is stored in such parts */
 };
 

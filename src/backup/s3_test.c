@@ -40,6 +40,7 @@ static int
 open_rig(struct rig *rig)
 {
     *rig = (struct rig){0};
+    again_first_us = 1000;
     int r = s3_rig_start(&rig->server);
     return r < 0 ? r : open_s3(rig->server.port, S3_RIG_SECRET, S3_RIG_REGION, &rig->s3);
 }
@@ -188,6 +189,7 @@ TEST(s3_says_what_does_not_pass)
     REQUIRE(open_s3(rig.server.port, "another", "eu-test-1", &wrong) == 0);
     CHECK_EQ(s3_store(wrong, from, "x", &err), -EACCES);
     CHECK(strstr(err.what, "SignatureDoesNotMatch") && !strstr(err.what, "another"));
+    CHECK(strstr(err.fix, "backup.credentials"));
     REQUIRE(open_s3(rig.server.port, "the/secret+of=tests", "us-east-1", &elsewhere) == 0);
     CHECK_EQ(s3_store(elsewhere, from, "x", &err), -EIO);
     CHECK_EQ(s3_size(rig.s3, "x", &bytes, &err), -ENOENT);

@@ -1,8 +1,10 @@
 """Places for repositories on other hosts: OpenSSH's own server, and the S3 of tests/s3_server.py."""
 
+import contextlib
 import getpass
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -51,9 +53,22 @@ class Sftp:
         self.server.wait()
         self.server.stderr.close()
 
+    def cut(self):
+        """All connections there are."""
+        found = subprocess.run(["ps", "--ppid", str(self.server.pid), "-o", "pid="], capture_output=True, text=True).stdout
+        for pid in map(int, found.split()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return len(found.split())
+
     def keys(self):
         there = self.files / "a/b"
-        return {str(p.relative_to(there)): p.stat().st_size for p in there.rglob("*") if p.is_file()}
+        found = {}
+        for path in there.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # it has gone meanwhile
+                if path.is_file():
+                    found[str(path.relative_to(there))] = path.stat().st_size
+        return found
 
     def flip(self, key):
         path = self.files / "a/b" / key

@@ -22,6 +22,14 @@ def there(request, image):  # noqa: F811
 
 
 @pytest.fixture
+def sftp(image):  # noqa: F811
+    place = Sftp(image / "there")
+    configure_there(image, place)
+    yield place
+    place.stop()
+
+
+@pytest.fixture
 def s3(image):  # noqa: F811
     place = S3(image / "there")
     configure_there(image, place)
@@ -47,6 +55,10 @@ def areas(keys):
 
 def packs(place):
     return {key: size for key, size in place.keys().items() if key.startswith("packs/")}
+
+
+def locks(place):
+    return {key for key in place.keys() if key.startswith("locks/") and ".draft-" not in key}
 
 
 def test_models_go_there_and_come_back(image, there):  # noqa: F811
@@ -126,7 +138,7 @@ def test_pins_deletions_and_pruning(image, there):  # noqa: F811
         done = backup(image, "prune")
         assert done.returncode == 0, done
     assert f"snapshots/{first}" not in there.keys() and not old & set(packs(there))
-    assert not [key for key in there.keys() if key.startswith("locks/")]
+    assert not locks(there)
     assert "all are whole" in backup(image, "verify", "--all").stdout
 
 
@@ -179,7 +191,7 @@ def test_a_backup_that_was_killed_goes_on(image, there):  # noqa: F811
         p.wait()
     done = backup(image, "models")
     assert done.returncode == 0, done
-    assert not [key for key in there.keys() if key.startswith("locks/")]
+    assert not locks(there)
     assert "all are whole" in backup(image, "verify", "--all").stdout
     assert backup(image, "restore", "phi3", "--to", image / "back").returncode == 0
     assert digest_of(image / "back") == digest_of(image / "models/phi3")
@@ -193,16 +205,16 @@ def test_locks_there_tell_who_is_alive(image, there):  # noqa: F811
         (image / f"models/phi3/more-{i}.safetensors").write_bytes(weights(200 + i))
     p = subprocess.Popen([CITADEL, "backup", "models", "--root", image], cwd=image, env=environment(),
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    while not (locks := [key for key in there.keys() if key.startswith("locks/")]) and p.poll() is None:
+    while not (its := locks(there)) and p.poll() is None:
         pass
     os.kill(p.pid, signal.SIGSTOP)
-    assert locks
+    assert its
     told = backup(image, "unlock").stdout
     assert str(p.pid) in told, told
-    for key in locks:
+    for key in its:
         there.age(key, 1900)
     assert backup(image, "unlock").returncode == 0
-    assert not set(locks) & set(there.keys())
+    assert not its & locks(there)
     os.kill(p.pid, signal.SIGCONT)
     said = p.communicate(timeout=60)[0]
     assert p.returncode == 75 and "lock" in said, said
@@ -261,6 +273,63 @@ def test_a_host_that_is_not_known_is_not_spoken_to(image):  # noqa: F811
         assert "Permission denied" in error["message"], error
     finally:
         place.stop()
+
+
+def test_connections_that_are_cut_are_made_anew(image, sftp):  # noqa: F811
+    """What a server has heard before its connection was cut, it may still do: a lock may come back that was removed."""
+    assert backup(image, "init").returncode == 0
+    for i in range(4):
+        (image / f"models/phi3/more-{i}.safetensors").write_bytes(weights(300 + i))
+    cuts = 0
+    for words in (["models"], ["verify", "--all"], ["restore", "phi3", "--to", image / "back"]):
+        before, until = locks(sftp), cuts + 6
+        p = subprocess.Popen([CITADEL, "backup", *words, "--root", image], cwd=image, env=environment(),
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        while p.poll() is None and cuts < until:
+            if locks(sftp) - before:  # it was reached
+                cuts += sftp.cut()
+                time.sleep(0.2)
+        said = p.communicate(timeout=60)[0]
+        assert p.returncode == 0, said
+    assert cuts >= 3
+    assert digest_of(image / "back") == digest_of(image / "models/phi3")
+    assert backup(image, "models").returncode == 0 and not locks(sftp)  # dead ones are removed
+
+
+def test_a_host_that_takes_one_connection_will_do(image, sftp):  # noqa: F811
+    (image / "bin").mkdir()
+    (image / "bin/ssh").write_text(
+        "#!/bin/bash\n"
+        f"exec 9> {image}/bin/slot\n"
+        'flock -n 9 && { /usr/bin/ssh "$@" 9>&-; exit; }\n'
+        f"echo refused >> {image}/bin/refused\n"
+        "echo 'Too many connections' >&2\n"
+        "exit 255\n")
+    (image / "bin/ssh").chmod(0o755)
+    path = {"PATH": f"{image}/bin:{os.environ['PATH']}"}
+    assert backup(image, "init", **path).returncode == 0
+    for i in range(4):
+        (image / f"models/phi3/more-{i}.safetensors").write_bytes(weights(400 + i))
+    assert backup(image, "models", **path).returncode == 0
+    done = backup(image, "restore", "phi3", "--to", image / "back", **path)
+    assert done.returncode == 0, done
+    assert digest_of(image / "back") == digest_of(image / "models/phi3")
+    assert 1 <= len((image / "bin/refused").read_text().splitlines()) <= 4  # once is enough
+
+
+def test_a_full_disk_there_is_told_as_that(image, sftp):  # noqa: F811
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", sftp.files]).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        assert backup(image, "init").returncode == 0
+        error = error_json(backup(image, "models", "--json"))
+        assert error["id"] == "storage.full" and "has room for" in error["message"], error
+        assert "citadel backup prune" in error["fix"] and not sftp.left()
+        assert "all are whole" in backup(image, "verify", "--all").stdout
+        subprocess.run(["mount", "-o", "remount,size=30m", sftp.files], check=True)
+        assert backup(image, "models").returncode == 0
+    finally:
+        subprocess.run(["umount", sftp.files], check=True)
 
 
 def test_keys_of_s3_that_are_wrong(image, s3):  # noqa: F811
