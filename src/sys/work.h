@@ -14,8 +14,8 @@ struct work {
 };
 
 void work_start(struct loop *loop, struct work *work); /* one that is not under way */
-/* On a thread made for it, so that it waits for nothing else that hangs; one that cannot be made
- * leaves it to the pool. It is not cancelled. */
+/* On a thread made for it, so that it waits for nothing else that hangs, and behind the loop where both
+ * want the same core; one that cannot be made leaves it to the pool. It is not cancelled. */
 void work_start_alone(struct loop *loop, struct work *work);
 /* As many threads as this process may use cores, and a few at least. Before the first work; returns how
  * many cores. */

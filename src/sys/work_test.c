@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <sys/resource.h>
 
 /* More than libuv's pool has threads, unless UV_THREADPOOL_SIZE says otherwise. */
 #define JOBS 8
@@ -13,6 +14,7 @@ struct job {
     struct work work;
     sem_t *gate;
     pthread_t thread;
+    int priority;
     bool ran, done, cancelled;
 };
 
@@ -24,6 +26,7 @@ on_run(struct work *work)
         while (sem_wait(job->gate) < 0)
             ;
     job->thread = pthread_self();
+    job->priority = getpriority(PRIO_PROCESS, 0);
     job->ran = true;
 }
 
@@ -134,6 +137,23 @@ TEST(work_alone_waits_for_none_that_hangs)
     loop_free(loop);
     CHECK(alone.done);
     (void)sem_destroy(&gate);
+}
+
+/* Nobody waits for it as long as the loop has something to answer. */
+TEST(work_alone_goes_behind_the_loop)
+{
+    struct loop *loop;
+    REQUIRE(loop_new(&loop, NULL) == 0);
+    int own = getpriority(PRIO_PROCESS, 0);
+    struct job pooled = {.work = {.run = on_run, .done = on_done}}, alone = pooled;
+    work_start_alone(loop, &alone.work);
+    loop_run(loop);
+    work_start(loop, &pooled.work);
+    loop_run(loop);
+    CHECK_EQ(alone.priority, MIN(own + 5, 19));
+    CHECK_EQ(pooled.priority, own);
+    CHECK_EQ(getpriority(PRIO_PROCESS, 0), own);
+    loop_free(loop);
 }
 
 TEST(the_end_of_the_loop_waits_for_work)
