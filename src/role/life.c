@@ -63,9 +63,12 @@ life_open(struct life *life, void (*end)(struct life *life), struct err *reterr)
 void
 life_leave(struct life *life)
 {
+    const struct sigaction ignore = {.sa_handler = SIG_IGN};
     loop_timer_stop(&life->watchdog);
     loop_signal_stop(&life->terminate);
     loop_signal_stop(&life->interrupt);
+    (void)sigaction(SIGTERM, &ignore, NULL);
+    (void)sigaction(SIGINT, &ignore, NULL);
 }
 
 void

@@ -18,5 +18,7 @@ struct life {
 
 /* On failure, too, it is to be left and closed where there is a loop. */
 int life_open(struct life *life, void (*end)(struct life *life), struct err *reterr) must_check;
-void life_leave(struct life *life); /* hears no more signals, and says no more that it lives */
+/* Hears no more signals, and says no more that it lives: who is told twice to end still writes what he has
+ * to write, and that has a bound. */
+void life_leave(struct life *life);
 void life_close(struct life *life); /* every other watch has stopped */
