@@ -33,63 +33,84 @@ buf_clear(struct buf *b)
         b->data[0] = '\0';
 }
 
-void *
-buf_reserve(struct buf *b, size_t len)
+static void *
+grow(struct buf *b, size_t need)
+{
+    size_t room = MAX(need, MIN(b->room * 2, b->ceiling_bytes + 1));
+    room = MAX(room, (size_t)64);
+    char *data = realloc(b->room ? b->data : NULL, room);
+    if (!data) {
+        b->failed = true;
+        return NULL;
+    }
+    data[b->len] = '\0';
+    b->data = data;
+    b->room = room;
+    return data + b->len;
+}
+
+/* Nearly everything that is written comes by here, a few bytes at a time. */
+static inline void *
+reserve(struct buf *b, size_t len)
 {
     if (b->failed || len > b->ceiling_bytes - b->len) {
         b->failed = true;
         return NULL;
     }
     size_t need = b->len + len + 1;
-    if (need > b->room) {
-        size_t room = MAX(need, MIN(b->room * 2, b->ceiling_bytes + 1));
-        room = MAX(room, (size_t)64);
-        char *data = realloc(b->room ? b->data : NULL, room);
-        if (!data) {
-            b->failed = true;
-            return NULL;
-        }
-        data[b->len] = '\0';
-        b->data = data;
-        b->room = room;
-    }
-    return b->data + b->len;
+    return need <= b->room ? b->data + b->len : grow(b, need);
 }
 
-void
-buf_commit(struct buf *b, size_t len)
+static inline void
+commit(struct buf *b, size_t len)
 {
     assert(len < b->room - b->len);
     b->len += len;
     b->data[b->len] = '\0';
 }
 
-void
-buf_add(struct buf *b, const void *bytes, size_t len)
+static inline void
+add(struct buf *b, const void *bytes, size_t len)
 {
-    if (len == 0)
-        return;
-    void *to = buf_reserve(b, len);
+    void *to = len ? reserve(b, len) : NULL;
     if (!to)
         return;
     memcpy(to, bytes, len);
-    buf_commit(b, len);
+    commit(b, len);
+}
+
+void *
+buf_reserve(struct buf *b, size_t len)
+{
+    return reserve(b, len);
+}
+
+void
+buf_commit(struct buf *b, size_t len)
+{
+    commit(b, len);
+}
+
+void
+buf_add(struct buf *b, const void *bytes, size_t len)
+{
+    add(b, bytes, len);
 }
 
 void
 buf_add_str(struct buf *b, const char *text)
 {
-    buf_add(b, text, strlen(text));
+    add(b, text, strlen(text));
 }
 
 void
 buf_add_char(struct buf *b, char c)
 {
-    char *to = buf_reserve(b, 1);
+    char *to = reserve(b, 1);
     if (!to)
         return;
     *to = c;
-    buf_commit(b, 1);
+    commit(b, 1);
 }
 
 void
@@ -100,7 +121,7 @@ buf_add_u64(struct buf *b, uint64_t n)
     do
         digits[--at] = (char)('0' + n % 10);
     while (n /= 10);
-    buf_add(b, digits + at, sizeof(digits) - at);
+    add(b, digits + at, sizeof(digits) - at);
 }
 
 static bool

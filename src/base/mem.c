@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Blocks start small (most arenas hold one small file) and grow to 256 KiB, above which one
- * allocation more costs nothing against filling it. */
-#define BLOCK_BYTES_MIN ((size_t)4096)
+/* Blocks start small (most arenas hold one small file, or a request; of up to 1032 bytes the C library
+ * has some at hand) and grow to 256 KiB, above which one allocation more costs nothing against filling
+ * it. */
+#define BLOCK_BYTES_MIN ((size_t)992)
 #define BLOCK_BYTES_MAX ((size_t)256 * 1024)
 
 struct arena_block {
@@ -92,10 +93,8 @@ arena_clear(struct arena *a)
     struct arena_block *kept = a->blocks;
     for (struct arena_block *next; kept && (next = kept->next); kept = next)
         free(kept);
-    if (kept) {
-        memset(kept->data, 0, kept->used);
+    if (kept)
         kept->used = 0;
-    }
     a->blocks = kept;
     a->held_bytes = kept ? sizeof(*kept) + kept->room : 0;
     a->full = false;
@@ -112,9 +111,10 @@ add_block(struct arena *a, size_t bytes)
         return NULL;
     bool alone = first && bytes > room;
     room = MIN(MAX(room, bytes), left - sizeof(*block));
-    block = calloc(1, sizeof(*block) + room);
+    block = malloc(sizeof(*block) + room);
     if (!block)
         return NULL;
+    block->used = 0;
     block->room = room;
     block->next = alone ? first->next : first;
     *(alone ? &first->next : &a->blocks) = block;
@@ -147,7 +147,7 @@ arena_alloc(struct arena *a, size_t bytes)
     }
     void *p = block->data + block->used;
     block->used += padded;
-    return p;
+    return memset(p, 0, padded);
 }
 
 char *

@@ -77,6 +77,23 @@ text_put_char(char *to, uint32_t c)
     return to;
 }
 
+char *
+text_put_hex(char *to, uint64_t n)
+{
+    for (int shift = 60; shift >= 0; shift -= 4)
+        *to++ = "0123456789abcdef"[n >> shift & 15];
+    return to;
+}
+
+void
+text_copy(char *to, size_t room, const char *from)
+{
+    assert(room > 0);
+    size_t len = strnlen(from, room - 1);
+    memcpy(to, from, len);
+    to[len] = '\0';
+}
+
 uint32_t
 text_next_char(const char **text, const char *end)
 {

@@ -15,6 +15,10 @@ size_t text_utf8_step(const char *text, size_t left);
 uint32_t text_next_char(const char **text, const char *end);
 /* Writes a character, 4 bytes at most. Returns the place behind it. */
 char *text_put_char(char *to, uint32_t c);
+/* Writes 16 digits. Returns the place behind them. */
+char *text_put_hex(char *to, uint64_t n);
+/* As much as has room, as snprintf("%s") would, whose price shows where every request pays it. */
+void text_copy(char *to, size_t room, const char *from);
 
 /* A name of a service or a model: a lower-case letter or digit, then those, '-', '_' or '.', 63 at
  * most. It is safe in file names, unit names, labels and URLs. */

@@ -163,3 +163,23 @@ TEST(starts_and_ends)
     CHECK(!text_ends("s", ".safetensors"));
     CHECK(text_eq(NULL, NULL) && !text_eq(NULL, "") && text_eq("a", "a"));
 }
+
+TEST(text_is_copied_as_far_as_there_is_room)
+{
+    char to[5] = "----";
+    text_copy(to, sizeof(to), "abc");
+    CHECK_STR(to, "abc");
+    text_copy(to, sizeof(to), "abcdefgh");
+    CHECK_STR(to, "abcd");
+    text_copy(to, 1, "a");
+    CHECK_STR(to, "");
+}
+
+TEST(numbers_are_written_with_16_digits)
+{
+    char to[17] = "";
+    CHECK(text_put_hex(to, UINT64_C(0x0123456789abcdef)) == to + 16);
+    CHECK_STR(to, "0123456789abcdef");
+    (void)text_put_hex(to, 0xf);
+    CHECK_STR(to, "000000000000000f");
+}

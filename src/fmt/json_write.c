@@ -42,18 +42,19 @@ is_plain(unsigned char c)
     return c >= 0x20 && c < 0x7F && c != '"' && c != '\\';
 }
 
-/* What nearly all are. */
+/* What nearly all are: copied while it is looked at. */
 static bool
 add_plain_string(struct buf *out, const char *text, size_t len)
 {
-    for (size_t i = 0; i < len; i++)
-        if (!is_plain((unsigned char)text[i]))
-            return false;
     char *to = buf_reserve(out, len + 2);
     if (!to)
         return true;
+    for (size_t i = 0; i < len; i++) {
+        if (!is_plain((unsigned char)text[i]))
+            return false;
+        to[i + 1] = text[i];
+    }
     to[0] = to[len + 1] = '"';
-    memcpy(to + 1, text, len);
     buf_commit(out, len + 2);
     return true;
 }

@@ -3,7 +3,6 @@
 #include "base/map.h"
 #include "base/vec.h"
 #include "fmt/json.h"
-#include "sys/clock.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -56,9 +55,9 @@ struct keyring {
 };
 
 static struct allowance_time
-now(void)
+now(const struct keyring *ring)
 {
-    return (struct allowance_time){clock_now_us(), clock_wall_us()};
+    return (struct allowance_time){loop_now_us(ring->loop), loop_wall_us(ring->loop)};
 }
 
 /* ---- claims ---- */
@@ -189,12 +188,12 @@ on_late(struct loop_timer *timer)
 static void
 ask(struct claim *c, enum claim_state waiting)
 {
-    const struct allowance_time t = now();
     struct holder *h = c->holder;
     if (!h) {
         c->ops->granted(c);
         return;
     }
+    const struct allowance_time t = now(h->ring);
     if (!try_claim(c, &t)) {
         c->state = waiting;
         put_on(c, &h->waiting);
@@ -226,8 +225,8 @@ claim_grow(struct claim *c, uint64_t tokens)
 {
     if (c->state != CLAIM_HELD)
         return c->state != CLAIM_OWES;
-    const struct allowance_time t = now();
     struct holder *h = c->holder;
+    const struct allowance_time t = now(h->ring);
     uint64_t before = h->debits;
     bool is_paid = allowance_grow(&h->allowance, &c->own, tokens, &t);
     write_order(h, &t);
@@ -248,13 +247,15 @@ claim_owes(const struct claim *c)
 void
 claim_settle(struct claim *c, uint64_t tokens)
 {
-    const struct allowance_time t = now();
-    if (c->state == CLAIM_BEGINS)
+    if (c->state == CLAIM_BEGINS) {
+        const struct allowance_time t = now(c->holder->ring);
         allowance_count(&c->holder->allowance, &t);
+    }
     if (!runs(c)) {
         claim_end(c);
         return;
     }
+    const struct allowance_time t = now(c->holder->ring);
     if (c->list)
         take_off(c);
     c->state = CLAIM_NONE;
@@ -265,11 +266,12 @@ claim_settle(struct claim *c, uint64_t tokens)
 void
 claim_end(struct claim *c)
 {
-    const struct allowance_time t = now();
     if (c->list)
         take_off(c);
-    if (runs(c))
+    if (runs(c)) {
+        const struct allowance_time t = now(c->holder->ring);
         allowance_cancel(&c->holder->allowance, &c->own, &t);
+    }
     c->state = CLAIM_NONE;
 }
 
@@ -277,7 +279,7 @@ static void
 on_debited(struct store_put *put, const struct err *error)
 {
     struct holder *h = container_of(put, struct holder, debit);
-    const struct allowance_time t = now();
+    const struct allowance_time t = now(h->ring);
     loop_timer_stop(&h->patience);
     h->is_late = false;
     if (error) {
@@ -298,7 +300,7 @@ on_debited(struct store_put *put, const struct err *error)
 static struct holder *
 add_holder(struct keyring *ring, const struct key *key, const struct allowance_saved *saved)
 {
-    const struct allowance_time t = now();
+    const struct allowance_time t = now(ring);
     struct holder *h = mem_new(struct holder);
     h->ring = ring;
     h->key = *key;
@@ -362,7 +364,7 @@ on_closed(struct store_put *put unused_arg, const struct err *error unused_arg)
 static void
 close_holder(struct holder *h)
 {
-    const struct allowance_time t = now();
+    const struct allowance_time t = now(h->ring);
     assert(!h->waiting.first && !h->owing.first && h->allowance.running == 0);
     if (h->allowance.is_ordered ||
         !h->allowance.active_us) /* it could not be written; or is as it was */
@@ -451,7 +453,7 @@ refuse_unknown(const char *token, size_t len, struct err *reterr)
 int
 holder_check(const struct holder *holder, struct err *reterr)
 {
-    enum key_state state = key_state(&holder->key, clock_wall_us());
+    enum key_state state = key_state(&holder->key, loop_wall_us(holder->ring->loop));
     if (state == KEY_ACTIVE)
         return 0;
     return err_set(reterr, ERR_NO_KEY, "the key '%s' %s", holder->key.name,
@@ -480,7 +482,7 @@ holder_key(const struct holder *h)
 bool
 holder_level(struct holder *h, enum allowance_limit limit, struct allowance_level *ret_level)
 {
-    const struct allowance_time t = now();
+    const struct allowance_time t = now(h->ring);
     if (h->key.limits.of[limit])
         *ret_level = allowance_level(&h->allowance, limit, &t);
     return h->key.limits.of[limit];
@@ -495,7 +497,7 @@ holder_estimated(const struct holder *h, uint64_t tokens)
 void
 holder_correct(struct holder *h, const struct allowance_estimate *estimate, uint64_t tokens)
 {
-    const struct allowance_time t = now();
+    const struct allowance_time t = now(h->ring);
     allowance_correct(&h->allowance, estimate, tokens, &t);
     write_order(h, &t);
 }
@@ -512,7 +514,7 @@ begin_new(struct keyring *ring, const struct keyring_wish *wish, struct err *ret
         return r;
     if (there) {
         r = err_set(reterr, ERR_KEY_THERE, "there is a key '%s', which is %s", wish->name,
-                    key_state_word(key_state(&there->key, clock_wall_us())));
+                    key_state_word(key_state(&there->key, loop_wall_us(ring->loop))));
         err_fix(reterr, "another name; or citadel keys rotate %s", wish->name);
         return r;
     }
@@ -520,7 +522,7 @@ begin_new(struct keyring *ring, const struct keyring_wish *wish, struct err *ret
         return err_set(reterr, ERR_TOO_LARGE, "there are %d keys, and may be no more",
                        KEYRING_KEYS_MAX);
     ring->next = (struct key){.id = count ? ring->holders.items[count - 1]->key.id + 1 : 1,
-                              .created_us = clock_wall_us()};
+                              .created_us = loop_wall_us(ring->loop)};
     memcpy(ring->next.name, wish->name, strlen(wish->name) + 1);
     return 0;
 }
@@ -538,7 +540,7 @@ revoke(struct holder *h)
 {
     struct keyring *ring = h->ring;
     if (!h->key.revoked_us)
-        h->key.revoked_us = clock_wall_us();
+        h->key.revoked_us = loop_wall_us(ring->loop);
     h->is_unwritten = true;
     ring->is_overtaken |= ring->is_putting && ring->next.id == h->key.id;
 }
@@ -558,7 +560,7 @@ begin_known(struct keyring *ring, const struct keyring_wish *wish, struct err *r
     if (wish->deed != KEYRING_ROTATE)
         return 0;
     ring->next.revoked_us = 0; /* whoever asks for a new token wants one that is good */
-    if (key_state(&ring->next, clock_wall_us()) == KEY_ACTIVE)
+    if (key_state(&ring->next, loop_wall_us(ring->loop)) == KEY_ACTIVE)
         return 0;
     int r = err_set(reterr, ERR_VALUE, "the key '%s' has expired: another token would be no good",
                     wish->name);
@@ -836,7 +838,7 @@ print_holder(struct holder *h, const char *name, struct json_writer *w)
 {
     struct allowance_level level;
     json_open_map(w, name);
-    key_print(&h->key, clock_wall_us(), w);
+    key_print(&h->key, loop_wall_us(h->ring->loop), w);
     json_open_map(w, "left");
     for (unsigned i = 0; i < ALLOWANCE_LIMITS; i++)
         if (holder_level(h, (enum allowance_limit)i, &level))

@@ -1,5 +1,6 @@
 /* What a request may take, what it has taken, and what is told of it. */
 
+#include "base/text.h"
 #include "config/config.h"
 #include "gateway/exporter.h"
 #include "gateway/params.h"
@@ -7,7 +8,6 @@
 #include "gateway/span.h"
 #include "sys/clock.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* What a request takes when it does not say: some prompts are longer, most answers shorter. */
@@ -21,12 +21,12 @@ passage_account_begin(struct passage *p)
     const struct holder *caller = p->reply.caller;
     struct account *a = &p->account;
     a->since_us = loop_now_us(p->relay->loop);
-    a->row.time_us = clock_wall_us();
+    a->row.time_us = loop_wall_us(p->relay->loop);
     if (!caller)
         return;
     p->key = a->row.key = holder_key(caller)->id;
     a->tally = tally_begin(&p->relay->tallies, holder_key(caller));
-    (void)snprintf(a->row.key_name, sizeof(a->row.key_name), "%s", holder_key(caller)->name);
+    text_copy(a->row.key_name, sizeof(a->row.key_name), holder_key(caller)->name);
 }
 
 void
@@ -166,7 +166,7 @@ passage_begin_claim(struct passage *p)
 void
 passage_claim(struct passage *p)
 {
-    (void)snprintf(p->account.row.model, sizeof(p->account.row.model), "%s", p->asked->name);
+    text_copy(p->account.row.model, sizeof(p->account.row.model), p->asked->name);
     p->question->is_whole = true;
     claim_all(p);
 }
@@ -184,7 +184,7 @@ passage_goes(struct passage *p)
 {
     const struct visit *v = &p->visit;
     struct ledger_row *row = &p->account.row;
-    (void)snprintf(row->backend, sizeof(row->backend), "%s", backend_name(v->backend));
+    text_copy(row->backend, sizeof(row->backend), backend_name(v->backend));
     row->queue_us += v->ask.started_us - v->ask.arrived_us;
     if (p->traced)
         p->traced->call_us = loop_now_us(p->relay->loop) - p->account.since_us;

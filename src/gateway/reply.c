@@ -1,6 +1,7 @@
 #include "gateway/reply.h"
 
 #include "base/hash.h"
+#include "base/text.h"
 #include "config/config.h"
 #include "gateway/keyring.h"
 #include "gateway/problem.h"
@@ -34,8 +35,8 @@ make_id(struct reply *reply)
         at.count++;
         halves[i] = hash_key(&at, sizeof(at));
     }
-    (void)snprintf(reply->own_id, sizeof(reply->own_id), "req_%016" PRIx64 "%016" PRIx64, halves[0],
-                   halves[1]);
+    text_copy(reply->own_id, sizeof(reply->own_id), "req_");
+    *text_put_hex(text_put_hex(strchr(reply->own_id, '\0'), halves[0]), halves[1]) = '\0';
 }
 
 /* "" where nobody asks for it, or its scripts may not. */
@@ -48,7 +49,7 @@ read_origin(const struct http_request *r, const struct config_list *origins, str
     for (size_t i = 0; i < origins->count; i++) {
         const char *origin = origins->items[i];
         if (strcmp(origin, "*") == 0 || http1_is(&r->head, field->value, origin)) {
-            (void)snprintf(reply->origin, sizeof(reply->origin), "%s", origin);
+            text_copy(reply->origin, sizeof(reply->origin), origin);
             return;
         }
     }
@@ -137,15 +138,14 @@ struct level_names {
 
 static void
 write_level(struct http_request *r, const struct level_names *names,
-            const struct allowance_level *level)
+            const struct allowance_level *level, struct buf *value)
 {
-    _cleanup_buf_ struct buf value = BUF_INIT(VALUE_MAX);
-    buf_add_u64(&value, level->limit);
-    write_value(r, names->limit, &value);
-    buf_add_u64(&value, level->left);
-    write_value(r, names->left, &value);
-    add_duration(&value, level->reset_us);
-    write_value(r, names->reset, &value);
+    buf_add_u64(value, level->limit);
+    write_value(r, names->limit, value);
+    buf_add_u64(value, level->left);
+    write_value(r, names->left, value);
+    add_duration(value, level->reset_us);
+    write_value(r, names->reset, value);
 }
 
 /* There is one field for tokens: it tells of the shortest time that is limited. */
@@ -159,12 +159,13 @@ write_levels(struct http_request *r, struct holder *caller)
                                                    "x-ratelimit-reset-requests"};
     static const struct level_names of_tokens = {
         "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"};
+    _cleanup_buf_ struct buf value = BUF_INIT(VALUE_MAX);
     struct allowance_level level;
     if (holder_level(caller, ALLOWANCE_REQUESTS_MINUTE, &level))
-        write_level(r, &of_requests, &level);
+        write_level(r, &of_requests, &level, &value);
     for (size_t i = 0; i < ARRAY_SIZE(tokens); i++) {
         if (holder_level(caller, tokens[i], &level)) {
-            write_level(r, &of_tokens, &level);
+            write_level(r, &of_tokens, &level, &value);
             return;
         }
     }

@@ -1,8 +1,8 @@
 #include "gateway/trace.h"
 
 #include "base/hash.h"
+#include "base/text.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -69,7 +69,7 @@ draw(char *id, size_t len)
             at.count++;
             n = hash_key(&at, sizeof(at));
         }
-        (void)snprintf(id + i, TRACE_SPAN_LEN + 1, "%016" PRIx64, n);
+        *text_put_hex(id + i, n) = '\0';
     }
 }
 

@@ -352,6 +352,14 @@ what_for(const struct usage_reader *r)
 
 #define LONG_TEXT 64 /* names, words and ids are shorter */
 
+static void
+end_text(struct usage_reader *r)
+{
+    r->json.in_text = false;
+    if (r->form == USAGE_JSON && r->json.text_len >= LONG_TEXT)
+        r->text_bytes += r->json.text_len;
+}
+
 /* A byte within a text that means something there. */
 static void
 take_text(struct usage_reader *r, char c)
@@ -363,9 +371,7 @@ take_text(struct usage_reader *r, char c)
         j->escaped = true;
         j->name_len = sizeof(j->name);
     } else if (c == '"') {
-        j->in_text = false;
-        if (r->form == USAGE_JSON && j->text_len >= LONG_TEXT)
-            r->text_bytes += j->text_len;
+        end_text(r);
         if (j->in_name)
             j->wanted = what_for(r);
         j->in_name = false;
@@ -451,11 +457,46 @@ keep(struct usage_reader *r, const char *from, const char *to, bool ends)
     r->json.wanted = FOR_NOTHING;
 }
 
+/* What stands deeper than the members that are looked at, which is most of an answer: only its
+ * brackets count, up to the one that leads back. */
+static const char *
+skip_deeper(struct usage_reader *r, const char *at, const char *end)
+{
+    struct usage_json *j = &r->json;
+    for (; at < end; at++) {
+        if (j->escaped) {
+            j->escaped = false;
+        } else if (j->in_text) {
+            const char *from = at;
+            at = json_past_plain(at, end);
+            j->text_len += (size_t)(at - from);
+            if (at == end)
+                break;
+            j->escaped = *at == '\\';
+            if (*at == '"')
+                end_text(r);
+        } else if (*at == '"') {
+            j->in_text = true;
+            j->text_len = 0;
+        } else if (*at == '{' || *at == '[') {
+            j->depth++;
+        } else if (*at == '}' || *at == ']') {
+            if (j->depth == level(j) + 1)
+                break;
+            j->depth--;
+        }
+    }
+    return at;
+}
+
 /* The next byte at which something happens. An escape makes a name longer
  * than any that is looked for. */
 static const char *
-find_stop(struct usage_json *j, const char *at, const char *end)
+find_stop(struct usage_reader *r, const char *at, const char *end)
 {
+    struct usage_json *j = &r->json;
+    if (j->depth > level(j))
+        at = skip_deeper(r, at, end);
     if (j->escaped)
         return at;
     if (j->in_text) {
@@ -480,8 +521,8 @@ read_json(struct usage_reader *r, const char *bytes, size_t len)
 {
     struct usage_json *j = &r->json;
     const char *end = bytes + len, *kept = bytes;
-    for (const char *at = find_stop(j, bytes, end); at < end && !j->over;
-         at = find_stop(j, at + 1, end)) {
+    for (const char *at = find_stop(r, bytes, end); at < end && !j->over;
+         at = find_stop(r, at + 1, end)) {
         if (j->in_text) {
             take_text(r, *at);
             continue;

@@ -47,7 +47,7 @@ http_answer_begin(struct http_request *r, unsigned status)
     x->no_content = r->head.method == HTTP_HEAD || status == 204 || status == 304;
     x->chunked = x->counted = false;
     http_write_response(&x->writer, &x->out, status);
-    http_write_field(&x->writer, "Date", http_date(&s->date, clock_wall_us()));
+    http_write_field(&x->writer, "Date", http_date(&s->date, loop_wall_us(s->loop)));
     if (s->config.name)
         http_write_field(&x->writer, "Server", s->config.name);
     x->bare = status == 204 || status == 304;

@@ -53,11 +53,17 @@ run_deferred(struct loop *loop)
 }
 
 static void
+forget_time(struct loop *loop)
+{
+    loop->now_us = loop->wall_us = 0;
+}
+
+static void
 on_before_wait(uv_prepare_t *prepare)
 {
     struct loop *loop = prepare->data;
     run_deferred(loop);
-    loop->now_us = 0;
+    forget_time(loop);
 }
 
 /* Timers are served after this: they must not see a time before the one they were due at. */
@@ -65,7 +71,7 @@ static void
 on_after_wait(uv_check_t *check)
 {
     struct loop *loop = check->data;
-    loop->now_us = 0;
+    forget_time(loop);
 }
 
 static void
@@ -99,7 +105,7 @@ void
 loop_run(struct loop *loop)
 {
     assert(!loop->running);
-    loop->now_us = 0;
+    forget_time(loop);
     loop->running = true;
     (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
     run_deferred(loop);
@@ -120,6 +126,16 @@ loop_now_us(struct loop *loop)
     if (loop->now_us == 0)
         loop->now_us = clock_now_us();
     return loop->now_us;
+}
+
+uint64_t
+loop_wall_us(struct loop *loop)
+{
+    if (!loop->running)
+        return clock_wall_us();
+    if (loop->wall_us == 0)
+        loop->wall_us = clock_wall_us();
+    return loop->wall_us;
 }
 
 static void

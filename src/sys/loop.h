@@ -21,7 +21,9 @@ void loop_free(struct loop *loop);
 bool loop_drain(struct loop *loop, uint64_t limit_us) must_check;
 void loop_run(struct loop *loop); /* until loop_stop(), or until nothing is watched */
 void loop_stop(struct loop *loop);
-uint64_t loop_now_us(struct loop *loop); /* monotonic, read once a pass */
+/* Read once a pass: monotonic, and by the calendar. */
+uint64_t loop_now_us(struct loop *loop);
+uint64_t loop_wall_us(struct loop *loop);
 
 enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_HANGUP = 4 };
 

@@ -14,6 +14,6 @@ struct loop {
     struct loop_defer *deferred;
     struct loop_defer **deferred_end;
     struct work_state *works; /* under way */
-    uint64_t now_us;          /* 0: to be read */
+    uint64_t now_us, wall_us; /* 0: to be read */
     bool running;
 };
