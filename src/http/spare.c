@@ -1,7 +1,8 @@
 #include "http/spare.h"
 
 #define SPARES_MAX 64
-#define ROOM_MAX (64 * KIB)
+#define ROOM_MAX (64 * KIB) /* of the one that is lent */
+#define KEPT_MAX (8 * KIB)  /* of each of many, which a crowd leaves behind */
 
 struct spare *
 spares_take(struct spares *spares)
@@ -54,7 +55,7 @@ spare_return(struct buf *room, struct buf *from)
 void
 spare_trim(struct buf *b)
 {
-    if (b->room > ROOM_MAX)
+    if (b->room > KEPT_MAX)
         buf_finish(b);
     else
         buf_clear(b);
