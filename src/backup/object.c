@@ -19,7 +19,12 @@ static int
 failed(struct object_writer *w, int r, struct err *reterr)
 {
     w->has_failed = true;
-    return err_set_errno(reterr, -r, "cannot write %s of the repository", w->draft);
+    r = err_set_errno(reterr, -r, "cannot write %s of the repository", w->draft);
+    if (r == -ENOSPC)
+        err_fix(reterr, w->place.put ? "make room on the disk of paths.state, where drafts lie"
+                                     : "make room on its disk, or let go of what is old: citadel "
+                                       "backup prune");
+    return r;
 }
 
 /* Whether it is ours: not found, and about to be removed, between its making and its lock. Where there

@@ -47,14 +47,16 @@ take(struct host *h, struct sftp **ret, struct err *reterr)
     return *ret ? 0 : sftp_start(&h->wish, ret, reterr);
 }
 
-/* One more that could not be made is no loss while there are others. */
+/* One more that could not be made is no loss while there are others. *ret_reached: one was made
+ * once. */
 static bool
-does_with_fewer(struct host *h)
+does_with_fewer(struct host *h, bool *ret_reached)
 {
     (void)pthread_mutex_lock(&h->lock);
     bool has_others = h->open_count > 1;
     if (has_others)
         h->most = h->open_count - 1;
+    *ret_reached = h->was_reached;
     (void)pthread_mutex_unlock(&h->lock);
     return has_others;
 }
@@ -114,9 +116,8 @@ try(struct host *h, struct ask *ask, bool *ret_lost, struct err *reterr)
 {
     struct sftp *s = NULL;
     int r;
-    while ((r = take(h, &s, reterr)) < 0 && does_with_fewer(h))
+    while ((r = take(h, &s, reterr)) < 0 && does_with_fewer(h, ret_lost))
         give(h, NULL);
-    *ret_lost = r < 0 && h->was_reached;
     if (r == 0) {
         r = ask->call(s, ask, reterr);
         *ret_lost = sftp_is_lost(s);

@@ -204,14 +204,16 @@ fits(int fd, const char *name)
     return strcmp(found, name) == 0;
 }
 
-/* As a file of this machine, which stays if it is to be kept. */
+/* As a file of this machine, which stays if it is to be kept. Its draft is none of a snapshot that
+ * somebody makes. */
 static int
 fetch(struct repository *r, enum repository_area area, const char *name, struct err *reterr)
 {
     struct elsewhere *e = r->elsewhere;
-    const int dir = r->areas[area];
-    char key[REMOTE_KEY_MAX], draft[OBJECT_DRAFT_MAX];
+    const int dir = r->areas[REPOSITORY_PACKS];
+    char key[REMOTE_KEY_MAX], draft[OBJECT_DRAFT_MAX], to[sizeof("../") + REMOTE_KEY_MAX];
     name_key(area, name, key);
+    (void)snprintf(to, sizeof(to), "../%s", key);
     _cleanup_close_ int fd = object_make_draft(dir, draft);
     if (fd < 0)
         return err_set_errno(reterr, -fd, "cannot make a file for what is fetched from %s",
@@ -221,7 +223,7 @@ fetch(struct repository *r, enum repository_area area, const char *name, struct 
     bool keeps = k == 0 && repository_is_copied(area) && fits(fd, name);
     if (keeps)
         count_copy(r, fd);
-    if (!keeps || fault_sync(fd) < 0 || fault_rename(dir, draft, name) < 0)
+    if (!keeps || fault_sync(fd) < 0 || fault_rename(dir, draft, to) < 0)
         (void)!fault_unlink(dir, draft, false);
     return k < 0 ? k : take_fd(&fd);
 }
@@ -438,6 +440,8 @@ open_areas(struct repository *r, const char *copies, struct err *reterr)
         r->areas[i] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (r->areas[i] < 0)
             return err_set_errno(reterr, errno, "cannot open '%s'", path);
+        if (i != REPOSITORY_SNAPSHOTS) /* whose drafts a backup reads */
+            object_clear_abandoned(r->areas[i]);
     }
     r->elsewhere->copied_bytes = measure_copies(r);
     return 0;

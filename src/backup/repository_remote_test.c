@@ -5,6 +5,7 @@
 #include "backup/test_int.h"
 #include "crash.h"
 #include "s3_rig.h"
+#include "sys/files.h"
 
 struct far {
     struct s3_rig server;
@@ -144,6 +145,26 @@ TEST(no_copy_is_kept_of_what_is_damaged)
     CHECK_EQ(repository_map(r, REPOSITORY_SNAPSHOTS, names.items[0], true, &object, NULL), 0);
     CHECK(faccessat(r->areas[REPOSITORY_SNAPSHOTS], name, F_OK, 0) == 0);
     free(names.items);
+    close_far(&far);
+}
+
+/* What a crash has left of what was fetched goes when it is opened again. */
+TEST(drafts_of_what_was_fetched_do_not_stay)
+{
+    static const char name[] = OBJECT_DRAFT "0123456789abcdef";
+    struct far far;
+    REQUIRE(open_far(&far) && rig_save(&far.rig) == 0);
+    repository_forget(far.rig.repository);
+    _cleanup_close_ int fd = openat(far.rig.repository->areas[REPOSITORY_PACKS], name,
+                                    O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    REQUIRE(fd >= 0 && rig_open_repository(&far.rig));
+    CHECK(faccessat(far.rig.repository->areas[REPOSITORY_PACKS], name, F_OK, 0) < 0);
+    CHECK(rig_is_whole(&far.rig));
+    _cleanup_dir_ DIR *dir = file_open_dir(far.rig.repository->areas[REPOSITORY_SNAPSHOTS], ".", 0);
+    unsigned copies = 0;
+    for (const struct dirent *e; dir && (e = readdir(dir));)
+        copies += object_is_name(e->d_name);
+    CHECK_EQ(copies, 1); /* under the name that it has there */
     close_far(&far);
 }
 

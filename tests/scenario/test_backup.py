@@ -235,7 +235,7 @@ def test_errors_say_what_mends_them(image):
         backup(image, "models", "phi4", "--json"))["id"]
     shutil.rmtree(image / "models/phi3")
     assert str(image / "models/phi3") in backup(image, "models").stderr
-    configure(image, repository="sftp://nas/backup")
+    configure(image, repository="s3://nas/ab")  # that is no bucket
     assert error_json(backup(image, "list", "--json"))["id"] == "backup.unknown-repository"
 
 
