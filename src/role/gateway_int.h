@@ -45,7 +45,8 @@ struct gateway_told {
     struct exporter *exporter;
     struct losses ledger_losses, access_log_losses, transcript_losses;
     struct strangers strangers;
-    struct loop_timer minute; /* of theirs */
+    struct flood refused;     /* of those who have a key, or need none */
+    struct loop_timer minute; /* of both */
 };
 
 struct gateway {

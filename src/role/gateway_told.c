@@ -42,10 +42,33 @@ on_lost(struct access_log *log)
     tell_losses(container_of(log, struct gateway, told.access_log));
 }
 
+/* Within a minute: of one key, and of all. */
+static const struct flood_bounds refused_rows = {100, 500};
+
+/* It may be one of very many: no server was asked, and nothing was used. */
+static bool
+is_for_nothing(const struct ledger_row *row)
+{
+    return !row->backend[0] && row->end != LEDGER_WHOLE && row->tokens_in + row->tokens_out == 0;
+}
+
+static void
+count_minute(struct gateway *g)
+{
+    struct gateway_told *t = &g->told;
+    if (!loop_timer_is_set(&t->minute))
+        loop_timer_start(g->life.loop, &t->minute, FLOOD_MINUTE_US, 0);
+}
+
 static void
 on_over(const struct ledger_row *row, const struct reply *reply, void *arg)
 {
     struct gateway *g = arg;
+    if (is_for_nothing(row)) {
+        count_minute(g);
+        if (!flood_take(&g->told.refused, &refused_rows, row->key))
+            return;
+    }
     (void)!store_add_row(keyring_store(g->keys), row); /* one that is lost is counted there */
     access_log_add(&g->told.access_log, row, reply->id, NULL);
     tell_losses(g);
@@ -57,11 +80,15 @@ static void
 on_minute(struct loop_timer *timer)
 {
     struct gateway_told *t = container_of(timer, struct gateway_told, minute);
-    uint64_t left_out = strangers_turn(&t->strangers);
-    if (left_out > 0 && losses_has_room(STDERR_FILENO))
+    uint64_t strangers = flood_turn(&t->strangers.flood), refused = flood_turn(&t->refused);
+    if (strangers > 0 && losses_has_room(STDERR_FILENO))
         log_warning("within a minute %" PRIu64 " more requests showed no key that is good, or came "
                     "from where nobody may ask, than ledger and access log have",
-                    left_out);
+                    strangers);
+    if (refused > 0 && losses_has_room(STDERR_FILENO))
+        log_warning("within a minute %" PRIu64 " more requests were refused, or left before any "
+                    "model was asked, than ledger and access log have",
+                    refused);
 }
 
 void
@@ -73,10 +100,9 @@ gateway_told_stranger(struct gateway *g, const struct http_request *r, const str
     struct sock_addr from;
     sock_addr_text address = "";
     int fd = http_request_fd(r);
+    count_minute(g);
     if (!strangers_take(&t->strangers, why, share_address(fd)))
         return;
-    if (t->strangers.requests == 1)
-        loop_timer_start(g->life.loop, &t->minute, STRANGERS_MINUTE_US, 0);
     if (sock_peer_addr(fd, &from) == 0)
         (void)sock_addr_print(&from, address);
     (void)!store_add_row(keyring_store(g->keys), &row);

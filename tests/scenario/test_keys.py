@@ -528,6 +528,25 @@ def test_a_request_that_is_wrong_is_one_of_a_minute(tmp_path, sim):
         assert g.ask("POST", CHAT, ASK, **fields).status == 429
 
 
+def test_who_is_over_his_limit_pushes_nobody_out_of_the_ledger(tmp_path, sim):
+    with gateway_of(tmp_path, sim) as g:
+        hog, meek = create(g, "hog", "--requests-per-minute", "1"), create(g, "meek")
+        body = json.dumps(ASK)
+        head = f"POST {CHAT} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {hog}\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", g.port), timeout=PATIENCE_S) as s:
+            for _ in range(20):
+                s.sendall((head + body).encode() * 100)
+                got = b""
+                while got.count(b"HTTP/1.1 ") < 100:
+                    got += s.recv(65536)
+                assert g.ask("POST", CHAT, ASK, **bearer(meek)).status == 200
+        assert comes_true(lambda: usage_of(g, "meek") == 20)
+        assert usage_of(g, "hog") == 101  # the one that was let in, and so many of those that were not
+        assert g.metric('citadel_gateway_lost_total{what="ledger"}') == 0
+        assert g.metric('citadel_gateway_key_requests_total{key="hog"}') == 2000
+    assert "more requests were refused" in g.log
+
+
 def test_two_keys_that_differ_are_refused(tmp_path, sim):
     with gateway_of(tmp_path, sim) as g:
         good = create(g, "alice")
