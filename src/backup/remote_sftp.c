@@ -82,7 +82,7 @@ give(struct host *h, struct sftp *s)
 struct ask {
     int (*call)(struct sftp *s, const struct ask *ask, struct err *reterr);
     char path[PATH_MAX], draft[PATH_MAX];
-    uint64_t at; /* or how many bytes at most */
+    uint64_t number; /* from where, how much at most, or before when */
     void *bytes;
     size_t len;
     int file;
@@ -251,27 +251,27 @@ list(void *there, const char *area, int (*each)(void *arg, const char *name, uin
 static int
 do_read(struct sftp *s, const struct ask *ask, struct err *reterr)
 {
-    return sftp_read(s, ask->path, ask->at, ask->bytes, ask->len, reterr);
+    return sftp_read(s, ask->path, ask->number, ask->bytes, ask->len, reterr);
 }
 
 static int
 read_part(void *there, const char *key, uint64_t at, void *ret_bytes, size_t len,
           struct err *reterr)
 {
-    struct ask ask = {.call = do_read, .at = at, .bytes = ret_bytes, .len = len};
+    struct ask ask = {.call = do_read, .number = at, .bytes = ret_bytes, .len = len};
     return run(there, &ask, key, reterr);
 }
 
 static int
 do_fetch(struct sftp *s, const struct ask *ask, struct err *reterr)
 {
-    return sftp_fetch(s, ask->path, ask->file, ask->at, reterr);
+    return sftp_fetch(s, ask->path, ask->file, ask->number, reterr);
 }
 
 static int
 fetch(void *there, const char *key, int to, uint64_t most, struct err *reterr)
 {
-    return run(there, &(struct ask){.call = do_fetch, .file = to, .at = most}, key, reterr);
+    return run(there, &(struct ask){.call = do_fetch, .file = to, .number = most}, key, reterr);
 }
 
 /* A full disk is a failure like others to the protocol, so it is asked for. */
@@ -397,7 +397,7 @@ on_left(void *arg, const char *name, const struct sftp_file *file)
 static int
 do_tidy(struct sftp *s, const struct ask *ask, struct err *reterr)
 {
-    struct left l = {.before_us = ask->at};
+    struct left l = {.before_us = ask->number};
     int r = sftp_list(s, ask->path, on_left, &l, reterr);
     vec_foreach (&l.names, name) {
         _cleanup_free_ char *path = mem_printf("%s/%s", ask->path, *name);
@@ -412,7 +412,7 @@ do_tidy(struct sftp *s, const struct ask *ask, struct err *reterr)
 static int
 tidy(void *there, const char *area, uint64_t before_us, struct err *reterr)
 {
-    return run(there, &(struct ask){.call = do_tidy, .at = before_us}, area, reterr);
+    return run(there, &(struct ask){.call = do_tidy, .number = before_us}, area, reterr);
 }
 
 static int

@@ -443,7 +443,8 @@ next_to_read(struct save *s)
 {
     for (size_t i = s->first; i < s->items.count; i++) {
         struct item *item = s->items.items[i];
-        if (!item->is_done && !item->is_read && !item->is_being_read)
+        /* while it is read, the rest of it is that thread's */
+        if (!item->is_done && !item->is_being_read && !item->is_read)
             return item;
     }
     return NULL;

@@ -6,8 +6,8 @@ const struct verb_help verb_backup_init_help = {
     .text =
         "Makes the repository of backups where backup.repository of the configuration says, by "
         "default "
-        "on the disk of paths.backup, beside what is there. Nothing is made where no disk is "
-        "mounted, "
+        "on the disk of paths.backup, beside what is there; or on another host, by SFTP or S3. "
+        "Nothing is made where no disk is mounted, "
         "and a repository that is there already is left as it is.\n\n"
         "With backup.password in the configuration the repository is encrypted, by that passphrase "
         "or "

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from elsewhere import S3, S3_KEY, S3_SECRET, Sftp
-from test_backup import backup, backup_json, configure, digest_of, fill, image, settle, weights  # noqa: F401
+from test_backup import backup, backup_json, configure, digest_of, image, settle, weights  # noqa: F401
 
 from program import CITADEL, environment, error_json
 
@@ -120,6 +120,10 @@ def test_parity_mends_what_lies_there(image, there):  # noqa: F811
     assert backup(image, "verify", "--all").returncode == 3
     done = backup(image, "verify", "--all", "--repair")
     assert done.returncode == 0 and "mended" in done.stdout, done
+    there.flip(next(key for key in there.keys() if key.startswith("index/")))  # is made anew, of the packs
+    assert backup(image, "models").returncode == 0  # a copy is as good
+    assert backup(image, "verify", "--all").returncode == 1
+    assert backup(image, "verify", "--all", "--repair").returncode == 0
     assert backup(image, "verify", "--all").returncode == 0
 
 
@@ -159,22 +163,26 @@ def test_an_encrypted_repository(image, there):  # noqa: F811
 
 
 def test_two_write_while_a_third_prunes(image, there):  # noqa: F811
+    """Each with a state of its own, as on hosts of their own."""
     assert backup(image, "init").returncode == 0
-    for name in ("a", "b"):
-        fill(image / "models" / name, seed=ord(name))
-    words = [["models", "phi3"], ["prune"], ["models", "phi3"]]
+    hosts = [image, image / "second", image / "third"]
+    for host in hosts[1:]:
+        for part in ("etc", "there", "models"):
+            shutil.copytree(image / part, host / part, ignore=shutil.ignore_patterns("files"))
     for _ in range(3):
-        (image / "models/phi3/model.safetensors").write_bytes(weights(time.time_ns()))
+        for host in hosts[:2]:
+            (host / "models/phi3/model.safetensors").write_bytes(weights(time.time_ns()))
         running = [
-            subprocess.Popen([CITADEL, "backup", *w, "--root", image], cwd=image, env=environment(),
+            subprocess.Popen([CITADEL, "backup", word, "--root", host], cwd=host, env=environment(),
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            for w in words
+            for word, host in zip(["models", "models", "prune"], hosts)
         ]
         for p in running:
             said = p.communicate(timeout=120)[0]
             assert p.returncode == 0, said
-    assert len(backup_json(image, "list")[1]) >= 2
-    assert "all are whole" in backup(image, "verify", "--all").stdout
+    for host in hosts:
+        assert len(backup_json(host, "list")[1]) >= 2
+        assert "all are whole" in backup(host, "verify", "--all").stdout
 
 
 def test_a_backup_that_was_killed_goes_on(image, there):  # noqa: F811
