@@ -30,6 +30,7 @@ static struct relay *relay;
 static struct config *config;
 static struct keyring *ring;  /* NULL: there are no keys */
 static struct holder *caller; /* who asks; NULL: nobody who has shown a key */
+static void (*others)(void);  /* go before a request in its pass; NULL: nobody does */
 
 static inline void
 take_request(struct http_request *r)
@@ -38,6 +39,8 @@ take_request(struct http_request *r)
     static const struct config_list no_origins;
     struct reply reply;
     struct err err;
+    if (others)
+        others();
     reply_read(r, &no_origins, &reply);
     reply.caller = caller;
     if (route_find(r->head.method, r->head.bytes + r->head.path.at, r->head.path.len, &found,
@@ -177,6 +180,7 @@ close_relay(bool *began)
         http_server_stop(rig->server);
         for (size_t i = 0; relay && i < relay_backend_count(relay); i++) {
             CHECK_EQ(backend_load(relay_backend(relay, i)), 0);
+            CHECK(!backend_is_tried(relay_backend(relay, i)));
             const struct admit_counts *c = backend_queue(relay_backend(relay, i));
             CHECK_EQ(c->arrived, c->done + c->left + c->refused);
         }
@@ -191,6 +195,7 @@ close_relay(bool *began)
     config = NULL;
     ring = NULL;
     caller = NULL;
+    others = NULL;
     engine_close(&first);
     engine_close(&second);
     engine_close(&remote);

@@ -163,8 +163,7 @@ on_lasts(struct loop_timer *timer)
         loop_timer_start(b->loop, &b->lasts, BREAKER_TRIAL_US, 0);
         return;
     }
-    if (v)
-        breaker_last(&b->breaker);
+    breaker_last(&b->breaker);
     give_orders(b);
 }
 
@@ -897,13 +896,6 @@ visit_told(struct visit *v, const struct err *error, struct err *ret_error)
     return outcome_of(call);
 }
 
-static void
-cancel_call(struct visit *v)
-{
-    http_call_cancel(take_ptr(v->call));
-    breaker_pass(&v->backend->breaker, v->trial);
-}
-
 /* A slot that was not used, and one that was. */
 static void
 leave(struct visit *v, uint64_t took)
@@ -927,7 +919,8 @@ visit_end(struct visit *v, const struct usage *usage, uint64_t took)
     if (v->call || !v->has_called)
         b->counts.left++;
     if (v->call)
-        cancel_call(v);
+        http_call_cancel(take_ptr(v->call));
+    breaker_pass(&b->breaker, v->trial); /* whether it has called or not */
     if (v->is_held)
         release(v);
     if (b->trial == v)

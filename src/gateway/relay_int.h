@@ -100,7 +100,7 @@ struct account {
     struct ledger_row row;          /* as far as it is known */
     struct tally *tally;            /* NULL: it has no key */
     uint64_t since_us;              /* by the loop's clock: its head came */
-    uint64_t works_us;              /* since then we are at it; 0: it waits for somebody else */
+    uint64_t works_us;              /* by the clock: since then we are at it; 0: it waits */
     uint64_t own_us;                /* that we were */
 };
 

@@ -73,6 +73,33 @@ TEST(relay_counts_its_own_part_without_the_queue)
     CHECK(own->sum_us + waited_us <= clock_now_us() - since_us);
 }
 
+static uint64_t others_us; /* that they took */
+
+static void
+take_time(void)
+{
+    (void)loop_now_us(rig->turn.loop); /* which is that of the whole pass from then on */
+    others_us += rest();
+}
+
+/* Head and body come in one pass, and so do the head and the end of the answer. */
+TEST(relay_counts_its_own_part_once_and_that_of_nobody_else)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    uint64_t since_us = clock_now_us();
+    others = take_time;
+    others_us = 0;
+    client_open(&c);
+    post(&c, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    engine_answer(&first, "{}");
+    REQUIRE(ENDS(&c));
+    REQUIRE(WAIT(relay_counts(relay)->requests == 0));
+    CHECK(others_us > 0);
+    CHECK(relay_counts(relay)->own.sum_us + others_us <= clock_now_us() - since_us);
+}
+
 TEST(relay_counts_no_part_in_what_no_engine_answered)
 {
     RELAY("");

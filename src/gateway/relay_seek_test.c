@@ -3,6 +3,7 @@
 #include "gateway/relay.h"
 
 #include "fmt/json.h"
+#include "gateway/breaker.h"
 #include "relay_rig.h"
 
 /* ---- peers ---- */
@@ -216,6 +217,52 @@ TEST(relay_asks_nobody_for_a_key_that_was_revoked)
     CHECK(strstr(d.got.data, "HTTP/1.1 401 ") == d.got.data);
     CHECK(strstr(d.got.data, "the key 'alice' was revoked"));
     REQUIRE(WAIT(relay_counts(relay)->requests == 0));
+}
+
+/* Begins an answer, and is gone, until it is asked no more. */
+static bool
+fail_repeatedly(struct engine *e)
+{
+    for (unsigned i = 0; i < BREAKER_FAILURES; i++) {
+        _cleanup_client_ struct client c;
+        client_open(&c);
+        post(&c, ONE);
+        if (!engine_accept(e) || !HEARS(e, ONE))
+            return false;
+        engine_say(e, BEGIN_JSON "{");
+        if (!SEES(&c, "HTTP/1.1 200 "))
+            return false;
+        engine_hang_up(e);
+        if (!WAIT(c.ended))
+            return false;
+    }
+    return true;
+}
+
+/* It was to find out whether the engine is there again, and did not. */
+TEST(relay_tries_an_engine_again_after_a_key_that_was_revoked)
+{
+    RELAY("");
+    _cleanup_client_ struct client c, d;
+    struct holder *alice;
+    REQUIRE(open_keys() && (alice = make_key("alice", NULL)));
+    REQUIRE(fail_repeatedly(&first));
+    CHECK(!backend_is_usable(relay_backend(relay, 0)));
+    client_open(&c);
+    client_open(&d);
+    caller = alice;
+    CHECK(client_send(&c, "POST /v1/chat/completions HTTP/1.1\r\n" HOST
+                          "Content-Length: 15\r\n\r\n{\"model\""));
+    REQUIRE(WAIT(relay_counts(relay)->bodies_bytes == 15));
+    REQUIRE(revoke_key("alice") && WAIT(backend_is_usable(relay_backend(relay, 0))));
+    CHECK(client_send(&c, ":\"one\"}"));
+    REQUIRE(ENDS(&c));
+    CHECK(strstr(c.got.data, "HTTP/1.1 401 ") == c.got.data);
+    caller = NULL;
+    post(&d, ONE);
+    REQUIRE(engine_accept(&first) && HEARS(&first, ONE));
+    engine_answer(&first, "{}");
+    CHECK(ENDS(&d));
 }
 
 TEST(relay_asks_others_for_a_model_that_a_peer_does_not_have)
