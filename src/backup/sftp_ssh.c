@@ -149,6 +149,7 @@ sftp_start(const struct sftp_wish *wanted, struct sftp **ret, struct err *reterr
     r = r < 0 ? err_set_errno(reterr, -r, "cannot make a pipe") : proc_start(&wish, &proc, reterr);
     close_all(wish.fds);
     if (r < 0) {
+        err_fix(reterr, "install the program ssh: apt-get install openssh-client");
         close_all(ours);
         return r;
     }

@@ -55,11 +55,12 @@ class Sftp:
 
     def cut(self):
         """All connections there are."""
-        found = subprocess.run(["ps", "--ppid", str(self.server.pid), "-o", "pid="], capture_output=True, text=True).stdout
-        for pid in map(int, found.split()):
+        pid = self.server.pid
+        found = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for child in map(int, found):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return len(found.split())
+                os.kill(child, signal.SIGKILL)
+        return len(found)
 
     def keys(self):
         there = self.files / "a/b"

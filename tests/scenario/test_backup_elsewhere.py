@@ -279,6 +279,8 @@ def test_a_host_that_is_not_known_is_not_spoken_to(image):  # noqa: F811
         (image / "there/known").write_text(f"[127.0.0.1]:{place.port} {(image / 'there/host.pub').read_text()}")
         error = error_json(backup(image, "init", "--json"))
         assert "Permission denied" in error["message"], error
+        error = error_json(backup(image, "init", "--json", PATH="/nowhere"))
+        assert "'ssh'" in error["message"] and error["fix"].endswith("openssh-client"), error
     finally:
         place.stop()
 
