@@ -356,29 +356,12 @@ allowance_begin(struct allowance *a, struct allowance_claim *claim, bool takes,
     return ALLOWANCE_GRANTED;
 }
 
-enum allowance_verdict
-allowance_claim(struct allowance *a, struct allowance_claim *claim, uint64_t tokens,
-                const struct allowance_time *t, struct allowance_refusal *ret_refusal)
+/* The second, if it counts any more. */
+static struct allowance_second *
+second_of(struct allowance *a, uint64_t second)
 {
-    const struct wanted wanted = {.tokens = tokens};
-    assert(claim->tokens == 0);
-    enum allowance_verdict verdict = judge(a, wanted, tokens, t, ret_refusal);
-    if (verdict != ALLOWANCE_GRANTED)
-        return verdict;
-    claim->tokens = tokens;
-    claim->second = t->now_us / SECOND_US;
-    claim->day = a->numbers[ALLOWANCE_DAY];
-    struct allowance_second *s = second_at(a, claim->second);
-    s->tokens = allowance_sum(s->tokens, tokens);
-    a->reserved = allowance_sum(a->reserved, tokens);
-    return ALLOWANCE_GRANTED;
-}
-
-static void
-count_now(struct allowance *a, uint64_t tokens, const struct allowance_time *t)
-{
-    struct allowance_second *s = second_at(a, t->now_us / SECOND_US);
-    s->tokens = allowance_sum(s->tokens, tokens);
+    struct allowance_second *s = &a->seconds[second % ARRAY_SIZE(a->seconds)];
+    return s->second == second ? s : NULL;
 }
 
 /* That it has, and has reserved. */
@@ -386,6 +369,50 @@ static uint64_t
 claimed(const struct allowance_claim *claim)
 {
     return allowance_sum(claim->tokens, claim->grown);
+}
+
+static void
+take(struct allowance *a, const struct allowance_claim *claim)
+{
+    struct allowance_second *s = second_of(a, claim->second);
+    a->reserved = allowance_sum(a->reserved, claim->tokens);
+    if (s)
+        s->tokens = allowance_sum(s->tokens, claim->tokens);
+}
+
+/* tokens: that the second in which it has claimed them has less then. */
+static void
+give_back(struct allowance *a, const struct allowance_claim *claim, uint64_t tokens)
+{
+    struct allowance_second *s = second_of(a, claim->second);
+    assert(a->reserved >= claimed(claim));
+    a->reserved -= claimed(claim);
+    if (s)
+        s->tokens -= MIN(s->tokens, tokens);
+}
+
+enum allowance_verdict
+allowance_claim(struct allowance *a, struct allowance_claim *claim, uint64_t tokens,
+                const struct allowance_time *t, struct allowance_refusal *ret_refusal)
+{
+    const struct wanted wanted = {.tokens = tokens};
+    assert(claim->grown == 0);
+    give_back(a, claim, claim->tokens);
+    enum allowance_verdict verdict = judge(a, wanted, tokens, t, ret_refusal);
+    if (verdict == ALLOWANCE_GRANTED) {
+        claim->tokens = tokens;
+        claim->second = second_at(a, t->now_us / SECOND_US)->second;
+        claim->day = a->numbers[ALLOWANCE_DAY];
+    }
+    take(a, claim); /* or it has again what it had */
+    return verdict;
+}
+
+static void
+count_now(struct allowance *a, uint64_t tokens, const struct allowance_time *t)
+{
+    struct allowance_second *s = second_at(a, t->now_us / SECOND_US);
+    s->tokens = allowance_sum(s->tokens, tokens);
 }
 
 bool
@@ -412,24 +439,13 @@ allowance_grow(struct allowance *a, struct allowance_claim *claim, uint64_t toke
     return allowance_is_paid(a);
 }
 
-/* The second, if it counts any more. */
-static struct allowance_second *
-second_of(struct allowance *a, uint64_t second)
-{
-    struct allowance_second *s = &a->seconds[second % ARRAY_SIZE(a->seconds)];
-    return s->second == second ? s : NULL;
-}
-
-/* It is over: the second in which it has claimed them has so many tokens less. */
+/* It is over, and has not taken so many of its tokens. */
 static void
 release(struct allowance *a, const struct allowance_claim *claim, uint64_t tokens)
 {
-    struct allowance_second *s = second_of(a, claim->second);
-    assert(a->running > 0 && a->reserved >= claimed(claim));
+    assert(a->running > 0);
     a->running--;
-    a->reserved -= claimed(claim);
-    if (s)
-        s->tokens -= MIN(s->tokens, tokens);
+    give_back(a, claim, tokens);
 }
 
 void

@@ -145,6 +145,37 @@ TEST(a_request_counts_from_its_head_on_and_its_tokens_from_their_claim)
     CHECK_EQ(allowance_level(&a, ALLOWANCE_REQUESTS_MINUTE, &now).left, 1);
 }
 
+TEST(a_claim_that_is_made_anew_is_one)
+{
+    struct allowance_limits limits = {
+        .of = {[ALLOWANCE_TOKENS_MINUTE] = 1000, [ALLOWANCE_TOKENS_DAY] = 2000}};
+    struct allowance_refusal why;
+    struct allowance_claim c, other;
+    struct allowance a;
+    begin(&a, &limits);
+    REQUIRE(claim(&a, &c, 400, &why) == ALLOWANCE_GRANTED);
+    REQUIRE(claim(&a, &other, 100, &why) == ALLOWANCE_GRANTED);
+    pass(10 * SECOND);
+    CHECK_EQ(allowance_claim(&a, &c, 901, &now, &why), ALLOWANCE_REFUSED);
+    CHECK_EQ(why.limit, ALLOWANCE_TOKENS_MINUTE);
+    CHECK_EQ(c.tokens, 400);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_MINUTE, &now).left, 500);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 1500);
+    CHECK_EQ(allowance_claim(&a, &c, 900, &now, &why), ALLOWANCE_WAIT);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 1500);
+    debit(&a);
+    CHECK_EQ(allowance_claim(&a, &c, 900, &now, &why), ALLOWANCE_GRANTED);
+    CHECK_EQ(c.tokens, 900);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_MINUTE, &now).left, 0);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 1000);
+    allowance_settle(&a, &other, 100, &now);
+    pass(51 * SECOND); /* it counts from when it was made anew */
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_MINUTE, &now).left, 100);
+    allowance_settle(&a, &c, 300, &now);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_MINUTE, &now).left, 700);
+    CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 1600);
+}
+
 TEST(nothing_is_granted_before_it_was_debited)
 {
     struct allowance_limits limits = {.of[ALLOWANCE_TOKENS_MONTH] = 6400};
@@ -469,6 +500,10 @@ claim_tokens(struct allowance *a, struct run *r)
     if (truth.count + 2 * RUNNING >= GRANTS ||
         allowance_claim(a, &r->claim, 1 + draw(CLAIM_MOST), &now, &why) != ALLOWANCE_GRANTED)
         return;
+    if (r->has_claimed) {
+        truth.grants[r->grant].at_us = 0;
+        has_cancelled = true;
+    }
     r->has_claimed = true;
     r->grant = grant(r->claim.tokens, false);
     r->paid = r->claim.tokens;
@@ -561,7 +596,8 @@ leave(struct allowance *a, struct run *r)
 static void
 go_on(struct allowance *a, struct run *r)
 {
-    if (!r->has_claimed)
+    bool may_claim_anew = r->took == 0 && !r->owes && !r->is_ending;
+    if (!r->has_claimed || (may_claim_anew && draw(4) == 0))
         claim_tokens(a, r);
     else if (!r->is_ending && truth.count + RUNNING < GRANTS)
         (void)pays(a, r, MAX(r->took, draw(120)));

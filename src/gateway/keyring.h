@@ -44,8 +44,8 @@ bool holder_level(struct holder *holder, enum allowance_limit limit,
 struct claim;
 struct claim_list;
 
-/* Of the first two one is told after each of claim_begin() and
- * claim_tokens(), perhaps from inside. */
+/* Of the first two one is told after each of claim_begin() and claim_tokens(), perhaps from
+ * inside. */
 struct claim_ops {
     void (*granted)(struct claim *claim);
     /* And it may be ended then. retry_after_s: 0: nobody can say, or never. */
@@ -74,7 +74,8 @@ struct claim {
     struct claim *next, *previous;
     uint64_t debit; /* that pays for it */
 };
-/* A request begins; takes: it will claim tokens. Then, once, which. */
+/* A request begins; takes: it will claim tokens. Then which; and anew, all of them, before it goes
+ * where it may take more. Refused that, it has what it had. */
 void claim_begin(struct claim *claim, struct holder *holder, bool takes);
 void claim_tokens(struct claim *claim, uint64_t tokens);
 /* It has taken so much so far, which may be more than it claimed. False: nothing more is to be

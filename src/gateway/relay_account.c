@@ -70,7 +70,7 @@ context_of(const struct target *target)
 
 /* As the configuration of that one would have it. */
 static uint64_t
-answer_tokens(const struct passage *p, const struct target_back *back)
+answer_tokens(const struct passage *p, const struct target *target, const struct target_back *back)
 {
     const struct question *q = p->question;
     bool generates = route_generates(p->route);
@@ -78,24 +78,24 @@ answer_tokens(const struct passage *p, const struct target_back *back)
     struct ask_size size = {q->ask.max_tokens, q->ask.answers};
     if (params && !q->form)
         size = ask_size(&q->ask, params->items, params->count);
-    uint64_t each = MIN(size.max_tokens ? size.max_tokens : ANSWER_TOKENS, context_of(p->asked));
+    uint64_t each = MIN(size.max_tokens ? size.max_tokens : ANSWER_TOKENS, context_of(target));
     return times(each, times(size.answers, generates ? ask_prompts(&q->ask) : 1));
 }
 
 /* Whatever a client asks for, an answer is no longer than a model can make it; but there is one to
  * each prompt, as often as it is wanted. */
 static uint64_t
-estimate_answers(const struct passage *p)
+estimate_answers(const struct passage *p, const struct target *target)
 {
     uint64_t most = 0;
-    for (size_t i = 0; i < p->asked->back_count; i++)
-        most = MAX(most, answer_tokens(p, &p->asked->backs[i]));
+    for (size_t i = 0; i < target->back_count; i++)
+        most = MAX(most, answer_tokens(p, target, &target->backs[i]));
     return most;
 }
 
 /* A prompt is no longer than a model can read it. A form has sound or pictures in it. */
 static uint64_t
-estimate_prompt(const struct passage *p)
+estimate_prompt(const struct passage *p, const struct target *target)
 {
     const struct question *q = p->question;
     bool generates = route_generates(p->route);
@@ -103,8 +103,14 @@ estimate_prompt(const struct passage *p)
     if (q->form)
         return 0;
     uint64_t tokens = ask_prompt_tokens(&q->ask, q->body.len, is_talk);
-    uint64_t most = times(context_of(p->asked), is_talk ? 1 : ask_prompts(&q->ask));
+    uint64_t most = times(context_of(target), is_talk ? 1 : ask_prompts(&q->ask));
     return generates ? MIN(tokens, most) : tokens;
+}
+
+static uint64_t
+estimate(const struct passage *p, const struct target *target)
+{
+    return allowance_sum(estimate_prompt(p, target), estimate_answers(p, target));
 }
 
 /* Where nothing is in the way any more. */
@@ -112,15 +118,32 @@ static void
 claim_all(struct passage *p)
 {
     const struct question *q = p->question;
-    struct account *a = &p->account;
-    if (!q->is_let_in || !q->is_whole || !body_is_kept(&q->body))
-        return;
-    a->prompt_tokens = estimate_prompt(p);
-    a->tokens = allowance_sum(a->prompt_tokens, estimate_answers(p));
-    claim_tokens(&a->claim, a->tokens);
+    if (q->is_let_in && q->is_whole && body_is_kept(&q->body))
+        claim_tokens(&p->account.claim, estimate(p, p->asked));
 }
 
-/* First that it may come at all, while its body is on its way; then its tokens. */
+bool
+passage_has_claimed(const struct passage *p)
+{
+    return p->target == p->asked || estimate(p, p->target) <= p->account.tokens;
+}
+
+void
+passage_claim_anew(struct passage *p)
+{
+    claim_tokens(&p->account.claim, estimate(p, p->target));
+}
+
+static void
+note_claim(struct passage *p, const struct target *target)
+{
+    struct account *a = &p->account;
+    a->prompt_tokens = estimate_prompt(p, target);
+    a->tokens = a->claim.tokens;
+}
+
+/* First that it may come at all, while its body is on its way; then its tokens; then those that a
+ * fallback may take. */
 static void
 on_granted(struct claim *claim)
 {
@@ -131,10 +154,15 @@ on_granted(struct claim *claim)
     bool was_let_in = q->is_let_in;
     q->is_let_in = true;
     passage_works(p);
-    if (was_let_in)
-        passage_seek(p);
-    else
+    if (!was_let_in) {
         claim_all(p);
+    } else if (p->state == PASSAGE_COLLECTS) {
+        note_claim(p, p->asked);
+        passage_seek(p);
+    } else {
+        note_claim(p, p->target);
+        passage_try(p);
+    }
     passage_waits(p);
 }
 
@@ -144,6 +172,12 @@ on_refused(struct claim *claim, const struct err *error, uint64_t retry_after_s)
     struct passage *p = container_of(claim, struct passage, account.claim);
     if (p->state == PASSAGE_FAILED)
         return;
+    if (p->state != PASSAGE_COLLECTS) { /* only this fallback is too much for it */
+        passage_works(p);
+        passage_fall_back(p);
+        passage_waits(p);
+        return;
+    }
     p->retry_after_s = retry_after_s;
     passage_fail(p, error);
 }

@@ -185,6 +185,7 @@ void passage_leave(struct passage *p);
 /* relay_seek.c */
 void passage_seek(struct passage *p); /* what it may take is claimed */
 void passage_try(struct passage *p);  /* the next back end that there is, or say why none could */
+void passage_fall_back(struct passage *p); /* likewise, but of no target so far */
 bool passage_has_other(struct passage *p); /* that could be tried yet */
 
 /* relay_stored.c */
@@ -207,7 +208,11 @@ uint64_t passage_took(struct passage *p);    /* tokens, as far as anybody knows 
 void passage_begin_claim(struct passage *p); /* of a request, by its head; or it fails */
 void passage_claim(struct passage *p);       /* all has come; then passage_seek(), or it fails */
 void passage_kept(struct passage *p);        /* the disk has caught up with its body */
-void passage_goes(struct passage *p);        /* a back end is asked */
+/* The target that is tried may take no more than was claimed; else all is claimed anew before it is
+ * asked: then passage_try(), or passage_fall_back() where the key has not so many left. */
+bool passage_has_claimed(const struct passage *p);
+void passage_claim_anew(struct passage *p);
+void passage_goes(struct passage *p); /* a back end is asked */
 /* For what it took so far; false: it will, and then goes on. */
 bool passage_pays(struct passage *p);
 void passage_account_end(struct passage *p, bool answered);

@@ -276,12 +276,25 @@ passage_try(struct passage *p)
             fail_previous(p, previous);
             return;
         }
+        if (back && !passage_has_claimed(p)) {
+            passage_claim_anew(p);
+            return;
+        }
         if (back) {
             visit_back(p, back);
             return;
         }
     } while (may_fall_back(p));
     fail_away(p);
+}
+
+void
+passage_fall_back(struct passage *p)
+{
+    if (may_fall_back(p))
+        passage_try(p);
+    else
+        fail_away(p);
 }
 
 void

@@ -459,6 +459,54 @@ TEST(relay_claims_no_more_than_a_model_can_give)
     CHECK(ENDS(&c));
 }
 
+static uint64_t
+left_today(void)
+{
+    struct allowance_level level = {0};
+    CHECK(holder_level(caller, ALLOWANCE_TOKENS_DAY, &level));
+    return level.left;
+}
+
+/* A request is not refused for a fallback that is not asked; and asks none that may take more than
+ * its key has left. */
+TEST(relay_claims_what_a_fallback_may_take_before_it_is_asked)
+{
+    static const char body[] = "{\"model\":\"small\",\"max_tokens\":30000}";
+    const uint64_t limit = 40000;
+    RELAY("");
+    struct client c[6];
+    unsigned answered = 0, refused = 0;
+    REQUIRE(open_keys() && (caller = make_key("alice", "{\"tokens_per_day\":40000}")));
+    _cleanup_free_ char *text = mem_printf("models:\n"
+                                           "  small: {port: %u, max_model_len: 600}\n"
+                                           "  large: {port: %u, max_model_len: 32768}\n"
+                                           "gateway: {fallbacks: {small: [large]}}\n",
+                                           ports[0], ports[1]);
+    struct config *next = parse(text);
+    REQUIRE(next && take_up(next, NULL) == 0);
+    (void)close(take_fd(&first.listener));
+    for (size_t i = 0; i < ARRAY_SIZE(c); i++) {
+        client_open(&c[i]);
+        post(&c[i], body);
+    }
+    REQUIRE(engine_accept(&second) && HEARS(&second, "30000"));
+    REQUIRE(WAIT(relay_counts(relay)->requests == 1));
+    CHECK(left_today() <= limit - 30000 && left_today() >= limit - 30000 - sizeof(body));
+    CHECK(sock_accept(second.listener, NULL) < 0); /* no other */
+    engine_answer(&second, "{\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":30000}}");
+    REQUIRE(WAIT(relay_counts(relay)->requests == 0));
+    for (size_t i = 0; i < ARRAY_SIZE(c); i++) {
+        CHECK(ENDS(&c[i]));
+        answered += strstr(c[i].got.data, "HTTP/1.1 200 ") == c[i].got.data;
+        refused += strstr(c[i].got.data, "HTTP/1.1 503 ") == c[i].got.data &&
+                   strstr(c[i].got.data, "small does not run");
+        client_close(&c[i]);
+    }
+    CHECK_EQ(answered, 1);
+    CHECK_EQ(refused, ARRAY_SIZE(c) - 1);
+    CHECK_EQ(left_today(), limit - 30010);
+}
+
 /* It does not put who asked for it behind everybody else. */
 TEST(relay_takes_nothing_for_what_an_engine_refuses)
 {
@@ -489,14 +537,6 @@ TEST(relay_takes_nothing_for_what_an_engine_refuses)
     REQUIRE(HEARS(&first, "\"n\":1"));
     engine_answer(&first, "{}");
     CHECK(ENDS(&c));
-}
-
-static uint64_t
-left_today(void)
-{
-    struct allowance_level level = {0};
-    CHECK(holder_level(caller, ALLOWANCE_TOKENS_DAY, &level));
-    return level.left;
 }
 
 static bool
