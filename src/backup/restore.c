@@ -1,7 +1,7 @@
 #include "backup/restore.h"
 
 #include "backup/block.h"
-#include "backup/lock.h"
+#include "backup/reading.h"
 #include "backup/restore_int.h"
 #include "base/quantity.h"
 #include "base/text.h"
@@ -20,8 +20,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define RUN_BYTES CODEC_BLOCK_MAX
-#define RUN_BLOCKS 512
 #define SYNC_ONE_BY_ONE 200 /* so many files, or fewer */
 
 /* A file under way. Its runs of blocks are handed out from front to back, and come back in any order. */
@@ -44,8 +42,7 @@ struct run {
     struct block_reader *reader;
     uint8_t *bytes;
     uint64_t at;
-    size_t len, count;
-    struct snapshot_block blocks[RUN_BLOCKS];
+    struct reading_run part;
     bool differs;
     int r;
     struct err err;
@@ -59,12 +56,7 @@ struct restore {
     void *arg;
     struct loop_defer more, defer;
 
-    struct repository_object object; /* the snapshot */
-    struct snapshot_reader reader;
-    bool reader_is_over;
-    struct index *index;
-    struct lock *lock;
-
+    struct reading reading;
     struct target target;
     struct owners owners;
     VEC(struct snapshot_entry) late; /* directories and hard links: when all files are there */
@@ -91,44 +83,27 @@ fail(struct restore *r, int k, const struct err *err)
     r->err = *err;
 }
 
-/* ---- which entries ---- */
-
-static bool
-is_below(const char *path, const char *above)
-{
-    size_t len = strlen(above);
-    return len == 0 || (strncmp(path, above, len) == 0 && (path[len] == '/' || path[len] == '\0'));
-}
-
-/* What is wished for, and the directories above it. */
-static bool
-is_wanted(const struct restore *r, const struct snapshot_entry *e)
-{
-    const char *path = r->wish.path;
-    return !path || is_below(e->path, path) ||
-           (e->kind == SNAPSHOT_DIRECTORY && is_below(path, e->path));
-}
-
 /* ---- a run, on a thread ---- */
 
 /* How it is now, if so much is there. */
 static bool
 is_there(const struct run *run)
 {
-    struct block_id ids[RUN_BLOCKS];
+    struct block_id ids[READING_RUN_BLOCKS];
     size_t done = 0;
-    while (done < run->len) {
-        ssize_t n =
-            pread(run->file->open.fd, run->bytes + done, run->len - done, (off_t)(run->at + done));
+    while (done < run->part.bytes) {
+        ssize_t n = pread(run->file->open.fd, run->bytes + done, run->part.bytes - done,
+                          (off_t)(run->at + done));
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return false;
         done += (size_t)n;
     }
-    block_find_ids(run->restore->wish.repository->keys, run->blocks, run->count, run->bytes, ids);
-    for (size_t i = 0; i < run->count; i++)
-        if (memcmp(&ids[i], &run->blocks[i].id, sizeof(ids[i])) != 0)
+    block_find_ids(run->restore->wish.repository->keys, run->part.blocks, run->part.count,
+                   run->bytes, ids);
+    for (size_t i = 0; i < run->part.count; i++)
+        if (memcmp(&ids[i], &run->part.blocks[i].id, sizeof(ids[i])) != 0)
             return false;
     return true;
 }
@@ -143,10 +118,10 @@ do_run(struct run *run)
         if (there || file->compares)
             return 0;
     }
-    int r = block_read(run->reader, run->blocks, run->count, run->bytes, &run->err);
+    int r = block_read(run->reader, run->part.blocks, run->part.count, run->bytes, &run->err);
     if (r < 0)
         return r;
-    r = place_write(&file->open, run->bytes, run->len, run->at,
+    r = place_write(&file->open, run->bytes, run->part.bytes, run->at,
                     file->entry.flags & SNAPSHOT_SPARSE && !file->open.was_there);
     return r < 0 ? err_set_errno(&run->err, -r, "cannot write '%s'", file->entry.path) : 0;
 }
@@ -242,7 +217,7 @@ take(struct restore *r, const struct snapshot_entry *e, struct err *reterr)
 static void
 advance(struct restore *r)
 {
-    while (r->r == 0 && !r->current && !r->reader_is_over) {
+    while (r->r == 0 && !r->current && !r->reading.is_over) {
         struct snapshot_entry e;
         struct err err;
         int k = 0;
@@ -250,9 +225,8 @@ advance(struct restore *r)
             r->current = r->again.items[--r->again.count];
             k = begin_writing(r->current, &err);
         } else {
-            k = snapshot_next(&r->reader, &e, &err);
-            r->reader_is_over = k == 0;
-            if (k > 0 && is_wanted(r, &e))
+            k = reading_next(&r->reading, &e, &err);
+            if (k > 0)
                 k = take(r, &e, &err);
         }
         fail(r, k, &err);
@@ -261,22 +235,13 @@ advance(struct restore *r)
 
 /* ---- handing out ---- */
 
-/* The next blocks of the current file. */
 static void
 fill(struct run *run, struct file *file)
 {
-    struct snapshot_records rest = file->rest;
-    struct snapshot_block block;
     run->file = file;
     run->at = file->at;
-    run->len = run->count = 0;
-    while (run->count < RUN_BLOCKS && snapshot_next_block(&rest, &block) &&
-           run->len + block.bytes <= RUN_BYTES) {
-        run->blocks[run->count++] = block;
-        run->len += block.bytes;
-        file->rest = rest;
-    }
-    file->at += run->len;
+    reading_take_run(&file->rest, &run->part);
+    file->at += run->part.bytes;
     file->runs++;
 }
 
@@ -296,7 +261,7 @@ on_run(struct work *work, bool cancelled unused_arg)
     r->at_work--;
     file->runs--;
     file->differs |= run->differs;
-    r->told.bytes += run->len;
+    r->told.bytes += run->part.bytes;
     fail(r, run->r, &run->err);
     if (file->runs == 0 && (is_handed_out(file) || r->r < 0))
         end_file(r, file);
@@ -354,13 +319,12 @@ end_late(struct restore *r, struct err *reterr)
 static int
 sync_entries(struct restore *r, struct err *reterr)
 {
-    struct snapshot_head head;
     struct snapshot_entry e;
     if (r->told.total_files + r->late.count > SYNC_ONE_BY_ONE)
         return target_sync_all(&r->target, reterr);
-    int k = snapshot_open(r->object.bytes, r->object.len, &r->reader, &head, reterr);
-    while (k >= 0 && (k = snapshot_next(&r->reader, &e, reterr)) > 0)
-        if (is_wanted(r, &e) && (e.kind == SNAPSHOT_FILE || e.kind == SNAPSHOT_DIRECTORY)) {
+    int k = reading_rewind(&r->reading, reterr);
+    while (k >= 0 && (k = reading_next(&r->reading, &e, reterr)) > 0)
+        if (e.kind == SNAPSHOT_FILE || e.kind == SNAPSHOT_DIRECTORY) {
             k = target_sync(&r->target, e.path, reterr);
             if (k == -EACCES) /* one that this user may not even read */
                 return target_sync_all(&r->target, reterr);
@@ -411,7 +375,7 @@ step(struct restore *r)
         hand_out(r);
     if (r->at_work > 0)
         return;
-    if (r->r == 0 && (!r->reader_is_over || r->again.count > 0 || r->current)) {
+    if (r->r == 0 && (!r->reading.is_over || r->again.count > 0 || r->current)) {
         loop_defer(r->loop, &r->more);
         return;
     }
@@ -428,27 +392,6 @@ on_more(struct loop_defer *defer)
 }
 
 /* ---- beginning ---- */
-
-/* Reads it once, so that nothing is begun for one that is damaged. */
-static int
-measure(struct restore *r, struct err *reterr)
-{
-    struct snapshot_head head;
-    struct snapshot_entry e;
-    uint64_t found = 0;
-    int k = snapshot_open(r->object.bytes, r->object.len, &r->reader, &head, reterr);
-    while (k >= 0 && (k = snapshot_next(&r->reader, &e, reterr)) > 0)
-        if (is_wanted(r, &e)) {
-            found += !r->wish.path || is_below(e.path, r->wish.path);
-            r->told.total_files += e.kind == SNAPSHOT_FILE;
-            r->told.total_bytes += e.kind == SNAPSHOT_FILE ? e.size : 0;
-        }
-    if (k == 0 && found == 0) {
-        k = err_set(reterr, ERR_SNAPSHOT_NONE, "there is no '%s' in the snapshot", r->wish.path);
-        err_fix(reterr, "citadel backup show SNAPSHOT --files");
-    }
-    return k < 0 ? k : snapshot_open(r->object.bytes, r->object.len, &r->reader, &head, reterr);
-}
 
 static int
 check_space(const struct restore *r, struct err *reterr)
@@ -472,8 +415,8 @@ make_runs(struct restore *r)
     r->runs = mem_alloc(r->runs_count * sizeof(*r->runs));
     for (size_t i = 0; i < r->runs_count; i++) {
         r->runs[i].restore = r;
-        r->runs[i].bytes = mem_alloc(RUN_BYTES);
-        r->runs[i].reader = block_reader_new(r->wish.repository, r->index);
+        r->runs[i].bytes = mem_alloc(READING_RUN_BYTES);
+        r->runs[i].reader = block_reader_new(r->wish.repository, r->reading.index);
     }
 }
 
@@ -483,7 +426,8 @@ restore_new(struct loop *loop, const struct restore_wish *wish,
             struct err *reterr)
 {
     struct restore *r = mem_new(struct restore);
-    struct repository *repository = wish->repository;
+    struct reading_wish reading = {
+        .repository = wish->repository, .path = wish->path, .what = "restore"};
     assert(wish->threads > 0 && wish->threads <= RESTORE_THREADS_MAX);
     r->wish = *wish;
     r->loop = loop;
@@ -492,16 +436,10 @@ restore_new(struct loop *loop, const struct restore_wish *wish,
     r->more.run = on_more;
     r->defer.run = end_restore;
     r->target = TARGET_INIT;
-    int k = repository_need_reading(repository, reterr);
-    if (k == 0)
-        k = lock_take(loop, repository, LOCK_READS, "restore", &r->lock, reterr);
-    if (k == 0)
-        k = repository_map(repository, REPOSITORY_SNAPSHOTS, wish->snapshot, true, &r->object,
-                           reterr);
-    if (k == 0)
-        k = index_open(repository, &r->index, reterr);
-    if (k == 0)
-        k = measure(r, reterr);
+    memcpy(reading.snapshot, wish->snapshot, sizeof(reading.snapshot));
+    int k = reading_open(loop, &reading, &r->reading, reterr);
+    r->told.total_files = r->reading.files;
+    r->told.total_bytes = r->reading.bytes;
     if (k == 0)
         k = target_open(&r->target, wish, reterr);
     if (k == 0)
@@ -545,10 +483,8 @@ restore_free(struct restore *r)
         free(r->runs[i].bytes);
     }
     free(r->runs);
-    index_free(r->index);
-    lock_release(r->lock);
     target_close(&r->target);
-    repository_unmap(&r->object);
+    reading_close(&r->reading);
     free(r);
 }
 
