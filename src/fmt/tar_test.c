@@ -3,6 +3,7 @@
 #include "tap.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* Offsets and digits as POSIX has them. */
 TEST(a_file_as_others_write_it)
@@ -36,4 +37,21 @@ TEST(what_does_not_fit_is_refused)
     CHECK(tar_add(&out, name, "", 0, 0));
     CHECK_EQ(out.len, 512);
     CHECK(!tar_add(&out, "b", "0123456789", 10, 0));
+}
+
+TEST(what_a_head_has_no_room_for_is_cut)
+{
+    char head[TAR_BLOCK], name[102];
+    memset(name, 'a', 101);
+    name[101] = '\0';
+    tar_print_head(
+        &(struct tar_head){
+            .name = name, .owner = name, .type = '0', .uid = 010000000, .size = UINT64_MAX},
+        head);
+    CHECK(memcmp(head, name, 100) == 0);
+    CHECK_STR(head + 100, "0000000");
+    CHECK_STR(head + 108, "7777777");
+    CHECK_STR(head + 124, "77777777777");
+    CHECK_EQ(strlen(head + 265), 31);
+    CHECK_EQ(strlen(head + 297), 0);
 }
