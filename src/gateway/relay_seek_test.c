@@ -4,6 +4,7 @@
 
 #include "fmt/json.h"
 #include "gateway/breaker.h"
+#include "gateway/ledger.h"
 #include "relay_rig.h"
 
 /* ---- peers ---- */
@@ -217,6 +218,34 @@ TEST(relay_asks_nobody_for_a_key_that_was_revoked)
     CHECK(strstr(d.got.data, "HTTP/1.1 401 ") == d.got.data);
     CHECK(strstr(d.got.data, "the key 'alice' was revoked"));
     REQUIRE(WAIT(relay_counts(relay)->requests == 0));
+}
+
+static struct ledger_row told;
+
+static void
+on_over(const struct ledger_row *row, const struct reply *reply unused_arg, void *arg unused_arg)
+{
+    told = *row;
+}
+
+/* Though one was asked before, which said that another should be. */
+TEST(relay_blames_no_engine_for_a_key_that_was_revoked)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    struct engine *e;
+    relay_tell_of_ends(relay, on_over, NULL);
+    REQUIRE(open_keys() && (caller = make_key("alice", NULL)));
+    client_open(&c);
+    post(&c, "{\"model\":\"both\"}");
+    REQUIRE(WAIT(e = engine_that_hears("both")));
+    REQUIRE(revoke_key("alice"));
+    engine_say(e, "HTTP/1.1 503 Away\r\nContent-Length: 0\r\n\r\n");
+    REQUIRE(ENDS(&c) && WAIT(relay_counts(relay)->requests == 0));
+    CHECK(strstr(c.got.data, "HTTP/1.1 401 ") == c.got.data);
+    CHECK_EQ(told.status, 401);
+    CHECK(told.backend[0]);
+    CHECK_EQ(told.end, LEDGER_REFUSED);
 }
 
 /* Begins an answer, and is gone, until it is asked no more. */

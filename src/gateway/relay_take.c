@@ -34,13 +34,16 @@ passage_drop_question(struct passage *p)
     free(q);
 }
 
-/* What this host could not do, or did not wait for, is no fault of the engine that was asked. */
+/* What this host could not do, or did not wait for, is no fault of the engine that was asked; nor is
+ * it that the client was refused behind it: for a key that has ended, or a queue that is full. */
 enum ledger_end
 passage_blames(const struct passage *p, const struct err *error)
 {
     if (error->id == ERR_SPOOL || error->id == ERR_SYSTEM || error->id == ERR_GATEWAY_STOPPED)
         return LEDGER_GATEWAY;
-    return p->account.row.backend[0] ? LEDGER_ENGINE : LEDGER_REFUSED;
+    bool is_engines =
+        error->id == ERR_ENGINE_LOST || error->id == ERR_ENGINE_LATE || error->id == ERR_MODEL_AWAY;
+    return is_engines && p->account.row.backend[0] ? LEDGER_ENGINE : LEDGER_REFUSED;
 }
 
 #define DISK_AGAIN_S 5 /* when to come again with a body that the disk did not take */
