@@ -32,8 +32,8 @@ passage_enter(struct passage *p, struct err *reterr)
     uint64_t most = limits_of(p)->connections, others = relay->counts.requests - 1;
     bool has_key = p->reply.caller;
     char refused[128];
-    p->share =
-        share_take(relay->shares, has_key ? p->key : share_address(http_request_fd(p->request)));
+    uint64_t caller = has_key ? p->key : share_address(http_request_address(p->request));
+    p->share = share_take(relay->shares, caller);
     uint64_t has = p->share->requests - 1, free = most - MIN(others, most);
     if (has == 0 || share_allows(has, 1, free))
         return 0;

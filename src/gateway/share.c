@@ -3,14 +3,9 @@
 #include "base/hash.h"
 #include "base/mem.h"
 
-#include <netinet/in.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 
 #define BUCKETS 1024
-/* Of a host with IPv6: it may have any address that begins so. */
-#define NETWORK_BYTES 8
 #define IS_ADDRESS (UINT64_C(1) << 63) /* no key has such an id */
 
 struct shares {
@@ -31,24 +26,10 @@ shares_free(struct shares *s)
     free(s);
 }
 
-/* Whoever asks at a socket that is a file is one. */
 uint64_t
-share_address(int fd)
+share_address(uint64_t address)
 {
-    struct sockaddr_storage peer = {0};
-    socklen_t len = sizeof(peer);
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&peer;
-    const struct sockaddr_in *in = (const struct sockaddr_in *)&peer;
-    uint64_t hash = 0;
-    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
-        return IS_ADDRESS;
-    if (peer.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
-        hash = hash_key(in6->sin6_addr.s6_addr + 12, 4);
-    else if (peer.ss_family == AF_INET6)
-        hash = hash_key(in6->sin6_addr.s6_addr, NETWORK_BYTES);
-    else if (peer.ss_family == AF_INET)
-        hash = hash_key(&in->sin_addr, sizeof(in->sin_addr));
-    return hash | IS_ADDRESS;
+    return address | IS_ADDRESS;
 }
 
 static size_t

@@ -21,8 +21,8 @@ struct share {
 struct shares *shares_new(void) must_check;
 void shares_free(struct shares *s); /* there is no request */
 
-/* Who asks at that socket, as a caller. */
-uint64_t share_address(int fd);
+/* http_request_address() as a caller. */
+uint64_t share_address(uint64_t address);
 
 /* A request begins; and ends. */
 struct share *share_take(struct shares *s, uint64_t caller) must_check;

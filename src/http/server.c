@@ -106,31 +106,46 @@ accept_again(struct http_server *s)
         watch_listeners(s, true);
 }
 
-/* Without room for one more, a connection that is asking for nothing makes some: the one that has
- * been idle longest, or was answered, or has not got so far as to ask. */
-static const enum conn_state giving_way[] = {CONN_IDLE,    CONN_LINGER,    CONN_SKIP,
-                                             CONN_STALLED, CONN_HANDSHAKE, CONN_HEAD};
-
-void
-server_entered(struct http_server *s, enum conn_state state)
+/* Without room for one more, a connection that is asking for nothing makes some. */
+static enum crowd_turn
+find_turn(const struct conn *c)
 {
-    for (size_t i = 0; s->full && i < ARRAY_SIZE(giving_way); i++)
-        if (giving_way[i] == state)
-            accept_again(s);
+    switch (c->state) {
+    case CONN_IDLE:
+        return c->is_fresh ? CROWD_LATER : CROWD_FIRST;
+    case CONN_STALLED:
+    case CONN_SKIP:
+    case CONN_LINGER:
+        return CROWD_FIRST;
+    case CONN_HANDSHAKE:
+    case CONN_HEAD:
+        return CROWD_LATER;
+    case CONN_BODY:
+    case CONN_ANSWER:
+    case CONN_WRITE:
+    case CONN_DEAD:
+    case CONN_STATES:
+        break;
+    }
+    return CROWD_STAYS;
 }
 
-static bool
-make_room(struct http_server *s)
+void
+server_entered(struct conn *c)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(giving_way); i++) {
-        struct wait *first = s->lists[giving_way[i]].first;
-        if (!first)
-            continue;
-        s->counts.evicted++;
-        conn_break(container_of(first, struct conn, wait));
-        return true;
-    }
-    return false;
+    struct http_server *s = c->server;
+    crowd_stand(&s->crowd, &c->member, find_turn(c), loop_now_us(s->loop));
+    if (crowd_any(&s->crowd))
+        accept_again(s);
+}
+
+static void
+make_room(struct http_server *s, uint64_t address)
+{
+    struct crowd_member *m = crowd_choose(&s->crowd, address);
+    assert(m);
+    s->counts.evicted++;
+    conn_break(container_of(m, struct conn, member));
 }
 
 static bool
@@ -169,11 +184,12 @@ begin_to_look(struct http_server *s)
 }
 
 static bool
-add_conn(struct http_server *s, int fd)
+add_conn(struct http_server *s, int fd, uint64_t address)
 {
     struct conn *c = conn_new(s, fd);
     if (!c)
         return false;
+    crowd_come(&s->crowd, &c->member, address);
     s->counts.accepted++;
     s->counts.connections++;
     conn_enter(c, c->tls ? CONN_HANDSHAKE : CONN_IDLE);
@@ -183,7 +199,9 @@ add_conn(struct http_server *s, int fd)
 int
 http_server_adopt(struct http_server *server, int fd)
 {
-    return add_conn(server, fd) ? 0 : -EBADF;
+    struct sock_addr peer = {0};
+    (void)!sock_peer_addr(fd, &peer);
+    return add_conn(server, fd, crowd_address(&peer)) ? 0 : -EBADF;
 }
 
 static void
@@ -197,11 +215,12 @@ on_connection(struct loop_fd *watch, unsigned events unused_arg)
             return;
         if (at_most)
             begin_to_look(s);
-        if (at_most && !make_room(s)) {
+        if (at_most && !crowd_any(&s->crowd)) {
             watch_listeners(s, false);
             return;
         }
-        int fd = sock_accept(l->fd, NULL);
+        struct sock_addr peer;
+        int fd = sock_accept(l->fd, &peer);
         if (fd == -EAGAIN)
             return;
         if (fd < 0) {
@@ -209,7 +228,10 @@ on_connection(struct loop_fd *watch, unsigned events unused_arg)
             loop_timer_start(s->loop, &s->retry, RETRY_US, 0);
             return;
         }
-        (void)add_conn(s, fd);
+        uint64_t address = crowd_address(&peer);
+        if (at_most)
+            make_room(s, address);
+        (void)add_conn(s, fd, address);
     }
 }
 
@@ -309,6 +331,7 @@ server_bury(struct conn *c)
 {
     struct http_server *s = c->server;
     conn_enter(c, CONN_DEAD);
+    crowd_leave(&s->crowd, &c->member);
     loop_defer(s->loop, &c->defer);
     s->counts.connections--;
     accept_again(s);
@@ -391,6 +414,7 @@ http_server_free(struct http_server *server)
     }
     loop_defer_cancel(server->loop, &server->drained);
     waits_finish(&server->waits);
+    crowd_finish(&server->crowd);
     tls_context_free(server->tls);
     for (struct spare *spare; (spare = spares_take(&server->spares));)
         free_exchange(container_of(spare, struct exchange, spare));

@@ -118,6 +118,9 @@ void http_request_pause(struct http_request *r);
 void http_request_resume(struct http_request *r);
 
 int http_request_fd(const struct http_request *r); /* to ask who is there */
+/* Where it comes from, as a number: a network of 64 bits of IPv6 is one address, and so are all
+ * sockets that are files. */
+uint64_t http_request_address(const struct http_request *r);
 
 /* An answer in one call; type may be NULL. */
 void http_answer(struct http_request *r, unsigned status, const char *type, const void *bytes,

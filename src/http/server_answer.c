@@ -37,6 +37,12 @@ http_request_fd(const struct http_request *r)
     return container_of(r, const struct exchange, request)->conn->fd;
 }
 
+uint64_t
+http_request_address(const struct http_request *r)
+{
+    return crowd_member_address(&container_of(r, const struct exchange, request)->conn->member);
+}
+
 void
 http_answer_begin(struct http_request *r, unsigned status)
 {

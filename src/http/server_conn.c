@@ -70,7 +70,8 @@ open_exchange(struct conn *c)
     struct exchange *x = server_take_exchange(c->server);
     http1_request_init(&x->request.head, &c->server->config.head);
     x->conn = c;
-    x->in_flight = x->begun = x->head_open = x->ended = x->held = x->told_full = false;
+    x->in_flight = x->begun = x->head_open = x->ended = x->told_full = false;
+    x->held = x->is_behind = false;
     x->body_whole = true;
     c->exchange = x;
     return x;
@@ -93,6 +94,7 @@ begin_request(struct conn *c)
     x->body_whole = x->paused = x->begun = x->head_open = x->chunked = false;
     x->no_content = x->ended = x->told_full = x->dismissed = false;
     x->step_bytes = x->step_us = 0;
+    x->is_behind |= exchange_unsent(x) > 0;
     x->wants_continue = r->head.expect_continue;
     x->in_flight = true;
     r->ops = NULL;
@@ -123,7 +125,7 @@ finish_request(struct conn *c, bool answered)
     s->counts.content_bytes -= r->content.len;
     buf_clear(&r->content);
     http1_request_init(&r->head, &s->config.head);
-    c->touched |= c->state != CONN_WRITE; /* the next one has its own time; its reader has not */
+    c->touched |= !is_writing(c->state); /* the next one has its own time; its reader has not */
 }
 
 /* Ends a request that cannot be read to its end: with our own answer, if there is still time. */
@@ -375,6 +377,7 @@ flush(struct conn *c)
     }
     x->out_at += (size_t)n;
     has_written(c, (size_t)n);
+    x->is_behind &= (size_t)n < len;
     /* Moving the rest costs no more than what was sent. */
     if (!x->head_open && x->out_at >= exchange_unsent(x)) {
         buf_consume(&x->out, x->out_at);
@@ -395,7 +398,7 @@ conn_enter(struct conn *c, enum conn_state state)
     c->written_bytes = 0;
     c->taken_bytes = NEVER_LOOKED;
     wait_begin(&c->server->waits, &c->server->lists[state], &c->wait);
-    server_entered(c->server, state);
+    server_entered(c);
 }
 
 /* Not within an answer: where that ends with the connection, it would look complete. */
@@ -444,7 +447,7 @@ find_state(const struct conn *c)
     if (!x)
         return CONN_IDLE;
     if (exchange_unsent(x) > 0)
-        return c->is_stalled && !x->in_flight ? CONN_STALLED : CONN_WRITE;
+        return (c->is_stalled || x->is_behind) && !x->in_flight ? CONN_STALLED : CONN_WRITE;
     if (x->in_flight)
         return x->body_whole || x->paused ? CONN_ANSWER : CONN_BODY;
     if (!x->body_whole)

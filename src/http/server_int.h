@@ -6,6 +6,7 @@
  * holds, so the one that has waited longest is first on its list. conn_run() does everything that
  * can be done now; then conn_settle() finds the list by looking at the connection. */
 
+#include "http/crowd.h"
 #include "http/server.h"
 #include "http/spare.h"
 #include "http/tls.h"
@@ -22,7 +23,8 @@ enum conn_state {
     CONN_BODY,      /* for more of a body */
     CONN_ANSWER,    /* for the handler */
     CONN_WRITE,     /* for the client to read */
-    CONN_STALLED,   /* likewise: he takes nothing, and nothing else is under way for him */
+    CONN_STALLED,   /* likewise: he takes nothing, or asks faster than he reads, and nothing else is
+                     * under way for him */
     CONN_SKIP,      /* for the rest of a body that nobody wants: its request was answered */
     CONN_LINGER,    /* for the client to leave: our last words are said */
     CONN_DEAD,      /* for the end of the pass */
@@ -56,12 +58,14 @@ struct exchange {
     bool no_content; /* none follows: bare, or to HEAD */
     bool ended;      /* the answer is complete */
     bool held;       /* something waits until the client has caught up */
+    bool is_behind;  /* he has asked again before he had read what he was answered */
     bool told_full;  /* the handler: http_answer_write() returned false */
     bool dismissed;  /* and this, too */
 };
 
 struct conn {
     struct wait wait; /* on the list of its state */
+    struct crowd_member member;
     struct http_server *server;
     struct exchange *exchange; /* NULL while idle */
     struct loop_fd watch;
@@ -96,6 +100,7 @@ struct http_server {
     struct http_server_counts counts;
     struct waits waits;
     struct wait_list lists[CONN_STATES];
+    struct crowd crowd;      /* connections, by their addresses */
     struct loop_timer retry; /* of accepting, where descriptors ran out */
     struct loop_timer look;  /* at who does not read, while there is no room */
     struct loop_defer drained;
@@ -113,7 +118,7 @@ struct exchange *server_take_exchange(struct http_server *s);
 void server_give_exchange(struct http_server *s, struct exchange *x);
 void server_bury(struct conn *c);      /* its socket is closed; freed at the end of the pass */
 void server_free_conn(struct conn *c); /* a dead one */
-void server_entered(struct http_server *s, enum conn_state state); /* by one of its connections */
+void server_entered(struct conn *c);   /* its state */
 
 /* server_conn.c */
 struct conn *conn_new(struct http_server *s, int fd);

@@ -99,11 +99,10 @@ gateway_told_stranger(struct gateway *g, const struct http_request *r, const str
     struct ledger_row row = {.time_us = clock_wall_us(), .status = status, .end = LEDGER_REFUSED};
     struct sock_addr from;
     sock_addr_text address = "";
-    int fd = http_request_fd(r);
     count_minute(g);
-    if (!strangers_take(&t->strangers, why, share_address(fd)))
+    if (!strangers_take(&t->strangers, why, share_address(http_request_address(r))))
         return;
-    if (sock_peer_addr(fd, &from) == 0)
+    if (sock_peer_addr(http_request_fd(r), &from) == 0)
         (void)sock_addr_print(&from, address);
     (void)!store_add_row(keyring_store(g->keys), &row);
     access_log_add(&t->access_log, &row, reply->id, address);
