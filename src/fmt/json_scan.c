@@ -105,13 +105,19 @@ json_past_plain(const char *at, const char *end)
 
 /* ---- strings ---- */
 
-/* Of four digits that were looked at. */
+/* Of digits that were looked at. */
+static uint32_t
+read_hex1(char c)
+{
+    return (uint32_t)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
+}
+
 static uint32_t
 read_hex4(const char *at)
 {
     uint32_t code = 0;
     for (int i = 0; i < 4; i++)
-        code = code << 4 | (uint32_t)(at[i] <= '9' ? at[i] - '0' : (at[i] | 0x20) - 'a' + 10);
+        code = code << 4 | read_hex1(at[i]);
     return code;
 }
 
@@ -222,13 +228,21 @@ find_way(struct json_scan *s)
     const struct json_lead *l = s->strings->leads;
     const char *name = s->name + 1;
     size_t len = s->name_len - 2;
-    bool is_first = s->depth == 1;
+    bool is_first = s->depth == 1, is_inner = s->depth == s->into_depth;
     while (l->name && (!is_first || l->flags & JSON_FROM) &&
            (l->len != len || l->name[0] != name[0] || memcmp(l->name, name, len) != 0))
         l++;
     unsigned flags = l->name ? l->flags : 0;
-    s->leads = flags & (is_first ? JSON_FROM : JSON_WAY);
-    s->is_one = (flags & JSON_TOLD) && (!is_first || s->leads);
+    bool is_on = !(flags & JSON_LISTED) || s->kind == JSON_LIST;
+    bool looks = !is_first && !is_inner && s->kind == JSON_MAP && flags & JSON_INTO;
+    s->lead = l;
+    s->leads = looks || (is_on && !is_inner && flags & (is_first ? JSON_FROM : JSON_WAY));
+    s->is_one =
+        is_inner ? flags & JSON_INNER : (flags & JSON_TOLD) && (!is_first || flags & JSON_FROM);
+    if (looks) {
+        s->into = l;
+        s->into_depth = s->depth + 1;
+    }
 }
 
 static int
@@ -299,7 +313,13 @@ close_value(const struct reading *r)
 static int
 close_level(struct reading *r)
 {
-    r->scan->depth--;
+    struct json_scan *s = r->scan;
+    if (s->depth == s->into_depth) {
+        s->into_depth = 0;
+        if (s->strings->looked)
+            s->strings->looked(s, s->into);
+    }
+    s->depth--;
     r->at++;
     close_value(r);
     return 0;
@@ -368,6 +388,22 @@ open_value(struct reading *r)
     return 0;
 }
 
+static void
+tell(struct json_scan *s, const char *bytes, size_t len, bool ends)
+{
+    s->strings->told(s, s->lead, bytes, len, len, ends);
+}
+
+/* What is behind a backslash was read. */
+static void
+tell_escape(struct json_scan *s, uint32_t c, size_t spelt)
+{
+    char wide[4];
+    bool is_half = c >= 0xD800 && c <= 0xDFFF;
+    size_t len = is_half ? 2 : (size_t)(text_put_char(wide, c) - wide);
+    s->strings->told(s, s->lead, is_half ? "??" : wide, len, spelt, false);
+}
+
 static int
 read_string(struct reading *r)
 {
@@ -381,7 +417,7 @@ read_string(struct reading *r)
     r->at += !is_over;
     spell(s, from, (size_t)(r->at - from));
     if (s->tells)
-        s->strings->told(s, from, (size_t)(r->at - from) - ends, ends);
+        tell(s, from, (size_t)(r->at - from) - !is_over, ends);
     if (is_over)
         return 0;
     if (!ends) {
@@ -406,6 +442,11 @@ read_escape_letter(struct reading *r)
         return refuse(r, "an escape that JSON has");
     s->state = c == 'u' ? HEX : STRING;
     s->hex = 0;
+    s->code = 0;
+    if (s->tells && c != 'u') {
+        const char *at = r->at;
+        tell_escape(s, read_escape(&at, r->end), strlen("\\n"));
+    }
     spell(s, r->at++, 1);
     return 0;
 }
@@ -417,8 +458,11 @@ read_hex(struct reading *r)
     char c = *r->at;
     if (!is_digit(c) && !((c | 0x20) >= 'a' && (c | 0x20) <= 'f'))
         return refuse(r, "an escape that JSON has");
+    s->code = (uint16_t)(s->code << 4 | read_hex1(c));
     if (++s->hex == 4)
         s->state = STRING;
+    if (s->tells && s->state == STRING)
+        tell_escape(s, s->code, strlen("\\u0000"));
     spell(s, r->at++, 1);
     return 0;
 }

@@ -41,7 +41,11 @@ struct json_scan;
 enum {
     JSON_FROM = 1, /* the outermost object's members of that name lead to some, */
     JSON_WAY = 2,  /* and so do those of an object, or of one in a list, that others have led to; */
-    JSON_TOLD = 4, /* and if one is a string, it is told, in either */
+    JSON_TOLD = 4, /* and if one is a string, it is told, in either; */
+    JSON_LISTED = 8, /* but it leads nowhere unless it is a list. */
+    JSON_INTO = 16, /* An object of that name, where others have led to, is looked into: it leads no
+                        further, */
+    JSON_INNER = 32, /* and strings of such a name are told that are its own. */
 };
 struct json_lead {
     const char *name; /* NULL: the last one; those of JSON_FROM stand first */
@@ -50,8 +54,12 @@ struct json_lead {
 #define JSON_NAME(name) name, sizeof(name) - 1
 struct json_strings {
     const struct json_lead *leads;
-    /* As it is spelt, but for what stands behind a backslash; ends: nothing of it is to come. */
-    void (*told)(struct json_scan *s, const char *bytes, size_t len, bool ends);
+    /* More of a string that is the member `lead`: as it is meant, half a surrogate pair as two bytes;
+     * it is spelt in so many. ends: nothing of it is to come. */
+    void (*told)(struct json_scan *s, const struct json_lead *lead, const char *bytes, size_t len,
+                 size_t spelt, bool ends);
+    /* An object of JSON_INTO is over; NULL: nobody is told. */
+    void (*looked)(struct json_scan *s, const struct json_lead *into);
 };
 
 /* A text that comes in pieces. Whatever these are, it is read as the whole would be. */
@@ -72,6 +80,10 @@ struct json_scan {
     bool is_name;       /* the string that is being read */
     bool leads, is_one; /* the member that was named last: to strings that are told; such a one */
     bool tells;         /* the string that is being read is told */
+    const struct json_lead *lead; /* that was named last, */
+    const struct json_lead *into; /* and whose object is looked into; NULL: none is, */
+    unsigned into_depth;          /* where its members stand; 0: nowhere */
+    uint16_t code;                /* of an escape, as far as it was read */
     unsigned depth;
     size_t token_at;
     uint64_t

@@ -191,10 +191,19 @@ TEST(a_string_is_decoded_into_its_room)
 static struct buf heard = BUF_INIT(1 * KIB);
 
 static void
-hear(struct json_scan *s unused_arg, const char *bytes, size_t len, bool ends)
+hear(struct json_scan *s unused_arg, const struct json_lead *lead, const char *bytes, size_t len,
+     size_t spelt, bool ends)
 {
+    CHECK(spelt >= len && (spelt == len || spelt == 2 || spelt == 6));
+    CHECK(lead->flags & (JSON_TOLD | JSON_INNER));
     buf_add(&heard, bytes, len);
     buf_add_str(&heard, ends ? "|" : "");
+}
+
+static void
+look(struct json_scan *s unused_arg, const struct json_lead *into)
+{
+    buf_printf(&heard, "%s!", into->name);
 }
 
 static const struct json_strings strings = {
@@ -203,10 +212,14 @@ static const struct json_strings strings = {
             {JSON_NAME("a"), JSON_FROM},
             {JSON_NAME("t"), JSON_FROM | JSON_TOLD},
             {JSON_NAME("b"), JSON_WAY},
+            {JSON_NAME("l"), JSON_WAY | JSON_LISTED},
+            {JSON_NAME("in"), JSON_INTO | JSON_TOLD},
+            {JSON_NAME("i"), JSON_INNER},
             {JSON_NAME("text"), JSON_TOLD},
             {NULL, 0, 0},
         },
     .told = hear,
+    .looked = look,
 };
 
 TEST(strings_are_told_by_the_way_that_leads_to_them)
@@ -219,7 +232,15 @@ TEST(strings_are_told_by_the_way_that_leads_to_them)
         {"{\"a\":{\"c\":{\"t\":\"x\"},\"b\":{\"c\":1,\"t\":\"y\"}}}", "y|"},
         {"{\"a\":[\"x\",{\"t\":[\"y\",{\"t\":\"z\"}]}],\"t\":null}", ""},
         {"{\"a\":{\"te\":\"x\",\"textt\":\"y\",\"\":\"z\",\"\\u0074\":\"q\"}}", ""},
-        {"{\"a\":{\"t\":\"1\\n2\\u00e43\\\"\"}}", "1\\2\\3\\|"},
+        {"{\"a\":{\"t\":\"1\\n2\\u00e43\\\"\"}}", "1\n2\xc3\xa4"
+                                                  "3\"|"},
+        {"{\"a\":{\"t\":\"\\/\\u0041\\uD83D\\ude00\"}}", "/A????|"},
+        {"{\"a\":{\"l\":{\"t\":\"x\"},\"l\":[{\"t\":\"y\"}],\"l\":\"z\"}}", "y|"},
+        {"{\"a\":{\"i\":\"x\",\"in\":{\"i\":\"y\",\"t\":\"z\"},\"t\":\"v\"}}", "y|in!v|"},
+        {"{\"a\":{\"in\":\"x\",\"in\":[{\"i\":\"y\",\"t\":\"z\"}],\"in\":{}}}", "x|in!"},
+        {"{\"a\":{\"in\":{\"b\":{\"i\":\"x\",\"t\":\"y\"},\"in\":{\"i\":\"z\"},\"i\":\"v\"}}}",
+         "v|in!"},
+        {"{\"in\":{\"i\":\"x\"},\"a\":{\"c\":{\"in\":{\"i\":\"y\"}}}}", ""},
         {"{\"c\":{\"a\":{\"t\":\"x\"},\"t\":\"y\"},\"a\":{\"x\":{},\"t\":\"z\"}}", "z|"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

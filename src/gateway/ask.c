@@ -197,54 +197,88 @@ read_tier(struct ask *ask)
 #define MEDIA_TOKENS 4096
 #define MEDIA_HEAD 128 /* of a data: URL: what says that base64 follows */
 
-/* What base64 has; and what '/' may be written with. */
 static bool
-may_be_media(char c)
+is_base64(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '/' && c <= '9') || c == '+' ||
-           c == '=' || c == '\\';
+           c == '=';
+}
+
+/* What a source says that it has: all but base64, an engine reads as it is. */
+static void
+read_type(struct ask_media *m, const char *bytes, size_t len, bool ends)
+{
+    static const char wanted[] = "base64";
+    size_t left = sizeof(wanted) - 1 - m->len;
+    bool fits = len <= left && memcmp(bytes, wanted + m->len, len) == 0;
+    m->is_other = m->is_other || !fits || (ends && len < left);
+    m->is_typed = true;
+    m->len = ends || m->is_other ? 0 : m->len + len;
 }
 
 /* Of a value where a picture can stand. */
 static void
-weigh_media(struct json_scan *scan, const char *bytes, size_t len, bool ends)
+weigh_media(struct json_scan *scan, const struct json_lead *lead, const char *bytes, size_t len,
+            size_t spelt, bool ends)
 {
     struct ask_media *m = &container_of(scan, struct ask, scan)->media;
+    if (strcmp(lead->name, "type") == 0) {
+        read_type(m, bytes, len, ends);
+        return;
+    }
     size_t head = MEDIA_HEAD - MIN(m->len, (size_t)MEDIA_HEAD), at = MIN(head, len);
-    while (at < len && may_be_media(bytes[at]))
+    while (at < len && is_base64(bytes[at]))
         at++;
     m->is_text = m->is_text || at < len;
-    m->len += len + (len > 0 && bytes[len - 1] == '\\');
+    m->len += spelt;
     if (!ends)
         return;
-    m->bytes += m->is_text ? 0 : m->len;
-    m->tokens += m->is_text ? 0 : MIN(m->len / BYTES_A_TOKEN, (size_t)MEDIA_TOKENS);
+    bool waits = scan->into_depth > 0; /* for what is around it */
+    uint64_t tokens = MIN(m->len / BYTES_A_TOKEN, (size_t)MEDIA_TOKENS);
+    *(waits ? &m->inner_bytes : &m->bytes) += m->is_text ? 0 : m->len;
+    *(waits ? &m->inner_tokens : &m->tokens) += m->is_text ? 0 : tokens;
     m->len = 0;
     m->is_text = false;
 }
 
-/* In what is said, and what a tool has answered. Of anything else an engine makes text, whatever
- * that is called and looks like: of tools, and of what they are asked with. */
+/* A source may be text, too: it is what its type says, wherever that stands in it. */
+static void
+take_media(struct json_scan *scan, const struct json_lead *into)
+{
+    struct ask_media *m = &container_of(scan, struct ask, scan)->media;
+    if (strcmp(into->name, "source") != 0 || (m->is_typed && !m->is_other)) {
+        m->bytes += m->inner_bytes;
+        m->tokens += m->inner_tokens;
+    }
+    m->inner_bytes = m->inner_tokens = 0;
+    m->is_typed = m->is_other = false;
+}
+
+/* In the parts of what is said, and of what a tool has answered. Of anything else an engine makes
+ * text, whatever that is called and looks like: of tools, of what they are asked with, and of
+ * an object that they answer. */
 static const struct json_strings media = {
     .leads =
         (const struct json_lead[]){
-            {JSON_NAME("messages"), JSON_FROM},
-            {JSON_NAME("input"), JSON_FROM},
-            {JSON_NAME("content"), JSON_WAY},
-            {JSON_NAME("output"), JSON_WAY},
-            {JSON_NAME("source"), JSON_WAY},
-            {JSON_NAME("file"), JSON_WAY},
-            {JSON_NAME("input_audio"), JSON_WAY},
-            {JSON_NAME("image_url"), JSON_WAY | JSON_TOLD},
-            {JSON_NAME("audio_url"), JSON_WAY | JSON_TOLD},
-            {JSON_NAME("video_url"), JSON_WAY | JSON_TOLD},
-            {JSON_NAME("url"), JSON_TOLD},
-            {JSON_NAME("data"), JSON_TOLD},
-            {JSON_NAME("file_data"), JSON_TOLD},
+            {JSON_NAME("messages"), JSON_FROM | JSON_LISTED},
+            {JSON_NAME("input"), JSON_FROM | JSON_LISTED},
+            {JSON_NAME("content"), JSON_WAY | JSON_LISTED},
+            {JSON_NAME("output"), JSON_WAY | JSON_LISTED},
+            {JSON_NAME("source"), JSON_INTO},
+            {JSON_NAME("file"), JSON_INTO},
+            {JSON_NAME("input_audio"), JSON_INTO},
+            {JSON_NAME("image_url"), JSON_INTO | JSON_TOLD},
+            {JSON_NAME("audio_url"), JSON_INTO | JSON_TOLD},
+            {JSON_NAME("video_url"), JSON_INTO | JSON_TOLD},
             {JSON_NAME("image_embeds"), JSON_TOLD},
+            {JSON_NAME("file_data"), JSON_TOLD | JSON_INNER},
+            {JSON_NAME("url"), JSON_INNER},
+            {JSON_NAME("data"), JSON_INNER},
+            {JSON_NAME("type"), JSON_INNER},
             {NULL, 0, 0},
         },
     .told = weigh_media,
+    .looked = take_media,
 };
 
 /* ---- a body as it comes ---- */
@@ -400,6 +434,16 @@ ask_prompts(const struct ask *ask)
 {
     const struct json_place *prompt = ask->places ? &ask->places[ASK_PROMPT] : NULL;
     return prompt && !is_numbers(prompt) ? items_of(prompt) : 1;
+}
+
+uint64_t
+ask_texts(const struct ask *ask)
+{
+    uint64_t most = 1;
+    for (size_t i = ASK_MESSAGES; ask->places && i <= ASK_INPUT; i++)
+        if (!is_numbers(&ask->places[i]))
+            most = MAX(most, items_of(&ask->places[i]));
+    return most;
 }
 
 uint64_t

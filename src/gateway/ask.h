@@ -79,7 +79,11 @@ struct ask {
         size_t len;             /* of what may be one, so far */
         bool is_text;           /* it is none */
         uint64_t bytes, tokens; /* of those that are over */
-    } media;                    /* pictures and sounds */
+        /* of an object that is looked into: what may be one; its type was said, and another than
+         * base64 */
+        uint64_t inner_bytes, inner_tokens;
+        bool is_typed, is_other;
+    } media; /* pictures and sounds */
 
     /* of a JSON body */
     struct json_scan scan;
@@ -105,6 +109,8 @@ struct ask_size {
 struct ask_size ask_size(const struct ask *ask, const struct ask_param *params, size_t count);
 /* How many prompts it has, of each of which an answer is made. */
 uint64_t ask_prompts(const struct ask *ask);
+/* How many texts it has that are read by themselves, where no answer is made. */
+uint64_t ask_texts(const struct ask *ask);
 /* How many tokens go in: an estimate by the bytes of the body. In a talk, those of
  * pictures and sounds say little. */
 uint64_t ask_prompt_tokens(const struct ask *ask, uint64_t body_bytes, bool is_talk);

@@ -14,6 +14,7 @@
 #include "sys/sock.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,8 @@ struct backend {
     unsigned asides;                      /* visits that take no slot */
     struct shares *callers;               /* of these */
     enum backend_state state;
-    bool refuses_us; /* it was said that its server does */
+    bool refuses_us; /* it was said that its server does, */
+    bool is_absurd;  /* and that it tells of what cannot be */
     bool gives_orders;
     struct backend_counts counts;
     struct backend_times times;
@@ -925,6 +927,13 @@ visit_end(struct visit *v, const struct usage *usage, uint64_t took)
         release(v);
     if (b->trial == v)
         b->trial = NULL;
+    if (usage && usage->absurd && !b->is_absurd) {
+        b->is_absurd = true;
+        log_warning(
+            "%s tells of %" PRIu64
+            " tokens or more in one answer, which cannot be: what such answers took is estimated",
+            b->name, usage->absurd);
+    }
     if (usage && usage->told) {
         b->counts.tokens_in += usage->in;
         b->counts.tokens_out += usage->out;

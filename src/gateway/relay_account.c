@@ -68,9 +68,9 @@ context_of(const struct target *target)
     return longest;
 }
 
-/* As the configuration of that one would have it. */
-static uint64_t
-answer_tokens(const struct passage *p, const struct target *target, const struct target_back *back)
+/* As the configuration of that one would have it; the answers to all prompts. */
+static struct ask_size
+size_by(const struct passage *p, const struct target_back *back)
 {
     const struct question *q = p->question;
     bool generates = route_generates(p->route);
@@ -78,8 +78,16 @@ answer_tokens(const struct passage *p, const struct target *target, const struct
     struct ask_size size = {q->ask.max_tokens, q->ask.answers};
     if (params && !q->form)
         size = ask_size(&q->ask, params->items, params->count);
-    uint64_t each = MIN(size.max_tokens ? size.max_tokens : ANSWER_TOKENS, context_of(target));
-    return times(each, times(size.answers, generates ? ask_prompts(&q->ask) : 1));
+    size.answers = times(size.answers, generates ? ask_prompts(&q->ask) : 1);
+    return size;
+}
+
+static uint64_t
+answer_tokens(const struct passage *p, const struct target *target, const struct target_back *back)
+{
+    const struct ask_size size = size_by(p, back);
+    return times(MIN(size.max_tokens ? size.max_tokens : ANSWER_TOKENS, context_of(target)),
+                 size.answers);
 }
 
 /* Whatever a client asks for, an answer is no longer than a model can make it; but there is one to
@@ -225,6 +233,28 @@ passage_goes(struct passage *p)
 }
 
 /* ---- after ---- */
+
+/* An engine that calls tools itself reads all of a response again after each. */
+#define TURNS_MAX 64
+
+/* The texts are read one by one, and each answer is made in one context. A sound is cut into as many
+ * as it needs. */
+void
+passage_bound_usage(struct passage *p)
+{
+    const struct question *q = p->question;
+    const struct config_model *model = p->back && !q->form ? p->back->model : NULL;
+    uint64_t each = model && model->max_model_len ? model->max_model_len : CONTEXT_TOKENS;
+    if (p->stored_id || p->route->id == ROUTE_RESPONSES)
+        each = times(each, TURNS_MAX);
+    p->usage.most_in = p->usage.most_out = MIN(each, ALLOWANCE_CLAIM_MAX);
+    if (p->stored_id)
+        return;
+    uint64_t texts = route_generates(p->route) ? ask_prompts(&q->ask) : ask_texts(&q->ask);
+    uint64_t answers = p->back ? size_by(p, p->back).answers : 1;
+    p->usage.most_in = MIN(times(each, texts), ALLOWANCE_CLAIM_MAX);
+    p->usage.most_out = MIN(times(each, MAX(texts, answers)), ALLOWANCE_CLAIM_MAX);
+}
 
 /* What is worked on when its client has got his answer, or has left. */
 static bool

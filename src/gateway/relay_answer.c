@@ -204,9 +204,11 @@ take_head(struct passage *p, struct http_call *call)
     if (is_told)
         passage_told_head(p, &call->head);
     p->reads = p->is_stream || (!is_told && is_type(&call->head, "application/json"));
-    if (p->reads)
+    if (p->reads) {
         usage_init(&p->usage, p->route->dialect, p->is_stream ? USAGE_EVENTS : USAGE_JSON,
                    p->question->adds_usage);
+        passage_bound_usage(p);
+    }
     p->reads_id = p->route->id == ROUTE_RESPONSES && call->head.status == 200;
     if (p->route->id == ROUTE_RESPONSE_DELETE && call->head.status / 100 == 2)
         passage_forget(p);

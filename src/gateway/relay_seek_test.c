@@ -626,6 +626,40 @@ TEST(relay_takes_no_more_for_a_response_that_is_made)
     CHECK_EQ(left_today(), 5000 - 16);
 }
 
+/* Whatever an engine tells: a day is not gone by one answer. */
+TEST(relay_believes_no_usage_that_cannot_be)
+{
+    static const struct {
+        const char *usage;
+        uint64_t took;
+    } rows[] = {
+        {"{\"prompt_tokens\":4096,\"completion_tokens\":8192}", 12288}, /* of two answers */
+        {"{\"prompt_tokens\":4097,\"completion_tokens\":1}", 6},
+        {"{\"prompt_tokens\":1,\"completion_tokens\":8193}", 6},
+        {"{\"prompt_tokens\":1,\"completion_tokens\":18446744073709551615}", 6},
+    };
+    static const char body[] = "{\"model\":\"one\",\"n\":2}";
+    uint64_t left = 50000;
+    RELAY("");
+    _cleanup_client_ struct client c;
+    REQUIRE(configure("one", ports[0], ", max_model_len: 4096"));
+    REQUIRE(open_keys() && (caller = make_key("alice", "{\"tokens_per_day\":50000}")));
+    client_open(&c);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        buf_clear(&c.got);
+        buf_clear(&first.got);
+        post(&c, body);
+        REQUIRE((i > 0 || engine_accept(&first)) && HEARS(&first, body));
+        _cleanup_free_ char *answer =
+            mem_printf("{\"choices\":[{\"text\":\"one\"}],\"usage\":%s}", rows[i].usage);
+        tap_note("%s", answer);
+        engine_answer(&first, answer);
+        REQUIRE(ENDS(&c) && WAIT(relay_counts(relay)->requests == 0));
+        left -= rows[i].took;
+        CHECK_EQ(left_today(), left);
+    }
+}
+
 /* What a stream takes beyond its claim is nobody else's meanwhile. */
 TEST(relay_reserves_what_a_stream_takes_while_it_takes_it)
 {

@@ -12,6 +12,8 @@ usage_init(struct usage_reader *r, enum dialect dialect, enum usage_form form, b
     *r = (struct usage_reader){
         .dialect = dialect,
         .form = form,
+        .most_in = ALLOWANCE_CLAIM_MAX,
+        .most_out = ALLOWANCE_CLAIM_MAX,
         .drop_usage = drop_usage && dialect == DIALECT_OPENAI,
         .held = BUF_INIT(USAGE_EVENT_MAX),
         .value = BUF_INIT(USAGE_VALUE_MAX),
@@ -105,11 +107,17 @@ take_input(struct usage *usage, enum dialect dialect, const char *text,
 static void
 take_counts(struct usage_reader *r, const char *text, const struct json_place *places)
 {
-    struct usage *usage = &r->usage;
-    bool has_in = take_input(usage, r->dialect, text, places);
-    bool has_out = read_count(text, &places[OUT], &usage->out) ||
-                   read_count(text, &places[OUT_TOO], &usage->out);
-    usage->told = usage->told || has_in || has_out;
+    struct usage usage = r->usage;
+    bool has_in = take_input(&usage, r->dialect, text, places);
+    bool has_out = read_count(text, &places[OUT], &usage.out) ||
+                   read_count(text, &places[OUT_TOO], &usage.out);
+    uint64_t in = MAX(usage.in, usage.cached);
+    usage.absurd = in > r->most_in ? in : usage.out > r->most_out ? usage.out : usage.absurd;
+    if (usage.absurd)
+        usage = (struct usage){.absurd = usage.absurd};
+    else
+        usage.told = usage.told || has_in || has_out;
+    r->usage = usage;
 }
 
 /* What is told later counts; what is not told again stays. Of "meta" only
@@ -208,7 +216,8 @@ struct event {
 };
 
 static void
-count_text(struct json_scan *scan, const char *bytes unused_arg, size_t len, bool ends unused_arg)
+count_text(struct json_scan *scan, const struct json_lead *lead unused_arg,
+           const char *bytes unused_arg, size_t len, size_t spelt unused_arg, bool ends unused_arg)
 {
     container_of(scan, struct event, scan)->text_bytes += len;
 }
@@ -353,11 +362,47 @@ what_for(const struct usage_reader *r)
 #define LONG_TEXT 64 /* names, words and ids are shorter */
 
 static void
+begin_text(struct usage_json *j)
+{
+    j->in_text = true;
+    j->is_said = j->says;
+    j->says = false;
+    j->name_len = j->text_len = j->codes = 0;
+}
+
+/* Four digits were counted of each, which stand for three bytes at the most. */
+static void
 end_text(struct usage_reader *r)
 {
-    r->json.in_text = false;
-    if (r->form == USAGE_JSON && r->json.text_len >= LONG_TEXT)
-        r->text_bytes += r->json.text_len;
+    struct usage_json *j = &r->json;
+    j->in_text = false;
+    j->text_len -= MIN(j->codes, j->text_len);
+    if (j->is_said || (r->form == USAGE_JSON && j->text_len >= LONG_TEXT))
+        r->text_bytes += j->text_len;
+}
+
+/* What a backslash is before. */
+static void
+take_escaped(struct usage_json *j, char c)
+{
+    j->escaped = false;
+    j->codes += c == 'u';
+    j->text_len += c != 'u';
+}
+
+/* A member was named. What an event says is where others have it, too; of an
+ * answer that is JSON all is said. */
+static void
+take_colon(struct usage_reader *r)
+{
+    struct usage_json *j = &r->json;
+    const struct json_lead *l = said.leads;
+    while (l->name && (l->len != j->name_len || memcmp(l->name, j->name, l->len) != 0))
+        l++;
+    unsigned flags = l->name ? l->flags : 0;
+    if (j->depth == 1)
+        j->leads = r->form == USAGE_JSON || flags & JSON_FROM;
+    j->says = j->leads && flags & JSON_TOLD;
 }
 
 /* A byte within a text that means something there. */
@@ -366,7 +411,7 @@ take_text(struct usage_reader *r, char c)
 {
     struct usage_json *j = &r->json;
     if (j->escaped) {
-        j->escaped = false;
+        take_escaped(j, c);
     } else if (c == '\\') {
         j->escaped = true;
         j->name_len = sizeof(j->name);
@@ -395,14 +440,17 @@ level(const struct usage_json *j)
 }
 
 static void
-take_mark(struct usage_json *j, char c)
+take_mark(struct usage_reader *r, char c)
 {
+    struct usage_json *j = &r->json;
     bool opens = c == '{' || c == '[', closes = c == '}' || c == ']';
-    j->in_text = c == '"';
-    if (j->in_text) {
+    if (c == '"') {
         j->in_name = j->depth == level(j) && j->at_name;
-        j->name_len = j->text_len = 0;
+        begin_text(j);
     }
+    j->says = false;
+    if (c == ':')
+        take_colon(r);
     j->depth += opens;
     j->depth -= closes && j->depth > 0;
     if (opens && j->depth == 2 && j->wanted == FOR_INNER) {
@@ -457,6 +505,16 @@ keep(struct usage_reader *r, const char *from, const char *to, bool ends)
     r->json.wanted = FOR_NOTHING;
 }
 
+/* More of a text, up to what means something in it. */
+static const char *
+take_run(struct usage_json *j, const char *at, const char *end)
+{
+    const char *stop = json_past_plain(at, end);
+    j->text_len += (size_t)(stop - at);
+    take_name(j, at, stop);
+    return stop;
+}
+
 /* What stands deeper than the members that are looked at, which is most of an answer: only its
  * brackets count, up to the one that leads back. */
 static const char *
@@ -465,25 +523,27 @@ skip_deeper(struct usage_reader *r, const char *at, const char *end)
     struct usage_json *j = &r->json;
     for (; at < end; at++) {
         if (j->escaped) {
-            j->escaped = false;
+            take_escaped(j, *at);
         } else if (j->in_text) {
-            const char *from = at;
-            at = json_past_plain(at, end);
-            j->text_len += (size_t)(at - from);
+            at = take_run(j, at, end);
             if (at == end)
                 break;
             j->escaped = *at == '\\';
-            if (*at == '"')
+            if (j->escaped)
+                j->name_len = sizeof(j->name);
+            else if (*at == '"')
                 end_text(r);
         } else if (*at == '"') {
-            j->in_text = true;
-            j->text_len = 0;
-        } else if (*at == '{' || *at == '[') {
-            j->depth++;
-        } else if (*at == '}' || *at == ']') {
-            if (j->depth == level(j) + 1)
+            begin_text(j);
+        } else if (is_mark[(unsigned char)*at]) {
+            j->says = false;
+            if (*at == ':')
+                take_colon(r);
+            bool closes = *at == '}' || *at == ']';
+            if (closes && j->depth == level(j) + 1)
                 break;
-            j->depth--;
+            j->depth += *at == '{' || *at == '[';
+            j->depth -= closes;
         }
     }
     return at;
@@ -499,13 +559,8 @@ find_stop(struct usage_reader *r, const char *at, const char *end)
         at = skip_deeper(r, at, end);
     if (j->escaped)
         return at;
-    if (j->in_text) {
-        const char *stop = json_past_plain(at, end);
-        j->text_len += (size_t)(stop - at);
-        if (j->in_name)
-            take_name(j, at, stop);
-        return stop;
-    }
+    if (j->in_text)
+        return take_run(j, at, end);
     if (j->depth == 0)
         while (at < end && (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n'))
             at++;
@@ -533,7 +588,7 @@ read_json(struct usage_reader *r, const char *bytes, size_t len)
         }
         if (j->keeps && j->depth == level(j) && (*at == ',' || *at == '}'))
             keep(r, kept, at, true);
-        take_mark(j, *at);
+        take_mark(r, *at);
         if (j->wanted && j->wanted != FOR_INNER && !j->keeps && j->depth == level(j) &&
             *at == ':') {
             j->keeps = true;

@@ -17,6 +17,7 @@
 struct usage {
     bool told;                /* how many went in, or came out */
     uint64_t in, out, cached; /* tokens; cached are among those that went in */
+    uint64_t absurd;          /* more than can be, which was told; 0: none was. Then nothing is */
 };
 
 enum usage_form { USAGE_JSON, USAGE_EVENTS };
@@ -24,12 +25,13 @@ struct usage_end_type;
 
 struct usage_reader {
     struct usage usage;
+    uint64_t most_in, most_out; /* that are believed; the caller may set less */
     bool complete;   /* the end of the stream, or of the object that the answer is, was there */
     bool failed;     /* an event was an error that the engine tells */
     bool pending;    /* a response is not made yet: what is told of usage is not all */
     uint64_t events; /* with data, that were passed on */
-    /* Of what they say, without what is around it; in JSON, of texts that
-     * are too long to be that. */
+    /* Of what they say, without what is around it; in JSON, also of texts
+     * that are too long to be that. */
     uint64_t text_bytes;
 
     /* the rest is the reader's own */
@@ -53,9 +55,13 @@ struct usage_reader {
         bool over, whole;      /* nothing more is read; it was an object, which has ended */
         bool failed;
         const struct usage_end_type *type;
-        size_t text_len; /* of the text that is being read */
-        size_t name_len;
-        char name[12]; /* longer than any that is wanted */
+        bool leads;      /* the outermost member is one in which something is said */
+        bool says;       /* the text that comes next, if one does, is said; */
+        bool is_said;    /* so is that one that is being read */
+        size_t text_len; /* of that; */
+        size_t codes;    /* escapes in it that are numbers */
+        size_t name_len; /* of its beginning, if it should be a name */
+        char name[20];   /* longer than any that is wanted */
     } json;
     struct buf value; /* that is kept */
 };

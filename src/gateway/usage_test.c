@@ -363,6 +363,42 @@ TEST(no_more_is_believed_than_an_answer_can_take)
     }
 }
 
+/* Nor is anything of an answer that has told it once, in whatever event. */
+TEST(what_cannot_be_is_not_told)
+{
+    static const struct {
+        const char *usage;
+        bool told;
+        uint64_t absurd;
+    } rows[] = {
+        {"\"input_tokens\":600,\"output_tokens\":40", true, 0},
+        {"\"input_tokens\":601,\"output_tokens\":40", false, 601},
+        {"\"input_tokens\":600,\"output_tokens\":41", false, 41},
+        {"\"input_tokens\":1,\"cache_read_input_tokens\":600", false, 601},
+        {"\"output_tokens\":18446744073709551615", false, ALLOWANCE_CLAIM_MAX},
+        {"\"output_tokens\":-1", true, 0},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_buf_ struct buf text = BUF_INIT(KIB), out = BUF_INIT(KIB);
+        struct usage_reader r;
+        tap_note("%s", rows[i].usage);
+        buf_printf(
+            &text,
+            "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":5}}}\n\n"
+            "data: {\"type\":\"message_delta\",\"usage\":{%s}}\n\n"
+            "data: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":2}}\n\n",
+            rows[i].usage);
+        usage_init(&r, DIALECT_MESSAGES, USAGE_EVENTS, false);
+        r.most_in = 600;
+        r.most_out = 40;
+        pass(&r, text.data, text.len, 13, &out);
+        CHECK_EQ(r.usage.told, rows[i].told);
+        CHECK_EQ(r.usage.absurd, rows[i].absurd);
+        CHECK_EQ(r.usage.out, rows[i].told ? 2 : 0);
+        usage_finish(&r);
+    }
+}
+
 /* What is told of it is in no proportion to what is around it. */
 TEST(what_a_stream_says_is_as_long_as_its_texts)
 {
@@ -385,6 +421,7 @@ TEST(what_a_stream_says_is_as_long_as_its_texts)
          "{\"name\":\"f\",\"arguments\":\"{\\\"a\\\": 1}\"}}]}}]}",
          8},
         {DIALECT_OPENAI, "{\"type\":\"transcript.text.delta\",\"delta\":\" spoken\"}", 7},
+        {DIALECT_OPENAI, "{\"delta\":\"\\u4f60\\u00e4\\u0041\\n\\ud83d\\ude00\"}", 11},
         {DIALECT_MESSAGES,
          "{\"type\":\"message_start\",\"message\":{\"content\":[{\"text\":\"none\"}]}}", 0},
         {DIALECT_MESSAGES, "{\"type\":\"content_block_delta\",\"delta\":{\"text\":\"some\"}}", 4},
@@ -407,6 +444,66 @@ TEST(what_a_stream_says_is_as_long_as_its_texts)
         CHECK_EQ(r.events, 1);
         usage_finish(&r);
     }
+}
+
+/* Larger than is held, or not: what is counted of it is the same, but for escapes. */
+TEST(what_a_large_event_says_counts_as_what_a_small_one_does)
+{
+    static const struct {
+        const char *begin, *end;
+        uint64_t bytes;
+    } rows[] = {
+        {"{\"choices\":[{\"delta\":{\"role\":\"a\",\"content\":\"", "\"}}]}", 2 * MIB},
+        {"{\"id\":\"text\",\"choices\" : [{\"a\":{},\"text\" :\"", "\",\"b\":\"text\"}]}", 2 * MIB},
+        {"{\"type\":\"t\",\"delta\":\"", "\"}", 2 * MIB},
+        {"{\"choices\":[{\"text\":\"one\"},{\"te\\u0078t\":\"", "\"},{\"text\":\"\\u4f60\\n\"}]}",
+         3 + 4},
+        {"{\"choices\":[{\"logprobs\":{\"content\":[{\"token\":\"", "\"}]}}]}", 0},
+        {"{\"choices\":[],\"text\":\"", "\"}", 0},
+        {"{\"message\":{\"content\":[{\"text\":\"", "\"}]}}", 0},
+        {"{\"response\":{\"output\":[{\"text\":\"", "\"}]}}", 0},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        for (size_t step = 7; step < 4 * MIB; step *= 600) {
+            _cleanup_buf_ struct buf text = BUF_INIT(4 * MIB), out = BUF_INIT(4 * MIB);
+            struct usage_reader r;
+            tap_note("%s by %zu", rows[i].begin, step);
+            buf_printf(&text, "data: %s", rows[i].begin);
+            for (size_t k = 0; k < 2 * MIB / 8; k++)
+                buf_add_str(&text, "0123 567");
+            buf_printf(&text, "%s\n\n", rows[i].end);
+            usage_init(&r, i == 6 ? DIALECT_MESSAGES : DIALECT_RESPONSES, USAGE_EVENTS, false);
+            pass(&r, text.data, text.len, step, &out);
+            CHECK_EQ(r.text_bytes, rows[i].bytes);
+            CHECK_EQ(r.events, 1);
+            usage_finish(&r);
+        }
+}
+
+TEST(short_texts_of_an_answer_count_where_they_are_said)
+{
+    static const struct {
+        const char *body;
+        uint64_t bytes;
+    } rows[] = {
+        {"{\"text\":\"spoken\",\"id\":\"text\",\"x\":\"y\"}", 6},
+        {"{\"choices\":[{\"text\":\"one\"},{\"text\" :\n \"three\",\"id\":\"no\"}]}", 8},
+        {"{\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"hello\"}}]}", 5},
+        {"{\"choices\":[{\"message\":{\"reasoning_content\":\"hm\",\"content\":null}}]}", 2},
+        {"{\"choices\":[{\"text\":\"\\u4f60\\u597d\\n\\\\\"}]}", 8},
+        {"{\"output\":[{\"content\":[{\"type\":\"text\",\"text\":\"so\"}]}]}", 2},
+        {"{\"choices\":[{\"text\":[\"a\",{\"a\":\"b\"}],\"a\":\"c\",\"t\\u0065xt\":\"d\"}]}", 0},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        for (size_t step = 1; step <= strlen(rows[i].body); step++) {
+            _cleanup_buf_ struct buf out = BUF_INIT(4 * KIB);
+            struct usage_reader r;
+            tap_note("%s by %zu", rows[i].body, step);
+            usage_init(&r, DIALECT_OPENAI, USAGE_JSON, false);
+            pass(&r, rows[i].body, strlen(rows[i].body), step, &out);
+            CHECK_EQ(r.text_bytes, rows[i].bytes);
+            usage_finish(&r);
+        }
 }
 
 TEST(what_an_answer_says_are_its_long_texts)

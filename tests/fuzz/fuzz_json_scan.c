@@ -37,12 +37,20 @@ kind_of(const struct value *v)
 static uint64_t told;
 
 static void
-hear(struct json_scan *s unused_arg, const char *bytes, size_t len, bool ends)
+hear(struct json_scan *s unused_arg, const struct json_lead *lead unused_arg, const char *bytes,
+     size_t len, size_t spelt, bool ends)
 {
+    assert(spelt >= len);
     for (size_t i = 0; i < len; i++)
         told = told * 31 + (uint8_t)bytes[i];
     if (ends)
         told = told * 31 + 256;
+}
+
+static void
+look(struct json_scan *s unused_arg, const struct json_lead *into unused_arg)
+{
+    told = told * 31 + 257;
 }
 
 static const struct json_strings strings = {
@@ -53,10 +61,13 @@ static const struct json_strings strings = {
             {JSON_NAME("content"), JSON_WAY | JSON_TOLD},
             {JSON_NAME("stream_options"), JSON_WAY},
             {JSON_NAME("text"), JSON_TOLD},
-            {JSON_NAME("role"), JSON_TOLD},
+            {JSON_NAME("role"), JSON_TOLD | JSON_INNER},
+            {JSON_NAME("name"), JSON_INTO},
+            {JSON_NAME("tools"), JSON_WAY | JSON_LISTED},
             {NULL, 0, 0},
         },
     .told = hear,
+    .looked = look,
 };
 
 /* Split in any way, it is read as the whole: the same places and strings, the same words about what is
