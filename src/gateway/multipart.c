@@ -126,20 +126,25 @@ multipart_init(struct multipart *m, const char *type, size_t len, struct err *re
     struct words w = {type, type + len};
     char name[NAME_MAX_BYTES], value[MULTIPART_BOUNDARY_MAX + 2], boundary[sizeof(value)] = "";
     unsigned boundaries = 0;
+    bool is_other =
+        false; /* boundary*=, or another charset: an engine may read another form then */
     int got;
     skip_blanks(&w);
     if (!is_word(&w, "multipart") || !take(&w, '/') || !is_word(&w, "form-data"))
         return err_set(reterr, ERR_SYNTAX, "Content-Type is '%.*s', expected multipart/form-data",
                        (int)MIN(len, (size_t)80), type);
     while ((got = take_param(&w, name, sizeof(name), value, sizeof(value))) > 0) {
-        if (strcasecmp(name, "boundary") != 0)
-            continue;
-        boundaries++;
-        memcpy(boundary, value, sizeof(boundary));
+        if (strcasecmp(name, "boundary") == 0) {
+            boundaries++;
+            memcpy(boundary, value, sizeof(boundary));
+        } else if (strcasecmp(name, "charset") != 0 || strcasecmp(value, "utf-8") != 0) {
+            is_other = true;
+        }
     }
-    if (got < 0 || boundaries != 1 || !is_boundary(boundary))
+    if (got < 0 || is_other || boundaries != 1 || !is_boundary(boundary))
         return err_set(reterr, ERR_SYNTAX,
-                       "Content-Type is '%.*s', expected one boundary of 1 to %d characters",
+                       "Content-Type is '%.*s', expected one boundary of 1 to %d characters, and "
+                       "nothing but charset=utf-8 beside it",
                        (int)MIN(len, (size_t)160), type, MULTIPART_BOUNDARY_MAX);
     memset(m, 0, offsetof(struct multipart, head));
     int n = snprintf(m->mark, sizeof(m->mark), "\r\n--%s", boundary);
@@ -178,7 +183,7 @@ read_disposition(struct head *head, const char *value, const char *end)
         return "the disposition of a part is not form-data";
     while ((got = take_param(&w, name, sizeof(name), text, sizeof(text))) > 0) {
         bool is_name = strcasecmp(name, "name") == 0;
-        if (strcasecmp(name, "name*") == 0 || (is_name && head->has_name))
+        if (strncasecmp(name, "name*", 5) == 0 || (is_name && head->has_name))
             return "a part has no plain name, or two";
         if (strncasecmp(name, "filename", strlen("filename")) == 0)
             head->is_file = true;

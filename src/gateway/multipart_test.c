@@ -38,7 +38,7 @@ TEST(fields_are_found_where_they_stand)
         {TYPE,
          "--b \t\r\nA: b\r\ncontent-disposition:form-data ; NAME=\"model\" ;\r\n\r\nm\r\n--b--",
          "m"},
-        {"Multipart/Form-Data; charset=x; Boundary=\"b c'()+_,-./:=?b\"",
+        {"Multipart/Form-Data; charset=UTF-8; Boundary=\"b c'()+_,-./:=?b\"",
          "--b c'()+_,-./:=?b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n"
          "--b c'()+_,-./:=?b--",
          "m"},
@@ -98,6 +98,8 @@ TEST(what_two_readers_might_read_otherwise_is_refused)
         {"--b\r\nA: b\r\n c\r\n\r\n",
          "at byte 17 of the form: a line in the head of a part has no name", -EBADMSG},
         {HEAD("filename=\"x\""), "at byte 53 of the form: a part has no name", -EBADMSG},
+        {HEAD("name=a; name*0=model"), "at byte 61 of the form: a part has no plain name, or two",
+         -EBADMSG},
         {HEAD("name*=utf-8''model"), "at byte 59 of the form: a part has no plain name, or two",
          -EBADMSG},
         {HEAD("name=\"x\"; name=\"model\""),
@@ -157,6 +159,10 @@ TEST(a_content_type_has_one_boundary)
         "multipart/form-data; boundary=\"a<\"",
         ("multipart/form-data; boundary=0123456789012345678901234567890123456789012345678901234"
          "5678901234567890"),
+        "multipart/form-data; boundary=b; boundary*=utf-8''c",
+        "multipart/form-data; boundary=b; boundary*0=c",
+        "multipart/form-data; boundary=b; charset=utf-7",
+        "multipart/form-data; boundary=b; x=y",
         "multipart/mixed; boundary=b",
         "multipart/form-datax; boundary=b",
     };

@@ -17,6 +17,14 @@ on_interrupt(struct loop_signal *watch, int signo unused_arg)
     life->end(life);
 }
 
+/* Its terminal has gone. */
+static void
+on_hangup(struct loop_signal *watch, int signo unused_arg)
+{
+    struct life *life = container_of(watch, struct life, hangup);
+    life->end(life);
+}
+
 static void
 on_watchdog(struct loop_timer *timer)
 {
@@ -35,14 +43,25 @@ open_watchdog(struct life *life)
         loop_timer_start(life->loop, &life->watchdog, us / 4, us / 4);
 }
 
+/* Unless nohup says otherwise. */
+static bool
+hears_hangup(void)
+{
+    struct sigaction now;
+    return sigaction(SIGHUP, NULL, &now) == 0 && now.sa_handler != SIG_IGN;
+}
+
 static int
 open_signals(struct life *life, struct err *reterr)
 {
     life->terminate.received = on_terminate;
     life->interrupt.received = on_interrupt;
+    life->hangup.received = on_hangup;
     int r = loop_signal_start(life->loop, &life->terminate, SIGTERM);
     if (r == 0)
         r = loop_signal_start(life->loop, &life->interrupt, SIGINT);
+    if (r == 0 && hears_hangup())
+        r = loop_signal_start(life->loop, &life->hangup, SIGHUP);
     return r < 0 ? err_set_errno(reterr, -r, "signals") : 0;
 }
 
@@ -67,8 +86,10 @@ life_leave(struct life *life)
     loop_timer_stop(&life->watchdog);
     loop_signal_stop(&life->terminate);
     loop_signal_stop(&life->interrupt);
+    loop_signal_stop(&life->hangup);
     (void)sigaction(SIGTERM, &ignore, NULL);
     (void)sigaction(SIGINT, &ignore, NULL);
+    (void)sigaction(SIGHUP, &ignore, NULL);
 }
 
 void

@@ -12,7 +12,7 @@ struct life {
     void (*end)(struct life *life);
 
     /* the rest is its own */
-    struct loop_signal terminate, interrupt;
+    struct loop_signal terminate, interrupt, hangup;
     struct loop_timer watchdog;
 };
 

@@ -349,6 +349,14 @@ def test_another_configuration_cuts_no_stream(tmp_path, slow):
         assert g.comes_to("citadel_gateway_requests_in_flight", 0)
 
 
+@pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_whoever_ends_it_ends_it_in_order(tmp_path, sim, signo):
+    g = Gateway(tmp_path, {"one": sim.port})
+    g.process.send_signal(signo)
+    assert "error" not in g.process.communicate(timeout=PATIENCE_S)[1]
+    assert g.process.returncode == 0
+
+
 def test_a_wrong_configuration_changes_nothing(tmp_path, sim):
     with Gateway(tmp_path, {"one": sim.port}) as g:
         g.config.write_text("models: {one: {port: 99999999}}\n")
