@@ -188,7 +188,10 @@ close_relay(bool *began)
         CHECK_EQ(relay_counts(relay)->bodies_bytes, 0);
         http_server_free(rig->server);
         relay_free(relay);
-        CHECK(keyring_close(ring));
+        if (ring) {
+            CHECK(keyring_flush(ring, 600 * UINT64_C(1000000)));
+            keyring_close(ring);
+        }
         loop_rig_close(&rig->turn);
     }
     config_free(config);

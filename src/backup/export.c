@@ -191,7 +191,7 @@ write_all(struct export *x)
         x->writing++;
     if (x->writing == 0)
         return;
-    x->write = (struct work){.run = write_pieces, .done = on_written, .works_at = x->wish.to};
+    x->write = (struct work){.run = write_pieces, .done = on_written, .writes = x->wish.to};
     x->at_work++;
     work_start(x->loop, &x->write);
 }
@@ -284,7 +284,7 @@ step(struct export *x)
     if (x->at_work > 0)
         return;
     x->is_finishing = true;
-    x->write = (struct work){.run = run_finish, .done = on_finish, .works_at = x->wish.to};
+    x->write = (struct work){.run = run_finish, .done = on_finish, .writes = x->wish.to};
     x->at_work++;
     work_start(x->loop, &x->write);
 }

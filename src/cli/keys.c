@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define FLUSH_US UINT64_C(15000000) /* for the disk to take what was changed */
+
 /* ---- without a gateway ---- */
 
 /* What this process is itself, while it goes by another account. */
@@ -118,8 +120,10 @@ ask_offline(const struct config *config, struct offline *o, struct err *reterr)
         r = keyring_open(loop, config->gateway.keys_file, &ring, reterr);
     if (r == 0)
         r = ask_ring(loop, ring, o, reterr);
-    bool closed = keyring_close(ring);
-    if (closed)
+    bool hangs = ring && !keyring_flush(ring, FLUSH_US);
+    if (ring && !hangs)
+        keyring_close(ring);
+    if (!hangs)
         loop_free(loop);
     return become_self(&self, r, reterr);
 }

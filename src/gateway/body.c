@@ -200,7 +200,6 @@ move_out(struct body *b, struct err *reterr)
                             .job = {.run = on_run, .done = on_done, .late = on_late},
                             .dir = mem_strdup(b->dir),
                             .fd = -1};
-    f->job.dir = f->dir;
     buf_init(&f->waiting, b->memory.ceiling_bytes);
     buf_init(&f->writing, b->memory.ceiling_bytes);
     buf_init(&f->part, BODY_PART_BYTES);

@@ -388,22 +388,34 @@ free_ring(struct keyring *ring)
 }
 
 bool
-keyring_close(struct keyring *ring)
+keyring_flush(struct keyring *ring, uint64_t limit_us)
 {
-    if (!ring)
-        return true;
+    uint64_t until_us = loop_now_us(ring->loop) + limit_us, now_us;
     ring->is_closing = true;
     loop_timer_stop(&ring->again_timer);
-    if (!store_flush(ring->store))
+    if (!store_flush(ring->store, limit_us))
         return false;
     on_again(&ring->again_timer); /* once more */
     vec_foreach (&ring->holders, at)
         close_holder(*at);
-    if (!store_flush(ring->store))
-        return false;
+    now_us = loop_now_us(ring->loop);
+    return store_flush(ring->store, until_us > now_us ? until_us - now_us : 0);
+}
+
+const char *
+keyring_unwritten(const struct keyring *ring, size_t i)
+{
+    vec_foreach (&ring->holders, at)
+        if ((*at)->is_unwritten && i-- == 0)
+            return (*at)->key.name;
+    return NULL;
+}
+
+void
+keyring_close(struct keyring *ring)
+{
     store_close(ring->store);
     free_ring(ring);
-    return true;
 }
 
 bool

@@ -20,9 +20,13 @@ struct value;
 
 int keyring_open(struct loop *loop, const char *path, struct keyring **ret_ring, struct err *reterr)
     must_check;
-/* No claim is left, and the loop does not run. What each key has used is written; nothing of it is
- * forfeited. False: the disk hangs (store_flush()); the process can only end. */
-bool keyring_close(struct keyring *ring);
+/* The end. No claim is left, and the loop does not run: what each key has used is written, so that
+ * nothing of it is forfeited; or cannot be, as keyring_store() has it. False: the disk hangs
+ * (store_flush()); the process can only end. */
+bool keyring_flush(struct keyring *ring, uint64_t limit_us) must_check;
+/* The i-th key that is revoked, which is not written; NULL behind the last. */
+const char *keyring_unwritten(const struct keyring *ring, size_t i);
+void keyring_close(struct keyring *ring); /* flushed */
 
 /* Once a key was made, nobody is let in without one, even if all of them were lost. */
 bool keyring_is_needed(const struct keyring *ring);

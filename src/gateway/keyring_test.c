@@ -29,7 +29,8 @@ open_ring(void)
 static void
 close_ring(void)
 {
-    CHECK(keyring_close(ring));
+    CHECK(keyring_flush(ring, 600 * UINT64_C(1000000)));
+    keyring_close(ring);
     loop_rig_close(&rig);
 }
 

@@ -158,7 +158,7 @@ start_next(struct spool *s)
         job->is_late = false;
         *w = (struct spool_work){
             .spool = s,
-            .work = {.run = on_run, .done = on_done, .works_at = job->dir},
+            .work = {.run = on_run, .done = on_done},
             .job = job,
         };
         work_start_alone(s->loop, &w->work);

@@ -17,7 +17,6 @@ enum spool_state { SPOOL_IDLE, SPOOL_WAITS, SPOOL_RUNS };
 
 /* Within the caller's struct, zeroed; one at a time. */
 struct spool_job {
-    const char *dir;                     /* it works at */
     void (*run)(struct spool_job *job);  /* on another thread */
     void (*done)(struct spool_job *job); /* back on the loop */
     /* It hangs, and done() comes when it does no more; or it waits behind those

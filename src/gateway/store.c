@@ -286,7 +286,7 @@ store_open(struct loop *loop, const char *path, struct store **ret_store, struct
     s->patience.expired = on_late;
     s->work.run = on_run;
     s->work.done = on_done;
-    s->work.works_at = s->path;
+    s->work.writes = s->path;
     batch_init(&s->next);
     batch_init(&s->batch);
     *ret_store = s;
@@ -316,14 +316,14 @@ on_limit(struct loop_timer *timer)
 /* What a put that is told of leads to is written, too. It is the thread's,
  * even now: the disk may hang. */
 bool
-store_flush(struct store *s)
+store_flush(struct store *s, uint64_t limit_us)
 {
     struct limit limit = {.timer.expired = on_limit, .loop = s->loop};
     bool failed = false;
     s->is_flushing = true;
     loop_timer_stop(&s->delay);
     loop_timer_stop(&s->prune);
-    loop_timer_start(s->loop, &limit.timer, STORE_FLUSH_US, 0);
+    loop_timer_start(s->loop, &limit.timer, limit_us, 0);
     while (s->is_running || s->next.first || (!failed && has_more(s))) {
         if (!s->is_running)
             carry_out_alone(s);

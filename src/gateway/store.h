@@ -17,11 +17,10 @@ struct store;
 
 int store_open(struct loop *loop, const char *path, struct store **ret_store, struct err *reterr)
     must_check;
-#define STORE_FLUSH_US UINT64_C(15000000)
-/* Writes what waits, or fails to, while the loop does not run; puts are told so. False: the disk
- * hangs for longer than that, and with it a thread that has hold of the store and of what was put:
- * neither these nor the loop can go. */
-bool store_flush(struct store *store) must_check;
+/* Writes what waits, or fails to, while the loop does not run; puts are told so, and store_trouble()
+ * says why where it failed. False: the disk hangs for longer than that, and with it a thread that has
+ * hold of the store and of what was put: neither these nor the loop can go. */
+bool store_flush(struct store *store, uint64_t limit_us) must_check;
 /* Flushed; rows that could not be written are lost. The database is closed by a work. */
 void store_close(struct store *store);
 

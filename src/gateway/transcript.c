@@ -266,7 +266,7 @@ transcripts_new(struct loop *loop, const char *path)
     t->delay.expired = on_delay;
     t->work.run = on_run;
     t->work.done = on_done;
-    t->work.works_at = t->path;
+    t->work.writes = t->path;
     return t;
 }
 

@@ -107,7 +107,7 @@ file_new(struct access_log *log, struct loop *loop, const struct config *config)
                               .next = BUF_INIT(ACCESS_LOG_WAITING_BYTES),
                               .delay.expired = on_delay,
                               .work = {.run = on_run, .done = on_done}};
-    f->work.works_at = f->path;
+    f->work.writes = f->path;
     line_file_init(&f->file, f->path, 0640, ACCESS_LOG_BYTES);
     return f;
 }

@@ -13,8 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LAST_US UINT64_C(2000000)  /* for clients to read what they are told last */
-#define WORK_US UINT64_C(15000000) /* for threads that work on something to come back, at the end */
+#define LAST_US UINT64_C(2000000) /* for clients to read what they are told last */
+/* With these, and what clients and the collector get, it is over well before plan/times.c has it killed. */
+#define END_US UINT64_C(15000000)  /* for disks to take what is to be written at the end */
+#define ASKING_US UINT64_C(100000) /* for threads that only ask */
 
 /* ---- its addresses ---- */
 
@@ -202,32 +204,20 @@ open_all(struct gateway *g, struct err *reterr)
     return open_server(g, &papers, reterr);
 }
 
-static bool
-was_named(const struct loop *loop, size_t i)
-{
-    const char *name = work_under_way(loop, i), *before;
-    for (size_t k = 0; k < i && (before = work_under_way(loop, k)); k++)
-        if (text_eq(before, name))
-            return true;
-    return false;
-}
-
-/* Threads that hang are not waited for any longer: nor by exit(), which might ask them. */
+/* What writes is waited for until then, and what only asks (a resolver, a sum of the ledger) is not: nothing
+ * is lost with it. Threads that hang stay behind: exit() might ask them. */
 static void
-end_work(const struct gateway *g, bool is_written)
+end_work(const struct gateway *g, uint64_t until_us, bool is_written)
 {
-    const struct loop *loop = g->life.loop;
+    struct loop *loop = g->life.loop;
+    uint64_t now_us = clock_now_us();
     const char *name;
-    bool has_ended = loop_drain(g->life.loop, is_written ? WORK_US : 0);
-    if (has_ended && is_written)
+    is_written &= work_write_out(loop, until_us > now_us ? until_us - now_us : 0);
+    if (is_written && loop_drain(loop, ASKING_US))
         return;
-    if (!is_written)
-        log_error("what the last requests used is not written into '%s'",
-                  g->config->gateway.keys_file);
-    for (size_t i = 0; (name = work_under_way(loop, i)); i++)
-        if (*name && !was_named(loop, i))
-            log_error("'%s' does not answer; the gateway ends without it", name);
-    _exit(EXIT_CODE_FAILED);
+    for (size_t i = 0; (name = work_unwritten(loop, i)); i++)
+        log_error("'%s' does not answer; the gateway ends without it", name);
+    _exit(is_written ? EXIT_CODE_OK : EXIT_CODE_FAILED);
 }
 
 static void
@@ -244,9 +234,11 @@ close_all(struct gateway *g)
     gateway_monitor_close(g);
     http_client_free(g->pages);
     struct config *last = relay_take_config(g->relay); /* g->config, which the keys go by yet */
+    uint64_t until_us = clock_now_us() + END_US;
     relay_free(g->relay);
     gateway_told_close(g);
-    end_work(g, gateway_keys_close(g));
+    bool is_written = gateway_keys_close(g, END_US);
+    end_work(g, until_us, is_written);
     config_free(last);
     life_close(&g->life);
 }

@@ -205,7 +205,6 @@ gateway_answer_usage(struct gateway *g, struct http_request *r, const char *by_w
                           .by = by,
                           .since_us = since_us,
                           .work = {.run = on_run, .done = on_summed}};
-    s->work.works_at = s->path;
     buf_init(&s->body, CONTROL_ANSWER_MAX);
     json_init(&s->w, &s->body, false);
     r->user = s;

@@ -134,7 +134,9 @@ void gateway_answer_usage(struct gateway *g, struct http_request *r, const char 
 
 /* gateway_keys.c */
 int gateway_keys_open(struct gateway *g, struct err *reterr) must_check;
-bool gateway_keys_close(struct gateway *g); /* keyring_close() */
+/* Whether all is written. Where it is not, it was said; and where the disk hangs, the process can
+ * only end. */
+bool gateway_keys_close(struct gateway *g, uint64_t limit_us);
 /* Only those on this host are answered, as long as no key was made. */
 bool gateway_is_local(const struct gateway *g);
 /* Puts the key that the request shows into reply->caller. NO_KEY: it is not good, or there is none

@@ -116,11 +116,33 @@ gateway_keys_open(struct gateway *g, struct err *reterr)
     return 0;
 }
 
-bool
-gateway_keys_close(struct gateway *g)
+static void
+tell_unwritten(const struct gateway *g, struct store *store)
 {
-    if (g->keys && store_trouble(keyring_store(g->keys)))
+    const struct err *trouble = store_trouble(store);
+    const char *name;
+    log_error("what the last requests used is not written: %s; the ledger lacks %zu rows",
+              trouble ? trouble->what : "the disk of keys hangs",
+              store_counts(store)->waiting_rows);
+    for (size_t i = 0; (name = keyring_unwritten(g->keys, i)); i++)
+        log_error("that the key '%s' is revoked is not written, so it is good again; `citadel keys "
+                  "revoke %s` once the disk is well",
+                  name, name);
+}
+
+bool
+gateway_keys_close(struct gateway *g, uint64_t limit_us)
+{
+    if (!g->keys)
+        return true;
+    struct store *store = keyring_store(g->keys);
+    if (store_trouble(store))
         log_warning("the end waits for the disk of '%s', for %u s at most",
-                    g->config->gateway.keys_file, (unsigned)(STORE_FLUSH_US / 1000000));
-    return keyring_close(g->keys);
+                    g->config->gateway.keys_file, (unsigned)(limit_us / 1000000));
+    bool ends = keyring_flush(g->keys, limit_us), is_written = ends && !store_trouble(store);
+    if (!is_written)
+        tell_unwritten(g, store);
+    if (ends)
+        keyring_close(take_ptr(g->keys));
+    return is_written;
 }

@@ -126,7 +126,6 @@ begin(struct gateway *g)
     if (!l)
         return;
     l->before = g->config;
-    l->work.works_at = l->before->name;
     work_start_alone(g->life.loop, &l->work);
 }
 

@@ -156,7 +156,7 @@ on_drain_limit(uv_timer_t *timer)
 }
 
 bool
-loop_drain(struct loop *loop, uint64_t limit_us)
+loop_run_until(struct loop *loop, bool (*is_done)(const struct loop *loop), uint64_t limit_us)
 {
     uv_timer_t timer;
     bool is_over = false;
@@ -169,12 +169,24 @@ loop_drain(struct loop *loop, uint64_t limit_us)
     r = uv_timer_start(&timer, on_drain_limit, limit_us / 1000, 0);
     assert(r == 0);
     uv_unref((uv_handle_t *)&timer);
-    while (!is_over && uv_loop_alive(&loop->uv))
+    while (!is_over && !is_done(loop))
         (void)uv_run(&loop->uv, UV_RUN_ONCE);
-    bool ended = !uv_loop_alive(&loop->uv);
+    bool done = is_done(loop);
     uv_close((uv_handle_t *)&timer, NULL);
     (void)uv_run(&loop->uv, UV_RUN_NOWAIT);
-    return ended;
+    return done;
+}
+
+static bool
+is_drained(const struct loop *loop)
+{
+    return !uv_loop_alive(&loop->uv);
+}
+
+bool
+loop_drain(struct loop *loop, uint64_t limit_us)
+{
+    return loop_run_until(loop, is_drained, limit_us);
 }
 
 void

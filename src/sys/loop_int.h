@@ -17,3 +17,7 @@ struct loop {
     uint64_t now_us, wall_us; /* 0: to be read */
     bool running;
 };
+
+/* Whether that came to be, waiting so long for it at most; where the loop does not run. */
+bool loop_run_until(struct loop *loop, bool (*is_done)(const struct loop *loop), uint64_t limit_us)
+    must_check;

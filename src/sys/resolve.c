@@ -67,7 +67,6 @@ resolve_begin(struct loop *loop, const char *host, resolve_told told, void *arg)
     struct resolve *r = mem_new(struct resolve);
     *r = (struct resolve){
         .work = {.run = ask, .done = on_done}, .host = mem_strdup(host), .told = told, .arg = arg};
-    r->work.works_at = r->host;
     work_start(loop, &r->work);
     return r;
 }

@@ -75,14 +75,24 @@ work_start(struct loop *loop, struct work *work)
 }
 
 const char *
-work_under_way(const struct loop *loop, size_t i)
+work_unwritten(const struct loop *loop, size_t i)
 {
-    const struct work_state *state = loop->works;
-    for (; state && i > 0; i--)
-        state = state->next;
-    if (!state)
-        return NULL;
-    return state->work->works_at ? state->work->works_at : "";
+    for (const struct work_state *state = loop->works; state; state = state->next)
+        if (state->work->writes && i-- == 0)
+            return state->work->writes;
+    return NULL;
+}
+
+static bool
+is_written(const struct loop *loop)
+{
+    return !work_unwritten(loop, 0);
+}
+
+bool
+work_write_out(struct loop *loop, uint64_t limit_us)
+{
+    return loop_run_until(loop, is_written, limit_us);
 }
 
 bool

@@ -9,7 +9,8 @@
 struct work {
     void (*run)(struct work *work);                  /* on another thread */
     void (*done)(struct work *work, bool cancelled); /* back on the loop */
-    const char *works_at; /* a path or a host that may keep it from its end; NULL: none */
+    const char
+        *writes; /* a path, and what it writes there is lost if it does not end; NULL: nothing is */
     struct work_state *state;
 };
 
@@ -21,7 +22,9 @@ void work_start_alone(struct loop *loop, struct work *work);
  * many cores. */
 unsigned work_use_all_cores(void);
 
-/* What the i-th that is under way works at; "" where it does not say, and NULL behind the last. */
-const char *work_under_way(const struct loop *loop, size_t i) must_check;
+/* What the i-th writes of those under way that write; NULL behind the last. */
+const char *work_unwritten(const struct loop *loop, size_t i) must_check;
+/* Runs until there is none of these, or for so long: whether there is none. */
+bool work_write_out(struct loop *loop, uint64_t limit_us) must_check;
 
 bool work_cancel(struct work *work); /* true when it had not begun; done() still comes */

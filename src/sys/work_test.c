@@ -89,24 +89,43 @@ TEST(who_must_end_does_not_wait_for_work_that_hangs)
     struct loop *loop;
     sem_t gate;
     REQUIRE(loop_new(&loop, NULL) == 0 && sem_init(&gate, 0, 0) == 0);
-    struct job job = {.work = {.run = on_run, .done = on_done, .works_at = "/a"}, .gate = &gate},
+    struct job job = {.work = {.run = on_run, .done = on_done, .writes = "/a"}, .gate = &gate},
                alone = {.work = {.run = on_run, .done = on_done}, .gate = &gate};
-    CHECK(!work_under_way(loop, 0));
+    CHECK(!work_unwritten(loop, 0));
     work_start(loop, &job.work);
     work_start_alone(loop, &alone.work);
     CHECK(!loop_drain(loop, 20000));
     CHECK(!job.done && !alone.done);
-    CHECK_STR(work_under_way(loop, 0), "");
-    CHECK_STR(work_under_way(loop, 1), "/a");
-    CHECK(!work_under_way(loop, 2));
+    CHECK_STR(work_unwritten(loop, 0), "/a");
+    CHECK(!work_unwritten(loop, 1));
+    CHECK(!work_write_out(loop, 20000));
     CHECK_EQ(sem_post(&gate), 0);
     CHECK_EQ(sem_post(&gate), 0);
     CHECK(loop_drain(loop, 60 * UINT64_C(1000000)));
     CHECK(job.ran && job.done && alone.done);
-    CHECK(!work_under_way(loop, 0));
+    CHECK(!work_unwritten(loop, 0));
     CHECK(loop_drain(loop, 0)); /* there is none */
     loop_free(loop);
     (void)sem_destroy(&gate);
+}
+
+/* A name server that is gone is no reason to stay. */
+TEST(who_must_end_waits_for_work_that_writes_only)
+{
+    struct loop *loop;
+    sem_t hangs;
+    REQUIRE(loop_new(&loop, NULL) == 0 && sem_init(&hangs, 0, 0) == 0);
+    struct job asks = {.work = {.run = on_run, .done = on_done}, .gate = &hangs},
+               writes = {.work = {.run = on_run, .done = on_done, .writes = "/a"}};
+    work_start_alone(loop, &asks.work);
+    work_start_alone(loop, &writes.work);
+    CHECK(work_write_out(loop, 600 * UINT64_C(1000000)));
+    CHECK(writes.done && !asks.done);
+    CHECK(work_write_out(loop, 0));
+    CHECK_EQ(sem_post(&hangs), 0);
+    loop_free(loop);
+    CHECK(asks.done);
+    (void)sem_destroy(&hangs);
 }
 
 TEST(work_alone_waits_for_none_that_hangs)

@@ -296,6 +296,25 @@ def test_a_full_disk_gives_nothing_away_and_mends_by_itself(tmp_path, sim):
     assert "key.not-written" in g.log and "is written again" in g.log
 
 
+def test_what_a_full_disk_keeps_a_gateway_from_writing_is_told_at_its_end(tmp_path, sim):
+    with contextlib.ExitStack() as stack:
+        fill, _ = stack.enter_context(small_disk(tmp_path / "state/gateway"))
+        g = gateway_of(tmp_path, sim)
+        stack.callback(g.process.kill)
+        leaked, other = create(g, "leaked"), create(g, "other")
+        fill()
+        assert run("keys", "revoke", "leaked", "-c", g.config).returncode == 75
+        assert g.ask("POST", CHAT, ASK, **bearer(leaked)).status == 401
+        for _ in range(9):
+            assert g.ask("POST", CHAT, ASK, **bearer(other)).status == 200
+        g.process.send_signal(signal.SIGTERM)
+        log = g.process.communicate(timeout=PATIENCE_S)[1]
+        assert g.process.returncode == 1
+        assert f"what the last requests used is not written: '{tmp_path}/state/gateway/keys.db': " in log
+        assert "that the key 'leaked' is revoked is not written, so it is good again" in log
+        assert "; the ledger lacks 0 rows" not in log
+
+
 def test_a_damaged_database_lets_nobody_in(tmp_path, sim):
     with gateway_of(tmp_path, sim) as g:
         fields = bearer(create(g, "alice"))
