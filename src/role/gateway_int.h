@@ -61,9 +61,9 @@ struct gateway {
     VEC(char *) sockets; /* files that it listens at, of gateway.listen */
     struct role_control control;
     struct gateway_monitor monitor;
-    struct http_client *pages; /* of the monitor; NULL: none is configured */
-    uint64_t since_us;         /* 1970 */
-    struct reload *reloads;    /* one after the other: the first is under way */
+    struct http_client *pages;              /* of the monitor; NULL: none is configured */
+    uint64_t since_us;                      /* 1970 */
+    struct reload *reload, *waiting_reload; /* one is under way, and one behind it */
     bool drains;
     bool dismisses;             /* that is over: who is under way is told */
     struct loop_timer deadline; /* of either */
@@ -100,7 +100,7 @@ struct gateway_papers {
     struct tls_context *own; /* that its server speaks with; NULL: it speaks none */
     struct papers *peers;    /* papers_read_peers() */
     struct papers collector; /* of traces */
-    struct err no_collector; /* why these go nowhere */
+    struct err no_collector; /* why it cannot be used */
 };
 int gateway_papers_read(const struct config *config, struct gateway_papers *ret, struct err *reterr)
     must_check;

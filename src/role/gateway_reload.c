@@ -21,12 +21,18 @@
 /* Who asked hears of a disk that hangs before he loses patience. */
 #define PATIENCE_US UINT64_C(8000000)
 
-/* One is under way at a time: each reads what is there when it was asked for. */
+/* Who waits for the answer of one. */
+struct asker {
+    struct reload *reload;
+    struct http_request *request;
+    struct asker *next;
+    struct loop_timer patience;
+};
+
+/* One is under way, and one waits for all who asked since: it reads what there is as it begins. */
 struct reload {
     struct gateway *gateway;
-    struct http_request *request; /* NULL: nobody waits for the answer */
-    struct reload *next;
-    struct loop_timer patience;
+    struct asker *askers; /* of one that waits there is one at least */
 
     /* the work's, while it runs */
     struct work work;
@@ -39,13 +45,25 @@ struct reload {
 
 /* ---- on the thread ---- */
 
+/* Whoever starts may do without a collector; one that works is not lost by a reload. */
+static int
+read_papers(struct reload *l)
+{
+    int r = gateway_papers_read(l->reread.config, &l->papers, &l->err);
+    if (r < 0 || l->papers.no_collector.id == ERR_NONE)
+        return r;
+    l->err = l->papers.no_collector;
+    err_prefix(&l->err, "what was read before holds");
+    return -err_row(l->err.id)->err;
+}
+
 static void
 on_run(struct work *work)
 {
     struct reload *l = container_of(work, struct reload, work);
     l->result = config_reread(l->before, SERVICE_GATEWAY, &l->reread, &l->err);
     if (l->result == 0 && !l->reread.restart)
-        l->result = gateway_papers_read(l->reread.config, &l->papers, &l->err);
+        l->result = read_papers(l);
 }
 
 /* ---- what was read ---- */
@@ -78,6 +96,78 @@ take_up(struct gateway *g, struct reload *l, struct err *reterr)
     return 0;
 }
 
+/* ---- who asks ---- */
+
+static void
+forget(struct reload *l)
+{
+    gateway_papers_finish(&l->papers); /* which may be of its configuration */
+    config_reread_finish(&l->reread);
+    free(l);
+}
+
+/* He waits no longer; what nobody waits for is not begun. */
+static void
+leave(struct asker *a)
+{
+    struct reload *l = a->reload;
+    struct asker **at = &l->askers;
+    while (*at != a)
+        at = &(*at)->next;
+    *at = a->next;
+    loop_timer_stop(&a->patience);
+    a->request->user = NULL;
+    free(a);
+    if (!l->askers && l == l->gateway->waiting_reload)
+        forget(take_ptr(l->gateway->waiting_reload));
+}
+
+static void
+on_late(struct loop_timer *timer)
+{
+    struct asker *a = container_of(timer, struct asker, patience);
+    struct http_request *request = a->request;
+    struct gateway *g = a->reload->gateway;
+    const char *file = g->config->name;
+    unsigned after_s = (unsigned)(PATIENCE_US / 1000000);
+    struct err late;
+    if (a->reload == g->waiting_reload) {
+        (void)err_set(&late, ERR_STORAGE_FAILED,
+                      "%s is not read anew: the reload before this one is not over after %u s, "
+                      "since its disk hangs, or that of a file that it names",
+                      file, after_s);
+        err_fix(&late, "see to that disk, then reload again; what was read before holds");
+    } else {
+        (void)err_set(&late, ERR_STORAGE_FAILED,
+                      "%s, or a file that it names, is not read after %u s: its disk hangs", file,
+                      after_s);
+        err_fix(&late, "see to that disk; what was read before holds until it answers");
+    }
+    leave(a);
+    http_local_answer_error(request, &late);
+}
+
+static void
+on_asker_gone(struct http_request *r, bool answered unused_arg)
+{
+    if (r->user)
+        leave(r->user);
+}
+
+static void
+join(struct reload *l, struct http_request *r)
+{
+    static const struct http_request_ops ops = {.finished = on_asker_gone};
+    struct asker *a = mem_new(struct asker);
+    *a = (struct asker){l, r, l->askers, {.expired = on_late}};
+    l->askers = a;
+    r->ops = &ops;
+    r->user = a;
+    loop_timer_start(l->gateway->life.loop, &a->patience, PATIENCE_US, 0);
+}
+
+/* ---- one after the other ---- */
+
 static void
 conclude(struct gateway *g, struct reload *l)
 {
@@ -91,45 +181,29 @@ conclude(struct gateway *g, struct reload *l)
         l->result = take_up(g, l, &l->err);
         notify_state(&g->life.notify, g->drains ? "STOPPING=1" : "READY=1");
     }
-    if (!l->request && l->result < 0)
+    if (!l->askers && l->result < 0)
         log_err(&l->err);
-    else if (l->request && l->result < 0)
-        http_local_answer_error(l->request, &l->err);
-    else if (l->request)
-        http_local_answer(l->request, 200, &body);
-}
-
-/* ---- one after the other ---- */
-
-static void
-leave(struct reload *l)
-{
-    loop_timer_stop(&l->patience);
-    if (l->request)
-        l->request->user = NULL;
-    l->request = NULL;
+    for (struct asker *a; (a = l->askers);) {
+        struct http_request *request = a->request;
+        leave(a);
+        if (l->result < 0)
+            http_local_answer_error(request, &l->err);
+        else
+            http_local_answer(request, 200, &body);
+    }
 }
 
 static void
-forget(struct reload *l)
+begin(struct gateway *g, struct reload *l)
 {
-    leave(l);
-    gateway_papers_finish(&l->papers); /* which may be of its configuration */
-    config_reread_finish(&l->reread);
-    free(l);
-}
-
-static void
-begin(struct gateway *g)
-{
-    struct reload *l = g->reloads;
+    g->reload = l;
     if (!l)
         return;
     l->before = g->config;
     work_start_alone(g->life.loop, &l->work);
 }
 
-/* At the end nothing is taken up any more. */
+/* At the end nothing is taken up any more: whoever asked has gone. */
 static void
 on_read(struct work *work, bool cancelled unused_arg)
 {
@@ -137,49 +211,25 @@ on_read(struct work *work, bool cancelled unused_arg)
     struct gateway *g = l->gateway;
     if (!g->has_ended)
         conclude(g, l);
-    do {
-        g->reloads = l->next;
-        forget(l);
-    } while (g->has_ended && (l = g->reloads));
-    begin(g);
+    forget(l);
+    begin(g, take_ptr(g->waiting_reload));
 }
 
-static void
-on_late(struct loop_timer *timer)
+static struct reload *
+make(struct gateway *g)
 {
-    struct reload *l = container_of(timer, struct reload, patience);
-    const char *file = l->gateway->config->name;
-    struct err late;
-    (void)err_set(&late, ERR_STORAGE_FAILED,
-                  "%s, or a file that it names, is not read after %u s: its disk hangs", file,
-                  (unsigned)(PATIENCE_US / 1000000));
-    err_fix(&late, "see to that disk; what was read before holds until it answers");
-    http_local_answer_error(l->request, &late);
-    leave(l);
-}
-
-static void
-on_asker_gone(struct http_request *r, bool answered unused_arg)
-{
-    if (r->user)
-        leave(r->user);
+    struct reload *l = mem_new(struct reload);
+    l->gateway = g;
+    l->work = (struct work){.run = on_run, .done = on_read};
+    return l;
 }
 
 void
 gateway_reload(struct gateway *g, struct http_request *r)
 {
-    static const struct http_request_ops ops = {.finished = on_asker_gone};
-    struct reload *l = mem_new(struct reload), **last = &g->reloads;
-    *l = (struct reload){.gateway = g,
-                         .request = r,
-                         .patience = {.expired = on_late},
-                         .work = {.run = on_run, .done = on_read}};
-    r->ops = &ops;
-    r->user = l;
-    while (*last)
-        last = &(*last)->next;
-    *last = l;
-    loop_timer_start(g->life.loop, &l->patience, PATIENCE_US, 0);
-    if (g->reloads == l)
-        begin(g);
+    if (!g->reload)
+        begin(g, make(g));
+    else if (!g->waiting_reload)
+        g->waiting_reload = make(g);
+    join(g->waiting_reload ? g->waiting_reload : g->reload, r);
 }

@@ -147,13 +147,14 @@ on_collector(void *arg, const struct err *trouble)
 static void
 aim(struct gateway *g, struct gateway_papers *papers)
 {
-    bool knows = papers->no_collector.id == ERR_NONE;
+    struct err *trouble = &papers->no_collector;
+    bool knows = trouble->id == ERR_NONE;
     const struct exporter_place place = {knows ? g->config->gateway.trace_url : NULL,
                                          &papers->collector};
-    if (exporter_aim(g->told.exporter, &place, &papers->no_collector) < 0)
-        err_prefix(&papers->no_collector, "no traces are told");
-    if (papers->no_collector.id != ERR_NONE)
-        log_err(&papers->no_collector);
+    if (exporter_aim(g->told.exporter, &place, trouble) < 0 || !knows) {
+        err_prefix(trouble, "no traces are told");
+        log_err(trouble);
+    }
 }
 
 static void

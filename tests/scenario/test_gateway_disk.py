@@ -11,6 +11,7 @@ import subprocess
 import pytest
 from gateway import Gateway
 from program import CITADEL, environment
+from shim import Unix
 from sim import PATIENCE_S
 
 ASK = b'{"model": "one", "messages": [{"role": "user", "content": "good morning"}]}'
@@ -60,20 +61,50 @@ def test_a_gateway_that_ends_waits_for_no_disk_that_hangs(tmp_path, sim):
         assert f"'{tmp_path}/{place}'" in log, place
 
 
-def test_no_stream_waits_for_a_disk_that_a_reload_reads(tmp_path, slow):
+@pytest.fixture
+def trusted(tmp_path):
+    """The folder of the authorities that a peer is trusted by, which each reload reads."""
     folder = tmp_path / "trusted"
     folder.mkdir()
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", folder / "ca.pem")
-    there = f"{{url: 'https://127.0.0.1:1', models: [far], ca: '{folder}/ca.pem'}}"
-    with Gateway(tmp_path, {"one": slow.port}, f", peers: {{there: {there}}}") as g:
-        with contextlib.closing(post(g, ASK[:-1] + b', "stream": true, "max_tokens": 300, "ignore_eos": true}')) as s, hangs(folder):
+    return folder
+
+
+def peers(folder):
+    return f", peers: {{there: {{url: 'https://127.0.0.1:1', models: [far], ca: '{folder}/ca.pem'}}}}"
+
+
+def test_no_stream_waits_for_a_disk_that_a_reload_reads(tmp_path, slow, trusted):
+    with Gateway(tmp_path, {"one": slow.port}, peers(trusted)) as g:
+        with contextlib.closing(post(g, ASK[:-1] + b', "stream": true, "max_tokens": 300, "ignore_eos": true}')) as s, hangs(trusted):
             words = [CITADEL, "reread", "gateway", "-c", g.config]
-            reload = subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, text=True)
-            while reload.poll() is None:
+            both = [subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, text=True) for _ in range(2)]
+            while any(reload.poll() is None for reload in both):
                 assert s.recv(4096)
-            said = reload.communicate()[1]
-            assert reload.returncode != 0
-            assert f"{g.config}, or a file that it names, is not read after 8 s: its disk hangs" in said
+            said = "".join(reload.communicate()[1] for reload in both)
+            assert all(reload.returncode != 0 for reload in both)
+            assert said.count(f"{g.config}, or a file that it names, is not read after 8 s: its disk hangs") == 1
+            assert said.count("the reload before this one is not over after 8 s") == 1
             assert g.ask("GET", "/v1/models").status == 200
         assert g.reload().returncode == 0
     assert "no option changed; keys and certificates were read anew" in g.log
+
+
+def test_of_many_reloads_behind_one_that_hangs_one_is_made_for_those_who_still_wait(tmp_path, sim, trusted):
+    with Gateway(tmp_path, {"one": sim.port}, peers(trusted)) as g:
+
+        def ask():
+            connection = Unix(tmp_path / "run/gateway/control.sock")
+            connection.request("POST", "/reload")
+            g.control("GET", "/state")  # behind it
+            return connection
+
+        with hangs(trusted):
+            first = ask()
+            for _ in range(20):
+                ask().close()
+            waiting = [ask() for _ in range(3)]
+        for connection in (first, *waiting):
+            assert connection.getresponse().status == 200
+            connection.close()
+    assert g.log.count("no option changed; keys and certificates were read anew") == 2

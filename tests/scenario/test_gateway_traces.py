@@ -233,6 +233,19 @@ def test_a_collector_that_is_not_trusted_gets_nothing(tmp_path, sim, ca):
     assert ("no traces are told: " if ca == "none.ca" else "gateway.trace_url: ") in g.log
 
 
+def test_a_reload_keeps_the_collector_that_it_has_when_the_key_cannot_be_read(tmp_path, sim):
+    key = tmp_path / "key"
+    key.write_text("mellon-mellon-mellon\n")
+    key.chmod(0o600)
+    with Collector() as c, Gateway(tmp_path, {"one": sim.port}, to(c, more=f", trace_key: {{file: {key}}}")) as g:
+        key.unlink()
+        done = g.reload()
+        assert done.returncode != 0 and "what was read before holds" in done.stderr and str(key) in done.stderr
+        g.ask("POST", CHAT, ASK)
+        assert comes_true(lambda: len(c.spans) == 3)
+        assert lost(g) == 0
+
+
 def test_a_secret_within_the_address_is_not_repeated(tmp_path, sim):
     with Gateway(tmp_path, {"one": sim.port}, ", trace_url: 'http://h/x?team=mellonmellon'") as g:
         assert g.ask("POST", CHAT, ASK).status == 200
