@@ -1,7 +1,7 @@
 #pragma once
 
-/* A process's own configuration, read anew while it runs: what has changed of that which it reads, and
- * whether it can take it up. */
+/* A process's own configuration, read anew while it runs: what has changed of that which it reads,
+ * and whether it can take it up. */
 
 #include "config/config.h"
 #include "config/diff.h"
@@ -21,7 +21,7 @@ int config_reread(const struct config *before, const char *name, struct config_r
 void config_reread_finish(struct config_reread *reread);
 #define _cleanup_config_reread_ _cleanup_(config_reread_finish)
 
-/* The answer of a process that was asked to: {"live": [{"path", "from", "to"}], "restart": [likewise]}. */
+/* The answer of who was asked to: {"live": [{"path", "from", "to"}], "restart": [likewise]}. */
 void config_reread_print(const struct config_reread *reread, struct json_writer *w);
 
 /* The first line of what is wrong with a file, as an error that ends with it. */

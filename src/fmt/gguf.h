@@ -16,6 +16,6 @@ struct gguf {
     uint64_t pairs;
 };
 
-/* Reads the head of an open regular file of file_bytes; -EBADMSG when that is none, or promises more
- * than such a file can hold. */
+/* Reads the head of an open regular file of file_bytes; -EBADMSG when that is none, or promises
+ * more than such a file can hold. */
 int gguf_read(int fd, uint64_t file_bytes, struct gguf *ret, struct err *reterr) must_check;

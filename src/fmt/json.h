@@ -16,9 +16,9 @@ enum json_flags {
 #define JSON_DEPTH_MAX 64
 
 /* Parses text into a tree in the arena, which does not need text any longer. Time is linear in len;
- * memory is bounded by the arena's ceiling: len and some 130 bytes a value. Beside it, while a large
- * map is read, an index of its names is held: 128 bytes a member at most, so no more than the arena.
- * On error *ret_at (may be NULL) is the place. */
+ * memory is bounded by the arena's ceiling: len and some 130 bytes a value. Beside it, while a
+ * large map is read, an index of its names is held: 128 bytes a member at most, so no more than the
+ * arena. On error *ret_at (may be NULL) is the place. */
 int json_parse(struct arena *arena, const char *text, size_t len, enum json_flags flags,
                struct value **ret_value, struct value_at *ret_at, struct err *reterr) must_check;
 

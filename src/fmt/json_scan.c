@@ -170,7 +170,7 @@ json_scan_text(const char *text, const struct json_place *place, char *to, size_
 
 /* ---- the members that are asked for ---- */
 
-/* Which of those names was read; or count. One that is too long to be asked for is decoded no further. */
+/* Which of those names was read; or count. One too long to be asked for is decoded no further. */
 static size_t
 find_name(const struct json_scan *s)
 {

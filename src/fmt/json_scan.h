@@ -71,8 +71,8 @@ struct json_scan {
     size_t open;    /* the member whose value is being read; count: none */
     size_t root_at; /* the object's bracket */
     bool is_empty;  /* it has no members, as far as is known */
-    const struct json_strings
-        *strings; /* NULL: none are told; to be set behind json_scan_begin() */
+    /* NULL: none are told; to be set behind json_scan_begin(). */
+    const struct json_strings *strings;
 
     /* the rest is the reader's own */
     uint8_t state, number, word, hex;
@@ -86,18 +86,17 @@ struct json_scan {
     uint16_t code;                /* of an escape, as far as it was read */
     unsigned depth;
     size_t token_at;
-    uint64_t
-        maps[JSON_SCAN_DEPTH_MAX / 64]; /* a bit for each level that is open: it is an object */
-    uint64_t ways[JSON_SCAN_DEPTH_MAX / 64]; /* likewise: there may be strings that are told */
+    /* A bit for each level that is open: it is an object; there may be strings that are told. */
+    uint64_t maps[JSON_SCAN_DEPTH_MAX / 64], ways[JSON_SCAN_DEPTH_MAX / 64];
     size_t name_len;
     char name[JSON_SCAN_SPELT_MAX]; /* with its quotes; of one that is longer, so much */
 };
 
-/* Both arrays are of the caller, and there as long as it goes on. places[i] is the member names[i] of the
- * object that the text is, from where it begins. */
+/* Both arrays are of the caller, and there as long as it goes on. places[i] is the member names[i]
+ * of the object that the text is, from where it begins. */
 void json_scan_begin(struct json_scan *s, const char *const *names, size_t count,
                      struct json_place *places);
-/* 0; or a negative errno, with the place of what is wrong in the sentence: then nothing may follow. */
+/* 0; or a negative errno, the place of what is wrong in the sentence: then nothing may follow. */
 int json_scan_more(struct json_scan *s, const char *bytes, size_t len, struct err *reterr)
     must_check;
 int json_scan_end(struct json_scan *s, struct err *reterr) must_check;
@@ -106,13 +105,13 @@ int json_scan_end(struct json_scan *s, struct err *reterr) must_check;
 int json_scan(const char *text, size_t len, const char *const *names, size_t count,
               struct json_place *ret_places, struct err *reterr) must_check;
 
-/* A string that was found, decoded, into room for `size` bytes with its '\0'. -EMSGSIZE: it is longer;
- * -EBADMSG: it has a character that cannot be, or NUL. */
+/* A string that was found, decoded, into room for `size` bytes with its '\0'. -EMSGSIZE: it is
+ * longer; -EBADMSG: it has a character that cannot be, or NUL. */
 int json_scan_text(const char *text, const struct json_place *place, char *to, size_t size)
     must_check;
 
-/* The next byte that means something within a string: a quote, a backslash, or a control character, which
- * may not stand there; or the end. */
+/* The next byte that means something within a string: a quote, a backslash, or a control character,
+ * which may not stand there; or the end. */
 const char *json_past_plain(const char *at, const char *end);
 
 /* The next byte that is no white space, in or before a value that was found: its end is one. */

@@ -119,7 +119,7 @@ TEST(nothing_is_allocated_for_a_name_whatever_it_is)
     CHECK_STR(room, "a");
 }
 
-/* A name as long as may be asked for is found, spelt plainly or not; one that is longer is another. */
+/* A name as long as may be asked for is found, spelt plainly or not; a longer one is another. */
 TEST(a_name_is_found_up_to_its_ceiling)
 {
     char name[JSON_SCAN_NAME_MAX + 1] = "", text[16 * JSON_SCAN_NAME_MAX];

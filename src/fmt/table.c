@@ -8,8 +8,9 @@
  *
  * Fitting: columns are as wide as their widest cell, two cells apart. Too wide for the terminal,
  * the widest that may be cut is cut, cell by cell, down to its min_width; then the most expendable
- * column goes, the cuts are forgotten, and it starts again. What may never go is cut at last, and goes
- * from the right where even that is too wide; of the first column some is left on any terminal. */
+ * column goes, the cuts are forgotten, and it starts again. What may never go is cut at last, and
+ * goes from the right where even that is too wide; of the first column some is left on any
+ * terminal. */
 
 #include "fmt/table.h"
 

@@ -1,6 +1,6 @@
-/* A block of 512 bytes that tells about a file, its bytes filled up to whole blocks, and two empty blocks
- * at the end. Numbers are octal digits; the sum of a head is that of its bytes, those of the sum itself
- * taken as blanks. */
+/* A block of 512 bytes that tells about a file, its bytes filled up to whole blocks, and two empty
+ * blocks at the end. Numbers are octal digits; the sum of a head is that of its bytes, those of the
+ * sum itself taken as blanks. */
 
 #include "fmt/tar.h"
 

@@ -49,7 +49,7 @@ bool value_real(const struct value *v, double *ret_n);
 bool value_bool(const struct value *v, bool *ret);
 const char *value_str(const struct value *v); /* NULL unless a string without '\0' inside */
 
-/* For what is read from programs of ours, of whatever release: a string, cut to its room and without
- * what could drive a terminal, "" where there is none; a number, 0 where there is none that fits. */
+/* For what programs of ours say, of whatever release: a string, cut to its room and without what
+ * could drive a terminal, "" where there is none; a number, 0 where there is none that fits. */
 void value_copy_str(const struct value *v, char *to, size_t room);
 unsigned value_u32(const struct value *v);

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <yaml.h>
 
-/* Where the place of an error is told: where libyaml noticed, or where what it was reading began. */
+/* Where an error is told to be: where libyaml noticed, or where what it was reading began. */
 enum where { AT_PROBLEM, AT_CONTEXT };
 
 static const struct phrase {
@@ -115,8 +115,8 @@ translate_stray(char c, struct err *ret_err)
     }
 }
 
-/* A ':' behind something that cannot be a key. Mostly the reason stands before it: in the line above,
- * which was taken for the beginning of a text of two lines, or in its own line. */
+/* A ':' behind something that cannot be a key. Mostly the reason stands before it: in the line
+ * above, which was taken for the beginning of a text of two lines, or in its own line. */
 static void
 translate_colon(const char *text, const char *here, struct err *ret_err)
 {

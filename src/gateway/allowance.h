@@ -76,9 +76,9 @@ struct allowance {
     /* the rest is the machine's own */
     struct allowance_saved durable, ordered;
     bool is_ordered;
-    uint64_t lease_us,
-        ordered_lease_us; /* until then a minute is debited: written, and on its way */
-    uint64_t today;       /* by the clock, when it was last looked at */
+    /* Until then a minute is debited: written, and on its way. */
+    uint64_t lease_us, ordered_lease_us;
+    uint64_t today; /* by the clock, when it was last looked at */
     uint64_t numbers[ALLOWANCE_PERIODS];
     uint64_t used[ALLOWANCE_PERIODS]; /* settled */
     uint64_t behind_us;               /* since when the clock is days behind; 0: it is not */

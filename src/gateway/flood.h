@@ -1,8 +1,8 @@
 #pragma once
 
-/* Requests that used nothing cost whoever sends them nothing either, and so may be many: they are to
- * fill neither ledger nor log. Within a minute a few of each who sends them are written down, and a
- * few of all; what is left out is told as one sum, when the minute is over. */
+/* Requests that used nothing cost whoever sends them nothing either, and so may be many: they are
+ * to fill neither ledger nor log. Within a minute a few of each who sends them are written down,
+ * and a few of all; what is left out is told as one sum, when the minute is over. */
 
 #include "base/util.h"
 

@@ -45,8 +45,8 @@ struct keyring {
     struct keyring_wish *first, **last; /* that wait for it */
     size_t waiting;
 
-    struct keyring_wish
-        again; /* writes as it is what is unwritten; it has a name while it is under way */
+    /* Writes as it is what is unwritten; it has a name while it is under way. */
+    struct keyring_wish again;
     struct loop_timer again_timer;
     bool is_closing;
 
@@ -181,8 +181,8 @@ on_late(struct loop_timer *timer)
     struct holder *h = container_of(timer, struct holder, patience);
     h->is_late = true;
     refuse_waiting(h);
-    let_go(h,
-           UINT64_MAX); /* what has begun goes on, whatever becomes of the disk: no other begins */
+    /* What has begun goes on, whatever becomes of the disk; no other begins. */
+    let_go(h, UINT64_MAX);
 }
 
 static void

@@ -12,7 +12,7 @@ struct metrics_count {
     uint64_t count;
 };
 
-/* Both end with a word that is NULL. lost: what could not be kept, since nobody waits for it; away: who was
- * turned away before it was known who he is. */
+/* Both end with a word that is NULL. lost: what could not be kept, since nobody waits for it; away:
+ * who was turned away before it was known who he is. */
 void metrics_write(struct buf *out, struct relay *relay, const struct metrics_count *lost,
                    const struct metrics_count *away);

@@ -11,9 +11,9 @@
 
 /* ---- where it was seen before ---- */
 
+/* That are looked at: a tenth of a millisecond; few prompts are longer. */
+#define PROMPT_BYTES_MAX MIB
 /* Parts of a prompt, in the order in which engines put them. */
-#define PROMPT_BYTES_MAX \
-    MIB /* that are looked at: a tenth of a millisecond; few prompts are longer */
 static const enum ask_member prompt_members[] = {ASK_SYSTEM, ASK_INSTRUCTIONS, ASK_MESSAGES,
                                                  ASK_PROMPT, ASK_INPUT};
 

@@ -4,7 +4,7 @@
  *
  * A connection's state is the list it is on: for each, one thing is waited for and one timeout
  * holds, so the one that has waited longest is first on its list. conn_run() does everything that
- * can be done now; then conn_settle() finds the list by looking at the connection. */
+ * can be done now; then settle() of server_conn.c finds the list by looking at the connection. */
 
 #include "http/crowd.h"
 #include "http/server.h"

@@ -1,9 +1,9 @@
 #pragma once
 
 /* The access log: a line of JSON for each request, in a file of its own or on standard error, which
- * under systemd is the journal. Nobody waits for who reads it, nor for its disk: the file is written by a
- * work, some lines at a time and up to ACCESS_LOG_DELAY_US later; standard error at the end of a pass
- * of the loop. A line that finds no room is lost, and counted. */
+ * under systemd is the journal. Nobody waits for who reads it, nor for its disk: the file is
+ * written by a work, some lines at a time and up to ACCESS_LOG_DELAY_US later; standard error at
+ * the end of a pass of the loop. A line that finds no room is lost, and counted. */
 
 #include "base/buf.h"
 #include "sys/loop.h"
@@ -31,8 +31,8 @@ struct access_log {
     struct loop_defer at_end;
 };
 
-/* gateway.access_log; again where the configuration has changed. It stays where it is; what was lost, and
- * who is told, is as before. */
+/* gateway.access_log; again where the configuration has changed. It stays where it is; what was
+ * lost, and who is told, is as before. */
 void access_log_open(struct access_log *log, struct loop *loop, const struct config *config);
 /* What waits is written yet: a file by a work, which the end of the loop waits for. */
 void access_log_close(struct access_log *log);

@@ -7,7 +7,7 @@
 
 struct config_list;
 
-/* bytes: 4 of IPv4, 16 of IPv6; an IPv4 address in IPv6 clothes (::ffff:a.b.c.d) is that address. */
+/* bytes: 4 of IPv4, 16 of IPv6; an IPv4 address in IPv6 clothes (::ffff:a.b.c.d) is that one. */
 bool allow_address(const struct config_list *networks, const uint8_t *bytes, size_t len);
 
 /* Who is at the other end of a connection; of a socket that is a file, this host as 127.0.0.1. */

@@ -1,7 +1,7 @@
 #pragma once
 
-/* The control socket of a role, below the run directory: there is one of each role, and whoever finds
- * somebody answering there is the second. */
+/* The control socket of a role, below the run directory: there is one of each role, and whoever
+ * finds somebody answering there is the second. */
 
 #include "base/err.h"
 #include "http/server.h"

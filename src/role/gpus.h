@@ -1,8 +1,8 @@
 #pragma once
 
-/* The GPUs as `citadel probe` has read them last. A probe that does not answer in time is killed and
- * told, and another is made for the next reading; when some cannot even be killed, none is made until
- * they are gone. */
+/* The GPUs as `citadel probe` has read them last. A probe that does not answer in time is killed
+ * and told, and another is made for the next reading; when some cannot even be killed, none is made
+ * until they are gone. */
 
 #include "gpu/transfer.h"
 #include "sys/loop.h"

@@ -1,7 +1,7 @@
 #pragma once
 
-/* The addresses of a role, as the configuration has them: of IP, or the absolute path of a socket, which
- * its owner and his group may connect to. */
+/* The addresses of a role, as the configuration has them: of IP, or the absolute path of a socket,
+ * which its owner and his group may connect to. */
 
 #include "base/err.h"
 #include "http/server.h"

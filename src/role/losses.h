@@ -1,7 +1,7 @@
 #pragma once
 
-/* What is kept of requests while nobody waits for it, and was lost: said in the log at once, and from then on
- * once a minute at most. Nor does anybody wait for who reads the log. */
+/* What is kept of requests while nobody waits for it, and was lost: said in the log at once, and
+ * from then on once a minute at most. Nor does anybody wait for who reads the log. */
 
 #include "base/util.h"
 
@@ -12,5 +12,5 @@ struct losses {
 /* lost: in all, so far. of: "the ledger". */
 void losses_tell(struct losses *l, uint64_t lost, const char *of, const char *why);
 
-/* Whether what is written there is taken at once: a pipe or a socket that nobody reads has no room. */
+/* Whether what is written there is taken at once; a pipe that nobody reads has no room. */
 bool losses_has_room(int fd);

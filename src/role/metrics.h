@@ -1,7 +1,7 @@
 #pragma once
 
-/* What the monitor knows of services and of the machine, as Prometheus reads it. A page is made from what
- * is known already: being read asks nobody anything but /proc. */
+/* What the monitor knows of services and of the machine, as Prometheus reads it. A page is made
+ * from what is known already: being read asks nobody anything but /proc. */
 
 #include "base/buf.h"
 

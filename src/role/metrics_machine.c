@@ -1,5 +1,5 @@
-/* The pages that are about the machine: GPUs and disks as the monitor has looked at them last, and the
- * host, as /proc has it now. */
+/* The pages that are about the machine: GPUs and disks as the monitor has looked at them last, and
+ * the host, as /proc has it now. */
 
 #include "fmt/prom.h"
 #include "role/metrics_int.h"

@@ -1,5 +1,5 @@
-/* The pages about the machine, read back by our own reader: each sample belongs to a family that was
- * announced, once, and is what was put in. */
+/* The pages about the machine, read back by our own reader: each sample belongs to a family that
+ * was announced, once, and is what was put in. */
 
 #include "base/mem.h"
 #include "fmt/prom.h"

@@ -1,8 +1,8 @@
 #pragma once
 
 /* The monitor: watches services, GPUs and disks, does what lifecycle/ decides, writes down what
- * happens, and tells. Nothing depends on it: what runs goes on without it, and the next one takes over
- * from what is durable.
+ * happens, and tells. Nothing depends on it: what runs goes on without it, and the next one takes
+ * over from what is durable.
  *
  *     RUN/monitor/control.sock    api/operations.def; everybody may read, root change
  *     monitor.port        GET /health, /metrics/services and /metrics/models, for monitor.allow */

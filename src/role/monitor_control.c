@@ -394,8 +394,8 @@ on_HOLD(struct asking *a)
     finish(a, NULL);
 }
 
-/* What the breaker has stopped, or is about to, is started: after the hold is lifted, which it would
- * find otherwise, and end. */
+/* What the breaker has stopped, or is about to, is started: after the hold is lifted, which it
+ * would find otherwise, and end. */
 static void
 on_RELEASE(struct asking *a)
 {

@@ -1,5 +1,5 @@
-/* What is asked every so often: the shims, the GPUs, the disks; and whether what a model lacked is there
- * again. */
+/* What is asked every so often: the shims, the GPUs, the disks; and whether what a model lacked is
+ * there again. */
 
 #include "role/monitor_int.h"
 

@@ -1,5 +1,5 @@
-/* The port of health and metrics: for those that monitor.allow names, to read only. It may be taken, or
- * its address not be there yet: then that is told, and tried again. */
+/* The port of health and metrics: for those that monitor.allow names, to read only. It may be
+ * taken, or its address not be there yet: then that is told, and tried again. */
 
 #include "role/monitor_int.h"
 
@@ -66,8 +66,8 @@ print_machine(const struct monitor *m, struct json_writer *w)
     return worst;
 }
 
-/* 503 while something that is wanted does not work, be it that it still loads: true, for whoever asks
- * whether this machine can be used. */
+/* 503 while something that is wanted does not work, be it that it still loads: true, for whoever
+ * asks whether this machine can be used. */
 static void
 answer_health(const struct monitor *m, struct http_request *r)
 {

@@ -1,8 +1,8 @@
 #pragma once
 
-/* Inside the monitor. monitor.c has its life and the history, monitor_service.c what is known of each
- * service and done about it, monitor_health.c what is asked every so often, monitor_control.c the
- * control socket, monitor_http.c the port of health and metrics. */
+/* Inside the monitor. monitor.c has its life and the history, monitor_service.c what is known of
+ * each service and done about it, monitor_health.c what is asked every so often, monitor_control.c
+ * the control socket, monitor_http.c the port of health and metrics. */
 
 #include "base/vec.h"
 #include "http/client.h"

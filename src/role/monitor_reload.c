@@ -1,5 +1,5 @@
-/* A changed configuration, while all goes on. What the monitor reads only when it starts (its port, the
- * paths) makes it refuse the whole: who asked starts it anew. */
+/* A changed configuration, while all goes on. What the monitor reads only when it starts (its port,
+ * the paths) makes it refuse the whole: who asked starts it anew. */
 
 #include "role/monitor_int.h"
 

@@ -1,7 +1,7 @@
 #pragma once
 
-/* The places on disks that the services need, looked at by a work: a disk or a server that hangs keeps
- * only that waiting, and is told. */
+/* The places on disks that the services need, looked at by a work: a disk or a server that hangs
+ * keeps only that waiting, and is told. */
 
 #include "base/err.h"
 #include "storage/layout.h"
@@ -34,8 +34,8 @@ struct places {
 
 struct places *places_new(struct loop *loop, const struct config *config,
                           void (*told)(struct places *places), void *arg) must_check;
-/* Another configuration from here on. What is looked at meanwhile is that of before, which stays until
- * it was told. */
+/* Another configuration from here on. What is looked at meanwhile is that of before, which stays
+ * until it was told. */
 void places_configure(struct places *places, const struct config *config);
 void places_free(struct places *places); /* one that is being looked at goes when that has ended */
 void places_look(struct places *places);
