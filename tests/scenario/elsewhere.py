@@ -26,7 +26,7 @@ class Sftp:
 
     def __init__(self, top):
         self.top = top
-        self.files = top / "files"
+        self.files, self.were_cut = top / "files", set()
         self.files.mkdir(parents=True)
         for name in ("host", "user"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", top / name], check=True)
@@ -54,12 +54,13 @@ class Sftp:
         self.server.stderr.close()
 
     def cut(self):
-        """All connections there are."""
+        """All connections there are; how many were not cut before."""
         pid = self.server.pid
-        found = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for child in map(int, found):
+        found = set(map(int, pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split())) - self.were_cut
+        for child in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
+        self.were_cut |= found
         return len(found)
 
     def keys(self):

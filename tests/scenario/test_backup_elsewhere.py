@@ -1,6 +1,7 @@
 """Repositories on other hosts, by SFTP and by S3: all verbs, and what networks do."""
 
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -191,11 +192,13 @@ def test_a_backup_that_was_killed_goes_on(image, there):  # noqa: F811
     for i in range(4):
         (image / f"models/phi3/more-{i}.safetensors").write_bytes(weights(100 + i))
     settle(image / "models")
-    for wait in (0.05, 0.15, 0.3, 0.5, 0.8):
+    for more in range(5):  # once so many more are there than when it began
+        before = len(there.keys())
         p = subprocess.Popen([CITADEL, "backup", "models", "--root", image], cwd=image, env=environment(),
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(wait)
-        p.send_signal(signal.SIGKILL)
+        while p.poll() is None and len(there.keys()) < before + more:
+            pass
+        p.kill()
         p.wait()
     done = backup(image, "models")
     assert done.returncode == 0, done
@@ -242,6 +245,11 @@ def test_what_others_have_left_there_goes_with_a_pruning(image, there):  # noqa:
     assert "all are whole" in backup(image, "verify", "--all").stdout
 
 
+def is_pending(pid, signo):
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    return any(int(line.split()[1], 16) >> signo - 1 & 1 for line in lines if line.startswith(("ShdPnd", "SigPnd")))
+
+
 def test_who_interrupts_twice_does_not_wait(image, s3):  # noqa: F811
     assert backup(image, "init").returncode == 0
     p = subprocess.Popen([CITADEL, "backup", "models", "--root", image], cwd=image, env=environment(),
@@ -251,7 +259,8 @@ def test_who_interrupts_twice_does_not_wait(image, s3):  # noqa: F811
     s3.server.send_signal(signal.SIGSTOP)
     for _ in range(2):
         p.send_signal(signal.SIGINT)
-        time.sleep(0.2)
+        while is_pending(p.pid, signal.SIGINT):  # two at once would be one
+            pass
     p.communicate(timeout=10)
     s3.server.send_signal(signal.SIGCONT)
     assert p.returncode == -signal.SIGINT
@@ -298,7 +307,6 @@ def test_connections_that_are_cut_are_made_anew(image, sftp):  # noqa: F811
         while p.poll() is None and cuts < until:
             if locks(sftp) - before:  # it was reached
                 cuts += sftp.cut()
-                time.sleep(0.2)
         said = p.communicate(timeout=60)[0]
         assert p.returncode == 0, said
     assert cuts >= 3
