@@ -7,6 +7,7 @@
 #define RETRY_US UINT64_C(1000000)
 #define PRUNE_US UINT64_C(60000000) /* between two looks for old rows, when the last found all */
 #define PRUNE_ROWS 1000             /* beyond as many as are added meanwhile */
+#define ROWS_AT_ONCE 8              /* of some 5 us each */
 
 struct batch {
     struct store_put *first, **last;
@@ -53,8 +54,11 @@ put_all(struct store *s)
     for (struct store_put *p = s->batch.first; r == 0 && p; p = p->next)
         r = p->key ? database_put_key(s->db, p->key, &s->error)
                    : database_put_allowance(s->db, p->id, &p->saved, &s->error);
-    vec_foreach (&s->batch.rows, row)
-        r = r == 0 ? database_add_row(s->db, row, &s->error) : r;
+    for (size_t i = 0; r == 0 && i < s->batch.rows.count; i++) {
+        r = database_add_row(s->db, &s->batch.rows.items[i], &s->error);
+        if (i % ROWS_AT_ONCE == ROWS_AT_ONCE - 1)
+            work_let_others();
+    }
     return r;
 }
 

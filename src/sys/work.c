@@ -145,6 +145,12 @@ work_start_alone(struct loop *loop, struct work *work)
         uv_close((uv_handle_t *)&state->ended, on_closed_unused);
 }
 
+void
+work_let_others(void)
+{
+    (void)sched_yield();
+}
+
 unsigned
 work_use_all_cores(void)
 {

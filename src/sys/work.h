@@ -18,6 +18,9 @@ void work_start(struct loop *loop, struct work *work); /* one that is not under 
 /* On a thread made for it, so that it waits for nothing else that hangs, and behind the loop where both
  * want the same core; one that cannot be made leaves it to the pool. It is not cancelled. */
 void work_start_alone(struct loop *loop, struct work *work);
+/* For run(), every now and then while it computes: a loop that waits for the same core goes on at once.
+ * Behind it by priority alone it would wait for milliseconds. */
+void work_let_others(void);
 /* As many threads as this process may use cores, and a few at least. Before the first work; returns how
  * many cores. */
 unsigned work_use_all_cores(void);
