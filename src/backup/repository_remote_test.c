@@ -43,15 +43,6 @@ count(struct far *far, enum repository_area area)
     return (unsigned)names.count;
 }
 
-static void
-save_in_child(void *arg)
-{
-    struct backup_rig *rig = arg;
-    if (!loop_rig_open(&rig->loop) || !rig_open_repository(rig))
-        _exit(1);
-    (void)!rig_save(rig);
-}
-
 /* Before each thing that is stored there, and each that is written here. */
 TEST(a_crash_costs_no_snapshot_elsewhere)
 {
@@ -66,7 +57,7 @@ TEST(a_crash_costs_no_snapshot_elsewhere)
         struct backup_rig child = far.rig;
         child.repository = NULL;
         tap_note("call %u", n);
-        bool crashed = crash_at(n, false, save_in_child, &child);
+        bool crashed = crash_at(n, false, rig_save_in_child, &child);
         unsigned after = count(&far, REPOSITORY_SNAPSHOTS);
         calls += crashed;
         kept += crashed && after > before;

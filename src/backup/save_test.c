@@ -148,16 +148,6 @@ TEST(a_source_that_is_none_is_told)
 
 /* ---- one that breaks off ---- */
 
-/* In a child, which may end in it: so with a loop of its own. */
-static void
-save_in_child(void *arg)
-{
-    struct backup_rig *rig = arg;
-    if (!loop_rig_open(&rig->loop) || !rig_open_repository(rig))
-        _exit(1);
-    (void)!rig_save(rig);
-}
-
 /* Whatever happens, and wherever: the snapshots that were there are whole, and the next backup succeeds
  * without anybody's help. */
 TEST(a_crash_costs_no_snapshot)
@@ -177,7 +167,7 @@ TEST(a_crash_costs_no_snapshot)
             REQUIRE(rig_write_noise(&rig, "more", 300000, 1000 * n + (unsigned)torn) == 0);
             struct backup_rig child = rig;
             child.repository = NULL;
-            bool crashed = crash_at(n, torn, save_in_child, &child);
+            bool crashed = crash_at(n, torn, rig_save_in_child, &child);
             unsigned after = count_objects(&rig, REPOSITORY_SNAPSHOTS);
             kept += crashed && after > before;
             calls += crashed;

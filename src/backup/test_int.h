@@ -222,6 +222,16 @@ rig_save(struct backup_rig *rig)
     return rig->r;
 }
 
+/* In a child, which may end in it: so with a loop of its own. */
+static inline void
+rig_save_in_child(void *arg)
+{
+    struct backup_rig *rig = arg;
+    if (!loop_rig_open(&rig->loop) || !rig_open_repository(rig))
+        _exit(1);
+    (void)!rig_save(rig);
+}
+
 static inline int
 rig_restore(struct backup_rig *rig, const struct restore_wish *more)
 {
