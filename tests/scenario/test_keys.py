@@ -363,6 +363,7 @@ def test_a_key_that_is_being_written_when_a_gateway_ends_that_was_reloaded(tmp_p
         control = tmp_path / "run/gateway/control.sock"
         with contextlib.closing(Unix(control)) as first, contextlib.closing(Unix(control)) as second:
             first.request("POST", "/key-create/alice")
+            began = time.monotonic()
             assert g.control("GET", "/keys") == (200, [])  # read behind it
             second.request("POST", "/key-create/bob")  # which waits for it
             assert g.control("GET", "/keys") == (200, [])
@@ -371,11 +372,14 @@ def test_a_key_that_is_being_written_when_a_gateway_ends_that_was_reloaded(tmp_p
                 with pytest.raises(http.client.RemoteDisconnected):
                     asked.getresponse()
         other.execute("ROLLBACK")
+        waited = time.monotonic() - began
         other.close()
         g.process.wait(PATIENCE_S)
     with gateway_of(tmp_path, sim) as g:
-        keys = listed(g)  # nobody was told a token: what had not begun was not done
-        assert {name: keys[name]["state"] for name in keys} == {"alice": "revoked"}
+        keys = {name: key["state"] for name, key in listed(g).items()}
+        # Nobody was told a token: what had not begun was not done. SQLite gives up after five seconds, which a slow
+        # machine may take for the lines above; and then nothing had begun.
+        assert keys == {"alice": "revoked"} or waited > 3 and keys == {}, waited
 
 
 def test_the_access_log_tells_of_each_request_and_of_no_prompt(tmp_path, sim):
