@@ -1,6 +1,7 @@
 #include "backup/cut.h"
 
 #include "base/hash.h"
+#include "fmt/gguf.h"
 #include "fmt/safetensors.h"
 
 #include <endian.h>
@@ -10,7 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WINDOW 64 /* bytes: what is further back has left the sum by its highest bit */
+#define WINDOW 64    /* bytes: what is further back has left the sum by its highest bit */
+#define HEAD_BYTES 9 /* of a file, which tell what it may be */
 
 /* ---- by content ---- */
 
@@ -61,7 +63,17 @@ cut_length(const struct cut_region *region, const uint8_t *bytes, size_t len)
     return region->tensor || len <= CUT_MIN ? len : length_by_content(bytes, len);
 }
 
-/* ---- weights ---- */
+/* ---- safetensors ---- */
+
+/* 8 bytes of length, then a brace. Reading the rest costs more than seeing that it can be none. */
+static bool
+may_be_safetensors(const uint8_t head[HEAD_BYTES], uint64_t file_bytes)
+{
+    uint64_t len;
+    memcpy(&len, head, sizeof(len));
+    len = le64toh(len);
+    return head[8] == '{' && len <= SAFETENSORS_HEADER_MAX && len <= file_bytes - 8;
+}
 
 /* Numbers without a form of their own are bytes: many weights of eight bits and less are. */
 static enum codec_form
@@ -89,27 +101,87 @@ by_place(const void *a, const void *b)
 }
 
 static int
-take_tensors(struct arena *arena, const struct safetensors *file, struct cut_layout *ret)
+find_in_safetensors(struct arena *arena, int fd, uint64_t file_bytes, struct cut_layout *ret)
 {
-    struct cut_region *r = arena_alloc(arena, (file->count + 1) * sizeof(*r));
+    struct safetensors_errors *errors = arena_new(arena, struct safetensors_errors);
+    struct safetensors file;
+    int r = errors ? safetensors_read(arena, fd, file_bytes, &file, errors) : -ENOMEM;
+    if (r == 0 && file.data_at + file.data_bytes != file_bytes)
+        r = -EBADMSG;
+    struct cut_region *regions =
+        r == 0 ? arena_alloc(arena, (file.count + 1) * sizeof(*regions)) : NULL;
     size_t n = 0;
-    if (!r)
-        return -ENOMEM;
-    r[n++] = (struct cut_region){0, file->data_at, NULL, CODEC_PLAIN};
-    for (size_t i = 0; i < file->count; i++) {
-        const struct safetensors_tensor *t = &file->tensors[i];
+    if (!regions)
+        return r < 0 ? r : -ENOMEM;
+    regions[n++] = (struct cut_region){0, file.data_at, NULL, CODEC_PLAIN};
+    for (size_t i = 0; i < file.count; i++) {
+        const struct safetensors_tensor *t = &file.tensors[i];
         if (t->end > t->begin)
-            r[n++] = (struct cut_region){file->data_at + t->begin, file->data_at + t->end, t->name,
-                                         form_of(t->dtype)};
+            regions[n++] = (struct cut_region){file.data_at + t->begin, file.data_at + t->end,
+                                               t->name, form_of(t->dtype)};
     }
-    qsort(r, n, sizeof(*r), by_place);
-    *ret = (struct cut_layout){r, n};
+    qsort(regions, n, sizeof(*regions), by_place);
+    *ret = (struct cut_layout){regions, n};
     return 0;
 }
+
+/* ---- GGUF ---- */
+
+static bool
+may_be_gguf(const uint8_t head[HEAD_BYTES], uint64_t file_bytes unused_arg)
+{
+    return memcmp(head, "GGUF", 4) == 0;
+}
+
+/* What is not made of plain numbers has scales among them, and no planes. */
+static enum codec_form
+form_of_gguf(uint32_t type)
+{
+    switch (type) {
+    case GGUF_F32:
+        return CODEC_F32;
+    case GGUF_F16:
+        return CODEC_F16;
+    case GGUF_BF16:
+        return CODEC_BF16;
+    default:
+        return CODEC_PLAIN;
+    }
+}
+
+static int
+find_in_gguf(struct arena *arena, int fd, uint64_t file_bytes, struct cut_layout *ret)
+{
+    struct gguf_tensors file;
+    int r = gguf_read_tensors(arena, fd, file_bytes, &file, NULL);
+    if (r == 0 && file.count == 0)
+        r = -EBADMSG;
+    struct cut_region *regions =
+        r == 0 ? arena_alloc(arena, (file.count + 1) * sizeof(*regions)) : NULL;
+    if (!regions)
+        return r < 0 ? r : -ENOMEM;
+    regions[0] = (struct cut_region){0, file.items[0].begin, NULL, CODEC_PLAIN};
+    for (size_t i = 0; i < file.count; i++) {
+        const struct gguf_tensor *t = &file.items[i];
+        regions[i + 1] = (struct cut_region){t->begin, t->end, t->name, form_of_gguf(t->type)};
+    }
+    *ret = (struct cut_layout){regions, file.count + 1};
+    return 0;
+}
+
+/* ---- a file ---- */
+
+/* Of weights, by how they begin. find: -EBADMSG or -ENODATA of what is none after all, or not whole;
+ * -ENOMEM of more tensors than the arena has room for. */
+static const struct {
+    bool (*may_be)(const uint8_t head[HEAD_BYTES], uint64_t file_bytes);
+    int (*find)(struct arena *arena, int fd, uint64_t file_bytes, struct cut_layout *ret);
+} formats[] = {{may_be_safetensors, find_in_safetensors}, {may_be_gguf, find_in_gguf}};
 
 static int
 take_whole(struct arena *arena, uint64_t file_bytes, struct cut_layout *ret)
 {
+    arena_clear(arena);
     struct cut_region *r = arena_alloc(arena, sizeof(*r));
     if (!r)
         return -ENOMEM;
@@ -118,36 +190,15 @@ take_whole(struct arena *arena, uint64_t file_bytes, struct cut_layout *ret)
     return 0;
 }
 
-/* Reading a header costs more than seeing that it can be none: 8 bytes of length, then a brace. */
-static bool
-may_be_safetensors(int fd, uint64_t file_bytes)
-{
-    uint8_t head[9];
-    uint64_t len;
-    if (pread(fd, head, sizeof(head), 0) != sizeof(head) || head[8] != '{')
-        return false;
-    memcpy(&len, head, sizeof(len));
-    len = le64toh(len);
-    return len <= SAFETENSORS_HEADER_MAX && len <= file_bytes - 8;
-}
-
 int
 cut_layout(struct arena *arena, int fd, uint64_t file_bytes, struct cut_layout *ret)
 {
-    struct safetensors_errors *errors = arena_new(arena, struct safetensors_errors);
-    struct safetensors file;
-    if (!errors)
-        return -ENOMEM;
-    if (!may_be_safetensors(fd, file_bytes))
+    uint8_t head[HEAD_BYTES];
+    int r = -EBADMSG;
+    if (pread(fd, head, sizeof(head), 0) != sizeof(head))
         return take_whole(arena, file_bytes, ret);
-    int r = safetensors_read(arena, fd, file_bytes, &file, errors);
-    if (arena->full) { /* more tensors than there is room for */
-        arena_clear(arena);
-        return take_whole(arena, file_bytes, ret);
-    }
-    if (r < 0 && r != -EBADMSG && r != -ENODATA)
-        return r;
-    if (r < 0 || file.data_at + file.data_bytes != file_bytes)
-        return take_whole(arena, file_bytes, ret);
-    return take_tensors(arena, &file, ret);
+    for (size_t i = 0; i < ARRAY_SIZE(formats) && r == -EBADMSG; i++)
+        if (formats[i].may_be(head, file_bytes))
+            r = formats[i].find(arena, fd, file_bytes, ret);
+    return r == -EBADMSG || r == -ENODATA || r == -ENOMEM ? take_whole(arena, file_bytes, ret) : r;
 }

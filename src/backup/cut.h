@@ -34,8 +34,8 @@ struct cut_layout {
     size_t count;
 };
 
-/* Of an open regular file. What is no whole file of weights is one region, cut by content: that it is
- * wrong is for others to say. 0, or -errno of reading. */
+/* Of an open regular file: safetensors and GGUF have tensors. What is no whole file of weights is one
+ * region, cut by content: that it is wrong is for others to say. 0, or -errno of reading. */
 int cut_layout(struct arena *arena, int fd, uint64_t file_bytes, struct cut_layout *ret) must_check;
 
 /* How far a region may be read for the chunk that begins at `at`. */

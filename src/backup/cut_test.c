@@ -137,6 +137,34 @@ TEST(weights_are_cut_at_their_tensors)
     CHECK_EQ(cuts.at[1], data + 1500000);
 }
 
+/* One of plain numbers, and one of blocks of few bits. */
+TEST(gguf_is_cut_at_its_tensors)
+{
+    static const char header[] = "GGUF\3\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+                                 "\1\0\0\0\0\0\0\0b\1\0\0\0\7\0\0\0\0\0\0\0\14\0\0\0"
+                                 "\0\0\20\0\0\0\0\0"
+                                 "\1\0\0\0\0\0\0\0a\1\0\0\0\7\0\0\0\0\0\0\0\1\0\0\0"
+                                 "\0\0\0\0\0\0\0\0";
+    const uint64_t data = 96, end = data + 3 * MIB;
+    _cleanup_arena_ struct arena arena;
+    struct cut_layout layout;
+    FILE *file = tmpfile();
+    arena_init(&arena, MIB);
+    CHECK_EQ(sizeof(header) - 1, 24 + 2 * 33);
+    REQUIRE(fwrite(header, 1, sizeof(header) - 1, file) == sizeof(header) - 1 &&
+            fflush(file) == 0 && ftruncate(fileno(file), (off_t)end) == 0);
+    REQUIRE(cut_layout(&arena, fileno(file), end, &layout) == 0);
+    (void)fclose(file);
+    REQUIRE(layout.count == 3);
+    CHECK(!layout.regions[0].tensor && layout.regions[0].end == data);
+    CHECK_STR(layout.regions[1].tensor, "a");
+    CHECK_EQ(layout.regions[1].form, CODEC_F16);
+    CHECK_EQ(layout.regions[1].end, data + MIB);
+    CHECK_STR(layout.regions[2].tensor, "b");
+    CHECK_EQ(layout.regions[2].form, CODEC_PLAIN);
+    CHECK_EQ(layout.regions[2].end, end);
+}
+
 TEST(what_is_no_whole_file_of_weights_is_cut_by_content)
 {
     static const struct {
