@@ -150,6 +150,27 @@ block_decode(struct block_reader *r, const struct pack_found *found, uint8_t *re
     return codec_decode(r->codec, &stored, ret_bytes, record->block_bytes, reterr);
 }
 
+int
+block_take(struct block_reader *r, const struct snapshot_block *block, uint8_t *ret_record,
+           struct pack_found *ret, uint8_t *ret_bytes, uint8_t ret_sha256[HASH_SHA256_BYTES],
+           struct err *reterr)
+{
+    const struct snapshot_block plain = {.bytes = block->bytes};
+    struct block_id sha256, name;
+    int k = fetch(r, block, ret, reterr);
+    if (k < 0)
+        return k;
+    memcpy(ret_record, ret->record.stored, ret->record.stored_bytes);
+    ret->record.stored = ret_record;
+    k = block_decode(r, ret, ret_bytes, reterr);
+    if (k < 0)
+        return k;
+    block_find_ids(NULL, &plain, 1, ret_bytes, &sha256);
+    block_name(r->repository->keys, sha256.bytes, &name);
+    memcpy(ret_sha256, sha256.bytes, HASH_SHA256_BYTES);
+    return memcmp(&name, &block->id, sizeof(name)) == 0 ? 0 : wrong_digest(&block->id, reterr);
+}
+
 /* ---- several ---- */
 
 void

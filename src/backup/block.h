@@ -17,6 +17,13 @@ void block_reader_free(struct block_reader *r);
 int block_read(struct block_reader *r, const struct snapshot_block *blocks, size_t count,
                uint8_t *ret_bytes, struct err *reterr) must_check;
 
+/* One as it is stored, and as it is, once its bytes were seen to be those of its name: the record
+ * points into ret_record and *ret, the bytes have CODEC_BLOCK_MAX. */
+#define BLOCK_RECORD_MAX CODEC_STORED_MAX
+int block_take(struct block_reader *r, const struct snapshot_block *block, uint8_t *ret_record,
+               struct pack_found *ret, uint8_t *ret_bytes, uint8_t ret_sha256[HASH_SHA256_BYTES],
+               struct err *reterr) must_check;
+
 /* The name of a block by the SHA-256 of its bytes: keys are those of its repository, NULL where
  * it has none. */
 void block_name(const struct seal_keys *keys, const uint8_t sha256[HASH_SHA256_BYTES],

@@ -1,39 +1,10 @@
 #include "backup/mend.h"
 
+#include "backup/raw.h"
 #include "backup/repository_int.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-/* As it lies there. */
-struct raw {
-    int fd;
-    struct flow_source source;
-};
-
-static void
-raw_close(struct raw *raw)
-{
-    cleanup_close(&raw->fd);
-}
-#define _cleanup_raw_ _cleanup_(raw_close)
-
-static int
-raw_open(const struct repository *r, enum repository_area area, const char *name, struct raw *ret,
-         struct err *reterr)
-{
-    struct stat st = {0};
-    ret->fd = r->kind->get(r, area, name, reterr);
-    if (ret->fd < 0)
-        return ret->fd;
-    if (fstat(ret->fd, &st) < 0)
-        return err_set_errno(reterr, errno, "cannot read %s/%s of the repository",
-                             repository_area_name(area), name);
-    ret->source = flow_source_fd(&ret->fd, (uint64_t)st.st_size);
-    return 0;
-}
 
 static int
 write_object(void *arg, const void *bytes, size_t len, struct err *reterr)
@@ -54,11 +25,11 @@ int
 mend_prepare(struct repository *r, const uint8_t pack[HASH_SHA256_BYTES], unsigned percent,
              struct err *reterr)
 {
-    _cleanup_raw_ struct raw raw = {.fd = -1};
+    _cleanup_raw_ struct raw raw = RAW_INIT;
     struct object_writer w;
     char name[HASH_SHA256_HEX];
     hash_sha256_hex(pack, name);
-    int k = raw_open(r, REPOSITORY_PACKS, name, &raw, reterr);
+    int k = raw_open(r, REPOSITORY_PACKS, pack, &raw, reterr);
     if (k == 0)
         k = begin(r, REPOSITORY_PARITY, &w, reterr);
     if (k < 0)
@@ -74,25 +45,25 @@ mend_prepare(struct repository *r, const uint8_t pack[HASH_SHA256_BYTES], unsign
 bool
 mend_is_prepared(const struct repository *r, const uint8_t pack[HASH_SHA256_BYTES])
 {
-    _cleanup_raw_ struct raw raw = {.fd = -1};
+    _cleanup_raw_ struct raw raw = RAW_INIT;
     char name[HASH_SHA256_HEX];
     uint64_t bytes;
     hash_sha256_hex(pack, name);
     return r->kind->find ? r->kind->find(r, REPOSITORY_PARITY, name, &bytes, NULL) >= 0
-                         : raw_open(r, REPOSITORY_PARITY, name, &raw, NULL) == 0;
+                         : raw_open(r, REPOSITORY_PARITY, pack, &raw, NULL) == 0;
 }
 
 int
 mend_pack(struct repository *r, const uint8_t pack[HASH_SHA256_BYTES], struct parity_told *ret_told,
           struct err *reterr)
 {
-    _cleanup_raw_ struct raw damaged = {.fd = -1}, parity = {.fd = -1};
+    _cleanup_raw_ struct raw damaged = RAW_INIT, parity = RAW_INIT;
     struct object_writer w;
     char name[HASH_SHA256_HEX], made[HASH_SHA256_HEX];
     hash_sha256_hex(pack, name);
-    int k = raw_open(r, REPOSITORY_PARITY, name, &parity, reterr);
+    int k = raw_open(r, REPOSITORY_PARITY, pack, &parity, reterr);
     if (k == 0)
-        k = raw_open(r, REPOSITORY_PACKS, name, &damaged, reterr);
+        k = raw_open(r, REPOSITORY_PACKS, pack, &damaged, reterr);
     if (k == 0)
         k = begin(r, REPOSITORY_PACKS, &w, reterr);
     if (k < 0)

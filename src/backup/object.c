@@ -162,6 +162,19 @@ object_finish(struct object_writer *w, char ret_name[HASH_SHA256_HEX], struct er
 }
 
 int
+object_finish_if(struct object_writer *w, const char *name, struct err *reterr)
+{
+    uint8_t digest[HASH_SHA256_BYTES];
+    char found[HASH_SHA256_HEX];
+    int r = end_writing(w, reterr);
+    if (r < 0)
+        return r;
+    hash_sha256_final(&w->hash, digest);
+    hash_sha256_hex(digest, found);
+    return strcmp(found, name) == 0 ? commit(w, name, reterr) : -EBADMSG;
+}
+
+int
 object_finish_as(struct object_writer *w, const char *name, struct err *reterr)
 {
     int r = end_writing(w, reterr);

@@ -52,6 +52,8 @@ int object_flush(struct object_writer *w, struct err *reterr) must_check;
 /* Then it is there, whatever happens; that is so, too, of one that was there before. */
 int object_finish(struct object_writer *w, char ret_name[HASH_SHA256_HEX], struct err *reterr)
     must_check;
+/* Only if that is its name; else -EBADMSG, without words, and it is not there. */
+int object_finish_if(struct object_writer *w, const char *name, struct err *reterr) must_check;
 /* Likewise, under a name of the caller's; one that has it is replaced. */
 int object_finish_as(struct object_writer *w, const char *name, struct err *reterr) must_check;
 /* What was written so far stays as a draft that nobody writes. */

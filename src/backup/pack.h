@@ -76,6 +76,7 @@ struct pack_record {
 int pack_add(struct pack_writer *w, const struct pack_record *record, struct err *reterr)
     must_check;
 bool pack_is_full(const struct pack_writer *w);
+uint64_t pack_bytes(const struct pack_writer *w); /* so far */
 
 /* Then the pack is on the disk under its name. The entries live as long as the writer. */
 int pack_finish(struct pack_writer *w, char ret_name[HASH_SHA256_HEX],

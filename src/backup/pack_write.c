@@ -70,6 +70,12 @@ pack_is_full(const struct pack_writer *w)
     return w->file.bytes >= PACK_FULL;
 }
 
+uint64_t
+pack_bytes(const struct pack_writer *w)
+{
+    return w->file.bytes;
+}
+
 int
 pack_add(struct pack_writer *w, const struct pack_record *record, struct err *reterr)
 {

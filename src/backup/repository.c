@@ -67,6 +67,18 @@ repository_place(const struct repository *r, enum repository_area area)
     return place;
 }
 
+uint64_t
+repository_lying_bytes(const struct repository *r, uint64_t bytes)
+{
+    return r->is_encrypted ? seal_sealed_bytes(bytes) : bytes;
+}
+
+bool
+repository_is_elsewhere(const struct repository *r)
+{
+    return r->kind->remote != NULL;
+}
+
 bool
 repository_is_copied(enum repository_area area)
 {

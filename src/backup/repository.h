@@ -66,6 +66,10 @@ struct object_place repository_place(const struct repository *r, enum repository
 /* For what is brought there as it is, sealed or not. */
 struct object_place repository_place_raw(const struct repository *r, enum repository_area area);
 
+/* How long an object of so many bytes is where it lies: one that is sealed is longer. */
+uint64_t repository_lying_bytes(const struct repository *r, uint64_t bytes);
+bool repository_is_elsewhere(const struct repository *r); /* on another host */
+
 /* A file beside the areas, for people: replaced. */
 int repository_write(struct repository *r, const char *name, const void *bytes, size_t len,
                      struct err *reterr) must_check;

@@ -19,6 +19,9 @@ struct repository_kind {
      * NULL: it never is. */
     int (*find)(const struct repository *r, enum repository_area area, const char *name,
                 uint64_t *ret_bytes, struct err *reterr);
+    /* How long one is, asked for there and now; NULL: it is as cheap to read it. */
+    int (*measure)(const struct repository *r, enum repository_area area, const char *name,
+                   uint64_t *ret_bytes, struct err *reterr);
     int (*read)(const struct repository *r, enum repository_area area, const char *name,
                 uint64_t at, void *ret_bytes, size_t len, struct err *reterr);
     /* As of struct object_place, with a struct repository_shelf; NULL: objects belong where they

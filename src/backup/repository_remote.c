@@ -302,6 +302,16 @@ remote_find(const struct repository *r, enum repository_area area, const char *n
 }
 
 static int
+remote_measure(const struct repository *r, enum repository_area area, const char *name,
+               uint64_t *ret_bytes, struct err *reterr)
+{
+    const struct elsewhere *e = r->elsewhere;
+    char key[REMOTE_KEY_MAX];
+    name_key(area, name, key);
+    return e->kind->size(e->there, key, ret_bytes, reterr);
+}
+
+static int
 remote_read(const struct repository *r, enum repository_area area, const char *name, uint64_t at,
             void *ret_bytes, size_t len, struct err *reterr)
 {
@@ -552,7 +562,8 @@ remote_open(struct repository *r, const struct repository_wish *wish, struct err
 #define KIND(scheme_, remote_)                                                                    \
     {                                                                                             \
         .scheme = (scheme_), .remote = (remote_), .open = remote_open, .close = remote_close,     \
-        .list = remote_list, .get = remote_get, .find = remote_find, .read = remote_read,         \
+        .list = remote_list, .get = remote_get, .find = remote_find, .measure = remote_measure,   \
+        .read = remote_read,                                                                      \
         .put = remote_put, .write = remote_write, .remove = remote_remove, .touch = remote_touch, \
         .changed = remote_changed, .tidy = remote_tidy, .find_room = remote_find_room,            \
         .forget = remote_forget                                                                   \

@@ -124,6 +124,8 @@ void snapshot_abandon(struct snapshot_writer *w);
 int snapshot_commit(struct snapshot_writer *w, struct snapshot_end *end,
                     char ret_name[HASH_SHA256_HEX], struct err *reterr) must_check;
 
+uint64_t snapshot_bytes(const struct snapshot_writer *w); /* so far */
+
 /* ---- reading ---- */
 
 /* Of memory that stays; its bytes are a stranger's, if nobody has seen that they fit the name.

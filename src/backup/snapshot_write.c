@@ -159,6 +159,12 @@ snapshot_abandon(struct snapshot_writer *w)
     object_abandon(&w->file);
 }
 
+uint64_t
+snapshot_bytes(const struct snapshot_writer *w)
+{
+    return w->file.bytes;
+}
+
 int
 snapshot_commit(struct snapshot_writer *w, struct snapshot_end *end, char ret_name[HASH_SHA256_HEX],
                 struct err *reterr)

@@ -20,72 +20,172 @@
 
 /* One that lies on the disk of paths.backup is only there when that is mounted. */
 static const char *
-mount_of(const struct config *config)
+mount_of(const struct config *config, const char *where)
 {
-    const char *disk = config->paths.backup, *where = config->backup.repository;
+    const char *disk = config->paths.backup;
     size_t len = strlen(disk);
     bool below = strncmp(where, disk, len) == 0 && (where[len] == '/' || where[len] == '\0');
     return below && config->storage.require_mounts ? disk : NULL;
 }
 
-static int
-open_repository(struct cli_backup *b, const struct repository_wish *wish)
+/* Where a repository is, and what its options say. */
+struct place {
+    const char *options; /* "backup" */
+    const char *where;
+    const struct config_secret *password, *credentials;
+    const char *ca, *ssh_key, *ssh_known_hosts;
+};
+
+static struct place
+main_place(const struct config *config)
 {
-    const struct config_backup *backup = &b->config->backup;
+    const struct config_backup *o = &config->backup;
+    return (struct place){.options = "backup",
+                          .where = o->repository,
+                          .password = &o->password,
+                          .credentials = &o->credentials,
+                          .ca = o->ca,
+                          .ssh_key = o->ssh_key,
+                          .ssh_known_hosts = o->ssh_known_hosts};
+}
+
+static struct place
+copy_place(const struct config *config, const char *to)
+{
+    const struct config_backup_copy *o = &config->backup.copy;
+    return (struct place){.options = "backup.copy",
+                          .where = to ? to : o->to,
+                          .password = &o->password,
+                          .credentials = &o->credentials,
+                          .ca = o->ca,
+                          .ssh_key = o->ssh_key,
+                          .ssh_known_hosts = o->ssh_known_hosts};
+}
+
+static int
+fetch_secret(struct cli_backup *b, const struct place *place, const char *option,
+             const struct config_secret *from, struct secret *ret)
+{
+    int r = secret_fetch_of(b->config, from, ret, &b->cli->err);
+    if (r < 0)
+        err_prefix(&b->cli->err, "%s.%s", place->options, option);
+    return r;
+}
+
+static int
+open_at(struct cli_backup *b, const struct place *place, const struct repository_wish *wish,
+        struct repository **ret)
+{
     struct repository_wish there = *wish;
     _cleanup_secret_ struct secret credentials = {0};
     _cleanup_free_ char *copies = mem_printf("%s/repositories", b->config->paths.state);
-    int r = secret_fetch_of(b->config, &backup->credentials, &credentials, &b->cli->err);
-    if (r < 0) {
-        err_prefix(&b->cli->err, "backup.credentials");
+    int r = fetch_secret(b, place, "credentials", place->credentials, &credentials);
+    if (r < 0)
         return r;
-    }
-    there.where = backup->repository;
-    there.mount = mount_of(b->config);
+    there.where = place->where;
+    there.mount = mount_of(b->config, place->where);
     there.access = (struct repository_access){.copies = copies,
-                                              .ssh_key = backup->ssh_key,
-                                              .ssh_known_hosts = backup->ssh_known_hosts,
-                                              .ca = backup->ca,
+                                              .ssh_key = place->ssh_key,
+                                              .ssh_known_hosts = place->ssh_known_hosts,
+                                              .ca = place->ca,
                                               .s3_key = &credentials};
-    r = repository_open(&there, &b->repository, &b->cli->err);
+    return repository_open(&there, ret, &b->cli->err);
+}
+
+static int
+open_repository(struct cli_backup *b, const struct repository_wish *wish)
+{
+    const struct place place = main_place(b->config);
+    int r = open_at(b, &place, wish, &b->repository);
     return r < 0 ? r : loop_new(&b->loop, &b->cli->err);
 }
 
 int
 cli_backup_password(struct cli_backup *b, struct secret *ret)
 {
-    int r = secret_fetch_of(b->config, &b->config->backup.password, ret, &b->cli->err);
-    if (r < 0)
-        err_prefix(&b->cli->err, "backup.password");
-    return r;
+    const struct place place = main_place(b->config);
+    return fetch_secret(b, &place, "password", place.password, ret);
 }
 
 /* With a passphrase nothing is ever written in clear: whoever can write to the store could else
  * put a repository of his own there. */
 static int
-unlock(struct cli_backup *b)
+unlock_at(struct cli_backup *b, const struct place *place, struct repository *repository)
 {
     _cleanup_secret_ struct secret password = {0};
-    struct repository *repository = b->repository;
-    int r = cli_backup_password(b, &password);
+    int r = fetch_secret(b, place, "password", place->password, &password);
     if (r < 0 || repository->is_encrypted == secret_is_set(&password))
         return r < 0 || !repository->is_encrypted
                    ? r
                    : repository_unlock(repository, &password, &b->cli->err);
     if (repository->is_encrypted) {
         r = err_set(&b->cli->err, ERR_SEAL_NO_KEY,
-                    "the repository %s is encrypted, and backup.password is not set",
-                    repository->where);
-        err_fix(&b->cli->err, CLI_BACKUP_SET_PASSWORD);
+                    "the repository %s is encrypted, and %s.password is not set", repository->where,
+                    place->options);
+        err_fix(&b->cli->err,
+                "citadel secrets set backup; then set %s.password to {credential: backup}",
+                place->options);
     } else {
         r = err_set(&b->cli->err, ERR_REPOSITORY_CLEAR,
-                    "backup.password is set, and the repository %s is not encrypted",
+                    "%s.password is set, and the repository %s is not encrypted", place->options,
                     repository->where);
-        err_fix(&b->cli->err, "make another for it: set backup.repository, then citadel backup "
-                              "init; or take backup.password out");
+        err_fix(&b->cli->err,
+                "make another for it: in another place, by citadel backup init; or take "
+                "%s.password out",
+                place->options);
     }
     return r;
 }
+
+static int
+unlock(struct cli_backup *b)
+{
+    const struct place place = main_place(b->config);
+    return unlock_at(b, &place, b->repository);
+}
+
+/* ---- the other repository ---- */
+
+static int
+need_copy(struct cli_backup *b, const struct place *place)
+{
+    if (place->where)
+        return 0;
+    int r = err_set(&b->cli->err, ERR_USAGE, "backup.copy.to is not set: nothing says where to");
+    err_fix(&b->cli->err, "set it; or give --to REPOSITORY");
+    return r;
+}
+
+int
+cli_backup_open_other(struct cli_backup *b, const char *to, struct repository **ret)
+{
+    const struct place place = copy_place(b->config, to);
+    int r = need_copy(b, &place);
+    if (r == 0)
+        r = open_at(b, &place, &(struct repository_wish){0}, ret);
+    if (r == -ENOENT && b->cli->err.id == ERR_REPOSITORY_NONE)
+        err_fix(&b->cli->err, "citadel backup init --copy makes that of backup.copy.to");
+    return r < 0 ? r : unlock_at(b, &place, *ret);
+}
+
+int
+cli_backup_make_other(struct cli_backup *b, const struct seal_key_file *keys, size_t count,
+                      struct repository **ret)
+{
+    const struct place place = copy_place(b->config, NULL);
+    const struct repository_wish wish = {.make = true, .keys = keys, .keys_count = count};
+    int r = need_copy(b, &place);
+    return r < 0 ? r : open_at(b, &place, &wish, ret);
+}
+
+int
+cli_backup_other_password(struct cli_backup *b, struct secret *ret)
+{
+    const struct place place = copy_place(b->config, NULL);
+    return fetch_secret(b, &place, "password", place.password, ret);
+}
+
+/* ---- beginning ---- */
 
 int
 cli_backup_begin(struct cli *cli, struct cli_backup *ret)

@@ -38,6 +38,14 @@ int cli_backup_begin(struct cli *cli, struct cli_backup *ret) must_check;
 int cli_backup_make(struct cli_backup *b, const struct seal_key_file *keys, size_t count)
     must_check;
 void cli_backup_close(struct cli_backup *b);
+
+/* That of backup.copy, or in another place (`to`; may be NULL) with its options; unlocked. It is
+ * the caller's. */
+int cli_backup_open_other(struct cli_backup *b, const char *to, struct repository **ret) must_check;
+int cli_backup_make_other(struct cli_backup *b, const struct seal_key_file *keys, size_t count,
+                          struct repository **ret) must_check;
+int cli_backup_other_password(struct cli_backup *b, struct secret *ret) must_check;
+
 #define _cleanup_cli_backup_ _cleanup_(cli_backup_close)
 
 /* Something that gives itself this function and the struct cli_backup as its ended(). */

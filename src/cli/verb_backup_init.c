@@ -15,11 +15,17 @@ const struct verb_help verb_backup_init_help = {
         "this "
         "once: write it down, and keep it where the machine is not. Who loses both has lost the "
         "backups.\n\n"
+        "--copy makes the other repository, that of backup.copy.to, for `citadel backup copy`. "
+        "With "
+        "backup.copy.password it is encrypted; where both are, they are sealed alike, so that "
+        "packs "
+        "are copied as they lie there, and either's keys open only its own.\n\n"
         "Its format is written down in docs/backup-format.md: what it holds can be restored "
         "without "
         "Citadel.",
     .examples = VERB_EXAMPLES({"sudo citadel backup init", "once"},
                               {"sudo citadel backup init --encrypted", "never in clear text"},
+                              {"sudo citadel backup init --copy", "that of the cold copy"},
                               {"citadel config show backup.repository", "where it will be"}),
 };
 
@@ -29,14 +35,18 @@ struct making {
     struct cli_backup b;
     struct secret password, recovery;
     struct seal_key_file files[KEYS];
+    struct repository *other; /* that of backup.copy */
+    const struct repository *made;
 };
 
+/* Of a root of their own, or of the one that is given. */
 static int
-make_keys(struct making *m, struct err *reterr)
+make_keys(struct making *m, const struct seal_keys *root, struct err *reterr)
 {
-    _cleanup_seal_keys_ struct seal_keys *keys = NULL;
+    _cleanup_seal_keys_ struct seal_keys *own = NULL;
     struct seal_lock main = {.label = "main", .cost = SEAL_COST}, recovery = {.label = "recovery"};
-    int r = seal_keys_make(&keys, reterr);
+    int r = root ? 0 : seal_keys_make(&own, reterr);
+    const struct seal_keys *keys = root ? root : own;
     if (r == 0)
         r = seal_recovery_make(&m->recovery, reterr);
     if (r == 0)
@@ -45,26 +55,54 @@ make_keys(struct making *m, struct err *reterr)
 }
 
 static int
+need_password(struct cli *cli, const struct making *m, const char *option)
+{
+    if (!cli_flag(cli, "encrypted") || secret_is_set(&m->password))
+        return 0;
+    int r = err_set(&cli->err, ERR_SEAL_NO_KEY, "%s is not set, which would encrypt it", option);
+    err_fix(&cli->err, "citadel secrets set backup; then set %s to {credential: backup}", option);
+    return r;
+}
+
+static int
 make(struct cli *cli, struct making *m)
 {
     int r = cli_backup_begin(cli, &m->b);
     if (r == 0)
         r = cli_backup_password(&m->b, &m->password);
-    bool encrypted = secret_is_set(&m->password);
-    if (r == 0 && cli_flag(cli, "encrypted") && !encrypted) {
-        r = err_set(&cli->err, ERR_SEAL_NO_KEY,
-                    "backup.password is not set, which would encrypt it");
-        err_fix(&cli->err, CLI_BACKUP_SET_PASSWORD);
-    }
+    if (r == 0)
+        r = need_password(cli, m, "backup.password");
+    const bool encrypted = secret_is_set(&m->password);
     if (r == 0 && encrypted)
-        r = make_keys(m, &cli->err);
-    return r < 0 ? r : cli_backup_make(&m->b, m->files, encrypted ? KEYS : 0);
+        r = make_keys(m, NULL, &cli->err);
+    if (r == 0)
+        r = cli_backup_make(&m->b, m->files, encrypted ? KEYS : 0);
+    m->made = m->b.repository;
+    return r;
+}
+
+/* Where both are encrypted they have one root, so that what is sealed goes over as it is. */
+static int
+make_other(struct cli *cli, struct making *m)
+{
+    int r = cli_backup_open(cli, &m->b);
+    if (r == 0)
+        r = cli_backup_other_password(&m->b, &m->password);
+    if (r == 0)
+        r = need_password(cli, m, "backup.copy.password");
+    const bool encrypted = secret_is_set(&m->password);
+    if (r == 0 && encrypted)
+        r = make_keys(m, m->b.repository->keys, &cli->err);
+    if (r == 0)
+        r = cli_backup_make_other(&m->b, m->files, encrypted ? KEYS : 0, &m->other);
+    m->made = m->other;
+    return r;
 }
 
 static void
 tell(struct cli *cli, const struct making *m)
 {
-    const struct repository *r = m->b.repository;
+    const struct repository *r = m->made;
     const char *recovery = secret_reveal(&m->recovery);
     if (cli->json) {
         json_open_map(cli->json, NULL);
@@ -89,9 +127,10 @@ int
 verb_backup_init(struct cli *cli)
 {
     struct making m = {0};
-    int r = make(cli, &m);
+    int r = cli_flag(cli, "copy") ? make_other(cli, &m) : make(cli, &m);
     if (r == 0)
         tell(cli, &m);
+    repository_free(m.other);
     cli_backup_close(&m.b);
     secret_finish(&m.password);
     secret_finish(&m.recovery);
