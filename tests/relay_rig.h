@@ -317,3 +317,11 @@ open_keys(void)
     _cleanup_free_ char *path = mem_printf("%s/keys.db", tap_dir());
     return keyring_open(rig->turn.loop, path, &ring, NULL) == 0;
 }
+
+static inline uint64_t
+left_today(void)
+{
+    struct allowance_level level = {0};
+    CHECK(holder_level(caller, ALLOWANCE_TOKENS_DAY, &level));
+    return level.left;
+}

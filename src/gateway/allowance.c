@@ -228,7 +228,7 @@ used_now(const struct allowance *a, enum allowance_limit limit, const struct all
 {
     switch (limit) {
     case ALLOWANCE_CONCURRENT:
-        return a->running;
+        return (uint64_t)a->running + a->background;
     case ALLOWANCE_TOKENS_DAY:
         return allowance_sum(a->used[ALLOWANCE_DAY], a->reserved);
     case ALLOWANCE_TOKENS_MONTH:
@@ -278,7 +278,17 @@ is_of_requests(enum allowance_limit limit)
 /* requests, tokens: that are wanted. */
 struct wanted {
     uint64_t requests, tokens;
+    bool is_about; /* what is there */
 };
+
+static uint64_t
+used_before(const struct allowance *a, enum allowance_limit limit, struct wanted wanted,
+            const struct allowance_time *t)
+{
+    uint64_t used = used_now(a, limit, t);
+    bool is_in_the_way = limit != ALLOWANCE_CONCURRENT || !wanted.is_about;
+    return is_in_the_way ? used : used - a->background;
+}
 
 static bool
 exceeds(const struct allowance *a, enum allowance_limit limit, struct wanted wanted,
@@ -286,7 +296,7 @@ exceeds(const struct allowance *a, enum allowance_limit limit, struct wanted wan
 {
     uint64_t most = a->limits.of[limit];
     uint64_t more = is_of_requests(limit) ? wanted.requests : wanted.tokens;
-    uint64_t used = most && more ? used_now(a, limit, t) : 0;
+    uint64_t used = most && more ? used_before(a, limit, wanted, t) : 0;
     if (!most || !more || allowance_sum(used, more) <= most)
         return false;
     *refusal = (struct allowance_refusal){.limit = limit, .used = used};
@@ -344,7 +354,7 @@ enum allowance_verdict
 allowance_begin(struct allowance *a, struct allowance_claim *claim, bool takes,
                 const struct allowance_time *t, struct allowance_refusal *ret_refusal)
 {
-    const struct wanted wanted = {.requests = 1, .tokens = takes};
+    const struct wanted wanted = {.requests = 1, .tokens = takes, .is_about = !takes};
     enum allowance_verdict verdict = judge(a, wanted, 0, t, ret_refusal);
     if (verdict != ALLOWANCE_GRANTED)
         return verdict;
@@ -495,6 +505,23 @@ allowance_correct(struct allowance *a, const struct allowance_estimate *estimate
     count_now(a, more, t);
 }
 
+/* ---- in the background ---- */
+
+bool
+allowance_background_begin(struct allowance *a)
+{
+    bool counts = a->background < ALLOWANCE_BACKGROUND_MAX;
+    a->background += counts;
+    return counts;
+}
+
+void
+allowance_background_end(struct allowance *a)
+{
+    assert(a->background > 0);
+    a->background--;
+}
+
 /* ---- what is to be written ---- */
 
 /* So much as is used and wanted, and a slice ahead, but not beyond the limit;
@@ -583,7 +610,7 @@ allowance_level(struct allowance *a, enum allowance_limit limit, const struct al
     uint64_t most = a->limits.of[limit];
     turn(a, t);
     if (limit == ALLOWANCE_CONCURRENT)
-        return (struct allowance_level){most, most - MIN(a->running, most), 0};
+        return (struct allowance_level){most, most - MIN(used_now(a, limit, t), most), 0};
     if (limit == ALLOWANCE_REQUESTS_MINUTE || limit == ALLOWANCE_TOKENS_MINUTE)
         return minute_level(a, limit, t->now_us);
     enum allowance_period p = limit == ALLOWANCE_TOKENS_DAY ? ALLOWANCE_DAY : ALLOWANCE_MONTH;
@@ -606,5 +633,10 @@ allowance_refuse(const struct allowance *a, const struct allowance_refusal *refu
                 : err_set(reterr, ERR_KEY_LIMIT, "the key may make %" PRIu64 " %s", most, help);
     if (is_tokens && refusal->used < most)
         err_fix(reterr, "a smaller max_tokens claims less");
+    else if (refusal->limit == ALLOWANCE_CONCURRENT && a->background)
+        err_fix(reterr,
+                "%" PRIu32 " of them are responses in the background: each is one until a "
+                "GET, or a cancel, of it says that it is over",
+                a->background);
     return r;
 }

@@ -22,7 +22,9 @@
  *            took within a debit. Of a minute, what is beyond claims is forgotten with it.
  * Estimates  What somebody has to come again for, to hear what it took, is settled by an estimate,
  *            and put right when that is known: in the day and the month in which it was settled,
- *            or, if it is more, now. */
+ *            or, if it is more, now.
+ * Background Of those at a time is also what is worked on when its request is over. Who asks after
+ *            such a one is not kept from it by it. */
 
 #include "base/err.h"
 
@@ -83,7 +85,7 @@ struct allowance {
     uint64_t used[ALLOWANCE_PERIODS]; /* settled */
     uint64_t behind_us;               /* since when the clock is days behind; 0: it is not */
     uint64_t reserved;                /* tokens */
-    uint32_t running;
+    uint32_t running, background;
     uint64_t lacking;   /* tokens that a claim wants which was told to wait */
     uint64_t active_us; /* the last claim */
     struct allowance_second {
@@ -120,7 +122,8 @@ struct allowance_refusal {
     uint64_t wait_us;
 };
 
-/* A request begins. takes: it will claim tokens, and is refused where there are none left. */
+/* A request begins. takes: it will claim tokens, and is refused where there are none left; the
+ * others are about what is there. */
 enum allowance_verdict allowance_begin(struct allowance *a, struct allowance_claim *claim,
                                        bool takes, const struct allowance_time *t,
                                        struct allowance_refusal *ret_refusal) must_check;
@@ -156,6 +159,11 @@ bool allowance_order(struct allowance *a, const struct allowance_time *t,
                      struct allowance_saved *ret_order);
 void allowance_debited(struct allowance *a);
 void allowance_not_debited(struct allowance *a);
+
+/* Something of it is worked on in the background. False: so many are that no more are counted. */
+#define ALLOWANCE_BACKGROUND_MAX 4096
+bool allowance_background_begin(struct allowance *a) must_check;
+void allowance_background_end(struct allowance *a);
 
 /* How a limit stands now. */
 struct allowance_level {

@@ -514,6 +514,18 @@ holder_correct(struct holder *h, const struct allowance_estimate *estimate, uint
     write_order(h, &t);
 }
 
+bool
+holder_background_begin(struct holder *h)
+{
+    return allowance_background_begin(&h->allowance);
+}
+
+void
+holder_background_end(struct holder *h)
+{
+    allowance_background_end(&h->allowance);
+}
+
 /* ---- changes ---- */
 
 static int

@@ -95,6 +95,9 @@ void claim_end(struct claim *claim);
 struct allowance_estimate holder_estimated(const struct holder *holder, uint64_t tokens);
 void holder_correct(struct holder *holder, const struct allowance_estimate *estimate,
                     uint64_t tokens);
+/* As allowance_background_begin() has it. */
+bool holder_background_begin(struct holder *holder) must_check;
+void holder_background_end(struct holder *holder);
 
 /* ---- changes ---- */
 

@@ -60,6 +60,7 @@ relay_free(struct relay *relay)
     shares_free(relay->shares);
     spool_close(relay->spool);
     stored_free(relay->stored);
+    backgrounds_finish(&relay->backgrounds);
     tallies_finish(&relay->tallies);
     free(relay);
 }

@@ -264,12 +264,17 @@ is_in_background(const struct passage *p)
     return p->asks_background || is_pending;
 }
 
-/* Of a response, which says so itself. */
+/* Of a response, which says so itself; perhaps without what it took. */
+static bool
+is_over(const struct passage *p)
+{
+    return p->reads && p->usage.complete && (p->is_stream || !p->usage.pending);
+}
+
 static bool
 is_made(const struct passage *p)
 {
-    return p->reads && p->usage.usage.told &&
-           (p->is_stream ? p->usage.complete : !p->usage.pending);
+    return is_over(p) && p->usage.usage.told;
 }
 
 static void
@@ -368,25 +373,26 @@ passage_pays(struct passage *p)
     return claim_grow(claim, took);
 }
 
-/* Who asks for it later hears what it took; until then it took what was reserved. */
-static void
-remember_estimate(const struct passage *p, uint64_t took)
+/* Of a request that somebody may be at from here on. */
+static bool
+goes_on_without(const struct passage *p)
 {
-    const struct allowance_estimate estimate = holder_estimated(p->reply.caller, took);
-    if (p->has_id && is_in_background(p) && !is_made(p))
-        stored_set_estimate(p->relay->stored, p->id_reader.id, p->id_reader.len, p->key, &estimate);
+    bool was_begun = passage_has_begun(p) ? p->account.row.status < 400 : has_left_work(p);
+    return is_in_background(p) && was_begun && !is_over(p);
 }
 
+/* Of a response that was made in the background, whatever was asked of it. One that is there no
+ * more is over, too. */
 static void
-correct_estimate(const struct passage *p)
+hear_of_background(struct passage *p)
 {
+    struct background *b = passage_left_behind(p);
     const struct usage *told = &p->usage.usage;
-    if (!p->relay->stored || p->account.row.status != 200 || !is_made(p))
-        return;
-    const struct allowance_estimate estimate =
-        stored_take_estimate(p->relay->stored, p->stored_id, strlen(p->stored_id), p->key);
-    if (estimate.tokens)
-        holder_correct(p->reply.caller, &estimate, allowance_sum(told->in, told->out));
+    unsigned status = p->account.row.status;
+    if (b && status == 200 && is_made(p))
+        background_took(b, allowance_sum(told->in, told->out));
+    else if (b && (status == 404 || (status == 200 && is_over(p))))
+        background_end(b);
 }
 
 /* What was wrong in itself was a request all the same, and so was one that its client gave up: else
@@ -408,8 +414,10 @@ settle(struct passage *p)
         claim_settle(&p->account.claim, took);
     else
         claim_end(&p->account.claim);
-    if (p->reply.caller && passage_has_begun(p))
-        p->stored_id ? correct_estimate(p) : remember_estimate(p, took);
+    if (p->stored_id && passage_has_begun(p))
+        hear_of_background(p);
+    else if (p->reply.caller && goes_on_without(p))
+        passage_leave_behind(p, took);
 }
 
 static void

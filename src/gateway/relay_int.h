@@ -40,6 +40,7 @@ struct relay {
     struct shares *shares;
     struct spool *spool;             /* where large bodies lie */
     struct stored *stored;           /* NULL: there is no response yet */
+    struct backgrounds backgrounds;  /* of these */
     struct transcripts *transcripts; /* NULL: none are kept */
     struct exporter *exporter;       /* NULL: there is none */
     void (*over)(const struct ledger_row *row, const struct reply *reply, void *arg);
@@ -197,6 +198,10 @@ int passage_check_previous(struct passage *p, struct err *reterr) must_check;
 const struct target_back *passage_previous(struct passage *p);
 void passage_store(struct passage *p);  /* the response has told its id */
 void passage_forget(struct passage *p); /* it was deleted */
+/* It is made when its request is over, which was settled by so much just now. */
+void passage_leave_behind(struct passage *p, uint64_t took);
+struct background *
+passage_left_behind(struct passage *p); /* of the response it is about, or NULL */
 
 /* relay_account.c: what a request may take, and what it has taken */
 void passage_account_begin(struct passage *p);

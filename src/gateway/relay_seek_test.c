@@ -488,14 +488,6 @@ TEST(relay_claims_no_more_than_a_model_can_give)
     CHECK(ENDS(&c));
 }
 
-static uint64_t
-left_today(void)
-{
-    struct allowance_level level = {0};
-    CHECK(holder_level(caller, ALLOWANCE_TOKENS_DAY, &level));
-    return level.left;
-}
-
 /* A request is not refused for a fallback that is not asked; and asks none that may take more than
  * its key has left. */
 TEST(relay_claims_what_a_fallback_may_take_before_it_is_asked)
@@ -566,64 +558,6 @@ TEST(relay_takes_nothing_for_what_an_engine_refuses)
     REQUIRE(HEARS(&first, "\"n\":1"));
     engine_answer(&first, "{}");
     CHECK(ENDS(&c));
-}
-
-static bool
-hears_of(struct client *c, const char *method, const char *path, const char *answer)
-{
-    _cleanup_free_ char *head =
-        mem_printf("%s %s HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n", method, path);
-    buf_clear(&first.got);
-    buf_clear(&c->got);
-    CHECK(client_send(c, head));
-    if (!HEARS(&first, path))
-        return false;
-    engine_answer(&first, answer);
-    return ENDS(c) && WAIT(relay_counts(relay)->requests == 0);
-}
-
-/* Its answer tells no usage, and nobody need come again to hear of it. */
-TEST(relay_takes_what_was_reserved_for_a_response_in_the_background)
-{
-    static const char body[] = "{\"model\":\"one\",\"input\":\"hi\",\"background\":true,"
-                               "\"max_output_tokens\":1000}";
-    static const char path[] = "/v1/responses/resp_1";
-    const uint64_t prompt = (sizeof(body) - 1) / 4;
-    RELAY("");
-    _cleanup_client_ struct client c;
-    REQUIRE(open_keys() && (caller = make_key("alice", "{\"tokens_per_day\":5000}")));
-    client_open(&c);
-    post_n(&c, "/v1/responses", body, strlen(body));
-    REQUIRE(engine_accept(&first) && HEARS(&first, body));
-    engine_answer(&first, "{\"id\":\"resp_1\",\"status\":\"queued\",\"usage\":null}");
-    REQUIRE(ENDS(&c) && WAIT(relay_counts(relay)->requests == 0));
-    CHECK_EQ(left_today(), 4000 - prompt);
-    REQUIRE(hears_of(&c, "GET", path,
-                     "{\"id\":\"resp_1\",\"status\":\"in_progress\",\"usage\":"
-                     "{\"input_tokens\":7,\"output_tokens\":1}}"));
-    CHECK_EQ(left_today(), 4000 - prompt);
-    for (int i = 0; i < 2; i++) { /* once */
-        REQUIRE(hears_of(&c, "POST", "/v1/responses/resp_1/cancel",
-                         "{\"id\":\"resp_1\",\"status\":\"cancelled\",\"usage\":"
-                         "{\"input_tokens\":7,\"output_tokens\":9}}"));
-        CHECK_EQ(left_today(), 5000 - 16);
-    }
-}
-
-/* Others are counted as their engines tell, though these call them what they like. */
-TEST(relay_takes_no_more_for_a_response_that_is_made)
-{
-    static const char body[] = "{\"model\":\"one\",\"input\":\"hi\",\"background\":true}";
-    RELAY("");
-    _cleanup_client_ struct client c;
-    REQUIRE(open_keys() && (caller = make_key("alice", "{\"tokens_per_day\":5000}")));
-    client_open(&c);
-    post_n(&c, "/v1/responses", body, strlen(body));
-    REQUIRE(engine_accept(&first) && HEARS(&first, body));
-    engine_answer(&first, "{\"id\":\"resp_1\",\"status\":\"completed\",\"usage\":"
-                          "{\"input_tokens\":7,\"output_tokens\":9}}");
-    REQUIRE(ENDS(&c) && WAIT(relay_counts(relay)->requests == 0));
-    CHECK_EQ(left_today(), 5000 - 16);
 }
 
 /* Whatever an engine tells: a day is not gone by one answer. */

@@ -117,7 +117,30 @@ passage_store(struct passage *p)
 }
 
 void
+passage_leave_behind(struct passage *p, uint64_t took)
+{
+    struct relay *relay = p->relay;
+    uint64_t limit_us = p->routing->config->gateway.limits.request_timeout_us;
+    struct background *b =
+        background_begin(&relay->backgrounds, relay->loop, p->reply.caller, took, limit_us);
+    if (p->has_id)
+        stored_set_background(relay->stored, p->id_reader.id, p->id_reader.len, p->key, b);
+    else
+        background_drop(b);
+}
+
+struct background *
+passage_left_behind(struct passage *p)
+{
+    const struct stored_at *at = find_stored(p, p->stored_id);
+    return at ? at->background : NULL;
+}
+
+void
 passage_forget(struct passage *p)
 {
+    struct background *b = passage_left_behind(p);
+    if (b)
+        background_end(b);
     stored_forget(p->relay->stored, p->stored_id, strlen(p->stored_id), p->key);
 }

@@ -28,6 +28,8 @@ stored_new(void)
 void
 stored_free(struct stored *s)
 {
+    for (size_t i = 0; s && i < STORED_MAX; i++)
+        background_drop(s->lines[i / LINE_PLACES][i % LINE_PLACES].at.background);
     free(s);
 }
 
@@ -91,7 +93,9 @@ stored_put(struct stored *s, const char *id, size_t len, const struct stored_at 
     size_t i = place_in(line, next.id);
     if (i < LINE_PLACES && line[i].at.key != at->key)
         return;
-    use(line, i < LINE_PLACES ? i : place_for(line), &next);
+    i = i < LINE_PLACES ? i : place_for(line);
+    background_drop(line[i].at.background);
+    use(line, i, &next);
 }
 
 const struct stored_at *
@@ -119,27 +123,23 @@ void
 stored_forget(struct stored *s, const char *id, size_t len, uint64_t key)
 {
     struct place *place = place_of(s, id, len, key);
-    if (place)
-        *place = (struct place){0};
+    if (!place)
+        return;
+    background_drop(place->at.background);
+    *place = (struct place){0};
 }
 
 void
-stored_set_estimate(struct stored *s, const char *id, size_t len, uint64_t key,
-                    const struct allowance_estimate *estimate)
+stored_set_background(struct stored *s, const char *id, size_t len, uint64_t key,
+                      struct background *background)
 {
     struct place *place = place_of(s, id, len, key);
-    if (place)
-        place->at.estimate = *estimate;
-}
-
-struct allowance_estimate
-stored_take_estimate(struct stored *s, const char *id, size_t len, uint64_t key)
-{
-    struct place *place = place_of(s, id, len, key);
-    struct allowance_estimate none = {0}, taken = place ? place->at.estimate : none;
-    if (place)
-        place->at.estimate = none;
-    return taken;
+    struct background *before = background;
+    if (place) {
+        before = place->at.background;
+        place->at.background = background;
+    }
+    background_drop(before);
 }
 
 bool

@@ -7,7 +7,7 @@
  * An entry is found by a keyed hash of its id: of 64 bits, so that no
  * two are ever taken for one. */
 
-#include "gateway/allowance.h"
+#include "gateway/background.h"
 
 #define STORED_MAX 16384
 #define STORED_ID_MAX 128
@@ -19,8 +19,7 @@ struct stored_at {
     uint64_t key; /* whose it is: nobody else's */
     bool is_peer;
     char server[STORED_SERVER_MAX + 1];
-    /* What its key was settled by, until somebody hears what it took: of none, 0 tokens. */
-    struct allowance_estimate estimate;
+    struct background *background; /* NULL: it was made when it was told of */
 };
 
 struct stored *stored_new(void) must_check;
@@ -33,12 +32,9 @@ const struct stored_at *stored_find(struct stored *s, const char *id, size_t len
 
 /* It is there no more; where it is not that key's, nothing happens. */
 void stored_forget(struct stored *s, const char *id, size_t len, uint64_t key);
-void stored_set_estimate(struct stored *s, const char *id, size_t len, uint64_t key,
-                         const struct allowance_estimate *estimate);
-/* Once: from then on there is none. */
-struct allowance_estimate stored_take_estimate(struct stored *s, const char *id, size_t len,
-                                               uint64_t key);
-
+/* It is made in the background, which goes with it; at once where it is not that key's. */
+void stored_set_background(struct stored *s, const char *id, size_t len, uint64_t key,
+                           struct background *background);
 bool stored_is_anothers(const struct stored *s, const char *id, size_t len, uint64_t key);
 
 /* Whether it can be one: letters, digits, '-' and '_'. */

@@ -68,21 +68,6 @@ TEST(a_busy_key_does_not_have_the_responses_of_others_forgotten)
     stored_free(s);
 }
 
-TEST(an_estimate_is_taken_once)
-{
-    struct stored *s = stored_new();
-    const struct allowance_estimate estimate = {.tokens = 5};
-    stored_put(s, "resp_1", 6, &(struct stored_at){.key = 7, .server = "one"});
-    stored_set_estimate(s, "resp_1", 6, 8, &estimate); /* it is another's */
-    CHECK_EQ(stored_take_estimate(s, "resp_1", 6, 7).tokens, 0);
-    stored_set_estimate(s, "resp_1", 6, 7, &estimate);
-    CHECK_EQ(stored_take_estimate(s, "resp_1", 6, 8).tokens, 0);
-    CHECK_EQ(stored_take_estimate(s, "resp_1", 6, 7).tokens, 5);
-    CHECK_EQ(stored_take_estimate(s, "resp_1", 6, 7).tokens, 0);
-    CHECK_EQ(stored_take_estimate(s, "resp_2", 6, 7).tokens, 0);
-    stored_free(s);
-}
-
 /* It holds as many as it may, and those that are asked for stay. */
 TEST(responses_are_forgotten_that_nobody_asks_for)
 {
