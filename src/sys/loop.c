@@ -52,8 +52,8 @@ run_deferred(struct loop *loop)
         (void)uv_idle_stop(&loop->awake);
 }
 
-static void
-forget_time(struct loop *loop)
+void
+loop_forget_time(struct loop *loop)
 {
     loop->now_us = loop->wall_us = 0;
 }
@@ -63,15 +63,16 @@ on_before_wait(uv_prepare_t *prepare)
 {
     struct loop *loop = prepare->data;
     run_deferred(loop);
-    forget_time(loop);
+    loop_forget_time(loop);
 }
 
-/* Timers are served after this: they must not see a time before the one they were due at. */
+/* Timers are served after this, and after the end of work that had a thread of its own, which forgets
+ * the time, too: they must not see one before that they were due at. */
 static void
 on_after_wait(uv_check_t *check)
 {
     struct loop *loop = check->data;
-    forget_time(loop);
+    loop_forget_time(loop);
 }
 
 static void
@@ -105,7 +106,7 @@ void
 loop_run(struct loop *loop)
 {
     assert(!loop->running);
-    forget_time(loop);
+    loop_forget_time(loop);
     loop->running = true;
     (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
     run_deferred(loop);

@@ -18,6 +18,9 @@ struct loop {
     bool running;
 };
 
+/* It is read anew when it is asked for next. */
+void loop_forget_time(struct loop *loop);
+
 /* Whether that came to be, waiting so long for it at most; where the loop does not run. */
 bool loop_run_until(struct loop *loop, bool (*is_done)(const struct loop *loop), uint64_t limit_us)
     must_check;

@@ -113,10 +113,14 @@ on_own_thread(void *arg)
     (void)uv_async_send(&state->ended);
 }
 
+/* Timers are served next, in the same pass. */
 static void
 on_closed(uv_handle_t *ended)
 {
-    tell(ended->data, false);
+    struct work_state *state = ended->data;
+    struct loop *loop = state->loop;
+    tell(state, false);
+    loop_forget_time(loop);
 }
 
 static void

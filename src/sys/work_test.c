@@ -1,6 +1,7 @@
 #include "sys/work.h"
 
 #include "base/mem.h"
+#include "sys/clock.h"
 #include "tap.h"
 
 #include <pthread.h>
@@ -173,6 +174,50 @@ TEST(work_alone_goes_behind_the_loop)
     CHECK_EQ(pooled.priority, own);
     CHECK_EQ(getpriority(PRIO_PROCESS, 0), own);
     loop_free(loop);
+}
+
+/* A timer that is due while the end of a work takes its time, after it had asked what time it is. */
+struct beat {
+    struct work work;
+    struct loop_timer timer;
+    struct loop *loop;
+    uint64_t due_us, seen_us;
+};
+
+static void
+on_beat(struct loop_timer *timer)
+{
+    struct beat *b = container_of(timer, struct beat, timer);
+    b->seen_us = loop_now_us(b->loop);
+}
+
+static void
+on_nothing(struct work *work unused_arg)
+{
+}
+
+static void
+on_long_end(struct work *work, bool cancelled unused_arg)
+{
+    struct beat *b = container_of(work, struct beat, work);
+    uint64_t now_us = loop_now_us(b->loop);
+    b->due_us = now_us + 2000;
+    loop_timer_start(b->loop, &b->timer, 2000, 0);
+    while (clock_now_us() < now_us + 5000)
+        ;
+}
+
+TEST(a_timer_sees_no_time_before_its_own_behind_work)
+{
+    for (int alone = 0; alone < 2; alone++) {
+        struct beat b = {.work = {.run = on_nothing, .done = on_long_end},
+                         .timer.expired = on_beat};
+        REQUIRE(loop_new(&b.loop, NULL) == 0);
+        (alone ? work_start_alone : work_start)(b.loop, &b.work);
+        loop_run(b.loop);
+        CHECK(b.due_us > 0 && b.seen_us >= b.due_us);
+        loop_free(b.loop);
+    }
 }
 
 TEST(the_end_of_the_loop_waits_for_work)
