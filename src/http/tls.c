@@ -3,9 +3,8 @@
 #include "http/tls_int.h"
 
 #include "base/mem.h"
+#include "sys/files.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,12 +24,15 @@ tls_reason(const char *otherwise)
 
 /* ---- files ---- */
 
+/* OpenSSL opens it itself: a pipe would keep it, and who reads files one after the other, for ever. */
 static int
 check_readable(const char *what, const char *path, struct err *reterr)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return err_set_errno(reterr, errno, "cannot read the %s %s", what, path);
+    int fd = file_open_regular(path, reterr);
+    if (fd < 0) {
+        err_prefix(reterr, "the %s", what);
+        return fd;
+    }
     (void)close(fd);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include "server_rig.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define SUBJECT "/CN=localhost"
@@ -74,20 +75,24 @@ TEST(tls_files_are_what_they_should_be)
     static const struct {
         const char *certificate, *key, *authorities, *want;
     } rows[] = {
-        {"none.pem", "a.key", NULL, "cannot read the certificate DIR/none.pem: No such file"},
+        {"none.pem", "a.key", NULL, "the certificate: cannot read 'DIR/none.pem': No such file"},
         {"text", "a.key", NULL, "DIR/text is no certificate in PEM"},
         {"empty", "a.key", NULL, "DIR/empty is no certificate in PEM"},
         {"a.key", "a.key", NULL, "DIR/a.key is no certificate in PEM"},
-        {"a.pem", "none.key", NULL, "cannot read the key DIR/none.key: No such file"},
+        {"a.pem", "none.key", NULL, "the key: cannot read 'DIR/none.key': No such file"},
         {"a.pem", "text", NULL, "DIR/text is no private key in PEM"},
         {"a.pem", "b.key", NULL, "the key DIR/b.key is not that of the certificate DIR/a.pem"},
         {"a.pem", "locked.key", NULL, "the key DIR/locked.key has a passphrase"},
-        {"a.pem", "a.key", "none.ca", "cannot read the authorities DIR/none.ca: No such file"},
+        {"a.pem", "a.key", "none.ca", "the authorities: cannot read 'DIR/none.ca': No such file"},
+        {"pipe", "a.key", NULL, "the certificate: 'DIR/pipe' is not a file but a device, pipe"},
+        {"a.pem", "pipe", NULL, "the key: 'DIR/pipe' is not a file but a device, pipe"},
+        {"a.pem", "a.key", "pipe", "the authorities: 'DIR/pipe' is not a file but a device, pipe"},
         {"a.pem", "a.key", "text", "DIR/text has no certificates in PEM"},
     };
     char script[512];
+    path_text pipe;
     REQUIRE(make_certificate("a") && make_certificate("b") && write_file("empty", "") &&
-            write_file("text", "no certificate\n"));
+            write_file("text", "no certificate\n") && mkfifo(path_of(pipe, "pipe"), 0600) == 0);
     (void)snprintf(script, sizeof(script),
                    "openssl pkey -aes128 -passout pass:word -in '%s/a.key' -out '%s/locked.key'",
                    tap_dir(), tap_dir());

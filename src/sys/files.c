@@ -98,7 +98,7 @@ file_read_fd(int fd, struct buf *out)
 }
 
 int
-file_read(const char *path, struct buf *out, struct err *reterr)
+file_open_regular(const char *path, struct err *reterr)
 {
     struct stat st;
     /* O_NONBLOCK: opening a pipe must not wait for a writer before we have seen what it is. */
@@ -109,6 +109,15 @@ file_read(const char *path, struct buf *out, struct err *reterr)
         return err_set_errno(reterr, EISDIR, "cannot read '%s'", path);
     if (!S_ISREG(st.st_mode))
         return err_set(reterr, ERR_VALUE, "'%s' is not a file but a device, pipe or socket", path);
+    return take_fd(&fd);
+}
+
+int
+file_read(const char *path, struct buf *out, struct err *reterr)
+{
+    _cleanup_close_ int fd = file_open_regular(path, reterr);
+    if (fd < 0)
+        return fd;
     int r = file_read_fd(fd, out);
     if (r == -EFBIG)
         return err_set(reterr, ERR_TOO_LARGE, "'%s' is larger than %zu bytes", path,

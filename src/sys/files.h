@@ -13,6 +13,10 @@
  * not the size that the file claims. Anything else (directory, pipe, device) is refused. */
 int file_read(const char *path, struct buf *out, struct err *reterr) must_check;
 
+/* Opens one for who reads it in a way of his own: a descriptor, or -errno. Nobody waits for whoever
+ * writes to a pipe that stands there. */
+int file_open_regular(const char *path, struct err *reterr) must_check;
+
 /* Likewise: 1, or 0 and nothing in *reterr where there is none. */
 int file_read_if_there(const char *path, struct buf *out, struct err *reterr) must_check;
 

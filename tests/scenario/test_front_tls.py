@@ -125,7 +125,7 @@ def test_a_ticket_spares_the_next_handshake(tmp_path, files):
 @pytest.mark.parametrize(
     ("certificate", "key", "what"),
     [
-        ("none.pem", "a.key", "cannot read the certificate {}/none.pem: No such file or directory"),
+        ("none.pem", "a.key", "the certificate: cannot read '{}/none.pem': No such file or directory"),
         ("a.key", "a.key", "{}/a.key is no certificate in PEM"),
         ("a.pem", "b.key", "the key {}/b.key is not that of the certificate {}/a.pem"),
     ],
