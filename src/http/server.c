@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define ACCEPT_BATCH 64
@@ -74,6 +75,8 @@ void
 server_give_exchange(struct http_server *s, struct exchange *x)
 {
     spare_return(&s->room, &x->in);
+    if (s->config.has_secrets && x->out.room > 0)
+        explicit_bzero(x->out.data, x->out.room);
     spare_trim(&x->out);
     spare_trim(&x->request.content);
     x->in_at = x->out_at = 0;
@@ -106,6 +109,14 @@ accept_again(struct http_server *s)
         watch_listeners(s, true);
 }
 
+/* He takes nothing, or asks faster than he reads; and nothing else is under way for him. */
+static bool
+lets_it_lie(const struct conn *c)
+{
+    const struct exchange *x = c->exchange;
+    return (c->is_stalled || x->is_behind) && !x->in_flight;
+}
+
 /* Without room for one more, a connection that is asking for nothing makes some. */
 static enum crowd_turn
 find_turn(const struct conn *c)
@@ -113,16 +124,16 @@ find_turn(const struct conn *c)
     switch (c->state) {
     case CONN_IDLE:
         return c->is_fresh ? CROWD_LATER : CROWD_FIRST;
-    case CONN_STALLED:
     case CONN_SKIP:
     case CONN_LINGER:
         return CROWD_FIRST;
     case CONN_HANDSHAKE:
     case CONN_HEAD:
         return CROWD_LATER;
+    case CONN_WRITE:
+        return lets_it_lie(c) ? CROWD_FIRST : CROWD_STAYS;
     case CONN_BODY:
     case CONN_ANSWER:
-    case CONN_WRITE:
     case CONN_DEAD:
     case CONN_STATES:
         break;
@@ -137,6 +148,13 @@ server_entered(struct conn *c)
     crowd_stand(&s->crowd, &c->member, find_turn(c), loop_now_us(s->loop));
     if (crowd_any(&s->crowd))
         accept_again(s);
+}
+
+void
+server_turned(struct conn *c)
+{
+    if (find_turn(c) != c->member.turn)
+        server_entered(c);
 }
 
 static void
@@ -303,7 +321,6 @@ http_server_configure(struct http_server *s, const struct http_server_config *co
     s->lists[CONN_HEAD].limit_us = config->head_us;
     s->lists[CONN_BODY].limit_us = config->body_us;
     s->lists[CONN_WRITE].limit_us = config->write_us;
-    s->lists[CONN_STALLED].limit_us = config->write_us;
     s->lists[CONN_SKIP].limit_us = config->linger_us;
     s->lists[CONN_LINGER].limit_us = config->linger_us;
     accept_again(s);

@@ -70,6 +70,7 @@ struct http_server_config {
     uint64_t write_us;          /* in which a client must take 4 KiB, or the rest */
     uint64_t stall_us;          /* in which he must take something, where room is needed */
     uint64_t linger_us; /* for a client to end what nobody wants; then to read our last words */
+    bool has_secrets;   /* in answers: nothing of these stays in buffers that are kept */
     const char *name;   /* Server; NULL: none */
 };
 extern const struct http_server_config http_server_config_default;
@@ -108,7 +109,8 @@ int http_server_adopt(struct http_server *server, int fd) must_check;
  * connected. */
 void http_server_drain(struct http_server *server);
 /* While it drains: that is over, and each request is told, at the end of the pass; so is one that
- * comes yet. Answers go on to who reads them, until the server is stopped. */
+ * comes yet from who has just connected. Whoever has asked for no more than half of one is cut.
+ * Answers go on to who reads them, until the server is stopped. */
 void http_server_dismiss(struct http_server *server);
 void http_server_stop(struct http_server *server); /* cuts every connection */
 const struct http_server_counts *http_server_counts(const struct http_server *server);

@@ -32,16 +32,10 @@ has_read(struct conn *c, size_t bytes)
     c->touched = true;
 }
 
-static bool
-is_writing(enum conn_state state)
-{
-    return state == CONN_WRITE || state == CONN_STALLED;
-}
-
 static void
 has_written(struct conn *c, size_t bytes)
 {
-    if (!is_writing(c->state))
+    if (c->state != CONN_WRITE)
         return;
     c->is_stalled = false;
     c->written_bytes += bytes;
@@ -125,7 +119,7 @@ finish_request(struct conn *c, bool answered)
     s->counts.content_bytes -= r->content.len;
     buf_clear(&r->content);
     http1_request_init(&r->head, &s->config.head);
-    c->touched |= !is_writing(c->state); /* the next one has its own time; its reader has not */
+    c->touched |= c->state != CONN_WRITE; /* the next one has its own time; its reader has not */
 }
 
 /* Ends a request that cannot be read to its end: with our own answer, if there is still time. */
@@ -447,7 +441,7 @@ find_state(const struct conn *c)
     if (!x)
         return CONN_IDLE;
     if (exchange_unsent(x) > 0)
-        return (c->is_stalled || x->is_behind) && !x->in_flight ? CONN_STALLED : CONN_WRITE;
+        return CONN_WRITE;
     if (x->in_flight)
         return x->body_whole || x->paused ? CONN_ANSWER : CONN_BODY;
     if (!x->body_whole)
@@ -475,7 +469,7 @@ static void
 watch(struct conn *c)
 {
     unsigned events = wants_to_read(c) ? LOOP_READ : c->has_left ? 0 : LOOP_HANGUP;
-    if (is_writing(c->state) || wants_to_shake(c))
+    if (c->state == CONN_WRITE || wants_to_shake(c))
         events |= LOOP_WRITE;
     loop_fd_change(&c->watch, events);
 }
@@ -486,7 +480,9 @@ is_over(const struct conn *c, enum conn_state state)
     if (c->broken)
         return true;
     if (c->has_left) /* a half-closed connection is there for what is to be sent only */
-        return !is_writing(state) || !c->exchange || c->exchange->in_flight;
+        return state != CONN_WRITE || !c->exchange || c->exchange->in_flight;
+    if (c->server->dismisses && (state == CONN_HEAD || state == CONN_HANDSHAKE))
+        return true; /* he has asked for nothing yet */
     return (state == CONN_IDLE || state == CONN_HANDSHAKE) && c->server->draining && !c->is_fresh;
 }
 
@@ -516,6 +512,8 @@ settle(struct conn *c)
         c->exchange->step_us += waited_us(c);
     if (state != c->state || c->touched)
         conn_enter(c, state);
+    else
+        server_turned(c);
     c->touched = false;
     if (state == CONN_IDLE || state == CONN_HANDSHAKE)
         drop_exchange(c);
@@ -571,7 +569,6 @@ conn_expire(struct conn *c)
     case CONN_IDLE:
     case CONN_ANSWER:
     case CONN_WRITE:
-    case CONN_STALLED:
     case CONN_LINGER:
     case CONN_DEAD:
     case CONN_STATES:
@@ -587,13 +584,12 @@ conn_look(struct conn *c)
 {
     const struct exchange *x = c->exchange;
     int kept_bytes = 0;
-    if (c->state != CONN_WRITE || x->in_flight || ioctl(c->fd, SIOCOUTQ, &kept_bytes) < 0)
+    if (c->is_stalled || x->in_flight || ioctl(c->fd, SIOCOUTQ, &kept_bytes) < 0)
         return;
     int64_t taken_bytes = (int64_t)c->written_bytes - kept_bytes;
     c->is_stalled = taken_bytes == c->taken_bytes;
     c->taken_bytes = taken_bytes;
-    if (c->is_stalled)
-        conn_enter(c, CONN_STALLED);
+    server_turned(c);
 }
 
 static void

@@ -1,6 +1,9 @@
 #include "http/server_int.h"
 #include "server_rig.h"
+#include "sys/clock.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/resource.h>
 
@@ -490,6 +493,44 @@ TEST(server_makes_room_by_closing_who_does_not_read)
     CHECK(WAIT(has_read + reads.got.len > LARGE_BYTES));
     CHECK(WAIT(a.ended));
     CHECK(a.got.len < LARGE_BYTES);
+}
+
+/* Neither end of it holds more than a few KiB. */
+static struct conn *
+open_narrow(struct client *c)
+{
+    static const int little = 1, segment = 536;
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons(rig->addr.port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    *c = (struct client){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    if (setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)) < 0 ||
+        setsockopt(c->fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment)) < 0 ||
+        connect(c->fd, (struct sockaddr *)&to, sizeof(to)) < 0 || !WAIT(counts()->connections == 1))
+        return NULL;
+    struct conn *conn = container_of(rig->server->lists[CONN_IDLE].first, struct conn, wait);
+    return setsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &little, sizeof(little)) < 0 ? NULL : conn;
+}
+
+/* Being looked at, as where there is no room, gives nobody more time: he has to take 4 KiB in it. */
+TEST(server_cuts_who_reads_too_little_while_it_looks_at_him)
+{
+    static const char large[64 * KIB];
+    char bytes[256];
+    RIG(r_.config.write_us = 1000000);
+    _cleanup_client_ struct client c;
+    struct conn *conn = open_narrow(&c);
+    REQUIRE(conn && client_send(&c, GET("/late")) && WAIT(rig->late_count == 1));
+    http_answer(rig->late[0], 200, NULL, large, sizeof(large));
+    REQUIRE(WAIT(!rig->late[0]));
+    uint64_t until_us = clock_now_us() + 4 * rig->config.write_us;
+    while (counts()->connections > 0 && clock_now_us() < until_us) {
+        conn_look(conn);
+        REQUIRE(recv(c.fd, bytes, sizeof(bytes), MSG_DONTWAIT) != 0);
+        run_for(100000);
+    }
+    CHECK_EQ(counts()->connections, 0);
+    CHECK_EQ(counts()->timed_out, 1);
 }
 
 TEST(server_leaves_who_does_not_read_while_it_works_for_him)

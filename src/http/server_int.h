@@ -23,8 +23,6 @@ enum conn_state {
     CONN_BODY,      /* for more of a body */
     CONN_ANSWER,    /* for the handler */
     CONN_WRITE,     /* for the client to read */
-    CONN_STALLED,   /* likewise: he takes nothing, or asks faster than he reads, and nothing else is
-                     * under way for him */
     CONN_SKIP,      /* for the rest of a body that nobody wants: its request was answered */
     CONN_LINGER,    /* for the client to leave: our last words are said */
     CONN_DEAD,      /* for the end of the pass */
@@ -78,7 +76,7 @@ struct conn {
     bool is_fresh;          /* it has asked for nothing yet */
     bool running;           /* inside conn_run() */
     bool touched;           /* got on with what it waits for: the time starts again */
-    bool is_stalled;        /* since it was looked at last */
+    bool is_stalled;        /* he has taken nothing between two looks, nor since */
     bool ends;              /* nothing more is read as requests; closes when all is sent */
     bool linger;            /* our side is shut down */
     bool has_left;          /* the client will send no more */
@@ -119,6 +117,7 @@ void server_give_exchange(struct http_server *s, struct exchange *x);
 void server_bury(struct conn *c);      /* its socket is closed; freed at the end of the pass */
 void server_free_conn(struct conn *c); /* a dead one */
 void server_entered(struct conn *c);   /* its state */
+void server_turned(struct conn *c);    /* within it; perhaps it may give way from now on, or not */
 
 /* server_conn.c */
 struct conn *conn_new(struct http_server *s, int fd);

@@ -1,4 +1,6 @@
+#include "http/server_int.h"
 #include "server_rig.h"
+#include "sys/clock.h"
 
 #include <stdio.h>
 
@@ -424,6 +426,41 @@ TEST(server_dismisses_who_is_in_flight)
     for (size_t i = 0; i < ARRAY_SIZE(all); i++)
         client_close(all[i]);
     CHECK(WAIT(rig->drained == 1));
+}
+
+/* Whoever has not asked yet is not waited for. */
+TEST(server_dismisses_who_has_half_a_head)
+{
+    RIG();
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    CHECK(client_send(&c, "POST /late HTTP/1.1\r\n" HOST));
+    REQUIRE(WAIT(rig->server->lists[CONN_HEAD].first));
+    http_server_drain(rig->server);
+    run_for(10000);
+    CHECK(!c.ended);
+    uint64_t began_us = clock_now_us();
+    http_server_dismiss(rig->server);
+    EXPECT_END(&c);
+    CHECK(WAIT(rig->drained == 1));
+    CHECK(clock_now_us() - began_us < http_server_config_default.linger_us);
+    CHECK_STR(c.got.data, "");
+}
+
+/* Nor does a buffer that is kept for the next one have what was in it. */
+TEST(server_keeps_nothing_of_answers_with_secrets)
+{
+    for (int has_secrets = 0; has_secrets < 2; has_secrets++) {
+        RIG(r_.config.has_secrets = has_secrets);
+        _cleanup_client_ struct client c;
+        client_open(&c);
+        CHECK(client_send(&c, GET("/hello")));
+        EXPECT(&c, HELLO);
+        REQUIRE(WAIT(rig->server->spares.first));
+        const struct exchange *x = container_of(rig->server->spares.first, struct exchange, spare);
+        REQUIRE(x->out.room > 0);
+        CHECK_EQ(memmem(x->out.data, x->out.room, "hello", 5) == NULL, has_secrets);
+    }
 }
 
 /* It is the server's doing. */

@@ -38,6 +38,7 @@ role_control_open(struct role_control *c, struct loop *loop, const struct role_c
     config.connections_max = CONNECTIONS_MAX;
     config.body_bytes_max = config.content_bytes_max = 64 * KIB;
     config.answer_bytes_max = 2 * CONTROL_ANSWER_MAX;
+    config.has_secrets = true; /* a key that is made */
     c->server = http_server_new(loop, &config, service);
     return http_server_listen(c->server, fd, reterr);
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define TREE_MAX (1 * MIB)
+#define DEED_BYTES (16 * KIB) /* of most: a key and its token */
 
 void
 gateway_answer_keys(struct gateway *g, struct http_request *r)
@@ -47,6 +48,7 @@ on_done(struct keyring_wish *wish, struct holder *holder, const char *token,
     _cleanup_buf_ struct buf body = BUF_INIT(CONTROL_ANSWER_MAX);
     struct json_writer w;
     struct err told;
+    (void)!buf_reserve(&body, DEED_BYTES); /* growing would leave a copy of the token behind */
     d->is_under_way = false;
     d->holder = token ? holder : NULL;
     if (error && holder) {
@@ -66,6 +68,7 @@ on_done(struct keyring_wish *wish, struct holder *holder, const char *token,
         json_init(&w, &body, false);
         keyring_print_deed(holder, token, &w);
         http_local_answer(d->request, 200, &body);
+        explicit_bzero(body.data, body.len);
     }
 }
 
