@@ -418,6 +418,18 @@ allowance_claim(struct allowance *a, struct allowance_claim *claim, uint64_t tok
     return verdict;
 }
 
+bool
+allowance_could_claim(struct allowance *a, const struct allowance_claim *claim, uint64_t tokens,
+                      const struct allowance_time *t)
+{
+    struct allowance_refusal why;
+    turn(a, t);
+    give_back(a, claim, claim->tokens);
+    bool is_refused = exceeds_any(a, (struct wanted){.tokens = tokens}, t, &why);
+    take(a, claim);
+    return !is_refused;
+}
+
 static void
 count_now(struct allowance *a, uint64_t tokens, const struct allowance_time *t)
 {

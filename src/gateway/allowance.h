@@ -134,6 +134,9 @@ void allowance_count(struct allowance *a, const struct allowance_time *t);
 enum allowance_verdict allowance_claim(struct allowance *a, struct allowance_claim *claim,
                                        uint64_t tokens, const struct allowance_time *t,
                                        struct allowance_refusal *ret_refusal) must_check;
+/* Whether it would not be refused, as far as is known now. */
+bool allowance_could_claim(struct allowance *a, const struct allowance_claim *claim,
+                           uint64_t tokens, const struct allowance_time *t) must_check;
 /* It has taken so much so far; what of that is beyond its claim is reserved, whatever the limits.
  * False: it is not debited, and the next order is of it. */
 bool allowance_grow(struct allowance *a, struct allowance_claim *claim, uint64_t tokens,

@@ -152,7 +152,7 @@ refuse_waiting(struct holder *h)
         struct claim *c = h->waiting.first;
         take_off(c);
         c->state = runs(c) ? CLAIM_HELD : CLAIM_NONE;
-        c->ops->refused(c, &told, 1);
+        c->ops->refused(c, &told, 0);
     }
 }
 
@@ -218,6 +218,15 @@ claim_tokens(struct claim *c, uint64_t tokens)
     assert(c->state == (c->holder ? CLAIM_HELD : CLAIM_NONE));
     c->tokens = tokens;
     ask(c, CLAIM_ASKS);
+}
+
+bool
+claim_could(const struct claim *c, uint64_t tokens)
+{
+    if (c->state != CLAIM_HELD)
+        return true;
+    const struct allowance_time t = now(c->holder->ring);
+    return allowance_could_claim(&c->holder->allowance, &c->own, tokens, &t);
 }
 
 bool

@@ -82,6 +82,7 @@ struct claim {
  * where it may take more. Refused that, it has what it had. */
 void claim_begin(struct claim *claim, struct holder *holder, bool takes);
 void claim_tokens(struct claim *claim, uint64_t tokens);
+bool claim_could(const struct claim *claim, uint64_t tokens); /* allowance_could_claim() */
 /* It has taken so much so far, which may be more than it claimed. False: nothing more is to be
  * passed on before ops->paid(). */
 bool claim_grow(struct claim *claim, uint64_t tokens) must_check;

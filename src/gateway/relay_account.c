@@ -130,10 +130,22 @@ claim_all(struct passage *p)
         claim_tokens(&p->account.claim, estimate(p, p->asked));
 }
 
+static bool
+has_claimed_for(const struct passage *p, const struct target *target)
+{
+    return target == p->asked || estimate(p, target) <= p->account.tokens;
+}
+
 bool
 passage_has_claimed(const struct passage *p)
 {
-    return p->target == p->asked || estimate(p, p->target) <= p->account.tokens;
+    return has_claimed_for(p, p->target);
+}
+
+bool
+passage_could_claim(const struct passage *p, const struct target *target)
+{
+    return has_claimed_for(p, target) || claim_could(&p->account.claim, estimate(p, target));
 }
 
 void

@@ -217,6 +217,8 @@ void passage_kept(struct passage *p);        /* the disk has caught up with its 
  * asked: then passage_try(), or passage_fall_back() where the key has not so many left. */
 bool passage_has_claimed(const struct passage *p);
 void passage_claim_anew(struct passage *p);
+/* Whether it could be, for that target. */
+bool passage_could_claim(const struct passage *p, const struct target *target);
 void passage_goes(struct passage *p);        /* a back end is asked */
 void passage_bound_usage(struct passage *p); /* to what can be: of an answer that begins */
 /* For what it took so far; false: it will, and then goes on. */

@@ -135,7 +135,8 @@ passage_has_other(struct passage *p)
         if (may_try(p, i))
             return true;
     for (size_t i = p->question->fallbacks; i < p->asked->fallback_count; i++)
-        if (could_answer(p, p->asked->fallbacks[i]))
+        if (could_answer(p, p->asked->fallbacks[i]) &&
+            passage_could_claim(p, p->asked->fallbacks[i]))
             return true;
     return false;
 }

@@ -528,6 +528,41 @@ TEST(relay_claims_what_a_fallback_may_take_before_it_is_asked)
     CHECK_EQ(left_today(), limit - 30010);
 }
 
+/* Whoever has not so many left for it hears what the engine itself has said. */
+TEST(relay_passes_on_a_refusal_where_no_fallback_can_be_paid)
+{
+    static const char body[] = "{\"model\":\"small\",\"max_tokens\":30000}";
+    RELAY("");
+    _cleanup_client_ struct client c;
+    REQUIRE(open_keys() && (caller = make_key("alice", "{\"tokens_per_day\":20000}")));
+    _cleanup_free_ char *text = mem_printf("models:\n"
+                                           "  small: {port: %u, max_model_len: 600}\n"
+                                           "  large: {port: %u, max_model_len: 32768}\n"
+                                           "gateway: {fallbacks: {small: [large]}}\n",
+                                           ports[0], ports[1]);
+    struct config *next = parse(text);
+    REQUIRE(next && take_up(next, NULL) == 0);
+    client_open(&c);
+    post(&c, body);
+    REQUIRE(engine_accept(&first) && HEARS(&first, body));
+    engine_say(&first, "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 8\r\n\r\nits own!");
+    REQUIRE(ENDS(&c));
+    CHECK(strstr(c.got.data, "HTTP/1.1 503 ") == c.got.data && strstr(c.got.data, "its own!"));
+    CHECK(strstr(c.got.data, "\r\nRetry-After: 7\r\n"));
+    REQUIRE(WAIT(relay_counts(relay)->requests == 0));
+    CHECK_EQ(left_today(), 20000);
+    caller = make_key("bob", "{\"tokens_per_day\":40000}"); /* he has */
+    buf_clear(&c.got);
+    buf_clear(&first.got);
+    post(&c, body);
+    REQUIRE(HEARS(&first, body));
+    engine_say(&first, "HTTP/1.1 503 Busy\r\nContent-Length: 8\r\n\r\nits own!");
+    REQUIRE(engine_accept(&second) && HEARS(&second, "30000"));
+    engine_answer(&second, "{}");
+    REQUIRE(ENDS(&c));
+    CHECK(strstr(c.got.data, "HTTP/1.1 200 ") == c.got.data);
+}
+
 /* It does not put who asked for it behind everybody else. */
 TEST(relay_takes_nothing_for_what_an_engine_refuses)
 {

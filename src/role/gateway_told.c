@@ -10,7 +10,6 @@
 #include "gateway/metrics.h"
 #include "gateway/share.h"
 #include "gateway/transcript.h"
-#include "sys/clock.h"
 #include "sys/log.h"
 #include "sys/sock.h"
 
@@ -96,7 +95,8 @@ gateway_told_stranger(struct gateway *g, const struct http_request *r, const str
                       enum stranger_why why, unsigned status)
 {
     struct gateway_told *t = &g->told;
-    struct ledger_row row = {.time_us = clock_wall_us(), .status = status, .end = LEDGER_REFUSED};
+    struct ledger_row row = {
+        .time_us = loop_wall_us(g->life.loop), .status = status, .end = LEDGER_REFUSED};
     struct sock_addr from;
     sock_addr_text address = "";
     count_minute(g);
