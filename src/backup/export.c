@@ -260,8 +260,11 @@ static void
 on_finish(struct work *work, bool cancelled unused_arg)
 {
     struct export *x = container_of(work, struct export, write);
+    uint8_t digest[HASH_SHA256_BYTES];
     x->at_work--;
     x->told.stored_bytes = x->file.bytes;
+    hash_sha256_final(&x->file.hash, digest);
+    hash_sha256_hex(digest, x->told.sha256);
     fail(x, x->write_r, &x->write_err);
     loop_defer(x->loop, &x->defer);
 }

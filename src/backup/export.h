@@ -25,8 +25,9 @@ struct export_wish {
 
 struct export_told {
     uint64_t total_files, total_bytes;
-    uint64_t files, bytes; /* done */
-    uint64_t stored_bytes; /* of the archive */
+    uint64_t files, bytes;        /* done */
+    uint64_t stored_bytes;        /* of the archive, */
+    char sha256[HASH_SHA256_HEX]; /* and its digest, once it is there */
 };
 
 struct export;

@@ -56,6 +56,7 @@ export_file_look(struct export_file *f, const struct export_wish *wish, uint64_t
 {
     struct file_place place;
     *f = EXPORT_FILE_INIT;
+    hash_sha256_init(&f->hash);
     f->to = wish->to;
     f->replace = wish->replace;
     if (!wish->to) {
@@ -133,6 +134,7 @@ write_bytes(void *arg, const void *bytes, size_t len, struct err *reterr)
     int r = fault_write(f->fd, bytes, len);
     if (r < 0)
         return err_set_errno(reterr, -r, "cannot write '%s'", f->to ? f->to : "-");
+    hash_sha256_update(&f->hash, bytes, len);
     f->bytes += len;
     send(f);
     return 0;

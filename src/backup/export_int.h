@@ -12,6 +12,7 @@ struct export_file {
     const char *name;
     char *draft; /* its name until then; NULL: it has none */
     uint64_t bytes;
+    struct hash_sha256 hash; /* of these */
     uint64_t sent, gone; /* of these, those that are on their way to the disk, and out of memory */
 };
 

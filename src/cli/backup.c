@@ -4,6 +4,7 @@
 #include "base/quantity.h"
 #include "base/text.h"
 #include "cli/load_config.h"
+#include "plan/need.h"
 #include "secrets/use.h"
 #include "sys/clock.h"
 #include "sys/work.h"
@@ -369,6 +370,22 @@ cli_backup_json_key(struct json_writer *w, const struct seal_lock *lock)
     json_str(w, "label", lock->label);
     json_bool(w, "passphrase", lock->is_passphrase);
     json_bool(w, "only_adds", lock->only_adds);
+}
+
+static bool
+may_be_taken(const struct config_model *m)
+{
+    return m->backup && plan_reads_files(m);
+}
+
+bool
+cli_backup_takes_model(const struct config *config, size_t i)
+{
+    const struct config_model *models = config->models.items;
+    for (size_t k = 0; k < i; k++)
+        if (may_be_taken(&models[k]) && text_eq(models[k].path, models[i].path))
+            return false;
+    return may_be_taken(&models[i]);
 }
 
 /* ---- what is said of a snapshot ---- */

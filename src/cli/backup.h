@@ -66,6 +66,9 @@ int cli_backup_wait(struct cli_backup *b, const struct cli_backup_task *task, ui
 const struct snapshot_row *cli_backup_find(struct cli_backup *b, const struct snapshots *all,
                                            const char *word);
 
+/* Whether the i-th model is backed up without being named. Two names of one directory are one model. */
+bool cli_backup_takes_model(const struct config *config, size_t i);
+
 /* The passphrase or key of the configuration; unset: it has none. */
 int cli_backup_password(struct cli_backup *b, struct secret *ret) must_check;
 #define CLI_BACKUP_SET_PASSWORD \

@@ -35,6 +35,8 @@ uint64_t cli_duration_us(const struct cli *cli, const char *name, uint64_t other
 
 void cli_print(struct cli *cli, const char *fmt, ...) printf_like(2, 3);
 void cli_print_bytes(struct cli *cli, const char *bytes, size_t len);
+/* A word of comma-separated values (RFC 4180). */
+void cli_print_csv(struct cli *cli, const char *word);
 void cli_table(struct cli *cli, const struct table *table);
 int cli_flush(struct cli *cli) must_check; /* writes what was printed now: for verbs that go on */
 

@@ -148,3 +148,13 @@ cli_error_as(struct cli *cli, const struct err *err, int exit_code)
     }
     (void)write_all(STDERR_FILENO, said.data, said.len);
 }
+
+void
+cli_print_csv(struct cli *cli, const char *word)
+{
+    bool is_plain = !strpbrk(word, "\",\r\n");
+    cli_print(cli, "%s", is_plain ? "" : "\"");
+    for (; *word; word++)
+        cli_print(cli, *word == '"' ? "\"\"" : "%c", *word);
+    cli_print(cli, "%s", is_plain ? "" : "\"");
+}

@@ -1,7 +1,6 @@
-#include "backup/export.h"
 #include "base/quantity.h"
 #include "base/text.h"
-#include "cli/backup.h"
+#include "cli/backup_run.h"
 #include "cli/confirm.h"
 
 #include <errno.h>
@@ -27,20 +26,6 @@ const struct verb_help verb_backup_export_help = {
          "over the network"},
         {"sudo citadel backup export 3f0c9a --path config.json", "one file, of then"}),
 };
-
-static void
-look(const void *engine, uint64_t *ret_done, uint64_t *ret_total)
-{
-    const struct export_told *told = export_told(engine);
-    *ret_done = told->bytes;
-    *ret_total = told->total_bytes;
-}
-
-static void
-stop(void *engine)
-{
-    export_stop(engine);
-}
 
 static void
 print_json(struct json_writer *w, const struct snapshot_row *row, const struct export_wish *wish,
@@ -81,19 +66,13 @@ static int export(struct cli_backup *b, const struct snapshot_row *row,
                   const struct export_wish *wish)
 {
     struct cli *cli = b->cli;
-    struct export *engine = NULL;
+    struct export_told told = {0};
     uint64_t us = 0;
-    int r = export_new(b->loop, wish, cli_backup_ended, b, &engine, &cli->err);
-    if (r < 0)
-        return r;
-    const struct cli_backup_task task = {
-        .what = row->head.name, .engine = engine, .look = look, .stop = stop};
-    r = cli_backup_wait(b, &task, &us);
+    int r = cli_backup_run_export(b, row->head.name, wish, &told, &us);
     if (r == 0 && cli->json)
-        print_json(cli->json, row, wish, export_told(engine), us);
+        print_json(cli->json, row, wish, &told, us);
     else if (r == 0)
-        print(cli, wish, export_told(engine), us);
-    export_free(engine);
+        print(cli, wish, &told, us);
     return r;
 }
 

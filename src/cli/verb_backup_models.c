@@ -200,17 +200,6 @@ check_names(struct cli *cli, const struct config *config)
     return r;
 }
 
-/* Two names of one directory are one model. */
-static bool
-is_first_of_path(const struct config *config, size_t i)
-{
-    for (size_t k = 0; k < i; k++)
-        if (config->models.items[k].backup && plan_reads_files(&config->models.items[k]) &&
-            text_eq(config->models.items[k].path, config->models.items[i].path))
-            return false;
-    return true;
-}
-
 static int
 back_up_all(const struct backing *k)
 {
@@ -222,7 +211,7 @@ back_up_all(const struct backing *k)
     for (size_t i = 0; i < config->models.count && !k->b->was_stopped; i++) {
         const struct config_model *m = &config->models.items[i];
         bool wanted = named ? is_named(cli, m->name)
-                            : m->backup && plan_reads_files(m) && is_first_of_path(config, i);
+                            : cli_backup_takes_model(config, i);
         int r = wanted ? back_up(k, m->name, m->path) : 0;
         if (r < 0 && first == 0) {
             first = r;

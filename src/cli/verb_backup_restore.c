@@ -1,7 +1,6 @@
-#include "backup/restore.h"
 #include "base/quantity.h"
 #include "base/text.h"
-#include "cli/backup.h"
+#include "cli/backup_run.h"
 #include "cli/confirm.h"
 
 #include <errno.h>
@@ -31,20 +30,6 @@ const struct verb_help verb_backup_restore_help = {
         {"sudo citadel backup restore 3f0c9a --path config.json --to /tmp/phi3",
          "one file, of then"}),
 };
-
-static void
-look(const void *engine, uint64_t *ret_done, uint64_t *ret_total)
-{
-    const struct restore_told *told = restore_told(engine);
-    *ret_done = told->bytes;
-    *ret_total = told->total_bytes;
-}
-
-static void
-stop(void *engine)
-{
-    restore_stop(engine);
-}
 
 static void
 print_json(struct json_writer *w, const struct snapshot_row *row, const struct restore_wish *wish,
@@ -87,19 +72,13 @@ static int
 restore(struct cli_backup *b, const struct snapshot_row *row, const struct restore_wish *wish)
 {
     struct cli *cli = b->cli;
-    struct restore *engine = NULL;
+    struct restore_told told = {0};
     uint64_t us = 0;
-    int r = restore_new(b->loop, wish, cli_backup_ended, b, &engine, &cli->err);
-    if (r < 0)
-        return r;
-    const struct cli_backup_task task = {
-        .what = row->head.name, .engine = engine, .look = look, .stop = stop};
-    r = cli_backup_wait(b, &task, &us);
+    int r = cli_backup_run_restore(b, row->head.name, wish, &told, &us);
     if (r == 0 && cli->json)
-        print_json(cli->json, row, wish, restore_told(engine), false, us);
+        print_json(cli->json, row, wish, &told, false, us);
     else if (r == 0)
-        print(cli, wish, restore_told(engine), us);
-    restore_free(engine);
+        print(cli, wish, &told, us);
     return r;
 }
 

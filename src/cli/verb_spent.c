@@ -60,17 +60,6 @@ print_table(struct cli *cli, const struct value *rows)
         cli_note(cli, "nothing was used");
 }
 
-/* RFC 4180: a name with what means something there stands in quotes. */
-static void
-print_csv_name(struct cli *cli, const char *name)
-{
-    bool is_plain = !strpbrk(name, "\",\r\n");
-    cli_print(cli, "%s", is_plain ? "" : "\"");
-    for (; *name; name++)
-        cli_print(cli, *name == '"' ? "\"\"" : "%c", *name);
-    cli_print(cli, "%s", is_plain ? "" : "\"");
-}
-
 static void
 print_csv(struct cli *cli, const char *by, const struct value *rows)
 {
@@ -80,7 +69,7 @@ print_csv(struct cli *cli, const char *by, const struct value *rows)
     cli_print(cli, "\r\n");
     for (const struct value *row = rows->first; row; row = row->next) {
         const char *name = value_str(value_get(row, "name"));
-        print_csv_name(cli, name ? name : "");
+        cli_print_csv(cli, name ? name : "");
         for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
             cli_print(cli, ",%" PRIu64, number_of(row, numbers[i]));
         cli_print(cli, "\r\n");
