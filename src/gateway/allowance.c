@@ -337,10 +337,7 @@ judge(struct allowance *a, struct wanted wanted, uint64_t reserves, const struct
     if (exceeds_any(a, wanted, t, ret_refusal))
         return ALLOWANCE_REFUSED;
     a->active_us = t->now_us;
-    if (is_debited(a, reserves, t))
-        return ALLOWANCE_GRANTED;
-    a->lacking = MAX(a->lacking, reserves);
-    return ALLOWANCE_WAIT;
+    return is_debited(a, reserves, t) ? ALLOWANCE_GRANTED : ALLOWANCE_WAIT;
 }
 
 void
@@ -406,7 +403,7 @@ allowance_claim(struct allowance *a, struct allowance_claim *claim, uint64_t tok
                 const struct allowance_time *t, struct allowance_refusal *ret_refusal)
 {
     const struct wanted wanted = {.tokens = tokens};
-    assert(claim->grown == 0);
+    assert(claim->grown == 0 && tokens <= ALLOWANCE_CLAIM_MAX);
     give_back(a, claim, claim->tokens);
     enum allowance_verdict verdict = judge(a, wanted, tokens, t, ret_refusal);
     if (verdict == ALLOWANCE_GRANTED) {
@@ -415,6 +412,8 @@ allowance_claim(struct allowance *a, struct allowance_claim *claim, uint64_t tok
         claim->day = a->numbers[ALLOWANCE_DAY];
     }
     take(a, claim); /* or it has again what it had */
+    if (verdict == ALLOWANCE_WAIT && tokens > claim->tokens)
+        a->lacking = MAX(a->lacking, tokens - claim->tokens);
     return verdict;
 }
 

@@ -48,8 +48,8 @@ extern const struct allowance_limit_row allowance_limit_rows[ALLOWANCE_LIMITS];
 #define ALLOWANCE_BELIEVED_US UINT64_C(3600000000) /* after that, one of the past */
 
 #define ALLOWANCE_MAX INT64_MAX /* of a limit, and of what counts as used */
-/* No answer takes more tokens, whatever a server tells; and as many as there may be are reserved,
- * or summed up, without a sum that is cut. */
+/* No answer takes more tokens, whatever a server tells, and no claim is larger: as many as there may be
+ * are reserved, or summed up, without a sum that is cut. */
 #define ALLOWANCE_CLAIM_MAX (UINT64_C(1) << 40)
 uint64_t allowance_sum(uint64_t a, uint64_t b); /* ALLOWANCE_MAX at the most */
 
@@ -130,7 +130,7 @@ enum allowance_verdict allowance_begin(struct allowance *a, struct allowance_cla
 /* One that was over before it could be judged counts as a request. */
 void allowance_count(struct allowance *a, const struct allowance_time *t);
 /* Of one that has begun; and anew, all of it, before it goes where it may take more: none of what it
- * had was taken. What is not granted leaves it what it had. */
+ * had was taken. What is not granted leaves it what it had. tokens: ALLOWANCE_CLAIM_MAX at the most. */
 enum allowance_verdict allowance_claim(struct allowance *a, struct allowance_claim *claim,
                                        uint64_t tokens, const struct allowance_time *t,
                                        struct allowance_refusal *ret_refusal) must_check;

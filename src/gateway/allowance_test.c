@@ -164,6 +164,8 @@ TEST(a_claim_that_is_made_anew_is_one)
     CHECK_EQ(allowance_claim(&a, &c, 900, &now, &why), ALLOWANCE_WAIT);
     CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_DAY, &now).left, 1500);
     debit(&a);
+    CHECK_EQ(a.durable.periods[ALLOWANCE_DAY].tokens,
+             900 + 100 + 2000 / 64 + 1); /* what a crash costs */
     CHECK_EQ(allowance_claim(&a, &c, 900, &now, &why), ALLOWANCE_GRANTED);
     CHECK_EQ(c.tokens, 900);
     CHECK_EQ(allowance_level(&a, ALLOWANCE_TOKENS_MINUTE, &now).left, 0);
@@ -578,7 +580,8 @@ settle(struct allowance *a, struct run *r)
 static void
 leave(struct allowance *a, struct run *r)
 {
-    uint64_t took = r->is_ending ? r->took : MAX(r->took, draw(60));
+    uint64_t more = draw(60); /* MAX() would draw twice */
+    uint64_t took = r->is_ending ? r->took : MAX(r->took, more);
     if (!r->is_ending && r->took == 0 && draw(4) == 0) {
         cancel(a, r);
         return;
@@ -596,11 +599,12 @@ leave(struct allowance *a, struct run *r)
 static void
 go_on(struct allowance *a, struct run *r)
 {
+    uint64_t more = draw(120);
     bool may_claim_anew = r->took == 0 && !r->owes && !r->is_ending;
     if (!r->has_claimed || (may_claim_anew && draw(4) == 0))
         claim_tokens(a, r);
     else if (!r->is_ending && truth.count + RUNNING < GRANTS)
-        (void)pays(a, r, MAX(r->took, draw(120)));
+        (void)pays(a, r, MAX(r->took, more));
 }
 
 /* A crash forgets nothing but of requests that run, what was not debited yet. */

@@ -216,6 +216,13 @@ read_type(struct ask_media *m, const char *bytes, size_t len, bool ends)
     m->len = ends || m->is_other ? 0 : m->len + len;
 }
 
+/* Where a picture is told by what an engine is to fetch, unless that is `data:`. */
+static bool
+is_address(const struct json_lead *lead)
+{
+    return strstr(lead->name, "url") != NULL;
+}
+
 /* Of a value where a picture can stand. */
 static void
 weigh_media(struct json_scan *scan, const struct json_lead *lead, const char *bytes, size_t len,
@@ -226,6 +233,8 @@ weigh_media(struct json_scan *scan, const struct json_lead *lead, const char *by
         read_type(m, bytes, len, ends);
         return;
     }
+    if (m->len == 0 && len > 0)
+        m->is_fetched = is_address(lead) && (bytes[0] | 0x20) != 'd';
     size_t head = MEDIA_HEAD - MIN(m->len, (size_t)MEDIA_HEAD), at = MIN(head, len);
     while (at < len && is_base64(bytes[at]))
         at++;
@@ -235,10 +244,14 @@ weigh_media(struct json_scan *scan, const struct json_lead *lead, const char *by
         return;
     bool waits = scan->into_depth > 0; /* for what is around it */
     uint64_t tokens = MIN(m->len / BYTES_A_TOKEN, (size_t)MEDIA_TOKENS);
-    *(waits ? &m->inner_bytes : &m->bytes) += m->is_text ? 0 : m->len;
-    *(waits ? &m->inner_tokens : &m->tokens) += m->is_text ? 0 : tokens;
+    if (m->is_fetched) {
+        m->tokens += MEDIA_TOKENS; /* whatever is around it */
+    } else if (!m->is_text) {
+        *(waits ? &m->inner_bytes : &m->bytes) += m->len;
+        *(waits ? &m->inner_tokens : &m->tokens) += tokens;
+    }
     m->len = 0;
-    m->is_text = false;
+    m->is_text = m->is_fetched = false;
 }
 
 /* A source may be text, too: it is what its type says, wherever that stands in it. */

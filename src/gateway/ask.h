@@ -78,6 +78,7 @@ struct ask {
     struct ask_media {
         size_t len;             /* of what may be one, so far */
         bool is_text;           /* it is none */
+        bool is_fetched;        /* it is told by its address */
         uint64_t bytes, tokens; /* of those that are over */
         /* of an object that is looked into: what may be one; its type was said, and another than
          * base64 */

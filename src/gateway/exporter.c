@@ -301,6 +301,15 @@ send_next(struct exporter *e)
         loop_timer_start(e->loop, &e->delay, DELAY_US, 0);
 }
 
+static void
+tell_full(struct exporter *e)
+{
+    struct err full;
+    (void)err_set(&full, ERR_HTTP_ANSWER, "%s is too slow for as many spans as there are",
+                  e->at.authority);
+    tell(e, &full);
+}
+
 void
 exporter_add(struct exporter *e, const struct span_request *request)
 {
@@ -314,6 +323,7 @@ exporter_add(struct exporter *e, const struct span_request *request)
     if (buf_error(spans) < 0) {
         buf_truncate(spans, before);
         e->counts.lost += count;
+        tell_full(e);
     } else {
         e->next.count += count;
     }

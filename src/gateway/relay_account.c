@@ -118,7 +118,8 @@ estimate_prompt(const struct passage *p, const struct target *target)
 static uint64_t
 estimate(const struct passage *p, const struct target *target)
 {
-    return allowance_sum(estimate_prompt(p, target), estimate_answers(p, target));
+    uint64_t tokens = allowance_sum(estimate_prompt(p, target), estimate_answers(p, target));
+    return MIN(tokens, ALLOWANCE_CLAIM_MAX);
 }
 
 /* Where nothing is in the way any more. */

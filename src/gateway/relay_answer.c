@@ -100,7 +100,8 @@ begin_answer(struct passage *p, const struct http1_head *head)
         const struct http1_field *f = &head->fields[i];
         char name[64];
         if (f->name.len >= sizeof(name) ||
-            !header_passes(HEADER_TO_CLIENT, head->bytes + f->name.at, f->name.len))
+            !header_passes(HEADER_TO_CLIENT, head->bytes + f->name.at, f->name.len) ||
+            http1_is_hop(head, f))
             continue;
         memcpy(name, head->bytes + f->name.at, f->name.len);
         name[f->name.len] = '\0';

@@ -488,6 +488,24 @@ TEST(relay_claims_no_more_than_a_model_can_give)
     CHECK(ENDS(&c));
 }
 
+/* So many answers that no sum has room for them; and nothing stays reserved. */
+TEST(relay_bounds_what_two_requests_claim_together)
+{
+    RELAY("");
+    _cleanup_client_ struct client c, other;
+    REQUIRE(open_keys() && (caller = make_key("alice", "{}")));
+    client_open(&c);
+    client_open(&other);
+    post(&c, "{\"model\":\"one\",\"n\":9223372036854775807}");
+    REQUIRE(engine_accept(&first) && HEARS(&first, "9223372036854775807"));
+    post(&other, "{\"model\":\"two\",\"n\":18446744073709551615}");
+    REQUIRE(WAIT(engine_that_hears("18446744073709551615")));
+    engine_answer(&first, "{}");
+    CHECK(ENDS(&c));
+    engine_answer(engine_that_hears(""), "{}");
+    CHECK(ENDS(&other));
+}
+
 /* A request is not refused for a fallback that is not asked; and asks none that may take more than
  * its key has left. */
 TEST(relay_claims_what_a_fallback_may_take_before_it_is_asked)

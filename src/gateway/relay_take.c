@@ -274,7 +274,7 @@ carry_head(struct passage *p, const struct http1_head *head)
     for (unsigned i = head->field_count; i-- > 0;) {
         const struct http1_field *f = &head->fields[i];
         const char *name = head->bytes + f->name.at;
-        if (header_passes(HEADER_TO_ENGINE, name, f->name.len) &&
+        if (header_passes(HEADER_TO_ENGINE, name, f->name.len) && !http1_is_hop(head, f) &&
             !(is_json && f->id == HTTP_FIELD_CONTENT_TYPE))
             carry(p->question, name, f->name.len, head->bytes + f->value.at, f->value.len);
     }

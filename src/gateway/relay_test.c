@@ -35,6 +35,26 @@ TEST(relay_passes_a_request_and_its_answer)
     CHECK(!strstr(c.got.data, "uvicorn") && !strstr(c.got.data, "Cookie"));
 }
 
+/* In either direction, whatever else would be passed on. */
+TEST(relay_passes_no_field_that_connection_names)
+{
+    RELAY("");
+    _cleanup_client_ struct client c;
+    client_open(&c);
+    CHECK(client_send(&c,
+                      "POST /v1/chat/completions HTTP/1.1\r\n" HOST
+                      "Connection: keep-alive, ,User-agent\r\nUser-Agent: me\r\n"
+                      "anthropic-beta: x\r\nConnection: Anthropic-Version\r\n"
+                      "anthropic-version: 1\r\nContent-Length: 16\r\n\r\n{\"model\": \"one\"}"));
+    REQUIRE(engine_accept(&first) && HEARS(&first, "{\"model\": \"one\"}"));
+    CHECK(strstr(first.got.data, "anthropic-beta: x\r\n"));
+    CHECK(!strstr(first.got.data, "User-Agent") && !strstr(first.got.data, "anthropic-version"));
+    engine_say(&first, "HTTP/1.1 200 OK\r\nConnection: openai-x\r\nopenai-x: 7\r\nopenai-y: 8\r\n"
+                       "Content-Length: 2\r\n\r\n{}");
+    REQUIRE(ENDS(&c));
+    CHECK(!strstr(c.got.data, "openai-x") && strstr(c.got.data, "openai-y: 8\r\n"));
+}
+
 TEST(relay_changes_only_the_name_that_another_is_asked_by)
 {
     RELAY("");

@@ -228,6 +228,8 @@ static const struct json_strings said = {
         (const struct json_lead[]){
             {JSON_NAME("choices"), JSON_FROM},
             {JSON_NAME("delta"), JSON_FROM | JSON_WAY | JSON_TOLD},
+            {JSON_NAME("content_block"), JSON_FROM},
+            {JSON_NAME("message"), JSON_WAY},
             {JSON_NAME("content"), JSON_WAY | JSON_TOLD},
             {JSON_NAME("text"), JSON_TOLD},
             {JSON_NAME("reasoning_content"), JSON_TOLD},
@@ -238,6 +240,8 @@ static const struct json_strings said = {
             {JSON_NAME("tool_calls"), JSON_WAY},
             {JSON_NAME("function"), JSON_WAY},
             {JSON_NAME("function_call"), JSON_WAY},
+            {JSON_NAME("custom"), JSON_WAY},
+            {JSON_NAME("input"), JSON_TOLD},
             {JSON_NAME("arguments"), JSON_TOLD},
             {NULL, 0, 0},
         },
@@ -277,7 +281,8 @@ take_data(struct usage_reader *r, const char *data, size_t len)
     if (usage->kind != JSON_MAP)
         return true;
     take_usage(r, data + usage->at, usage->len, false);
-    return !(r->drop_usage && is_empty_list(data, &places[CHOICES]));
+    bool has_more = places[ERROR].kind > JSON_NULL || !is_empty_list(data, &places[CHOICES]);
+    return !r->drop_usage || has_more;
 }
 
 /* The data in a line `data: ...` or `data:...`; NULL: it has none. */

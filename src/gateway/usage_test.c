@@ -420,10 +420,17 @@ TEST(what_a_stream_says_is_as_long_as_its_texts)
          "{\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"call_1\",\"function\":"
          "{\"name\":\"f\",\"arguments\":\"{\\\"a\\\": 1}\"}}]}}]}",
          8},
+        {DIALECT_OPENAI,
+         "{\"choices\":[{\"delta\":{\"tool_calls\":[{\"custom\":{\"input\":\"ls -l\"}}]}}]}", 5},
+        {DIALECT_OPENAI, "{\"choices\":[{\"message\":{\"content\":\"whole\"}}]}", 5},
         {DIALECT_OPENAI, "{\"type\":\"transcript.text.delta\",\"delta\":\" spoken\"}", 7},
         {DIALECT_OPENAI, "{\"delta\":\"\\u4f60\\u00e4\\u0041\\n\\ud83d\\ude00\"}", 11},
         {DIALECT_MESSAGES,
          "{\"type\":\"message_start\",\"message\":{\"content\":[{\"text\":\"none\"}]}}", 0},
+        {DIALECT_MESSAGES,
+         "{\"type\":\"content_block_start\",\"content_block\":{\"type\":\"text\",\"text\":\"at "
+         "once\"}}",
+         7},
         {DIALECT_MESSAGES, "{\"type\":\"content_block_delta\",\"delta\":{\"text\":\"some\"}}", 4},
         {DIALECT_MESSAGES, "{\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"hm\"}}", 2},
         {DIALECT_MESSAGES, "{\"delta\":{\"partial_json\":\"{}\"}}", 2},

@@ -103,6 +103,7 @@ struct http1_head {
 
     unsigned minor; /* 0 or 1: of the version */
     bool keep_alive;
+    bool names_hops; /* Connection names other fields than those of its own */
     enum http1_framing framing;
     uint64_t content_length; /* of the body with HTTP1_LENGTH, else 0 */
     unsigned field_count;
@@ -140,6 +141,8 @@ const struct http1_field *http1_find_other(const struct http1_head *head, const 
 /* Of an answer: in how many seconds it is to be asked for again, as Retry-After says, and an hour
  * at the most; 0: it does not say, or by a date. */
 uint64_t http1_retry_after_s(const struct http1_head *head);
+/* Whether it is for the next one only: of framing or connection, or named by Connection. */
+bool http1_is_hop(const struct http1_head *head, const struct http1_field *field);
 
 static inline bool
 http1_is(const struct http1_head *head, struct http1_slice slice, const char *text)

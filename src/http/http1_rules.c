@@ -169,6 +169,7 @@ check_target(struct http1_head *h)
 struct connection {
     bool close;
     bool keep_alive;
+    bool has_names;
 };
 
 static enum http1_reason
@@ -184,6 +185,8 @@ take_option(const struct http1_head *h, struct http1_slice option, struct connec
     else if (is_word(h, option, "content-length") || is_word(h, option, "transfer-encoding") ||
              is_word(h, option, "host"))
         return HTTP1_CONNECTION_FRAMING;
+    else
+        c->has_names |= option.len > 0;
     return HTTP1_NONE;
 }
 
@@ -226,7 +229,32 @@ check_connection(struct http1_head *h)
             return reason;
     }
     h->keep_alive = !c.close && (h->minor >= 1 || c.keep_alive);
+    h->names_hops = c.has_names;
     return HTTP1_NONE;
+}
+
+static bool
+has_option(const struct http1_head *h, struct http1_slice list, const char *name, size_t len)
+{
+    for (;;) {
+        uint32_t end = find_byte(h, list, ',');
+        struct http1_slice option = trim(h, (struct http1_slice){list.at, end});
+        if (option.len == len && strncasecmp(h->bytes + option.at, name, len) == 0)
+            return true;
+        if (end == list.len)
+            return false;
+        list = cut(list, end + 1);
+    }
+}
+
+bool
+http1_is_hop(const struct http1_head *h, const struct http1_field *field)
+{
+    for (unsigned i = 0; h->names_hops && i < h->field_count; i++)
+        if (h->fields[i].id == HTTP_FIELD_CONNECTION &&
+            has_option(h, h->fields[i].value, h->bytes + field->name.at, field->name.len))
+            return true;
+    return http_field_is_hop(field->id);
 }
 
 /* Framing */

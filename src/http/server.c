@@ -242,6 +242,9 @@ on_connection(struct loop_fd *watch, unsigned events unused_arg)
         if (fd == -EAGAIN)
             return;
         if (fd < 0) {
+            bool one_waits = i == 0 && (fd == -EMFILE || fd == -ENFILE);
+            if (one_waits && crowd_any(&s->crowd))
+                make_room(s, 0); /* for whoever that is */
             watch_listeners(s, false);
             loop_timer_start(s->loop, &s->retry, RETRY_US, 0);
             return;

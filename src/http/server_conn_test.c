@@ -621,6 +621,26 @@ TEST(server_tries_again_when_descriptors_run_out)
     EXPECT(&c, HELLO);
 }
 
+/* Who says nothing has one that another needs. */
+TEST(server_makes_room_when_descriptors_run_out)
+{
+    struct rlimit before, few;
+    RIG();
+    _cleanup_client_ struct client silent, c;
+    client_open(&silent);
+    REQUIRE(WAIT(counts()->accepted == 1));
+    client_open(&c);
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    few = before;
+    few.rlim_cur = (rlim_t)dup(0);
+    REQUIRE(close((int)few.rlim_cur) == 0 && setrlimit(RLIMIT_NOFILE, &few) == 0);
+    CHECK(client_send(&c, GET("/hello")));
+    CHECK(WAIT(silent.ended));
+    EXPECT(&c, HELLO);
+    CHECK_EQ(counts()->evicted, 1);
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+}
+
 TEST(server_serves_unix_sockets)
 {
     char text[300];

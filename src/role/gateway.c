@@ -11,12 +11,15 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define LAST_US UINT64_C(2000000) /* for clients to read what they are told last */
 /* With these, and what clients and the collector get, it is over well before plan/times.c has it killed. */
 #define END_US UINT64_C(15000000)  /* for disks to take what is to be written at the end */
 #define ASKING_US UINT64_C(100000) /* for threads that only ask */
+#define OTHER_FILES 192 /* the control socket's connections, databases, logs, libraries */
+#define CONNECTIONS_MIN 16
 
 /* ---- its addresses ---- */
 
@@ -87,11 +90,32 @@ listen_handed(struct gateway *g, int count, struct err *reterr)
     return 0;
 }
 
+/* As many connections as there may be files: each may need another one, to its engine. Whoever starts us may
+ * have given us few of those that we may have. */
+static unsigned
+count_connections(unsigned wanted)
+{
+    struct rlimit files;
+    rlim_t need = (rlim_t)wanted * 2 + OTHER_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return wanted;
+    if (files.rlim_cur < need) {
+        files.rlim_cur = MIN(files.rlim_max, need);
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+    rlim_t room = MAX(files.rlim_cur, (rlim_t)OTHER_FILES + 2 * CONNECTIONS_MIN) - OTHER_FILES;
+    if (files.rlim_cur < need)
+        log_warning("gateway.limits.connections is %u, and this process may open %llu files: %llu "
+                    "connections at a time; service.open_files, or `ulimit -n`, gives it more",
+                    wanted, (unsigned long long)files.rlim_cur, (unsigned long long)room / 2);
+    return (unsigned)MIN((rlim_t)wanted, room / 2);
+}
+
 static struct http_server_config
 server_config(const struct config_gateway_limits *limits)
 {
     struct http_server_config c = http_server_config_default;
-    c.connections_max = limits->connections;
+    c.connections_max = count_connections(limits->connections);
     c.head.head_bytes = (uint32_t)limits->header_bytes;
     c.idle_us = limits->idle_timeout_us;
     c.handshake_us = limits->header_timeout_us;
@@ -207,7 +231,7 @@ open_all(struct gateway *g, struct err *reterr)
 /* What writes is waited for until then, and what only asks (a resolver, a sum of the ledger) is not: nothing
  * is lost with it. Threads that hang stay behind: exit() might ask them. */
 static void
-end_work(const struct gateway *g, uint64_t until_us, bool is_written)
+end_work(const struct gateway *g, uint64_t until_us, bool is_written, const struct err *failure)
 {
     struct loop *loop = g->life.loop;
     uint64_t now_us = clock_now_us();
@@ -217,11 +241,14 @@ end_work(const struct gateway *g, uint64_t until_us, bool is_written)
         return;
     for (size_t i = 0; (name = work_unwritten(loop, i)); i++)
         log_error("'%s' does not answer; the gateway ends without it", name);
-    _exit(is_written ? EXIT_CODE_OK : EXIT_CODE_FAILED);
+    if (failure)
+        log_err(failure);
+    _exit(failure ? (int)err_exit(failure) : is_written ? EXIT_CODE_OK : EXIT_CODE_FAILED);
 }
 
+/* failure: why it cannot live; NULL: it has. */
 static void
-close_all(struct gateway *g)
+close_all(struct gateway *g, const struct err *failure)
 {
     if (!g->life.loop)
         return;
@@ -238,7 +265,7 @@ close_all(struct gateway *g)
     relay_free(g->relay);
     gateway_told_close(g);
     bool is_written = gateway_keys_close(g, END_US);
-    end_work(g, until_us, is_written);
+    end_work(g, until_us, is_written, failure);
     config_free(last);
     life_close(&g->life);
 }
@@ -253,6 +280,6 @@ gateway_run(const struct config *config, struct err *reterr)
         notify_state(&g.life.notify, "READY=1");
         loop_run(g.life.loop);
     }
-    close_all(&g);
+    close_all(&g, r < 0 ? reterr : NULL);
     return r;
 }

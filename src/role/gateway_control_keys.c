@@ -93,8 +93,12 @@ static void
 on_finished(struct http_request *r, bool answered)
 {
     struct deed *d = r->user;
-    if (d->is_under_way)
+    if (d->is_under_way) {
+        bool is_revoke = d->wish.deed == KEYRING_REVOKE;
+        log_info("key '%s': %s%s; whoever asked for it did not wait", d->name,
+                 is_revoke ? "" : "perhaps ", keyring_deed_word(d->wish.deed));
         keyring_forget(&d->wish);
+    }
     if (d->holder && !answered)
         holder_unheard(d->holder);
     arena_finish(&d->arena);

@@ -124,8 +124,9 @@ open_all(struct monitor *m, const char *program, struct err *reterr)
     return 0;
 }
 
+/* failure: why it cannot live; NULL: it has. */
 static void
-close_all(struct monitor *m)
+close_all(struct monitor *m, const struct err *failure)
 {
     if (!m->loop)
         return;
@@ -141,7 +142,12 @@ close_all(struct monitor *m)
     m->unsynced = false;
     if (!loop_drain(m->loop, DRAIN_US)) {
         log_warning("a disk or systemd still hangs; the monitor ends without its answer");
-        _exit(EXIT_CODE_OK); /* a thread of ours waits for it, and nothing is left to be saved */
+        if (failure)
+            log_err(failure);
+        _exit(
+            failure
+                ? (int)err_exit(failure)
+                : EXIT_CODE_OK); /* a thread of ours waits for it, and nothing is left to be saved */
     }
     life_close(&m->life); /* after works that read a configuration */
     vec_foreach (&m->loaded, at)
@@ -164,6 +170,6 @@ monitor_run(const struct config *config, const char *program, struct err *reterr
         notify_state(&m.life.notify, "READY=1");
         loop_run(m.loop);
     }
-    close_all(&m);
+    close_all(&m, r < 0 ? reterr : NULL);
     return r;
 }

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -29,7 +30,7 @@ def configuration(folder, models, options):
 class Gateway:
     """Started, and ready as it says itself. Leaving the context ends it."""
 
-    def __init__(self, folder, models, options="", handed=None):
+    def __init__(self, folder, models, options="", handed=None, files=None):
         self.port = free_ports(1)[0]
         self.folder, self.config = folder, folder / "citadel.yaml"
         self.write(models, options)
@@ -39,6 +40,8 @@ class Gateway:
             self.port = handed.getsockname()[1]
             words = ["sh", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {CITADEL} gateway -c {self.config}"]
             more = {"pass_fds": [3], "preexec_fn": lambda: os.dup2(handed.fileno(), 3)}
+        if files:
+            more = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, files)}
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(f"\0{heard}")
             notify.settimeout(1)

@@ -4,6 +4,9 @@ either end leaves."""
 import contextlib
 import http.client
 import json
+import os
+import pathlib
+import re
 import signal
 import socket
 import stat
@@ -11,7 +14,7 @@ import subprocess
 
 import pytest
 from gateway import SLOW, Gateway, comes_true, configuration
-from program import error_json, run
+from program import CITADEL, environment, error_json, run
 from sim import PATIENCE_S, Sim, events
 from up import free_ports
 
@@ -195,6 +198,39 @@ def test_a_page_that_has_not_come_in_time_is_told_so(tmp_path, sim):
             assert answer.status == 503 and int(answer.getheader("Retry-After")) > 0
             assert stopped(json.loads(answer.read()))
             assert g.process.wait(PATIENCE_S) == 0
+
+
+def test_it_takes_as_many_descriptors_as_it_may_have(tmp_path, sim):
+    with Gateway(tmp_path, {"one": sim.port}, ", limits: {connections: 200}", files=(64, 1000)) as g:
+        limits = (pathlib.Path("/proc") / str(g.process.pid) / "limits").read_text()
+        assert re.search(r"Max open files +592 +1000 ", limits)
+    assert "may open" not in g.log
+
+
+def test_who_says_nothing_shuts_nobody_out_where_descriptors_are_few(tmp_path, sim):
+    with Gateway(tmp_path, {"one": sim.port}, files=(256, 256)) as g, contextlib.ExitStack() as silent:
+        for _ in range(300):
+            silent.enter_context(socket.create_connection(("127.0.0.1", g.port)))
+        for _ in range(10):
+            assert g.ask("POST", "/v1/chat/completions", ASK).status == 200
+        assert g.control("GET", "/keys") == (200, [])
+    assert "gateway.limits.connections is 10000, and this process may open 256 files: 32 connections" in g.log
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has the port of a name server")
+def test_a_port_that_is_taken_is_told_while_a_resolver_waits(tmp_path, sim):
+    (tmp_path / "resolv.conf").write_text("nameserver 127.77.0.1\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket(type=socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.77.0.1", 53))
+        peers = "peers: {there: {url: 'http://nowhere.example:1/v1', models: [far]}}"
+        options = f"port: {taken.getsockname()[1]}, listen: [127.0.0.1], {peers}"
+        config = tmp_path / "citadel.yaml"
+        config.write_text(configuration(tmp_path, {"one": sim.port}, options))
+        command = f"mount --bind {tmp_path}/resolv.conf /etc/resolv.conf && exec {CITADEL} gateway -c {config}"
+        for _ in range(5):
+            done = subprocess.run(["unshare", "-m", "sh", "-c", command], env=environment(), stderr=subprocess.PIPE,
+                                  text=True, timeout=PATIENCE_S)
+            assert done.returncode == 1 and "Address already in use" in done.stderr
 
 
 def test_a_socket_that_it_was_handed_stays_open_behind_it(tmp_path, sim):
