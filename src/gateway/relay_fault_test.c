@@ -1,10 +1,14 @@
 /* What engines do wrong, and what may happen at all: each request gets one end,
  * and nothing stays taken. */
 
+#include "gateway/breaker.h"
 #include "gateway/ledger.h"
 #include "gateway/relay.h"
 
 #include "relay_rig.h"
+#include "sys/clock.h"
+
+#include <inttypes.h>
 
 /* ---- engines ---- */
 
@@ -142,24 +146,72 @@ dice(unsigned sides)
     return (unsigned)(dice_state >> 33) % sides;
 }
 
+/* Keys that end, and are followed by others; each row has names of its own in the database. */
+static struct holder *keys[3];
+static unsigned keys_made, ended; /* requests that were refused for it */
+
+static bool
+make_walking_key(struct holder **ret_key)
+{
+    _cleanup_free_ char *name = mem_printf("walk%u", keys_made++);
+    _cleanup_free_ char *members =
+        mem_printf("{\"tokens_per_day\":1000000,\"expires_us\":%" PRIu64 "}",
+                   clock_wall_us() + (dice(2) ? 60000000 : 50000));
+    return (*ret_key = make_key(name, members));
+}
+
+static bool
+end_key(struct holder **key)
+{
+    struct made revoked = {
+        .wish = {.deed = KEYRING_REVOKE, .name = holder_key(*key)->name, .done = on_made}};
+    if (keyring_do(ring, &revoked.wish, NULL) < 0 || !WAIT(revoked.holder))
+        return false;
+    return make_walking_key(key);
+}
+
+static void
+on_walk_over(const struct ledger_row *row, const struct reply *reply unused_arg,
+             void *arg unused_arg)
+{
+    ended += row->status == 401;
+}
+
+/* A client, and what he has not sent yet of his request. */
+struct walker {
+    struct client c;
+    char *rest; /* NULL: nothing */
+};
+
 /* A request, whole or only begun, on a connection of its own: of what a client has sent behind one
  * that is under way, only so much is taken that its end of file may never come. */
 static void
-ask_something(struct client *c, const char *large)
+ask_something(struct walker *w, const char *large, bool is_whole)
 {
     static const char *const models[] = {"one", "two", "both", "far", "nobody"};
     const char *model = models[dice(ARRAY_SIZE(models))];
     size_t pad = dice(8) ? 0 : 3 * MIB / 2;
     _cleanup_free_ char *body = mem_printf("{\"model\":\"%s\",\"stream\":%s%.*s}", model,
                                            dice(2) ? "true" : "false", (int)pad, large);
-    size_t len = strlen(body);
+    size_t len = strlen(body), now = is_whole ? len : len / 2;
     _cleanup_free_ char *head =
         mem_printf("POST /v1/%s HTTP/1.1\r\n" HOST "Content-Length: %zu\r\n\r\n",
                    dice(2) ? "chat/completions" : "responses", len);
-    client_close(c);
-    client_open(c);
-    if (client_send(c, head))
-        (void)client_send_n(c, body, dice(4) ? len : len / 2);
+    client_close(&w->c);
+    client_open(&w->c);
+    free(w->rest);
+    w->rest = is_whole ? NULL : mem_strdup(body + now);
+    caller = dice(4) ? keys[dice(ARRAY_SIZE(keys))] : NULL;
+    if (client_send(&w->c, head))
+        (void)client_send_n(&w->c, body, now);
+}
+
+static void
+send_rest(struct walker *w)
+{
+    _cleanup_free_ char *rest = take_ptr(w->rest);
+    if (rest)
+        (void)client_send_n(&w->c, rest, strlen(rest));
 }
 
 static void
@@ -187,44 +239,92 @@ say_something(struct engine *e)
     }
 }
 
-/* close_relay() looks at the counts. */
+static void
+walk(struct walker *walkers, size_t count, const char *large, unsigned steps)
+{
+    struct engine *const engines[] = {&first, &second, &remote};
+    for (; steps > 0; steps--) {
+        struct walker *one = &walkers[dice((unsigned)count)];
+        if (dice(6) == 0) {
+            client_close(&one->c);
+            client_open(&one->c);
+            free(take_ptr(one->rest));
+        } else if (dice(20) == 0) {
+            CHECK(end_key(&keys[dice(ARRAY_SIZE(keys))]));
+        } else if (dice(3) == 0) {
+            one->rest ? send_rest(one) : ask_something(one, large, dice(4));
+        } else {
+            say_something(engines[dice(ARRAY_SIZE(engines))]);
+        }
+        run_for(500);
+    }
+}
+
+/* Until they are asked no more. Then there are requests that have begun, of keys that end before
+ * anybody may be asked again, to find out whether he answers. */
+static unsigned
+fail_for_a_while(struct walker *walkers, size_t count, const char *large)
+{
+    struct engine *const engines[] = {&first, &second, &remote};
+    unsigned tried = 0;
+    for (unsigned i = 0; i < 60; i++) {
+        struct engine *e = engines[i % ARRAY_SIZE(engines)];
+        ask_something(&walkers[i % count], large, true);
+        run_for(500);
+        if (e->fd < 0)
+            e->fd = sock_accept(e->listener, NULL);
+        engine_hang_up(e);
+    }
+    for (size_t i = 0; i < count; i++)
+        ask_something(&walkers[i], large, false);
+    run_for(BREAKER_PAUSE_US);
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+        CHECK(dice(3) == 0 || end_key(&keys[i]));
+    for (size_t i = 0; i < count; i++) {
+        send_rest(&walkers[i]);
+        run_for(500);
+        for (size_t k = 0; k < relay_backend_count(relay); k++)
+            tried += backend_is_tried(relay_backend(relay, k));
+    }
+    return tried;
+}
+
+/* close_relay() looks at the counts, and at the breakers. */
 TEST(relay_takes_nothing_for_good_whatever_happens)
 {
     static char large[2 * MIB];
     uint64_t answered = 0, left = 0, failed = 0;
+    unsigned tried = 0;
     memset(large, ' ', sizeof(large) - 1);
     for (uint64_t seed = 1; seed <= 3; seed++) {
         RELAY("  fallbacks: {one: [two], two: [far]}\n");
-        struct engine *const engines[] = {&first, &second, &remote};
-        struct client c[6];
+        struct walker walkers[6] = {0};
         tap_note("seed %d", (int)seed);
         dice_state = seed;
-        for (size_t i = 0; i < ARRAY_SIZE(c); i++)
-            client_open(&c[i]);
-        for (unsigned step = 0; step < 400; step++) {
-            struct client *one = &c[dice(ARRAY_SIZE(c))];
-            if (dice(6) == 0) {
-                client_close(one);
-                client_open(one);
-            } else if (dice(3) == 0) {
-                ask_something(one, large);
-            } else {
-                say_something(engines[dice(ARRAY_SIZE(engines))]);
-            }
-            run_for(500);
-        }
+        REQUIRE(open_keys());
+        relay_tell_of_ends(relay, on_walk_over, NULL);
+        for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+            REQUIRE(make_walking_key(&keys[i]));
+        for (size_t i = 0; i < ARRAY_SIZE(walkers); i++)
+            client_open(&walkers[i].c);
+        walk(walkers, ARRAY_SIZE(walkers), large, 300);
+        tried += fail_for_a_while(walkers, ARRAY_SIZE(walkers), large);
+        walk(walkers, ARRAY_SIZE(walkers), large, 100);
         for (size_t i = 0; i < relay_backend_count(relay); i++) {
             const struct backend_counts *n = backend_counts(relay_backend(relay, i));
             answered += n->answered;
             left += n->left;
             failed += n->failed;
         }
-        for (size_t i = 0; i < ARRAY_SIZE(c); i++)
-            client_close(&c[i]);
+        for (size_t i = 0; i < ARRAY_SIZE(walkers); i++) {
+            client_close(&walkers[i].c);
+            free(walkers[i].rest);
+        }
         CHECK(WAIT(relay_counts(relay)->requests == 0));
     }
-    tap_note("%u %u %u", (unsigned)answered, (unsigned)left, (unsigned)failed);
-    CHECK(answered > 5 && left > 5 && failed > 5);
+    tap_note("%u %u %u, %u for a key that ended, %u tried", (unsigned)answered, (unsigned)left,
+             (unsigned)failed, ended, tried);
+    CHECK(answered > 5 && left > 5 && failed > 5 && ended > 5 && tried > 0);
 }
 
 /* ---- what an answer took that does not say it ---- */
