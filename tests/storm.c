@@ -5,10 +5,11 @@
  *
  * Asks whoever serves at PORT of 127.0.0.1 for streams of these models, so many at a time: one
  * that has ended is followed by another, until the time is over; then it waits for those that
- * are left. So many of a hundred are left in their middle; some are not read for a while, and some have
- * a large body, which stops for a while before it is whole. What each should say the engine
- * itself has told at port ENGINE, before the storm: of the same question, but for one word that
- * only one stream has. Names and times that an engine makes anew are left out of that
+ * are left. So many of a hundred are left in their middle; and some have a large body, which stops
+ * for a while before it is whole. Some ask for large events, and do not read them for a while, at
+ * sockets that hold few: these go to 127.0.0.2, where whoever serves at PORT has to be, too. What
+ * each should say the engine itself has told at port ENGINE, before the storm: of the same question,
+ * but for one word that only one stream has. Names and times that an engine makes anew are left out of that
  * comparison; that a stream keeps its name is not.
  *
  * Prints {"MODEL":{"whole":N,...},...}, of each stream what became of it:
@@ -27,9 +28,12 @@
 #include "sys/loop.h"
 
 #include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum {
     MODELS_MAX = 8,
@@ -37,12 +41,20 @@ enum {
     TOKENS = 30,
     WRONGS_SHOWN = 10,
     PAUSE_US = 100000,  /* before one that was refused is followed */
-    STALL_US = 1500000, /* that a client does nothing in the middle */
-    STALLS = 3,         /* of 100 */
+    STALL_US = 1500000, /* that a client does not go on with its body */
+    STALLS = 1,         /* of 100 */
+    STALL_EVENTS = 12,  /* that come meanwhile: some 600 KB */
+    LOGPROBS = 700,     /* in each of these: 50 KB */
     LARGES = 2,         /* of 100 */
     KEYS_MAX = 16,
 };
-#define EVENT_BYTES_MAX (64 * KIB)
+#define EVENT_BYTES_MAX (128 * KIB)
+#define WIDE "127.0.0.1"
+#define NARROW "127.0.0.2" /* INADDR_LOOPBACK + 1 */
+/* What a socket that goes there holds; and the segments by which the other end keeps some 50 KB for
+ * it, and not 2 MB. */
+#define NARROW_BYTES 4096
+#define NARROW_SEGMENT 1400
 #define PAD_BYTES (1280 * KIB) /* of a large body: more than a gateway keeps in memory */
 #define PATIENCE_US UINT64_C(120000000)
 
@@ -50,17 +62,22 @@ enum fate { WHOLE, TOLD, REFUSED, LIMITED, LEFT, WRONG, FATES };
 static const char *const fate_names[FATES] = {"whole",   "told", "refused",
                                               "limited", "left", "wrong"};
 
+/* An answer, without what is made anew. */
+struct told {
+    char *events[EVENTS_MAX];
+    size_t count;
+};
+
 struct model {
     const char *name;
-    char *events[EVENTS_MAX]; /* of its answer, without what is made anew */
-    size_t count;
+    struct told told[2]; /* the other one with large events */
     uint64_t fates[FATES];
 };
 
 struct storm {
     char pad[PAD_BYTES];
     struct loop *loop;
-    struct http_client *client;
+    struct http_client *client, *narrow;
     struct model models[MODELS_MAX];
     size_t model_count;
     char *keys[KEYS_MAX]; /* as fields have them */
@@ -79,9 +96,11 @@ struct stream {
     struct http_call *call;
     struct loop_timer pause; /* until the next, or within it */
     unsigned number;
-    size_t leaves_at; /* this event, when it is left */
-    size_t stalls_at; /* likewise, when it is not read for a while */
-    bool lacks_body;  /* the rest of it is to come */
+    size_t leaves_at;  /* this event, when it is left */
+    size_t stalls_at;  /* likewise, when it is not read for a while */
+    bool is_large;     /* its events are */
+    uint64_t since_us; /* the first of them */
+    bool lacks_body;   /* the rest of it is to come */
     bool is_reference;
 
     struct buf in; /* what has no end yet */
@@ -91,6 +110,24 @@ struct stream {
 };
 
 static void begin(struct stream *s);
+
+/* ---- sockets ---- */
+
+int __real_connect(int fd, const struct sockaddr *to, socklen_t len);
+int __wrap_connect(int fd, const struct sockaddr *to, socklen_t len);
+
+/* Before, as that is when the other end is told. */
+int
+__wrap_connect(int fd, const struct sockaddr *to, socklen_t len)
+{
+    static const int bytes = NARROW_BYTES, segment = NARROW_SEGMENT;
+    const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)to;
+    bool is_narrow = to->sa_family == AF_INET && in->sin_addr.s_addr == htonl(INADDR_LOOPBACK + 1);
+    if (is_narrow && (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)) < 0 ||
+                      setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment)) < 0))
+        return -1;
+    return __real_connect(fd, to, len);
+}
 
 /* ---- one event ---- */
 
@@ -118,36 +155,55 @@ drop_value(char *text, const char *name, const char *stops, char *ret_value, siz
     return at;
 }
 
+/* The stream's own word, and the bytes of it that are told of a token, become those of number 0. */
+static void
+strip_word(const struct stream *s, char *text)
+{
+    static const char none[] = "w0000000", no_bytes[] = "119,48,48,48,48,48,48,48";
+    char word[16], bytes[64] = "119";
+    (void)snprintf(word, sizeof(word), "w%07u", s->number);
+    for (const char *digit = word + 1; *digit; digit++)
+        (void)snprintf(bytes + strlen(bytes), sizeof(bytes) - strlen(bytes), ",%d", *digit);
+    for (char *at = text; (at = strstr(at, word)); at++)
+        memcpy(at, none, sizeof(none) - 1);
+    for (char *at = text; (at = strstr(at, bytes)); at++)
+        memcpy(at, no_bytes, sizeof(no_bytes) - 1);
+}
+
 /* Leaves what every stream of the model says alike. */
 static void
 strip(struct stream *s, char *text)
 {
-    char id[sizeof(s->id)] = "", word[16];
+    char id[sizeof(s->id)] = "";
     (void)drop_value(text, "\"id\":\"", "\"", id, sizeof(id));
     (void)drop_value(text, "\"created\":", ",}", NULL, 0);
     if (s->events == 0)
         memcpy(s->id, id, sizeof(id));
     else if (id[0] && strcmp(s->id, id) != 0)
         find_wrong(s, "it is of another stream", id);
-    (void)snprintf(word, sizeof(word), "w%07u", s->number);
-    for (char *at = text; (at = strstr(at, word)); at++)
-        memcpy(at, "w0000000", strlen(word));
+    strip_word(s, text);
+}
+
+static struct told *
+told_of(const struct stream *s)
+{
+    return &s->model->told[s->is_large];
 }
 
 static void
 take_event(struct stream *s, char *text)
 {
-    struct model *m = s->model;
+    struct told *told = told_of(s);
     strip(s, text);
     if (s->is_reference) {
-        assert(m->count < EVENTS_MAX);
-        m->events[m->count++] = mem_strdup(text);
+        assert(told->count < EVENTS_MAX);
+        told->events[told->count++] = mem_strdup(text);
     } else if (strncmp(text, "data: {\"error\":", strlen("data: {\"error\":")) == 0 && !s->told) {
         s->told = true;
-    } else if (s->events >= m->count) {
+    } else if (s->events >= told->count) {
         find_wrong(s, "there is more than there should be", text);
-    } else if (strcmp(text, m->events[s->events]) != 0 &&
-               !(s->told && strcmp(text, m->events[m->count - 1]) == 0)) {
+    } else if (strcmp(text, told->events[s->events]) != 0 &&
+               !(s->told && strcmp(text, told->events[told->count - 1]) == 0)) {
         find_wrong(s, "it is not what the engine says", text);
     }
     s->events++;
@@ -193,10 +249,22 @@ end(struct stream *s, enum fate fate)
         loop_timer_start(storm->loop, &s->pause, PAUSE_US, 0);
 }
 
+/* So long that its engine says much more meanwhile, however fast that is. */
+static void
+stall(struct stream *s)
+{
+    uint64_t each_us = (clock_now_us() - s->since_us) / (s->events - 1);
+    s->stalls_at = 0;
+    http_call_pause(s->call);
+    loop_timer_start(s->storm->loop, &s->pause, each_us * STALL_EVENTS, 0);
+}
+
 static void
 on_body(struct http_call *call, const char *bytes, size_t len)
 {
     struct stream *s = call->user;
+    if (s->since_us == 0)
+        s->since_us = clock_now_us();
     buf_add(&s->in, bytes, len);
     if (buf_error(&s->in) < 0)
         find_wrong(s, "an event has no end", "");
@@ -207,9 +275,7 @@ on_body(struct http_call *call, const char *bytes, size_t len)
         http_call_cancel(call);
         end(s, s->wrong ? WRONG : LEFT);
     } else if (s->stalls_at && s->events >= s->stalls_at) {
-        s->stalls_at = 0;
-        http_call_pause(call);
-        loop_timer_start(s->storm->loop, &s->pause, STALL_US, 0);
+        stall(s);
     }
 }
 
@@ -222,7 +288,7 @@ on_finished(struct http_call *call, const struct err *error)
         find_wrong(s, "it was cut", error->what);
     else if (answers && s->in.len > 0)
         find_wrong(s, "its last event has no end", s->in.data);
-    else if (answers && !s->told && !s->is_reference && s->events != s->model->count)
+    else if (answers && !s->told && !s->is_reference && s->events != told_of(s)->count)
         find_wrong(s, "it ended too early", "");
     else if (!answers && (call->head.status < 429 || !strstr(s->in.data, "\"error\"")))
         find_wrong(s, "it is no refusal", s->in.data);
@@ -234,7 +300,7 @@ static const char pad_end[] = "\"}";
 
 /* What no engine looks at makes a body large; its first half goes at once. */
 static void
-send(struct stream *s, const struct buf *body, bool is_large)
+send_body(struct stream *s, const struct buf *body, bool is_large)
 {
     static const char pad_begin[] = ",\"pad\":\"";
     if (!is_large) {
@@ -267,13 +333,16 @@ ask(struct stream *s, struct http_client *client, bool is_large)
     buf_printf(
         &body,
         "{\"model\":\"%s\",\"stream\":true,\"max_tokens\":%d,\"ignore_eos\":true,\"messages\":"
-        "[{\"role\":\"user\",\"content\":\"w%07u good morning to all of you out there\"}]}",
+        "[{\"role\":\"user\",\"content\":\"w%07u good morning to all of you out there\"}]",
         s->model->name, TOKENS, s->number);
+    if (s->is_large)
+        buf_printf(&body, ",\"logprobs\":true,\"top_logprobs\":%d", LOGPROBS);
+    buf_add_char(&body, '}');
     s->call = http_call_new(client, "POST", "/v1/chat/completions", &ops, s);
     http_call_field(s->call, "Content-Type", "application/json");
     if (storm->key_count && !s->is_reference)
         http_call_field(s->call, "Authorization", storm->keys[s->number % storm->key_count]);
-    send(s, &body, is_large);
+    send_body(s, &body, is_large);
 }
 
 static void
@@ -284,13 +353,17 @@ begin(struct stream *s)
     s->events = 0;
     s->told = s->wrong = false;
     s->number = ++storm->asked;
-    /* Spread evenly, and the same in every run. */
-    bool leaves = s->number * 61 % 100 < storm->aborts, stalls = s->number * 43 % 100 < STALLS;
-    s->leaves_at = leaves ? 1 + s->number * 17 % (s->model->count - 1) : 0;
-    s->stalls_at = stalls ? 1 + s->number * 13 % (s->model->count - 1) : 0;
+    /* Spread evenly, and the same in every run; who stalls does not leave. */
+    bool leaves = s->number * 61 % 100 < storm->aborts,
+         stalls = (s->number + 50) * 43 % 100 < STALLS;
+    s->is_large = stalls;
+    s->since_us = 0;
+    size_t count = told_of(s)->count;
+    s->leaves_at = leaves ? 1 + s->number * 17 % (count - 1) : 0;
+    s->stalls_at = stalls ? 3 + s->number * 13 % (count - STALL_EVENTS - 3) : 0;
     s->lacks_body = false;
     storm->running++;
-    ask(s, storm->client, s->number * 37 % 100 < LARGES);
+    ask(s, stalls ? storm->narrow : storm->client, s->number * 37 % 100 < LARGES);
 }
 
 static void
@@ -312,10 +385,10 @@ on_pause(struct loop_timer *timer)
 /* ---- the storm ---- */
 
 static struct http_client *
-client_of(struct loop *loop, const char *port, unsigned connections)
+client_of(struct loop *loop, const char *host, const char *port, unsigned connections)
 {
     struct http_client_config config = http_client_config_default;
-    _cleanup_free_ char *address = mem_printf("127.0.0.1:%s", port);
+    _cleanup_free_ char *address = mem_printf("%s:%s", host, port);
     struct http_client *client;
     struct err error;
     config.connections_max = connections;
@@ -347,16 +420,19 @@ read_model(struct storm *storm, struct model *m, char *word)
     }
     *engine++ = '\0';
     m->name = word;
-    stream_init(&s, storm, m);
-    s.is_reference = true;
-    struct http_client *client = client_of(storm->loop, engine, 1);
-    storm->running = 1;
-    ask(&s, client, false);
-    loop_run(storm->loop);
+    struct http_client *client = client_of(storm->loop, WIDE, engine, 1);
+    for (int is_large = 0; is_large < 2; is_large++) {
+        stream_init(&s, storm, m);
+        s.is_reference = true;
+        s.is_large = is_large;
+        storm->running = 1;
+        ask(&s, client, false);
+        loop_run(storm->loop);
+        buf_finish(&s.in);
+        if (s.wrong || told_of(&s)->count < STALL_EVENTS + 4)
+            exit(2);
+    }
     http_client_free(client);
-    buf_finish(&s.in);
-    if (s.wrong || m->count < 2)
-        exit(2);
 }
 
 static void
@@ -428,16 +504,18 @@ main(int argc, char **argv)
     unsigned streams = number(argv[2]);
     for (int i = 5; i < argc; i++)
         read_model(&storm, &storm.models[storm.model_count++], argv[i]);
-    storm.client = client_of(storm.loop, argv[1], streams + 16);
+    storm.client = client_of(storm.loop, WIDE, argv[1], streams + 16);
+    storm.narrow = client_of(storm.loop, NARROW, argv[1], streams + 16);
     storm.aborts = number(argv[4]);
     storm.until_us = clock_now_us() + number(argv[3]) * UINT64_C(1000000);
     rage(&storm, streams);
     http_client_free(storm.client);
+    http_client_free(storm.narrow);
     loop_free(storm.loop);
     show(&storm);
     for (size_t i = 0; i < storm.model_count; i++)
-        for (size_t k = 0; k < storm.models[i].count; k++)
-            free(storm.models[i].events[k]);
+        for (size_t k = 0; k < 2 * EVENTS_MAX; k++)
+            free(storm.models[i].told[k / EVENTS_MAX].events[k % EVENTS_MAX]);
     for (size_t i = 0; i < storm.key_count; i++)
         free(storm.keys[i]);
     return storm.wrongs > 0;

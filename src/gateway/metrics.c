@@ -174,6 +174,8 @@ write_all_together(struct buf *out, const struct relay_counts *n)
               "Answers by another model than was asked for", (double)n->fallbacks);
     write_one(out, "citadel_gateway_cut_answers_total", PROM_COUNTER,
               "Answers that an engine did not complete", (double)n->cut);
+    write_one(out, "citadel_gateway_held_answers_total", PROM_COUNTER,
+              "Answers that waited for their reader", (double)n->held);
 }
 
 static void

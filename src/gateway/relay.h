@@ -78,6 +78,7 @@ struct relay_counts {
     uint64_t bodies_bytes; /* that are kept, now */
     uint64_t fallbacks;    /* answers by another model than was asked for */
     uint64_t cut;          /* answers that an engine did not complete */
+    uint64_t held;         /* answers that waited for their reader */
     struct histogram own;  /* our own part in each request that was answered: metric.def */
 };
 const struct relay_counts *relay_counts(const struct relay *relay);

@@ -252,6 +252,14 @@ pass_but_last(struct passage *p, const char *bytes, size_t len)
     return goes_on;
 }
 
+/* However often it does. */
+static void
+note_held(struct passage *p)
+{
+    p->relay->counts.held += !p->is_held;
+    p->is_held = true;
+}
+
 static void
 on_call_body(struct http_call *call, const char *bytes, size_t len)
 {
@@ -276,6 +284,8 @@ on_call_body(struct http_call *call, const char *bytes, size_t len)
         goes_on &= pass_but_last(p, piece.bytes, piece.len);
     }
     passage_waits(p);
+    if (!goes_on)
+        note_held(p);
     goes_on &= !p->is_stream || passage_pays(p);
     if (!goes_on)
         http_call_pause(call);

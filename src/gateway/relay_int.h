@@ -149,6 +149,7 @@ struct passage {
     bool reads;     /* usage is begun */
     struct usage_reader usage;
     uint64_t unread_bytes; /* of an answer that is not read */
+    bool is_held;          /* it has waited for its reader */
     bool reads_id;
     struct stored_reader id_reader; /* of a response that is made */
     bool has_id;                    /* it is told, and stored */

@@ -715,6 +715,7 @@ TEST(relay_holds_an_engine_back_for_a_slow_client)
         run_for(20000);
     } while (sent > before);
     CHECK(sent < 64 * MIB);
+    CHECK_EQ(relay_counts(relay)->held, 1);
     engine_hang_up(&first);
     client_hear(&c);
     REQUIRE(WAIT(c.got.len > sent && strstr(c.got.data + c.got.len - 5, "0\r\n\r\n")));
