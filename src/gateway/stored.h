@@ -35,6 +35,7 @@ void stored_forget(struct stored *s, const char *id, size_t len, uint64_t key);
 /* It is made in the background, which goes with it; at once where it is not that key's. */
 void stored_set_background(struct stored *s, const char *id, size_t len, uint64_t key,
                            struct background *background);
+
 bool stored_is_anothers(const struct stored *s, const char *id, size_t len, uint64_t key);
 
 /* Whether it can be one: letters, digits, '-' and '_'. */

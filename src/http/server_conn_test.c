@@ -545,7 +545,7 @@ TEST(server_leaves_who_does_not_read_while_it_works_for_him)
     struct conn *first = container_of(rig->server->lists[CONN_WRITE].first, struct conn, wait);
     for (int looks = 0; looks < 3; looks++)
         conn_look(first);
-    REQUIRE(first->state == CONN_WRITE);
+    REQUIRE(first->state == CONN_WRITE && first->member.turn == CROWD_STAYS);
     http_answer(rig->late[1], 204, NULL, "", 0);
     EXPECT(&c, HELLO);
     CHECK_EQ(counts()->evicted, 1);
