@@ -1,5 +1,8 @@
 #include "gateway/flood.h"
 
+const struct flood_bounds flood_strangers = {10, 100};
+const struct flood_bounds flood_refused = {100, 500};
+
 static struct flood_who *
 place_of(struct flood *f, uint64_t who)
 {
@@ -22,12 +25,11 @@ flood_take(struct flood *f, const struct flood_bounds *bounds, uint64_t who)
     return true;
 }
 
-uint64_t
+void
 flood_turn(struct flood *f)
 {
-    uint64_t left_out = f->requests - f->rows;
+    f->left_out += f->requests - f->rows;
     f->requests = f->rows = 0;
     f->count = 0;
     f->places[FLOOD_WHO_MAX].requests = 0;
-    return left_out;
 }

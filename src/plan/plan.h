@@ -130,6 +130,7 @@ struct plan_times {
     uint64_t watchdog_us; /* it says that it lives more often than that */
 };
 struct plan_times plan_times_of(const struct config_model *model);
+#define PLAN_KEEPER_STOP_US UINT64_C(30000000) /* stop_us, without what is drained */
 struct plan_times plan_times_of_keeper(void);
 struct plan_times plan_times_of_gateway(const struct config *config);
 

@@ -33,7 +33,7 @@ plan_times_of_keeper(void)
                    .delay_us = 5 * S_US,
                    .forgive_us = FORGIVE_US,
                    .start_us = 60 * S_US}, /* TimeoutStartSec= of their units */
-        .stop_us = 30 * S_US,
+        .stop_us = PLAN_KEEPER_STOP_US,
         .watchdog_us = 30 * S_US,
     };
 }

@@ -7,6 +7,7 @@
  * that, gateway_told.c what is kept of requests. */
 
 #include "base/vec.h"
+#include "gateway/flood.h"
 #include "gateway/keyring.h"
 #include "gateway/ledger.h"
 #include "gateway/metrics.h"
@@ -14,7 +15,6 @@
 #include "gateway/presence.h"
 #include "gateway/relay.h"
 #include "gateway/reply.h"
-#include "gateway/strangers.h"
 #include "http/server.h"
 #include "role/access_log.h"
 #include "role/control.h"
@@ -38,14 +38,27 @@ struct gateway_monitor {
     VEC(struct wanted *) wanted;
 };
 
+/* Why somebody is turned away before it is known whose request it is. */
+enum stranger_why {
+    STRANGER_KEY,     /* shows none that is good */
+    STRANGER_ADDRESS, /* may not ask from there */
+    STRANGER_PAGE,    /* nor may a page of that one */
+    STRANGER_METRICS, /* asks for metrics, likewise: no request for a model, nor are those below */
+    STRANGER_PATH,    /* asks for what is not there, */
+    STRANGER_METHOD,  /* or otherwise than it is asked for */
+    STRANGER_WHYS
+};
+
 /* What is kept and told of requests, beside the ledger. */
 struct gateway_told {
     struct access_log access_log;
     struct transcripts *transcripts;
     struct exporter *exporter;
     struct losses ledger_losses, access_log_losses, transcript_losses;
-    struct strangers strangers;
-    struct flood refused;     /* of those who have a key, or need none */
+    uint64_t turned_away[STRANGER_WHYS];
+    struct flood strangers; /* of these, those that ask for a model */
+    struct flood refused;   /* of those who have a key, or need none */
+    struct losses strangers_left_out, refused_left_out;
     struct loop_timer minute; /* of both */
 };
 
@@ -111,6 +124,7 @@ void gateway_speak_tls(struct gateway *g, struct gateway_papers *papers);
 void gateway_told_open(struct gateway *g); /* before the relay has requests */
 /* As it is configured now. */
 void gateway_told_watch(struct gateway *g, struct gateway_papers *papers);
+#define GATEWAY_SPANS_US UINT64_C(2000000)  /* for the collector to take the last ones */
 void gateway_told_close(struct gateway *g); /* what is to be written is, by works */
 /* One is turned away, of whom no more is known than his address. */
 void gateway_told_stranger(struct gateway *g, const struct http_request *r,

@@ -17,8 +17,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LAST_SPANS_US UINT64_C(2000000) /* for the collector to take them, at the end */
-
 /* ---- a request is over ---- */
 
 static void
@@ -41,9 +39,6 @@ on_lost(struct access_log *log)
     tell_losses(container_of(log, struct gateway, told.access_log));
 }
 
-/* Within a minute: of one key, and of all. */
-static const struct flood_bounds refused_rows = {100, 500};
-
 /* It may be one of very many: no server was asked, and nothing was used. */
 static bool
 is_for_nothing(const struct ledger_row *row)
@@ -65,7 +60,7 @@ on_over(const struct ledger_row *row, const struct reply *reply, void *arg)
     struct gateway *g = arg;
     if (is_for_nothing(row)) {
         count_minute(g);
-        if (!flood_take(&g->told.refused, &refused_rows, row->key))
+        if (!flood_take(&g->told.refused, &flood_refused, row->key))
             return;
     }
     (void)!store_add_row(keyring_store(g->keys), row); /* one that is lost is counted there */
@@ -75,19 +70,37 @@ on_over(const struct ledger_row *row, const struct reply *reply, void *arg)
 
 /* ---- a request is turned away ---- */
 
+static const char *const stranger_words[STRANGER_WHYS] = {
+    [STRANGER_KEY] = "key",         [STRANGER_ADDRESS] = "address", [STRANGER_PAGE] = "page",
+    [STRANGER_METRICS] = "metrics", [STRANGER_PATH] = "path",       [STRANGER_METHOD] = "method",
+};
+
+/* False: there is no room for all of it. */
+static bool
+turn_minute(struct gateway_told *t)
+{
+    flood_turn(&t->strangers);
+    flood_turn(&t->refused);
+    uint64_t strangers = losses_take(&t->strangers_left_out, t->strangers.left_out);
+    uint64_t refused = losses_take(&t->refused_left_out, t->refused.left_out);
+    if (strangers > 0)
+        log_warning("%" PRIu64 " more requests showed no key that is good, or came from where "
+                    "nobody may ask, than ledger and access log have",
+                    strangers);
+    if (refused > 0)
+        log_warning("%" PRIu64 " more requests were refused, or left before any model was asked, "
+                    "than ledger and access log have",
+                    refused);
+    return t->strangers_left_out.told == t->strangers.left_out &&
+           t->refused_left_out.told == t->refused.left_out;
+}
+
 static void
 on_minute(struct loop_timer *timer)
 {
-    struct gateway_told *t = container_of(timer, struct gateway_told, minute);
-    uint64_t strangers = flood_turn(&t->strangers.flood), refused = flood_turn(&t->refused);
-    if (strangers > 0 && losses_has_room(STDERR_FILENO))
-        log_warning("within a minute %" PRIu64 " more requests showed no key that is good, or came "
-                    "from where nobody may ask, than ledger and access log have",
-                    strangers);
-    if (refused > 0 && losses_has_room(STDERR_FILENO))
-        log_warning("within a minute %" PRIu64 " more requests were refused, or left before any "
-                    "model was asked, than ledger and access log have",
-                    refused);
+    struct gateway *g = container_of(timer, struct gateway, told.minute);
+    if (!turn_minute(&g->told))
+        count_minute(g);
 }
 
 void
@@ -99,8 +112,10 @@ gateway_told_stranger(struct gateway *g, const struct http_request *r, const str
         .time_us = loop_wall_us(g->life.loop), .status = status, .end = LEDGER_REFUSED};
     struct sock_addr from;
     sock_addr_text address = "";
+    t->turned_away[why]++;
     count_minute(g);
-    if (!strangers_take(&t->strangers, why, share_address(http_request_address(r))))
+    if (why >= STRANGER_METRICS ||
+        !flood_take(&t->strangers, &flood_strangers, share_address(http_request_address(r))))
         return;
     if (sock_peer_addr(http_request_fd(r), &from) == 0)
         (void)sock_addr_print(&from, address);
@@ -113,7 +128,7 @@ void
 gateway_told_strangers(const struct gateway *g, struct metrics_count ret_away[GATEWAY_AWAY + 1])
 {
     for (size_t i = 0; i < STRANGER_WHYS; i++)
-        ret_away[i] = (struct metrics_count){stranger_words[i], g->told.strangers.counts[i]};
+        ret_away[i] = (struct metrics_count){stranger_words[i], g->told.turned_away[i]};
     ret_away[STRANGER_WHYS] =
         (struct metrics_count){"malformed", http_server_counts(g->server)->refused};
     ret_away[GATEWAY_AWAY] = (struct metrics_count){0};
@@ -203,9 +218,9 @@ gateway_told_close(struct gateway *g)
     if (!t->transcripts)
         return;
     loop_timer_stop(&t->minute);
-    on_minute(&t->minute);
+    (void)turn_minute(t);
     access_log_close(&t->access_log);
     transcripts_end(take_ptr(t->transcripts));
-    exporter_flush(t->exporter, LAST_SPANS_US);
+    exporter_flush(t->exporter, GATEWAY_SPANS_US);
     exporter_free(t->exporter);
 }
