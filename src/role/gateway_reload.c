@@ -32,7 +32,7 @@ struct asker {
 /* One is under way, and one waits for all who asked since: it reads what there is as it begins. */
 struct reload {
     struct gateway *gateway;
-    struct asker *askers; /* of one that waits there is one at least */
+    struct asker *askers, **last; /* of one that waits there is one at least */
 
     /* the work's, while it runs */
     struct work work;
@@ -115,6 +115,8 @@ leave(struct asker *a)
     while (*at != a)
         at = &(*at)->next;
     *at = a->next;
+    if (!*at)
+        l->last = at;
     loop_timer_stop(&a->patience);
     a->request->user = NULL;
     free(a);
@@ -159,8 +161,9 @@ join(struct reload *l, struct http_request *r)
 {
     static const struct http_request_ops ops = {.finished = on_asker_gone};
     struct asker *a = mem_new(struct asker);
-    *a = (struct asker){l, r, l->askers, {.expired = on_late}};
-    l->askers = a;
+    *a = (struct asker){l, r, NULL, {.expired = on_late}};
+    *l->last = a;
+    l->last = &a->next;
     r->ops = &ops;
     r->user = a;
     loop_timer_start(l->gateway->life.loop, &a->patience, PATIENCE_US, 0);
@@ -197,8 +200,6 @@ static void
 begin(struct gateway *g, struct reload *l)
 {
     g->reload = l;
-    if (!l)
-        return;
     l->before = g->config;
     work_start_alone(g->life.loop, &l->work);
 }
@@ -212,7 +213,9 @@ on_read(struct work *work, bool cancelled unused_arg)
     if (!g->has_ended)
         conclude(g, l);
     forget(l);
-    begin(g, take_ptr(g->waiting_reload));
+    g->reload = NULL;
+    if (g->waiting_reload)
+        begin(g, take_ptr(g->waiting_reload));
 }
 
 static struct reload *
@@ -220,6 +223,7 @@ make(struct gateway *g)
 {
     struct reload *l = mem_new(struct reload);
     l->gateway = g;
+    l->last = &l->askers;
     l->work = (struct work){.run = on_run, .done = on_read};
     return l;
 }
