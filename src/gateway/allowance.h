@@ -129,8 +129,9 @@ enum allowance_verdict allowance_begin(struct allowance *a, struct allowance_cla
                                        struct allowance_refusal *ret_refusal) must_check;
 /* One that was over before it could be judged counts as a request. */
 void allowance_count(struct allowance *a, const struct allowance_time *t);
-/* Of one that has begun; and anew, all of it, before it goes where it may take more: none of what it
- * had was taken. What is not granted leaves it what it had. tokens: ALLOWANCE_CLAIM_MAX at the most. */
+/* Of one that has begun; and anew, all of it, before it goes where it may take more: none of what
+ * it had was taken. What is not granted leaves it what it had. tokens: ALLOWANCE_CLAIM_MAX at
+ * the most. */
 enum allowance_verdict allowance_claim(struct allowance *a, struct allowance_claim *claim,
                                        uint64_t tokens, const struct allowance_time *t,
                                        struct allowance_refusal *ret_refusal) must_check;

@@ -126,8 +126,8 @@ multipart_init(struct multipart *m, const char *type, size_t len, struct err *re
     struct words w = {type, type + len};
     char name[NAME_MAX_BYTES], value[MULTIPART_BOUNDARY_MAX + 2], boundary[sizeof(value)] = "";
     unsigned boundaries = 0;
-    bool is_other =
-        false; /* boundary*=, or another charset: an engine may read another form then */
+    /* boundary*=, or another charset: an engine may read another form then. */
+    bool is_other = false;
     int got;
     skip_blanks(&w);
     if (!is_word(&w, "multipart") || !take(&w, '/') || !is_word(&w, "form-data"))

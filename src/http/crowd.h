@@ -1,9 +1,9 @@
 #pragma once
 
 /* Who gives way when there is no room for one more: of the address that has most who may, the
- * newcomer's own not excepted. So one address, however many it sends, takes no place from the others.
- * Of one address, and where none has many, those go first who have their answer, and of these who
- * has waited longest; then who has been about to ask longest. */
+ * newcomer's own not excepted. So one address, however many it sends, takes no place from the
+ * others. Of one address, and where none has many, those go first who have their answer, and of
+ * these who has waited longest; then who has been about to ask longest. */
 
 #include "base/heap.h"
 #include "sys/sock.h"
