@@ -136,11 +136,14 @@ try_claim(struct claim *c, const struct allowance_time *t)
     return true;
 }
 
-/* A limit is as good as reached when it cannot be written down that it is not. */
+/* A limit is as good as reached when it cannot be written down that it is not; for those that are
+ * there: told of it, one may claim anew, and then waits for another debit. */
 static void
 refuse_waiting(struct holder *h)
 {
+    struct claim_list refused;
     struct err told;
+    list_init(&refused);
     if (h->is_late)
         (void)err_set(&told, ERR_KEYS_UNWRITTEN,
                       "what the key uses is not written down after %u s: the disk hangs",
@@ -148,8 +151,11 @@ refuse_waiting(struct holder *h)
     else
         (void)err_set(&told, ERR_KEYS_UNWRITTEN, "what the key uses cannot be written down now");
     err_fix(&told, "the gateway's log tells why");
-    while (h->waiting.first) {
-        struct claim *c = h->waiting.first;
+    for (struct claim *c; (c = h->waiting.first);) {
+        take_off(c);
+        put_on(c, &refused);
+    }
+    for (struct claim *c; (c = refused.first);) {
         take_off(c);
         c->state = runs(c) ? CLAIM_HELD : CLAIM_NONE;
         c->ops->refused(c, &told, 0);
@@ -245,6 +251,12 @@ claim_grow(struct claim *c, uint64_t tokens)
     c->state = CLAIM_OWES;
     put_on(c, &h->owing);
     return false;
+}
+
+bool
+claim_waits(const struct claim *c)
+{
+    return c->state == CLAIM_BEGINS || c->state == CLAIM_ASKS;
 }
 
 bool

@@ -86,7 +86,8 @@ bool claim_could(const struct claim *claim, uint64_t tokens); /* allowance_could
 /* It has taken so much so far, which may be more than it claimed. False: nothing more is to be
  * passed on before ops->paid(). */
 bool claim_grow(struct claim *claim, uint64_t tokens) must_check;
-bool claim_owes(const struct claim *claim); /* that is not told yet */
+bool claim_waits(const struct claim *claim); /* for a debit, neither granted nor refused so far */
+bool claim_owes(const struct claim *claim);  /* that is not told yet */
 /* What it took; it was a request, also where it was not let in yet. Then, and when it is ended
  * instead, nothing of it is left. */
 void claim_settle(struct claim *claim, uint64_t tokens);

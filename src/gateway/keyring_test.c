@@ -462,6 +462,42 @@ TEST(nothing_is_granted_that_cannot_be_written_down)
     (void)sigaction(SIGXFSZ, &before, NULL);
 }
 
+struct stubborn {
+    struct request request;
+    unsigned refusals;
+};
+
+static void
+on_refused_again(struct claim *claim, const struct err *error unused_arg,
+                 uint64_t retry_after_s unused_arg)
+{
+    struct stubborn *s = container_of(claim, struct stubborn, request.claim);
+    limit_files(RLIM_INFINITY);
+    if (s->refusals++ == 0)
+        claim_tokens(claim, claim->tokens);
+}
+
+/* Not for the one that has failed. */
+TEST(who_claims_anew_when_he_is_refused_waits_for_the_next_debit)
+{
+    static const struct claim_ops again = {
+        .granted = on_granted, .refused = on_refused_again, .paid = on_paid};
+    struct stubborn s = {.request = {.claim.ops = &again, .tokens = 100}};
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+    struct asked a;
+    (void)sigaction(SIGXFSZ, &ignore, &before);
+    REQUIRE(open_ring());
+    REQUIRE(ask(&a, KEYRING_CREATE, "alice", "{\"tokens_per_day\": 1000}"));
+    limit_files(0);
+    claim_begin(&s.request.claim, find(a.token), true);
+    CHECK(LOOP_WAIT(&rig, s.request.is_granted || s.refusals > 1));
+    CHECK(s.request.is_granted);
+    CHECK_EQ(s.refusals, 1);
+    claim_end(&s.request.claim);
+    close_ring();
+    (void)sigaction(SIGXFSZ, &before, NULL);
+}
+
 TEST(that_a_key_is_revoked_is_written_once_the_disk_takes_it)
 {
     struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
@@ -533,6 +569,33 @@ heal_disk(void)
 {
     CHECK(sqlite.exec(other, "ROLLBACK", NULL, NULL, NULL) == SQLITE_OK);
     (void)sqlite.close(take_ptr(other));
+}
+
+static bool
+add_rows(struct store *store, unsigned count)
+{
+    const struct ledger_row row = {.time_us = 1, .key = 1};
+    for (unsigned i = 0; i < count; i++)
+        if (!store_add_row(store, &row))
+            return false;
+    return true;
+}
+
+TEST(rows_wait_also_while_the_write_that_has_them_hangs)
+{
+    struct asked a;
+    REQUIRE(open_ring());
+    struct store *store = keyring_store(ring);
+    REQUIRE(ask(&a, KEYRING_CREATE, "alice", NULL) && hang_disk());
+    CHECK(add_rows(store, 3));
+    CHECK_EQ(store_counts(store)->waiting_rows, 3);
+    REQUIRE(LOOP_WAIT(&rig, store_trouble(store)));
+    CHECK(add_rows(store, 2));
+    CHECK_EQ(store_counts(store)->waiting_rows, 5);
+    heal_disk();
+    REQUIRE(LOOP_WAIT(&rig, store_counts(store)->waiting_rows == 0));
+    CHECK_EQ(store_counts(store)->rows, 5);
+    close_ring();
 }
 
 static void

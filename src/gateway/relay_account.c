@@ -131,36 +131,30 @@ claim_all(struct passage *p)
         claim_tokens(&p->account.claim, estimate(p, p->asked));
 }
 
-static bool
-has_claimed_for(const struct passage *p, const struct target *target)
+void
+passage_estimate(struct passage *p)
 {
-    return target == p->asked || estimate(p, target) <= p->account.tokens;
+    p->account.prompt_tokens = estimate_prompt(p, p->target);
+    p->account.tokens = estimate(p, p->target);
 }
 
 bool
 passage_has_claimed(const struct passage *p)
 {
-    return has_claimed_for(p, p->target);
+    return p->account.tokens <= p->account.claimed;
 }
 
 bool
 passage_could_claim(const struct passage *p, const struct target *target)
 {
-    return has_claimed_for(p, target) || claim_could(&p->account.claim, estimate(p, target));
+    uint64_t tokens = estimate(p, target);
+    return tokens <= p->account.claimed || claim_could(&p->account.claim, tokens);
 }
 
 void
 passage_claim_anew(struct passage *p)
 {
-    claim_tokens(&p->account.claim, estimate(p, p->target));
-}
-
-static void
-note_claim(struct passage *p, const struct target *target)
-{
-    struct account *a = &p->account;
-    a->prompt_tokens = estimate_prompt(p, target);
-    a->tokens = a->claim.tokens;
+    claim_tokens(&p->account.claim, p->account.tokens);
 }
 
 /* First that it may come at all, while its body is on its way; then its tokens; then those that a
@@ -174,16 +168,14 @@ on_granted(struct claim *claim)
         return;
     bool was_let_in = q->is_let_in;
     q->is_let_in = true;
+    p->account.claimed = claim->tokens;
     passage_works(p);
-    if (!was_let_in) {
+    if (!was_let_in)
         claim_all(p);
-    } else if (p->state == PASSAGE_COLLECTS) {
-        note_claim(p, p->asked);
+    else if (p->state == PASSAGE_COLLECTS)
         passage_seek(p);
-    } else {
-        note_claim(p, p->target);
+    else
         passage_try(p);
-    }
     passage_waits(p);
 }
 
@@ -193,7 +185,8 @@ on_refused(struct claim *claim, const struct err *error, uint64_t retry_after_s)
     struct passage *p = container_of(claim, struct passage, account.claim);
     if (p->state == PASSAGE_FAILED)
         return;
-    if (p->state != PASSAGE_COLLECTS) { /* only this fallback is too much for it */
+    bool is_limit = error->id == ERR_KEY_LIMIT;
+    if (is_limit && p->state != PASSAGE_COLLECTS) { /* only this fallback is too much for it */
         passage_works(p);
         passage_fall_back(p);
         passage_waits(p);
@@ -250,8 +243,8 @@ passage_goes(struct passage *p)
 /* An engine that calls tools itself reads all of a response again after each. */
 #define TURNS_MAX 64
 
-/* The texts are read one by one, and each answer is made in one context. A sound is cut into as many
- * as it needs. */
+/* The texts are read one by one, and each answer is made in one context. A sound is cut into as
+ * many as it needs. */
 void
 passage_bound_usage(struct passage *p)
 {

@@ -97,12 +97,14 @@ struct traced {
 /* What it may take and has taken, and what is told of it. */
 struct account {
     struct claim claim;
-    uint64_t prompt_tokens, tokens; /* that it may take: estimates, of the prompt and of all */
-    struct ledger_row row;          /* as far as it is known */
-    struct tally *tally;            /* NULL: it has no key */
-    uint64_t since_us;              /* by the loop's clock: its head came */
-    uint64_t works_us;              /* by the clock: since then we are at it; 0: it waits */
-    uint64_t own_us;                /* that we were */
+    uint64_t claimed; /* tokens: enough for whoever was asked so far */
+    /* That it may take of the target that is tried: estimates, of the prompt and of all. */
+    uint64_t prompt_tokens, tokens;
+    struct ledger_row row; /* as far as it is known */
+    struct tally *tally;   /* NULL: it has no key */
+    uint64_t since_us;     /* by the loop's clock: its head came */
+    uint64_t works_us;     /* by the clock: since then we are at it; 0: it waits */
+    uint64_t own_us;       /* that we were */
 };
 
 /* In their order: from REFUSED on an engine's answer has begun, and nothing else may be asked. */
@@ -214,8 +216,9 @@ uint64_t passage_took(struct passage *p);    /* tokens, as far as anybody knows 
 void passage_begin_claim(struct passage *p); /* of a request, by its head; or it fails */
 void passage_claim(struct passage *p);       /* all has come; then passage_seek(), or it fails */
 void passage_kept(struct passage *p);        /* the disk has caught up with its body */
-/* The target that is tried may take no more than was claimed; else all is claimed anew before it is
- * asked: then passage_try(), or passage_fall_back() where the key has not so many left. */
+void passage_estimate(struct passage *p);    /* of the target that is tried from here on */
+/* That one may take no more than was claimed; else all is claimed anew before it is asked: then
+ * passage_try(), or passage_fall_back() where the key has not so many left. */
 bool passage_has_claimed(const struct passage *p);
 void passage_claim_anew(struct passage *p);
 /* Whether it could be, for that target. */

@@ -42,6 +42,16 @@ comment(struct passage *p, const char *text)
     (void)http_answer_write(p->request, out.data, out.len);
 }
 
+static bool
+tells_wait(const struct passage *p, char *text, size_t size)
+{
+    if (!claim_waits(&p->account.claim))
+        return visit_waits(&p->visit, text, size);
+    (void)snprintf(text, size, "%s is asked once what the key uses is written down",
+                   p->target->name);
+    return true;
+}
+
 /* As long as nobody was told, an engine that works on it may still say by
  * its status what it thinks. */
 static void
@@ -49,7 +59,7 @@ on_progress(struct loop_timer *timer)
 {
     struct passage *p = container_of(timer, struct passage, progress);
     char text[COMMENT_MAX / 2];
-    bool waits = visit_waits(&p->visit, text, sizeof(text));
+    bool waits = tells_wait(p, text, sizeof(text));
     if (!waits && p->state == PASSAGE_SEEKS)
         return;
     if (p->state == PASSAGE_SEEKS)

@@ -54,6 +54,7 @@ set_target(struct passage *p, const struct target *target)
 {
     struct question *q = p->question;
     p->target = target;
+    passage_estimate(p);
     q->tried = arena_alloc(&q->arena, MAX(target->back_count, (size_t)1) * sizeof(bool));
     q->marks = target->back_count > 1 ? arena_new(&q->arena, struct affinity_marks) : NULL;
     if (!q->marks)

@@ -34,12 +34,15 @@ passage_drop_question(struct passage *p)
     free(q);
 }
 
-/* What this host could not do, or did not wait for, is no fault of the engine that was asked; nor is
- * it that the client was refused behind it: for a key that has ended, or a queue that is full. */
+/* What this host could not do, or did not wait for, is no fault of the engine that was asked; nor
+ * is it that the client was refused behind it: for a key that has ended, or a queue that is full.
+ */
 enum ledger_end
 passage_blames(const struct passage *p, const struct err *error)
 {
-    if (error->id == ERR_SPOOL || error->id == ERR_SYSTEM || error->id == ERR_GATEWAY_STOPPED)
+    bool is_ours = error->id == ERR_SPOOL || error->id == ERR_SYSTEM ||
+                   error->id == ERR_KEYS_UNWRITTEN || error->id == ERR_GATEWAY_STOPPED;
+    if (is_ours)
         return LEDGER_GATEWAY;
     bool is_engines =
         error->id == ERR_ENGINE_LOST || error->id == ERR_ENGINE_LATE || error->id == ERR_MODEL_AWAY;

@@ -101,6 +101,12 @@ keep_rows(struct store *s)
 }
 
 static void
+count_waiting(struct store *s)
+{
+    s->counts.waiting_rows = s->batch.rows.count + s->next.rows.count;
+}
+
+static void
 note_trouble(struct store *s, const struct err *error)
 {
     bool was_sick = s->trouble.id != ERR_NONE;
@@ -140,7 +146,7 @@ conclude(struct store *s)
         next = put->next;
         put->done(put, error);
     }
-    s->counts.waiting_rows = s->next.rows.count;
+    count_waiting(s);
 }
 
 static bool
@@ -237,7 +243,7 @@ store_add_row(struct store *s, const struct ledger_row *row)
         return false;
     }
     vec_push(&s->next.rows, *row);
-    s->counts.waiting_rows = s->next.rows.count;
+    count_waiting(s);
     if (!s->is_running && !loop_timer_is_set(&s->delay))
         loop_timer_start(s->loop, &s->delay, STORE_DELAY_US, 0);
     return true;

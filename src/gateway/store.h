@@ -17,9 +17,9 @@ struct store;
 
 int store_open(struct loop *loop, const char *path, struct store **ret_store, struct err *reterr)
     must_check;
-/* Writes what waits, or fails to, while the loop does not run; puts are told so, and store_trouble()
- * says why where it failed. False: the disk hangs for longer than that, and with it a thread that has
- * hold of the store and of what was put: neither these nor the loop can go. */
+/* Writes what waits, or fails to, while the loop does not run; puts are told so, and
+ * store_trouble() says why where it failed. False: the disk hangs for longer than that, and with it
+ * a thread that has hold of the store and of what was put: neither these nor the loop can go. */
 bool store_flush(struct store *store, uint64_t limit_us) must_check;
 /* Flushed; rows that could not be written are lost. The database is closed by a work. */
 void store_close(struct store *store);
@@ -46,7 +46,7 @@ void store_set_keep(struct store *store, uint64_t us); /* rows that are older ar
 struct store_counts {
     uint64_t rows, lost_rows;
     uint64_t batches, failed_batches;
-    size_t waiting_rows; /* now */
+    size_t waiting_rows; /* now: they are not written, whether or not a work has them */
 };
 const struct store_counts *store_counts(const struct store *store);
 /* Of the last batch, or of one that hangs; NULL: all is well. Told when it
