@@ -120,8 +120,9 @@ class Repository:
             need(magic == b"CEND", f"{pack.name} does not end")
             file.seek(begins)
             trailer = file.read(48 * count)
-        for digest, at, length, _, _ in struct.iter_unpack("<32sIIII", trailer):
-            self.places[digest] = (pack, at, length)
+        for digest, at, length, _, form in struct.iter_unpack("<32sIIII", trailer):
+            if digest not in self.places or not form & HAS_BASE:  # what is a base is there without one
+                self.places[digest] = (pack, at, length)
 
     def block(self, digest, is_base=False):
         need(digest in self.places, f"there is no block {digest.hex()}")

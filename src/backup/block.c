@@ -66,25 +66,44 @@ prefix(const struct block_id *id, const struct block_id *pack, int r, struct err
 
 /* Its record, in r->record, looked at as far as that needs no unpacking. */
 static int
-fetch(struct block_reader *r, const struct snapshot_block *block, struct pack_found *ret,
-      struct err *reterr)
+fetch_at(struct block_reader *r, const struct snapshot_block *block,
+         const struct index_place *place, struct pack_found *ret, struct err *reterr)
 {
-    struct index_place place;
-    if (!index_find(r->index, &block->id, &place))
-        return missing(&block->id, reterr);
     int k = 0;
-    if (place.record_bytes > RECORD_MAX)
+    if (place->record_bytes > RECORD_MAX)
         k = err_set(reterr, ERR_PACK_DAMAGED, "a record is longer than any");
     if (k == 0)
-        k = repository_read(r->repository, REPOSITORY_PACKS, place.pack.bytes, place.at, r->record,
-                            place.record_bytes, reterr);
-    const struct pack record = {r->record, place.record_bytes};
+        k = repository_read(r->repository, REPOSITORY_PACKS, place->pack.bytes, place->at,
+                            r->record, place->record_bytes, reterr);
+    const struct pack record = {r->record, place->record_bytes};
     if (k == 0)
         k = pack_read(&record, 0, ret, reterr);
     if (k == 0 && (memcmp(&ret->record.id, &block->id, sizeof(block->id)) != 0 ||
                    ret->record.block_bytes != block->bytes))
         k = err_set(reterr, ERR_PACK_DAMAGED, "there is another block than the index tells");
-    return k < 0 ? prefix(&block->id, &place.pack, k, reterr) : 0;
+    return k < 0 ? prefix(&block->id, &place->pack, k, reterr) : 0;
+}
+
+static int
+fetch(struct block_reader *r, const struct snapshot_block *block, struct pack_found *ret,
+      struct err *reterr)
+{
+    struct index_place place;
+    return index_find(r->index, &block->id, &place) ? fetch_at(r, block, &place, ret, reterr)
+                                                    : missing(&block->id, reterr);
+}
+
+/* The same block may have been stored twice, with a base and without: then the one without. */
+static int
+fetch_plain(struct block_reader *r, const struct snapshot_block *block, struct pack_found *ret,
+            struct err *reterr)
+{
+    struct index_place place;
+    int k = fetch(r, block, ret, reterr);
+    for (size_t n = 1;
+         k == 0 && ret->record.base && index_find_nth(r->index, &block->id, n, &place); n++)
+        k = fetch_at(r, block, &place, ret, reterr);
+    return k;
 }
 
 static bool
@@ -107,7 +126,21 @@ wrong_digest(const struct block_id *id, struct err *reterr)
     return r;
 }
 
-/* A base has none itself; it is compared with its digest here, and only for that. */
+/* Compared with its digest here, and only for that. */
+static int
+unpack_base(struct block_reader *r, const struct pack_found *found, const struct block_id *id,
+            size_t len, uint8_t *ret_bytes, struct err *reterr)
+{
+    const struct codec_stored stored = {.form = found->record.form,
+                                        .bytes = found->record.stored,
+                                        .len = found->record.stored_bytes};
+    if (found->record.base)
+        return err_set(reterr, ERR_PACK_DAMAGED, "the base of a block has a base itself");
+    int k = codec_decode(r->codec, &stored, ret_bytes, len, reterr);
+    return k == 0 && !is_block(r->repository->keys, id, ret_bytes, len) ? wrong_digest(id, reterr)
+                                                                        : k;
+}
+
 static int
 fetch_base(struct block_reader *r, const struct block_id *id, size_t len, struct err *reterr)
 {
@@ -115,16 +148,26 @@ fetch_base(struct block_reader *r, const struct block_id *id, size_t len, struct
     struct pack_found found;
     if (!r->base)
         r->base = mem_alloc(CODEC_BLOCK_MAX);
-    int k = fetch(r, &block, &found, reterr);
-    if (k < 0)
-        return k;
-    if (found.record.base)
-        return err_set(reterr, ERR_PACK_DAMAGED, "the base of a block has a base itself");
-    const struct codec_stored stored = {
-        .form = found.record.form, .bytes = found.record.stored, .len = found.record.stored_bytes};
-    k = codec_decode(r->codec, &stored, r->base, len, reterr);
-    return k == 0 && !is_block(r->repository->keys, id, r->base, len) ? wrong_digest(id, reterr)
-                                                                      : k;
+    int k = fetch_plain(r, &block, &found, reterr);
+    return k < 0 ? k : unpack_base(r, &found, id, len, r->base, reterr);
+}
+
+int
+block_read_base(struct block_reader *r, struct block_id *id, size_t len, uint8_t *ret_bytes,
+                struct err *reterr)
+{
+    struct snapshot_block block = {*id, (uint32_t)len};
+    struct pack_found found;
+    int k = fetch_plain(r, &block, &found, reterr);
+    if (k == 0 && found.record.base) {
+        block.id = found.base;
+        k = fetch_plain(r, &block, &found, reterr);
+    }
+    if (k == 0)
+        k = unpack_base(r, &found, &block.id, len, ret_bytes, reterr);
+    if (k == 0)
+        *id = block.id;
+    return k;
 }
 
 int

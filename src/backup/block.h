@@ -24,6 +24,11 @@ int block_take(struct block_reader *r, const struct snapshot_block *block, uint8
                struct pack_found *ret, uint8_t *ret_bytes, uint8_t ret_sha256[HASH_SHA256_BYTES],
                struct err *reterr) must_check;
 
+/* One that others can be stored as a difference from: where it is such a one itself, that which it
+ * differs from, and then *id is that one's. */
+int block_read_base(struct block_reader *r, struct block_id *id, size_t len, uint8_t *ret_bytes,
+                    struct err *reterr) must_check;
+
 /* The name of a block by the SHA-256 of its bytes: keys are those of its repository, NULL where
  * it has none. */
 void block_name(const struct seal_keys *keys, const uint8_t sha256[HASH_SHA256_BYTES],

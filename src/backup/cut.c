@@ -178,6 +178,15 @@ static const struct {
     int (*find)(struct arena *arena, int fd, uint64_t file_bytes, struct cut_layout *ret);
 } formats[] = {{may_be_safetensors, find_in_safetensors}, {may_be_gguf, find_in_gguf}};
 
+bool
+cut_may_have_tensors(const uint8_t *bytes, size_t len, uint64_t file_bytes)
+{
+    bool may = false;
+    for (size_t i = 0; i < ARRAY_SIZE(formats) && len >= HEAD_BYTES; i++)
+        may = may || formats[i].may_be(bytes, file_bytes);
+    return may;
+}
+
 static int
 take_whole(struct arena *arena, uint64_t file_bytes, struct cut_layout *ret)
 {

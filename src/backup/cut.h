@@ -34,6 +34,11 @@ struct cut_layout {
     size_t count;
 };
 
+#define CUT_ARENA_MAX (256 * MIB) /* enough for a million tensors */
+
+/* Whether what begins so may be a file of weights. */
+bool cut_may_have_tensors(const uint8_t *bytes, size_t len, uint64_t file_bytes);
+
 /* Of an open regular file: safetensors and GGUF have tensors. What is no whole file of weights is one
  * region, cut by content: that it is wrong is for others to say. 0, or -errno of reading. */
 int cut_layout(struct arena *arena, int fd, uint64_t file_bytes, struct cut_layout *ret) must_check;

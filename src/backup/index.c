@@ -316,9 +316,10 @@ is_left_out(const struct fragment *f, size_t i)
     return f->left_out && f->left_out[get_u32(f->entries + i * ENTRY_BYTES + 32)];
 }
 
-/* Of the entries of one block, which are side by side, the nearest that is not left out. */
+/* Of the entries of one block, which are side by side, and one of which is at `at`, the n-th that is
+ * not left out. What is passed over is taken off *n. */
 static bool
-take_one(const struct fragment *f, size_t at, struct index_place *ret)
+take_nth(const struct fragment *f, size_t at, size_t *n, struct index_place *ret)
 {
     const uint8_t *id = f->entries + at * ENTRY_BYTES;
     size_t first = at, end = at + 1;
@@ -327,7 +328,7 @@ take_one(const struct fragment *f, size_t at, struct index_place *ret)
     while (end < f->count && memcmp(f->entries + end * ENTRY_BYTES, id, ID_BYTES) == 0)
         end++;
     for (size_t i = first; i < end; i++)
-        if (!is_left_out(f, i)) {
+        if (!is_left_out(f, i) && (*n)-- == 0) {
             *ret = place_at(f, i);
             return true;
         }
@@ -337,7 +338,7 @@ take_one(const struct fragment *f, size_t at, struct index_place *ret)
 /* Digests are spread evenly: the first bytes tell where to look. From there on by halves, so that digests
  * that are not cost no more than any. */
 static bool
-find_in(const struct fragment *f, const struct block_id *id, struct index_place *ret)
+find_in(const struct fragment *f, const struct block_id *id, size_t *ret_at)
 {
     size_t low = 0, high = f->count; /* it is in [low, high) if anywhere */
     uint32_t first =
@@ -345,10 +346,8 @@ find_in(const struct fragment *f, const struct block_id *id, struct index_place 
     size_t look = (size_t)((uint64_t)first * f->count >> 32);
     for (size_t reach = 16; low < high; reach *= 4) {
         int order = memcmp(id, f->entries + look * ENTRY_BYTES, ID_BYTES);
-        if (order == 0 && f->left_out)
-            return take_one(f, look, ret);
         if (order == 0) {
-            *ret = place_at(f, look);
+            *ret_at = look;
             return true;
         }
         if (order < 0)
@@ -365,12 +364,19 @@ find_in(const struct fragment *f, const struct block_id *id, struct index_place 
 }
 
 bool
-index_find(const struct index *x, const struct block_id *id, struct index_place *ret)
+index_find_nth(const struct index *x, const struct block_id *id, size_t n, struct index_place *ret)
 {
+    size_t at;
     vec_foreach (&x->fragments, f)
-        if (find_in(f, id, ret))
+        if (find_in(f, id, &at) && take_nth(f, at, &n, ret))
             return true;
     return false;
+}
+
+bool
+index_find(const struct index *x, const struct block_id *id, struct index_place *ret)
+{
+    return index_find_nth(x, id, 0, ret);
 }
 
 static int

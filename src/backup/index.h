@@ -60,6 +60,9 @@ int index_remove_damaged(struct repository *repository, size_t *ret_count, struc
 void index_leave_out(struct index *x, const struct block_id *packs, size_t count);
 
 bool index_find(const struct index *x, const struct block_id *id, struct index_place *ret);
+/* Of the places of a block that is there more than once, the n-th from 0 on; false: there are fewer. */
+bool index_find_nth(const struct index *x, const struct block_id *id, size_t n,
+                    struct index_place *ret);
 uint64_t index_blocks(const struct index *x); /* one that is there twice counts twice */
 size_t index_fragments(const struct index *x);
 const uint8_t *index_fragment_name(const struct index *x, size_t i);

@@ -165,6 +165,12 @@ known_has(const struct known *k, const struct block_id *id)
     return index_find(k->index, id, &place);
 }
 
+const struct index *
+known_index(const struct known *k)
+{
+    return k->index;
+}
+
 bool
 known_add(struct known *k, const struct block_id *id)
 {

@@ -16,5 +16,6 @@ void known_free(struct known *k);
 
 /* Whether it is in the repository for sure: what is being added is not yet. */
 bool known_has(const struct known *k, const struct block_id *id);
+const struct index *known_index(const struct known *k); /* of what is */
 /* Whether it was known in either way; from here on it is. */
 bool known_add(struct known *k, const struct block_id *id);

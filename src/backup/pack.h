@@ -104,3 +104,7 @@ struct pack_found {
 };
 int pack_read(const struct pack *p, size_t at, struct pack_found *ret, struct err *reterr)
     must_check;
+/* Likewise of as much as there is, PACK_HEAD_MAX or more: what is stored need not be. */
+#define PACK_HEAD_MAX 88
+int pack_read_head(const struct pack *p, size_t at, struct pack_found *ret, struct err *reterr)
+    must_check;

@@ -12,7 +12,6 @@
 
 #define PACK_HEAD_BYTES 52 /* of a record, as far as all have the same */
 #define PACK_CRC_BYTES 4
-#define PACK_HEAD_MAX (PACK_HEAD_BYTES + sizeof(struct block_id) + PACK_CRC_BYTES)
 #define PACK_ENTRY_BYTES 48
 #define PACK_END_BYTES 32
 #define PACK_HAS_BASE (UINT32_C(1) << 31) /* in an entry */

@@ -13,8 +13,8 @@ damaged(struct err *reterr, const char *what, size_t at)
 /* ---- one record ---- */
 
 /* Its head, without looking at what is stored. */
-static int
-read_head(const struct pack *p, size_t at, struct pack_found *ret, struct err *reterr)
+int
+pack_read_head(const struct pack *p, size_t at, struct pack_found *ret, struct err *reterr)
 {
     const uint8_t *head = p->bytes + MIN(at, p->len);
     size_t left = p->len - MIN(at, p->len), len = PACK_HEAD_BYTES;
@@ -34,17 +34,19 @@ read_head(const struct pack *p, size_t at, struct pack_found *ret, struct err *r
         ret->record.base = &ret->base;
     }
     ret->bytes = len + PACK_CRC_BYTES + ret->record.stored_bytes;
-    if (ret->record.stored_bytes > CODEC_STORED_MAX)
-        return damaged(reterr, "a record is longer than any", at);
-    return ret->bytes <= left ? 0 : damaged(reterr, "a record goes on behind its pack's end", at);
+    return ret->record.stored_bytes <= CODEC_STORED_MAX
+               ? 0
+               : damaged(reterr, "a record is longer than any", at);
 }
 
 int
 pack_read(const struct pack *p, size_t at, struct pack_found *ret, struct err *reterr)
 {
-    int r = read_head(p, at, ret, reterr);
+    int r = pack_read_head(p, at, ret, reterr);
     if (r < 0)
         return r;
+    if (ret->bytes > p->len - at)
+        return damaged(reterr, "a record goes on behind its pack's end", at);
     if (get_u32(p->bytes + at + 16) != crc32c(0, ret->record.stored, ret->record.stored_bytes))
         return damaged(reterr, "a record's bytes are not what was stored", at);
     return 0;

@@ -310,8 +310,10 @@ prune_free(struct prune *p)
         snapshots_finish(&p->snapshots);
     marks_finish(&p->marks);
     locks_finish(&p->locks);
-    blocks_finish(&p->needed);
+    blocks_finish(&p->wants.blocks);
+    blocks_finish(&p->wants.bases);
     vec_finish(&p->packs);
+    vec_finish(&p->made);
     free(p->verdicts);
     lock_release(p->lock);
     free(p);

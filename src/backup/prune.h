@@ -39,7 +39,7 @@ struct prune_told {
     uint64_t removed_packs, removed_bytes;
     uint64_t going_packs;  /* that wait until others have ended */
     uint64_t copied_bytes; /* out of packs of which little was needed */
-    uint64_t unread_packs; /* that could not be read: they stay */
+    uint64_t unread_packs; /* that could not be read: what they need is not known, and all stay */
 };
 
 struct prune;

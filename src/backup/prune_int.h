@@ -16,6 +16,13 @@ struct prune_pack {
     bool is_going, is_unread, is_indexed;
 };
 
+/* Blocks that are needed: by snapshots; and by other blocks, without a base then (docs/backup-format.md).
+ * These as long as the pack is there that they are in: who comes later may take any of its blocks
+ * for stored. */
+struct prune_wants {
+    struct blocks blocks, bases;
+};
+
 struct prune {
     struct prune_wish wish;
     struct prune_told told;
@@ -34,9 +41,9 @@ struct prune {
     struct keep_verdict *verdicts; /* of snapshots.rows */
     struct marks marks;
     struct locks locks;
-    struct blocks needed; /* by snapshots, until a pack is asked for them */
-    bool has_bases;       /* a pack has blocks that need others */
+    struct prune_wants wants; /* until a pack is asked for them */
     VEC(struct prune_pack) packs;
+    VEC(struct block_id) made; /* packs that came by copying */
 };
 
 bool prune_is_stopped(const struct prune *p);

@@ -28,7 +28,7 @@ need_blocks_of(struct prune *p, const struct snapshot_row *row, struct err *rete
         r = snapshot_open(object.bytes, object.len, reader, &head, reterr);
     while (r >= 0 && (r = snapshot_next(reader, &e, reterr)) > 0)
         while (snapshot_next_block(&e.blocks, &block))
-            (void)blocks_add(&p->needed, &block.id);
+            (void)blocks_add(&p->wants.blocks, &block.id);
     free(reader);
     return r;
 }
@@ -71,25 +71,24 @@ open_pack(const struct prune *p, const struct prune_pack *pack, struct repositor
     return r;
 }
 
-/* The base of a block that is needed is needed, too. */
 static int
-need_base(struct prune *p, struct repository_file *file, const struct pack_entry *e)
+find_base(struct prune *p, struct repository_file *file, const struct pack_entry *e)
 {
-    uint8_t record[RECORD_MAX];
-    const size_t len = MIN((size_t)e->record_bytes, sizeof(record));
-    const struct pack whole = {record, len};
+    uint8_t bytes[PACK_HEAD_MAX];
+    const size_t len = MIN((size_t)e->record_bytes, sizeof(bytes));
+    const struct pack head = {bytes, len};
     struct pack_found found;
-    if (repository_read_file(file, e->at, record, len, NULL) < 0 ||
-        pack_read(&whole, 0, &found, NULL) < 0)
+    if (repository_read_file(file, e->at, bytes, len, NULL) < 0 ||
+        pack_read_head(&head, 0, &found, NULL) < 0)
         return -EBADMSG;
     if (found.record.base)
-        (void)blocks_add(&p->needed, found.record.base);
+        (void)blocks_add(&p->wants.bases, found.record.base);
     return 0;
 }
 
-/* Bases before the blocks that have them: so nothing is taken from here yet. */
+/* Of all its blocks. */
 static void
-need_bases(struct prune *p, struct prune_pack *pack)
+find_bases(struct prune *p, struct prune_pack *pack)
 {
     struct repository_file *file = NULL;
     struct pack_entries entries = {0};
@@ -98,10 +97,8 @@ need_bases(struct prune *p, struct prune_pack *pack)
         return;
     }
     for (size_t i = 0; i < entries.count && !pack->is_unread; i++)
-        if (entries.items[i].has_base && blocks_has(&p->needed, &entries.items[i].id)) {
-            pack->is_unread = need_base(p, file, &entries.items[i]) < 0;
-            p->has_bases = true;
-        }
+        if (entries.items[i].has_base)
+            pack->is_unread = find_base(p, file, &entries.items[i]) < 0;
     pack->bytes = repository_file_bytes(file);
     free(entries.items);
     repository_close_file(file);
@@ -115,6 +112,14 @@ order(const struct prune_pack *pack)
     return pack->is_going ? 2 : !pack->is_indexed;
 }
 
+static bool
+is_wanted(struct prune_wants *wants, const struct pack_entry *e)
+{
+    bool block = blocks_remove(&wants->blocks, &e->id);
+    bool base = !e->has_base && blocks_remove(&wants->bases, &e->id);
+    return block || base;
+}
+
 /* The first pack that has a block is the one that is asked for it. */
 static void
 ask(struct prune *p, struct prune_pack *pack)
@@ -126,7 +131,7 @@ ask(struct prune *p, struct prune_pack *pack)
         return;
     }
     for (size_t i = 0; i < entries.count; i++)
-        if (blocks_remove(&p->needed, &entries.items[i].id))
+        if (is_wanted(&p->wants, &entries.items[i]))
             pack->needed_bytes += entries.items[i].record_bytes;
     free(entries.items);
     repository_close_file(file);
@@ -188,7 +193,7 @@ prune_look(struct prune *p, struct err *reterr)
         return r;
     vec_foreach (&p->packs, pack)
         if (!prune_is_stopped(p))
-            need_bases(p, pack);
+            find_bases(p, pack);
     for (unsigned i = 0; i < ORDER; i++)
         vec_foreach (&p->packs, pack)
             if (!prune_is_stopped(p) && order(pack) == i)
@@ -211,7 +216,7 @@ struct copying {
     struct index_draft *draft;
     struct index *index;
     struct block_reader *reader;
-    struct blocks needed;
+    struct prune_wants wants;
     uint8_t *record, *block;
 };
 
@@ -231,6 +236,7 @@ end_pack(struct copying *c, struct err *reterr)
     int r = c->to ? pack_finish(c->to, text, &entries, reterr) : 0;
     if (r == 0 && c->to) {
         object_digest(text, name.bytes);
+        vec_push(&c->p->made, name);
         r = index_draft_add(c->draft, &name, &entries, reterr);
         if (r == 0 && c->p->wish.parity_percent > 0)
             r = mend_prepare(c->p->wish.repository, name.bytes, c->p->wish.parity_percent, reterr);
@@ -281,22 +287,26 @@ copy_pack(struct copying *c, struct prune_pack *pack, struct err *reterr)
     if (r < 0)
         return r;
     for (size_t i = 0; i < entries.count && r == 0; i++)
-        if (blocks_remove(&c->needed, &entries.items[i].id))
+        if (is_wanted(&c->wants, &entries.items[i]))
             r = copy_record(c, file, &entries.items[i], reterr);
     free(entries.items);
     repository_close_file(file);
     return r;
 }
 
-/* Of all snapshots again, without what packs have that stay. */
+/* Of all snapshots and packs again, without what packs have that stay. */
 static int
 find_what_moves(struct copying *c, struct err *reterr)
 {
     struct prune *p = c->p;
-    blocks_finish(&p->needed);
+    blocks_finish(&p->wants.blocks);
+    blocks_finish(&p->wants.bases);
     int r = find_needed(p, reterr);
-    c->needed = p->needed;
-    p->needed = (struct blocks){0};
+    vec_foreach (&p->packs, pack)
+        if (r == 0)
+            find_bases(p, pack);
+    c->wants = p->wants;
+    p->wants = (struct prune_wants){0};
     vec_foreach (&p->packs, pack) {
         struct repository_file *file = NULL;
         struct pack_entries entries = {0};
@@ -304,7 +314,7 @@ find_what_moves(struct copying *c, struct err *reterr)
             open_pack(p, pack, &file, &entries, NULL) < 0)
             continue;
         for (size_t i = 0; i < entries.count; i++)
-            (void)blocks_remove(&c->needed, &entries.items[i].id);
+            (void)is_wanted(&c->wants, &entries.items[i]);
         free(entries.items);
         repository_close_file(file);
     }
@@ -358,7 +368,7 @@ int
 prune_copy(struct prune *p, struct err *reterr)
 {
     bool any = false;
-    if (p->has_bases) /* which would have to move together */
+    if (p->told.unread_packs > 0) /* what these need is not known */
         return 0;
     vec_foreach (&p->packs, pack)
         any = any || is_little(pack);
@@ -378,7 +388,8 @@ prune_copy(struct prune *p, struct err *reterr)
     block_reader_free(c.reader);
     index_draft_free(c.draft);
     index_free(c.index);
-    blocks_finish(&c.needed);
+    blocks_finish(&c.wants.blocks);
+    blocks_finish(&c.wants.bases);
     free(c.record);
     free(c.block);
     return r;

@@ -165,6 +165,23 @@ are_snapshots_the_same(const struct prune *p)
     return same;
 }
 
+/* Nor may a pack have come whose blocks have bases in those that go: of a backup that was stopped. */
+static bool
+are_packs_the_same(struct prune *p)
+{
+    struct repository_names names = {0};
+    bool same = repository_list(p->wish.repository, REPOSITORY_PACKS, &names, NULL) == 0;
+    for (size_t i = 0; i < names.count && same; i++) {
+        struct block_id name;
+        memcpy(name.bytes, names.items[i], sizeof(name));
+        same = find(p, &name) != NULL;
+        vec_foreach (&p->made, made)
+            same = same || by_name(made, &name) == 0;
+    }
+    free(names.items);
+    return same;
+}
+
 /* The mark that has just been made of these packs: as it lies there. */
 static const struct mark *
 find_made(const struct marks *marks, const struct block_id *name)
@@ -187,7 +204,7 @@ say_and_wait(struct prune *p, const struct block_id *names, size_t count, struct
     const struct mark *made = r == 0 ? find_made(&marks, &names[0]) : NULL;
     if (!made)
         return r;
-    if (prune_is_beside(&locks) || !are_snapshots_the_same(p))
+    if (prune_is_beside(&locks) || !are_snapshots_the_same(p) || !are_packs_the_same(p))
         return say_for_whom(p, made, &locks, reterr);
     return sweep_mark(p, made, reterr);
 }
@@ -207,11 +224,13 @@ sweep_more(struct prune *p, struct err *reterr)
     return r;
 }
 
+/* While a pack cannot be read, nobody knows what its blocks have as bases. */
 int
 prune_sweep(struct prune *p, struct err *reterr)
 {
-    int r = sweep_going(p, reterr);
-    if (r == 0)
+    bool all_read = p->told.unread_packs == 0;
+    int r = all_read ? sweep_going(p, reterr) : 0;
+    if (r == 0 && all_read)
         r = sweep_more(p, reterr);
     if (r == 0 && !prune_is_stopped(p))
         r = prune_index(p->wish.repository, NULL, 0, reterr); /* many small parts become one */

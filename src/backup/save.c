@@ -49,6 +49,7 @@ struct save {
     struct lock *lock;
     struct earlier *earlier;
     struct known *known;
+    struct bases *bases;
     struct snapshot_writer *snapshot;
     struct object_writer sums;
     bool has_sums;
@@ -367,7 +368,8 @@ take_packed(struct save *s, struct packer *p)
     }
     p->packed.count = 0;
     s->told.stored_bytes += p->stored_bytes;
-    p->stored_bytes = 0;
+    s->told.delta_blocks += p->delta_blocks;
+    p->stored_bytes = p->delta_blocks = 0;
     fail(s, r, &err);
 }
 
@@ -680,6 +682,21 @@ open_repository(struct save *s, struct err *reterr)
     return r < 0 ? r : snapshot_begin(&snapshots, &head, &s->snapshot, reterr);
 }
 
+/* Reading what is on another host costs more than storing less there. */
+static void
+look_for_bases(struct save *s)
+{
+    struct repository *repository = s->wish.repository;
+    if (!s->wish.delta || s->wish.effort == CODEC_AS_IT_IS || s->wish.dry ||
+        repository_is_elsewhere(repository) || repository_need_reading(repository, NULL) < 0)
+        return;
+    s->bases = bases_new(repository, known_index(s->known), s->wish.subject);
+    for (size_t i = 0; i < s->slots_count; i++)
+        s->slots[i].bases = s->bases;
+    for (size_t i = 0; i < s->packers_count; i++)
+        s->packers[i].index = known_index(s->known);
+}
+
 static void
 make_workers(struct save *s)
 {
@@ -720,6 +737,7 @@ save_new(struct loop *loop, const struct save_wish *wish,
         save_free(s);
         return r;
     }
+    look_for_bases(s);
     loop_defer(loop, &s->more);
     *ret = s;
     return 0;
@@ -762,6 +780,7 @@ save_free(struct save *s)
         object_end(&s->sums);
     index_draft_free(s->index);
     earlier_free(s->earlier);
+    bases_free(s->bases);
     known_free(s->known);
     lock_release(s->lock);
     scan_free(s->scan);

@@ -18,6 +18,7 @@ struct save_wish {
     const char *source;                       /* a directory, or a link to one */
     const char *host, *subject, *name, *type; /* snapshot.h */
     enum codec_effort effort;
+    bool delta;              /* where it comes of another model (bases.h), what it differs in */
     unsigned parity_percent; /* of packs, beside them; 0: none */
     unsigned threads;        /* that store; 1 to SAVE_THREADS_MAX */
     bool dry;                /* only tell what would be read */
@@ -31,10 +32,11 @@ struct save_told {
     uint64_t files, bytes;             /* done */
     uint64_t unchanged_files, unchanged_bytes;
     uint64_t new_blocks, new_bytes, stored_bytes;
-    uint64_t changed; /* files that changed while they were read, */
-    uint64_t sockets; /* what was left out: sockets, */
-    uint64_t mounts;  /* and what is mounted inside; */
-    uint64_t astray;  /* links that lead out of the source, whose targets are not part of it */
+    uint64_t delta_blocks; /* of the new ones, stored as what they differ in from others */
+    uint64_t changed;      /* files that changed while they were read, */
+    uint64_t sockets;      /* what was left out: sockets, */
+    uint64_t mounts;       /* and what is mounted inside; */
+    uint64_t astray;       /* links that lead out of the source, whose targets are not part of it */
     char first_changed[256], first_astray[256];
     char snapshot[HASH_SHA256_HEX]; /* "" until it is there */
 };

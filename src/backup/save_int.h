@@ -2,6 +2,7 @@
 
 /* The parts of save.h: what comes out of the walk, is read, and is stored. */
 
+#include "backup/bases.h"
 #include "backup/block.h"
 #include "backup/cut.h"
 #include "backup/earlier.h"
@@ -36,6 +37,7 @@ struct item {
     struct stat st; /* as it was before */
     struct arena arena;
     struct cut_layout layout;
+    const struct base *base; /* NULL: none */
     size_t region;
     uint64_t at;
     struct hash_sha256 hash;
@@ -67,8 +69,8 @@ void item_free(struct item *item);
 struct chunk {
     uint32_t at, bytes; /* within the slot */
     enum codec_form form;
-    bool is_new;
-    struct block_id id;
+    bool is_new, has_base;
+    struct block_id id, base;
 };
 
 struct packer;
@@ -76,6 +78,7 @@ struct packer;
 struct slot {
     struct work work;
     struct save *save;
+    struct bases *bases;          /* NULL: none are looked for */
     const struct seal_keys *keys; /* of the repository, which name blocks; NULL: it has none */
     struct item *item;
     struct packer *packer; /* while it is stored */
@@ -106,9 +109,12 @@ struct packer {
     bool is_busy;
     struct codec *codec;
     uint8_t *stored;
-    struct pack_writer *pack;  /* NULL: none has begun */
-    VEC(struct packed) packed; /* not yet taken by the loop's thread */
-    uint64_t stored_bytes;     /* likewise */
+    const struct index *index;           /* of what bases are read from, */
+    struct block_reader *reader;         /* by this; NULL until one is */
+    uint8_t *base, *delta;               /* likewise */
+    struct pack_writer *pack;            /* NULL: none has begun */
+    VEC(struct packed) packed;           /* not yet taken by the loop's thread */
+    uint64_t stored_bytes, delta_blocks; /* likewise */
     int r;
     struct err err;
 };

@@ -1,5 +1,4 @@
 #include "backup/save_int.h"
-#include "fmt/safetensors.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -117,7 +116,7 @@ item_new(const struct scan_item *found, struct owner_names *names, struct item *
     struct item *item = mem_new(struct item);
     int r = 1;
     item->fd = -1;
-    arena_init(&item->arena, SAFETENSORS_ARENA_MAX);
+    arena_init(&item->arena, CUT_ARENA_MAX);
     item->path = mem_strdup(found->path);
     item->target = mem_strdup("");
     take_stat(item, &found->st);

@@ -23,7 +23,10 @@ packer_finish(struct packer *p)
         free(packed->entries.items);
     vec_finish(&p->packed);
     codec_free(p->codec);
+    block_reader_free(p->reader);
     free(p->stored);
+    free(p->base);
+    free(p->delta);
 }
 
 static void
@@ -61,23 +64,59 @@ begin_pack(struct packer *p)
     return pack_begin(&place, &p->pack, &p->err);
 }
 
+/* What it differs in from its base, which becomes that of the record. *ret_len: 0 where that cannot be had. */
 static int
-store_chunk(struct packer *p, const struct slot *slot, const struct chunk *chunk)
+encode_delta(struct packer *p, const struct codec_block *block, struct chunk *chunk,
+             size_t *ret_len)
+{
+    struct codec_block delta = *block;
+    *ret_len = 0;
+    if (!chunk->has_base)
+        return 0;
+    if (!p->reader) {
+        p->reader = block_reader_new(p->repository, p->index);
+        p->base = mem_alloc(CODEC_BLOCK_MAX);
+        p->delta = mem_alloc(CODEC_STORED_MAX);
+    }
+    if (block_read_base(p->reader, &chunk->base, block->len, p->base, NULL) < 0)
+        return 0; /* that it is damaged is for those who verify */
+    delta.base = p->base;
+    return codec_encode(p->codec, &delta, p->delta, ret_len, &p->err);
+}
+
+/* Without a base, half of what weights take is noise, and stays: where less is left, that is not tried. */
+static int
+encode(struct packer *p, const struct codec_block *block, struct chunk *chunk,
+       struct pack_record *ret)
+{
+    size_t len = 0, delta = 0;
+    int r = encode_delta(p, block, chunk, &delta);
+    bool is_half = delta > 0 && delta <= block->len / 2;
+    if (r == 0 && !is_half)
+        r = codec_encode(p->codec, block, p->stored, &len, &p->err);
+    bool is_delta = is_half || (delta > 0 && delta + sizeof(chunk->base) < len);
+    *ret = (struct pack_record){.id = chunk->id,
+                                .base = is_delta ? &chunk->base : NULL,
+                                .form = block->form,
+                                .block_bytes = chunk->bytes,
+                                .stored = is_delta ? p->delta : p->stored,
+                                .stored_bytes = (uint32_t)(is_delta ? delta : len)};
+    return r;
+}
+
+static int
+store_chunk(struct packer *p, const struct slot *slot, struct chunk *chunk)
 {
     const struct codec_block block = {
         .form = chunk->form, .bytes = slot->bytes + chunk->at, .len = chunk->bytes};
-    size_t len = 0;
-    int r = codec_encode(p->codec, &block, p->stored, &len, &p->err);
+    struct pack_record record;
+    int r = encode(p, &block, chunk, &record);
     if (r == 0 && !p->pack)
         r = begin_pack(p);
     if (r < 0)
         return r;
-    const struct pack_record record = {.id = chunk->id,
-                                       .form = block.form,
-                                       .block_bytes = chunk->bytes,
-                                       .stored = p->stored,
-                                       .stored_bytes = (uint32_t)len};
-    p->stored_bytes += len;
+    p->stored_bytes += record.stored_bytes;
+    p->delta_blocks += record.base != NULL;
     r = pack_add(p->pack, &record, &p->err);
     return r == 0 && pack_is_full(p->pack) ? end_pack(p) : r;
 }

@@ -103,6 +103,8 @@ cut(struct slot *slot, size_t len, bool is_end)
         *chunk = (struct chunk){.at = (uint32_t)at,
                                 .bytes = (uint32_t)bytes,
                                 .form = fits ? region->form : CODEC_PLAIN};
+        chunk->has_base =
+            item->base && base_find(item->base, region, item->at, chunk->bytes, &chunk->base);
         find_digests(slot, chunk, slot->bytes + at);
         item->at += bytes;
         at += bytes;
@@ -140,6 +142,7 @@ read_some(struct slot *slot)
         int r = cut_layout(&item->arena, item->fd, size, &item->layout);
         if (r < 0)
             return r;
+        item->base = slot->bases ? bases_choose(slot->bases, item->fd, &item->layout) : NULL;
         item->has_layout = true;
         hash_sha256_init(&item->hash);
         begin(item);

@@ -28,6 +28,8 @@ struct backup_rig {
     bool dry;
     const char *password; /* of one that is encrypted */
     unsigned parity_percent;
+    bool delta;
+    const char *name; /* of the model; NULL: "phi3" */
     struct save_told told;
     struct restore_told restored;
     int r;
@@ -205,8 +207,9 @@ rig_save(struct backup_rig *rig)
                                    .source = rig->source,
                                    .host = "gpu1",
                                    .subject = "models",
-                                   .name = "phi3",
+                                   .name = rig->name ? rig->name : "phi3",
                                    .type = "daily",
+                                   .delta = rig->delta,
                                    .parity_percent = rig->parity_percent,
                                    .threads = rig->threads,
                                    .dry = rig->dry};

@@ -144,6 +144,7 @@ back_up(const struct backing *k, const char *name, const char *source)
                                    .name = name,
                                    .type = k->type,
                                    .effort = effort_of(b->config),
+                                   .delta = b->config->backup.delta,
                                    .parity_percent = cli_backup_parity(b),
                                    .threads = MIN(b->threads, (unsigned)SAVE_THREADS_MAX),
                                    .dry = k->dry};

@@ -117,9 +117,10 @@ print(struct cli *cli, const struct prune_told *told, bool dry)
         cli_note(cli, "others are at work: packs that go with the next pruning: %llu",
                  (unsigned long long)told->going_packs);
     if (told->unread_packs)
-        cli_note(cli,
-                 "warning: packs that cannot be read, and stay: %llu; see: citadel backup verify",
-                 (unsigned long long)told->unread_packs);
+        cli_note(
+            cli,
+            "warning: no pack goes while some cannot be read: %llu; see: citadel backup verify",
+            (unsigned long long)told->unread_packs);
 }
 
 static void

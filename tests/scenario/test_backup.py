@@ -141,6 +141,29 @@ def test_an_independent_program_restores_it(image):
     assert digest_of(image / "back") == digest_of(image / "models/phi3")
 
 
+def test_a_fine_tune_needs_its_base_as_long_as_it_is_there(image):
+    configure(image, undelete="0s")
+    assert backup(image, "init").returncode == 0 and backup(image, "models").returncode == 0
+    path = image / "models/phi3/model.safetensors"
+    base = path.read_bytes()
+    noise = hashlib.shake_128(b"tuned").digest(len(base) // 2)
+    begins = 8 + int.from_bytes(base[:8], "little")
+    tuned = bytearray(base)
+    tuned[begins::2] = bytes(a ^ (b & 3) for a, b in zip(base[begins::2], noise))
+    path.write_bytes(tuned)
+    before = backup_json(image, "list")[1][0]["snapshot"]
+    code, told = backup_json(image, "models")
+    (model,) = told["models"]
+    assert code == 0 and model["new_bytes"] == 6 << 20 and model["stored_bytes"] < 2 << 20, told
+    (image / "backup/snapshots" / before).unlink()
+    for _ in range(3):
+        assert backup(image, "prune").returncode == 0
+    assert backup(image, "verify").returncode == 0
+    subprocess.run([sys.executable, "-B", EXTRACT, image / "backup", model["snapshot"], image / "theirs"], check=True)
+    assert backup(image, "restore", "phi3", "--to", image / "ours").returncode == 0
+    assert digest_of(image / "theirs") == digest_of(image / "ours") == digest_of(image / "models/phi3")
+
+
 def test_repositories_of_all_versions_are_read_for_ever(image):
     for fixture in sorted(FIXTURES.iterdir()):
         want = json.loads((fixture / "want.json").read_text())
