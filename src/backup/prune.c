@@ -62,6 +62,16 @@ is_same(const struct snapshot_row *a, const struct snapshot_row *b)
            text_eq(a->head.subject, b->head.subject);
 }
 
+/* NULL: it is of no subject that is pruned. */
+static const struct keep_wish *
+rule_of(const struct prune *p, const struct snapshot_row *row)
+{
+    for (size_t i = 0; i < p->wish.rules_count && !row->is_damaged; i++)
+        if (text_eq(p->wish.rules[i].subject, row->head.subject))
+            return &p->wish.rules[i].keep;
+    return NULL;
+}
+
 /* All of one subject and host, that of row i. */
 static void
 decide_group(struct prune *p, size_t i, bool *decided)
@@ -78,7 +88,7 @@ decide_group(struct prune *p, size_t i, bool *decided)
         rows[count] = k;
         some[count++] = describe(p, &all->rows[k]);
     }
-    keep_decide(some, count, &p->wish.keep, now_ns(), verdicts);
+    keep_decide(some, count, rule_of(p, &all->rows[i]), now_ns(), verdicts);
     for (size_t k = 0; k < count; k++)
         p->verdicts[rows[k]] = verdicts[k];
 }
@@ -91,8 +101,7 @@ decide(struct prune *p)
     _cleanup_free_ bool *decided = mem_alloc(all->count + 1);
     p->verdicts = mem_alloc((all->count + 1) * sizeof(*p->verdicts));
     for (size_t i = 0; i < all->count; i++)
-        decided[i] =
-            all->rows[i].is_damaged || !text_eq(all->rows[i].head.subject, p->wish.subject);
+        decided[i] = !rule_of(p, &all->rows[i]);
     for (size_t i = 0; i < all->count; i++)
         if (!decided[i])
             decide_group(p, i, decided);
@@ -328,9 +337,12 @@ prune_told(const struct prune *p)
 void
 prune_tell(const struct prune *p,
            void (*tell)(const struct snapshot_row *row, const struct keep_verdict *verdict,
-                        void *arg),
+                        const struct keep_wish *keep, void *arg),
            void *arg)
 {
-    for (size_t i = 0; p->verdicts && i < p->snapshots.count; i++)
-        tell(&p->snapshots.rows[i], &p->verdicts[i], arg);
+    static const struct keep_wish none;
+    for (size_t i = 0; p->verdicts && i < p->snapshots.count; i++) {
+        const struct keep_wish *keep = rule_of(p, &p->snapshots.rows[i]);
+        tell(&p->snapshots.rows[i], &p->verdicts[i], keep ? keep : &none, arg);
+    }
 }

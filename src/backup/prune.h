@@ -23,12 +23,17 @@
 
 #define PRUNE_COPY_BYTES ((uint64_t)(4 * GIB))
 
+struct prune_rule {
+    const char *subject; /* "models" */
+    struct keep_wish keep;
+};
+
 struct prune_wish {
-    struct repository *repository; /* outlives it */
-    struct keep_wish keep;         /* of each subject that is pruned */
-    const char *subject;           /* "models": what is not of it stays */
-    bool dry;                      /* only tell what would go */
-    unsigned parity_percent;       /* of packs that are made */
+    struct repository *repository;  /* outlives it */
+    const struct prune_rule *rules; /* likewise; what is of no subject of theirs stays */
+    size_t rules_count;
+    bool dry;                /* only tell what would go */
+    unsigned parity_percent; /* of packs that are made */
 };
 
 struct prune_told {
@@ -53,8 +58,8 @@ const struct prune_told *prune_told(const struct prune *p);
 /* As soon as what is being done has come to an end: the next one goes on. */
 void prune_stop(struct prune *p);
 
-/* In the end: each snapshot, and what becomes of it. */
+/* In the end: each snapshot, and what becomes of it by its rule. */
 void prune_tell(const struct prune *p,
                 void (*tell)(const struct snapshot_row *row, const struct keep_verdict *verdict,
-                             void *arg),
+                             const struct keep_wish *keep, void *arg),
                 void *arg);

@@ -14,8 +14,9 @@ static struct prune_told told;
 static int
 prune(struct backup_rig *rig, const struct keep_wish *keep)
 {
+    const struct prune_rule rule = {.subject = "models", .keep = *keep};
     const struct prune_wish wish = {
-        .repository = rig->repository, .keep = *keep, .subject = "models", .dry = rig->dry};
+        .repository = rig->repository, .rules = &rule, .rules_count = 1, .dry = rig->dry};
     struct prune *p = NULL;
     rig->r = -EINPROGRESS;
     rig->err = (struct err){0};

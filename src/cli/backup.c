@@ -138,8 +138,8 @@ unlock_at(struct cli_backup *b, const struct place *place, struct repository *re
     return r;
 }
 
-static int
-unlock(struct cli_backup *b)
+int
+cli_backup_unlock(struct cli_backup *b)
 {
     const struct place place = main_place(b->config);
     return unlock_at(b, &place, b->repository);
@@ -196,12 +196,18 @@ cli_backup_begin(struct cli *cli, struct cli_backup *ret)
 }
 
 int
+cli_backup_find_repository(struct cli_backup *b)
+{
+    return open_repository(b, &(struct repository_wish){0});
+}
+
+int
 cli_backup_open(struct cli *cli, struct cli_backup *ret)
 {
     int r = cli_backup_begin(cli, ret);
     if (r == 0)
-        r = open_repository(ret, &(struct repository_wish){0});
-    return r < 0 ? r : unlock(ret);
+        r = cli_backup_find_repository(ret);
+    return r < 0 ? r : cli_backup_unlock(ret);
 }
 
 int
@@ -227,7 +233,7 @@ cli_backup_open_locked(struct cli *cli, struct cli_backup *ret)
 {
     int r = cli_backup_begin(cli, ret);
     if (r == 0)
-        r = open_repository(ret, &(struct repository_wish){0});
+        r = cli_backup_find_repository(ret);
     return r < 0 ? r : need_encryption(ret);
 }
 
@@ -235,7 +241,7 @@ int
 cli_backup_open_encrypted(struct cli *cli, struct cli_backup *ret)
 {
     int r = cli_backup_open_locked(cli, ret);
-    return r < 0 ? r : unlock(ret);
+    return r < 0 ? r : cli_backup_unlock(ret);
 }
 
 void

@@ -35,6 +35,9 @@ int cli_backup_open_locked(struct cli *cli, struct cli_backup *ret) must_check;
 /* For one that is not there yet: the configuration, then the repository, encrypted where there
  * are keys. */
 int cli_backup_begin(struct cli *cli, struct cli_backup *ret) must_check;
+/* Or one that is there, in two steps; before the second only names of what is in it can be had. */
+int cli_backup_find_repository(struct cli_backup *b) must_check;
+int cli_backup_unlock(struct cli_backup *b) must_check;
 int cli_backup_make(struct cli_backup *b, const struct seal_key_file *keys, size_t count)
     must_check;
 void cli_backup_close(struct cli_backup *b);

@@ -1,14 +1,6 @@
-#include "backup/save.h"
-#include "base/quantity.h"
 #include "base/text.h"
-#include "cli/backup.h"
+#include "cli/backup_save.h"
 #include "plan/need.h"
-
-#include <errno.h>
-#include <limits.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 const struct verb_help verb_backup_models_help = {
     .text =
@@ -33,138 +25,6 @@ const struct verb_help verb_backup_models_help = {
                               {"sudo citadel backup models phi3 --dry-run", "what would be read"},
                               {"sudo citadel backup models --type weekly", "as a timer does"}),
 };
-
-struct backing {
-    struct cli_backup *b;
-    char host[HOST_NAME_MAX + 1];
-    const char *type;
-    bool dry;
-};
-
-static void
-look(const void *engine, uint64_t *ret_done, uint64_t *ret_total)
-{
-    const struct save_told *told = save_told(engine);
-    *ret_done = told->bytes;
-    *ret_total = told->total_bytes;
-}
-
-static void
-stop(void *engine)
-{
-    save_stop(engine);
-}
-
-static enum codec_effort
-effort_of(const struct config *config)
-{
-    switch (config->backup.compression) {
-    case CONFIG_COMPRESSION_NONE:
-        return CODEC_AS_IT_IS;
-    case CONFIG_COMPRESSION_FAST:
-        return CODEC_FAST;
-    case CONFIG_COMPRESSION_AUTO:
-    default:
-        return CODEC_SMALLEST;
-    }
-}
-
-/* ---- telling ---- */
-
-static void
-warn(struct cli *cli, const char *name, const struct save_told *told)
-{
-    if (told->changed)
-        cli_note(cli,
-                 "warning: %s: %llu files changed while they were read, '%s' first: they may never "
-                 "have been as they are in the snapshot; run it again",
-                 name, (unsigned long long)told->changed, told->first_changed);
-    if (told->astray)
-        cli_note(cli,
-                 "warning: %s: %llu links lead out of its directory, '%s' first: what they lead to "
-                 "is not part of the snapshot",
-                 name, (unsigned long long)told->astray, told->first_astray);
-    if (told->mounts)
-        cli_note(cli, "warning: %s: file systems that are mounted inside are left out: %llu", name,
-                 (unsigned long long)told->mounts);
-    if (told->sockets)
-        cli_note(cli, "warning: %s: sockets are left out: %llu", name,
-                 (unsigned long long)told->sockets);
-}
-
-static void
-print(struct cli *cli, const char *name, const struct save_told *told, uint64_t us, bool dry)
-{
-    quantity_text all, fresh, stored, took;
-    cli_print(cli, "%s: %s in %llu files, ", name, quantity_show_bytes(told->total_bytes, all),
-              (unsigned long long)told->total_files);
-    if (dry)
-        cli_print(cli, "%s would be read\n", quantity_show_bytes(told->new_bytes, fresh));
-    else if (told->new_blocks == 0)
-        cli_print(cli, "nothing new");
-    else
-        cli_print(cli, "%s new, stored in %s", quantity_show_bytes(told->new_bytes, fresh),
-                  quantity_show_bytes(told->stored_bytes, stored));
-    if (!dry)
-        cli_print(cli, ": snapshot %.*s, in %s\n", CLI_BACKUP_ID, told->snapshot,
-                  quantity_print_us((us + 99999) / 100000 * 100000, took));
-}
-
-static void
-print_json(struct json_writer *w, const char *name, const char *source,
-           const struct save_told *told, uint64_t us)
-{
-    json_open_map(w, NULL);
-    json_str(w, "model", name);
-    json_str(w, "source", source);
-    json_str(w, "snapshot", told->snapshot[0] ? told->snapshot : NULL);
-    json_u64(w, "files", told->total_files);
-    json_u64(w, "bytes", told->total_bytes);
-    json_u64(w, "unchanged_files", told->unchanged_files);
-    json_u64(w, "unchanged_bytes", told->unchanged_bytes);
-    json_u64(w, "new_bytes", told->new_bytes);
-    json_u64(w, "stored_bytes", told->stored_bytes);
-    json_u64(w, "changed_files", told->changed);
-    json_u64(w, "links_astray", told->astray);
-    json_u64(w, "left_out", told->mounts + told->sockets);
-    json_u64(w, "took_us", us);
-    json_close_map(w);
-}
-
-/* ---- one, and all ---- */
-
-static int
-back_up(const struct backing *k, const char *name, const char *source)
-{
-    struct cli_backup *b = k->b;
-    const struct save_wish wish = {.repository = b->repository,
-                                   .source = source,
-                                   .host = k->host,
-                                   .subject = "models",
-                                   .name = name,
-                                   .type = k->type,
-                                   .effort = effort_of(b->config),
-                                   .delta = b->config->backup.delta,
-                                   .parity_percent = cli_backup_parity(b),
-                                   .threads = MIN(b->threads, (unsigned)SAVE_THREADS_MAX),
-                                   .dry = k->dry};
-    struct save *s = NULL;
-    uint64_t us = 0;
-    int r = save_new(b->loop, &wish, cli_backup_ended, b, &s, &b->cli->err);
-    if (r < 0)
-        return r;
-    const struct cli_backup_task task = {.what = name, .engine = s, .look = look, .stop = stop};
-    r = cli_backup_wait(b, &task, &us);
-    if (r == 0) {
-        warn(b->cli, name, save_told(s));
-        if (b->cli->json)
-            print_json(b->cli->json, name, source, save_told(s), us);
-        else
-            print(b->cli, name, save_told(s), us, k->dry);
-    }
-    save_free(s);
-    return r;
-}
 
 static bool
 is_named(const struct cli *cli, const char *name)
@@ -201,19 +61,32 @@ check_names(struct cli *cli, const struct config *config)
     return r;
 }
 
-static int
-back_up_all(const struct backing *k)
+static void
+name_model(struct json_writer *w, void *name)
 {
-    struct cli *cli = k->b->cli;
-    const struct config *config = k->b->config;
+    json_str(w, "model", name);
+}
+
+static int
+back_up(struct cli_save *k, const struct config_model *m)
+{
+    const struct cli_save_wish wish = {
+        .name = m->name, .source = m->path, .more = name_model, .arg = (void *)(uintptr_t)m->name};
+    return cli_save_run(k, &wish);
+}
+
+static int
+back_up_all(struct cli_save *k)
+{
+    struct cli *cli = k->b.cli;
+    const struct config *config = k->b.config;
     bool named = cli->args_count > 0 || cli_option(cli, "model");
     int first = 0;
     struct err err = {0};
-    for (size_t i = 0; i < config->models.count && !k->b->was_stopped; i++) {
+    for (size_t i = 0; i < config->models.count && !k->b.was_stopped; i++) {
         const struct config_model *m = &config->models.items[i];
-        bool wanted = named ? is_named(cli, m->name)
-                            : cli_backup_takes_model(config, i);
-        int r = wanted ? back_up(k, m->name, m->path) : 0;
+        bool wanted = named ? is_named(cli, m->name) : cli_backup_takes_model(config, i);
+        int r = wanted ? back_up(k, m) : 0;
         if (r < 0 && first == 0) {
             first = r;
             err = cli->err;
@@ -229,28 +102,15 @@ back_up_all(const struct backing *k)
 int
 verb_backup_models(struct cli *cli)
 {
-    _cleanup_cli_backup_ struct cli_backup b = {0};
     const char *type = cli_option(cli, "type");
-    struct backing k = {.b = &b, .type = type ? type : "", .dry = cli_flag(cli, "dry-run")};
-    int r = cli_backup_open(cli, &b);
+    struct cli_save k;
+    int r = cli_save_begin(cli, "models", &k);
+    k.type = type ? type : "";
     if (r == 0)
-        r = check_names(cli, b.config);
-    if (r == 0 && gethostname(k.host, sizeof(k.host) - 1) < 0)
-        r = err_set_errno(&cli->err, errno, "cannot tell this host's name");
-    if (r < 0)
-        return r;
-    if (cli->json) {
-        json_open_map(cli->json, NULL);
-        json_str(cli->json, "repository", b.repository->where);
-        json_bool(cli->json, "dry_run", k.dry);
-        json_open_list(cli->json, "models");
-    }
-    r = back_up_all(&k);
-    if (!k.dry)
-        cli_backup_write_metadata(&b);
-    if (cli->json) {
-        json_close_list(cli->json);
-        json_close_map(cli->json);
-    }
-    return r < 0 ? r : EXIT_CODE_OK;
+        r = check_names(cli, k.b.config);
+    if (r == 0)
+        r = cli_save_open(&k);
+    if (r == 0)
+        r = back_up_all(&k);
+    return cli_save_end(&k, r);
 }

@@ -1,15 +1,17 @@
 #include "backup/prune.h"
 #include "base/quantity.h"
 #include "base/text.h"
-#include "cli/backup.h"
+#include "cli/backup_save.h"
 #include "sys/clock.h"
 
 const struct verb_help verb_backup_prune_help = {
     .text =
         "Removes what need not be kept: of the snapshots of each model those that "
-        "backup.models.keep_daily, keep_weekly and keep_monthly do not keep; with --older-than all "
-        "that "
-        "are older. What is pinned stays, and so do the newest snapshot, and the newest that a "
+        "backup.models.keep_daily, keep_weekly and keep_monthly do not keep; of configurations, "
+        "the system's state and logs those that are older than `keep` of backup.configuration, "
+        "system and logs; of images all but the last backup.image.keep. With --older-than it is "
+        "all that are older. What is pinned stays, and so do the newest snapshot, and the newest "
+        "that a "
         "verification has found whole. What goes can be brought back for backup.undelete, by "
         "`citadel "
         "backup undelete`; then it is removed by the next pruning, with all that nothing else "
@@ -64,11 +66,12 @@ fate_word(enum keep_fate fate)
 }
 
 static void
-print_row(const struct snapshot_row *row, const struct keep_verdict *verdict, void *arg)
+print_row(const struct snapshot_row *row, const struct keep_verdict *verdict,
+          const struct keep_wish *keep, void *arg)
 {
     const struct pruning *k = arg;
     char words[KEEP_WORDS_MAX], when[CLOCK_LOCAL_MAX], until[CLOCK_LOCAL_MAX] = "";
-    keep_explain(verdict, &k->wish.keep, words);
+    keep_explain(verdict, keep, words);
     if (verdict->fate == KEEP_DELETED && !words[0])
         (void)clock_print_local((uint64_t)MAX(verdict->until_ns / 1000, INT64_C(0)), until);
     if (row->is_damaged)
@@ -81,7 +84,8 @@ print_row(const struct snapshot_row *row, const struct keep_verdict *verdict, vo
 }
 
 static void
-json_row(const struct snapshot_row *row, const struct keep_verdict *verdict, void *arg)
+json_row(const struct snapshot_row *row, const struct keep_verdict *verdict,
+         const struct keep_wish *keep, void *arg)
 {
     const struct pruning *k = arg;
     struct json_writer *w = k->b->cli->json;
@@ -89,7 +93,7 @@ json_row(const struct snapshot_row *row, const struct keep_verdict *verdict, voi
     json_open_map(w, NULL);
     cli_backup_json(w, row);
     json_str(w, "fate", fate_word(verdict->fate));
-    json_str(w, "why", keep_explain(verdict, &k->wish.keep, words));
+    json_str(w, "why", keep_explain(verdict, keep, words));
     if (verdict->fate == KEEP_DELETED)
         json_i64(w, "until_us", verdict->until_ns / 1000);
     json_close_map(w);
@@ -157,25 +161,27 @@ tell(struct pruning *k, const struct prune *p)
     json_close_map(cli->json);
 }
 
-static struct keep_wish
-keep_wish(const struct cli *cli, const struct config *config)
+/* --older-than is one rule for all; else each has its own. */
+static size_t
+make_rules(const struct cli *cli, const struct config *config, struct prune_rule *rules)
 {
-    const struct config_backup_models *m = &config->backup.models;
-    struct keep_wish wish = {.undelete_s = config->backup.undelete_us / 1000000};
-    uint64_t days = cli_duration_us(cli, "older-than", 0) / 1000000 / SECONDS_A_DAY;
-    if (cli_option(cli, "older-than")) {
-        wish.days = (unsigned)MIN(MAX(days, UINT64_C(1)), UINT64_C(36500));
-        return wish;
+    const uint64_t days = cli_duration_us(cli, "older-than", 0) / 1000000 / SECONDS_A_DAY;
+    size_t count = 0;
+    for (const struct backup_subject *s = backup_subjects; s->name; s++) {
+        struct prune_rule *rule = &rules[count++];
+        *rule = (struct prune_rule){.subject = s->name, .keep = s->keep(config)};
+        if (cli_option(cli, "older-than"))
+            rule->keep =
+                (struct keep_wish){.days = (unsigned)MIN(MAX(days, UINT64_C(1)), UINT64_C(36500)),
+                                   .undelete_s = rule->keep.undelete_s};
     }
-    wish.daily = m->keep_daily;
-    wish.weekly = m->keep_weekly;
-    wish.monthly = m->keep_monthly;
-    return wish;
+    return count;
 }
 
 int
 verb_backup_prune(struct cli *cli)
 {
+    struct prune_rule rules[BACKUP_SUBJECTS];
     _cleanup_cli_backup_ struct cli_backup b = {0};
     struct prune *p = NULL;
     uint64_t us = 0;
@@ -184,8 +190,8 @@ verb_backup_prune(struct cli *cli)
         return r;
     struct pruning k = {.b = &b,
                         .wish = {.repository = b.repository,
-                                 .keep = keep_wish(cli, b.config),
-                                 .subject = "models",
+                                 .rules = rules,
+                                 .rules_count = make_rules(cli, b.config, rules),
                                  .parity_percent = cli_backup_parity(&b),
                                  .dry = cli_flag(cli, "dry-run")}};
     r = prune_new(b.loop, &k.wish, cli_backup_ended, &b, &p, &cli->err);

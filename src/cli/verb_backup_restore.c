@@ -132,6 +132,10 @@ verb_backup_restore(struct cli *cli)
                                 .threads = MIN(b.threads, (unsigned)RESTORE_THREADS_MAX)};
     if (!row) {
         r = -ENOENT;
+    } else if (!to && !text_eq(row->head.subject, "models")) {
+        r = err_set(&cli->err, ERR_USAGE, "%s was gathered from several places: say where to",
+                    row->head.name);
+        err_fix(&cli->err, "citadel backup restore %s --to DIR", cli->args[0]);
     } else if (cli_flag(cli, "dry-run")) {
         tell_dry(cli, row, &wish);
     } else {

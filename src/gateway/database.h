@@ -58,3 +58,10 @@ void spent_print(const struct spent_sum *sum, struct json_writer *w);
 int spent_read(const char *path, enum spent_by by, uint64_t since_us,
                void (*each)(const struct spent_sum *sum, void *arg), void *arg, struct err *reterr)
     must_check;
+
+/* ---- a copy of it ---- */
+
+/* All that was committed when it began, while the process that has the database open goes on: into a file
+ * that must not be there yet. Nothing is written to the database, and nobody waits for this. -ENOENT: there
+ * is none. */
+int database_copy(const char *path, const char *to, struct err *reterr) must_check;

@@ -138,6 +138,7 @@ monitor_metrics_print(const struct monitor *m, enum metrics_page page, struct bu
         break;
     case METRICS_STORAGE:
         monitor_metrics_storage(m, out);
+        monitor_metrics_backups(m, out);
         break;
     case METRICS_SYSTEM:
         monitor_metrics_system(out);

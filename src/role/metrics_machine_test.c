@@ -148,6 +148,44 @@ TEST(disks_are_told_with_what_is_wrong)
     close_monitor(&m);
 }
 
+TEST(jobs_of_backups_are_told_as_they_have_left_word)
+{
+    struct jobs_item items[] = {
+        {.name = "configs",
+         .job = {.ended_us = 9000000, .success_us = 8000000, .bytes = 100, .new_bytes = 50,
+                 .stored_bytes = 25, .took_us = 500000, .files = 3}},
+        {.name = "verify", .job = {.ended_us = 7000000, .has_verified = true, .verified = 0.25}}};
+    _cleanup_buf_ struct buf page = BUF_INIT(MIB);
+    struct monitor m;
+    open_monitor(&m);
+    job_add_room(&items[0].job, 0, 3000);
+    job_add_room(&items[0].job, UINT64_C(3600000000), 2000);
+    (void)err_set(&items[1].job.err, ERR_REPOSITORY_NONE, "gone");
+    places.known = true;
+    places.jobs = (struct jobs){items, ARRAY_SIZE(items)};
+    for (size_t i = 0; i < PLACE_COUNT; i++)
+        places.items[i].path = "/";
+    monitor_metrics_print(&m, METRICS_STORAGE, &page);
+    check_families(&page);
+    CHECK(find(&page, "citadel_backup_last_run_timestamp_seconds", "job=\"configs\"") == 9);
+    CHECK(find(&page, "citadel_backup_last_success_timestamp_seconds", "configs") == 8);
+    CHECK(find(&page, "citadel_backup_failed", "configs") == 0);
+    CHECK(find(&page, "citadel_backup_size_bytes", "configs") == 100);
+    CHECK(find(&page, "citadel_backup_stored_bytes", "configs") == 25);
+    CHECK(find(&page, "citadel_backup_duration_seconds", "configs") == 0.5);
+    CHECK(find(&page, "citadel_backup_rate_bytes_per_second", "configs") == 200);
+    CHECK(find(&page, "citadel_backup_dedup_ratio", "configs") == 2);
+    CHECK(find(&page, "citadel_backup_compression_ratio", "configs") == 2);
+    CHECK(find(&page, "citadel_backup_repository_free_bytes", "configs") == 2000);
+    CHECK(find(&page, "citadel_backup_repository_full_timestamp_seconds", "configs") == 10800);
+    CHECK(find(&page, "citadel_backup_verified_ratio", "configs") == -1);
+    CHECK(find(&page, "citadel_backup_verified_ratio", "verify") == 0.25);
+    CHECK(find(&page, "citadel_backup_failed", "verify") == 1);
+    CHECK(find(&page, "citadel_backup_last_success_timestamp_seconds", "verify") == -1);
+    places = (struct places){0};
+    close_monitor(&m);
+}
+
 TEST(the_host_is_told_as_proc_has_it)
 {
     _cleanup_buf_ struct buf page = BUF_INIT(MIB);

@@ -47,6 +47,15 @@ look(struct work *work)
     struct places *places = container_of(work, struct places, work);
     for (size_t i = 0; i < PLACE_COUNT; i++)
         look_at(places->found_for, &places->found[i]);
+    jobs_load(places->found_for->paths.state, &places->found_jobs);
+}
+
+static void
+end(struct places *places)
+{
+    jobs_finish(&places->jobs);
+    jobs_finish(&places->found_jobs);
+    free(places);
 }
 
 static void
@@ -55,7 +64,7 @@ on_looked(struct work *work, bool cancelled unused_arg)
     struct places *places = container_of(work, struct places, work);
     places->looking = places->hung = false;
     if (places->closed) {
-        free(places);
+        end(places);
         return;
     }
     loop_timer_stop(&places->limit);
@@ -64,6 +73,9 @@ on_looked(struct work *work, bool cancelled unused_arg)
         places->items[i].free_bytes = places->found[i].free_bytes;
         places->items[i].err = places->found[i].err;
     }
+    jobs_finish(&places->jobs);
+    places->jobs = places->found_jobs;
+    places->found_jobs = (struct jobs){0};
     places->known = true;
     places->told(places);
 }
@@ -129,5 +141,5 @@ places_free(struct places *places)
     loop_timer_stop(&places->limit);
     places->closed = true;
     if (!places->looking)
-        free(places);
+        end(places);
 }

@@ -1,8 +1,9 @@
 #pragma once
 
 /* The places on disks that the services need, looked at by a work: a disk or a server that hangs
- * keeps only that waiting, and is told. */
+ * keeps only that waiting, and is told. With them goes what lies there and is told on. */
 
+#include "backup/job.h"
 #include "base/err.h"
 #include "storage/layout.h"
 #include "sys/work.h"
@@ -24,10 +25,12 @@ struct places {
     void (*told)(struct places *places);
     void *arg;
     struct place items[PLACE_COUNT];
+    struct jobs jobs; /* of backups, as they have left word at STATE */
     bool known;
     bool looking, hung, closed;
     struct work work;
     struct place found[PLACE_COUNT]; /* the work's, while it runs; and what it goes by */
+    struct jobs found_jobs;
     const struct config *found_for;
     struct loop_timer limit;
 };
