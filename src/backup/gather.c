@@ -122,7 +122,10 @@ take_room(struct gather *g, uint64_t bytes, const char *path, struct err *reterr
 bool
 gather_takes_secret(struct gather *g, const char *path)
 {
-    if (g->secrets_because && g->left_out.count < LEFT_OUT_MAX)
+    bool is_new = g->secrets_because && g->left_out.count < LEFT_OUT_MAX;
+    vec_foreach (&g->left_out, was)
+        is_new = is_new && !text_eq(*was, root_strip(path));
+    if (is_new)
         vec_push(&g->left_out, mem_strdup(root_strip(path)));
     return !g->secrets_because;
 }
@@ -202,7 +205,8 @@ copy_file(struct gather *g, int dir, const char *name, const char *path, const c
         return 0;
     _cleanup_close_ int fd = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
-        return err_set_errno(reterr, errno, "'%s'", to);
+        return errno == EEXIST ? 0
+                               : err_set_errno(reterr, errno, "'%s'", to); /* gathered already */
     int r = copy_bytes(g, from, fd, path, reterr);
     if (r == 0 && (r = dress(fd, &st)) < 0)
         r = err_set_errno(reterr, -r, "'%s'", to);
@@ -219,7 +223,8 @@ copy_link(int dir, const char *name, const char *path, const char *to, struct er
                    ? 0
                    : err_set_errno(reterr, errno, "cannot read '%s'", path);
     target[n] = '\0';
-    return symlink(target, to) < 0 ? err_set_errno(reterr, errno, "'%s'", to) : 0;
+    return symlink(target, to) < 0 && errno != EEXIST ? err_set_errno(reterr, errno, "'%s'", to)
+                                                      : 0;
 }
 
 static int

@@ -30,7 +30,8 @@ int gather_begin(struct gather *g, const char *dir, uint64_t bytes_max, struct e
 void gather_end(struct gather *g);
 #define _cleanup_gather_ _cleanup_(gather_end)
 
-/* A file, a link or a directory with all below it, as it is: nothing where there is none. A secret is
+/* A file, a link or a directory with all below it, as it is: nothing where there is none, or it was
+ * gathered already. A secret is
  * what the caller says to be one, and what not everybody may read. */
 enum gather_kind { GATHER_OPEN, GATHER_OURS, GATHER_SECRET }; /* OURS: closed, but no secret */
 int gather_path(struct gather *g, const char *path, enum gather_kind kind, struct err *reterr)

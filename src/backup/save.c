@@ -1,3 +1,4 @@
+#include "backup/image.h"
 #include "backup/lock.h"
 #include "backup/object.h"
 #include "backup/save_int.h"
@@ -38,7 +39,8 @@ struct save {
     void *arg;
     struct loop_defer more, defer;
 
-    int top;
+    int top, image; /* one of them is open; the image until it is read */
+    uint64_t image_bytes;
     char *source; /* of the wish, without links */
     struct scan *scan;
     bool scan_is_over;
@@ -315,9 +317,32 @@ take(struct save *s, const struct scan_item *found, struct err *reterr)
     return r < 0 ? r : take_file(s, item, found, reterr);
 }
 
+/* Its last name is the one that it has in its snapshot. */
+static void
+take_image(struct save *s)
+{
+    struct item *top, *image;
+    struct err err;
+    int r = item_new_image(&s->image, s->image_bytes, strrchr(s->source, '/') + 1, &s->names, &top,
+                           &image, &err);
+    s->scan_is_over = true;
+    fail(s, r, &err);
+    if (r < 0)
+        return;
+    top->is_done = true;
+    vec_push(&s->items, top);
+    vec_push(&s->items, image);
+    if (!s->wish.dry)
+        return;
+    image->is_done = true;
+    s->told.new_bytes += s->image_bytes;
+}
+
 static void
 walk(struct save *s)
 {
+    if (s->wish.is_image && s->r == 0 && !s->scan_is_over)
+        take_image(s);
     while (s->r == 0 && !s->scan_is_over && s->items.count - s->first < ITEMS_MAX) {
         struct scan_item found;
         struct err err;
@@ -639,8 +664,21 @@ measure(struct save *s, struct err *reterr)
 }
 
 static int
+open_image(struct save *s, struct err *reterr)
+{
+    int r = image_open(s->wish.source, s->wish.in_use, &s->image, &s->image_bytes, reterr);
+    s->source = r < 0 ? NULL : realpath(s->wish.source, NULL);
+    s->told.total_files = 1;
+    s->told.total_bytes = s->image_bytes;
+    return r < 0 || s->source ? r
+                              : err_set_errno(reterr, errno, "cannot save '%s'", s->wish.source);
+}
+
+static int
 open_source(struct save *s, struct err *reterr)
 {
+    if (s->wish.is_image)
+        return open_image(s, reterr);
     s->top = open(s->wish.source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     s->source = s->top < 0 ? NULL : realpath(s->wish.source, NULL);
     if (!s->source)
@@ -727,7 +765,7 @@ save_new(struct loop *loop, const struct save_wish *wish,
     s->arg = arg;
     s->defer.run = end_save;
     s->more.run = on_more;
-    s->top = -1;
+    s->top = s->image = -1;
     s->index = index_draft_new();
     make_workers(s);
     int r = open_source(s, reterr);
@@ -785,6 +823,7 @@ save_free(struct save *s)
     lock_release(s->lock);
     scan_free(s->scan);
     cleanup_close(&s->top);
+    cleanup_close(&s->image);
     free(s->source);
     free(s);
 }

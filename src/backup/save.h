@@ -14,8 +14,10 @@
 #include "sys/loop.h"
 
 struct save_wish {
-    struct repository *repository;            /* outlives it */
-    const char *source;                       /* a directory, or a link to one */
+    struct repository *repository; /* outlives it */
+    const char *source;            /* a directory, or a link to one */
+    bool is_image; /* or a block device, or a file: it is saved as the one file of a directory, */
+    bool in_use;   /* even if it may change meanwhile (image.h) */
     const char *host, *subject, *name, *type; /* snapshot.h */
     enum codec_effort effort;
     bool delta;              /* where it comes of another model (bases.h), what it differs in */

@@ -42,7 +42,8 @@ struct item {
     uint64_t at;
     struct hash_sha256 hash;
     bool has_layout, is_being_read, is_read;
-    bool drops; /* what was read of it leaves memory again */
+    bool drops;     /* what was read of it leaves memory again */
+    bool is_device; /* whose times and size say nothing */
 };
 
 /* The owners of most files are the same. */
@@ -56,6 +57,9 @@ struct owner_names {
 /* All about it but what it holds. A file is left open. 0: it has gone; 1. */
 int item_new(const struct scan_item *found, struct owner_names *names, struct item **ret,
              struct err *reterr) must_check;
+/* An image, and the directory that it is alone in. Takes the descriptor. */
+int item_new_image(int *fd, uint64_t bytes, const char *name, struct owner_names *names,
+                   struct item **ret_top, struct item **ret_image, struct err *reterr) must_check;
 /* Extended attributes, of a file or directory. */
 int item_read_xattrs(struct item *item, const struct scan_item *found, struct err *reterr)
     must_check;

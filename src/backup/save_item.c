@@ -109,18 +109,58 @@ open_file(struct item *item, const struct scan_item *found, struct err *reterr)
     return 1;
 }
 
+static struct item *
+begin(const char *path, const struct stat *st, struct owner_names *names)
+{
+    struct item *item = mem_new(struct item);
+    item->fd = -1;
+    arena_init(&item->arena, CUT_ARENA_MAX);
+    item->path = mem_strdup(path);
+    item->target = mem_strdup("");
+    take_stat(item, st);
+    take_owner(item, st, names);
+    return item;
+}
+
+static void
+name(struct item *item)
+{
+    item->entry.path = item->path;
+    item->entry.target = item->target;
+    item->entry.owner = item->owner;
+    item->entry.group = item->group;
+}
+
+/* It is read each time, as nothing tells whether it has changed. */
+int
+item_new_image(int *fd, uint64_t bytes, const char *path, struct owner_names *names,
+               struct item **ret_top, struct item **ret_image, struct err *reterr)
+{
+    struct stat st;
+    if (fstat(*fd, &st) < 0)
+        return err_set_errno(reterr, errno, "cannot read '%s'", path);
+    const bool is_device = S_ISBLK(st.st_mode);
+    st.st_mode = S_IFDIR | 0700;
+    *ret_top = begin("", &st, names);
+    st.st_mode = S_IFREG | 0600;
+    st.st_size = (off_t)bytes;
+    st.st_nlink = 1;
+    struct item *image = begin(path, &st, names);
+    image->entry.flags = SNAPSHOT_SPARSE | SNAPSHOT_FRESH;
+    image->is_device = is_device;
+    image->fd = take_fd(fd);
+    name(*ret_top);
+    name(image);
+    *ret_image = image;
+    return 0;
+}
+
 int
 item_new(const struct scan_item *found, struct owner_names *names, struct item **ret,
          struct err *reterr)
 {
-    struct item *item = mem_new(struct item);
+    struct item *item = begin(found->path, &found->st, names);
     int r = 1;
-    item->fd = -1;
-    arena_init(&item->arena, CUT_ARENA_MAX);
-    item->path = mem_strdup(found->path);
-    item->target = mem_strdup("");
-    take_stat(item, &found->st);
-    take_owner(item, &found->st, names);
     if (item->entry.kind == SNAPSHOT_SYMLINK)
         r = read_link(item, found, reterr);
     else if (item->entry.kind == SNAPSHOT_FILE)
@@ -129,10 +169,7 @@ item_new(const struct scan_item *found, struct owner_names *names, struct item *
         item_free(item);
         return r;
     }
-    item->entry.path = item->path;
-    item->entry.target = item->target;
-    item->entry.owner = item->owner;
-    item->entry.group = item->group;
+    name(item);
     *ret = item;
     return 1;
 }

@@ -111,6 +111,15 @@ cut(struct slot *slot, size_t len, bool is_end)
     }
 }
 
+static bool
+is_changed(const struct item *item, const struct stat *st)
+{
+    const struct stat *was = &item->st;
+    return st->st_size != was->st_size || st->st_mtim.tv_sec != was->st_mtim.tv_sec ||
+           st->st_mtim.tv_nsec != was->st_mtim.tv_nsec ||
+           st->st_ctim.tv_sec != was->st_ctim.tv_sec || st->st_ctim.tv_nsec != was->st_ctim.tv_nsec;
+}
+
 /* It is as long as it was found to be, whatever has come since. */
 static int
 end(struct item *item)
@@ -118,11 +127,7 @@ end(struct item *item)
     struct stat st;
     if (fstat(item->fd, &st) < 0)
         return -errno;
-    if (item->at != (uint64_t)item->st.st_size || st.st_size != item->st.st_size ||
-        st.st_mtim.tv_sec != item->st.st_mtim.tv_sec ||
-        st.st_mtim.tv_nsec != item->st.st_mtim.tv_nsec ||
-        st.st_ctim.tv_sec != item->st.st_ctim.tv_sec ||
-        st.st_ctim.tv_nsec != item->st.st_ctim.tv_nsec)
+    if (item->at != (uint64_t)item->st.st_size || (!item->is_device && is_changed(item, &st)))
         item->entry.flags |= SNAPSHOT_CHANGED;
     item->entry.size = item->at;
     item->is_read = true;

@@ -4,7 +4,6 @@
 #include "backup/snapshots.h"
 #include "base/quantity.h"
 #include "base/text.h"
-#include "sys/clock.h"
 
 #include <errno.h>
 #include <math.h>
@@ -66,36 +65,22 @@ cli_save_begin(struct cli *cli, const char *subject, struct cli_save *ret)
     ret->has_config = r == 0;
     if (r < 0)
         return r;
-    (void)job_load(ret->b.config->paths.state, subject, &ret->job);
-    ret->job.began_us = clock_wall_us();
+    cli_job_begin(&ret->job, &ret->b, subject);
     if (gethostname(ret->host, sizeof(ret->host) - 1) < 0)
         r = err_set_errno(&cli->err, errno, "cannot tell this host's name");
     return r;
 }
 
 static void
-leave_job(struct cli_save *k, int r)
+note_numbers(struct cli_save *k)
 {
-    struct cli *cli = k->b.cli;
-    struct err err;
-    uint64_t room;
-    k->job.ended_us = clock_wall_us();
-    k->job.err = r < 0 ? cli->err : (struct err){0};
-    if (r >= 0)
-        k->job.success_us = k->job.ended_us;
-    if (r >= 0 && k->snapshot[0]) {
-        memcpy(k->job.snapshot, k->snapshot, sizeof(k->snapshot));
-        k->job.files = k->sum.total_files;
-        k->job.bytes = k->sum.total_bytes;
-        k->job.new_bytes = k->sum.new_bytes;
-        k->job.stored_bytes = k->sum.stored_bytes;
-        k->job.took_us = k->took_us;
-    }
-    if (k->b.repository && repository_find_room(k->b.repository, &room, NULL) == 0 &&
-        room < UINT64_MAX)
-        job_add_room(&k->job, k->job.ended_us, room);
-    if (job_save(k->b.config->paths.state, k->subject->name, &k->job, &err) < 0)
-        cli_note(cli, "warning: jobs/%s.json could not be written: %s", k->subject->name, err.what);
+    struct job *job = &k->job.job;
+    memcpy(job->snapshot, k->snapshot, sizeof(k->snapshot));
+    job->files = k->sum.total_files;
+    job->bytes = k->sum.total_bytes;
+    job->new_bytes = k->sum.new_bytes;
+    job->stored_bytes = k->sum.stored_bytes;
+    job->took_us = k->took_us;
 }
 
 int
@@ -108,8 +93,10 @@ cli_save_end(struct cli_save *k, int r)
         json_close_list(cli->json);
         json_close_map(cli->json);
     }
+    if (r == 0 && k->snapshot[0])
+        note_numbers(k);
     if (k->has_config && !k->dry)
-        leave_job(k, r);
+        r = cli_job_end(&k->job, r);
     cli_backup_close(&k->b);
     return r < 0 ? r : EXIT_CODE_OK;
 }
@@ -295,6 +282,8 @@ cli_save_run(struct cli_save *k, const struct cli_save_wish *what)
     struct cli_backup *b = &k->b;
     const struct save_wish wish = {.repository = b->repository,
                                    .source = what->source,
+                                   .is_image = what->is_image,
+                                   .in_use = what->in_use,
                                    .host = k->host,
                                    .subject = k->subject->name,
                                    .name = what->name,

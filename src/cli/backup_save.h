@@ -3,10 +3,9 @@
 /* What the verbs share that back something up: from the configuration to the last line that is said, and the
  * state that their job leaves (backup/job.h). Each only says what there is to be saved. */
 
-#include "backup/job.h"
 #include "backup/keep.h"
 #include "backup/save.h"
-#include "cli/backup.h"
+#include "cli/backup_job.h"
 
 #include <limits.h>
 
@@ -34,7 +33,7 @@ const struct backup_subject *backup_subject_find(const char *name);
 struct cli_save {
     struct cli_backup b;
     const struct backup_subject *subject;
-    struct job job; /* as the last run has left it, and then as this one does */
+    struct cli_job job;
     char host[HOST_NAME_MAX + 1];
     const char *type;
     bool dry;
@@ -56,6 +55,7 @@ int cli_save_open(struct cli_save *k) must_check;
 struct cli_save_wish {
     const char *name; /* of the snapshot */
     const char *source;
+    bool is_image, in_use; /* as of save.h */
     /* Further members of the result; may be NULL. */
     void (*more)(struct json_writer *w, void *arg);
     void *arg;

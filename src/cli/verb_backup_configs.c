@@ -43,12 +43,24 @@ struct gathering {
     struct arena arena;
 };
 
+/* It may be named from where somebody stands, and may be a link. */
+static int
+take_config(const struct gathering *x, struct err *reterr)
+{
+    const char *name = x->config->name;
+    _cleanup_free_ char *whole = realpath(name, NULL);
+    int r = name[0] == '/' ? gather_path(x->gather, name, GATHER_OPEN, reterr) : 0;
+    return r < 0 || !whole || text_eq(whole, name)
+               ? r
+               : gather_path(x->gather, whole, GATHER_OPEN, reterr);
+}
+
 /* The store of deployments has more in it than that, which is nobody's but its own. */
 static int
 take_deployed(const struct gathering *x, struct err *reterr)
 {
     static const char *const parts[] = {"generations", "current", "stable", UNIT_REST_DIR};
-    int r = gather_path(x->gather, x->config->name, GATHER_OPEN, reterr);
+    int r = take_config(x, reterr);
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++) {
         _cleanup_free_ char *path = mem_printf("%s/%s", x->config->paths.generations, parts[i]);
         r = gather_path(x->gather, path, GATHER_OPEN, reterr);
@@ -83,8 +95,10 @@ take_keys(const struct gathering *x, struct err *reterr)
     if (access(path, F_OK) < 0)
         return 0;
     int r = gather_place(x->gather, root_strip(path) + 1, &to, reterr);
-    if (r == 0 && to)
+    if (r == 0 && to) {
+        (void)!unlink(to); /* of the file itself, where it lies among what was gathered */
         r = database_copy(path, to, reterr);
+    }
     free(to);
     return r;
 }
@@ -143,7 +157,8 @@ take_secrets(struct gathering *x, struct err *reterr)
 {
     const struct config *c = x->config;
     _cleanup_free_ char *dir = mem_printf("%s/secrets", c->paths.generations);
-    const char *const files[] = {dir, c->gateway.tls.key, c->backup.ssh_key};
+    const char *const files[] = {dir, c->gateway.tls.key, c->backup.ssh_key,
+                                 c->backup.copy.ssh_key};
     struct secret_use *uses;
     size_t count;
     int r = take_store(x, reterr);
@@ -166,8 +181,9 @@ static int
 take_all(struct gathering *x, struct err *reterr)
 {
     const struct config *c = x->config;
-    const char *const papers[] = {c->gateway.tls.certificate, c->gateway.tls.client_ca,
-                                  c->backup.ca, c->backup.ssh_known_hosts};
+    const char *const papers[] = {
+        c->gateway.tls.certificate, c->gateway.tls.client_ca, c->backup.ca,
+        c->backup.ssh_known_hosts,  c->backup.copy.ca,        c->backup.copy.ssh_known_hosts};
     int r = take_deployed(x, reterr);
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(papers); i++)
         if (papers[i])
@@ -202,10 +218,10 @@ has_snapshot(struct cli_save *k)
     struct repository_names names = {0};
     uint8_t name[HASH_SHA256_BYTES];
     bool found = false;
-    if (!k->job.snapshot[0] ||
+    if (!k->job.job.snapshot[0] ||
         repository_list(k->b.repository, REPOSITORY_SNAPSHOTS, &names, NULL) < 0)
         return false;
-    object_digest(k->job.snapshot, name);
+    object_digest(k->job.job.snapshot, name);
     for (size_t i = 0; i < names.count && !found; i++)
         found = memcmp(names.items[i], name, sizeof(name)) == 0;
     free(names.items);
@@ -218,7 +234,7 @@ is_unchanged(struct cli_save *k, const struct gather *gather, char ret_memory[JO
     char digest[HASH_SHA256_HEX];
     gather_digest(gather, digest);
     (void)snprintf(ret_memory, JOB_MEMORY_MAX, MEMORY_OF "%s %s", k->b.repository->id, digest);
-    return digest[0] && text_eq(k->job.memory, ret_memory) && has_snapshot(k);
+    return digest[0] && text_eq(k->job.job.memory, ret_memory) && has_snapshot(k);
 }
 
 static void
@@ -227,13 +243,13 @@ tell_unchanged(struct cli_save *k, struct gather *gather)
     struct cli *cli = k->b.cli;
     if (!cli->json) {
         cli_print(cli, "configs: nothing has changed since snapshot %.*s\n", CLI_BACKUP_ID,
-                  k->job.snapshot);
+                  k->job.job.snapshot);
         return;
     }
     json_open_map(cli->json, NULL);
     json_str(cli->json, "name", "configs");
     json_bool(cli->json, "unchanged", true);
-    json_str(cli->json, "snapshot", k->job.snapshot);
+    json_str(cli->json, "snapshot", k->job.job.snapshot);
     cli_save_json_left_out(cli->json, gather);
     json_close_map(cli->json);
 }
@@ -251,7 +267,7 @@ save(struct cli_save *k, const char *memory)
     if (r == 0)
         r = cli_save_run(k, &wish);
     if (r == 0 && !k->dry)
-        (void)snprintf(k->job.memory, sizeof(k->job.memory), "%s", memory);
+        (void)snprintf(k->job.job.memory, sizeof(k->job.job.memory), "%s", memory);
     return r;
 }
 

@@ -1,6 +1,7 @@
 #include "backup/prune.h"
 #include "base/quantity.h"
 #include "base/text.h"
+#include "cli/backup_job.h"
 #include "cli/backup_save.h"
 #include "sys/clock.h"
 
@@ -178,31 +179,45 @@ make_rules(const struct cli *cli, const struct config *config, struct prune_rule
     return count;
 }
 
-int
-verb_backup_prune(struct cli *cli)
+static int
+prune(struct cli_backup *b)
 {
     struct prune_rule rules[BACKUP_SUBJECTS];
-    _cleanup_cli_backup_ struct cli_backup b = {0};
     struct prune *p = NULL;
     uint64_t us = 0;
-    int r = cli_backup_open(cli, &b);
-    if (r < 0)
-        return r;
-    struct pruning k = {.b = &b,
-                        .wish = {.repository = b.repository,
+    struct pruning k = {.b = b,
+                        .wish = {.repository = b->repository,
                                  .rules = rules,
-                                 .rules_count = make_rules(cli, b.config, rules),
-                                 .parity_percent = cli_backup_parity(&b),
-                                 .dry = cli_flag(cli, "dry-run")}};
-    r = prune_new(b.loop, &k.wish, cli_backup_ended, &b, &p, &cli->err);
+                                 .rules_count = make_rules(b->cli, b->config, rules),
+                                 .parity_percent = cli_backup_parity(b),
+                                 .dry = cli_flag(b->cli, "dry-run")}};
+    int r = prune_new(b->loop, &k.wish, cli_backup_ended, b, &p, &b->cli->err);
     if (r < 0)
         return r;
     const struct cli_backup_task task = {.what = "prune", .engine = p, .look = look, .stop = stop};
-    r = cli_backup_wait(&b, &task, &us);
+    r = cli_backup_wait(b, &task, &us);
     if (r == 0)
         tell(&k, p);
     prune_free(p);
     if (r == 0 && !k.wish.dry)
-        cli_backup_write_metadata(&b);
+        cli_backup_write_metadata(b);
+    return r;
+}
+
+int
+verb_backup_prune(struct cli *cli)
+{
+    _cleanup_cli_backup_ struct cli_backup b = {0};
+    struct cli_job job;
+    int r = cli_backup_begin(cli, &b);
+    if (r < 0)
+        return r;
+    cli_job_begin(&job, &b, "prune");
+    r = cli_backup_find_repository(&b);
+    if (r == 0)
+        r = cli_backup_unlock(&b);
+    if (r == 0)
+        r = prune(&b);
+    r = cli_flag(cli, "dry-run") ? r : cli_job_end(&job, r);
     return r < 0 ? r : EXIT_CODE_OK;
 }

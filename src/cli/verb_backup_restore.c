@@ -1,3 +1,4 @@
+#include "backup/image.h"
 #include "base/quantity.h"
 #include "base/text.h"
 #include "cli/backup_run.h"
@@ -20,6 +21,8 @@ const struct verb_help verb_backup_restore_help = {
         "those files that differ: one by one, each by a rename, and files that the snapshot does "
         "not "
         "have stay. Stop the model before either.\n\n"
+        "An image of a device goes --to a file that is not there yet, or with --replace to a "
+        "device that nothing uses.\n\n"
         "--path restores one file or directory of the snapshot, with the directories above it. "
         "Owners "
         "are given by name, where this machine knows the name.",
@@ -82,6 +85,75 @@ restore(struct cli_backup *b, const struct snapshot_row *row, const struct resto
     return r;
 }
 
+/* ---- an image ---- */
+
+static void
+look_image(const void *engine, uint64_t *ret_done, uint64_t *ret_total)
+{
+    const struct image_told *told = image_told(engine);
+    *ret_done = __atomic_load_n(&told->bytes, __ATOMIC_RELAXED);
+    *ret_total = told->total_bytes;
+}
+
+static void
+stop_image(void *engine)
+{
+    image_stop(engine);
+}
+
+static void
+tell_image(struct cli *cli, const struct snapshot_row *row, const struct image_wish *wish,
+           const struct image_told *told, uint64_t us)
+{
+    quantity_text size, zeros, took;
+    _cleanup_free_ char *to = mem_strdup(wish->to);
+    text_disarm(to);
+    if (!cli->json) {
+        cli_print(cli, "%s are on %s, %s of it zeros, in %s\n",
+                  quantity_show_bytes(told->bytes, size), to,
+                  quantity_show_bytes(told->zero_bytes, zeros),
+                  quantity_print_us((us + 99999) / 100000 * 100000, took));
+        return;
+    }
+    json_open_map(cli->json, NULL);
+    cli_backup_json(cli->json, row);
+    json_strn(cli->json, "to", wish->to, strlen(wish->to));
+    json_bool(cli->json, "dry_run", false);
+    json_u64(cli->json, "restored_bytes", told->bytes);
+    json_u64(cli->json, "zero_bytes", told->zero_bytes);
+    json_u64(cli->json, "took_us", us);
+    json_close_map(cli->json);
+}
+
+static int
+restore_image(struct cli_backup *b, const struct snapshot_row *row, const struct restore_wish *as)
+{
+    struct cli *cli = b->cli;
+    struct image_wish wish = {.repository = b->repository, .to = as->to, .replace = as->replace};
+    struct image *engine = NULL;
+    uint64_t us = 0;
+    memcpy(wish.snapshot, as->snapshot, sizeof(wish.snapshot));
+    int r = image_new(b->loop, &wish, cli_backup_ended, b, &engine, &cli->err);
+    if (r < 0)
+        return r;
+    const struct cli_backup_task task = {
+        .what = row->head.name, .engine = engine, .look = look_image, .stop = stop_image};
+    r = cli_backup_wait(b, &task, &us);
+    if (r == 0)
+        tell_image(cli, row, &wish, image_told(engine), us);
+    image_free(engine);
+    return r;
+}
+
+static int
+check_image(struct cli *cli, const struct restore_wish *wish)
+{
+    if (!wish->path && !wish->in_place)
+        return 0;
+    return err_set(&cli->err, ERR_USAGE, "an image is restored as a whole: %s has no use",
+                   wish->path ? "--path" : "--in-place");
+}
+
 static void
 tell_dry(struct cli *cli, const struct snapshot_row *row, const struct restore_wish *wish)
 {
@@ -133,16 +205,20 @@ verb_backup_restore(struct cli *cli)
     if (!row) {
         r = -ENOENT;
     } else if (!to && !text_eq(row->head.subject, "models")) {
-        r = err_set(&cli->err, ERR_USAGE, "%s was gathered from several places: say where to",
+        r = err_set(&cli->err, ERR_USAGE,
+                    "%s does not go back by itself to where it came from: say where to",
                     row->head.name);
         err_fix(&cli->err, "citadel backup restore %s --to DIR", cli->args[0]);
     } else if (cli_flag(cli, "dry-run")) {
         tell_dry(cli, row, &wish);
     } else {
         object_digest(row->name, wish.snapshot);
-        r = ask(cli, &wish);
+        const bool is_image = text_eq(row->head.subject, "image");
+        r = is_image ? check_image(cli, &wish) : 0;
         if (r == 0)
-            r = restore(&b, row, &wish);
+            r = ask(cli, &wish);
+        if (r == 0)
+            r = (is_image ? restore_image : restore)(&b, row, &wish);
     }
     snapshots_finish(&all);
     return r < 0 ? r : EXIT_CODE_OK;

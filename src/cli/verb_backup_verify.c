@@ -1,7 +1,7 @@
 #include "backup/verify.h"
 #include "base/quantity.h"
 #include "base/text.h"
-#include "cli/backup.h"
+#include "cli/backup_job.h"
 
 #include <errno.h>
 
@@ -100,9 +100,27 @@ json_told(struct json_writer *w, const struct verify_told *told, uint64_t us)
     json_u64(w, "took_us", us);
 }
 
-static int
-verify(struct cli_backup *b, const uint8_t *snapshot, double percent)
+/* Of a snapshot alone nothing is said of all that there is. */
+static void
+note(struct job *job, const struct verify_wish *wish, const struct verify_told *told, uint64_t us)
 {
+    if (told->problems > 0)
+        (void)err_set(&job->err, ERR_PACK_DAMAGED,
+                      "%llu problems were found, and %llu files cannot be restored",
+                      (unsigned long long)told->problems, (unsigned long long)told->damaged_files);
+    err_fix(&job->err, "citadel backup verify");
+    if (wish->snapshot || told->problems > 0)
+        return;
+    job->has_verified = true;
+    job->verified = told->total_packs ? (double)told->packs / (double)told->total_packs : 1;
+    job->bytes = told->bytes;
+    job->took_us = us;
+}
+
+static int
+verify(struct cli_job *job, const uint8_t *snapshot, double percent)
+{
+    struct cli_backup *b = job->b;
     struct cli *cli = b->cli;
     const struct verify_wish wish = {.repository = b->repository,
                                      .snapshot = snapshot,
@@ -130,6 +148,8 @@ verify(struct cli_backup *b, const uint8_t *snapshot, double percent)
         print(cli, verify_told(v), us);
     if (cli->json)
         json_close_map(cli->json);
+    if (r == 0)
+        note(&job->job, &wish, verify_told(v), us);
     if (r == 0 && verify_told(v)->problems > 0)
         r = EXIT_CODE_UNHEALTHY;
     verify_free(v);
@@ -149,25 +169,41 @@ check_words(struct cli *cli, double *ret_percent)
     return r;
 }
 
+static int
+verify_named(struct cli_job *job, double percent)
+{
+    struct cli_backup *b = job->b;
+    struct snapshots all;
+    uint8_t digest[HASH_SHA256_BYTES];
+    if (b->cli->args_count == 0)
+        return verify(job, NULL, percent);
+    int r = snapshots_read(b->repository, &all, &b->cli->err);
+    if (r < 0)
+        return r;
+    const struct snapshot_row *row = cli_backup_find(b, &all, b->cli->args[0]);
+    if (row)
+        object_digest(row->name, digest);
+    r = row ? verify(job, digest, percent) : -ENOENT;
+    snapshots_finish(&all);
+    return r;
+}
+
 int
 verb_backup_verify(struct cli *cli)
 {
     _cleanup_cli_backup_ struct cli_backup b = {0};
-    struct snapshots all;
-    uint8_t digest[HASH_SHA256_BYTES];
+    struct cli_job job;
     double percent;
     int r = check_words(cli, &percent);
     if (r == 0)
-        r = cli_backup_open(cli, &b);
-    if (r < 0 || cli->args_count == 0)
-        return r < 0 ? r : verify(&b, NULL, percent);
-    r = snapshots_read(b.repository, &all, &cli->err);
+        r = cli_backup_begin(cli, &b);
     if (r < 0)
         return r;
-    const struct snapshot_row *row = cli_backup_find(&b, &all, cli->args[0]);
-    if (row)
-        object_digest(row->name, digest);
-    r = row ? verify(&b, digest, percent) : -ENOENT;
-    snapshots_finish(&all);
-    return r;
+    cli_job_begin(&job, &b, "verify");
+    r = cli_backup_find_repository(&b);
+    if (r == 0)
+        r = cli_backup_unlock(&b);
+    if (r == 0)
+        r = verify_named(&job, percent);
+    return cli_job_end(&job, r);
 }

@@ -152,8 +152,13 @@ TEST(jobs_of_backups_are_told_as_they_have_left_word)
 {
     struct jobs_item items[] = {
         {.name = "configs",
-         .job = {.ended_us = 9000000, .success_us = 8000000, .bytes = 100, .new_bytes = 50,
-                 .stored_bytes = 25, .took_us = 500000, .files = 3}},
+         .job = {.ended_us = 9000000,
+                 .success_us = 8000000,
+                 .bytes = 100,
+                 .new_bytes = 50,
+                 .stored_bytes = 25,
+                 .took_us = 500000,
+                 .files = 3}},
         {.name = "verify", .job = {.ended_us = 7000000, .has_verified = true, .verified = 0.25}}};
     _cleanup_buf_ struct buf page = BUF_INIT(MIB);
     struct monitor m;

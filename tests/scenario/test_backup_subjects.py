@@ -1,8 +1,9 @@
-"""`citadel backup configs`, `system`: what is saved besides models, and what each job leaves."""
+"""`citadel backup configs`, `system`, `image`: what is saved besides models, and what each job leaves."""
 
 import json
 import os
 import pathlib
+import random
 import sqlite3
 import time
 
@@ -39,7 +40,7 @@ def sealed(image):
     return image
 
 
-def configure(image, **backup):
+def configure(image, /, **backup):
     config = {
         "storage": {"require_mounts": False},
         "hub": {"token": {"file": "/etc/citadel/secrets/hf"}},
@@ -106,6 +107,23 @@ def test_generations_and_units_are_in_the_configs(image):
     to = restored(image, "configs")
     assert (to / "etc/citadel/generations/1/units/citadel-toy.service").read_text() == "[Service]\n"
     assert os.readlink(to / "etc/citadel/current") == "generations/1"
+
+
+def test_a_configuration_that_lies_among_others_is_saved_once(image):
+    config = json.loads((image / "etc/citadel/citadel.yaml").read_text())
+    (image / "etc/citadel/citadel.yaml").unlink()
+    own = image / "opt/citadel/configs/own.yaml"
+    config["hub"]["token"] = {"file": "/opt/citadel/configs/token"}
+    own.write_text(json.dumps(config))
+    (image / "opt/citadel/configs/token").write_text("swordfish")
+    (image / "opt/citadel/configs/token").chmod(0o600)
+    assert backup(image, "init", "-c", own).returncode == 0
+    for name in (own, "opt/citadel/configs/own.yaml"):
+        done = backup(image, "configs", "-c", name)
+        assert done.returncode == 0 and done.stderr.count("configs/token: left out") == 1, done
+    to = image / "back"
+    assert backup(image, "restore", "configs", "--to", to, "-c", own).returncode == 0
+    assert json.loads((to / "opt/citadel/configs/own.yaml").read_text()) == config
 
 
 def test_nothing_is_written_where_nothing_has_changed(image):
@@ -247,6 +265,24 @@ def test_a_job_leaves_what_it_came_to(image):
     assert told["result"] == "failed" and told["success_us"] == was and told["snapshot"] == name
 
 
+def test_verification_and_pruning_leave_word_too(image):
+    assert backup(image, "init").returncode == 0
+    assert backup(image, "system").returncode == 0
+    assert backup(image, "verify").returncode == 0
+    told = job(image, "verify")
+    assert told["result"] == "ok" and told["verified_ratio"] == 1 and told["bytes"] > 0
+    assert backup(image, "prune", "--dry-run").returncode == 0
+    assert not (image / "var/lib/citadel/jobs/prune.json").exists()
+    assert backup(image, "prune").returncode == 0 and job(image, "prune")["result"] == "ok"
+    was = told["success_us"]
+    pack = max((p for p in (image / "backup/packs").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    pack.chmod(0o600)
+    pack.write_bytes(pack.read_bytes()[:100])
+    assert backup(image, "verify").returncode == 3
+    told = job(image, "verify")
+    assert told["result"] == "failed" and told["success_us"] == was and "problems were found" in told["error"]["what"]
+
+
 def test_a_share_that_is_used_up_is_told_before_anything_is_done(image):
     assert backup(image, "init").returncode == 0
     assert backup(image, "system").returncode == 0
@@ -274,3 +310,89 @@ def test_each_is_kept_by_its_own_rule(image):
     fates = [(row["subject"], row["fate"]) for row in told["snapshots"]]
     assert fates.count(("configs", "kept")) == 3 and fates.count(("models", "kept")) == 1, fates
     assert told["deleted"] == 2
+
+
+# ---- images ----
+
+
+def disk(path, seed=1):
+    """Four MiB that no zeros are, among zeros, of which most are holes."""
+    with open(path, "wb") as f:
+        f.truncate(64 << 20)
+        f.seek(8 << 20)
+        f.write(random.Random(seed).randbytes(4 << 20) + bytes(1 << 20))
+    return path
+
+
+def test_an_image_comes_back_byte_for_byte_and_sparse(image):
+    assert backup(image, "init").returncode == 0
+    source = disk(image / "sda1")
+    code, told = backup_json(image, "image", source)
+    row = told["image"][0]
+    assert code == 0 and row["name"] == "sda1" and row["bytes"] == 64 << 20, told
+    assert row["stored_bytes"] < 5 << 20
+    done = backup(image, "restore", "sda1", "--to", image / "back")
+    assert done.returncode == 0 and done.stdout.startswith("64.0 MiB are on "), done
+    assert (image / "back").read_bytes() == source.read_bytes()
+    assert (image / "back").stat().st_blocks * 512 < 16 << 20
+    assert backup(image, "verify").returncode == 0
+
+
+def test_what_of_an_image_is_stored_already_is_not_again(image):
+    assert backup(image, "init").returncode == 0
+    source = disk(image / "sda1")
+    assert backup(image, "image", source).returncode == 0
+    assert backup_json(image, "image", source)[1]["image"][0]["new_bytes"] == 0
+    with open(source, "r+b") as f:
+        f.seek(9 << 20)
+        f.write(b"changed")
+    row = backup_json(image, "image", source)[1]["image"][0]
+    assert 0 < row["new_bytes"] <= 8 << 20 and row["changed_files"] == 0
+    assert backup(image, "restore", row["snapshot"], "--to", image / "back").returncode == 0
+    assert (image / "back").read_bytes() == source.read_bytes()
+
+
+def test_the_devices_of_the_configuration_are_saved_and_so_many_kept(image):
+    disk(image / "sda1")
+    configure(image, **{"image": {"devices": ["/sda1"], "keep": 1}, "undelete": "0s"})
+    assert backup(image, "init").returncode == 0
+    for _ in range(2):
+        assert backup(image, "image").returncode == 0
+    code, told = backup_json(image, "prune", "--dry-run")
+    assert sorted(row["fate"] for row in told["snapshots"]) == ["deleted now", "kept"]
+
+
+def test_what_is_no_device_is_refused(image):
+    assert backup(image, "init").returncode == 0
+    assert "no device is named" in error_json(backup(image, "image", "--json"))["message"]
+    for path in (image, "/dev/null"):
+        error = error_json(backup(image, "image", path, "--json"))
+        assert error["id"] == "cli.usage" and f"'{path}' is neither a block device nor a file" in error["message"]
+    assert error_json(backup(image, "image", "/nothing", "--json"))["message"].startswith("cannot read '/nothing'")
+
+
+def test_an_image_overwrites_nothing_unasked(image):
+    assert backup(image, "init").returncode == 0
+    source = disk(image / "sda1")
+    assert backup(image, "image", source).returncode == 0
+    assert error_json(backup(image, "restore", "sda1", "--json"))["fix"].endswith("--to DIR")
+    (image / "there").write_text("mine\n")
+    error = error_json(backup(image, "restore", "sda1", "--to", image / "there", "--json"))
+    assert error["id"] == "backup.target-there" and (image / "there").read_text() == "mine\n"
+    assert backup(image, "restore", "sda1", "--path", "x", "--to", image / "new").returncode == 64
+    assert not (image / "new").exists()
+    done = backup(image, "restore", "sda1", "--to", image / "there", "--replace", "--yes")
+    assert done.returncode == 0 and (image / "there").read_bytes() == source.read_bytes()
+
+
+def test_an_image_that_is_damaged_is_never_written_as_it_is_not(image):
+    assert backup(image, "init").returncode == 0
+    assert backup(image, "image", disk(image / "sda1")).returncode == 0
+    pack = max((image / "backup/packs").rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else 0)
+    pack.chmod(0o600)
+    with open(pack, "r+b") as f:
+        f.seek(2 << 20)
+        f.write(b"spoilt")
+    done = backup(image, "restore", "sda1", "--to", image / "back")
+    assert done.returncode == 1 and "a record's bytes are not what was stored" in done.stderr, done
+    assert not (image / "back").exists()
