@@ -150,8 +150,9 @@ TEST(a_damaged_base_is_passed_over)
 static int
 prune(struct backup_rig *rig)
 {
+    const struct prune_rule rule = {.subject = "models", .keep = {.last = 1}};
     const struct prune_wish wish = {
-        .repository = rig->repository, .keep = {.last = 1}, .subject = "models"};
+        .repository = rig->repository, .rules = &rule, .rules_count = 1};
     struct prune *p = NULL;
     rig->r = -EINPROGRESS;
     int r = prune_new(rig->loop.loop, &wish, backup_rig_ended, rig, &p, &rig->err);
