@@ -144,7 +144,7 @@ take_sent(struct copy *c, struct copier *k)
         c->damage = k->missing_err;
     }
     vec_foreach (&k->bases, block)
-        copy_plan_block(c, block);
+        vec_push(&c->bases, *block);
     k->names.count = k->missing.count = k->bases.count = 0;
 }
 
@@ -182,6 +182,21 @@ start_copiers(struct copy *c)
     }
 }
 
+/* What packs need that went whole, or did not, is only known when they have. */
+static void
+send(struct copy *c)
+{
+    if (c->r < 0 || copy_is_stopped(c))
+        return;
+    start_copiers(c);
+    if (c->at_work > 0)
+        return;
+    vec_foreach (&c->bases, block)
+        copy_plan_block(c, block);
+    c->bases.count = 0;
+    start_copiers(c);
+}
+
 /* ---- all of it ---- */
 
 static void
@@ -209,8 +224,7 @@ static void
 step(struct copy *c)
 {
     if (c->phase == COPY_SENDS) {
-        if (c->r == 0 && !copy_is_stopped(c))
-            start_copiers(c);
+        send(c);
         if (c->at_work > 0)
             return;
         c->phase = COPY_COMMITS;
@@ -288,6 +302,7 @@ copy_free(struct copy *c)
     loop_defer_cancel(c->loop, &c->defer);
     drop_pieces(c);
     vec_finish(&c->pieces);
+    vec_finish(&c->bases);
     for (size_t i = 0; i < c->copiers_count; i++)
         copier_finish(&c->copiers[i]);
     free(c->copiers);

@@ -95,6 +95,7 @@ struct copy {
 
     VEC(struct copy_piece *) pieces; /* of the snapshot under way */
     size_t next_piece;
+    VEC(struct snapshot_block) bases; /* that turned out to be needed: planned when all rest */
     struct copier *copiers;
     size_t copiers_count;
     bool is_damaged; /* something that it needs cannot be read: */
@@ -111,7 +112,7 @@ bool copy_is_stopped(const struct copy *c);
 int copy_look(struct copy *c, struct err *reterr) must_check;
 /* Likewise: pieces of the snapshot that is the next. */
 int copy_plan(struct copy *c, struct err *reterr) must_check;
-/* Another that turned out to be needed. */
+/* Another that turned out to be needed, when nobody sends. */
 void copy_plan_block(struct copy *c, const struct snapshot_block *block);
 
 /* False: it has to be read for that. */
