@@ -64,7 +64,8 @@ begin_pack(struct packer *p)
     return pack_begin(&place, &p->pack, &p->err);
 }
 
-/* What it differs in from its base, which becomes that of the record. *ret_len: 0 where that cannot be had. */
+/* What it differs in from its base, which becomes that of the record. *ret_len: 0 where that cannot
+ * be had. */
 static int
 encode_delta(struct packer *p, const struct codec_block *block, struct chunk *chunk,
              size_t *ret_len)
