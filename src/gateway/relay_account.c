@@ -134,8 +134,8 @@ claim_all(struct passage *p)
 void
 passage_estimate(struct passage *p)
 {
-    p->account.prompt_tokens = estimate_prompt(p, p->target);
     p->account.tokens = estimate(p, p->target);
+    p->account.prompt_tokens = MIN(estimate_prompt(p, p->target), p->account.tokens);
 }
 
 bool

@@ -118,3 +118,29 @@ TEST(fallback_is_not_said_to_work_before_it_is_asked)
     engine_say(&second, "0\r\n\r\n");
     CHECK(ENDS(&c));
 }
+
+/* Nobody says what it took, of as much as no sum has room for. */
+TEST(what_is_charged_for_all_of_it_is_no_more_than_a_claim)
+{
+    static char body[9 * MIB];
+    const size_t half = sizeof(body) / 2;
+    size_t at = (size_t)snprintf(body, sizeof(body), "{\"model\":\"one\",\"query\":\"");
+    RELAY("");
+    _cleanup_client_ struct client c;
+    memset(body + at, 'q', half - at);
+    at = half + (size_t)snprintf(body + half, sizeof(body) - half, "\",\"documents\":[\"\"");
+    for (; at < sizeof(body) - 5; at += 3)
+        memcpy(body + at, ",\"\"", 3);
+    memset(body + at, ' ', sizeof(body) - at);
+    memcpy(body + sizeof(body) - 2, "]}", 2);
+    relay_tell_of_ends(relay, on_over, NULL);
+    REQUIRE(open_keys() && (caller = make_key("alice", "{}")));
+    client_open(&c);
+    post_n(&c, "/v1/rerank", body, sizeof(body));
+    REQUIRE(engine_accept(&first) && HEARS(&first, "\"documents\""));
+    client_close(&c);
+    REQUIRE(WAIT(relay_counts(relay)->requests == 0));
+    CHECK_EQ(ended.end, LEDGER_CLIENT);
+    CHECK(ended.is_estimate && ended.tokens_in > 1000000);
+    CHECK(ended.tokens_in <= ALLOWANCE_CLAIM_MAX && ended.tokens_out <= ALLOWANCE_CLAIM_MAX);
+}
