@@ -8,8 +8,7 @@
 #include <string.h>
 
 #define RECORD_MAX (PACK_HEAD_MAX + CODEC_STORED_MAX)
-#define STREAMS \
-    2 /* digests side by side (hash.h): a run of four blocks has no third for its last */
+#define STREAMS 3 /* digests side by side (hash.h) */
 
 struct block_reader {
     const struct repository *repository;

@@ -411,7 +411,7 @@ check_space(const struct restore *r, struct err *reterr)
 static void
 make_runs(struct restore *r)
 {
-    r->runs_count = r->wish.threads + 1; /* one is ready for whoever has done his */
+    r->runs_count = r->wish.threads;
     r->runs = mem_alloc(r->runs_count * sizeof(*r->runs));
     for (size_t i = 0; i < r->runs_count; i++) {
         r->runs[i].restore = r;

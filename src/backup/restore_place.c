@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +15,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -472,19 +470,11 @@ open_draft(const struct place *p, const char *draft, struct stat *ret)
     return -EEXIST;
 }
 
-/* Where nothing lies side by side: room there is made by one thread, before any has begun. */
-static bool
-is_in_memory(int fd)
-{
-    struct statfs fs;
-    return fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
-}
-
 static int
 size_file(int fd, const struct snapshot_entry *e)
 {
     int r = fault_truncate(fd, (off_t)e->size);
-    if (r < 0 || e->flags & SNAPSHOT_SPARSE || e->size < ALLOCATE_BYTES || is_in_memory(fd))
+    if (r < 0 || e->flags & SNAPSHOT_SPARSE || e->size < ALLOCATE_BYTES)
         return r;
     return fallocate(fd, 0, 0, (off_t)e->size) < 0 && errno == ENOSPC ? -ENOSPC : 0;
 }
