@@ -142,7 +142,7 @@ def test_an_independent_program_restores_it(image):
 
 
 def test_a_fine_tune_needs_its_base_as_long_as_it_is_there(image):
-    configure(image, undelete="0s")
+    configure(image, undelete="0s", delta=True)
     assert backup(image, "init").returncode == 0 and backup(image, "models").returncode == 0
     path = image / "models/phi3/model.safetensors"
     base = path.read_bytes()
