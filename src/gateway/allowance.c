@@ -422,6 +422,7 @@ allowance_could_claim(struct allowance *a, const struct allowance_claim *claim, 
                       const struct allowance_time *t)
 {
     struct allowance_refusal why;
+    assert(claim->grown == 0);
     turn(a, t);
     give_back(a, claim, claim->tokens);
     bool is_refused = exceeds_any(a, (struct wanted){.tokens = tokens}, t, &why);

@@ -15,6 +15,7 @@ relay_new(struct loop *loop, const struct config *config, struct papers *papers,
           struct relay **ret_relay, struct err *reterr)
 {
     struct relay *relay = mem_new(struct relay);
+    relay->connections_max = UINT64_MAX;
     relay->loop = loop;
     relay->affinity = affinity_new(AFFINITY_PLACES);
     relay->shares = shares_new();
@@ -147,6 +148,12 @@ const struct relay_counts *
 relay_counts(const struct relay *relay)
 {
     return &relay->counts;
+}
+
+void
+relay_bound_connections(struct relay *relay, unsigned connections_max)
+{
+    relay->connections_max = connections_max;
 }
 
 struct tallies *

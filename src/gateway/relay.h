@@ -71,6 +71,9 @@ const struct target_table *relay_targets(const struct relay *relay);
 const struct backend *relay_backend(const struct relay *relay, size_t i);
 struct backend *relay_backend_at(struct relay *relay, size_t i); /* likewise */
 size_t relay_backend_count(const struct relay *relay);           /* of these */
+/* There may be fewer connections than gateway.limits.connections; at first, as many. */
+void relay_bound_connections(struct relay *relay, unsigned connections_max);
+
 struct backend *relay_backend_of(const struct relay *relay, const struct target_back *back);
 
 struct relay_counts {

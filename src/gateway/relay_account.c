@@ -388,7 +388,7 @@ goes_on_without(const struct passage *p)
 }
 
 /* Of a response that was made in the background, whatever was asked of it. One that is there no
- * more is over, too. */
+ * more is over, too; but an engine that cancels none says 404 as well. */
 static void
 hear_of_background(struct passage *p)
 {
@@ -397,7 +397,8 @@ hear_of_background(struct passage *p)
     unsigned status = p->account.row.status;
     if (b && status == 200 && is_made(p))
         background_took(b, allowance_sum(told->in, told->out));
-    else if (b && (status == 404 || (status == 200 && is_over(p))))
+    else if (b && ((status == 404 && p->request->head.method == HTTP_GET) ||
+                   (status == 200 && is_over(p))))
         background_end(b);
 }
 

@@ -139,6 +139,7 @@ TEST(relay_counts_a_response_in_the_background_until_it_is_over)
         {"GET", RESP, "200 OK", "{\"status\":\"in_progress\"}", false},
         {"GET", RESP, "500 Oh", "{}", false},
         {"POST", RESP "/cancel", "409 No", "{}", false},
+        {"POST", RESP "/cancel", "404 None", "{}", false}, /* that engine cancels none */
         {"GET", RESP, "200 OK",
          "{\"status\":\"completed\",\"usage\":{\"input_tokens\":7,"
          "\"output_tokens\":9}}",

@@ -32,9 +32,10 @@ struct relay {
     struct routing *routing; /* of what comes now */
     struct relay_counts counts;
     struct tallies tallies;
-    unsigned most;          /* requests at a time, since memory was given back */
-    struct loop_timer trim; /* to give it back */
-    bool is_disk_sick;      /* that of bodies, and that was told */
+    uint64_t connections_max; /* that there can be, whatever the limits are */
+    unsigned most;            /* requests at a time, since memory was given back */
+    struct loop_timer trim;   /* to give it back */
+    bool is_disk_sick;        /* that of bodies, and that was told */
     uint64_t turn;
     struct affinity *affinity;
     struct shares *shares;

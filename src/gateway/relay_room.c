@@ -29,7 +29,8 @@ int
 passage_enter(struct passage *p, struct err *reterr)
 {
     struct relay *relay = p->relay;
-    uint64_t most = limits_of(p)->connections, others = relay->counts.requests - 1;
+    uint64_t most = MIN(limits_of(p)->connections, relay->connections_max),
+             others = relay->counts.requests - 1;
     bool has_key = p->reply.caller;
     char refused[128];
     uint64_t caller = has_key ? p->key : share_address(http_request_address(p->request));

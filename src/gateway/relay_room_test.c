@@ -45,6 +45,20 @@ TEST(relay_lets_no_caller_have_the_connections_of_the_others)
     CHECK(WAIT(relay_counts(relay)->requests == 0));
 }
 
+/* Nor where there are fewer than the configuration says. */
+TEST(relay_divides_the_connections_that_there_can_be)
+{
+    RELAY("  limits: {connections: 1000}\n");
+    struct client c[9];
+    REQUIRE(open_keys() && (caller = make_key("alice", NULL)));
+    relay_bound_connections(relay, 16);
+    for (size_t i = 0; i < 9; i++)
+        REQUIRE(begin_body(&c[i], 50));
+    REQUIRE(SEES(&c[8], "gateway.share-taken"));
+    CHECK_EQ(c[7].got.len, 0);
+    close_all(c, ARRAY_SIZE(c));
+}
+
 /* Room for a body is taken at its head: who sends it slowly keeps it that long. */
 TEST(relay_lets_no_caller_have_the_room_for_bodies)
 {

@@ -135,6 +135,7 @@ open_server(struct gateway *g, struct gateway_papers *papers, struct err *reterr
     int handed = handed_take();
     g->is_handed = handed > 0;
     g->server = http_server_new(g->life.loop, &config, &service);
+    relay_bound_connections(g->relay, config.connections_max);
     gateway_speak_tls(g, papers);
     return handed ? listen_handed(g, handed, reterr) : listen_all(g, reterr);
 }
@@ -144,6 +145,7 @@ gateway_limits_changed(struct gateway *g)
 {
     const struct http_server_config config = server_config(&g->config->gateway.limits);
     http_server_configure(g->server, &config);
+    relay_bound_connections(g->relay, config.connections_max);
 }
 
 /* What cannot be had is told; whoever asks from this host is answered in any case. */
