@@ -112,6 +112,10 @@ store(struct copier *k, const struct pack_record *record, struct err *reterr)
     if (r == 0)
         r = pack_add(k->pack, record, reterr);
     k->sent_blocks++;
+    if (r < 0 && k->pack) { /* nothing comes behind what was not written */
+        pack_writer_free(k->pack);
+        k->pack = NULL;
+    }
     return r == 0 && pack_is_full(k->pack) ? copier_end_pack(k, reterr) : r;
 }
 

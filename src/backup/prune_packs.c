@@ -348,7 +348,7 @@ copy_all(struct copying *c, struct err *reterr)
         int k = copy_pack(c, pack, &err);
         if (k == 0)
             vec_push(&copied, pack);
-        else if (k != -EBADMSG && k != -EIO)
+        else if (k != -EBADMSG) /* -EIO may be of what is written: then nothing goes */
             r = k;
         if (r < 0 && reterr)
             *reterr = err;
