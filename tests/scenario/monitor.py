@@ -18,7 +18,7 @@ class Watched(Site):
 
     def __init__(self, directory, models, defaults="", monitor=""):
         super().__init__(directory, models, defaults)
-        (self.port,) = free_ports(1)
+        self.port = next(p for p in free_ports(1 + len(self.ports)) if p not in self.ports.values())
         text = self.config.read_text()
         text = text.replace(
             "monitor: {enabled: false}",

@@ -341,7 +341,7 @@ def test_every_verb_is_run_here():
     of_services = {"up", "start", "stop", "restart", "status", "logs", "health", "run"}
     of_services |= {"reload", "reread", "ensure", "hold", "release", "enable", "disable"}
     of_rooms = {"models", "plan", "storage", "gpu", "events", "secrets", "doctor", "bundle", "rollback"}
-    of_rooms |= {"keys", "usage", "backup"}
+    of_rooms |= {"keys", "usage", "backup", "recover"}
     of_rooms |= {"apply", "deploy", "diff", "generations", "gateway", "monitor", "probe", "why", "engines"}
     elsewhere = {verb for verb in verbs() if verb.split()[0] in of_services | of_rooms}
     run_here = {verb for verb in verbs() if [w for w in RUNS if w[: len(verb.split())] == verb.split()]}
